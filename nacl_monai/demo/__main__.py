@@ -7,18 +7,33 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.cli import attempted
 from nacl_monai.demo.steps import DATASET, plan, run
+from nacl_monai.errors import SettingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     options, overrides = _parser().parse_known_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if options.quick:
+        return _quick(options.output, [options.dataset_dir, *overrides], options.dataset)
     given = (options.dataset, options.dataset_dir, options.output, overrides)
     _, code = attempted(lambda: run(plan(*given)))
     return code
+
+
+def _quick(output: Path | None, others: Sequence[Any], dataset: str) -> int:
+    from nacl_monai.demo.quick import run_quick
+
+    def quick() -> None:
+        if any(others) or dataset != DATASET:
+            raise SettingError("--quick: has its own network and data; leave out all but --output")
+        run_quick(*([output] if output else []))
+
+    return attempted(quick)[1]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
+    quick = "in about a minute: train nothing, and take the trained network in the package"
+    add("--quick", action="store_true", help=quick)
     name = f"default: {DATASET}; acdc is a phantom"
     add("--dataset", default=DATASET, metavar="NAME", help=name)
     data = "default: the data that come with it"

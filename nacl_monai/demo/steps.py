@@ -22,7 +22,7 @@ from nacl_monai.wheel import shipped
 
 #: The dataset whose images are in the package.
 DATASET = "hippocampus"
-_FOLDER = "demo/Task04_Hippocampus"
+FOLDER = "demo/Task04_Hippocampus"
 _TRAINING = {
     DATASET: (
         *("--max_epochs", "24", "--batch_size", "8"),
@@ -98,7 +98,7 @@ def plan(
     usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)
     return Plan(
         dataset,
-        folder or (Path("runs/demo/phantom") if phantom else shipped(_FOLDER)),
+        folder or (Path("runs/demo/phantom") if phantom else shipped(FOLDER)),
         output.absolute() if output else Path("runs/demo", dataset),
         phantom,
         replaced(usual, overrides),
@@ -126,19 +126,19 @@ def run(plan: Plan) -> None:
     log = plan.output / _LOG
     log.touch()
     if plan.phantom:
-        _step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
+        step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
     usual, nacl = plan.output / "dice_ce", plan.output / "nacl"
     calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder)]
     calibrate += ["--method", _METHOD, "--region", _REGION]
     print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
         for words in _trained(plan, "nacl", nacl):
-            _step(*words)
+            step(*words)
         _wait_for(steps, log)
     calibrated = RunFolder(usual).calibrated(f"{_METHOD}_{_REGION}").path
     names = ("--names", "CE+DSC", "CE+DSC, temperature", "NACL")
     output = ("--output", str(plan.output / "comparison"))
-    _step("compare", *map(str, (usual, calibrated, nacl)), *output, *names)
+    step("compare", *map(str, (usual, calibrated, nacl)), *output, *names)
     if plan.dataset == DATASET:
         _promise(plan, RunFolder(nacl))
 
@@ -149,7 +149,7 @@ def _promise(plan: Plan, run: RunFolder) -> None:
     output = plan.output / "promise"
     image = promise_to_last(run, plan.folder, output)
     words = ["--run", str(run.path), "--promise", str(output / "promise.json")]
-    _step("infer", plan.dataset, str(image), *words)
+    step("infer", plan.dataset, str(image), *words)
     print(draw_last(run, plan.folder, output))
 
 
@@ -187,7 +187,12 @@ def _command(words: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "nacl_monai.cli", *words]
 
 
-def _step(*words: str) -> None:
+def step(*words: str) -> None:
+    """Runs a command of this package; its error is printed.
+
+    Raises:
+        InputError: If it fails.
+    """
     done = subprocess.run(_command(words), env={**os.environ, **_ENVIRONMENT}, check=False)
     if done.returncode:
         raise InputError(f"{words[0]}: ended with exit code {done.returncode}; see the error above")

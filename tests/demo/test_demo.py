@@ -111,7 +111,7 @@ def test_given_word_takes_the_place_of_the_usual_one(words):
 
 def test_missing_images_are_named(monkeypatch):
     """As of a package whose data somebody removed."""
-    monkeypatch.setattr(steps_module, "_FOLDER", "demo/gone")
+    monkeypatch.setattr(steps_module, "FOLDER", "demo/gone")
     with pytest.raises(InputError, match=r"demo/gone: is missing; install"):
         plan()
 

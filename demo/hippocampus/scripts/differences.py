@@ -1,0 +1,66 @@
+"""Records key by key, and what differs between two of them, in words for one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_MOST = 5
+_LONGEST = 60
+
+
+def top_level(key: str) -> str:
+    """The first part of a key, ``a`` of ``a::b::c``."""
+    return key.partition("::")[0]
+
+
+def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
+    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
+    if not isinstance(config, Mapping | list):
+        yield prefix, config
+        return
+    for key, value in parts(config, prefix):
+        if inner and isinstance(value, Mapping | list):
+            yield key, value
+        yield from leaves(value, key, inner)
+
+
+def parts(config: Mapping[str, Any] | list[Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Every ``(key::name, value)`` one level below ``config``, which is at ``key``."""
+    pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
+    above = f"{key}::" if key else ""
+    return ((f"{above}{name}", value) for name, value in pairs)
+
+
+def computing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a configuration, without what only describes it to a reader.
+
+    Example:
+        >>> computing({"losses": {"nacl": {"_desc_": {"label": "NACL"}, "sigma": 1.0}}})
+        {'losses::nacl::sigma': 1.0}
+    """
+    return {key: value for key, value in leaves(config) if "_desc_" not in key.split("::")}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Every key whose value differs, with both values.
+
+    Example:
+        >>> differences({"rate": 0.1, "size": 3}, {"rate": 0.2, "size": 3, "fold": 1})
+        ['rate (0.1, now 0.2)', 'fold (not set, now 1)']
+    """
+    return [
+        f"{key} ({_shown(before, key)}, now {_shown(now, key)})"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
+    ]
+
+
+def first_of(changes: list[str], most: int = _MOST) -> str:
+    """The first of `differences`, five unless ``most`` is given, and the number of the others."""
+    others = len(changes) - most
+    return ", ".join(changes[:most]) + (f" and {others} more" if others > 0 else "")
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return str(values[key])[:_LONGEST] if key in values else "not set"

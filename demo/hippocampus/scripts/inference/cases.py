@@ -1,0 +1,92 @@
+"""Which files are the images of a command."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .images import refuse
+from .maps import is_map
+
+Case = dict[str, list[str]]
+
+
+def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
+    """Finds the files of every case.
+
+    In folders and among what a pattern matches, maps that inference has written are not images, so that
+    outputs may be beside the images.
+
+    Args:
+        images: A file, a folder, or a glob pattern of either. A folder holds images, each with all
+            channels or with a file per modality, or one DICOM series.
+        modalities: What the names of a case's files end with before ``.nii.gz``, ``.nii``, ``.mha`` or
+            ``.nrrd``, in the
+            order of the network's channels. A file of any modality stands for all of its case, so that
+            no case is passed over, whichever file it lacks.
+
+    Returns:
+        ``[{"image": [file of each modality]}, …]``; a DICOM series is its folder.
+
+    Raises:
+        SystemExit: If ``images`` is not set, if nothing is there, or if two modalities are alike.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> for name in ("p1_flair", "p1_t1"):
+        ...     (folder / f"{name}.nii.gz").touch()
+        >>> [Path(file).name for file in find_cases(str(folder), ["flair", "t1"])[0]["image"]]
+        ['p1_flair.nii.gz', 'p1_t1.nii.gz']
+    """
+    if not images:
+        refuse("images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz")
+    if len({*modalities}) < len(modalities):
+        refuse(
+            f"modalities: {', '.join(map(repr, modalities))} do not tell files apart; write what the "
+            "name of each ends with"
+        )
+    files = _image_files(images, modalities)
+    if not files:
+        refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")
+    cases = dict.fromkeys(tuple(_modality_files(file, modalities)) for file in files)
+    return [{"image": [*case]} for case in cases]
+
+
+def _image_files(images: str, modalities: Sequence[str]) -> list[str]:
+    """One file per case or more, but no map, unless it is what ``images`` names."""
+    # glob, unlike Path.glob, takes absolute patterns, and leaves hidden files out.
+    found = [images] if Path(images).exists() else sorted(glob.glob(images))  # noqa: PTH207
+    paths = [str(Path(path)) for path in found]  # as MONAI calls them, without ./
+    files = [file for path in paths for file in _files_at(path, modalities)]
+    return files if files == [str(Path(images))] else [file for file in files if not is_map(file)]
+
+
+def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
+    """The files of images at ``path``; the folder itself, if it holds a DICOM series.
+
+    Where a file in a folder is of a modality, files of none are not images, but label maps, say.
+    """
+    if not Path(path).is_dir():
+        return [path]
+    entries = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
+    volumes = [entry for entry in entries if _split(entry.name, [""])]
+    of_modalities = [entry for entry in volumes if _split(entry.name, modalities)]
+    images = [str(entry) for entry in of_modalities or volumes]
+    series = [path] if any(entry.is_file() for entry in entries) else []
+    return images or series
+
+
+def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
+    """The files beside ``file`` of all modalities, if it is of one."""
+    parts = _split(Path(file).name, modalities)
+    if parts is None:
+        return [file]
+    return [str(Path(file).with_name(parts[1] + name + parts[2])) for name in modalities]
+
+
+def _split(name: str, modalities: Sequence[str]) -> re.Match[str] | None:
+    """What is before and behind the longest modality that the name of an image ends with."""
+    either = "|".join(map(re.escape, modalities))
+    return re.fullmatch(rf"(.*?)(?:{either})(\.(?i:nii|nii\.gz|mha|nrrd))", name)

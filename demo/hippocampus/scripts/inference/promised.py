@@ -1,0 +1,270 @@
+"""A promise applied to probabilities: contours, volumes and bounds of Dice, with MONAI alone.
+
+What ``nacl-monai promise --apply`` and every exported bundle compute; see ``nacl_monai.promises``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[Any]
+#: In mm; the last holds every voxel.
+MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
+#: The file of an applied promise.
+APPLIED = "promised.csv"
+#: An inner contour has so much of the predicted structure, or nothing.
+LEAST = 0.25
+#: Probabilities are summed in these units, so that no order of voxels changes a bit.
+SCALE = 2.0**32
+#: Of the family "within" and of expected Dice, in mm, unless another is chosen by other patients.
+MARGIN = 3.0
+_ROUNDING = 1e-6  # of a distance in mm
+_SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
+_MM3_PER_ML = 1000
+
+
+class Levels(NamedTuple):
+    """Where each voxel of a structure is, which decides the sets that it is in.
+
+    Attributes:
+        probs: Its probability, float64.
+        margins: The position of the smallest margin that holds it, int8.
+    """
+
+    probs: Array
+    margins: Array
+
+    def within(self, threshold: float, margin: float, beyond: float = 2) -> npt.NDArray[np.bool_]:
+        """The set S(t, m), and the voxels that reach another threshold beyond the margin."""
+        near = self.margins <= MARGINS.index(margin)
+        inside: npt.NDArray[np.bool_] = self.probs >= np.where(near, threshold, beyond)
+        return inside
+
+    def expected(self, margin: float) -> float:
+        """The sum of the probabilities within a margin."""
+        units = np.rint(self.probs[self.margins <= MARGINS.index(margin)] * SCALE)
+        return int(units.astype(np.int64).sum()) / SCALE
+
+
+def structure_levels(
+    probs: torch.Tensor,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+    overlapping: bool = False,
+) -> Iterator[Levels]:
+    """The levels of each structure of a case.
+
+    Args:
+        probs: ``(C, *spatial)``, any floating dtype.
+        structures: Name → channels; the probability of several exclusive classes is their sum.
+        spacing: The size of a voxel along each spatial axis, in mm.
+        overlapping: Whether each channel is a structure of its own, as after a sigmoid.
+    """
+    most = None if overlapping else probs.max(0).indices.numpy()
+    for channels in structures.values():
+        inside = sum(probs[k].double().numpy() for k in channels)
+        predicted = np.asarray(inside > 0.5) if most is None else np.isin(most, channels)
+        yield Levels(np.asarray(inside), _margins(predicted, spacing))
+
+
+def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
+    """The position of the smallest margin that holds each voxel."""
+    margins = np.full(predicted.shape, len(MARGINS) - 1, np.int8)
+    box = []
+    for axis, size in enumerate(spacing):  # beyond the widest margin no distance is needed
+        others = tuple(other for other in range(predicted.ndim) if other != axis)
+        places = np.flatnonzero(predicted.any(others))
+        if not len(places):
+            return margins
+        reach = int(MARGINS[-2] / size) + 1
+        box.append(slice(max(0, places[0] - reach), places[-1] + reach + 1))
+    near = tuple(box)
+    distances = distances_to(predicted[near], spacing, MARGINS[-2])
+    margins[near] = np.searchsorted(MARGINS[:-1], distances - _ROUNDING)
+    return margins
+
+
+def distances_to(inside: Array, spacing: Sequence[float], most: float) -> Array:
+    r"""Euclidean distances to the nearest voxel of a mask, exact up to a largest one.
+
+    Squares add up axis by axis, so that each axis takes the minimum over its own steps:
+
+    .. math:: f_a(x) = \min_k f_{a-1}(x - k e_a) + (k s_a)^2
+
+    This is what SciPy computes, without SciPy, which no bundle has.
+
+    Args:
+        inside: The mask.
+        spacing: The size of a voxel along each axis.
+        most: Larger distances may be too large, or infinite.
+
+    Example:
+        >>> distances_to(np.array([[True, False, False], [False] * 3]), (2.0, 1.0), 5).round(3).tolist()
+        [[0.0, 1.0, 2.0], [2.0, 2.236, 2.828]]
+    """
+    squares = np.where(inside, 0.0, np.inf)
+    for axis, size in enumerate(spacing):
+        before = np.moveaxis(squares, axis, 0)
+        nearest = before.copy()
+        for step in range(1, min(int(most / size) + 1, len(before) - 1) + 1):
+            square = (step * size) ** 2
+            np.minimum(nearest[step:], before[:-step] + square, out=nearest[step:])
+            np.minimum(nearest[:-step], before[step:] + square, out=nearest[:-step])
+        squares = np.moveaxis(nearest, 0, axis)
+    distances: Array = np.sqrt(squares)
+    return distances
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What is promised of one structure of one case.
+
+    Attributes:
+        structure: Its name.
+        prediction: Where it is predicted, boolean, of the shape of the voxels.
+        contours: "outer" and "inner", boolean, of the shape of the voxels.
+        expected: The expected volume in ml.
+        volume: The ends of its interval.
+        dice: The lower bound of Dice; NaN where none is promised.
+        expected_dice: Dice as the probabilities expect it.
+        volumes: Those of the contours in ml.
+    """
+
+    structure: str
+    prediction: npt.NDArray[np.bool_]
+    contours: Mapping[str, npt.NDArray[np.bool_]]
+    expected: float
+    volume: tuple[float, float]
+    dice: float
+    expected_dice: float
+    volumes: Mapping[str, float]
+
+    @property
+    def predicted(self) -> bool:
+        """Whether it is predicted anywhere."""
+        return bool(self.prediction.any())
+
+
+def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:
+    """What is wrong with the size of a voxel, by the least and largest of the calibration patients'."""
+    for size, low, high in zip(sorted(spacing), *seen, strict=True):
+        if not low / _SLACK <= size <= high * _SLACK:
+            return (
+                f"a voxel is {size:.3g} mm wide, but those of the calibration patients were "
+                f"{low:.3g} to {high:.3g} mm; calibrate with images like this one"
+            )
+    return ""
+
+
+def apply_kept(
+    kept: Sequence[Mapping[str, Any]],
+    definition: Mapping[str, Any],
+    probs: torch.Tensor,
+    spacing: Sequence[float],
+) -> list[Applied]:
+    """What is promised of each structure of a new case.
+
+    Args:
+        kept: The promises of one level, as ``promise.json`` has them.
+        definition: Its structures and activation.
+        probs: ``(C, *spatial)``, floating.
+        spacing: The size of a voxel along each spatial axis, in mm.
+    """
+    of_structure: dict[str, dict[str, Any]] = {}
+    for one in kept:
+        margin = np.inf if one["margin"] == "all" else one["margin"]
+        of_structure.setdefault(one["structure"], {})[one["kind"]] = {**one, "margin": margin}
+    structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
+    levels = structure_levels(probs, structures, spacing, overlapping)
+    voxel = float(np.prod(spacing)) / _MM3_PER_ML
+    return [
+        _applied(name, of_level, of_structure.get(name, {}), voxel)
+        for name, of_level in zip(structures, levels, strict=True)
+    ]
+
+
+def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -> Applied:
+    prediction = np.asarray(levels.margins == 0)
+    predicted = int(prediction.sum())
+    contours = {
+        kind: levels.within(*(kept[kind][name] for name in ("value", "margin", "beyond")))
+        for kind in ("outer", "inner")
+        if kind in kept
+    }
+    if "inner" in contours and contours["inner"].sum() < LEAST * predicted:
+        contours["inner"] = np.zeros_like(contours["inner"])
+    expected, low, high, bound = (float("nan"),) * 4
+    if (of_volume := kept.get("volume")) is not None:
+        plain = of_volume["family"] == "margin"  # without probabilities
+        expected = (predicted if plain else levels.expected(of_volume["margin"])) * voxel
+        q = of_volume["value"]
+        low, high = ((expected + voxel) * np.exp([-q, q]) - voxel).tolist()
+    if (of_dice := kept.get("dice")) is not None:
+        plain = of_dice["family"] == "margin"
+        dice = 1.0 if plain else _expected_dice(levels, of_dice["margin"], predicted)
+        bound = float(np.clip(dice - of_dice["value"], 0, 1))
+    return Applied(
+        name,
+        prediction,
+        contours,
+        expected,
+        (max(0.0, low), high),
+        bound,
+        _expected_dice(levels, MARGIN, predicted),
+        {kind: float(mask.sum()) * voxel for kind, mask in contours.items()},
+    )
+
+
+def _expected_dice(levels: Levels, margin: float, predicted: int) -> float:
+    """As ``nacl_monai.promises.Curves.expected_dice``."""
+    if not predicted:
+        return 0.0
+    return 2 * levels.expected(0.0) / (predicted + levels.expected(margin))
+
+
+def table_rows(case: str, structures: Sequence[Applied]) -> list[dict[str, Any]]:
+    """The rows of ``promised.csv`` of one case."""
+    return [
+        {
+            "case": case,
+            "structure": one.structure,
+            "volume_ml": one.expected,
+            "volume_low_ml": one.volume[0],
+            "volume_high_ml": one.volume[1],
+            "dice_low": one.dice,
+            **{f"{kind}_ml": volume for kind, volume in one.volumes.items()},
+        }
+        for one in structures
+    ]
+
+
+def unlike_model(
+    definition: Mapping[str, Any],
+    classes: Sequence[str],
+    structures: Mapping[str, Sequence[int]],
+    calibrator: str | None,
+) -> str:
+    """How a model is another than the one whose predictions were promised; empty if it is not."""
+    ours = {
+        "the classes": [*classes, "by softmax"],
+        "the structures": [f"{name} {[*of]}" for name, of in structures.items()],
+        "the calibrator": [calibrator or "none"],
+        "the ensemble": ["none"],
+    }
+    theirs = {
+        "the classes": [*definition["channels"], f"by {definition['activation']}"],
+        "the structures": [f"{name} {[*of]}" for name, of in definition["structures"].items()],
+        "the calibrator": definition["calibrator"] or ["none"],
+        "the ensemble": definition.get("ensemble") or ["none"],
+    }
+    return "; ".join(
+        f"{what} {', '.join(map(str, theirs[what]))}, but the model has {', '.join(ours[what])}"
+        for what in ours
+        if ours[what] != theirs[what]
+    )

@@ -1,0 +1,159 @@
+"""One image after another, to the last, whatever is wrong with some of them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import traceback
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from monai.data import Dataset
+from monai.inferers import Inferer
+from monai.networks.utils import eval_mode
+from monai.utils import progress_bar
+from torch import nn
+
+from .images import ImageFault, refuse
+from .windows import Behind
+
+
+def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
+    """Loads the state dictionary in ``checkpoint`` into ``network``.
+
+    Args:
+        network: The network that it was trained with.
+        checkpoint: A file of ``torch.save``. If ``NAME.sha256`` is beside it, in the format of the
+            program ``sha256sum``, the file has to have that checksum.
+
+    Raises:
+        SystemExit: If the file is missing or damaged, is not the one of the checksum, belongs to another
+            network, or holds NaN or infinite weights.
+    """
+    file = Path(checkpoint)
+    if not file.is_file():
+        refuse(f"{file}: no trained model there; train first, or name another: --checkpoint")
+    if not (_is_archive(file) and _has_checksum(file)):
+        refuse(
+            f"{file}: is damaged, or not the file that was trained; copy it again, or train again"
+        )
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (AttributeError, RuntimeError, TypeError, UnpicklingError):
+        refuse(
+            f"{file}: does not fit the network; choose the one it was trained with: --network_def"
+        )
+    for name, values in network.state_dict().items():
+        if not values.isfinite().all():
+            refuse(f"{file}: holds NaN or infinite weights ({name}); train again")
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether every part of the file has the bytes that torch wrote; torch itself does not look."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def _has_checksum(file: Path) -> bool:
+    beside = file.with_name(f"{file.name}.sha256")
+    if not beside.is_file():
+        return True
+    return hashlib.sha256(file.read_bytes()).hexdigest() in beside.read_text(encoding="utf-8")
+
+
+class Segmenter:
+    """Segments every image of a dataset, and says what it wrote.
+
+    MONAI's ``SupervisedEvaluator`` would end at the first image that cannot be segmented, and does not
+    know what was trained.
+
+    Args:
+        network: The network, on ``device``.
+        checkpoint: File of its weights, which are checked and loaded before the first image.
+        dataset: Its items have an ``image``, ``(C, H, W, D)``.
+        inferer: Applies the network to a batch of one image.
+        postprocessing: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the
+            paths under ``files``.
+        device: Where the network is.
+        calibrator: From logits and image to logits, on ``device``; put behind the network.
+        calibrated: Whether to do so.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        checkpoint: str | Path,
+        dataset: Dataset,
+        inferer: Inferer,
+        postprocessing: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        device: torch.device | str,
+        calibrator: nn.Module | None = None,
+        calibrated: bool = True,
+    ) -> None:
+        self.network = network
+        self.checkpoint = checkpoint
+        self.dataset = dataset
+        self.inferer = inferer
+        self.postprocessing = postprocessing
+        self.device = device
+        self.calibrator = calibrator if calibrated else None
+
+    def run(self) -> None:
+        """Segments all images; prints every file that was written, then every fault.
+
+        Raises:
+            SystemExit: If the weights cannot be used, a file cannot be written, or an image could not
+                be segmented; with exit code 1.
+        """
+        load_weights(self.network, self.checkpoint)
+        if self.calibrator is not None:
+            self.network = Behind(self.network, self.calibrator)
+        files: list[Path] = []
+        faults: list[str] = []
+        done, newline = 0, not sys.stderr.isatty()
+        try:
+            for index in range(len(self.dataset)):
+                self._try_to_segment(index, files, faults)
+                done = index + 1
+                with redirect_stdout(sys.stderr):
+                    progress_bar(done, len(self.dataset), "Segmenting", newline=newline)
+        except SystemExit as refusal:  # of all images; those before may have faults of their own
+            faults.append(str(refusal))
+        finally:
+            if 0 < done < len(self.dataset) and not newline:
+                print(file=sys.stderr)  # what follows has a line of its own
+            for file in files:
+                print(f"wrote {file}")
+        if faults:
+            raise SystemExit("\n".join(faults))
+
+    def _try_to_segment(self, index: int, files: list[Path], faults: list[str]) -> None:
+        """Adds what is written of an image to ``files``, or what is wrong with it to ``faults``."""
+        try:
+            files += self._segment(index)
+        except ImageFault as fault:
+            faults.append(str(fault))
+        except Exception as error:  # noqa: BLE001 - the other images can be segmented still
+            traceback.print_exc()
+            names = " and ".join(self.dataset.data[index]["image"])
+            faults.append(f"error: {names}: fails ({_cause(error)!r}); see above")
+
+    def _segment(self, index: int) -> list[Path]:
+        case = dict(self.dataset[index])
+        batch = case["image"].as_tensor()[None].to(self.device)
+        with eval_mode(self.network):
+            case["pred"] = self.inferer(batch, self.network)[0]
+            files: list[Path] = self.postprocessing(case)["files"]
+        return files
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else _cause(error.__cause__)

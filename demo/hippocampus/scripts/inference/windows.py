@@ -1,0 +1,133 @@
+r"""How a network sees a volume: window by window, with what overlapping windows say averaged.
+
+Where windows overlap, their **probabilities** are averaged:
+
+.. math::
+
+    p(v) = \frac{\sum_i w_i(v)\, \mathrm{softmax}(l_i(v))}{\sum_i w_i(v)},
+
+with weights :math:`w_i` that fall off from the middle of a window like a Gaussian. The mean of their
+logits would be a geometric mean of the probabilities, which makes a voxel *more* certain where windows
+disagree: of 0.99 and 0.6 the mean is 0.795, but the mean of their logits is that of 0.924.
+
+Later steps take logits, so a mean of probabilities is handed on as logits whose softmax it is:
+
+.. math::
+
+    l(v) = \log p(v) + \frac{\sum_i w_i(v) \log \sum_c \exp l_{i,c}(v)}{\sum_i w_i(v)}.
+
+Where windows agree these are the logits of the network itself.
+
+Like `nacl_monai.inference`, this module travels with an exported bundle and needs only MONAI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch import nn
+
+AVERAGES = ("probabilities", "logits")
+
+
+class Behind(nn.Module):
+    """A network with a calibrator behind it, which sees the image as well: together a network again.
+
+    Args:
+        network: From image (B, M, ...) to logits (B, C, ...).
+        calibrator: From logits, and the image if it wants to see it, to logits.
+
+    Example:
+        >>> halved = torch.nn.Bilinear(2, 2, 2, bias=False)  # of logits and image
+        >>> _ = torch.nn.init.constant_(halved.weight, 0.5)
+        >>> Behind(torch.nn.Identity(), halved)(torch.ones(1, 2)).tolist()
+        [[2.0, 2.0]]
+    """
+
+    def __init__(self, network: nn.Module, calibrator: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.calibrator = calibrator
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The calibrated logits (B, C, ...)."""
+        logits: torch.Tensor = self.network(image)
+        calibrated: torch.Tensor = self.calibrator(logits, image)
+        return calibrated
+
+
+class WindowInferer(SlidingWindowInferer):
+    """Applies a network of slices or of patches to a volume ``(B, M, H, W, D)``.
+
+    A volume that one window covers, or that a network of slices sees in one window per slice, keeps the
+    network's logits to the bit. A smaller one is padded with zeros.
+
+    A calibrator behind the network (`Behind`) sees the averaged
+    logits of a volume that several windows cover, as where it was fitted. A temperature then changes no
+    label map. Each network of an ensemble (``mean_of`` beside ``members``) sees such a volume by itself,
+    so that what was fitted behind it sees its averaged logits.
+
+    Args:
+        roi_size: Two sides for a network of slices, stacked along the last axis; or three.
+        sw_batch_size: How many windows pass the network at once; None for 16 slices, or 1 patch, which
+            fills a device by itself.
+        average: "probabilities" or "logits", see above.
+        settings: Settings of MONAI's ``SlidingWindowInferer``, such as ``overlap``, 0.25 by default.
+
+    Attributes:
+        spatial_dim: The axis along which slices are stacked; None for patches.
+
+    Raises:
+        ValueError: If there is no such average.
+
+    Example:
+        >>> inferer = WindowInferer(roi_size=[8, 8, 8], overlap=0.5)
+        >>> network = torch.nn.Conv3d(1, 3, kernel_size=3, padding=1)
+        >>> inferer(torch.rand(1, 1, 12, 9, 5), network).shape
+        torch.Size([1, 3, 12, 9, 5])
+    """
+
+    def __init__(
+        self,
+        roi_size: Sequence[int],
+        sw_batch_size: int | None = None,
+        average: str = "probabilities",
+        **settings: Any,
+    ) -> None:
+        if average not in AVERAGES:
+            raise ValueError(f"average: is {average!r}; choose from: {', '.join(AVERAGES)}")
+        self.spatial_dim = 2 if len(roi_size) == 2 else None
+        self.average = average
+        self.sides = list(roi_size)
+        slices = self.spatial_dim is not None
+        size = [*roi_size, 1] if slices else list(roi_size)
+        at_once = sw_batch_size or (16 if slices else 1)
+        super().__init__(size, at_once, **{"mode": "gaussian", **settings})
+        self.one_by_one = SlidingWindowInferer(size, at_once, **{**settings, "mode": "constant"})
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """The logits of the volume, ``(B, C, H, W, D)``."""
+
+        def logits_of(windows: torch.Tensor) -> torch.Tensor:
+            if self.spatial_dim is None:
+                return network(windows, *args, **kwargs)  # type: ignore[no-any-return]
+            return network(windows.squeeze(-1), *args, **kwargs).unsqueeze(-1)  # type: ignore[no-any-return]
+
+        def probabilities_of(windows: torch.Tensor) -> torch.Tensor:
+            logits = logits_of(windows)
+            return torch.cat([logits.softmax(1), logits.logsumexp(1, keepdim=True)], 1)
+
+        if all(n <= side for n, side in zip(inputs.shape[2:], self.sides, strict=False)):
+            return self.one_by_one(inputs, logits_of)
+        if (mean_of := getattr(network, "mean_of", None)) is not None:
+            return mean_of([self(inputs, member, *args, **kwargs) for member in network.members])
+        if (calibrator := getattr(network, "calibrator", None)) is not None:
+            return calibrator(self(inputs, network.network, *args, **kwargs), inputs)
+        if self.average == "logits":
+            return super().__call__(inputs, logits_of)
+        means: Any = super().__call__(inputs, probabilities_of)
+        probs, size = means[:, :-1], means[:, -1:]
+        return probs.clamp(min=torch.finfo(probs.dtype).tiny).log() + size

@@ -1,0 +1,86 @@
+"""The quick demo: a trained network that the package carries, on people whom it was not trained on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from nacl_monai.demo.steps import FOLDER, step
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object, write_text
+from nacl_monai.output import check_new_file
+from nacl_monai.wheel import shipped
+
+#: The export, whose ``docs/README.md`` is its model card.
+MODEL = "demo/hippocampus"
+#: Part of the split of its training → what these people are for.
+_PARTS = {"val": "calibration", "test": "test"}
+
+
+def run_quick(output: Path = Path("runs/demo/quick")) -> None:
+    """Segments, audits, calibrates, audits again and promises; each step is a command, which is printed.
+
+    The calibrator is fitted to the validation people of the training, and so tests nobody. Test people
+    are audited without and with it, and calibrate the promise.
+
+    Args:
+        output: The new folder for images, labels, predictions and what commands write.
+
+    Raises:
+        InputError: If something is at ``output``, or a step fails, whose error is printed.
+    """
+    check_new_file(output)
+    model, data = shipped(MODEL), shipped(FOLDER)
+    split = read_object(model / "configs/split.json", "install the package again")
+    rows = ["case,patient"]
+    for part, place in _PARTS.items():
+        for patient in split[part]:
+            second = 2 * int(patient.removeprefix("person_"))  # both sides of a person
+            for case in (f"hippocampus_{number:03d}" for number in (second - 1, second)):
+                rows.append(f"{case},{patient}")
+                for kind in ("images", "labels"):
+                    (output / kind / place).mkdir(parents=True, exist_ok=True)
+                    file = f"{case}.nii.gz"
+                    shutil.copyfile(data / f"{kind}Tr" / file, output / kind / place / file)
+    shutil.copyfile(data / "dataset.json", output / "labels/dataset.json")  # names of classes
+    patients = output / "patients.csv"
+    write_text(patients, "\n".join([*rows, ""]))
+    _segment(model, output)
+
+    def command(verb: str, part: str, name: str, *words: str) -> None:
+        folders = [str(output / kind / part) for kind in ("predictions", "labels")]
+        given = [verb, *folders, "--patients", str(patients), "--output", str(output / name)]
+        print(f"\n$ {shlex.join(['nacl-monai', *given, *words])}", flush=True)
+        step(*given, *words)
+
+    behind = ("--calibrator", str(output / "calibrated/calibrator.json"))
+    command("audit", "test", "audit")
+    command("calibrate", "calibration", "calibrated", "--folds", "4", "--no-pictures")
+    command("audit", "test", "audit_calibrated", *behind, "--no-pictures")
+    command("promise", "test", "promise", *behind, "--level", "0.15")
+    print(f"\nopen {output / 'audit/page.html'}, then {output / 'audit_calibrated/page.html'}")
+
+
+def _segment(model: Path, output: Path) -> None:
+    """Runs the export as any bundle of MONAI's; what MONAI says is in ``segment.log``."""
+    log = output / "segment.log"
+    words = ["-m", "monai.bundle", "run", "inference", "--config_file"]
+    words += [str(model / "configs/inference.json"), "--bundle_root", str(model)]
+    words += ["--images", str(output / "images/*/*.nii.gz")]
+    words += ["--output_dir", str(output / "predictions")]
+    print(f"$ {shlex.join(['python', *words])}", flush=True)
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            [sys.executable, *words],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # the package may be read-only
+            check=False,
+        )
+    if done.returncode:
+        end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+        raise InputError("\n".join([f"{log}: the network failed; its last lines:", *end]))

@@ -1,0 +1,72 @@
+"""``nacl-monai demo --quick``: a network in the package, people whom it has not seen, six commands."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from nacl_monai.cli import main
+from nacl_monai.demo import quick
+from nacl_monai.errors import InputError
+from nacl_monai.wheel import shipped
+
+MODEL = shipped(quick.MODEL)
+SPLIT = json.loads((MODEL / "configs/split.json").read_text())
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The commands that would have been run, and for the network a stand-in."""
+    made = []
+    monkeypatch.setattr(quick, "step", lambda *words: made.append(words))
+    monkeypatch.setattr(quick, "_segment", lambda _, output: made.append(("segment", output)))
+    return made
+
+
+def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
+    """Of the training, the calibrator and the promise, each has people of its own."""
+    quick.run_quick(tmp_path / "out")
+
+    rows = (tmp_path / "out/patients.csv").read_text().splitlines()[1:]
+    patient_of = dict(row.split(",") for row in rows)
+    people = {
+        part: {
+            patient_of[file.name.removesuffix(".nii.gz")]
+            for file in (tmp_path / "out/labels" / part).glob("*.nii.gz")
+        }
+        for part in ("calibration", "test")
+    }
+    assert people == {"calibration": {*SPLIT["val"]}, "test": {*SPLIT["test"]}}
+    assert not {*patient_of.values()} & {*SPLIT["train"]}
+    assert [words[0] for words in steps] == ["segment", *"audit calibrate audit promise".split()]
+    fitted, *tested = steps[2], steps[1], steps[3], steps[4]
+    assert fitted[1].endswith("predictions/calibration")
+    assert all(words[1].endswith("predictions/test") for words in tested)
+
+
+@pytest.mark.usefixtures("steps")
+def test_what_is_there_stays(tmp_path):
+    """A second time, too."""
+    quick.run_quick(tmp_path / "out")
+
+    with pytest.raises(InputError, match="out: is there already; remove it, or choose another"):
+        quick.run_quick(tmp_path / "out")
+
+
+@pytest.mark.parametrize("words", [["--max_epochs", "2"], ["--dataset", "acdc"]])
+def test_what_it_cannot_be_told_is_refused(words, capsys, steps):
+    """It has its own network and data."""
+    assert main(["demo", "--quick", *words]) == 2
+    assert capsys.readouterr().err.startswith("error: --quick: has its own network and data")
+    assert steps == []
+
+
+def test_weights_are_those_of_their_checksum_and_rounded():
+    """The card says that they are bfloat16."""
+    file = MODEL / "models/model.pt"
+    weights = torch.load(file, weights_only=True)
+
+    checksum, name = file.with_name("model.pt.sha256").read_text().split()
+    assert (hashlib.sha256(file.read_bytes()).hexdigest(), "model.pt") == (checksum, name)
+    assert {values.dtype for values in weights.values()} == {torch.bfloat16}
