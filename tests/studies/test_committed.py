@@ -26,7 +26,16 @@ HIGHER = ("dice",)
 MARGIN = {"hd95": 1.0}
 
 
-@pytest.fixture(scope="module", params=STUDIES)
+#: One of the five is as large as its neighbor, and of the same form.
+NIGHTLY = ["hippocampus/longer"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.nightly] * (name in NIGHTLY)) for name in STUDIES
+    ],
+)
 def study(request, tmp_path_factory):
     """The folder of its committed files, its runs, and what they are made into without pictures."""
     root = tmp_path_factory.mktemp("study")
