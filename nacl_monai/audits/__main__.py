@@ -20,6 +20,7 @@ from nacl_monai.audits.options import (
     add_audit_options,
     add_margin,
     add_options,
+    add_shard,
     as_one,
 )
 from nacl_monai.cli import attempted
@@ -159,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--names", nargs="+", metavar="NAME", help=names)
     add_options(audit)
     add_audit_options(audit)
+    add_shard(audit)
     add_margin(audit)
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")

@@ -55,6 +55,7 @@ class Options:
     channels_as_given: bool = False
     ensemble: str | None = None
     members: Sequence[Path] = ()
+    shard: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name in _FILES:  # in Python, text will do
@@ -166,6 +167,20 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     maps = "also write probabilities, confidence and entropy of every case, as images"
     add("--write", choices=["nifti"], help=maps)
     add("--jobs", type=int, metavar="N", help="processes (default: 1)")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """``3/16`` as two numbers."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of several parts, such as 3/16")
+    return int(part), int(parts)
+
+
+def add_shard(parser: argparse._ActionsContainer) -> None:
+    """The word of an array of jobs."""
+    part = "the third of 16 parts of the patients, for an array of jobs; their files are merged"
+    parser.add_argument("--shard", type=_shard, metavar="3/16", help=part)
 
 
 def add_audit_options(parser: argparse._ActionsContainer) -> None:

@@ -50,9 +50,10 @@ from nacl_monai.audits.measuring import (
 from nacl_monai.audits.names import Names
 from nacl_monai.audits.options import LOGITS, Options
 from nacl_monai.audits.pictures import majority, picture, write_maps
+from nacl_monai.counting import counted
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import listed
@@ -145,6 +146,8 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
             ordered.append((in_order(one, channels), label_maps))
         except InputError as fault:
             faults.append(fault)
+    if options.shard is not None:
+        ordered, faults = shard_of(ordered, faults, options)
     layout = read_as_asked(folder, layout, predictions, channels, options, stems)
     settings = Settings(
         channels,
@@ -179,6 +182,33 @@ def find(folder: Path, labels: Folders, options: Options, name: str | None = Non
             "calibrator_margin": calibrator.margin,
         },
     )
+
+
+def shard_of(
+    pairs: Sequence[Pair], faults: list[InputError], options: Options
+) -> tuple[list[Pair], list[InputError]]:
+    """The cases of every so many-th patient, so that both sides of a person are in one shard.
+
+    Args:
+        pairs: All cases.
+        faults: Of cases that cannot be read; the first shard reports them.
+        options: The command's options, with ``shard``.
+
+    Raises:
+        SettingError: If there are fewer patients than shards, and none is left for this one.
+    """
+    assert options.shard is not None  # noqa: S101 - whoever asks has looked
+    part, parts = options.shard
+    cases = [one.case for one, _ in pairs]
+    patients = patients_of(cases, options.patient_pattern, options.patients) or cases
+    names = list(dict.fromkeys(patients))
+    chosen = {*names[part - 1 :: parts]}
+    if not chosen:
+        raise SettingError(
+            f"--shard: {part}/{parts} is of none of {counted(len(names), 'patient')}; give fewer shards"
+        )
+    kept = [one for one, patient in zip(pairs, patients, strict=True) if patient in chosen]
+    return kept, faults if part == 1 else []
 
 
 def named(predictions: Iterable[Prediction], names: Names) -> list[Prediction]:

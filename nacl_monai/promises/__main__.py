@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.names import check_names
-from nacl_monai.audits.options import Options, add_audit_options, add_options, as_one
+from nacl_monai.audits.options import Options, add_audit_options, add_options, add_shard, as_one
 from nacl_monai.cli import attempted
 from nacl_monai.counting import check_share, number_within
 from nacl_monai.errors import InputError, SettingError
@@ -43,6 +43,8 @@ def _promise(
         check_share("--level", number)
     check_share("--confidence", of_control[1])
     check_output(output, "promise", read=[*given, *said.files])
+    if said.shard and (apply is not None or len(given) != 2 or not all(map(Path.is_dir, given))):
+        raise SettingError("--shard: is of a folder of predictions and one of labels; leave it out")
     if apply is not None:
         _check_there(apply, given[0])
     elif len(given) == 2:
@@ -54,6 +56,8 @@ def _promise(
         if len(given) > 1 or len(level or ()) > 1:
             raise InputError(f"--apply: takes one folder and one level; {given[-1]} is too much")
         return command.apply_folder(apply, given[0], output, said, level[0] if level else None)
+    if said.shard:
+        return command.count_shard(given[0], given[1], output, said)
     controls = [Control(one, *of_control).check() for one in level or (0.05, 0.1)]
     return command.promise_folders(given, output, said, controls, **settings)
 
@@ -117,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--confidence", type=float, default=0.9, metavar="P", help=of_most)
     add_options(promise)
     add_audit_options(promise)
+    add_shard(promise)
 
     what = "the new cases that someone must look at, the most doubtful first"
     triage = commands.add_parser("triage", help=what, argument_default=argparse.SUPPRESS)

@@ -108,6 +108,34 @@ def promise_folders(
     return faults
 
 
+def count_shard(
+    predictions: Path, labels: Path, output: Path, options: Options
+) -> list[InputError]:
+    """Writes ``promise.npz`` of a part of the patients, who alone need not be enough for a promise.
+
+    Args:
+        predictions: The folder of predictions.
+        labels: That of label maps.
+        output: The folder for the file.
+        options: As of an audit, with ``shard``.
+
+    Returns:
+        The faults of single cases.
+
+    Raises:
+        InputError: If the input cannot be used; nothing is written then.
+    """
+    with written_folder(output, "promise", read=[predictions, labels, *options.files]) as folder:
+        found = find(predictions, labels, options)
+        show(found)
+        curves, faults = curves_of(found)
+        curves.write(folder / CURVES_FILE)
+    print_faults(faults)
+    print_written(visible_files(output))
+    print_next("promise", output / CURVES_FILE, "THOSE_OF_THE_OTHER_SHARDS")
+    return faults
+
+
 def _curves_file(path: Path) -> Path | None:
     """The ``promise.npz`` that is given, or that of a folder or of an evaluated run."""
     places = (path / CURVES_FILE, RunFolder(path).evaluation.path / CURVES_FILE)

@@ -1,0 +1,69 @@
+"""``--shard 3/16``: the parts of an audit and of a promise are the whole to the bit."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nacl_monai.cli import main
+from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
+
+PATIENTS = ["--patient-pattern", r"(patient\d+)_"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Seven cases of four patients, whose last has one; and what is counted of all of them."""
+    root = tmp_path_factory.mktemp("whole")
+    study = Study(root, softmax_cases(cases=7))
+    folders = [str(study.nnunet()), str(study.labels), *PATIENTS]
+    with pytest.MonkeyPatch.context() as patch:
+        undraw(patch)
+        patch.setattr("nacl_monai.reports.save_figure", lambda *_: [])
+        assert main(["audit", *folders, "--no-pictures", "--output", str(root / "audit")]) == 0
+        assert main(["promise", *folders, "--level", "0.3", "--output", str(root / "promise")]) == 0
+        yield root, folders
+
+
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(parts=st.integers(1, 4))
+def test_shards_are_the_whole_to_the_bit(whole, tmp_path_factory, parts):
+    """Whatever their number; both cases of a patient are in one of them."""
+    root, folders = whole
+    out = tmp_path_factory.mktemp("shards")
+    for verb in ("audit", "promise"):
+        more = ["--no-pictures"] if verb == "audit" else []
+        for part in range(1, parts + 1):
+            words = [*more, "--shard", f"{part}/{parts}", "--output", str(out / f"{verb}{part}")]
+            assert main([verb, *folders, *words]) == 0
+    audits, promises = (
+        [str(out / f"{verb}{part}/{file}") for part in range(1, parts + 1)]
+        for verb, file in (("audit", "bins.npz"), ("promise", "promise.npz"))
+    )
+    assert main(["merge", *audits, "--output", str(out / "audit")]) == 0
+    assert main(["promise", *promises, "--level", "0.3", "--output", str(out / "promise")]) == 0
+
+    merged, pooled = bins_of(out / "audit"), bins_of(root / "audit")
+    assert merged.keys() == pooled.keys()
+    assert all(np.array_equal(merged[key], pooled[key]) for key in pooled)
+    one, other = (np.load(place / "promise/promise.npz") for place in (out, root))
+    assert all(np.array_equal(one[key], other[key]) for key in other.files)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "-1/2"])
+def test_part_that_cannot_be_meant_is_refused(shard, capsys):
+    """Before anything is read."""
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "a", "b", f"--shard={shard}"])
+    assert ended.value.code == 2
+    assert "is not one of several parts, such as 3/16" in capsys.readouterr().err
+
+
+def test_more_shards_than_patients_are_refused(whole, tmp_path, capsys):
+    """That which would be empty; in the others is everybody."""
+    _, folders = whole
+    assert main(["audit", *folders, "--shard", "5/5", "--output", str(tmp_path / "out")]) == 2
+    assert "--shard: 5/5 is of none of 4 patients; give fewer" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
