@@ -222,7 +222,7 @@ def test_templates_and_style_are_part_of_an_installation():
     listed = (root / "pyproject.toml").read_text(encoding="utf-8")
     files = [*FOLDER.parent.rglob("*.j2"), *FOLDER.parent.rglob("*.css")]
 
-    assert len(files) >= 3
+    assert len(files) == 4
     for file in files:
         assert f'"{file.relative_to(FOLDER.parent)}"' in listed
 
