@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    quick = "in about a minute: train nothing, and take the trained network in the package"
+    quick = "train nothing: take the trained network in the package"
     add("--quick", action="store_true", help=quick)
     name = f"default: {DATASET}; acdc is a phantom"
     add("--dataset", default=DATASET, metavar="NAME", help=name)

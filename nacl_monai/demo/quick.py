@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nacl_monai.demo.steps import FOLDER, step
+from nacl_monai.demo.steps import ENVIRONMENT, FOLDER, step
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.output import check_new_file
@@ -78,7 +78,7 @@ def _segment(model: Path, output: Path) -> None:
             [sys.executable, *words],
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # the package may be read-only
+            env={**os.environ, **ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
             check=False,
         )
     if done.returncode:

@@ -38,7 +38,7 @@ _DECIDED = {
 _WITH_OWN_DATA = ("--max_epochs", "10")
 _METHOD, _REGION = "temperature", "near"
 # Two trainings at once would wait for each other's threads.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 # What the first training says; every demo has it, and nothing else does.
 _LOG = "dice_ce.log"
 
@@ -193,7 +193,7 @@ def step(*words: str) -> None:
     Raises:
         InputError: If it fails.
     """
-    done = subprocess.run(_command(words), env={**os.environ, **_ENVIRONMENT}, check=False)
+    done = subprocess.run(_command(words), env={**os.environ, **ENVIRONMENT}, check=False)
     if done.returncode:
         raise InputError(f"{words[0]}: ended with exit code {done.returncode}; see the error above")
 
@@ -202,7 +202,7 @@ def step(*words: str) -> None:
 def _beside(steps: Sequence[Sequence[str]], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Runs steps one after the other beside this process; whatever ends this process ends them."""
     script = " && ".join(shlex.join(_command(words)) for words in steps)
-    environment = {**os.environ, **_ENVIRONMENT}
+    environment = {**os.environ, **ENVIRONMENT}
     with log.open("wb") as output:
         beside = subprocess.Popen(
             ["/bin/sh", "-c", script],
