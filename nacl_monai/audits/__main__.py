@@ -51,8 +51,8 @@ def _audit(
 ) -> Sequence[InputError]:
     predictions = as_one(folders if raters else folders[:-1], options)
     said = Options(**options)
-    _check_names(folders if raters else folders[:-1], raters or folders[-1:], said)
     check_output(output, "audit", read=[*folders, *(raters or ()), *said.files])
+    _check_names(folders if raters else folders[:-1], raters or folders[-1:], said)
     names = ["ensemble"] if said.members and names is None else names
     from nacl_monai.audits.command import audit_folders, distinct_names
 
@@ -99,10 +99,9 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
         of_fit = ("output", "folds", "method", "region")
         fit = {name: given.pop(name) for name in of_fit if name in given}
         (predictions, labels), said = folders, Options(**given)
+        place = fit.get("output", Path("calibrated"))
+        check_output(place, "calibrate", read=[*folders, *said.files])
         _check_names([predictions], [labels], said)
-        check_output(
-            fit.get("output", Path("calibrated")), "calibrate", read=[*folders, *said.files]
-        )
         from nacl_monai.audits.calibrate import calibrate_folder
 
         return calibrate_folder(predictions, labels, options=said, **fit)
