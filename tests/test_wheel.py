@@ -122,8 +122,9 @@ def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
     """In an empty folder, with one epoch; its numbers mean nothing."""
     printed = run("demo", "--max_epochs", "1")
 
-    for row in ("CE+DSC", "CE+DSC, temperature", "NACL"):
-        assert re.search(rf"^{re.escape(row)} +\*?0\.\d+ ", printed, re.MULTILINE)
+    assert re.search(r"^ +CE\+DSC +CE\+DSC, temperature +NACL$", printed, re.MULTILINE)
+    for row in ("DSC ↑", "ECE near the prediction ↓", "5 % contour, misses"):
+        assert re.search(rf"^{re.escape(row)}.*(\*?0\.\d+.*){{3}}$", printed, re.MULTILINE)
     demo = run.folder / "runs/demo/hippocampus"
     assert {file.name for file in demo.glob("comparison/*.png")} == {"maps.png", "reliability.png"}
     assert (demo / "promise/contours.png").is_file()

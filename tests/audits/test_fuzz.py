@@ -107,12 +107,13 @@ HARMLESS = {
     "integers": lambda _, label: rewritten(label, lambda voxels: voxels.astype(np.int16)),
     "floats": lambda _, label: rewritten(label, lambda voxels: voxels.astype(np.float32)),
 }
-#: What another tool may leave in the same folder: npz files are read, unless a case has two.
+#: What another tool may leave in the same folder: npz files are read, unless a case has two, or all of
+#: its classes in files of their own.
 MIXED = {
-    "nnunet": [(Study.per_class, ""), (Study.training, "two files of a case")],
+    "nnunet": [(Study.per_class, "two layouts"), (Study.training, "two files of a case")],
     "training": [
         (Study.channels, ""),
-        (Study.per_class, ""),
+        (Study.per_class, "two layouts"),
         (Study.nnunet, "two files of a case"),
     ],
 }
