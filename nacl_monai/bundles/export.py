@@ -18,12 +18,12 @@ from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_m
 from torch import nn
 
 from nacl_monai.bundles.card import bundle_metadata, measured, needed, write_card
+from nacl_monai.bundles.scripts import write_scripts
 from nacl_monai.bundles.self_contained import (
     OwnCode,
     own_code,
     run_configs,
     self_contained,
-    write_scripts,
 )
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError

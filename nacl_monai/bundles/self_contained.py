@@ -22,23 +22,20 @@ from itertools import chain
 from operator import or_
 from pathlib import Path
 from pydoc import locate
-from types import ModuleType
 from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser
 from monai.bundle.utils import merge_kv
 from torch import nn
 
-from nacl_monai import differences, errors, inference
-from nacl_monai.bundles import command_line, error_lines, overrides
 from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
+from nacl_monai.bundles.scripts import SCRIPTS, scripted
 from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.menus import fragments, read_keys, search_path
 from nacl_monai.runs import RunFolder
 from nacl_monai.sources import imported_names, is_users
-from nacl_monai.training import definitions, hints
 from nacl_monai.training.definitions import WITHOUT, completed, components_of
 from nacl_monai.training.hints import locator, referred
 from nacl_monai.training.run_folder import warn_of_changed_code
@@ -104,12 +101,6 @@ def _load(*files: Path) -> Config:
     return dict(config.get())
 
 
-#: The package of a bundle in which the code travels that its inference calls.
-SCRIPTS = "scripts"
-# They need no other module of this package; `inference` is a package, whose modules import each other.
-_MODULES = (*(command_line, overrides, definitions, hints), *(error_lines, errors, differences))
-_TRAVELING = (inference, *_MODULES)
-
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
 _REPLACED: dict[str, Config] = {
@@ -151,33 +142,12 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     return _inference_alone(whole) if kind == "inference" else whole
 
 
-def write_scripts(folder: str | Path) -> None:
-    """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
-    scripts = Path(folder) / SCRIPTS
-    for file in Path(inference.__path__[0]).glob("*.py"):
-        write_text(scripts / _stem(inference) / file.name, file.read_text(encoding="utf-8"))
-    write_text(scripts / "__init__.py", '"""What the configurations of this bundle call."""\n')
-    for module in _MODULES:
-        write_text(scripts / f"{_stem(module)}.py", _scripted(inspect.getsource(module)))
-
-
 def _inference_alone(config: Config) -> Config:
     used = _used_by("inference", config) | _KEPT
     alone = {key: value for key, value in config.items() if key in used}
     alone["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    scripted: Config = json.loads(_scripted(json.dumps(alone)))
-    return scripted
-
-
-def _scripted(text: str) -> str:
-    """``text`` with the names of modules in a bundle in place of those in this package."""
-    for module in _TRAVELING:
-        text = re.sub(rf"\b{re.escape(module.__name__)}\b", f"{SCRIPTS}.{_stem(module)}", text)
-    return text
-
-
-def _stem(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
+    moved: Config = json.loads(scripted(json.dumps(alone)))
+    return moved
 
 
 def _used_by(key: str, config: Config) -> set[str]:

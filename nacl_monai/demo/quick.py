@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from nacl_monai.bundles.scripts import write_scripts
 from nacl_monai.demo.steps import ENVIRONMENT, FOLDER, step
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.output import check_new_file
 from nacl_monai.wheel import shipped
 
-#: The export, whose ``docs/README.md`` is its model card.
+#: The export, whose ``docs/README.md`` is its model card; its scripts are those of this version.
 MODEL = "demo/hippocampus"
 #: Part of the split of its training → what these people are for.
 _PARTS = {"val": "calibration", "test": "test"}
@@ -28,13 +29,16 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     are audited without and with it, and calibrate the promise.
 
     Args:
-        output: The new folder for images, labels, predictions and what commands write.
+        output: The new folder for the model, images, labels, predictions and what commands write.
 
     Raises:
         InputError: If something is at ``output``, or a step fails, whose error is printed.
     """
     check_new_file(output)
-    model, data = shipped(MODEL), shipped(FOLDER)
+    model, data = output / "model", shipped(FOLDER)
+    shutil.copytree(shipped(MODEL), model)
+    shutil.copyfile(shipped("LICENSE"), model / "LICENSE")
+    write_scripts(model)
     split = read_object(model / "configs/split.json", "install the package again")
     rows = ["case,patient"]
     for part, place in _PARTS.items():

@@ -16,6 +16,7 @@ from torch import nn
 
 from nacl_monai import inference
 from nacl_monai.bundles import self_contained as module
+from nacl_monai.bundles.scripts import write_scripts
 from nacl_monai.bundles.self_contained import (
     OwnCode,
     check_known_code,
@@ -23,7 +24,6 @@ from nacl_monai.bundles.self_contained import (
     own_code,
     run_configs,
     self_contained,
-    write_scripts,
 )
 from nacl_monai.errors import InputError
 from nacl_monai.menus import dataset_names

@@ -14,7 +14,8 @@ from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.self_contained import run_configs, self_contained, write_scripts
+from nacl_monai.bundles.scripts import write_scripts
+from nacl_monai.bundles.self_contained import run_configs, self_contained
 from nacl_monai.data.cases import image_files
 from tests.configurations.conftest import (
     FAST,

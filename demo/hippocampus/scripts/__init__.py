@@ -1,1 +1,0 @@
-"""What the configurations of this bundle call."""
