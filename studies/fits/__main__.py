@@ -5,7 +5,6 @@ other way round, so that everybody is judged. Networks and people of the test se
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import split_unit
-from nacl_monai.menus import fragments
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import decision_numbers
 from nacl_monai.metrics.pooled import pooled_error
@@ -25,6 +22,7 @@ from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.reports.tables import markdown_table
 from nacl_monai.runs import RunFolder
 from nacl_monai.tensors import without_metadata
+from studies.runs import behind, evaluation_of
 
 REGIONS = ("near", "all")
 HEAD = (
@@ -46,13 +44,7 @@ class Scan(NamedTuple):
 
 def scans(run: RunFolder, data: Path, cache: Path) -> tuple[list[Scan], dict[str, list[int]]]:
     """The validation cases of a run with their logits, and the structures."""
-    said = json.loads(run.config.read_text(encoding="utf-8"))
-    *shared, evaluation = map(ConfigParser.load_config_file, fragments(said["dataset"], "evaluate"))
-    config = ConfigParser({})
-    for keys in (*shared, said, evaluation):
-        config.update(keys)
-    config.update({"dataset_dir": str(data), "output_dir": str(run.path), "cache_dir": str(cache)})
-    config.update({"cases_to_evaluate": "val", "imports": ["$import torch", "$import monai"]})
+    config = evaluation_of(run, data, "val", cache)
     network, inferer = (config.get_parsed_content(key) for key in ("trained_network", "inferer"))
     found = []
     for item in config.get_parsed_content("volumes"):
@@ -83,12 +75,7 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
             module = fit_method(method, voxels).module
         modules |= dict.fromkeys(half, module)
     for scan in several:
-        with torch.no_grad():
-            if METHODS[method].sees_image:  # it is a network of slices
-                seen = (part.movedim(-1, 0) for part in (scan.logits, scan.image))
-                yield modules[scan.patient](*seen).movedim(0, -1)
-            else:
-                yield modules[scan.patient](scan.logits[None])[0]
+        yield behind(method, modules[scan.patient], scan.logits, scan.image)
 
 
 def numbers(

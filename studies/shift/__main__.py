@@ -13,25 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from monai.bundle import ConfigParser
 from monai.transforms import Compose
-from torch import nn
 
 from nacl_monai.cli import write_files
-from nacl_monai.data import read_split
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.structures import structure_dice, structure_masks
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.reports.style import add_caption, house_style, new_figure, save_png
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
-from nacl_monai.training import load_weights
+from studies.runs import behind, evaluation_of
 from studies.shift.corruptions import CHANGES, Corrupt
 
 #: Column of a run → what it is called.
@@ -54,50 +51,46 @@ class Trained:
     """
 
     def __init__(self, folder: Path, data: Path) -> None:
-        run = RunFolder(folder)
-        config = read_object(run.config, "train again")
-        given = {
-            "dataset_dir": str(data),
-            "output_dir": str(folder),
-            "device": "$torch.device('cpu')",
-        }
-        self.config = ConfigParser({**config, **given})
+        config = evaluation_of(RunFolder(folder), data, "test", data)  # nothing is cached
         self.name = folder.name
-        self.network = load_weights(self.config.get_parsed_content("network"), run.model).eval()
-        self.inferer = self.config.get_parsed_content("inferer")
-        self.reading = self.config.get_parsed_content("reading")
-        self.cases = read_split(self.config.get_parsed_content("cases"), run.split)["test"]
-        behind = sorted(folder.glob("calibrated/*/calibrator.json"))
-        self.calibrators = {file.parent.name: _module(file) for file in behind}
+        self.classes, self.structures = config["classes"], config["structures"]
+        self.network = config.get_parsed_content("trained_network").eval()
+        self.inferer = config.get_parsed_content("inferer")
+        self.reading = config.get_parsed_content("reading")
+        self.cases = config.get_parsed_content("split")["test"]
+        files = sorted(folder.glob("calibrated/*/calibrator.json"))
+        self.fits = {file.parent.name: read_calibrator(file).fit for file in files}
 
     def measured(self, kind: str, degree: int) -> Iterator[dict[str, Any]]:
         """The numbers of test patients whose images are changed, as trained and calibrated."""
-        classes, structures = self.config["classes"], self.config["structures"]
         metrics = {
             name: CalibrationMetric(
-                errors=["ece", "nll", "brier", "confidence_gap"],
+                errors=["ece", "nll"],
                 regions=["all", "near"],
-                margin=3.0,
                 margin_spacing="pixdim",
-                decisions=structures,
+                decisions=self.structures,
             )
-            for name in ("", *self.calibrators)
+            for name in ("", *self.fits)
         }
         dice: dict[str, list[float]] = {name: [] for name in metrics}
         first, *others = self.reading
         read = Compose([first, Corrupt(kind, degree), *others])
         for case in self.cases:
             data = read(dict(case))
-            with torch.inference_mode():
-                logits = self.inferer(data["image"][None].as_tensor(), self.network)
-                for name, metric in metrics.items():
-                    after = self.calibrators[name](logits) if name else logits
-                    metric(list(after.softmax(1)), [data["label"]])
-                    dice[name].append(_dice(after.argmax(1)[0], data["label"][0], structures))
+            image, label = data["image"].as_tensor(), data["label"]
+            with torch.no_grad():
+                logits = self.inferer(image[None], self.network)[0]
+            for name, metric in metrics.items():
+                fit = self.fits.get(name)
+                after = behind(fit.method, fit.module, logits, image) if fit else logits
+                metric([after.softmax(0)], [label])
+                maps = after.argmax(0, keepdim=True), label.as_tensor()
+                masks = (structure_masks(one, self.structures)[None] for one in maps)
+                dice[name].append(float(structure_dice(*masks).nanmean()))
         names = [case["case"] for case in self.cases]
         patients = [case.get("patient", case["case"]) for case in self.cases]
         for name, metric in metrics.items():
-            found = run_of_bins(metric.record(names, classes, patients), name)
+            found = run_of_bins(metric.record(names, self.classes, patients), name)
             found = replace(found, metrics=found.metrics.assign(dice=dice[name]))
             row = {
                 "method": "+".join(filter(None, [self.name, name])),
@@ -110,22 +103,6 @@ class Trained:
                 row |= {column: number.mean if number else float("nan")}
                 row |= {f"{column}_low": low, f"{column}_high": high}
             yield row
-
-
-def _dice(predicted: torch.Tensor, label: torch.Tensor, structures: dict[str, list[int]]) -> float:
-    """The mean over the structures that are labeled or predicted."""
-    values = []
-    for classes in structures.values():
-        ours, theirs = (
-            torch.isin(part.long(), torch.tensor(classes)) for part in (predicted, label)
-        )
-        if total := int(ours.sum() + theirs.sum()):
-            values.append(2 * int((ours & theirs).sum()) / total)
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _module(file: Path) -> nn.Module:
-    return read_calibrator(file).fit.module
 
 
 def study(data: Path, runs: Sequence[Path], output: Path) -> Iterator[Path]:

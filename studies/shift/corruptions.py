@@ -110,7 +110,7 @@ class Corrupt:
             return data
         low, high = np.percentile(image.cpu().numpy(), [0.5, 99.5]).tolist()
         plain = torch.as_tensor(image.as_tensor().float() - low) / (high - low or 1)
-        spacing = tuple(np.linalg.norm(image.affine[:3, :3].numpy(), axis=0).tolist())
+        spacing = tuple(image.pixdim.tolist())
         seed = sum(map(ord, str(data.get("case", ""))))
         changed = torch.as_tensor(np.asarray(self.change(plain.clip(0, 1), spacing, seed)))
         return {**data, "image": type(image)(changed * (high - low) + low, meta=image.meta)}

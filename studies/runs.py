@@ -1,0 +1,51 @@
+"""A trained run, ready to segment, for studies that do otherwise than an evaluation does."""
+
+import json
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from nacl_monai.menus import fragments
+from nacl_monai.posthoc import METHODS
+from nacl_monai.runs import RunFolder
+
+
+def evaluation_of(run: RunFolder, data: Path, cases: str, cache: Path) -> ConfigParser:
+    """The configuration that evaluates a run, as it was trained.
+
+    Args:
+        run: The run.
+        data: The folder of its dataset.
+        cases: The set of its split, such as "val".
+        cache: Where read volumes are kept.
+    """
+    said = json.loads(run.config.read_text(encoding="utf-8"))
+    *shared, evaluation = map(ConfigParser.load_config_file, fragments(said["dataset"], "evaluate"))
+    config = ConfigParser({})
+    for keys in (*shared, said, evaluation):
+        config.update(keys)
+    config.update({"dataset_dir": str(data), "output_dir": str(run.path), "cache_dir": str(cache)})
+    config.update({"cases_to_evaluate": cases, "imports": ["$import torch", "$import monai"]})
+    return config
+
+
+def behind(
+    method: str, module: nn.Module, logits: torch.Tensor, image: torch.Tensor
+) -> torch.Tensor:
+    """The logits ``(C, *spatial)`` of a volume behind a calibrator.
+
+    Args:
+        method: A key of `nacl_monai.posthoc.METHODS`.
+        module: What was fitted.
+        logits: Those of the network.
+        image: ``(channels, *spatial)``.
+    """
+    with torch.no_grad():
+        if METHODS[method].sees_image:  # it is a network of slices
+            seen = (part.movedim(-1, 0) for part in (logits, image))
+            calibrated: torch.Tensor = module(*seen).movedim(0, -1)
+        else:
+            calibrated = module(logits[None])[0]
+    return calibrated
