@@ -49,10 +49,11 @@ def _audit(
     rater_names: Sequence[str] | None = None,
     **options: Any,
 ) -> Sequence[InputError]:
-    predictions = as_one(folders if raters else folders[:-1], options)
+    given = folders if raters else folders[:-1]
+    predictions = as_one(given, options)
     said = Options(**options)
     check_output(output, "audit", read=[*folders, *(raters or ()), *said.files])
-    _check_names(folders if raters else folders[:-1], raters or folders[-1:], said)
+    _check_names(given, raters or folders[-1:], said)
     names = ["ensemble"] if said.members and names is None else names
     from nacl_monai.audits.command import audit_folders, distinct_names
 

@@ -92,8 +92,8 @@ def audit(
         _refuse({"write": options.get("write")}, "the command")
         table = Path(str(patients)) if patients else None
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
-        given |= {"from_logits": from_logits, "margin": margin}
-        given |= {"channels_as_given": channels_as_given}
+        given |= {"from_logits": from_logits, "channels_as_given": channels_as_given}
+        given |= {"margin": margin}
         words = Options(**{**given, **options, "patients": table, "pictures": False})
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)

@@ -100,7 +100,7 @@ def write_audit(
         _write_numbers(
             EvaluationFolder(place),
             found.name,
-            joined(of_place, patients, found.calibrator, found.options.joins),
+            joined(of_place, patients, found.calibrator, joins),
             columns,
             {**settings.as_record(), **found.calibrated, **({"ensemble": joins} if joins else {})},
         )

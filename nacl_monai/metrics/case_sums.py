@@ -61,7 +61,7 @@ def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **
     Args:
         compute: A function of a batch.
         y_pred: The predictions of each case, without an axis of the batch.
-        beside: Likewise, labels and masks by the names of the function's arguments; or None.
+        beside: Labels and masks in the same form, by the names of the function's arguments; or None.
 
     Raises:
         InputError: If there is no case, or not as many labels or masks as cases.

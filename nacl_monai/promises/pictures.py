@@ -128,7 +128,7 @@ def draw_case(
         structures: Names, a panel each.
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
         labels: Structure → where it is labeled, ``(z, y, x)``, if that is known.
-        caption: What is said below it.
+        caption: The text below it.
     """
     predicted = case.predicted
     affine = None if predicted.turned else predicted.affine

@@ -251,7 +251,7 @@ ORDERS = list(permutations(range(3)))[1:]
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_channels_in_another_order_are_refused(arrays, order):
-    """Of folders as well, tests/audits/test_contract.py; unless it is said."""
+    """Of folders as well, tests/audits/test_contract.py; unless they are to be taken as given."""
     probs, labels = arrays
     turned = [case[list(order)] for case in probs]
     names = ["background", "a", "b"]
