@@ -123,7 +123,7 @@ def test_ensemble_of_one_is_refused(folds, tmp_path, capsys, words):
 
 
 def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
-    """Made of the mean, applied to the mean, and refused by any other; members that disagree are named."""
+    """Made of the mean, applied to the mean, refused by any other; members that disagree are named."""
     old = folds_of(tmp_path, blobs(0, 8), spread=0.5, name="old")
     cases = blobs(20, 2)
     new = folds_of(tmp_path, cases, spread=0.5, name="new")
