@@ -8,7 +8,6 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from nacl_monai.menus import fragments
-from nacl_monai.posthoc import METHODS
 from nacl_monai.runs import RunFolder
 
 
@@ -32,18 +31,17 @@ def evaluation_of(run: RunFolder, data: Path, cases: str, cache: Path) -> Config
 
 
 def behind(
-    method: str, module: nn.Module, logits: torch.Tensor, image: torch.Tensor
+    module: nn.Module, logits: torch.Tensor, image: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The logits ``(C, *spatial)`` of a volume behind a calibrator.
 
     Args:
-        method: A key of `nacl_monai.posthoc.METHODS`.
         module: What was fitted.
         logits: Those of the network.
-        image: ``(channels, *spatial)``.
+        image: ``(channels, *spatial)``, for a calibrator that is a network of slices.
     """
     with torch.no_grad():
-        if METHODS[method].sees_image:  # it is a network of slices
+        if image is not None:
             seen = (part.movedim(-1, 0) for part in (logits, image))
             calibrated: torch.Tensor = module(*seen).movedim(0, -1)
         else:

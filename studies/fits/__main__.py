@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from nacl_monai.data.cases import split_unit
 from nacl_monai.metrics import CalibrationMetric
@@ -22,9 +23,12 @@ from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.reports.tables import markdown_table
 from nacl_monai.runs import RunFolder
 from nacl_monai.tensors import without_metadata
+from studies.fits.lts import fit_tree
 from studies.runs import behind, evaluation_of
 
 REGIONS = ("near", "all")
+#: Local temperature scaling as published, which is fitted over all voxels.
+LTS = "published_lts"
 HEAD = (
     *("network", "fitted", "NLL, all voxels", "Brier score, all voxels", "ECE near the prediction"),
     *("confidence − accuracy there", "5 % contour misses", "its size", "volume, error"),
@@ -64,18 +68,23 @@ def halves(people: set[str]) -> tuple[set[str], set[str]]:
 
 def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.Tensor]:
     """The logits of each scan behind a calibrator that was fitted to the half without its person."""
-    modules: dict[str, Any] = {}
+    sees_image = method == LTS or METHODS[method].sees_image
+    modules: dict[str, nn.Module] = {}
     for half in halves({scan.patient for scan in several}):
-        with RegionLogits(region) as voxels:
-            for scan in several:
-                if scan.patient not in half:
-                    image = scan.image if METHODS[method].sees_image else None
+        others = [scan for scan in several if scan.patient not in half]
+        if method == LTS:
+            module: nn.Module = fit_tree([(scan.logits, scan.image, scan.label) for scan in others])
+        else:
+            with RegionLogits(region) as voxels:
+                for scan in others:
+                    image = scan.image if sees_image else None
                     given: dict[str, Any] = {"image": image, "voxel": scan.spacing}
                     voxels.add(scan.logits, scan.label, scan.patient, **given)
-            module = fit_method(method, voxels).module
+                module = fit_method(method, voxels).module
         modules |= dict.fromkeys(half, module)
     for scan in several:
-        yield behind(method, modules[scan.patient], scan.logits, scan.image)
+        image = scan.image if sees_image else None
+        yield behind(modules[scan.patient], scan.logits, image)
 
 
 def numbers(
@@ -132,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.fits", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, LTS], default=list(METHODS))
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     given = parser.parse_args()
     rows, lines = [], []
@@ -142,18 +151,16 @@ def main() -> None:
         rows.append([path.name, "nothing", *row])
         for method in given.methods:
             proper = {}
-            for region in REGIONS:
+            for region in REGIONS if method != LTS else ("all",):
                 outputs = calibrated(several, method, region)
                 row, proper[region] = numbers(several, outputs, structures)
                 rows.append([path.name, f"`{method}_{region}`", *row])
                 sys.stderr.write(f"{rows[-1]}\n")
-            lines.append(f"{path.name}, {method}, near − all: {better(several, **_named(proper))}")
+            if method != LTS:
+                ends = better(several, proper["near"], proper["all"])
+                lines.append(f"{path.name}, {method}, near − all: {ends}")
     sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _named(proper: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {"near": proper["near"], "everywhere": proper["all"]}
 
 
 if __name__ == "__main__":

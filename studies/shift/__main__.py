@@ -22,7 +22,7 @@ from nacl_monai.cli import write_files
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.structures import structure_dice, structure_masks
-from nacl_monai.posthoc import read_calibrator
+from nacl_monai.posthoc import METHODS, read_calibrator
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.reports.style import add_caption, house_style, new_figure, save_png
@@ -82,7 +82,8 @@ class Trained:
                 logits = self.inferer(image[None], self.network)[0]
             for name, metric in metrics.items():
                 fit = self.fits.get(name)
-                after = behind(fit.method, fit.module, logits, image) if fit else logits
+                seen = image if fit and METHODS[fit.method].sees_image else None
+                after = behind(fit.module, logits, seen) if fit else logits
                 metric([after.softmax(0)], [label])
                 maps = after.argmax(0, keepdim=True), label.as_tensor()
                 masks = (structure_masks(one, self.structures)[None] for one in maps)
