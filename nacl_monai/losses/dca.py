@@ -20,7 +20,7 @@ def dca_loss(
     logits: Tensor,
     labels: Tensor,
     *,
-    penalty_weight: float = 5.0,
+    penalty_weight: float = 10.0,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
 ) -> Tensor:
@@ -98,7 +98,7 @@ class DCAPenalty(Penalty):
         >>> DCAPenalty(weight=5.0)(logits, torch.ones(1, 1, 8, 8)).backward()
     """
 
-    def __init__(self, *, weight: float = 5.0, ignore_index: int | None = None) -> None:
+    def __init__(self, *, weight: float = 10.0, ignore_index: int | None = None) -> None:
         super().__init__(weight, ignore_index=ignore_index)
 
     def value(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class DCALoss(ComposedLoss):
     def __init__(
         self,
         *,
-        penalty_weight: float = 5.0,
+        penalty_weight: float = 10.0,
         class_weights: Sequence[float] | None = None,
         ignore_index: int | None = None,
     ) -> None:

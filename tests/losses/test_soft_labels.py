@@ -111,10 +111,10 @@ def margin_oracle(margin):
 
 
 def dca_oracle(reference, logits, labels):
-    """Cross-entropy and 5 times |mean confidence - mean share of the predicted class|."""
+    """Cross-entropy and 10 times |mean confidence - mean share of the predicted class|."""
     voxels = list(reference.voxels(logits, labels))
     gap = reference.mean(p.max() - y[p.argmax()] for p, _, y in voxels)
-    return reference.cross_entropy(logits, labels) + 5 * abs(gap)
+    return reference.cross_entropy(logits, labels) + 10 * abs(gap)
 
 
 def ml1ace_oracle(reference, logits, labels):
