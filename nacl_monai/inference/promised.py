@@ -40,10 +40,9 @@ class Levels(NamedTuple):
     probs: Array
     margins: Array
 
-    def within(self, threshold: float, margin: float, beyond: float = 2) -> npt.NDArray[np.bool_]:
-        """The set S(t, m), and the voxels that reach another threshold beyond the margin."""
-        near = self.margins <= MARGINS.index(margin)
-        inside: npt.NDArray[np.bool_] = self.probs >= np.where(near, threshold, beyond)
+    def above(self, thresholds: Sequence[float]) -> npt.NDArray[np.bool_]:
+        """The voxels that reach the threshold of their margin, one for each of `MARGINS`."""
+        inside: npt.NDArray[np.bool_] = self.probs >= np.asarray(thresholds)[self.margins]
         return inside
 
     def expected(self, margin: float) -> float:
@@ -193,9 +192,7 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
     prediction = np.asarray(levels.margins == 0)
     predicted = int(prediction.sum())
     contours = {
-        kind: levels.within(*(kept[kind][name] for name in ("value", "margin", "beyond")))
-        for kind in ("outer", "inner")
-        if kind in kept
+        kind: levels.above(kept[kind]["values"]) for kind in ("outer", "inner") if kind in kept
     }
     if "inner" in contours and contours["inner"].sum() < LEAST * predicted:
         contours["inner"] = np.zeros_like(contours["inner"])
@@ -203,12 +200,12 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
     if (of_volume := kept.get("volume")) is not None:
         plain = of_volume["family"] == "margin"  # without probabilities
         expected = (predicted if plain else levels.expected(of_volume["margin"])) * voxel
-        q = of_volume["value"]
+        (q,) = of_volume["values"]
         low, high = ((expected + voxel) * np.exp([-q, q]) - voxel).tolist()
     if (of_dice := kept.get("dice")) is not None:
         plain = of_dice["family"] == "margin"
         dice = 1.0 if plain else _expected_dice(levels, of_dice["margin"], predicted)
-        bound = float(np.clip(dice - of_dice["value"], 0, 1))
+        bound = float(np.clip(dice - of_dice["values"][0], 0, 1))
     return Applied(
         name,
         prediction,

@@ -25,16 +25,17 @@ grow with :math:`\lambda` it is the upper bound of RCPS):
 Then the risk is at most :math:`\alpha` for all but a share :math:`\delta` of the draws of calibration
 patients.
 
-**Families.** A contour is a set S(t, m) of :mod:`nacl_monai.promises.curves`. A path orders sets from
-none to all voxels, each within the next, so that one λ says both t and m: "threshold" lowers t without
-a margin; "margin" takes the predicted structure and then grows m, which needs no probabilities;
-"within" lowers t to 0 within a margin, and then grows the margin. Beyond the margin it takes the voxels
-that are much surer, of :math:`p \ge u` with :math:`\operatorname{logit} u = \operatorname{logit}(t) / 6`
-(u is t above one half): a part that is missed as a whole, such as a slice at the end of an organ, need
-not wait for the margin. So every path keeps every promise, if only by all voxels. The path is fixed in
-advance: the tightest of several for the patients who calibrate is not so for the next one, and a promise
-that is made by choosing among paths is too much. Another margin than :data:`MARGIN` may be chosen by
-patients who do not calibrate.
+**Families.** A contour has the voxels that reach a threshold, which depends on how far they are from the
+predicted structure, one for each of the :data:`MARGINS`. A path orders sets from none to all voxels,
+each within the next, so that one λ says all thresholds: "threshold" lowers one for all; "margin" takes
+the predicted structure and then margin after margin, which needs no probabilities; "within" lowers a
+threshold t to 0 within a margin, and then in what each wider margin adds. Beyond that it takes the
+voxels that are much surer, of :math:`p \ge u` with
+:math:`\operatorname{logit} u = \operatorname{logit}(t) / 6` (u is t above one half): a part that is
+missed as a whole, such as a slice at the end of an organ, need not wait for the margin. So every path
+keeps every promise, if only by all voxels. The path is fixed in advance: the tightest of several for the
+patients who calibrate is not so for the next one, and a promise that is made by choosing among paths is
+too much. Another margin than :data:`MARGIN` may be chosen by patients who do not calibrate.
 
 Wrong voxels in an inner contour are a share that may fall as the set grows. Its largest value over all
 smaller sets never falls and is no smaller, so that control of it is control of the share, too
@@ -184,33 +185,38 @@ def by_patient(values: Array, patients: Sequence[str]) -> Array:
     return means
 
 
-class Path(NamedTuple):
-    """Sets, each within the next: positions in `THRESHOLDS` and `MARGINS`, (sets,) each.
-
-    Attributes:
-        thresholds: What a voxel reaches within the margin.
-        margins: The margin.
-        beyond: The threshold that it reaches anywhere.
-    """
-
-    thresholds: Array
-    margins: Array
-    beyond: Array
-
-    def of(self, counts: Array) -> Array:
-        """What is counted in each set: (…, K, M) → (…, sets)."""
-        near = counts[..., self.thresholds, self.margins]
-        everywhere = counts[..., self.beyond, NO_MARGIN]
-        along: Array = near + everywhere - counts[..., self.beyond, self.margins]
-        return along
-
-
-def path_of(family: str, margin: float = MARGIN) -> Path:
-    """The sets of a family, from none to all voxels.
+def path_of(family: str, margin: float = MARGIN) -> Array:
+    """The sets of a family, from none to all voxels, each within the next.
 
     Args:
         family: "threshold", "margin" or "within".
-        margin: Within which the threshold is lowered, in mm; one of `MARGINS`.
+        margin: Within which the threshold is lowered first, in mm; one of `MARGINS`.
+
+    Returns:
+        The position in `THRESHOLDS` of what a voxel reaches in each of `MARGINS`, (sets, margins).
+
+    Raises:
+        SettingError: If there is no such family or margin.
+    """
+    first = margin_of(family, margin)
+    lowered = np.arange(len(THRESHOLDS))[::-1, None]
+    beyond = np.full_like(lowered, len(THRESHOLDS) - 1)
+    if family == WITHIN:
+        least = lowered.clip(NO_THRESHOLD + 1)  # the log-odds of 0 are infinite
+        surer = expit(logit(THRESHOLDS[least].clip(max=0.5)) / _SURER)
+        beyond = np.maximum(least, np.searchsorted(THRESHOLDS, surer - _TOLERANCE))
+    path = np.where(np.arange(len(MARGINS)) <= first, lowered, beyond)
+    path = path[[0, -1]] if family == MARGIN_ONLY else path
+    for wider in range(first + 1, len(MARGINS)):
+        steps = [NO_THRESHOLD] if family == MARGIN_ONLY else np.arange(path[-1, wider])[::-1]
+        added = np.repeat(path[-1:], len(steps), 0)
+        added[:, wider] = steps
+        path = np.concatenate([path, added])
+    return path
+
+
+def margin_of(family: str, margin: float = MARGIN) -> int:
+    """The position in `MARGINS` of that within which a family lowers its threshold first.
 
     Raises:
         SettingError: If there is no such family or margin.
@@ -220,21 +226,19 @@ def path_of(family: str, margin: float = MARGIN) -> Path:
     if margin not in MARGINS:
         known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
         raise SettingError(f"--margin: is {margin:g}; choose from {known}")
-    first = {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
-    lowered = np.arange(len(THRESHOLDS))[::-1]
-    lowered = lowered[[0, -1]] if family == MARGIN_ONLY else lowered
-    grown_to = np.arange(first + 1, len(MARGINS))
-    thresholds = np.concatenate([lowered, np.full_like(grown_to, NO_THRESHOLD)])
-    margins = np.concatenate([np.full_like(lowered, first), grown_to])
-    beyond = np.full_like(thresholds, len(THRESHOLDS) - 1)
-    if family == WITHIN:
-        least = thresholds.clip(NO_THRESHOLD + 1)  # the log-odds of 0 are infinite
-        surer = expit(logit(THRESHOLDS[least].clip(max=0.5)) / _SURER)
-        beyond = np.maximum(least, np.searchsorted(THRESHOLDS, surer - _TOLERANCE))
-    return Path(thresholds, margins, beyond)
+    return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 
 
-def contours_along(curves: Curves, structure: int, contour: str, path: Path) -> tuple[Array, Array]:
+def along(path: Array, counts: Array) -> Array:
+    """What is counted in each set of a path: (…, K, M) → (…, sets)."""
+    shells = np.diff(counts, axis=-1, prepend=0)
+    total: Array = shells[..., path, np.arange(path.shape[1])].sum(-1)
+    return total
+
+
+def contours_along(
+    curves: Curves, structure: int, contour: str, path: Array
+) -> tuple[Array, Array]:
     """Loss and volume of the contour of every set of a path for each case, from none on, (cases, sets).
 
     The loss of an outer contour is the share of the labeled structure outside, 0 where there is none;
@@ -244,9 +248,9 @@ def contours_along(curves: Curves, structure: int, contour: str, path: Path) -> 
         curves: Of all cases.
         structure: Its position.
         contour: "outer" or "inner".
-        path: The sets.
+        path: The sets, from `path_of`.
     """
-    hits, counts = (path.of(array[:, structure]) for array in (curves.hits, curves.counts))
+    hits, counts = (along(path, array[:, structure]) for array in (curves.hits, curves.counts))
     whole = hits[:, -1:]
     if contour == INNER:
         predicted = curves.counts[:, structure, NO_THRESHOLD, :1]

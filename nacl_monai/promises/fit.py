@@ -28,6 +28,7 @@ from nacl_monai.promises.control import (
     Control,
     by_patient,
     contours_along,
+    margin_of,
     path_of,
 )
 from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
@@ -62,12 +63,11 @@ class Kept:
         kind: "outer" or "inner" contour, "volume" or "dice".
         level: The risk α.
         family: One of `nacl_monai.promises.control.FAMILIES`; "margin" needs no probabilities.
-        margin: In mm; infinite for all voxels.
-        value: The threshold of a contour :math:`S(t, m)`, of which an inner one has at least a quarter
-            of the predicted structure, or nothing; q of the interval
-            :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; q of the lower
-            bound :math:`\hat D - q` of Dice.
-        beyond: The threshold that a voxel of a contour reaches beyond the margin; 2 for none.
+        margin: Of the family, in mm; infinite for all voxels.
+        values: What a voxel of a contour reaches within each of `MARGINS`, 0 for all and 2 for none; an
+            inner one has at least a quarter of the predicted structure, or nothing. Or q of the interval
+            :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; or q of the
+            lower bound :math:`\hat D - q` of Dice.
         patients: How many calibrated it.
         size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
             bound is; mean over the patients who calibrated it.
@@ -78,8 +78,7 @@ class Kept:
     level: float
     family: str
     margin: float
-    value: float
-    beyond: float
+    values: Sequence[float]
     patients: int
     size: float
 
@@ -137,7 +136,8 @@ class Rules:
         patients: Their names, the first axis of all arrays.
         losses: (patients, rules), the most cautious rule first.
         sizes: The same of what a rule gives.
-        values: Threshold or q, margin, and threshold beyond it, of each rule, (rules, 3).
+        values: Those of `Kept` by each rule, (rules, …).
+        margin: The margin of the family, in mm.
         whole: By what sizes are divided, (patients,).
     """
 
@@ -147,22 +147,21 @@ class Rules:
         self.kind, self.family = kind, family
         self.structure = curves.structures[structure]
         self.patients = sorted(set(curves.patients))
-        path = path_of(family, margin)
+        place = margin_of(family, margin)
+        self.margin = MARGINS[place]
         if kind in CONTOURS:
+            path = path_of(family, margin)
             losses, sizes = contours_along(curves, structure, kind, path)
-            margins = np.array(MARGINS)[path.margins]
-            ends = THRESHOLDS[path.thresholds], margins, THRESHOLDS[path.beyond]
             turn = slice(None, None, -1 if kind == OUTER else None)
-            losses, sizes, self.values = losses[:, turn], sizes[:, turn], np.stack(ends, 1)[turn]
+            losses, sizes, self.values = losses[:, turn], sizes[:, turn], THRESHOLDS[path[turn]]
             whole = curves.volumes[:, structure]
         else:
-            scores = self._scores(curves, structure, int(path.margins[0]))
+            scores = self._scores(curves, structure, place)
             steps = np.unique(scores)[::-1]  # between two scores, nothing changes
             losses = (scores[:, None] > steps).astype(float)
             sizes = np.exp(steps) if kind == VOLUME else steps - scores[:, None]
             sizes, whole = sizes + np.zeros_like(losses), np.ones(len(scores))
-            others = MARGINS[path.margins[0]], THRESHOLDS[-1]
-            self.values = np.stack([steps, *(np.full_like(steps, one) for one in others)], 1)
+            self.values = steps[:, None]
         self.losses, self.sizes, self.whole = (
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
         )
@@ -184,11 +183,10 @@ class Rules:
     def kept(self, control: Control) -> Kept:
         """The promise that all patients fit."""
         rule = self.fitted(control)
-        value, margin, beyond = self.values[rule].tolist()
         whole = self.whole.sum()
         size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
         head = (self.structure, self.kind, control.level, self.family)
-        return Kept(*head, margin, value, beyond, len(self.patients), size)
+        return Kept(*head, self.margin, self.values[rule].tolist(), len(self.patients), size)
 
     def held_out(self, control: Control) -> tuple[Array, Array]:
         """Loss and size of each patient by the promise that all others fit, who must be enough."""
@@ -362,6 +360,7 @@ def read_promise(file: str | Path) -> Promise:
                 one.kind not in KINDS
                 or one.structure not in structures
                 or one.margin not in MARGINS
+                or len(one.values) != (len(MARGINS) if one.kind in CONTOURS else 1)
                 for one in kept
             )
         ):
@@ -394,7 +393,7 @@ def fit(
         SettingError: If a level, family or margin cannot be meant.
         InputError: If it takes more patients.
     """
-    path_of(family, margin)
+    margin_of(family, margin)
     patients = sorted(set(curves.patients))
     for one in controls:
         one.check().check_patients(len(patients), curves.path)

@@ -84,9 +84,9 @@ def test_command_promises_what_arrays_do(studies, made):
     read = read_promise(made)
 
     for one, other in zip(read.kept, expected.kept, strict=True):  # an affine rounds sizes
-        numbers = [[each.value, each.size] for each in (one, other)]
+        numbers = [[*each.values, each.size] for each in (one, other)]
         assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
-        assert replace(one, value=0, size=0) == replace(other, value=0, size=0)
+        assert replace(one, values=[], size=0) == replace(other, values=[], size=0)
     assert read.patients == [f"p{k:02d}" for k in range(8)]
     for name in ("counts", "hits", "sums"):
         assert (getattr(read_curves(made), name) == getattr(curves, name)).all()
@@ -110,7 +110,8 @@ def sets_of(kept, probs):
     """The contour of a structure by its definition, (x, y, z)."""
     channel = list(CLASSES).index(kept.structure)
     away = distance_transform_edt(probs.argmax(0) != channel, sampling=SIZES)
-    inside = (probs[channel].astype(float) >= kept.value) & (away <= kept.margin)
+    thresholds = np.select([away <= one for one in MARGINS], kept.values)
+    inside = probs[channel].astype(float) >= thresholds
     empty = kept.kind == "inner" and 4 * inside.sum() < (away == 0).sum()
     return np.zeros_like(inside) if empty else inside
 
@@ -144,7 +145,7 @@ def test_applied_contours_are_the_sets_on_the_grid_of_the_input(studies, made, t
                     voxel = SIZES.prod() / 1000
                     volume = probs[channel][away <= kept.margin].sum() * voxel
                     assert row["volume_ml"] == pytest.approx(volume, abs=1e-5)
-                    ends = (volume + voxel) * np.exp([-kept.value, kept.value]) - voxel
+                    ends = (volume + voxel) * np.exp([-kept.values[0], kept.values[0]]) - voxel
                     assert row["volume_low_ml"] == pytest.approx(max(ends[0], 0), abs=1e-5)
                     assert row["volume_high_ml"] == pytest.approx(ends[1], abs=1e-5)
     assert table["dice_low"].min() >= 0
@@ -470,7 +471,7 @@ def test_structures_that_overlap_and_bytes_are_promised_as_classes_are():
     as_floats = promise(np.stack([1 - read, read], 1), labels, check=False)
 
     assert [*single.kept] == [*pair.kept]
-    assert [one.value for one in in_bytes.kept] == [one.value for one in as_floats.kept]
+    assert [one.values for one in in_bytes.kept] == [one.values for one in as_floats.kept]
 
 
 def test_voxels_without_label_do_not_count():
@@ -558,9 +559,9 @@ def test_intervals_are_the_scores_in_their_order(family):
     made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.1], family=family)
 
     kept = {one.kind: one for one in made.kept}
-    assert kept["volume"].value == pytest.approx(sorted(scores)[18])
+    assert kept["volume"].values[0] == pytest.approx(sorted(scores)[18])
     assert kept["volume"].size == pytest.approx(np.exp(sorted(scores)[18]))
-    assert kept["dice"].value == pytest.approx(sorted(gaps)[18])
+    assert kept["dice"].values[0] == pytest.approx(sorted(gaps)[18])
     assert kept["dice"].size == pytest.approx(sorted(gaps)[18] - np.mean(gaps))
 
 
@@ -568,7 +569,7 @@ def test_few_voxels_are_no_inner_contour_of_a_new_case():
     """Of a quarter of the predicted structure and more there is one, of less there is none."""
     inside, labels = map(np.stack, zip(*discs(20), strict=True))
     made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.2], check=False)
-    made = replace(made, kept=[replace(one, value=0.9) for one in made.kept])
+    made = replace(made, kept=[replace(one, values=[0.9] * len(one.values)) for one in made.kept])
     new = np.full((20, 20), 0.1, np.float32)
     new[5:15, 5:15] = 0.501
     for row, expected in ((2, 0), (3, 30)):  # of 100 voxels, 20 and 30

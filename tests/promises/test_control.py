@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
     FAMILIES,
     Control,
+    along,
     by_patient,
     contours_along,
     grown,
@@ -183,13 +185,14 @@ def test_loss_of_a_patient_is_the_mean_of_their_cases():
 @pytest.mark.parametrize("margin", MARGINS[:-1])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_path_orders_sets_from_none_to_all(family, margin):
-    """Each is within the next: no threshold rises, and no margin shrinks."""
-    path = path_of(family, margin)
+    """Each is within the next and not the same: thresholds fall, and none is lower farther away."""
+    path = THRESHOLDS[path_of(family, margin)]
 
-    assert (np.diff(THRESHOLDS[path.thresholds]) <= 0).all()
-    assert path.margins.tolist() == sorted(path.margins)
-    assert THRESHOLDS[path.thresholds[[0, -1]]].tolist() == [2, 0]
-    assert MARGINS[path.margins[-1]] == np.inf
+    steps = np.diff(path, axis=0)
+    assert (steps <= 0).all()
+    assert (steps.min(1) < 0).all()
+    assert (np.diff(path, axis=1) >= 0).all()
+    assert path[[0, -1]].tolist() == [[2] * len(MARGINS), [0] * len(MARGINS)]
 
 
 @pytest.mark.parametrize(("family", "margin"), [("ball", 3), ("within", 4)])
@@ -200,27 +203,41 @@ def test_family_that_there_is_not_is_refused(family, margin):
 
 @pytest.mark.parametrize("family", ["within", "threshold", "margin"])
 def test_sets_of_a_path_are_counted_as_they_are_drawn(family):
-    """By masks: what reaches t within the margin, and by "within" whatever is surer, log-odds / 6."""
+    """By masks, as the page of families says them."""
     rng = np.random.default_rng(3)
     levels = Levels(rng.beta(0.3, 0.6, (6, 7, 8)), rng.integers(0, 7, (6, 7, 8)).astype(np.int8))
     label = rng.random((6, 7, 8)) < 0.4
     curve = counted(levels, label)
     path = path_of(family)
-    counts, hits = (path.of(curve[name]) for name in ("counts", "hits"))
+    counts, hits = (along(path, curve[name]) for name in ("counts", "hits"))
 
-    previous = np.zeros_like(label)
-    for k, (t, m, beyond) in enumerate(zip(*path, strict=True)):
-        threshold, margin = THRESHOLDS[t], MARGINS[m]
-        inside = (levels.probs >= threshold) & (levels.margins <= m)
+    drawn = list(drawn_sets(family, levels))
+
+    assert len(drawn) == len(path)
+    for thresholds, inside, count, hit in zip(THRESHOLDS[path], drawn, counts, hits, strict=True):
+        assert (levels.above(thresholds) == inside).all()
+        assert (count, hit) == (inside.sum(), (inside & label).sum())
+
+
+def drawn_sets(family, levels):
+    """A threshold falls; by "margin" there is none; by "within" it falls near the prediction first.
+
+    Farther away it is log-odds / 6, and then falls in one margin after the other.
+    """
+    first = {"threshold": 6, "margin": 0, "within": 3}[family]
+    near = levels.margins <= first
+    lowered = THRESHOLDS[[-1, 0]] if family == "margin" else THRESHOLDS[::-1]
+    least, surer = 2, np.zeros_like(near)
+    for threshold in lowered:
         if family == "within":
             odds = (1 / np.clip(threshold, THRESHOLDS[1], 0.5) - 1) ** (1 / 6)
-            surer = THRESHOLDS[max(threshold, 1 / (1 + odds)) - 1e-9 <= THRESHOLDS][0]
-            inside |= levels.probs >= surer
-        assert (levels.within(threshold, margin, THRESHOLDS[beyond]) == inside).all()
-        assert (counts[k], hits[k]) == (inside.sum(), (inside & label).sum())
-        assert inside[previous].all()
-        previous = inside
-    assert previous.all()
+            least = THRESHOLDS[max(threshold, 1 / (1 + odds)) - 1e-9 <= THRESHOLDS][0]
+            surer = levels.probs >= least
+        yield near & (levels.probs >= threshold) | surer
+    lowered = [one for one in lowered if one < least]
+    for wider, threshold in product(range(first + 1, len(MARGINS)), lowered):
+        added = (levels.margins == wider) & (levels.probs >= threshold)
+        yield (levels.margins < wider) | added | surer
 
 
 def test_part_that_is_missed_as_a_whole_is_found_before_the_margin_grows():
@@ -247,7 +264,7 @@ def test_losses_by_hand():
     case = np.stack([1 - inside, inside])
     curves = curves_of_arrays([case, case], [np.array([[1, 0, 1, 0]]), np.zeros((1, 4), int)])
     path = path_of("threshold")
-    at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
+    at = [int(np.flatnonzero(THRESHOLDS[path[:, 0]] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
 
     outer = contours_along(curves, 0, "outer", path)[0][:, at]
     inner = contours_along(curves, 0, "inner", path)[0][:, at]
@@ -262,7 +279,7 @@ def test_few_voxels_are_no_inner_contour():
     case = np.stack([1 - inside, inside])
     curves = curves_of_arrays([case], [np.array([[0, 1, 1, 1, 1, 1, 1, 1, 0]])], spacing=(10, 100))
     path = path_of("threshold")
-    at = [int(np.flatnonzero(THRESHOLDS[path.thresholds] <= t)[0]) for t in (0.97, 0.85, 0.5)]
+    at = [int(np.flatnonzero(THRESHOLDS[path[:, 0]] <= t)[0]) for t in (0.97, 0.85, 0.5)]
 
     losses, volumes = contours_along(curves, 0, "inner", path)
 
@@ -298,7 +315,7 @@ def test_threshold_is_that_of_mapie(level):
         warnings.simplefilter("ignore")
         theirs.calibrate(np.zeros(len(labels)), labels.reshape(len(labels), -1, 1))
 
-    assert THRESHOLDS[path.thresholds][::-1][rule] == theirs.best_predict_param.item()
+    assert THRESHOLDS[path[::-1, 0]][rule] == theirs.best_predict_param.item()
 
 
 @pytest.mark.parametrize("level", [0.05, 0.1])
