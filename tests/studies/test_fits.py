@@ -91,7 +91,7 @@ def test_published_tree_divides_by_gated_leaves_as_its_formula_says():
             torch.testing.assert_close(tree(logits, image)[0, :, row, column], expected)
 
 
-@pytest.mark.parametrize("scale, moves", [(3.0, True), (1.0, False)])
+@pytest.mark.parametrize(("scale", "moves"), [(3.0, True), (1.0, False)])
 def test_published_tree_is_kept_where_it_is_best_on_volumes_without_a_part_in_its_fit(scale, moves):
     """The others' logits are three times too large, so each step takes the temperature above 2."""
     generator = torch.Generator().manual_seed(0)
