@@ -129,8 +129,9 @@ def _fit_and_audit(
         for audited, part in ((before, BEFORE), (after, AFTER)):
             audit_one(audited, folder / part, output / part, apply)
     runs = reports.read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
-    draw_all(runs, folder)
-    reports.write_trade_off(runs, folder)
+    if options.pictures:
+        draw_all(runs, folder)
+        reports.write_trade_off(runs, folder)
     calibrator = Calibrator(
         fit,
         fit.patients,

@@ -80,7 +80,8 @@ def audit_folders(
         if len(audits) > 1:
             try:
                 _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
-                drawn = draw_all(read_runs([audit.folder for audit in audits]), aside)
+                several = read_runs([audit.folder for audit in audits])
+                drawn = draw_all(several, aside) if options.pictures else []
             except InputError as error:
                 refusal = error  # each audit is worth keeping
         tables = [audit_table(audits)]

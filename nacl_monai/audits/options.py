@@ -161,7 +161,7 @@ def add_options(parser: argparse._ActionsContainer) -> None:
     add("--num-bins", type=int, metavar="N", help="default: 15")
     apart = f"how far apart prediction and label may put a voxel (default: {AFFINE_TOLERANCE})"
     add("--affine_tolerance", type=distance, metavar="MM", help=apart)
-    undrawn = "keep no slice of the worst cases, which the page shows"
+    undrawn = "draw no diagram and no slice of a case: numbers alone, in less time"
     add("--no-pictures", dest="pictures", action="store_false", help=undrawn)
 
     maps = "also write probabilities, confidence and entropy of every case, as images"

@@ -106,7 +106,7 @@ def write_audit(
         )
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    return _drawn(folder, output, found.name)
+    return _drawn(folder, output, found.name, found.options.pictures)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
@@ -145,13 +145,17 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _drawn(folder: Path, output: Path, name: str) -> Run:
-    """Reads what was written, and draws it."""
+def _drawn(folder: Path, output: Path, name: str, pictures: bool = True) -> Run:
+    """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
-    draw_all(by_rater(audit), folder)
-    reports.write_page(
-        audit, folder / _PAGE, f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    )
+    audits = by_rater(audit)
+    drawn: dict[str, Path] = {}
+    if pictures:
+        draw_all(audits, folder)
+    if pictures and len(audits) == 1:
+        drawn = {region: folder / f"{_DIAGRAM}{region}.png" for region in audit.bins.regions}
+    command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
+    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures)
     return audit
 
 

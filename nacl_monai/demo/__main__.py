@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.demo.steps import DATASET, plan, run
+from nacl_monai.demo.steps import DATASET, ENVIRONMENT, plan, run
 from nacl_monai.errors import SettingError
 
 
@@ -31,6 +32,7 @@ def _quick(output: Path | None, others: Sequence[Any], dataset: str) -> int:
     def quick() -> None:
         if any(others) or dataset != DATASET:
             raise SettingError("--quick: has its own network and data; leave out all but --output")
+        os.environ.update(ENVIRONMENT)  # before torch is imported
         run_quick(*([output] if output else []))
 
     return attempted(quick)[1]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from nacl_monai.bundles.scripts import write_scripts
-from nacl_monai.demo.steps import ENVIRONMENT, FOLDER, step
+from nacl_monai.cli import main as run_command
+from nacl_monai.demo.steps import FOLDER
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.output import check_new_file
@@ -20,6 +21,8 @@ from nacl_monai.wheel import shipped
 MODEL = "demo/hippocampus"
 #: Part of the split of its training → what these people are for.
 _PARTS = {"val": "calibration", "test": "test"}
+# What the steps behind the network need, which is loaded while it runs.
+_NEEDED = ("nacl_monai.audits.calibrate", "nacl_monai.promises.pictures")
 
 
 def run_quick(output: Path = Path("runs/demo/quick")) -> None:
@@ -59,12 +62,13 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
         folders = [str(output / kind / part) for kind in ("predictions", "labels")]
         given = [verb, *folders, "--patients", str(patients), "--output", str(output / name)]
         print(f"\n$ {shlex.join(['nacl-monai', *given, *words])}", flush=True)
-        step(*given, *words)
+        if code := run_command([*given, *words]):
+            raise InputError(f"{verb}: ended with exit code {code}; see the error above")
 
     behind = ("--calibrator", str(output / "calibrated/calibrator.json"))
     command("audit", "test", "audit")
     command("calibrate", "calibration", "calibrated", "--folds", "4", "--no-pictures")
-    command("audit", "test", "audit_calibrated", *behind, "--no-pictures")
+    command("audit", "test", "audit_calibrated", *behind)
     command("promise", "test", "promise", *behind, "--level", "0.15")
     print(f"\nopen {output / 'audit/page.html'}, then {output / 'audit_calibrated/page.html'}")
 
@@ -78,13 +82,19 @@ def _segment(model: Path, output: Path) -> None:
     words += ["--output_dir", str(output / "predictions")]
     print(f"$ {shlex.join(['python', *words])}", flush=True)
     with log.open("wb") as stream:
-        done = subprocess.run(
+        network = subprocess.Popen(
             [sys.executable, *words],
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ENVIRONMENT, "PYTHONDONTWRITEBYTECODE": "1"},
-            check=False,
         )
-    if done.returncode:
+        try:
+            for module in _NEEDED:
+                import_module(module)
+            network.wait()
+        finally:
+            network.kill()  # where this process is ended; one that has ended stays as it is
+    for cache in [*model.rglob("__pycache__")]:
+        shutil.rmtree(cache)  # an export has none
+    if network.returncode:
         end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
         raise InputError("\n".join([f"{log}: the network failed; its last lines:", *end]))

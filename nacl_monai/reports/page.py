@@ -7,7 +7,7 @@ whether that is more than chance; then it shows the diagrams and the cases to lo
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from nacl_monai.reports.evaluated import (
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
-from nacl_monai.reports.style import page_template, png_source
+from nacl_monai.reports.style import data_source, page_template, png_source
 
 WORST = 10  # so many of the worst cases are listed
 
@@ -83,13 +83,22 @@ def _command(folder: str | Path, output: str | Path, name: str | None) -> str:
     return shlex.join([*words, *(["--names", name] if name else [])])
 
 
-def write_page(run: Run, path: Path, command: str) -> Path:
+def write_page(
+    run: Run,
+    path: Path,
+    command: str,
+    drawn: Mapping[str, Path] | None = None,
+    *,
+    pictures: bool = True,
+) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
     Args:
         run: From `nacl_monai.reports.read_run`.
         path: The file.
         command: The command line that makes the page again.
+        drawn: Region → the PNG of its reliability diagram, where there is one already.
+        pictures: Whether the page has pictures, or numbers alone.
 
     Returns:
         The path.
@@ -97,12 +106,12 @@ def write_page(run: Run, path: Path, command: str) -> Path:
     Raises:
         InputError: If it cannot be written.
     """
-    diagrams, shown = dict(_diagrams(run)), _shown(run)
+    diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
     text = page_template().render(
         run=run,
         sample=_sample(run),
         verdicts=_verdicts(run),
-        raters=_raters(run) if run.bins.raters else None,
+        raters=_raters(run, pictures) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
         near=diagrams.pop(_near(run), ""),
@@ -111,9 +120,9 @@ def write_page(run: Run, path: Path, command: str) -> Path:
         scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
         diagrams=list(diagrams.items()),
-        selective="" if run.bins.fine is None else png_source(draw_selective([run])[0]),
+        selective=_selective(run) if pictures else "",
         worst=_worst_table(run),
-        maps=list(_maps(run)),
+        maps=list(_maps(run) if pictures else ()),
         command=command,
     )
     return write_text(path, text + "\n")
@@ -254,7 +263,7 @@ def _of_label(run: Run, region: str) -> bool:
     return depends_on_labels(run.bins.region_and_structure(region)[0])
 
 
-def _raters(run: Run) -> dict[str, object]:
+def _raters(run: Run, pictures: bool) -> dict[str, object]:
     """The errors against the share of raters, against each, and of the raters themselves."""
     columns = {"dice": METRICS["dice"].heading}
     columns |= {
@@ -265,12 +274,13 @@ def _raters(run: Run) -> dict[str, object]:
         (one.name, [_cell(one, column) for column in columns])
         for one in (*runs, *([human] if human else ()))
     ]
-    diagram = draw_reliability(runs, region=_preferred(run)[0])
     return {
         "names": ", ".join(run.bins.raters),
         "headings": list(columns.values()),
         "rows": rows,
-        "diagram": png_source(diagram),
+        "diagram": png_source(draw_reliability(runs, region=_preferred(run)[0]))
+        if pictures
+        else "",
     }
 
 
@@ -341,14 +351,22 @@ def _near(run: Run) -> str:
     return run.bins.label(found[0]) if found else ""
 
 
-def _diagrams(run: Run) -> Iterator[tuple[str, str]]:
+def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Reliability over every region, then of every class over the first of them."""
     for region in run.bins.regions:
-        yield run.bins.label(region), png_source(draw_reliability([run], region=region))
+        if region in drawn:
+            source = data_source(drawn[region].read_bytes())
+        else:
+            source = png_source(draw_reliability([run], region=region))
+        yield run.bins.label(region), source
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
         figure = draw_reliability([run], region=region, class_name=name)
         yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
+
+
+def _selective(run: Run) -> str:
+    return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:

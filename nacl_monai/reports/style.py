@@ -132,7 +132,7 @@ def save_png(figure: Figure, png: str | Path) -> None:
         InputError: If it cannot be written.
     """
     with house_style(), atomic_path(png) as path:
-        figure.savefig(path, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+        figure.savefig(path, format="png", dpi=DPI)
         if path.stat().st_size > PNG_LIMIT:
             figure.savefig(path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
         if path.stat().st_size > PNG_LIMIT:
@@ -155,7 +155,7 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
 def _small_png(figure: Figure) -> io.BytesIO:
     buffer = io.BytesIO()
     with house_style():
-        figure.savefig(buffer, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+        figure.savefig(buffer, format="png", dpi=SMALL_DPI)
     return buffer
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.reports import read_run, read_runs
+from nacl_monai.reports.style import data_source
 from tests.audits.conftest import Study, softmax_cases
 
 
@@ -50,6 +51,24 @@ def test_every_region_is_drawn_and_has_its_place_on_the_page(drawn):
     page = (audit / "page.html").read_text(encoding="utf-8")
     assert all(case in page for case in cases)
     assert page.count("its calibration error (ECE) is") == 2
+    for region in ("foreground", "union"):  # not drawn twice
+        assert data_source((audit / f"reliability_{region}.png").read_bytes()) in page
+
+
+def test_without_pictures_the_numbers_are_the_same(drawn, tmp_path):
+    """Neither a file nor the page has a picture."""
+    cases, audit, _ = drawn
+    study = Study(tmp_path, cases)
+    words = [study.nnunet(), study.labels, "--regions", "union", "--output", tmp_path / "audit"]
+    assert main(["audit", *map(str, words), "--no-pictures"]) == 0
+
+    written = {file.name for file in (tmp_path / "audit").iterdir()}
+    assert {name for name in written if not name.startswith(".")} == {
+        *("bins.npz", "cases.csv", "evaluation.json", "page.html", "summary.json")
+    }
+    assert "<img" not in (tmp_path / "audit/page.html").read_text(encoding="utf-8")
+    for name in ("cases.csv", "summary.json"):
+        assert (tmp_path / "audit" / name).read_bytes() == (audit / name).read_bytes()
 
 
 def test_several_models_stand_side_by_side(models, run, tmp_path):

@@ -19,7 +19,7 @@ SPLIT = json.loads((MODEL / "configs/split.json").read_text())
 def steps(monkeypatch):
     """The commands that would have been run, and for the network a stand-in."""
     made = []
-    monkeypatch.setattr(quick, "step", lambda *words: made.append(words))
+    monkeypatch.setattr(quick, "run_command", made.append)
     monkeypatch.setattr(quick, "_segment", lambda _, output: made.append(("segment", output)))
     return made
 
@@ -53,6 +53,15 @@ def test_what_is_there_stays(tmp_path):
 
     with pytest.raises(InputError, match="out: is there already; remove it, or choose another"):
         quick.run_quick(tmp_path / "out")
+
+
+def test_step_that_fails_ends_it(monkeypatch, steps, tmp_path):
+    """The later ones would follow from nothing."""
+    monkeypatch.setattr(quick, "run_command", lambda words: steps.append(words) or 1)
+
+    with pytest.raises(InputError, match="^audit: ended with exit code 1"):
+        quick.run_quick(tmp_path / "out")
+    assert len(steps) == 2
 
 
 @pytest.mark.parametrize("words", [["--max_epochs", "2"], ["--dataset", "acdc"]])
