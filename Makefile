@@ -169,8 +169,8 @@ check: .venv/development ## Lint, check the format and the types
 size: ## Count lines of code and modules by room, without docstrings, comments and blanks
 	@$(PYTHON) .ci/size.py nacl_monai tests
 
-release: .venv/runtime ## Say whether version, changelog, tag and wheel agree; it tags nothing
-	@$(BIN)/python .ci/release.py
+release: .venv/runtime ## Say whether version, changelog, citation and wheel agree, and what the tag would say; ARGS=--tag makes it
+	@$(BIN)/python .ci/release.py $(ARGS)
 
 format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff check --fix .

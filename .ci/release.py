@@ -1,6 +1,7 @@
-"""``make release``: whether the version, the changelog, the tag and the wheel agree; it tags nothing.
+"""``make release``: whether version, changelog, citation and wheel agree, and what the tag would say.
 
-Every fault is one line, with what to do.
+Every fault is one line, with what to do. ``--tag`` makes the tag, whose message is the section of the
+changelog; nothing is pushed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def version_faults(version: str) -> Iterator[str]:
 
 
 def changelog_faults(version: str, root: Path) -> Iterator[str]:
-    """The newest section is the version's, with a date, and no fragment is left."""
+    """The newest section is the version's, its date the citation's, and no fragment is left."""
     remedy = f"towncrier build --version {version}"
     fragments = [path.name for path in (root / "changelog.d").glob("*.*.md")]
     if fragments:
@@ -42,6 +43,17 @@ def changelog_faults(version: str, root: Path) -> Iterator[str]:
         yield f"CHANGELOG.md: its newest section is not {version}; run {remedy}"
     elif not re.fullmatch(r"\[[^]]*\] - \d{4}-\d\d-\d\d", newest):
         yield f"CHANGELOG.md: ## [{version}] has no date; write - YYYY-MM-DD behind it"
+    else:
+        citation = (root / "CITATION.cff").read_text(encoding="utf-8")
+        for line in (f"version: {version}", f"date-released: {newest[-10:]}"):
+            if line not in citation.splitlines():
+                yield f"CITATION.cff: lacks the line {line}; write it"
+
+
+def notes(root: Path) -> str:
+    """The newest section of the changelog, with its heading."""
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    return re.findall(r"^## .*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[0].strip() + "\n"
 
 
 def tag_faults(version: str, root: Path) -> Iterator[str]:
@@ -75,6 +87,11 @@ def wheel_faults(version: str, wheel: Path, tracked: list[str]) -> Iterator[str]
         yield f"{wheel.name}: has {name}, which is not the project's; remove build/, and build anew"
 
 
+def make_tag(tag: str, root: Path) -> None:
+    """Tags this commit with the notes, in which # begins a heading and no comment."""
+    _git(root, "tag", "--annotate", "--cleanup=whitespace", f"--message={notes(root)}", tag)
+
+
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)  # noqa: S607
     return done.stdout.strip()
@@ -92,8 +109,8 @@ def build(root: Path, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def main(root: Path = Path(__file__).parents[1]) -> int:
-    """Prints every fault; returns the exit code."""
+def main(words: list[str], root: Path = Path(__file__).parents[1]) -> int:
+    """Prints every fault, or makes the tag, or says what it would be; returns the exit code."""
     version = version_of(root)
     faults = [
         *version_faults(version),
@@ -105,10 +122,17 @@ def main(root: Path = Path(__file__).parents[1]) -> int:
         faults += wheel_faults(version, wheel, _git(root, "ls-files").splitlines())
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
-    if not faults:
-        print(f"{version} can be released: git tag v{version}")
-    return 1 if faults else 0
+    if faults:
+        return 1
+    tag = f"v{version}"
+    if "--tag" in words:
+        make_tag(tag, root)
+        print(f"tagged {tag}; publish it: git push origin {tag}")
+    else:
+        print(f"{version} can be released; make release ARGS=--tag makes {tag}, which says:\n")
+        print(notes(root), end="")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -20,12 +20,12 @@ RELEASE = run_path(str(ROOT / ".ci/release.py"))
 
 
 def test_version_is_written_once():
-    """The package's version is in one file; pyproject, metadata and citation take it from there."""
+    """The package's version is in one file; pyproject and metadata take it from there."""
     number = re.escape(nacl_monai.__version__)
     declared = re.compile(
         rf"(?:__version__\s*=|^version\s*[=:])\s*[\"']?{number}[\"']?", re.MULTILINE
     )
-    files = [ROOT / "pyproject.toml", ROOT / "CITATION.cff", *(ROOT / "nacl_monai").rglob("*.py")]
+    files = [ROOT / "pyproject.toml", *(ROOT / "nacl_monai").rglob("*.py")]
 
     assert [file.name for file in files if declared.search(file.read_text(encoding="utf-8"))] == [
         "__init__.py"
@@ -87,10 +87,12 @@ def test_version_of_a_release_is_three_numbers(version):
         ("", "its newest section is not 0.2.0"),
         ("## [0.2.0]\n", "has no date"),
         ("## [0.2.0] - soon\n", "has no date"),
+        ("## [0.2.0] - 2026-02-01\n", "CITATION.cff: lacks the line date-released: 2026-02-01"),
     ],
 )
 def test_changelog_of_a_release_is_of_its_version(tmp_path, text, line):
-    """With its date, and with no fragment left."""
+    """With its date, which is the citation's, and with no fragment left."""
+    (tmp_path / "CITATION.cff").write_text("version: 0.2.0\ndate-released: 2026-01-31\n")
     (tmp_path / "CHANGELOG.md").write_text(text)
     (tmp_path / "changelog.d").mkdir()
     (tmp_path / "changelog.d/README.md").touch()
@@ -116,18 +118,37 @@ def test_fragments_become_a_section_of_the_changelog(tmp_path):
     assert "## [9.0.0] - 2030-01-31\n\n### Added\n\n- " in text
     assert "\n- A thing that is new.\n" in text
     assert text.index("[9.0.0]") < text.index("[0.2.0]")
+    (tmp_path / "CITATION.cff").write_text("version: 9.0.0\ndate-released: 2030-01-31\n")
     assert faults("changelog", "9.0.0", tmp_path) == []
 
 
-def test_tag_is_new_or_on_this_commit(tmp_path):
-    """And everything is committed."""
+@pytest.fixture
+def git(tmp_path, monkeypatch):
+    """Git in a folder with one commit; returns what it prints."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
 
     def git(*words):
-        me = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        subprocess.run(["git", *me, *words], cwd=tmp_path, check=True, capture_output=True)
+        done = subprocess.run(["git", *words], cwd=tmp_path, check=True, stdout=-1, text=True)
+        return done.stdout
 
-    git("init")
-    git("commit", "--allow-empty", "--message", "x")
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "x")
+    return git
+
+
+def test_tag_says_what_changed(git, tmp_path):
+    """The newest section of the changelog, headings included, and nothing of older versions."""
+    newest = "## [9.0.0] - 2030-01-31\n\n### Added\n\n- A thing.\n"
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n{newest}\n## [8.0.0] - 2029-01-31\n")
+    RELEASE["make_tag"]("v9.0.0", tmp_path)
+
+    assert git("cat-file", "tag", "v9.0.0").partition("\n\n")[2] == newest
+
+
+def test_tag_is_new_or_on_this_commit(git, tmp_path):
+    """And everything is committed."""
     assert faults("tag", "0.2.0", tmp_path) == []
     git("tag", "v0.2.0")
     assert faults("tag", "0.2.0", tmp_path) == []
