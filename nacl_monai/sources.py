@@ -45,7 +45,8 @@ def _spec(name: str) -> ModuleSpec | None:
         spec = find_spec(top)
         for part in parts:
             within = spec and spec.submodule_search_locations
-            spec = PathFinder.find_spec(f"{spec.name}.{part}", within) if spec and within else None
+            # Under its last name: a package without __init__ asks for the one above it, if it is named.
+            spec = PathFinder.find_spec(part, [*within]) if within else None
         return spec
     return None
 

@@ -361,7 +361,7 @@ def mine(tmp_path, monkeypatch):
     def write(**files):
         for name, text in files.items():
             file = (tmp_path / name.replace("__in__", "/")).with_suffix(".py")
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(exist_ok=True, parents=True)
             file.write_text(f"{text}\nraise SystemExit('imported')\n")
         return tmp_path
 
@@ -370,11 +370,14 @@ def mine(tmp_path, monkeypatch):
 
 def test_file_of_a_module_is_found_without_import(mine):
     """Nor that of the package it is in."""
-    folder = mine(package__in____init__="", package__in__nets="", single="")
+    folder = mine(
+        package__in____init__="", package__in__nets="", single="", without__in__any__in__nets=""
+    )
 
     assert source_file("single") == str(folder / "single.py")
     assert source_file("package.nets") == str(folder / "package/nets.py")
     assert source_file("package") == str(folder / "package/__init__.py")
+    assert source_file("without.any.nets") == str(folder / "without/any/nets.py")
     assert not {"single", "package", "package.nets"} & sys.modules.keys()
 
 
