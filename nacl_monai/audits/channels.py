@@ -12,6 +12,7 @@ from nacl_monai.audits.options import SIGMOID, SOFTMAX
 from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
+from nacl_monai.inference.maps import names_in
 from nacl_monai.runs import check_class_names
 
 _ANOTHER = "give another with --dataset"
@@ -138,12 +139,13 @@ def _are_structures(
     return regions or activation == SIGMOID
 
 
-def numbered(channels: int, activation: str | None) -> Channels:
-    """The channels where no file names them: label value k is channel k.
+def numbered(channels: int, activation: str | None, table: Path) -> Channels:
+    """The channels where no ``dataset.json`` says what they are: label value k is channel k.
 
     Args:
         channels: How many there are.
         activation: What the user says.
+        table: ``labels.txt``, as inference writes it beside its maps; it names them, if it is there.
 
     Raises:
         SettingError: If they are structures, whose labels nobody can know.
@@ -155,6 +157,11 @@ def numbered(channels: int, activation: str | None) -> Channels:
         )
     source = "the number of channels; name them with --dataset dataset.json"
     values = {name: (k,) for k, name in enumerate(class_names(channels))}
+    if table.is_file():
+        text = table.read_text(encoding="utf-8", errors="replace")
+        named = {name: (k,) for k, name in names_in(text).items()}
+        if sorted(named.values()) == [*values.values()]:
+            source, values = str(table), named
     return Channels(SOFTMAX, values, source=source)
 
 

@@ -119,6 +119,7 @@ _OF_CHANNELS = (
     "structures",
     "from_logits",
     "channels_as_given",
+    "calibrator",
     "ensemble",
 )
 

@@ -55,6 +55,7 @@ from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
+from nacl_monai.inference.maps import ITK_SNAP
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.voxels import dequantized
@@ -490,7 +491,7 @@ def _channels(
     predictions: Sequence[Prediction],
     options: Options,
 ) -> Channels:
-    """What the channels mean, by the first ``dataset.json`` that is there, or by their number."""
+    """What the channels mean, by the first ``dataset.json`` that is there, or else by their number."""
     if options.dataset and not options.dataset.is_file():
         raise InputError(f"{options.dataset}: no such file; correct --dataset")
     activation = options.activation
@@ -498,7 +499,7 @@ def _channels(
     channels = read_dataset(dataset, activation) if dataset else None
     if options.structures:
         return with_structures(channels, options.structures, activation)
-    return channels or numbered(_count(layout, predictions), activation)
+    return channels or numbered(_count(layout, predictions), activation, folder / ITK_SNAP)
 
 
 def _beside_labels(folders: Sequence[Path], activation: str | None) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from nacl_monai.audits.options import Options
@@ -79,7 +80,9 @@ def draw_last(run: RunFolder, data: Path, output: Path) -> str:
     structures = made.definition["structures"]
     labels = {name: label == channel for name, (channel,) in structures.items()}
     text = _sentence(made, case)
-    save_png(draw_case(case, list(structures), image, labels, text), output / _PICTURE)
+    save_png(
+        draw_case(replace(case, labels=labels), list(structures), image, text), output / _PICTURE
+    )
     return f"{text}\nwrote {output / _PICTURE}"
 
 

@@ -16,6 +16,8 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.runs import PROMISE_REMEDY
 
+_IMAGES = "images for the pictures of its page, which show probabilities otherwise"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a case had a fault."""
@@ -34,6 +36,7 @@ def _promise(
     **options: Any,
 ) -> Sequence[InputError]:
     settings = {name: options.pop(name) for name in ("family", "margin") if name in options}
+    images = options.pop("images", None)
     *first, last = given
     given = as_one(given, options) if apply else [*as_one(first, options), last]
     of_control = [options.pop(name) for name in ("control", "confidence")]
@@ -43,8 +46,11 @@ def _promise(
         check_share("--level", number)
     check_share("--confidence", of_control[1])
     check_output(output, "promise", read=[*given, *said.files])
-    if said.shard and (apply is not None or len(given) != 2 or not all(map(Path.is_dir, given))):
-        raise SettingError("--shard: is of a folder of predictions and one of labels; leave it out")
+    for option, of_folders in (("--shard", said.shard), ("--images", images)):
+        if of_folders and (apply or len(given) != 2 or not all(map(Path.is_dir, given))):
+            raise SettingError(
+                f"{option}: is of a folder of predictions and one of labels; leave it out"
+            )
     if apply is not None:
         _check_there(apply, given[0])
     elif len(given) == 2:
@@ -59,7 +65,7 @@ def _promise(
     if said.shard:
         return command.count_shard(given[0], given[1], output, said)
     controls = [Control(one, *of_control).check() for one in level or (0.05, 0.1)]
-    return command.promise_folders(given, output, said, controls, **settings)
+    return command.promise_folders(given, output, said, controls, images, **settings)
 
 
 def _triage(
@@ -119,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--control", choices=["mean", "most"], default="mean", help=control)
     of_most = "of --control most (default: 0.9)"
     add("--confidence", type=float, default=0.9, metavar="P", help=of_most)
+    add("--images", type=Path, metavar="DIR", help=_IMAGES)
     add_options(promise)
     add_audit_options(promise)
     add_shard(promise)
@@ -135,8 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--budget", metavar="N", help=budget)
     labels = "label maps, if there are any, to say how many of the worst tenth are found"
     add("--labels", type=Path, metavar="DIR", help=labels)
-    shown = "images for the pictures of its page, which show probabilities otherwise"
-    add("--images", type=Path, metavar="DIR", help=shown)
+    add("--images", type=Path, metavar="DIR", help=_IMAGES)
     add_options(triage)
     add_audit_options(triage)
     return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import torch
 
 from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
-from nacl_monai.audits.images import Affine, Pair, Prediction, Probabilities, read_image
-from nacl_monai.audits.labels import check_grid, turned, voxel_sizes
+from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_image
+from nacl_monai.audits.labels import Labels, check_grid, turned, voxel_sizes
 from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
 from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.names import images_by_name
@@ -109,21 +109,14 @@ def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | Inpu
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     channels = found.settings.channels
     try:
-        predicted, (labels,) = read_case(pair, found)
-        affine = labels.affine if predicted.affine is None else predicted.affine
+        predicted, labels, masks = _labeled(pair, found)
         probs = torch.from_numpy(predicted.voxels)
-        masks = (
-            labels.classes[list(of)].any(0)
-            if channels.overlapping
-            else torch.isin(labels.classes, torch.tensor(of))
-            for of in channels.structures.values()
-        )
         curve = curves_of_case(
             probs,
-            list(masks),
+            masks,
             labels.mask,
             channels.structures,
-            _spacing(predicted, affine),
+            _spacing(predicted),
             overlapping=channels.overlapping,
         )
         return curve, channel_dice(probs, labels, channels)
@@ -131,14 +124,50 @@ def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | Inpu
         return fault
 
 
-def _spacing(predicted: Probabilities, affine: Affine) -> tuple[float, ...]:
+def _labeled(pair: Pair, found: Found) -> tuple[Probabilities, Labels, list[torch.Tensor]]:
+    """A prediction, which is where its label is unless it says so, the label, and its structures."""
+    predicted, (labels,) = read_case(pair, found)
+    affine = labels.affine if predicted.affine is None else predicted.affine
+    channels = found.settings.channels
+    masks = [
+        labels.classes[list(of)].any(0)
+        if channels.overlapping
+        else torch.isin(labels.classes, torch.tensor(of))
+        for of in channels.structures.values()
+    ]
+    return replace(predicted, affine=affine), labels, masks
+
+
+def held_out_case(
+    found: Found, curves: Curves, case: str, control: Control, **family: Any
+) -> NewCase:
+    """A case of a calibration patient by the promise of all others, who must be enough, with its label.
+
+    Args:
+        found: From `nacl_monai.audits.reading.find`.
+        curves: Of all cases.
+        case: Its name.
+        control: What is promised.
+        **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
+    """
+    others = curves.without(curves.patients[curves.cases.index(case)])
+    kept = [asdict(one) for one in fit(others, [control], check=False, **family).kept]
+    (pair,) = (one for one in found.pairs if one[0].case == case)
+    predicted, _, masks = _labeled(pair, found)
+    probs = dequantized(torch.from_numpy(predicted.voxels)[None])[0][0]
+    structures = apply_kept(kept, curves.definition, probs, _spacing(predicted))
+    labels = dict(zip(curves.structures, (mask.numpy() for mask in masks), strict=True))
+    return NewCase(case, predicted, structures, labels)
+
+
+def _spacing(predicted: Probabilities) -> tuple[float, ...]:
     """The size of a voxel along each axis of the voxels, in mm."""
-    if affine is None:
+    if predicted.affine is None:
         raise InputError(
             f"{predicted.file}: no file beside it says where its voxels are, so that no margin in mm is "
             "known; add the .pkl or the segmentation"
         )
-    return voxel_sizes(affine, are_turned=predicted.turned)
+    return voxel_sizes(predicted.affine, are_turned=predicted.turned)
 
 
 def curves_of_case(
@@ -292,17 +321,19 @@ def applied(
 
 @dataclass(frozen=True)
 class NewCase:
-    """A case without label.
+    """A case that a promise is applied to.
 
     Attributes:
         case: Its name.
         predicted: Its probabilities.
         structures: What is promised of each structure.
+        labels: Structure → where it is labeled, ``(z, y, x)``; empty where nobody knows.
     """
 
     case: str
     predicted: Probabilities
     structures: Sequence[Applied]
+    labels: Mapping[str, Array] = field(default_factory=dict)
 
 
 def new_cases(
@@ -328,7 +359,7 @@ def new_cases(
             predicted = layout.read(one)
             check_channels(one, predicted, channels)
             check_agreement(predicted, channels)
-            spacing = _spacing(predicted, predicted.affine)
+            spacing = _spacing(predicted)
             probs = torch.from_numpy(predicted.voxels)
             yield NewCase(one.case, predicted, applied(promise, probs, spacing, level))
         except InputError as fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +21,39 @@ from nacl_monai.counting import counted, number_within
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, write_text
-from nacl_monai.inference.promised import APPLIED, Applied, table_rows
+from nacl_monai.inference.promised import APPLIED, MARGIN, Applied, table_rows
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
-from nacl_monai.promises.cases import NewCase, curves_of, image_of, new_cases, write_contours
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
-from nacl_monai.promises.curves import CURVES_FILE, read_curves
-from nacl_monai.promises.fit import PROMISE_FILE, RISKS, UNCONTROLLED, Promise, fit, read_promise
+from nacl_monai.promises.cases import (
+    NewCase,
+    curves_of,
+    held_out_case,
+    image_of,
+    new_cases,
+    write_contours,
+)
+from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN, Control
+from nacl_monai.promises.curves import CURVES_FILE, Array, Curves, read_curves
+from nacl_monai.promises.fit import (
+    PROMISE_FILE,
+    UNCONTROLLED,
+    USELESS,
+    Kept,
+    Promise,
+    fit,
+    held_out_misses,
+    read_promise,
+    risk_text,
+)
+from nacl_monai.reports.style import data_source
 from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PACKAGE = "nacl_monai.promises"
 _HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
@@ -44,6 +63,9 @@ _HEADINGS = {
     "volume_ml": "Volume in ml",
 }
 _SHOWN = 12  # so many cases are drawn
+_ROWS = 20  # so many of a table are printed
+_SIDE_BY_SIDE = 3  # so many structures of a case
+_UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
 
@@ -52,6 +74,7 @@ def promise_folders(
     output: Path,
     options: Options,
     controls: Sequence[Control],
+    images: Path | None = None,
     **settings: Any,
 ) -> list[InputError]:
     """Makes promises by calibration patients, prints and writes them.
@@ -59,9 +82,11 @@ def promise_folders(
     Args:
         given: A folder of predictions and one of label maps; or evaluated runs, or ``promise.npz`` of
             several sites.
-        output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv`` and figures.
+        output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv``, figures and their
+            page.
         options: As of an audit.
         controls: One for each level.
+        images: The folder of the images, for pictures; without them these show the probabilities.
         settings: Family and margin, as `nacl_monai.promises.fit` takes them.
 
     Returns:
@@ -71,6 +96,7 @@ def promise_folders(
         InputError: If it takes more patients, or the input cannot be used; nothing is written then.
     """
     faults: list[InputError] = []
+    found, settings = None, {"family": WITHIN, "margin": MARGIN, **settings}
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
         files = [file for path in given if (file := _curves_file(path))]
         if len(files) == len(given):
@@ -90,19 +116,28 @@ def promise_folders(
             patients = patients_of(cases, options.patient_pattern, options.patients) or cases
             for one in controls:  # before the first volume is read
                 one.check_patients(len(set(patients)), "--level")
+            if images:
+                _ = [image_file(images, case) for case in cases]
             curves, faults = curves_of(found)
             about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
         file = curves.write(folder / CURVES_FILE)
         made = fit(curves, controls, checksum=checksum(file), **settings, **about)
         made.write(folder / PROMISE_FILE)
-        from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
-
-        reports.save_figure(pictures.draw_sizes(curves, controls[0]), folder / "sizes")
-        if made.held_out:
-            reports.save_figure(pictures.draw_kept(made), folder / "kept")
         write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
+        checked = [one for one in controls if one.needed < len(made.patients)]
+        drawn: Iterator[tuple[str, Figure]] = iter(())
+        if found and checked and options.pictures:
+            drawn = _contours(found, curves, checked[0], settings, images)
+        words = [*given, *options.members, "--level", *(one.level for one in controls)]
+        words += ["--control", made.control, "--confidence", made.confidence]
+        words += [word for name in settings for word in (f"--{name}", settings[name])]
+        words += [*options.words, *(["--images", images] if images else []), "--output", output]
+        figures = _promise_figures(made, curves, controls[0], checked, settings)
+        _write_promise_page(folder, made, figures, drawn, words)
     print_faults(faults)
-    print(made.text(), "", held_out_text(made), sep="\n")
+    print(made.text())
+    if made.known_by == BY_CASE:
+        print(f"note: {_UNKNOWN}")
     print_written(visible_files(output))
     print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *options.words)
     return faults
@@ -142,24 +177,83 @@ def _curves_file(path: Path) -> Path | None:
     return path if path.suffix == ".npz" else next(filter(Path.is_file, places), None)
 
 
-def held_out_text(made: Promise) -> str:
-    """How patients who had no part in a promise see it kept, a line for each."""
-    rows = {(r["structure"], r["kind"], r["level"], r["family"]): r for r in made.held_out}
-    lines = ["Each patient by the promise of all others; size, and the same without probabilities:"]
-    for one in made.kept:
-        key = one.structure, one.kind, one.level
-        row, plain = rows.get((*key, one.family)), rows.get((*key, MARGIN_ONLY))
-        if row is None or plain is None:
-            lines.append(f"- {one.level:.0%} was not checked: it takes one more patient")
-            continue
-        line = (
-            f"- {one.structure}, {one.kind} {one.level:.0%}: {RISKS[one.kind]} {row['risk']:.1%} "
-            f"({row['low']:.1%} to {row['high']:.1%}), {row['size']:.2f} and {plain['size']:.2f}"
+def _promise_figures(
+    made: Promise,
+    curves: Curves,
+    first: Control,
+    checked: Sequence[Control],
+    settings: Mapping[str, Any],
+) -> Iterator[tuple[str, Figure]]:
+    """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
+    from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
+
+    yield "sizes", pictures.draw_sizes(curves, first, settings["margin"])
+    if checked:
+        yield "kept", pictures.draw_kept(made)
+        yield "volumes", pictures.draw_volumes(curves, checked[0], **settings)
+
+
+def _contours(
+    found: Found,
+    curves: Curves,
+    control: Control,
+    settings: Mapping[str, Any],
+    images: Path | None,
+) -> Iterator[tuple[str, Figure]]:
+    """Of two cases of held-out patients, of which as much is missed as usual, and most of all."""
+    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
+
+    names = curves.structures
+    missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
+    order = missed.sum(0).argsort(kind="stable")
+    for what, place in (("as usual", order[len(order) // 2]), ("most of all", order[-1])):
+        held_out = held_out_case(found, curves, curves.cases[place], control, **settings)
+        worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
+        shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
+        figure = draw_case(
+            held_out, [names[k] for k in worst], _image(images, held_out, found.options)
         )
-        if (free := rows.get((*key, UNCONTROLLED))) is not None:
-            line += f"; not controlled {free['risk']:.1%}, {free['size']:.2f}"
-        lines.append(line + ": MORE THAN PROMISED" * (row["low"] > one.level))
-    return "\n".join(dict.fromkeys(lines))
+        yield f"{held_out.case} at {control.level:.0%}, missed {what}: {shares}", figure
+
+
+def _write_promise_page(
+    folder: Path,
+    made: Promise,
+    figures: Iterable[tuple[str, Figure]],
+    drawn: Iterable[tuple[str, Figure]],
+    words: Sequence[Any],
+) -> None:
+    """The figures, and the page with them and with contours of some cases."""
+    sources = {}
+    for name, figure in figures:
+        png, _ = reports.save_figure(figure, folder / name)
+        sources[name] = data_source(png.read_bytes())
+    text = reports.page_template(_PACKAGE, "promise.html.j2").render(
+        made=made,
+        note=_UNKNOWN if made.known_by == BY_CASE else "",
+        useless=f"{USELESS:g}",
+        verdicts=[text for one, text in made.verdicts() if one.kind == OUTER],
+        figures=sources,
+        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
+        rows=[_promise_row(made, one) for one in made.kept],
+        command=shlex.join(map(str, ["nacl-monai", "promise", *words])),
+    )
+    write_text(folder / _PAGE, text + "\n")
+
+
+def _promise_row(made: Promise, kept: Kept) -> list[str]:
+    """A promise in the table of its page: its risk and size, and those of its controls."""
+    row, plain, free = (made.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+    cells = [
+        f"{kept.structure}, {kept.kind} {kept.level:.0%}",
+        "not checked",
+        f"{kept.size:.2f}",
+        "–",
+    ]
+    if row and plain:
+        cells[1:] = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
+    cells[2] += ", of no use" * kept.useless
+    return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
 
 
 def apply_folder(
@@ -193,8 +287,12 @@ def apply_folder(
         _check_any(rows, new, faults)
         write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
     print_faults(faults)
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format))
-    print_written(visible_files(output))
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
+    print_written([output / APPLIED])
+    contours = len(visible_files(output)) - 1
+    print(f"wrote {counted(contours, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
+    print_next("triage", file, new, *options.members, *options.words)
     return faults
 
 
@@ -255,7 +353,7 @@ def triage_folder(
         figures = _figures(shown, list(table["structure"]), images, options)
         given = ["nacl-monai", "triage", file, new, *options.members, "--budget", budget]
         given += ["--labels", labels] * bool(labels) + ["--images", images] * bool(images)
-        text = reports.page_template("nacl_monai.promises").render(
+        text = reports.page_template(_PACKAGE, "triage.html.j2").render(
             number=number,
             count=counted(len(table), "case"),
             cases=table["case"][:number],
@@ -289,22 +387,34 @@ def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
         yield table["case"][k], table["look"][k], cells, table["reason"][k]
 
 
+def _image(images: Path | None, case: NewCase, options: Options) -> Array | None:
+    """The image of a case, if there are images."""
+    if images is None:
+        return None
+    return image_of(image_file(images, case.case), case.predicted, options.affine_tolerance)
+
+
+def image_file(images: Path, case: str) -> Path:
+    """The image of a case, or its first channel.
+
+    Raises:
+        InputError: If there is none.
+    """
+    files = images_by_name(images)
+    file = files.get(case, files.get(f"{case}{CHANNEL}"))
+    if file is None:
+        raise InputError(f"{images}: holds no image {case!r}; add it, or leave out --images")
+    return file
+
+
 def _figures(
     cases: Sequence[NewCase], structures: Sequence[str], images: Path | None, options: Options
 ) -> Iterator[Figure]:
     """The worst structure of each case, on its image or on its probabilities."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
-    files = images_by_name(images) if images else {}
     for case, structure in zip(cases, structures, strict=False):
-        file, image = files.get(case.case, files.get(f"{case.case}{CHANNEL}")), None
-        if file is not None:
-            image = image_of(file, case.predicted, options.affine_tolerance)
-        elif images:
-            raise InputError(
-                f"{images}: holds no image {case.case!r}; add it, or leave out --images"
-            )
-        yield draw_case(case, [structure], image)
+        yield draw_case(case, [structure], _image(images, case, options))
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:

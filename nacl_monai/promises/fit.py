@@ -91,18 +91,18 @@ class Kept:
 
     def text(self) -> str:
         """What is promised, as a clinician reads it."""
-        share, name = f"{self.level:.0%}", self.structure
-        line = {
-            OUTER: f"at most {share} of {name} is outside the outer contour, which is "
-            f"{self.size:.2f} times as large as it",
-            INNER: f"at most {share} of the inner contour is not {name}; it is {self.size:.2f} times "
-            "as large as it",
-            VOLUME: f"the volume of {name} is in an interval of a factor of {self.size:.2f} up and "
-            f"down, but for {share}",
-            DICE: f"Dice of {name} is above a bound, {self.size:.3f} below it on average, but for "
-            f"{share}",
+        share, name, size = f"{self.level:.0%}", self.structure, f"{self.size:.2f}"
+        text = {
+            OUTER: f"The outer contour at {share} misses at most {share} of {name} in an average "
+            f"patient; it encloses {size} times the structure.",
+            INNER: f"Of the inner contour at {share}, at most {share} is not {name} in an average "
+            f"patient; it is {size} times as large as the structure.",
+            VOLUME: f"The volume of {name} is within a factor of {size} of the expected one, but for "
+            f"{share} of patients.",
+            DICE: f"Dice of {name} is above its bound, which is {size} below it on average, but for "
+            f"{share} of patients.",
         }[self.kind]
-        return f"{line}{'; of no use: it takes more patients or a larger level' * self.useless}"
+        return text + " That is of no use: it takes more patients or a larger level." * self.useless
 
 
 def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
@@ -190,9 +190,38 @@ class Rules:
 
     def held_out(self, control: Control) -> tuple[Array, Array]:
         """Loss and size of each patient by the promise that all others fit, who must be enough."""
-        patients = np.arange(len(self.patients))
-        rules = [self.fitted(control, np.delete(patients, one)) for one in patients]
+        patients, rules = np.arange(len(self.patients)), self.by_others(control, self.patients)
         return self.losses[patients, rules], self.sizes[patients, rules]
+
+    def by_others(self, control: Control, patients: Sequence[str]) -> list[int]:
+        """For each of some patients the rule that all others fit, who must be enough."""
+        rows = np.arange(len(self.patients))
+        rules = {
+            name: self.fitted(control, np.delete(rows, row))
+            for row, name in enumerate(self.patients)
+        }
+        return [rules[name] for name in patients]
+
+
+def held_out_volumes(
+    curves: Curves, structure: int, control: Control, family: str, margin: float = MARGIN
+) -> Array:
+    """The interval of the volume of each case in ml by the promise of all other patients, (N, 2)."""
+    rules = Rules(curves, structure, VOLUME, family, margin)
+    expected = estimate(curves, structure, VOLUME, family, margin_of(family, margin))
+    q, voxel = rules.values[rules.by_others(control, curves.patients), 0], curves.voxel_ml[:, 0]
+    ends: Array = (expected + voxel) * np.exp([-q, q]) - voxel
+    return ends.clip(0).T
+
+
+def held_out_misses(
+    curves: Curves, structure: int, control: Control, family: str, margin: float = MARGIN
+) -> Array:
+    """What the outer contour misses of each case by the promise of all other patients, (N,)."""
+    rules = Rules(curves, structure, OUTER, family, margin).by_others(control, curves.patients)
+    losses = contours_along(curves, structure, OUTER, path_of(family, margin))[0][:, ::-1]
+    misses: Array = losses[np.arange(len(losses)), rules]
+    return misses
 
 
 def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, Array]:
@@ -258,6 +287,12 @@ def check_held_out(
     return table
 
 
+def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
+    """What became of a promise: "missed 4.0% [3.4, 4.6]"."""
+    low, high = (100 * row[end] for end in ("low", "high"))
+    return f"{RISKS[kept.kind]} {row['risk']:.1%} [{low:.1f}, {high:.1f}]"
+
+
 @dataclass(frozen=True)
 class Promise:
     """What was promised, by which patients, for which predictions.
@@ -314,9 +349,27 @@ class Promise:
             return "on average over patients like these"
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
 
+    def checked(self, kept: Kept, family: str = "") -> Mapping[str, Any] | None:
+        """The row of `held_out` of a promise, or of what another family promises instead."""
+        key = kept.structure, kept.kind, kept.level, family or kept.family
+        names = ("structure", "kind", "level", "family")
+        return next((r for r in self.held_out if tuple(r[name] for name in names) == key), None)
+
+    def verdicts(self) -> Iterator[tuple[Kept, str]]:
+        """Each promise, as a clinician reads it and as held-out patients see it kept."""
+        for one in self.kept:
+            row, text = self.checked(one), one.text()
+            if row:
+                text += f" Held-out patients: {risk_text(one, row)}"
+                text += ", MORE THAN PROMISED." if row["low"] > one.level else "."
+            elif self.held_out:
+                text += " Not checked: it takes one more patient."
+            yield one, text
+
     def text(self) -> str:
         """All that is promised, a line each."""
-        return "\n".join([f"Promised {self.unit}:", *(f"- {one.text()}" for one in self.kept)])
+        lines = [f"- {text}" for _, text in self.verdicts()]
+        return "\n".join([f"Promised {self.unit}:", *lines])
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""

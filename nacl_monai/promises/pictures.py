@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from nacl_monai.audits.images import Affine
 from nacl_monai.audits.labels import voxel_sizes
 from nacl_monai.audits.pictures import seen
+from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import (
@@ -28,11 +29,19 @@ from nacl_monai.promises.control import (
     Control,
 )
 from nacl_monai.promises.curves import Curves
-from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules
+from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules, held_out_volumes
 from nacl_monai.reports.maps import structure_window
-from nacl_monai.reports.style import OKABE_ITO, add_caption, house_style, new_figure
+from nacl_monai.reports.style import (
+    OKABE_ITO,
+    add_caption,
+    house_style,
+    new_figure,
+    panel_grid,
+)
 
 Array = npt.NDArray[Any]
+_LINES_WIDTH = 150  # of all intervals side by side, in points
+_ROUNDING = 1e-9  # of a volume in ml
 _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 _SIZES = (0.5, 1, 2, 5, 10, 20, 50, 100)
 _COLORS = {
@@ -57,16 +66,20 @@ _LINES: dict[str, dict[str, Any]] = {
 }
 
 
-def _panels(structures: Sequence[str], label: str) -> tuple[Figure, list[Axes]]:
-    figure = new_figure(3.6)
-    axes = figure.subplots(1, len(structures), squeeze=False, sharey=True)[0]
-    for axis, name in zip(axes, structures, strict=True):
+def _panels(structures: Sequence[str], label: str, alike: bool = True) -> tuple[Figure, list[Axes]]:
+    """A panel for each structure, at most three side by side."""
+    lines, columns = panel_grid(len(structures), most=3)
+    figure = new_figure(0.6 + 3 * lines)
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=alike).ravel()
+    for axis, name in zip(axes, structures, strict=False):
         axis.set_title(name)
+    for axis in axes[len(structures) :]:
+        axis.set_visible(False)
     axes[0].set_ylabel(label)
-    return figure, list(axes)
+    return figure, list(axes[: len(structures)])
 
 
-def draw_sizes(curves: Curves, control: Control) -> Figure:
+def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figure:
     """The volume of outer contours ÷ that of the structure by level, a line for each family."""
     patients = len(set(curves.patients))
     controls = [control._replace(level=one) for one in _LEVELS]
@@ -76,7 +89,7 @@ def draw_sizes(curves: Curves, control: Control) -> Figure:
         figure, axes = _panels(curves.structures, "outer contour ÷ structure")
         for structure, axis in enumerate(axes):
             for family in FAMILIES:
-                rules = Rules(curves, structure, OUTER, family)
+                rules = Rules(curves, structure, OUTER, family, margin)
                 sizes = [rules.kept(one).size for one in controls]
                 axis.plot(levels, sizes, "o-", color=_COLORS[family], label=_NAMES[family])
             axis.set(xlabel="largest miss α", xscale="log", yscale="log")
@@ -114,20 +127,44 @@ def draw_kept(made: Promise) -> Figure:
     return figure
 
 
+def draw_volumes(
+    curves: Curves, control: Control, family: str = WITHIN, margin: float = MARGIN
+) -> Figure:
+    """The interval of the volume of each held-out case with the true volume, sorted by it."""
+    with house_style():
+        figure, axes = _panels(curves.structures, "volume in ml", alike=False)
+        for structure, axis in enumerate(axes):
+            order = np.argsort(curves.volumes[:, structure], kind="stable")
+            true = curves.volumes[order, structure]
+            low, high = held_out_volumes(curves, structure, control, family, margin)[order].T
+            outside = (true < low - _ROUNDING) | (true > high + _ROUNDING)
+            thin = min(1.5, _LINES_WIDTH / len(true))
+            for cases, color, width in ((~outside, "sky", thin), (outside, "vermillion", 1.5)):
+                places = np.flatnonzero(cases)
+                axis.vlines(places, low[cases], high[cases], OKABE_ITO[color], linewidth=width)
+            axis.plot(true, "o", color="black", markersize=2)
+            axis.set_title(
+                f"{curves.structures[structure]}: {outside.sum()} of {len(true)} outside"
+            )
+            axis.set(xlabel="cases, by true volume", xticks=[])
+            axis.set_ylim(0, min(high.max(), 3 * true.max()) * 1.05 or 1)
+        kept = f"Intervals that {control.level:.0%} of patients may be outside"
+        add_caption(figure, f"{kept}, each by the promise of all others; outside in vermillion.")
+    return figure
+
+
 def draw_case(
     case: NewCase,
     structures: Sequence[str],
     image: Array | None = None,
-    labels: Mapping[str, Array] | None = None,
     caption: str = "",
 ) -> Figure:
     """A slice for each structure, that with most of its outer contour, as one looks at it.
 
     Args:
-        case: What was promised of it.
+        case: What was promised of it; its labels are drawn, too.
         structures: Names, a panel each.
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
-        labels: Structure → where it is labeled, ``(z, y, x)``, if that is known.
         caption: The text below it.
     """
     predicted = case.predicted
@@ -142,7 +179,7 @@ def draw_case(
         for axis, name in zip(axes, structures, strict=True):
             one = promised[name]
             masks = {
-                "label": (labels or {}).get(name, np.zeros(0)),
+                "label": case.labels.get(name, np.zeros(0)),
                 **{f"{kind} contour": contour for kind, contour in one.contours.items()},
                 "prediction": one.prediction,
             }

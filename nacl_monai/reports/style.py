@@ -167,15 +167,14 @@ def data_source(png: bytes) -> str:
 _HERE = "nacl_monai.reports"
 
 
-def page_template(package: str = _HERE) -> Template:
-    """The ``page.html.j2`` of a package, which may include files of this one.
+def page_template(package: str = _HERE, file: str = "page.html.j2") -> Template:
+    """A page of a package, which may include files of this one.
 
     Values are escaped, and one that is missing is an error.
 
     Args:
         package: Its name.
+        file: That of its template.
     """
     loader = ChoiceLoader([PackageLoader(name, ".") for name in (package, _HERE)])
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(
-        "page.html.j2"
-    )
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(file)

@@ -18,7 +18,7 @@ def check(tmp_path):
         file = tmp_path / "a.nii.gz"
         save(file, segmentation.T.astype(np.uint8))
         predicted = Probabilities(probs, None, tmp_path / "a.npz", file, segmentation=file)
-        check_agreement(predicted, numbered(len(probs), None))
+        check_agreement(predicted, numbered(len(probs), None, tmp_path / "labels.txt"))
 
     return run
 

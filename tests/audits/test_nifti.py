@@ -53,6 +53,25 @@ def test_maps_of_an_earlier_audit_are_no_predictions(study, run):
     assert f"{maps}: this project's inference" in run(maps, study.labels)[1]
 
 
+def test_names_beside_maps_are_those_of_their_classes(study, run):
+    """Where no dataset.json names them; a table of other values counts for nothing."""
+    maps = study.root / "first/nifti"
+    words = ("--no-pictures", "--regions", "foreground")
+    assert run(study.channels(), study.labels, *words, "--write", "nifti", output="first")[0] == 0
+    table = maps / "labels.txt"
+    for names, source in (
+        (list(CLASSES)[1:], f"({table})"),
+        (["class_1", "class_2"], "(the number of channels; name them with --dataset dataset.json)"),
+    ):
+        code, out, err = run(maps, study.labels, *words, output="again")
+
+        assert code == 0, err
+        assert f"3 classes by softmax {source}" in out
+        header = (study.root / "again/cases.csv").read_text().splitlines()[0].split(",")
+        assert {f"dice_{name}" for name in names} <= {*header}
+        table.write_text(table.read_text().replace("    2  ", "    3  "))
+
+
 @pytest.mark.parametrize("name", ["._a_probabilities", ".audit.new/nifti/b_probabilities"])
 def test_hidden_files_are_no_predictions(name, tmp_path):
     """As macOS adds them, or an audit that was killed."""

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from html import unescape
 
 import nibabel
 import numpy as np
@@ -23,6 +24,7 @@ from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.curves import THRESHOLDS
+from nacl_monai.promises.fit import held_out_misses, held_out_volumes
 from nacl_monai.promises.pictures import draw_case
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
@@ -45,6 +47,7 @@ def blobs(first, cases, seed=0):
     return made
 
 
+FIGURES = ("sizes", "kept", "volumes")
 PATIENTS = ["--patient-pattern", r"(p\d+)_"]
 LEVELS = ["--level", "0.2", "0.3"]
 
@@ -93,7 +96,10 @@ def test_command_promises_what_arrays_do(studies, made):
     held_out = pd.read_csv(made / "held_out.csv")
     risks = [row["risk"] for row in expected.held_out]
     assert held_out["risk"].tolist() == pytest.approx(risks, abs=1e-6)
-    assert {"sizes.png", "kept.png"} <= {file.name for file in made.iterdir()}
+    figures = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
+    assert figures <= {file.name for file in made.iterdir()}
+    page = (made / "page.html").read_text(encoding="utf-8")
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == len(FIGURES) + 2
 
 
 def test_folders_in_python_are_those_of_the_command(studies, made):
@@ -177,8 +183,8 @@ def test_turned_predictions_are_written_as_their_images_are(studies, made, tmp_p
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """No figure is saved."""
-    monkeypatch.setattr("nacl_monai.reports.save_figure", lambda *_: [])
+    """A promise has no page."""
+    monkeypatch.setattr("nacl_monai.promises.command._write_promise_page", lambda *_: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -271,6 +277,83 @@ def test_triage_lists_the_lowest_bounds_first(studies, made, tmp_path, capsys):
     assert page.count("src=") == page.count('src="data:image/png;base64,')  # it needs no other file
 
 
+def test_page_says_what_is_promised_and_what_others_saw(studies, made):
+    """A sentence for each outer contour; all numbers are those of the files."""
+    page = unescape((made / "page.html").read_text(encoding="utf-8"))
+    read = read_promise(made)
+    rows = pd.read_csv(made / "held_out.csv").set_index(["structure", "kind", "level", "family"])
+
+    verdict = page[page.index('class="verdict"') : page.index('class="note"')]
+    sentences = re.findall("<p>(.*?)</p>", verdict)
+    outer = [one for one in read.kept if one.kind == "outer"]
+    assert len(sentences) == len(outer) == 4
+    for one, sentence in zip(outer, sentences, strict=True):
+        row = rows.loc[(one.structure, one.kind, one.level, one.family)]
+        share = f"{one.level:.0%}"
+        assert sentence.startswith(
+            f"The outer contour at {share} misses at most {share} of {one.structure} in an average "
+            f"patient; it encloses {one.size:.2f} times the structure."
+        )
+        ends = 100 * row[["low", "high"]]
+        says = f"missed {row['risk']:.1%} [{ends['low']:.1f}, {ends['high']:.1f}]"
+        assert sentence.endswith(f" Held-out patients: {says}.")
+        plain = rows.loc[(one.structure, one.kind, one.level, "margin")]
+        cells = (
+            f"{one.structure}, outer {share}",
+            says,
+            f"{row['size']:.2f}",
+            f"{plain['size']:.2f}",
+        )
+        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert len(re.findall("<tr><td>", page)) == len(read.kept)
+    shown = re.findall('alt="(p.*?) at 20%, missed', page)
+    assert len(shown) == 2
+    assert {*shown} <= {*studies[0].cases}
+    assert "each case counts" not in page
+
+
+def test_held_out_cases_are_by_the_promise_of_other_patients():
+    """What is missed of each, and the interval of its volume; two cases are of one patient."""
+    inside, labels = map(np.stack, zip(*discs(12), strict=True))
+    probs, patients = np.stack([1 - inside, inside], 1), [f"p{min(k, 10)}" for k in range(12)]
+    curves = curves_of_arrays(probs, labels, patients=patients)
+    control = Control(0.2)
+    misses = held_out_misses(curves, 0, control, "within")
+    intervals = held_out_volumes(curves, 0, control, "within")
+
+    for k, name in enumerate(patients):
+        rows = [row for row, other in enumerate(patients) if other != name]
+        others = [patients[row] for row in rows]
+        made = promise(probs[rows], labels[rows], levels=[0.2], patients=others, check=False)
+        (one,) = applied(made, torch.from_numpy(probs[k]), (1.0, 1.0))
+        assert misses[k] == pytest.approx(missed(one.contours["outer"], labels[k]))
+        assert intervals[k] == pytest.approx(one.volume)
+
+
+def test_promise_that_was_broken_says_so(made):
+    """More than chance above the level, or one that no patient less could make."""
+    read = read_promise(made)
+    row = read.held_out[0]
+    broken = replace(read, held_out=[{**row, "risk": 0.4, "low": 0.3, "high": 0.5}])
+
+    lines = broken.text().splitlines()[1:]
+
+    assert lines[0].endswith("Held-out patients: missed 40.0% [30.0, 50.0], MORE THAN PROMISED.")
+    assert all(line.endswith("Not checked: it takes one more patient.") for line in lines[1:])
+
+
+def test_case_without_image_is_refused_before_any_is_read(studies, tmp_path, capsys):
+    old, _ = studies
+    (tmp_path / "images").mkdir()
+    words = ["promise", old.nnunet(), old.labels, *LEVELS, *PATIENTS, "--images"]
+
+    line = refusal([*words, tmp_path / "images", "--output", tmp_path / "p"], capsys)
+
+    assert f"holds no image {next(iter(old.cases))!r}" in line
+    line = refusal(["promise", "--apply", *words[1:], tmp_path, "--output", tmp_path / "p"], capsys)
+    assert "--images: is of a folder of predictions and one of labels" in line
+
+
 def test_page_shows_contours_on_the_image(studies, made, tmp_path, capsys, monkeypatch):
     """Where it is on the grid of the prediction, whatever its values; a case without one is refused."""
     _, new = studies
@@ -307,6 +390,7 @@ def without(probs, label, floor):
     return inside.astype(np.float32), np.where(label == 2, 0, label)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_structure_that_is_rightly_absent_is_not_first(tmp_path):
     """It counts by how often that was right, whatever a floor of probability says far away."""
     old = blobs(0, 16)
@@ -424,6 +508,18 @@ def test_promise_that_cannot_be_made_is_refused(studies, tmp_path, capsys, words
 
     assert line in refusal(["promise", *folders, *words, "--output", tmp_path / "p"], capsys)
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cases_that_count_as_patients_are_said(studies, tmp_path, capsys):
+    """Two scans of one person are less than two people."""
+    old, _ = studies
+    words = ["promise", old.nnunet(), old.labels, "--level", "0.3", "--output", tmp_path / "p"]
+
+    assert main([*map(str, words)]) == 0
+    assert "note: each case counts as a patient" in capsys.readouterr().out
+    assert main([*map(str, words), *PATIENTS]) == 0
+    assert "each case counts" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("budget", ["much", "-1", "0", "120%", "20%%"])
