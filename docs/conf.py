@@ -49,6 +49,27 @@ html_theme_options = {"navigation_with_keys": True}
 html_show_copyright = False
 
 
+#: Page → what somebody types who looks for it: the search finds these words as it finds titles.
+SOUGHT = {
+    "audit": ("ECE", "expected calibration error", "uncertainty", "reliability diagram", "trust"),
+    "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
+    "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
+    "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
+    "own_data": ("custom dataset", "BIDS", "datalist", "my images"),
+    "infer": ("inference", "predict", "Hugging Face", "model card", "ONNX", "3D Slicer"),
+    "reproduce": ("Slurm", "cluster", "Snakemake", "paper", "tables"),
+    "calibration": ("over-confidence", "miscalibration", "why"),
+    "methods": ("which loss", "comparison", "benchmark", "label smoothing", "focal loss"),
+}
+
+
+def add_sought(_: Sphinx, name: str, source: list[str]) -> None:
+    """Puts the words of a page behind its title, where a reader does not see them."""
+    entries = "".join(f"```{{index}} single: {word}\n```\n" for word in SOUGHT.get(name, ()))
+    source[0] = source[0].replace("\n", f"\n\n{entries}", 1)
+
+
 def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
     """Links pages of the bundles, which GitHub shows where they are, to where the site includes them."""
     up = "../" * name.count("/")
@@ -60,3 +81,4 @@ def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", link_pages)
+    app.connect("source-read", add_sought)

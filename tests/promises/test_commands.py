@@ -230,6 +230,7 @@ def test_promise_behind_a_calibrator_is_of_predictions_behind_it(studies, tmp_pa
     folders = [str(old.nnunet()), str(old.labels)]
     assert main(["promise", *folders, *words, str(tmp_path / "promise")]) == 0
     made = read_promise(tmp_path / "promise")
+    assert capsys.readouterr().out.splitlines()[-1].endswith(f" --calibrator {file}")  # next: …
     apply = ["promise", "--apply", str(tmp_path / "promise"), str(new.nnunet())]
 
     assert main([*apply, *words, str(tmp_path / "applied")]) == 0
