@@ -18,7 +18,7 @@ GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-audit bench-calibrators bench-losses bench-metrics bench-memory bench-loading bench-networks bench-promise bench-training check format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -127,12 +127,6 @@ mutants: .venv/mutants ## Change each line of what computes numbers; list the ch
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 
-bench-audit: .venv/development ## Compare exactness, time and memory with torchmetrics, netcal and MONAI
-	$(BIN)/python benchmarks/audit.py $(ARGS)
-
-bench-calibrators: .venv/development ## Compare the fit of a temperature with fiducio and netcal
-	$(BIN)/python benchmarks/calibrators.py $(ARGS)
-
 bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
 	$(BIN)/python benchmarks/losses.py $(ARGS)
 
@@ -148,11 +142,11 @@ bench-loading: .venv/development ## Measure memory and slices/s of training on B
 bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
 	$(BIN)/python benchmarks/networks.py $(ARGS)
 
-bench-promise: .venv/development ## Time a promise on volumes of 128³, and its application
-	$(BIN)/python benchmarks/promise.py
-
 bench-training: .venv/development ## Time training and evaluation beside bare loops, and as the data grow
 	$(BIN)/python benchmarks/training.py --growth 1 4 16 $(ARGS)
+
+bench-verbs: .venv/development ## Compare audit, calibrate, promise and triage with torchmetrics, MONAI, netcal, fiducio and MAPIE
+	$(BIN)/python benchmarks/verbs.py $(ARGS)
 
 .venv/docs: .venv/runtime
 	$(BIN)/pip install --quiet --editable '.[docs]'
