@@ -125,14 +125,16 @@ def promise_folders(
         made.write(folder / PROMISE_FILE)
         write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
         checked = [one for one in controls if one.needed < len(made.patients)]
-        drawn: Iterator[tuple[str, Figure]] = iter(())
-        if found and checked and options.pictures:
+        figures: Iterable[tuple[str, Figure]] = ()
+        drawn = figures
+        if options.pictures:
+            figures = _promise_figures(made, curves, controls[0], checked, settings)
+        if options.pictures and found and checked:
             drawn = _contours(found, curves, checked[0], settings, images)
         words = [*given, *options.members, "--level", *(one.level for one in controls)]
         words += ["--control", made.control, "--confidence", made.confidence]
         words += [word for name in settings for word in (f"--{name}", settings[name])]
         words += [*options.words, *(["--images", images] if images else []), "--output", output]
-        figures = _promise_figures(made, curves, controls[0], checked, settings)
         _write_promise_page(folder, made, figures, drawn, words)
     print_faults(faults)
     print(made.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import product
@@ -280,9 +281,10 @@ def check_held_out(
     weights = bootstrap_weights(len(loss), 2000)
     table["risk"] = loss.mean(0)
     table["low"], table["high"] = percentile_interval(bootstrap_means(loss, weights))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a structure that nobody has has no size
         table["size"] = size.sum(0) / whole.sum(0)
-    ends = percentile_interval(bootstrap_ratios(size, whole, weights))
+        ends = percentile_interval(bootstrap_ratios(size, whole, weights))
     table["size_low"], table["size_high"] = ends
     return table
 
@@ -401,7 +403,13 @@ def read_promise(file: str | Path) -> Promise:
     record = read_object(path, PROMISE_REMEDY)
     try:
         kept = [
-            Kept(**one | {"margin": np.inf if one["margin"] == "all" else float(one["margin"])})
+            Kept(
+                **one
+                | {
+                    "margin": np.inf if one["margin"] == "all" else float(one["margin"]),
+                    "size": np.nan if one["size"] is None else float(one["size"]),
+                }
+            )
             for one in record["kept"]
         ]
         given = {one.name: record[one.name] for one in fields(Promise)}

@@ -98,7 +98,7 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
             low, high = axis.get_ylim()
             ticks = [size for size in _SIZES if low <= size <= high]
             axis.set_yticks(ticks, [f"{size:g}" for size in ticks])
-        axes[0].legend()
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         add_caption(figure, f"Volumes of the outer contours that {patients} patients allow.")
     return figure
 
@@ -121,8 +121,9 @@ def draw_kept(made: Promise) -> Figure:
                     color=_COLORS[str(family)],
                     label=_NAMES[str(family)],
                 )
-            axis.set(xlabel="promised", ylim=(0, None))
-        axes[0].legend()
+            axis.set(xlabel="promised")
+        axes[0].set_ylim(0)  # once all panels are drawn, or it cuts off the later ones
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         add_caption(figure, "Below the line a promise is kept. Bars: 95 % over patients.")
     return figure
 

@@ -25,7 +25,7 @@ from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.curves import THRESHOLDS
 from nacl_monai.promises.fit import held_out_misses, held_out_volumes
-from nacl_monai.promises.pictures import draw_case
+from nacl_monai.promises.pictures import draw_case, draw_kept
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
@@ -343,6 +343,30 @@ def test_promise_that_was_broken_says_so(made):
     assert all(line.endswith("Not checked: it takes one more patient.") for line in lines[1:])
 
 
+def test_no_interval_is_cut_off(made):
+    """The panel of another structure reaches as far as the widest one."""
+    read = read_promise(made)
+    wide = [
+        row | {"high": 0.9} if row["structure"] == "posterior" else row for row in read.held_out
+    ]
+
+    figure = draw_kept(replace(read, held_out=wide))
+
+    assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= 0.9 for axis in figure.axes)
+
+
+def test_structure_that_nobody_has_is_promised_without_a_size(tmp_path):
+    """It is not larger or smaller than anything, and its promise is read as it was written."""
+    inside, labels = map(np.stack, zip(*discs(12), strict=True))
+    probs = np.stack([1 - inside, 0.9 * inside, 0.1 * inside], 1)
+
+    made = promise(probs, labels, levels=[0.2])
+    read = read_promise(made.write(tmp_path / "promise.json"))
+
+    assert read.text() == made.text()
+    assert read.text().count("it encloses nan times the structure") == 1
+
+
 def test_case_without_image_is_refused_before_any_is_read(studies, tmp_path, capsys):
     old, _ = studies
     (tmp_path / "images").mkdir()
@@ -511,14 +535,18 @@ def test_promise_that_cannot_be_made_is_refused(studies, tmp_path, capsys, words
     assert not (tmp_path / "p").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_cases_that_count_as_patients_are_said(studies, tmp_path, capsys):
-    """Two scans of one person are less than two people."""
+    """Two scans of one person are less than two people; without pictures, the page says so, too."""
     old, _ = studies
     words = ["promise", old.nnunet(), old.labels, "--level", "0.3", "--output", tmp_path / "p"]
+    words += ["--no-pictures"]
 
     assert main([*map(str, words)]) == 0
     assert "note: each case counts as a patient" in capsys.readouterr().out
+    page = (tmp_path / "p/page.html").read_text(encoding="utf-8")
+    assert "each case counts as a patient" in page
+    assert "<img" not in page
+    assert not [*(tmp_path / "p").glob("*.png")]
     assert main([*map(str, words), *PATIENTS]) == 0
     assert "each case counts" not in capsys.readouterr().out
 
