@@ -59,6 +59,7 @@ SETTINGS: dict[str, object] = {
     **{f"mixed, softmax λ={w}": nacl(w, space="softmax") for w in (0.1, 0.3, 0.5, 1.0)},
     **{f"mean over mixed λ={w}": nacl(w, mean_over="mixed") for w in (0.02, 0.05, 0.1)},
     **{f"mixed, 5×5 λ={w}": nacl(w, kernel_size=5) for w in (0.1, 0.3)},
+    "mixed, 7×7 λ=0.1": nacl(0.1, kernel_size=7),
     **{
         f"mixed, blur of 1 mm λ={w}": nacl(w, prior="gaussian", width_mm=1.0, spacing=[1.0, 1.0])
         for w in (0.1, 0.3)

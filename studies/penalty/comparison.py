@@ -1,0 +1,151 @@
+"""``python -m studies.penalty.comparison RUNS OUTPUT``: the chosen penalty beside others, tested.
+
+RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test people
+(`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with others
+that were given the same treatment after training.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from nacl_monai.cli import write_files
+from nacl_monai.errors import InputError
+from nacl_monai.files import write_text
+from nacl_monai.metrics.columns import METRICS
+from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
+from nacl_monai.paper.grid import method_label
+from nacl_monai.promises import read_curves
+from nacl_monai.reports.statistics import paired_tests, patient_scores
+from nacl_monai.reports.tables import csv_text, markdown_table
+from studies.promises.__main__ import divided
+
+CHOSEN = "nacl_mixed"
+LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN, f"{CHOSEN}_penalty_weight=0.1")
+TREATMENTS = ("", "+temperature_near", "+local_temperatures_all")
+TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
+#: Columns of the cases that are kept.
+MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
+POOLED = ("ece_near", "confidence_gap_near", "contour_misses", "contour_size")
+POOLED = (*POOLED, "expected_volume_bias", "expected_volume_error")
+#: A promise at this level, of so many people for all others, over so many divisions.
+LEVEL, CALIBRATING, DRAWS = 0.05, 24, 200
+#: Column of the table → its digits.
+SHOWN = {
+    "dice": 3,
+    "ece_near": 3,
+    "nll_all": 4,
+    "brier_all": 4,
+    "contour_misses": 3,
+    "contour_size": 2,
+    "expected_volume_error": 3,
+    "promised_size": 2,
+    "promised_interval": 2,
+}
+
+
+def evaluations(runs: Path) -> Iterator[tuple[str, int, Path]]:
+    """Method, seed and folder of every evaluation."""
+    for loss in LOSSES:
+        for after in TREATMENTS:
+            for run in sorted(runs.glob(f"unet_{loss}_seed?")):
+                within = run / "calibrated" / after[1:] if after else run
+                if (within / "evaluation/cases.csv").is_file():
+                    yield loss + after, int(run.name[-1]), within / "evaluation"
+
+
+def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cases of every evaluation, and its numbers over all people."""
+    cases, numbers = [], []
+    for method, seed, folder in evaluations(runs):
+        table = pd.read_csv(folder / "cases.csv")[["case", "patient", *MEANS]]
+        cases.append(table.assign(method=method, seed=seed))
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        found = {name: summary["pooled"][name]["value"] for name in POOLED}
+        found |= {name: summary["metrics"][name]["mean"] for name in MEANS}
+        if (folder / "promise.npz").is_file():
+            found |= promised(folder / "promise.npz")
+        numbers.append({"method": method, "seed": seed, **found})
+    if not cases:
+        raise InputError(f"{runs}: holds no evaluated run; evaluate one")
+    return pd.concat(cases), pd.DataFrame(numbers)
+
+
+def promised(file: Path) -> dict[str, float]:
+    """Size and miss of a contour with a guarantee, and the factor around a volume."""
+    curves, found = read_curves(file), {}
+    for kind, names in (("outer", ("size", "miss")), ("volume", ("interval", "outside"))):
+        for family, sizes, risks in divided(curves, LEVEL, kind, CALIBRATING, DRAWS):
+            end = {"within": "", "margin": "_without_probabilities"}.get(family)
+            if end is not None:
+                means = pd.Series(sizes).mean(), pd.Series(risks).mean()
+                pairs = zip(names, means, strict=True)
+                found |= {f"promised_{name}{end}": value for name, value in pairs}
+    return found
+
+
+def table(numbers: pd.DataFrame) -> str:
+    """A row per method: the mean of its trainings, and each."""
+    rows = []
+    for method, trainings in numbers.groupby("method", sort=False):
+        row = [method_label(str(method))]
+        for name, digits in SHOWN.items():
+            values = trainings.get(name, pd.Series(dtype=float)).dropna()
+            each = ", ".join(f"{value:.{digits}f}" for value in values)
+            row.append(f"{values.mean():.{digits}f} ({each})" if len(values) else "–")
+        rows.append(row)
+    heads = [METRICS[name].heading if name in METRICS else name.replace("_", " ") for name in SHOWN]
+    return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
+
+
+def compared(cases: pd.DataFrame) -> Iterator[Comparison]:
+    """The chosen penalty against the others, a family for each treatment and number."""
+    for after in TREATMENTS:
+        alike = cases[cases["method"].str.fullmatch(f".*[a-z_.0-9=]{re.escape(after)}")]
+        alike = alike[alike["method"].str.contains("+", regex=False) == bool(after)]
+        reference = CHOSEN + after
+        if reference not in set(alike["method"]) or alike["method"].nunique() < 2:
+            continue
+        found = [
+            paired_tests(patient_scores(alike, name), reference, name)
+            .reset_index()
+            .assign(dataset="hippocampus", metric=name, reference=reference)
+            for name in TESTED
+        ]
+        yield Comparison(reference, pd.concat(found, ignore_index=True))
+
+
+def written(cases: pd.DataFrame, numbers: pd.DataFrame, output: Path) -> Iterator[Path]:
+    """Writes the table and the tests, and what they are made of."""
+    comparisons = list(compared(cases))
+    texts = [
+        f"**{method_label(one.reference)}**\n\n{comparison_to_markdown(one)}" for one in comparisons
+    ]
+    tests = pd.concat([pd.DataFrame(), *(one.tests for one in comparisons)])
+    for name, text in (
+        ("cases.csv", csv_text(cases)),
+        ("numbers.csv", csv_text(numbers)),
+        ("table.md", table(numbers)),
+        ("tests.md", "\n".join(texts)),
+        ("tests.csv", csv_text(tests)),
+    ):
+        write_text(output / name, text)
+        yield output / name
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the comparison; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.penalty.comparison")
+    parser.add_argument("runs", type=Path, metavar="RUNS")
+    parser.add_argument("output", type=Path, metavar="OUTPUT")
+    given = parser.parse_args(argv)
+    return write_files(lambda: written(*collected(given.runs), given.output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
