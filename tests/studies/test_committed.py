@@ -10,11 +10,13 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from nacl_monai.paper import EXHIBITS, exhibits, read_results, reproduce, write_all
 from studies.paper.__main__ import write_claims
+from studies.penalty import comparison
 
 pytestmark = pytest.mark.slow
 
@@ -305,3 +307,42 @@ def test_verdicts_of_claims_agree(study):
             )
             decided += 1
     assert decided
+
+
+PENALTY = RESULTS / "hippocampus/penalty"
+
+
+def test_penalty_s_table_and_tests_are_made_again(tmp_path):
+    """From the committed cases and numbers, byte for byte."""
+    read = {"float_precision": "round_trip"}
+    cases, numbers = (pd.read_csv(PENALTY / f"{name}.csv", **read) for name in ("cases", "numbers"))
+
+    for path in comparison.written(cases, numbers, tmp_path):
+        assert path.read_bytes() == (PENALTY / path.name).read_bytes(), path.name
+
+
+def test_penalty_s_tests_and_means_agree():
+    """Each treatment is a family; the mean over all cases is a number of the table."""
+    found = defaultdict(lambda: defaultdict(list))
+    means = defaultdict(list)
+    for row in rows_of(PENALTY / "cases.csv"):
+        for name in comparison.MEANS:
+            found[name, row["method"]][row["patient"], int(row["seed"])].append(number(row[name]))
+            means[row["method"], row["seed"], name].append(number(row[name]))
+    for row in rows_of(PENALTY / "numbers.csv"):
+        for name in comparison.MEANS:
+            expected = mean(means[row["method"], row["seed"], name])
+            assert number(row[name]) == pytest.approx(expected, abs=2e-6), row
+
+    families = defaultdict(dict)
+    for row in rows_of(PENALTY / "tests.csv"):
+        families[row["reference"], row["metric"]][row["method"]] = row
+    assert families
+    for (reference, metric), rows in families.items():
+        assert {name.partition("+")[2] for name in rows} == {reference.partition("+")[2]}
+        cells = {}
+        for name in (reference, *rows):
+            values = found[metric, name]
+            patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
+            cells[name] = np.array([[mean(values[p, s]) for s in seeds] for p in patients])
+        check_tests(metric, rows, cells, reference)
