@@ -26,7 +26,7 @@ _NEEDED = ("nacl_monai.audits.calibrate", "nacl_monai.promises.pictures")
 
 
 def run_quick(output: Path = Path("runs/demo/quick")) -> None:
-    """Segments, audits, calibrates, audits again and promises; each step is a command, which is printed.
+    """Segments, audits, calibrates, audits again, draws both and promises; each command is printed.
 
     The calibrator is fitted to the validation people of the training, and so tests nobody. Test people
     are audited without and with it, and calibrate the promise.
@@ -58,19 +58,27 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     write_text(patients, "\n".join([*rows, ""]))
     _segment(model, output)
 
-    def command(verb: str, part: str, name: str, *words: str) -> None:
-        folders = [str(output / kind / part) for kind in ("predictions", "labels")]
-        given = [verb, *folders, "--patients", str(patients), "--output", str(output / name)]
-        print(f"\n$ {shlex.join(['nacl-monai', *given, *words])}", flush=True)
-        if code := run_command([*given, *words]):
-            raise InputError(f"{verb}: ended with exit code {code}; see the error above")
+    def command(*words: object) -> None:
+        given = list(map(str, words))
+        print(f"\n$ {shlex.join(['nacl-monai', *given])}", flush=True)
+        if code := run_command(given):
+            raise InputError(f"{given[0]}: ended with exit code {code}; see the error above")
 
-    behind = ("--calibrator", str(output / "calibrated/calibrator.json"))
-    command("audit", "test", "audit")
-    command("calibrate", "calibration", "calibrated", "--folds", "4", "--no-pictures")
-    command("audit", "test", "audit_calibrated", *behind)
-    command("promise", "test", "promise", *behind, "--level", "0.15")
-    print(f"\nopen {output / 'audit/page.html'}, then {output / 'audit_calibrated/page.html'}")
+    def people(part: str) -> list[object]:
+        return [output / "predictions" / part, output / "labels" / part, "--patients", patients]
+
+    audits = output / "audit", output / "audit_calibrated"
+    calibrated, diagram, promise = output / "calibrated", output / "reliability", output / "promise"
+    behind = ("--calibrator", calibrated / "calibrator.json")
+    fit = ("--folds", 4, "--no-pictures")
+    command("audit", *people("test"), "--output", audits[0])
+    command("calibrate", *people("calibration"), *fit, "--output", calibrated)
+    command("audit", *people("test"), *behind, "--no-pictures", "--output", audits[1])
+    command("reliability", *audits, "--names", "as trained", "calibrated", "--output", diagram)
+    level = ("--level", 0.15, "--images", output / "images/test")
+    command("promise", *people("test"), *behind, *level, "--output", promise)
+    shown = [audits[0] / "page.html", diagram / "reliability_near_top-1.png", promise / "page.html"]
+    print(f"\nopen {', then '.join(map(str, shown))}")
 
 
 def _segment(model: Path, output: Path) -> None:

@@ -39,9 +39,9 @@ def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
     }
     assert people == {"calibration": {*SPLIT["val"]}, "test": {*SPLIT["test"]}}
     assert not {*patient_of.values()} & {*SPLIT["train"]}
-    verbs = ["segment", "audit", "calibrate", "audit", "promise"]
+    verbs = ["segment", "audit", "calibrate", "audit", "reliability", "promise"]
     assert [words[0] for words in steps] == verbs
-    fitted, *tested = steps[2], steps[1], steps[3], steps[4]
+    fitted, *tested = steps[2], steps[1], steps[3], steps[5]
     assert fitted[1].endswith("predictions/calibration")
     assert all(words[1].endswith("predictions/test") for words in tested)
 
