@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ from scipy.special import expit
 from scipy.stats import wilcoxon
 
 from nacl_monai.losses.neighborhood import window_of_width
-from nacl_monai.raters.priors import Prior, blur, softened, softened_to_width
-from nacl_monai.raters.scores import METRICS, RESAMPLES, Array, PriorScores, fit_width
+from nacl_monai.raters.priors import Prior, RatedMasks, blur, softened, softened_to_width
+from nacl_monai.raters.scores import CLIP, METRICS, RESAMPLES, Array, PriorScores, fit_width
 from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
 
 
@@ -158,3 +158,32 @@ def held_out(
             }
         )
     return pd.DataFrame(rows)
+
+
+def certain_share(
+    images: Iterable[RatedMasks], first: Prior, second: Prior, band: float
+) -> tuple[float, float]:
+    """How much of two priors' difference in NLL is of voxels where the first is certain, so clipped.
+
+    Args:
+        images: Those of several raters.
+        first: Such as `window`, which says 0 and 1.
+        second: Another.
+        band: Voxels up to here from a border count, in mm.
+
+    Returns:
+        The share of the difference, and that of the voxels; means over patients.
+    """
+    sums: dict[str, Array] = {}
+    for image in images:
+        planes = image.planes()
+        near = np.abs(planes.distances) <= band
+        votes, probs = planes.votes[near], [one.soften(planes)[near] for one in (first, second)]
+        clipped = [p.astype(float).clip(CLIP, 1 - CLIP) for p in probs]
+        losses = [-votes * np.log(p) - (image.others - votes) * np.log1p(-p) for p in clipped]
+        gap, certain = losses[0] - losses[1], clipped[0] != probs[0]
+        parts = [gap.sum(), gap[certain].sum(), certain.sum(), len(gap)]
+        sums[image.patient] = sums.get(image.patient, 0) + np.array(parts)
+    total = np.stack(list(sums.values()))
+    gaps, of_certain, certain = (total[:, :3] / total[:, 3:]).mean(0)
+    return float(of_certain / gaps), float(certain)

