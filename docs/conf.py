@@ -66,8 +66,9 @@ SOUGHT = {
 
 def add_sought(_: Sphinx, name: str, source: list[str]) -> None:
     """Puts the words of a page behind its title, where a reader does not see them."""
-    entries = "".join(f"```{{index}} single: {word}\n```\n" for word in SOUGHT.get(name, ()))
-    source[0] = source[0].replace("\n", f"\n\n{entries}", 1)
+    if name in SOUGHT:
+        entries = "".join(f"```{{index}} single: {word}\n```\n" for word in SOUGHT[name])
+        source[0] = source[0].replace("\n", f"\n\n{entries}", 1)
 
 
 def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
