@@ -428,7 +428,7 @@ def read_promise(file: str | Path) -> Promise:
             raise ValueError("a promise is of nothing")
         return Promise(**given | {"kept": kept})
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error}); {PROMISE_REMEDY}") from error
+        raise InputError(f"{path}: is damaged, or of another version; {PROMISE_REMEDY}") from error
 
 
 def fit(
