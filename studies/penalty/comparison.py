@@ -45,7 +45,13 @@ SHOWN = {
     "contour_size": 2,
     "expected_volume_error": 3,
     "promised_size": 2,
+    "promised_size_without_probabilities": 2,
     "promised_interval": 2,
+}
+HEADS = {
+    "promised_size": "contour with a guarantee, size",
+    "promised_size_without_probabilities": "the same by a margin alone",
+    "promised_interval": "volume interval, factor",
 }
 
 
@@ -99,7 +105,7 @@ def table(numbers: pd.DataFrame) -> str:
             each = ", ".join(f"{value:.{digits}f}" for value in values)
             row.append(f"{values.mean():.{digits}f} ({each})" if len(values) else "–")
         rows.append(row)
-    heads = [METRICS[name].heading if name in METRICS else name.replace("_", " ") for name in SHOWN]
+    heads = [HEADS[name] if name in HEADS else METRICS[name].heading for name in SHOWN]
     return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
 
 
