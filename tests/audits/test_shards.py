@@ -19,9 +19,10 @@ def whole(tmp_path_factory):
     folders = [str(study.nnunet()), str(study.labels), *PATIENTS]
     with pytest.MonkeyPatch.context() as patch:
         undraw(patch)
-        patch.setattr("nacl_monai.reports.save_figure", lambda *_: [])
-        assert main(["audit", *folders, "--no-pictures", "--output", str(root / "audit")]) == 0
-        assert main(["promise", *folders, "--level", "0.3", "--output", str(root / "promise")]) == 0
+        for words in (["audit"], ["promise", "--level", "0.3"]):
+            verb, *more = words
+            output = ["--no-pictures", "--output", str(root / verb)]
+            assert main([verb, *folders, *more, *output]) == 0
         yield root, folders
 
 
@@ -34,16 +35,22 @@ def test_shards_are_the_whole_to_the_bit(whole, tmp_path_factory, parts):
     root, folders = whole
     out = tmp_path_factory.mktemp("shards")
     for verb in ("audit", "promise"):
-        more = ["--no-pictures"] if verb == "audit" else []
         for part in range(1, parts + 1):
-            words = [*more, "--shard", f"{part}/{parts}", "--output", str(out / f"{verb}{part}")]
+            words = [
+                "--no-pictures",
+                "--shard",
+                f"{part}/{parts}",
+                "--output",
+                str(out / f"{verb}{part}"),
+            ]
             assert main([verb, *folders, *words]) == 0
     audits, promises = (
         [str(out / f"{verb}{part}/{file}") for part in range(1, parts + 1)]
         for verb, file in (("audit", "bins.npz"), ("promise", "promise.npz"))
     )
     assert main(["merge", *audits, "--output", str(out / "audit")]) == 0
-    assert main(["promise", *promises, "--level", "0.3", "--output", str(out / "promise")]) == 0
+    words = ["--level", "0.3", "--no-pictures", "--output", str(out / "promise")]
+    assert main(["promise", *promises, *words]) == 0
 
     merged, pooled = bins_of(out / "audit"), bins_of(root / "audit")
     assert merged.keys() == pooled.keys()
