@@ -7,7 +7,6 @@ that were given the same treatment after training.
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,8 @@ from studies.promises.__main__ import divided
 CHOSEN = "nacl_mixed"
 LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN, f"{CHOSEN}_penalty_weight=0.1")
 TREATMENTS = ("", "+temperature_near", "+local_temperatures_all")
+#: What one would choose from.
+CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
 MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
@@ -109,30 +110,33 @@ def table(numbers: pd.DataFrame) -> str:
     return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
 
 
-def compared(cases: pd.DataFrame) -> Iterator[Comparison]:
-    """The chosen penalty against the others, a family for each treatment and number."""
+def families(cases: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Name, reference and cases of a family: each treatment, and what one would choose from."""
+    treatment = cases["method"].str.partition("+")[2]
     for after in TREATMENTS:
-        alike = cases[cases["method"].str.fullmatch(f".*[a-z_.0-9=]{re.escape(after)}")]
-        alike = alike[alike["method"].str.contains("+", regex=False) == bool(after)]
-        reference = CHOSEN + after
+        yield after[1:] or "as trained", CHOSEN + after, cases[treatment == after[1:]]
+    yield "choice", CHOSEN, cases[cases["method"].isin([*CHOICE, CHOSEN])]
+
+
+def compared(cases: pd.DataFrame) -> Iterator[tuple[str, Comparison]]:
+    """The chosen penalty against the others of each family."""
+    for family, reference, alike in families(cases):
         if reference not in set(alike["method"]) or alike["method"].nunique() < 2:
             continue
         found = [
             paired_tests(patient_scores(alike, name), reference, name)
             .reset_index()
-            .assign(dataset="hippocampus", metric=name, reference=reference)
+            .assign(dataset="hippocampus", metric=name, reference=reference, family=family)
             for name in TESTED
         ]
-        yield Comparison(reference, pd.concat(found, ignore_index=True))
+        yield family, Comparison(reference, pd.concat(found, ignore_index=True))
 
 
 def written(cases: pd.DataFrame, numbers: pd.DataFrame, output: Path) -> Iterator[Path]:
     """Writes the table and the tests, and what they are made of."""
     comparisons = list(compared(cases))
-    texts = [
-        f"**{method_label(one.reference)}**\n\n{comparison_to_markdown(one)}" for one in comparisons
-    ]
-    tests = pd.concat([pd.DataFrame(), *(one.tests for one in comparisons)])
+    texts = [f"**{family}**\n\n{comparison_to_markdown(one)}" for family, one in comparisons]
+    tests = pd.concat([pd.DataFrame(), *(one.tests for _, one in comparisons)])
     for name, text in (
         ("cases.csv", csv_text(cases)),
         ("numbers.csv", csv_text(numbers)),
