@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 DOCS = Path(__file__).parents[1] / "docs"
 LONGER = DOCS / "results/hippocampus/longer"
 LOSSES = {method_label(loss): loss for loss in MAIN_LOSSES}
+MIXED = {method_label("nacl_mixed"): "nacl_mixed"}
 ERRORS = {"ece_foreground": 3, "ece_union": 3, "ece_boundary": 3, "ece_all": 4}
 TRAINED = {"dice": 3, **ERRORS, "confidence_gap_foreground": 3}
 #: A region's columns in the two tables of methods.md: the ends of the methods' names.
@@ -24,6 +25,16 @@ CALIBRATORS = (
     *("", "+temperature_all", "+class_temperatures_all"),
     *("+vector_all", "+local_temperatures_all"),
 )
+#: Columns of the comparison of NACL's penalties, and digits.
+SHOWN = [
+    *(("dice", 3), ("ece_near", 3), ("nll_all", 4), ("contour_misses", 3), ("contour_size", 2)),
+    *(("promised_size", 2), ("promised_size_without_probabilities", 2), ("promised_interval", 2)),
+]
+#: What README calls them.
+NAMES = {
+    "CE + local temperatures": "CE + local_temperatures (all)",
+    "NACL at mixed windows": "NACL mixed",
+}
 #: The first words of a table's row → the folder of its results.
 RESULTS = {
     "ACDC": "acdc",
@@ -53,7 +64,7 @@ def text(number, digits):
 def method_of(label):
     """The name of a method that a page writes "CE + temperature (all)"."""
     loss, _, after = label.partition(" + ")
-    return "+".join(filter(None, [LOSSES[loss], re.sub(r"\W+", "_", after).strip("_")]))
+    return "+".join(filter(None, [(LOSSES | MIXED)[loss], re.sub(r"\W+", "_", after).strip("_")]))
 
 
 def assert_means(cells, known, loss, regions, calibrators):
@@ -83,15 +94,23 @@ def test_calibrators_have_the_numbers_of_the_results():
         assert_means(cells, known, LOSSES[trained], ("ece_foreground", "ece_union"), CALIBRATORS)
 
 
-def test_readme_has_the_means_of_the_results():
-    """Every method of its table of ACDC."""
-    known = results("acdc/after_training.csv") | results("acdc/posthoc.csv")
-    table = dict(rows(DOCS.parent / "README.md", "mean ECE"))
-    assert len(table) == 4
+@pytest.mark.parametrize(
+    ("page", "heading", "columns"),
+    [
+        ("README.md", "trained with", [SHOWN[k] for k in (0, 1, 2, 3, 4)]),
+        ("docs/results/hippocampus/penalty/README.md", "method", SHOWN),
+    ],
+)
+def test_means_of_three_trainings_are_those_of_the_results(page, heading, columns):
+    """Each row that the page shows of the penalty's comparison."""
+    numbers = pd.read_csv(DOCS / "results/hippocampus/penalty/numbers.csv")
+    known = numbers.drop(columns="seed").groupby("method").mean()
+    table = dict(rows(DOCS.parent / page, heading))
+    assert len(table) >= 4
     for label, cells in table.items():
-        method = method_of(label.replace("local temperatures", "local_temperatures"))
-        for metric, cell in zip(("ece_foreground", "ece_union", "ece_all"), cells, strict=True):
-            assert cell == text(known[method, metric]["mean"], ERRORS[metric]), label
+        method = method_of(NAMES.get(label.strip("*"), label.replace("l temp", "l_temp")))
+        for (column, digits), cell in zip(columns, cells, strict=True):
+            assert cell.strip("*") == text(known.loc[method, column], digits), (label, column)
 
 
 @pytest.fixture(scope="module")
