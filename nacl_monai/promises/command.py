@@ -97,6 +97,7 @@ def promise_folders(
     """
     faults: list[InputError] = []
     found, settings = None, {"family": WITHIN, "margin": MARGIN, **settings}
+    shown: Mapping[str, Path] = {}
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
         files = [file for path in given if (file := _curves_file(path))]
         if len(files) == len(given):
@@ -116,8 +117,7 @@ def promise_folders(
             patients = patients_of(cases, options.patient_pattern, options.patients) or cases
             for one in controls:  # before the first volume is read
                 one.check_patients(len(set(patients)), "--level")
-            if images:
-                _ = [image_file(images, case) for case in cases]
+            shown = images_of_cases(images, cases) if images else {}
             curves, faults = curves_of(found)
             about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
         file = curves.write(folder / CURVES_FILE)
@@ -126,11 +126,11 @@ def promise_folders(
         write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
         checked = [one for one in controls if one.needed < len(made.patients)]
         figures: Iterable[tuple[str, Figure]] = ()
-        drawn = figures
+        drawn: Iterable[tuple[str, Figure]] = ()
         if options.pictures:
             figures = _promise_figures(made, curves, controls[0], checked, settings)
-        if options.pictures and found and checked:
-            drawn = _contours(found, curves, checked[0], settings, images)
+            if found and checked:
+                drawn = _contours(found, curves, checked[0], settings, shown)
         words = [*given, *options.members, "--level", *(one.level for one in controls)]
         words += ["--control", made.control, "--confidence", made.confidence]
         words += [word for name in settings for word in (f"--{name}", settings[name])]
@@ -200,7 +200,7 @@ def _contours(
     curves: Curves,
     control: Control,
     settings: Mapping[str, Any],
-    images: Path | None,
+    images: Mapping[str, Path],
 ) -> Iterator[tuple[str, Figure]]:
     """Of two cases of held-out patients, of which as much is missed as usual, and most of all."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
@@ -389,24 +389,25 @@ def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
         yield table["case"][k], table["look"][k], cells, table["reason"][k]
 
 
-def _image(images: Path | None, case: NewCase, options: Options) -> Array | None:
-    """The image of a case, if there are images."""
-    if images is None:
-        return None
-    return image_of(image_file(images, case.case), case.predicted, options.affine_tolerance)
+def _image(images: Mapping[str, Path], case: NewCase, options: Options) -> Array | None:
+    """The image of a case, if it has one."""
+    file = images.get(case.case)
+    return None if file is None else image_of(file, case.predicted, options.affine_tolerance)
 
 
-def image_file(images: Path, case: str) -> Path:
-    """The image of a case, or its first channel.
+def images_of_cases(images: Path, cases: Sequence[str]) -> dict[str, Path]:
+    """The image of each case, or its first channel.
 
     Raises:
-        InputError: If there is none.
+        InputError: If a case has none.
     """
-    files = images_by_name(images)
-    file = files.get(case, files.get(f"{case}{CHANNEL}"))
-    if file is None:
-        raise InputError(f"{images}: holds no image {case!r}; add it, or leave out --images")
-    return file
+    files, found = images_by_name(images), {}
+    for case in cases:
+        file = files.get(case, files.get(f"{case}{CHANNEL}"))
+        if file is None:
+            raise InputError(f"{images}: holds no image {case!r}; add it, or leave out --images")
+        found[case] = file
+    return found
 
 
 def _figures(
@@ -415,8 +416,9 @@ def _figures(
     """The worst structure of each case, on its image or on its probabilities."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
+    files = images_of_cases(images, [case.case for case in cases]) if images else {}
     for case, structure in zip(cases, structures, strict=False):
-        yield draw_case(case, [structure], _image(images, case, options))
+        yield draw_case(case, [structure], _image(files, case, options))
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
