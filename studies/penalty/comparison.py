@@ -25,15 +25,17 @@ from nacl_monai.reports.tables import csv_text, markdown_table
 from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"
-LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN, f"{CHOSEN}_penalty_weight=0.1")
+LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
 TREATMENTS = ("", "+temperature_near", "+local_temperatures_all")
 #: What one would choose from.
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
 MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
-POOLED = ("ece_near", "confidence_gap_near", "contour_misses", "contour_size")
-POOLED = (*POOLED, "expected_volume_bias", "expected_volume_error")
+POOLED = (
+    *("ece_near", "confidence_gap_near", "contour_misses", "contour_size"),
+    *("expected_volume_bias", "expected_volume_error"),
+)
 #: A promise at this level, of so many people for all others, over so many divisions.
 LEVEL, CALIBRATING, DRAWS = 0.05, 24, 200
 #: Column of the table → its digits.
