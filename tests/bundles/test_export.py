@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
+import huggingface_hub
 import nibabel
 import numpy as np
 import pandas as pd
@@ -146,6 +147,15 @@ def test_readme_says_how_to_run_the_bundle(exported):
     assert "TorchScript, scripted" in text
     assert "The run was not evaluated." in text
     assert "## Data: " in text
+
+
+def test_hub_reads_the_card(exported):
+    """The hub's own client finds in its front matter what the model is, and a license that travels."""
+    bundle = exported[0]
+    found = huggingface_hub.ModelCard.load(bundle / "docs/README.md").data
+
+    assert (found.library_name, found.pipeline_tag) == ("monai", "image-segmentation")
+    assert (bundle / found.license_link).is_file()
 
 
 def needed_by(names):
