@@ -1,14 +1,14 @@
 """``python -m studies.penalty.comparison RUNS OUTPUT``: the chosen penalty beside others, tested.
 
-RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test people
-(`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with others
-that were given the same treatment after training.
+RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
+patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
+others that were given the same treatment after training, and with what was proposed since the paper.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,9 +26,11 @@ from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"
 LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
-TREATMENTS = ("", "+temperature_near", "+local_temperatures_all")
+TREATMENTS = ("", "+temperature_near", "+local_temperatures_all", "+ensemble")
 #: What one would choose from.
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
+#: Since the paper, with their authors' values.
+RIVALS = ("ml1ace", "crac", "sdc", "dca")
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
 MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
@@ -60,7 +62,7 @@ HEADS = {
 
 def evaluations(runs: Path) -> Iterator[tuple[str, int, Path]]:
     """Method, seed and folder of every evaluation."""
-    for loss in LOSSES:
+    for loss in (*LOSSES, *RIVALS):
         for after in TREATMENTS:
             for run in sorted(runs.glob(f"unet_{loss}_seed?")):
                 within = run / "calibrated" / after[1:] if after else run
@@ -73,8 +75,8 @@ def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     cases, numbers = [], []
     for method, seed, folder in evaluations(runs):
         table = pd.read_csv(folder / "cases.csv")[["case", "patient", *MEANS]]
-        cases.append(table.assign(method=method, seed=seed))
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
         found = {name: summary["pooled"][name]["value"] for name in POOLED}
         found |= {name: summary["metrics"][name]["mean"] for name in MEANS}
         if (folder / "promise.npz").is_file():
@@ -112,23 +114,25 @@ def table(numbers: pd.DataFrame) -> str:
     return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
 
 
-def families(cases: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Name, reference and cases of a family: each treatment, and what one would choose from."""
-    treatment = cases["method"].str.partition("+")[2]
+def families() -> Iterator[tuple[str, str, Iterable[str]]]:
+    """Name, reference and others of a family: each treatment, what one would choose from, rivals."""
     for after in TREATMENTS:
-        yield after[1:] or "as trained", CHOSEN + after, cases[treatment == after[1:]]
-    yield "choice", CHOSEN, cases[cases["method"].isin([*CHOICE, CHOSEN])]
+        yield after[1:] or "as trained", CHOSEN + after, [loss + after for loss in LOSSES]
+    yield "choice", CHOSEN, CHOICE
+    yield "rivals", CHOSEN, RIVALS
 
 
 def compared(cases: pd.DataFrame) -> Iterator[tuple[str, Comparison]]:
     """The chosen penalty against the others of each family."""
-    for family, reference, alike in families(cases):
+    (dataset,) = cases["dataset"].unique()
+    for family, reference, others in families():
+        alike = cases[cases["method"].isin([reference, *others])]
         if reference not in set(alike["method"]) or alike["method"].nunique() < 2:
             continue
         found = [
             paired_tests(patient_scores(alike, name), reference, name)
             .reset_index()
-            .assign(dataset="hippocampus", metric=name, reference=reference, family=family)
+            .assign(dataset=dataset, metric=name, reference=reference, family=family)
             for name in TESTED
         ]
         yield family, Comparison(reference, pd.concat(found, ignore_index=True))
