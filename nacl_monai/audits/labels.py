@@ -231,10 +231,14 @@ def check_grid(
         InputError: If they are not on one grid.
     """
     if predicted.shape != shape:
-        alone = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
+        hint = ""
+        if predicted.source.suffix == ".pkl":
+            hint = "; TotalSegmentator keeps its probabilities on the grid that it resamples to"
+        elif predicted.affine is None and predicted.shape == shape[::-1]:
+            hint = "; the axes of an array are channel, z, y, x"
         raise InputError(
             f"{predicted.file}: its probabilities have the shape {predicted.shape}, but {label.file} "
-            f"{shape}; give both on one grid{alone if predicted.source.suffix == '.pkl' else ''}"
+            f"{shape}; give both on one grid{hint}"
         )
     if predicted.affine is not None:
         grid = VoxelGrid(str(predicted.source), label.shape, predicted.affine)

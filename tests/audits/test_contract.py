@@ -446,6 +446,17 @@ def test_array_alone_is_a_case(kind, study, run, tmp_path):
     check_numbers(tmp_path / "audit", study.metric())
 
 
+def test_array_in_the_order_of_nifti_is_told_the_axes(study, run, tmp_path):
+    """x, y, z, as nibabel gives them."""
+    (tmp_path / "arrays").mkdir()
+    for case, (probs, _) in study.cases.items():
+        np.save(tmp_path / f"arrays/{case}.npy", probs)
+
+    code, _, err = run(tmp_path / "arrays", study.labels)
+    assert code == 1
+    assert "give both on one grid; the axes of an array are channel, z, y, x" in err
+
+
 def test_stray_array_is_no_case(study, run, tmp_path):
     """A folder of images may hold other things that NumPy saved."""
     place = study.channels()
