@@ -14,59 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from nacl_monai.audits.channels import Channels, numbered, read_dataset, with_structures
-from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_grid, read_image
-from nacl_monai.audits.labels import (
-    Folders,
-    Labels,
-    by_name,
-    label_files,
-    pair,
-    read_labels,
-    turned,
-)
-from nacl_monai.audits.layouts import (
-    Layout,
-    check_one_layout,
-    count_files,
-    in_order,
-    labels_instead,
-    recognized,
-)
-from nacl_monai.audits.measuring import (
-    Measured,
-    Settings,
-    channel_dice,
-    check_order,
-    measured,
-    pairwise_dice,
-    predicted_masks,
-)
-from nacl_monai.audits.names import Names
-from nacl_monai.audits.options import LOGITS, Options
+from nacl_monai.audits.checks import check_agreement, check_channels
+from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_grid
+from nacl_monai.audits.labels import Folders, Labels, by_name, label_files, pair, read_labels
+from nacl_monai.audits.layouts import Layout, check_one_layout, count_files, in_order, recognized
+from nacl_monai.audits.measuring import Measured, Settings, channel_dice, check_order, measured
+from nacl_monai.audits.options import Options
 from nacl_monai.audits.pictures import majority, picture, write_maps
+from nacl_monai.audits.readers import Calibrated, named, read_as_asked
 from nacl_monai.counting import counted
-from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.data.faults import VoxelGrid, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import ITK_SNAP
 from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.record import listed
-from nacl_monai.metrics.voxels import dequantized
-from nacl_monai.posthoc import OUTPUTS, Calibrator, read_calibrator
+from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE
 from nacl_monai.progress import progress_bar
-from nacl_monai.tensors import sum_tolerance
-
-_PERCENT = 100
-#: So large a share of the foreground may have another most probable class than the segmentation.
-_UNLIKE = 0.01
 
 
 @dataclass(frozen=True)
@@ -212,68 +181,6 @@ def shard_of(
     return kept, faults if part == 1 else []
 
 
-def named(predictions: Iterable[Prediction], names: Names) -> list[Prediction]:
-    """The predictions under the names of their cases; without those that have none."""
-    cases = ((names.of_prediction(one.case), one) for one in predictions)
-    return [replace(one, case=case) for case, one in cases if case is not None]
-
-
-def read_as_asked(
-    folder: Path,
-    layout: Layout,
-    predictions: Sequence[Prediction],
-    channels: Channels,
-    options: Options,
-    stems: Collection[str],
-) -> Layout:
-    """The layout, read as options say: saved logits as probabilities, several folders as one model.
-
-    Args:
-        folder: The first folder.
-        layout: Its layout.
-        predictions: Its cases.
-        channels: What the channels mean.
-        options: The command's.
-        stems: Names of cases, as `recognized` takes them.
-
-    Raises:
-        InputError: If a member has other cases or channels.
-    """
-    layout = _of_logits(layout, channels, options)
-    if not options.members:
-        return layout
-    cases = {one.case for one in predictions}
-    members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
-    for place in options.members:
-        its_layout, given = recognized(place, stems)
-        its_cases = {one.case: one for one in named(given, options.names)}
-        if unlike := sorted(cases ^ its_cases.keys()):
-            raise InputError(
-                f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
-                "the same cases of every member"
-            )
-        dataset = None if options.dataset else its_layout.dataset(place)
-        its_channels = channels if dataset is None else read_dataset(dataset, options.activation)
-        if dataset is not None and options.structures:
-            its_channels = with_structures(its_channels, options.structures, options.activation)
-        check_one_layout(place, given, its_channels)
-        ours, theirs = ((one.activation, *one.values.items()) for one in (channels, its_channels))
-        if ours != theirs:
-            raise InputError(
-                f"{place}: is of {', '.join(its_channels.names)}, but {folder} of "
-                f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
-            )
-        members.append((_of_logits(its_layout, channels, options).read, its_cases))
-    return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
-
-
-def _of_logits(layout: Layout, channels: Channels, options: Options) -> Layout:
-    if not options.from_logits:
-        return layout
-    read = partial(activated, read=layout.read, activation=channels.activation)
-    return replace(layout, read=read)
-
-
 def known_by(options: Options) -> str:
     """How a command knows the patients of its cases, as ``calibrator.json`` says it."""
     if options.patients is not None:
@@ -352,25 +259,6 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     return {case: match[1] for case, match in found.items() if match}
 
 
-def activated(
-    prediction: Prediction, read: Callable[[Prediction], Probabilities], activation: str
-) -> Probabilities:
-    """The probabilities of saved logits.
-
-    Raises:
-        InputError: If nothing is beyond 0 and 1, as in probabilities.
-    """
-    predicted = read(prediction)
-    logits = torch.from_numpy(predicted.voxels).float()
-    if logits.min() >= 0 and logits.max() <= 1:
-        raise InputError(
-            f"{prediction.file}: reaches from 0 to 1 at most, as probabilities do; leave out "
-            "--from-logits"
-        )
-    probs = OUTPUTS[activation].probs_of(logits).numpy()
-    return replace(predicted, voxels=probs, whole=False, step=None)
-
-
 def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Found:
     """The same predictions, read through calibrators.
 
@@ -381,107 +269,6 @@ def through(found: Found, modules: Mapping[str, nn.Module], record: Mapping[str,
     """
     read = Calibrated(found.layout.read, found.settings.channels, modules)
     return replace(found, layout=replace(found.layout, read=read), calibrated=record)
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """Reads predictions through calibrators: what was saved is checked, then calibrated.
-
-    Attributes:
-        read: The layout's function.
-        channels: What the channels mean.
-        modules: Case → from logits to logits.
-    """
-
-    read: Callable[[Prediction], Probabilities]
-    channels: Channels
-    modules: Mapping[str, nn.Module]
-
-    def __call__(self, prediction: Prediction) -> Probabilities:
-        """The calibrated probabilities of a case.
-
-        Raises:
-            InputError: If those that were saved cannot be read, or are not what they should be.
-        """
-        predicted = self.read(prediction)
-        check_channels(prediction, predicted, self.channels)
-        check_agreement(predicted, self.channels)
-        outputs = OUTPUTS[self.channels.activation]
-        logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
-        with torch.no_grad():
-            probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
-        # The segmentation beside it is of the probabilities that were saved.
-        voxels = probs.numpy()
-        return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
-
-
-#: How a member of an ensemble is read, and its cases by name.
-Member = tuple[Callable[[Prediction], Probabilities], Mapping[str, Prediction]]
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    r"""Reads several predictions of a case as one: each is checked, then all are averaged.
-
-    The mean of probabilities is :math:`\frac{1}{M} \sum_m p_m`; that of logits, as nnU-Net has it, is
-    :math:`\mathrm{softmax}(\frac{1}{M} \sum_m \log p_m)`, since what a softmax forgets of the logits is
-    forgotten by the softmax of their mean, too.
-
-    Attributes:
-        members: Each one's function and cases.
-        channels: What the channels mean.
-        logits: Whether the mean is of logits.
-    """
-
-    members: Sequence[Member]
-    channels: Channels
-    logits: bool
-
-    def __call__(self, prediction: Prediction) -> Probabilities:
-        """The mean probabilities of a case.
-
-        Raises:
-            InputError: If one cannot be read, is not what it should be, or is on another grid.
-        """
-        outputs, total = OUTPUTS[self.channels.activation], torch.zeros(())
-        first: Probabilities | None = None
-        masks = []
-        for read, cases in self.members:
-            of_member = in_order(cases[prediction.case], self.channels)
-            predicted = read(of_member)
-            check_channels(of_member, predicted, self.channels)
-            check_agreement(predicted, self.channels)
-            first = first or predicted
-            if not _on_one_grid(predicted, first):
-                raise InputError(
-                    f"{predicted.file}: is on another grid than {first.file}; predict the case again"
-                )
-            probs = torch.from_numpy(predicted.voxels)
-            masks += [predicted_masks(probs, self.channels)]
-            inside = dequantized(probs[None])[0][0].float()
-            total = total + (outputs.logits_of(probs, predicted.step) if self.logits else inside)
-        mean = total / len(masks)
-        if self.logits:
-            mean = outputs.probs_of(mean)
-        elif not self.channels.overlapping:
-            mean = mean / mean.sum(0)  # what storage rounded
-        assert first is not None  # noqa: S101 - there are two members or more
-        return replace(
-            first,
-            voxels=mean.numpy(),
-            whole=False,
-            segmentation=None,
-            step=None,
-            pairwise_dice=pairwise_dice(masks),
-        )
-
-
-def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
-    """Whether two predictions have the same shape, and are in the same place where a file says so."""
-    alike = one.voxels.shape == other.voxels.shape and one.turned == other.turned
-    if one.affine is None or other.affine is None:
-        return alike
-    return alike and bool(np.allclose(one.affine, other.affine, atol=1e-3))
 
 
 def _channels(
@@ -651,137 +438,3 @@ def read_case(pair: Pair, found: Found) -> tuple[Probabilities, list[Labels]]:
         for grid in others:
             check_same_grid(grid, first, tolerance)
     return predicted, labels
-
-
-def check_channels(prediction: Prediction, predicted: Probabilities, channels: Channels) -> None:
-    """Refuses what the metric would refuse less plainly, before the label is read.
-
-    Raises:
-        InputError: If there are other channels than the classes, label maps, logits, or sums that only
-            a sigmoid has.
-    """
-    file, voxels = prediction.file, predicted.voxels
-    if (predicted.whole and _are_labels(voxels, channels)) or _are_masks(voxels):
-        raise labels_instead(file)
-    if len(voxels) != len(channels.values):
-        raise InputError(
-            f"{file}: has {len(voxels)} channels, but there are {channels.describe()}: "
-            f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
-        )
-    _check_range(file, voxels, channels)
-    if not channels.overlapping:
-        _check_sums(file, voxels)
-
-
-def _are_labels(voxels: npt.NDArray[Any], channels: Channels) -> bool:
-    """Whether nothing is above 1; but in bytes, structures that are nowhere have the probability 0."""
-    nowhere = channels.overlapping and voxels.dtype == np.uint8 and not voxels.any()
-    return bool(voxels.max(initial=0) <= 1) and not nowhere
-
-
-def _are_masks(voxels: npt.NDArray[Any]) -> bool:
-    """Whether nothing is between 0 and 1, and a channel has both: no network draws such a boundary."""
-    one = 255 if voxels.dtype == np.uint8 else 1
-    planes = (plane for channel in voxels for plane in channel)
-    if not all(((plane == 0) | (plane == one)).all() for plane in planes):  # mostly by the first
-        return False
-    return any((channel == 0).any() and (channel == one).any() for channel in voxels)
-
-
-def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> None:
-    low, high = float(voxels.min()), float(voxels.max())
-    if np.isnan(low):
-        raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
-    # As far as the metric takes it: a calibrator is fitted to what can be audited.
-    over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
-    if high == _PERCENT and voxels.dtype == np.uint8:
-        ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
-        if ends > below:  # an end of the scale, and no peak
-            raise _percent(file)
-    if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
-        raise InputError(
-            f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
-            f"probabilities, after {channels.activation}"
-        )
-
-
-def _percent(file: Path) -> InputError:
-    return InputError(
-        f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
-        "probabilities from 0 to 1"
-    )
-
-
-def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
-    probs, tolerance = dequantized(torch.from_numpy(voxels)[None])
-    off = float((probs.sum(1, dtype=torch.float32) - 1).abs().max())
-    if off > (tolerance or sum_tolerance(probs.dtype)):
-        sums = voxels.sum(0, dtype=np.int64) if voxels.dtype == np.uint8 else np.zeros(1)
-        if np.abs(sums - _PERCENT).max() <= len(voxels):  # each is rounded by itself
-            raise _percent(file)
-        raise InputError(
-            f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
-            "structure of its own, say --activation sigmoid"
-        )
-
-
-def check_agreement(predicted: Probabilities, channels: Channels) -> None:
-    """Compares what the probabilities say with the segmentation beside them, if there is one.
-
-    They differ where one of both is of another prediction, or where the axes were turned unseen. What
-    the stored precision cannot tell apart agrees with either. The background that both agree on counts
-    for nothing: it would hide a lesion. Structures that overlap are painted over each other in the order
-    that ``dataset.json`` has, and are not compared without one.
-
-    Args:
-        predicted: The probabilities.
-        channels: What they mean.
-
-    Raises:
-        InputError: If more than one in a hundred of the voxels in which either has a foreground differ.
-    """
-    file = predicted.segmentation
-    if file is None or (channels.overlapping and not channels.painted):
-        return
-    image = read_image(file)
-    check_affine(str(file), image.affine)
-    voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
-    if voxels.shape != predicted.voxels.shape[1:]:
-        raise InputError(f"{predicted.file}: has another shape than {file}; predict the case again")
-    says = _painted if channels.overlapping else _most_probable
-    shown, unlike = says(predicted.voxels, voxels, channels)
-    share = unlike.sum() / max(1, np.count_nonzero((shown != 0) | (voxels != 0)))
-    if share > _UNLIKE:
-        raise InputError(
-            f"{predicted.file}: its most probable classes are not those of {file} in {share:.1%} of the "
-            "foreground; predict the case again, or move the segmentation away"
-        )
-
-
-def _most_probable(
-    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The label values of the most probable classes, and where the segmentation has none of these."""
-    values = np.array([of[0] for of in channels.values.values()])
-    largest, classes = (one.numpy() for one in torch.from_numpy(probs).max(0))
-    unlike = values[classes] != segmentation
-    for value, plane in zip(values, probs, strict=True):
-        unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
-    return values[classes], unlike
-
-
-def _painted(
-    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The structures above one half, painted over each other, and where the segmentation is unlike."""
-    half = 127.5 if probs.dtype == np.uint8 else 0.5
-    shown, unsure = np.zeros(segmentation.shape, np.int64), np.zeros(segmentation.shape, np.bool_)
-    for value, plane in zip(channels.painted, probs, strict=True):
-        shown[plane > half] = value
-        unsure |= np.abs(plane - half) <= _step(probs.dtype)
-    return shown, (shown != segmentation) & ~unsure
-
-
-def _step(dtype: np.dtype[Any]) -> float:
-    """How far apart two equal probabilities may be stored."""
-    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 1.0

@@ -16,6 +16,7 @@ import torch
 
 from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
+from nacl_monai.audits.checks import check_agreement, check_channels
 from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_image
 from nacl_monai.audits.labels import Labels, check_grid, turned, voxel_sizes
 from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
@@ -23,17 +24,13 @@ from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.names import images_by_name
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import check_measured
+from nacl_monai.audits.readers import Calibrated, named, read_as_asked
 from nacl_monai.audits.reading import (
-    Calibrated,
     Found,
-    check_agreement,
     check_calibrator,
-    check_channels,
     find,
     known_by,
-    named,
     processes,
-    read_as_asked,
     read_case,
 )
 from nacl_monai.data.faults import VoxelGrid

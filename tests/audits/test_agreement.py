@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nacl_monai.audits.channels import numbered
+from nacl_monai.audits.checks import check_agreement
 from nacl_monai.audits.images import Probabilities
-from nacl_monai.audits.reading import check_agreement
 from nacl_monai.errors import InputError
 from tests.audits.conftest import save
 

@@ -9,9 +9,9 @@ import pytest
 
 from nacl_monai import audit
 from nacl_monai.audits.channels import Channels, read_dataset
+from nacl_monai.audits.checks import check_agreement, check_channels
 from nacl_monai.audits.images import Prediction, Probabilities
 from nacl_monai.audits.layouts import read_npz
-from nacl_monai.audits.reading import check_agreement, check_channels
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from tests.audits.conftest import save
