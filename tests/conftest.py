@@ -89,6 +89,17 @@ def hippocampus_dir():
     return HIPPOCAMPUS
 
 
+def nightly_but(kept, values):
+    """Parameters of which all but these are the tenth of their kind, and tested nightly alone."""
+    return [
+        pytest.param(
+            *(value if isinstance(value, tuple) else (value,)),
+            marks=() if value in kept else pytest.mark.nightly,
+        )
+        for value in values
+    ]
+
+
 def save_nifti(voxels, path, affine=None):
     """Writes ``voxels`` as NIfTI with ``affine`` (default: the identity)."""
     path.parent.mkdir(parents=True, exist_ok=True)

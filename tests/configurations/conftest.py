@@ -211,7 +211,13 @@ def run_of(datasets, tmp_path_factory):
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param(name, marks=() if name == "hippocampus" else pytest.mark.slow) for name in FAST
+        "hippocampus",
+        # Labels that exclude each other, and labels that overlap.
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("acdc", "brats")),
+        *(
+            pytest.param(name, marks=pytest.mark.nightly)
+            for name in sorted(FAST.keys() - {"hippocampus", "acdc", "brats"})
+        ),
     ],
 )
 def trained(request, run_of):

@@ -26,6 +26,7 @@ from tests.configurations.conftest import (
     run_bundle,
     run_module,
 )
+from tests.conftest import nightly_but
 from tests.networks.conftest import make_small, small_overrides
 from tests.training.conftest import expected_calibration_error
 
@@ -221,7 +222,7 @@ LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", nightly_but(("nacl_mixed", "crac", "sdc"), LOSSES))
 def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
     """Every loss of the menu trains."""
     overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]

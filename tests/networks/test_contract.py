@@ -72,7 +72,9 @@ def test_gradient_reaches_every_parameter(name):
 
 # Each network with one loss, and each loss with one network; all others take ten times as long.
 PAIRS = [
-    pytest.param(name, choice, marks=() if name == "unet" or choice == "nacl" else pytest.mark.slow)
+    pytest.param(
+        name, choice, marks=() if name == "unet" or choice == "nacl" else pytest.mark.nightly
+    )
     for name in NETWORKS
     for choice in LOSSES
 ]

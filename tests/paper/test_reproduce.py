@@ -19,7 +19,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.paper import EXHIBITS, write_all, write_exhibit
 from nacl_monai.paper import reproduce_command as command
 from nacl_monai.paper.reproduce_command import copy_workflow, workflow_folder
-from tests.conftest import ROOT
+from tests.conftest import ROOT, nightly_but
 from tests.paper.test_exhibits import NAMES
 from tests.test_makefile import AWKWARD
 
@@ -58,7 +58,7 @@ def test_calibrators_are_tabulated_where_one_was_fitted(calibrated_grid, reprodu
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("painted")
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", nightly_but(("figure2", "figure5", "figure9"), FIGURES))
 def test_figures_are_not_blank(grid, tmp_path, name):
     """Something is drawn, at README width at least."""
     pictures = [path for path in write_exhibit(name, [grid], tmp_path) if path.suffix == ".png"]

@@ -71,7 +71,7 @@ def test_exhibit_trains_its_experiments_once_and_then_renders(tmp_path, exhibit)
 
 @pytest.mark.nightly
 def test_smoke_profile_makes_every_table_and_figure(tmp_path):
-    """All experiments of the profile, trained and evaluated; `.ci/run` makes those of one loss."""
+    """All experiments of the profile, trained and evaluated; `.ci/run` makes table 1."""
     folders = {
         "runs": tmp_path / "runs",
         "report": tmp_path / "report",
