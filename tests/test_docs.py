@@ -35,7 +35,7 @@ NOT_EXECUTED = {
     "make demo": "takes minutes; .github/workflows runs it",
     "make test": "is what runs this test",
     "nacl-monai demo": "takes minutes; tests/test_wheel.py runs it from a wheel",
-    "make reproduce": "takes an hour; .ci/run runs it with PROFILE=smoke",
+    "make reproduce": "takes an hour; .github/workflows runs it with PROFILE=smoke",
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
