@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
+from studies.penalty.comparison import CHOSEN, RIVALS
 
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[1] / "docs"
 LONGER = DOCS / "results/hippocampus/longer"
 LOSSES = {method_label(loss): loss for loss in MAIN_LOSSES}
-MIXED = {method_label("nacl_mixed"): "nacl_mixed"}
+LATER = {method_label(loss): loss for loss in (CHOSEN, *RIVALS)}
 ERRORS = {"ece_foreground": 3, "ece_union": 3, "ece_boundary": 3, "ece_all": 4}
 TRAINED = {"dice": 3, **ERRORS, "confidence_gap_foreground": 3}
 #: A region's columns in the two tables of methods.md: the ends of the methods' names.
@@ -64,7 +65,7 @@ def text(number, digits):
 def method_of(label):
     """The name of a method that a page writes "CE + temperature (all)"."""
     loss, _, after = label.partition(" + ")
-    return "+".join(filter(None, [(LOSSES | MIXED)[loss], re.sub(r"\W+", "_", after).strip("_")]))
+    return "+".join(filter(None, [(LOSSES | LATER)[loss], re.sub(r"\W+", "_", after).strip("_")]))
 
 
 def assert_means(cells, known, loss, regions, calibrators):
@@ -95,15 +96,17 @@ def test_calibrators_have_the_numbers_of_the_results():
 
 
 @pytest.mark.parametrize(
-    ("page", "heading", "columns"),
+    ("page", "heading", "columns", "dataset"),
     [
-        ("README.md", "trained with", [SHOWN[k] for k in (0, 1, 2, 3, 4)]),
-        ("docs/results/hippocampus/penalty/README.md", "method", SHOWN),
+        ("README.md", "trained with", SHOWN[:5], "hippocampus"),
+        ("docs/results/hippocampus/penalty/README.md", "method", SHOWN, "hippocampus"),
+        ("docs/results/hippocampus/penalty/README.md", "since the paper", SHOWN[:5], "hippocampus"),
+        ("docs/results/acdc/penalty/README.md", "method", SHOWN[:5], "acdc"),
     ],
 )
-def test_means_of_three_trainings_are_those_of_the_results(page, heading, columns):
+def test_means_of_three_trainings_are_those_of_the_results(page, heading, columns, dataset):
     """Each row that the page shows of the penalty's comparison."""
-    numbers = pd.read_csv(DOCS / "results/hippocampus/penalty/numbers.csv")
+    numbers = pd.read_csv(DOCS / f"results/{dataset}/penalty/numbers.csv")
     known = numbers.drop(columns="seed").groupby("method").mean()
     table = dict(rows(DOCS.parent / page, heading))
     assert len(table) >= 4

@@ -309,32 +309,36 @@ def test_verdicts_of_claims_agree(study):
     assert decided
 
 
-PENALTY = RESULTS / "hippocampus/penalty"
+PENALTIES = pytest.mark.parametrize(
+    "results", sorted(RESULTS.glob("*/penalty")), ids=lambda path: path.parent.name
+)
 
 
-def test_penalty_s_table_and_tests_are_made_again(tmp_path):
+@PENALTIES
+def test_penalty_s_table_and_tests_are_made_again(results, tmp_path):
     """From the committed cases and numbers, byte for byte."""
-    cases, numbers = (pd.read_csv(PENALTY / f"{name}.csv") for name in ("cases", "numbers"))
+    cases, numbers = (pd.read_csv(results / f"{name}.csv") for name in ("cases", "numbers"))
 
     for path in comparison.written(cases, numbers, tmp_path):
-        assert path.read_bytes() == (PENALTY / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (results / path.name).read_bytes(), path.name
 
 
-def test_penalty_s_tests_and_means_agree():
+@PENALTIES
+def test_penalty_s_tests_and_means_agree(results):
     """Each treatment is a family; the mean over all cases is a number of the table."""
     found = defaultdict(lambda: defaultdict(list))
     means = defaultdict(list)
-    for row in rows_of(PENALTY / "cases.csv"):
+    for row in rows_of(results / "cases.csv"):
         for name in comparison.MEANS:
             found[name, row["method"]][row["patient"], int(row["seed"])].append(number(row[name]))
             means[row["method"], row["seed"], name].append(number(row[name]))
-    for row in rows_of(PENALTY / "numbers.csv"):
+    for row in rows_of(results / "numbers.csv"):
         for name in comparison.MEANS:
             expected = mean(means[row["method"], row["seed"], name])
             assert number(row[name]) == pytest.approx(expected, abs=2e-6), row
 
     families = defaultdict(dict)
-    for row in rows_of(PENALTY / "tests.csv"):
+    for row in rows_of(results / "tests.csv"):
         families[row["family"], row["reference"], row["metric"]][row["method"]] = row
     assert families
     for (family, reference, metric), rows in families.items():
