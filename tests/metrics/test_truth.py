@@ -312,7 +312,13 @@ def test_fit_over_the_union_makes_true_probabilities_wrong(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("region", ["near", "all"])
-@pytest.mark.parametrize("kind", [Kind(2), Kind(2, 2, 3)], ids=["one", "three"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(Kind(2), id="one"),
+        pytest.param(Kind(2, 2, 3), id="three", marks=pytest.mark.nightly),
+    ],
+)
 @pytest.mark.parametrize("method", ["class_temperatures", "vector"])
 def test_fits_of_classes_return_the_truth(method, kind, region):
     """Probabilities of all voxels near the prediction remain within 0.02."""
