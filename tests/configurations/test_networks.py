@@ -16,7 +16,7 @@ from nacl_monai.data import hippocampus_patient
 from nacl_monai.data.cases import image_files
 from tests.configurations.conftest import FAST, ROOT, arguments
 from tests.conftest import nightly_but
-from tests.networks.conftest import NETWORKS, small_overrides
+from tests.networks.conftest import FEW, NETWORKS, small_overrides
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def choose(network):
     return ["--network_def", f"@networks::{network}", *small_overrides(network)]
 
 
-@pytest.mark.parametrize("network", nightly_but(("unet", "dynunet", "transunet"), NETWORKS))
+@pytest.mark.parametrize("network", nightly_but(FEW, NETWORKS))
 def test_every_network_trains_is_evaluated_and_segments(
     bundle, datasets, shared, tmp_path, network
 ):

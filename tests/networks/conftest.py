@@ -30,6 +30,8 @@ SMALL = {
     },
 }
 NETWORKS = list(SMALL)
+#: Tested before a change lands: one of MONAI's, one with several outputs, and one of our own.
+FEW = ("unet", "dynunet", "transunet")
 #: What the sides of an image are multiples of, for those that take fewer than multiples of 16.
 MULTIPLES = {"swin_unetr": 32}
 #: They take patches, too.

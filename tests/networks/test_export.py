@@ -5,17 +5,14 @@ import pytest
 import torch
 
 from tests.conftest import nightly_but
-from tests.networks.conftest import NETWORKS, build
+from tests.networks.conftest import FEW, NETWORKS, build
 
 # The heads of the first are written to a list, the second asks for the number of axes.
 TRACED = {"dynunet": "Arguments for call are not valid", "swin_unetr": "Tuple index out of range"}
 FIXED_TRACE = {"swin_unetr"}  # its windows of attention are those of one size
 FIXED_SIZE = {"transunet", *FIXED_TRACE}  # with free sizes, torch.export does not end
 SIZES = [(2, 2, 96, 64), (1, 2, 96, 64), (3, 2, 64, 32), (1, 2, 224, 224)]
-# One of MONAI's, one with several outputs, and one of our own.
-every_network = pytest.mark.parametrize(
-    "name", nightly_but(("unet", "dynunet", "transunet"), NETWORKS)
-)
+every_network = pytest.mark.parametrize("name", nightly_but(FEW, NETWORKS))
 
 pytestmark = pytest.mark.slow  # to trace and to script takes seconds
 

@@ -17,6 +17,7 @@ from scipy import stats
 from nacl_monai.paper import EXHIBITS, exhibits, read_results, reproduce, write_all
 from studies.paper.__main__ import write_claims
 from studies.penalty import comparison
+from tests.conftest import nightly_but
 
 pytestmark = pytest.mark.slow
 
@@ -28,16 +29,11 @@ HIGHER = ("dice",)
 MARGIN = {"hd95": 1.0}
 
 
-#: Of the five, those of the other dataset, which are of the same form.
-NIGHTLY = ["hippocampus", "hippocampus/longer"]
+#: Those of the other dataset are of the same form.
+BEFORE_LANDING = [name for name in STUDIES if name.startswith("acdc")]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=[pytest.mark.nightly] * (name in NIGHTLY)) for name in STUDIES
-    ],
-)
+@pytest.fixture(scope="module", params=nightly_but(BEFORE_LANDING, STUDIES))
 def study(request, tmp_path_factory):
     """The folder of its committed files, its runs, and what they are made into without pictures."""
     root = tmp_path_factory.mktemp("study")
