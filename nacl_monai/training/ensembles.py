@@ -22,10 +22,12 @@ from nacl_monai.training.run_settings import read_record
 from nacl_monai.training.weights import load_weights
 
 _REMEDY = "train it the same way, or keep its folder elsewhere"
+# What is measured and shown beside the metric that chooses the model leaves no trace in the weights.
+_MEASURED = re.compile(r"validate::additional_metrics::|train::handlers::\d+::metrics::")
 
 
 def find_members(run: RunFolder) -> dict[str, str]:
-    """The finished trainings beside a run that differ from it in nothing but the seed.
+    """The finished trainings beside a run that differ from it only in the seed or in what they measure.
 
     Args:
         run: A trained run, whose folder's name ends in ``_seed<n>``.
@@ -104,7 +106,8 @@ def _check_member(run: RunFolder, member: RunFolder) -> None:
     if member.unfinished or not member.record.is_file():
         raise InputError(f"{member.path}: its training is not finished; finish it first")
     own, other = (read_record(folder.config) for folder in (run, member))
-    changes = unlike_settings({**own, "seed": None}, {**other, "seed": None})
+    unlike = unlike_settings({**own, "seed": None}, {**other, "seed": None})
+    changes = [change for change in unlike if not _MEASURED.match(change)]
     if changes:
         raise InputError(f"{member.path}: was trained with another {first_of(changes)}; {_REMEDY}")
     if _cases(member) != _cases(run):

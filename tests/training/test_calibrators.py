@@ -233,6 +233,15 @@ def test_members_are_the_seeds_of_the_training(runs):
         assert find_members(run) == {run.path.name: checksum(run.model) for run in runs}
 
 
+def test_member_that_measured_something_else_is_one(runs):
+    """As after an update of the package: its weights are those of the same training."""
+    metrics = {"additional_metrics": {"calibration": {"regions": ["near"]}}}
+    shown = {"handlers": [{"metrics": ["ece_near"]}]}
+    write_run(runs[1], 2, config={"validate": metrics, "train": shown})
+
+    assert list(find_members(runs[0])) == NAMES
+
+
 def test_folder_of_another_name_is_no_member(runs):
     """A run that somebody put aside, or a file."""
     for name in ("unet_nacl_seed0_old", "unet_nacl_seed2.zip", "unet_nacl_seed"):
