@@ -22,11 +22,12 @@ from nacl_monai.cli import write_files
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.structures import structure_dice, structure_masks
+from nacl_monai.paper.grid import method_label
 from nacl_monai.posthoc import METHODS, read_calibrator
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.reports.style import add_caption, house_style, new_figure, save_png
-from nacl_monai.reports.tables import csv_text
+from nacl_monai.reports.tables import csv_text, markdown_table
 from nacl_monai.runs import RunFolder
 from studies.runs import behind, evaluation_of
 from studies.shift.corruptions import CHANGES, Corrupt
@@ -52,7 +53,7 @@ class Trained:
 
     def __init__(self, folder: Path, data: Path) -> None:
         config = evaluation_of(RunFolder(folder), data, "test", data)  # nothing is cached
-        self.name = folder.name
+        self.name, _, self.seed = folder.name.removeprefix("unet_").partition("_seed")
         self.classes, self.structures = config["classes"], config["structures"]
         self.network = config.get_parsed_content("trained_network").eval()
         self.inferer = config.get_parsed_content("inferer")
@@ -95,6 +96,7 @@ class Trained:
             found = replace(found, metrics=found.metrics.assign(dice=dice[name]))
             row = {
                 "method": "+".join(filter(None, [self.name, name])),
+                "seed": self.seed,
                 "kind": kind,
                 "degree": degree,
             }
@@ -107,7 +109,7 @@ class Trained:
 
 
 def study(data: Path, runs: Sequence[Path], output: Path) -> Iterator[Path]:
-    """Writes ``shift.csv`` and ``shift.png``."""
+    """Writes the numbers of every run, and of each method's trainings a table and a picture."""
     rows = []
     trained = [Trained(folder, data) for folder in runs]
     with progress_bar(DEGREES, description="Changes", unit="change") as changes:
@@ -115,12 +117,36 @@ def study(data: Path, runs: Sequence[Path], output: Path) -> Iterator[Path]:
             rows += [row for one in trained for row in one.measured(*change)]
     table = pd.DataFrame(rows)
     yield write_text(output / "shift.csv", csv_text(table))
+    yield write_text(output / "shift.md", strongest(table))
     save_png(draw(table), output / "shift.png")
     yield output / "shift.png"
 
 
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """Every number of each method and change, the mean of its trainings."""
+    grouped = table.fillna({"kind": ""}).groupby(["method", "kind", "degree"], sort=False)
+    return grouped[list(NUMBERS)].mean().reset_index()
+
+
+def strongest(table: pd.DataFrame) -> str:
+    """Error near the prediction (what the 5 % contour misses) and NLL, clean and at the last degree."""
+    found = means(table)
+    found = found[found["degree"].isin([0, found["degree"].max()])]
+    cells = [
+        f"{row.ece_near:.3f} ({row.contour_misses:.0%}) {row.nll_all:.3f}".replace("%", " %")
+        for row in found.itertuples()
+    ]
+    wide = found.assign(cell=cells).pivot(index="method", columns="kind", values="cell")
+    rows = [
+        [method_label(method), *wide.loc[method, ["", *CHANGES]]]
+        for method in found["method"].unique()
+    ]
+    return markdown_table(["", "clean", *CHANGES], rows, "l" + "r" * (1 + len(CHANGES))) + "\n"
+
+
 def draw(table: pd.DataFrame) -> Figure:
     """A column of panels for each kind of change: every number against its degree."""
+    table = means(table)
     clean = table[table["degree"] == 0]
     with house_style():
         figure = new_figure(height=2.0 * len(NUMBERS), width=2.0 * len(CHANGES))
@@ -129,13 +155,15 @@ def draw(table: pd.DataFrame) -> Figure:
             for ax, kind in zip(line, CHANGES, strict=True):
                 shown = pd.concat([clean, table[table["kind"] == kind]])
                 for method, rows in shown.groupby("method", sort=False):
-                    ax.plot(rows["degree"], rows[column], marker="o", label=method)
+                    ax.plot(rows["degree"], rows[column], marker="o", label=method_label(method))
             line[0].set_ylabel(label)
         for ax, kind in zip(panels[0], CHANGES, strict=True):
             ax.set_title(kind)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
-        add_caption(figure, "Degree 0: the images as they are. Means over test patients.")
+        add_caption(
+            figure, "Degree 0: the images as they are. Means over test patients and trainings."
+        )
     return figure
 
 
