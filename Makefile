@@ -29,6 +29,7 @@ help: ## List the targets
 setup: .venv/runtime ## Install what training, evaluation and inference need into .venv
 
 .venv/runtime: requirements.txt pyproject.toml
+	@echo "Installing into .venv, which takes minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .
 	@touch $@

@@ -12,11 +12,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
-    r'^```\w+ title="([^"]+)"(?: below="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL
+    r"""^```\w+ title="([^"]+)"(?: below=["']([^\n]+)["'])?\n(.*?)^```$""", re.MULTILINE | re.DOTALL
 )
 #: For each recipe, a word in the names of the tests that must find the new thing, and where these are.
 RECIPES = {
-    "loss": ("toy", ["tests/losses/test_contract.py", "nacl_monai/losses"]),
+    "loss": (
+        "toy",
+        ["tests/losses/test_contract.py", "tests/losses/test_toy.py", "nacl_monai/losses"],
+    ),
     "region": ("toy", ["tests/metrics/test_regions.py", "tests/metrics/test_metric.py"]),
     "column of the audit": ("toy", ["tests/metrics/test_columns.py"]),
     "dataset": (

@@ -91,7 +91,8 @@ def keys_referred_to(config: Any) -> set[str]:
 
 
 def _keys(parser: ConfigParser) -> list[str]:
-    return [key for key, _ in leaves(parser.get(), inner=True)]
+    """Every key but those of descriptions."""
+    return [key for key, _ in leaves(parser.get(), inner=True) if "_desc_" not in key.split("::")]
 
 
 def _check_later(key: str, overrides: Mapping[str, Any]) -> None:

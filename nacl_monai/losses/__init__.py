@@ -9,7 +9,7 @@ with the same settings, `NACLLoss(penalty_weight=0.1)(logits, labels)`. The modu
   labels, the shares of the classes, ``(B, C, *spatial)``, which sum to 1 in each voxel.
 - ``ignore_index``: voxels with this label are ignored, also as neighbors; of soft labels, voxels that
   are wholly of this class, or have no shares.
-- ``class_weights``: one weight per class, for the cross-entropy within the loss only.
+- ``class_weights``, of losses with a cross-entropy term: one weight per class, for this term only.
 
 Logits and labels may be MONAI's ``MetaTensor``. What does not fit is an ``InputError`` of one line.
 """

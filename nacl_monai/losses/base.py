@@ -113,7 +113,7 @@ class Penalty(FunctionModule, ABC):
 
     def extra_repr(self) -> str:
         """The weight and the settings, as they would be passed."""
-        return f"weight={self.weight!r}, {super().extra_repr()}"
+        return ", ".join(filter(None, [f"weight={self.weight!r}", super().extra_repr()]))
 
 
 class ComposedLoss(SegmentationLoss):
