@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
@@ -100,12 +100,21 @@ def expected_calibration_error(confidence, correct, num_bins=15):
     """Equation 10 of the paper as a plain loop."""
     error = 0.0
     for index in range(num_bins):
-        inside = [
-            n
-            for n, value in enumerate(confidence)
-            if index / num_bins < value <= (index + 1) / num_bins
-        ]
-        if inside:
-            gap = np.mean([correct[n] for n in inside]) - np.mean([confidence[n] for n in inside])
-            error += len(inside) / len(confidence) * abs(gap)
+        inside = (index / num_bins < confidence) & (confidence <= (index + 1) / num_bins)
+        if inside.any():
+            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     return error
+
+
+def trainer_of(network, cases, loss, handlers, *, epochs, learning_rate, batch_size=1, **options):
+    """A stock trainer of MONAI."""
+    return SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=DataLoader(cases, batch_size=batch_size),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=learning_rate),
+        loss_function=loss,
+        train_handlers=handlers,
+        **options,
+    )
