@@ -106,14 +106,16 @@ def expected_calibration_error(confidence, correct, num_bins=15):
     return error
 
 
-def trainer_of(network, cases, loss, handlers, *, epochs, learning_rate, batch_size=1, **options):
-    """A stock trainer of MONAI."""
+def trainer_of(network, cases, loss, handlers, *, epochs, optimizer, batch_size=1, **options):
+    """A stock trainer of MONAI; its optimizer may be the learning rate of SGD."""
+    if isinstance(optimizer, float):
+        optimizer = torch.optim.SGD(network.parameters(), lr=optimizer)
     return SupervisedTrainer(
         device="cpu",
         max_epochs=epochs,
         train_data_loader=DataLoader(cases, batch_size=batch_size),
         network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=learning_rate),
+        optimizer=optimizer,
         loss_function=loss,
         train_handlers=handlers,
         **options,

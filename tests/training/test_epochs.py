@@ -193,7 +193,7 @@ def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), netw
         {"case": f"case{k}", "image": torch.full((2, 3, 3), image), "label": torch.zeros(1, 3, 3)}
         for k, image in enumerate(images)
     ]
-    options = {"epochs": epochs, "learning_rate": 0.0, "batch_size": 2}
+    options = {"epochs": epochs, "optimizer": 0.0, "batch_size": 2}
     network = network or torch.nn.Conv2d(2, 2, 1)
     trainer = trainer_of(network, batches, loss, [StopOnDivergence()], **options)
     trainer.run()
@@ -317,7 +317,7 @@ def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, deco
     """Each epoch counts the largest logit of every voxel with the weights that the network had then."""
     batches = [{"image": 4 * torch.randn(2, 5, 6), "label": torch.zeros(1, 5, 6)} for _ in range(5)]
     network = Network(kind)
-    options = {"epochs": 3, "learning_rate": 1.0, "batch_size": 2, "decollate": decollate}
+    options = {"epochs": 3, "optimizer": 1.0, "batch_size": 2, "decollate": decollate}
     trainer = trainer_of(network, batches, loss, [LogitHistogram(tmp_path)], **options)
     seen, written = [], []
 
@@ -421,7 +421,7 @@ def train_with(loss, validation, inferer=None, epochs=3, every=1, **schedule):
     handlers = [ValidationHandler(every, evaluator), learning]
     factors = []
     evaluator.add_event_handler(Events.EPOCH_STARTED, lambda: factors.append(network.scale.item()))
-    trainer_of(network, cases(4, 5), loss, handlers, epochs=epochs, learning_rate=0.01).run()
+    trainer_of(network, cases(4, 5), loss, handlers, epochs=epochs, optimizer=0.01).run()
     return factors
 
 
