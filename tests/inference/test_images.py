@@ -17,9 +17,8 @@ from nacl_monai.inference.grids import stored_shape
 from nacl_monai.inference.images import read_series, read_voxels
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, write_series
+from tests.inference.conftest import AFFINE, TURNED
 
-AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
-TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], float)
 RAMP = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
 
 
