@@ -26,17 +26,11 @@ from tests.audits.conftest import AFFINE, CLASSES, save, write_json
 from tests.promises.test_commands import SIZES, blobs
 
 
-@pytest.fixture
-def planned(monkeypatch):
-    """The plans that would have been carried out."""
-    plans = []
-    monkeypatch.setattr("nacl_monai.demo.__main__.run", plans.append)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
-    return plans
-
-
-def test_words_become_a_plan(planned, tmp_path):
+def test_words_become_a_plan(monkeypatch, tmp_path):
     """Those that are not of the demo are of its trainings."""
+    planned = []
+    monkeypatch.setattr(command, "run", planned.append)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     words = ["--dataset", "kits", "--dataset_dir", str(tmp_path), "--max_epochs", "1"]
     assert main(["demo", *words, "--output", "here"]) == 0
 
@@ -84,13 +78,7 @@ def test_split_of_36_people_is_for_them_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["--loss", "@losses::mbls"],
-        ["--loss=@losses::mbls"],
-        ["--network_def", "x"],
-        ["--output_dir=x"],
-    ],
+    "words", [["--loss", "mbls"], ["--loss=mbls"], ["--network_def", "x"], ["--output_dir=x"]]
 )
 def test_word_that_the_demo_decides_is_refused(words):
     """Another loss would be shown under the names CE+DSC and NACL."""

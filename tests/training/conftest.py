@@ -10,6 +10,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
 from nacl_monai.training import (
     CalibrationError,
@@ -89,13 +90,6 @@ def evaluated(tmp_path_factory):
     return output_dir, evaluator, {volume["case"]: volume for volume in volumes}
 
 
-def slow_softmax(volume):
-    """Softmax by its definition, in double precision: ``(C, voxels)``; and labels ``(voxels,)``."""
-    logits = volume["image"].double().numpy().reshape(3, -1)
-    odds = np.exp(logits - logits.max(axis=0))
-    return odds / odds.sum(axis=0), volume["label"].numpy().reshape(-1)
-
-
 def expected_calibration_error(confidence, correct, num_bins=15):
     """Equation 10 of the paper as a plain loop."""
     error = 0.0
@@ -104,6 +98,13 @@ def expected_calibration_error(confidence, correct, num_bins=15):
         if inside.any():
             error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     return error
+
+
+def refused(function, *arguments, **options):
+    """The line with which a call is refused."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
 
 
 def trainer_of(network, cases, loss, handlers, *, epochs, optimizer, batch_size=1, **options):

@@ -15,6 +15,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import keep_data, open_run, run_folder
 from nacl_monai.training.run_folder import own_code, warn_of_changed_code
+from tests.training.conftest import refused
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 
@@ -60,13 +61,6 @@ def train_an_epoch(folder, **changes):
 def trained(tmp_path):
     """A folder in which an epoch was trained."""
     return train_an_epoch(tmp_path / "run")
-
-
-def refused(function, *arguments, **options):
-    """The line with which a call is refused."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments, **options)
-    return str(caught.value)
 
 
 class TestRecord:
