@@ -39,7 +39,7 @@ from nacl_monai.training.outputs import (
     probabilities_of,
     without_ignored,
 )
-from tests.training.conftest import CLASSES, REGIONS, refused
+from tests.training.conftest import CLASSES, REGIONS, STRUCTURES, refused
 
 
 @pytest.fixture
@@ -53,11 +53,21 @@ def test_rows_are_cases_in_alphabetical_order(table):
     assert list(table["patient"]) == ["patient0", "patient0", "patient1"]
 
 
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_scores_have_a_column_per_structure_and_their_mean(table, evaluated, metric):
+    """What MONAI's metrics found; a structure that is absent has an empty field, and no part in it."""
+    _, evaluator, volumes = evaluated
+    scores = evaluator.state.metric_details[metric].numpy()
+    rows = table.loc[list(volumes)]
+
+    np.testing.assert_allclose(rows[[f"{metric}_{name}" for name in STRUCTURES]], scores, atol=1e-6)
+    np.testing.assert_allclose(rows[metric], np.nanmean(scores, axis=1), atol=1e-6)
+    assert np.isnan(table.loc["case1", f"{metric}_right"])
+
+
 def test_summary_leaves_undefined_values_out(table, evaluated):
     """Mean, standard deviation and count leave undefined values out."""
     summary = json.loads((evaluated[0] / "summary.json").read_text())
-
-    assert table.loc["case1", ["dice_right", "hd95_right"]].isna().all()
     assert summary.keys() == {"dataset", "cases", "num_bins", "metrics", "pooled"}
     assert (summary["dataset"], summary["cases"]) == ("synthetic", 3)
     assert summary["num_bins"] == 15

@@ -168,6 +168,16 @@ def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
     assert EvaluationRecord(*of).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
 
 
+def test_finished_evaluation_has_nothing_of_one_that_was_killed(tmp_path, files):
+    """Nor is anything left aside."""
+    (tmp_path / ".evaluation.new/maps").mkdir(parents=True)
+    evaluate(tmp_path / "evaluation", files)
+
+    names = {file.name for file in tmp_path.glob("evaluation/[!.]*")}
+    assert names == {"cases.csv", "evaluation.json"}
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_earlier_evaluation_stays_until_the_end(tmp_path, files):
     """An error in between leaves it as it was."""
     folder = tmp_path / "evaluation"
