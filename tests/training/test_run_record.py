@@ -130,13 +130,13 @@ def files(tmp_path):
     return tmp_path / "model.pt", tmp_path / "split.json"
 
 
-def evaluate(folder, files, during=lambda: None):
+def evaluate(folder, files, during=lambda: None, name="cases.csv"):
     """An evaluation that writes one file aside."""
     open_evaluation(EvaluationFolder(folder), "val")
     record = EvaluationRecord(EvaluationFolder(folder), *files, "val", {"a::b": [1]})
 
     def step(*_):
-        record.folder.aside.joinpath("cases.csv").write_text("new")
+        record.folder.aside.joinpath(name).write_text("new")
         during()
 
     engine = Engine(step)
@@ -168,8 +168,9 @@ def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
     assert EvaluationRecord(*of).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
 
 
-def test_finished_evaluation_has_nothing_of_one_that_was_killed(tmp_path, files):
+def test_finished_evaluation_has_nothing_of_an_earlier_or_of_a_killed_one(tmp_path, files):
     """Nor is anything left aside."""
+    evaluate(tmp_path / "evaluation", files, name="bins.npz")
     (tmp_path / ".evaluation.new/maps").mkdir(parents=True)
     evaluate(tmp_path / "evaluation", files)
 
