@@ -26,17 +26,11 @@ from tests.audits.conftest import AFFINE, CLASSES, save, write_json
 from tests.promises.test_commands import SIZES, blobs
 
 
-@pytest.fixture
-def planned(monkeypatch):
-    """The plans that would have been carried out."""
-    plans = []
-    monkeypatch.setattr("nacl_monai.demo.__main__.run", plans.append)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
-    return plans
-
-
-def test_words_become_a_plan(planned, tmp_path):
+def test_words_become_a_plan(monkeypatch, tmp_path):
     """Those that are not of the demo are of its trainings."""
+    planned = []
+    monkeypatch.setattr(command, "run", planned.append)
+    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     words = ["--dataset", "kits", "--dataset_dir", str(tmp_path), "--max_epochs", "1"]
     assert main(["demo", *words, "--output", "here"]) == 0
 
@@ -84,13 +78,7 @@ def test_split_of_36_people_is_for_them_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["--loss", "@losses::mbls"],
-        ["--loss=@losses::mbls"],
-        ["--network_def", "x"],
-        ["--output_dir=x"],
-    ],
+    "words", [["--loss", "mbls"], ["--loss=mbls"], ["--network_def", "x"], ["--output_dir=x"]]
 )
 def test_word_that_the_demo_decides_is_refused(words):
     """Another loss would be shown under the names CE+DSC and NACL."""
@@ -109,29 +97,20 @@ def test_given_word_takes_the_place_of_the_usual_one(words):
     assert training[training.index("--batch_size") + 1] == "8"
 
 
-def test_missing_images_are_named(monkeypatch):
-    """As of a package whose data somebody removed."""
-    monkeypatch.setattr(steps_module, "FOLDER", "demo/gone")
-    with pytest.raises(InputError, match=r"demo/gone: is missing; install"):
-        plan()
-
-
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
     """A demo whose commands write down their words; the one that ``failing`` names fails."""
     log, failing = tmp_path / "log", tmp_path / "failing"
     for file in (log, failing):
         file.touch()
-    program = tmp_path / "program.py"
-    program.write_text(
+    program = (
         "import json, sys\n"
         f"with open({str(log)!r}, 'a') as log: log.write(json.dumps(sys.argv[1:]) + '\\n')\n"
         "print('said by', sys.argv[1])\n"
         f"sys.exit(3 if sys.argv[1] == open({str(failing)!r}).read() else 0)\n"
     )
-    monkeypatch.setattr(
-        steps_module, "_command", lambda words: [sys.executable, str(program), *words]
-    )
+    command = [sys.executable, "-c", program]
+    monkeypatch.setattr(steps_module, "_command", lambda words: [*command, *words])
     monkeypatch.setattr("nacl_monai.bundles.command_line.check_run", lambda _: None)
     return lambda: [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -229,34 +208,25 @@ def test_earlier_demo_is_moved_aside(demo):
     assert demo.output.with_name("it's out.previous").joinpath("mark").read_text() == "1"
 
 
-def refused(demo, folder):
-    """The second time as well, with what is in the folder left as it is."""
+@pytest.mark.parametrize("is_previous", [False, True])
+def test_folder_of_anything_else_stays_as_it_is(steps, demo, is_previous):
+    """Where the demo would be, or would move an earlier one; the second time as well."""
+    folder = demo.output
+    if is_previous:
+        run(demo)
+        folder = folder.with_name("it's out.previous")
+    folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
+    before = steps()
     for _ in range(2):
-        with pytest.raises(InputError) as error:
+        with pytest.raises(InputError) as refused:
             run(demo)
         line = f"{folder}: holds something else than a demo; choose another --output"
-        assert str(error.value) == line
-    return (folder / "thesis.txt").read_text() == "years of work"
+        assert str(refused.value) == line
 
-
-def test_folder_of_anything_else_stays_as_it_is(steps, demo):
-    """The next demo but one would have removed it."""
-    demo.output.mkdir()
-
-    assert refused(demo, demo.output)
-    assert steps() == []
-
-
-@pytest.mark.usefixtures("steps")
-def test_nothing_else_gives_way_to_an_earlier_demo(demo):
-    """Though it has the name that a demo would have."""
-    run(demo)
-    previous = demo.output.with_name("it's out.previous")
-    previous.mkdir()
-
-    assert refused(demo, previous)
-    assert (demo.output / "dice_ce.log").is_file()
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    assert (demo.output / "dice_ce.log").is_file() == is_previous
+    assert steps() == before
 
 
 @pytest.mark.usefixtures("steps")

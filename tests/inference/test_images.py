@@ -17,10 +17,15 @@ from nacl_monai.inference.grids import stored_shape
 from nacl_monai.inference.images import read_series, read_voxels
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, write_series
+from tests.inference.conftest import AFFINE, TURNED
 
-AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
-TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], float)
 RAMP = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+FLAT = np.zeros((4, 4, 4), np.float32)
+RGB = [("R", "u1"), ("G", "u1"), ("B", "u1")]
+
+
+def read(*files, channels=1):
+    return ReadImage(channels)({"image": [*map(str, files)]})["image"]
 
 
 def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path):
@@ -31,8 +36,8 @@ def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path)
     save_nifti(np.stack([second, first], axis=-1), tmp_path / "both.nii")
 
     for names in (["b", "a"], ["both"]):
-        case = ReadImage(2)({"image": [str(tmp_path / f"{name}.nii") for name in names]})
-        np.testing.assert_array_equal(case["image"].numpy(), np.stack([second, first]))
+        image = read(*(tmp_path / f"{name}.nii" for name in names), channels=2)
+        np.testing.assert_array_equal(image.numpy(), np.stack([second, first]))
 
 
 @pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02])
@@ -60,27 +65,30 @@ def test_affines_may_differ_as_in_training(refusal, tmp_path, shift):
 @pytest.mark.parametrize(
     ("voxels", "message"),
     [
-        (np.zeros((4, 4)), "is not 3-D; name a volume"),
-        (np.zeros((4, 4, 4, 3)), "has 3 channels; the network takes 1; name an image like "),
-        (np.full((4, 4, 4), np.nan), "holds NaN or infinite voxels; repair it"),
-        (np.full((4, 4, 4), -np.inf), "holds NaN or infinite voxels; repair it"),
+        (FLAT[0], "is not 3-D; name a volume"),
+        (np.stack([FLAT] * 3, -1), "has 3 channels; the network takes 1; name an image like "),
+        (FLAT * np.nan, "holds NaN or infinite voxels; repair it"),
+        (FLAT - np.inf, "holds NaN or infinite voxels; repair it"),
+        # Only one part of them would be read.
+        (FLAT.astype(np.complex64), "holds complex64 voxels; save it with one number per voxel"),
+        (FLAT.astype(RGB), "holds RGB voxels; save it with one number per voxel"),
     ],
 )
 def test_image_that_the_network_cannot_take_is_refused(refusal, tmp_path, voxels, message):
     """The line names the file."""
     file = tmp_path / "x.nii"
-    save_nifti(voxels.astype(np.float32), file)
+    save_nifti(voxels, file)
 
-    assert refusal(ReadImage(1), {"image": [str(file)]}).startswith(f"{file}: {message}")
+    assert refusal(read, file).startswith(f"{file}: {message}")
 
 
 def test_files_that_cannot_be_read_are_refused_together(refusal, tmp_path):
     """All files of the case are named, and the first line of what the reader said."""
-    save_nifti(np.zeros((4, 4, 4), np.float32), tmp_path / "a.nii")
-    save_nifti(np.zeros((4, 4, 5), np.float32), tmp_path / "b.nii")
-    files = [str(tmp_path / name) for name in ("a.nii", "b.nii")]
+    files = [tmp_path / name for name in ("a.nii", "b.nii")]
+    for file, voxels in zip(files, (FLAT, FLAT[:3]), strict=True):
+        save_nifti(voxels, file)
 
-    line = refusal(ReadImage(2), {"image": files})
+    line = refusal(read, *files)
 
     assert line.startswith(f"{files[0]} and {files[1]}: cannot be read (")
     assert line.endswith("); replace it, or leave it out")
@@ -89,11 +97,9 @@ def test_files_that_cannot_be_read_are_refused_together(refusal, tmp_path):
 def test_file_of_a_modality_is_missing(refusal, tmp_path):
     """The line names the file."""
     save_nifti(RAMP, tmp_path / "a.nii")
-    files = [str(tmp_path / name) for name in ("a.nii", "b.nii")]
 
-    assert refusal(ReadImage(2), {"image": files}) == (
-        f"{files[1]}: missing; a case needs one file per modality"
-    )
+    line = f"{tmp_path}/b.nii: missing; a case needs one file per modality"
+    assert refusal(read, tmp_path / "a.nii", tmp_path / "b.nii") == line
 
 
 @pytest.mark.parametrize("name", ["x.nii.gz", "X.NII.GZ"])
@@ -102,21 +108,11 @@ def test_damaged_voxels_are_noticed(refusal, tmp_path, name):
     file = tmp_path / name
     content = bytearray(gzip.compress(nibabel.Nifti1Image(RAMP, AFFINE).to_bytes()))
     file.write_bytes(content)
-    assert ReadImage(1)({"image": [str(file)]})["image"].shape == (1, 4, 4, 4)
+    assert read(file).shape == (1, 4, 4, 4)
     content[-8] ^= 1
     file.write_bytes(content)
 
-    assert "cannot be read (CRC check failed" in refusal(ReadImage(1), {"image": [str(file)]})
-
-
-@pytest.mark.parametrize("dtype", [np.complex64, [("R", "u1"), ("G", "u1"), ("B", "u1")]])
-def test_colors_and_complex_numbers_are_refused(refusal, tmp_path, dtype):
-    """Only one part of them would be read."""
-    save_nifti(np.zeros((4, 4, 4), dtype), tmp_path / "x.nii")
-
-    assert "voxels; save it with one number per voxel" in refusal(
-        ReadImage(1), {"image": [str(tmp_path / "x.nii")]}
-    )
+    assert "cannot be read (CRC check failed" in refusal(read, file)
 
 
 @pytest.mark.parametrize("row", [[0, 0, 0, 0], [np.nan, 0, 0, 0], [0, 2, 0, 0]])
@@ -127,9 +123,8 @@ def test_affine_that_is_no_place_in_space_is_refused(refusal, tmp_path, row):
     image.header["srow_z"], image.header["sform_code"] = [0, 0, 2, 0], 1
     nibabel.save(image, tmp_path / "x.nii")
 
-    assert refusal(ReadImage(1), {"image": [str(tmp_path / "x.nii")]}) == (
-        f"{tmp_path}/x.nii: has an affine without three directions; repair its header"
-    )
+    line = f"{tmp_path}/x.nii: has an affine without three directions; repair its header"
+    assert refusal(read, tmp_path / "x.nii") == line
 
 
 def test_affine_is_the_one_that_the_file_declares(tmp_path):
@@ -139,44 +134,36 @@ def test_affine_is_the_one_that_the_file_declares(tmp_path):
     image.header["pixdim"][1:4] = 9
     nibabel.save(image, tmp_path / "x.nii")
 
-    case = ReadImage(1)({"image": [str(tmp_path / "x.nii")]})
-
-    np.testing.assert_array_equal(case["image"].affine.numpy(), TURNED)
+    np.testing.assert_array_equal(read(tmp_path / "x.nii").affine.numpy(), TURNED)
 
 
-def test_constant_channel_gets_a_warning(tmp_path, capsys):
-    """Contrast in the other channel is none in this."""
-    save_nifti(np.stack([RAMP, np.full_like(RAMP, 7)], axis=-1), tmp_path / "x.nii")
-
-    ReadImage(2)({"image": [str(tmp_path / "x.nii")]})
-
-    assert capsys.readouterr().err == (
-        f"warning: {tmp_path}/x.nii: channel 1 is constant, so its maps mean nothing\n"
-    )
+LABEL_MAP = (
+    "the image holds nothing but whole numbers from 0 to 3; if it is a label map, its "
+    "maps mean nothing"
+)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_label_map_gets_a_warning(dtype, tmp_path, capsys):
-    """Folders of downloads hold both."""
-    label = (RAMP % 4).round().astype(dtype)
-    save_nifti(label, tmp_path / "x_gt.nii")
+@pytest.mark.parametrize(
+    ("voxels", "warning"),
+    [
+        # Contrast in the other channel is none in this.
+        (np.stack([RAMP, FLAT + 7], -1), "channel 1 is constant, so its maps mean nothing"),
+        ((RAMP % 4).astype(np.uint8), LABEL_MAP),
+        (RAMP % 4, LABEL_MAP),
+        # Fractions, numbers below 0, and more numbers than there are classes are not labels.
+        (RAMP % 4 + 0.5, ""),
+        (RAMP % 4 - 2, ""),
+        (RAMP % 40, ""),
+    ],
+)
+def test_what_is_hardly_an_image_gets_a_warning(voxels, warning, tmp_path, capsys):
+    """Folders of downloads hold label maps, too."""
+    file = tmp_path / "x.nii"
+    save_nifti(voxels, file)
 
-    ReadImage(1)({"image": [str(tmp_path / "x_gt.nii")]})
+    read(file, channels=voxels[0, 0, 0].size)
 
-    assert capsys.readouterr().err == (
-        f"warning: {tmp_path}/x_gt.nii: the image holds nothing but whole numbers from 0 to 3; if it is "
-        "a label map, its maps mean nothing\n"
-    )
-
-
-@pytest.mark.parametrize("change", [lambda x: x % 4 + 0.5, lambda x: x % 4 - 2, lambda x: x % 40])
-def test_image_of_few_values_gets_no_warning(change, tmp_path, capsys):
-    """Fractions, numbers below 0, and more numbers than there are classes are not labels."""
-    save_nifti(change(RAMP.round()).astype(np.float32), tmp_path / "x.nii")
-
-    ReadImage(1)({"image": [str(tmp_path / "x.nii")]})
-
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == (f"warning: {file}: {warning}\n" if warning else "")
 
 
 VOXELS = np.random.default_rng(1).integers(-400, 400, SHAPE) * 2.0
@@ -199,7 +186,7 @@ def test_voxels_lie_where_simpleitk_has_them(tmp_path, matrix):
     folder = write_series(tmp_path / "ct", VOXELS, matrix)
     expected, matrix = read_by_simpleitk(folder)
 
-    image = ReadImage(1)({"image": [str(folder)]})["image"]
+    image = read(folder)
 
     np.testing.assert_allclose(image.affine.numpy(), matrix, atol=1e-5)
     np.testing.assert_array_equal(image.numpy()[0], expected)
@@ -217,15 +204,6 @@ def test_affine_is_that_of_the_scanner(tmp_path, matrix):
     planes = np.cross(matrix[:3, 0], matrix[:3, 1])
     height = matrix[:3, 2] @ planes / np.linalg.norm(planes)
     assert found.distance == pytest.approx(abs(height), abs=1e-6)
-
-
-def test_slices_that_run_against_row_times_column_are_turned(tmp_path):
-    """So the first slice is the lowest along row × column, in whatever order they were acquired."""
-    found = read_series(write_series(tmp_path / "ct", VOXELS, DOWNWARDS))
-
-    last = DOWNWARDS @ [0, 0, SHAPE[2] - 1, 1]
-    np.testing.assert_allclose(found.affine[:, 3], last, atol=1e-6)
-    np.testing.assert_array_equal(read_voxels(found), VOXELS[:, :, ::-1])
 
 
 @pytest.mark.parametrize("number", [None, 1])
@@ -325,18 +303,16 @@ def test_folder_without_dicom_is_refused(refusal, tmp_path):
     """Whatever else it holds."""
     (tmp_path / "notes.txt").write_text("not an image")
 
-    assert refusal(ReadImage(1), {"image": [str(tmp_path)]}) == (
-        f"{tmp_path}: holds no DICOM image; name the folder of a series"
-    )
+    line = f"{tmp_path}: holds no DICOM image; name the folder of a series"
+    assert refusal(read, tmp_path) == line
 
 
 def test_missing_pydicom_is_one_line(refusal, tmp_path, monkeypatch):
     """With what to install."""
     monkeypatch.setattr(images, "has_pydicom", False)
 
-    assert refusal(ReadImage(1), {"image": [str(tmp_path)]}) == (
-        f"{tmp_path}: needs pydicom to be read as a DICOM series; pip install pydicom"
-    )
+    line = f"{tmp_path}: needs pydicom to be read as a DICOM series; pip install pydicom"
+    assert refusal(read, tmp_path) == line
 
 
 def test_damaged_slice_is_refused(refusal, tmp_path):
@@ -345,7 +321,7 @@ def test_damaged_slice_is_refused(refusal, tmp_path):
     content = (folder / "IM0002").read_bytes()
     (folder / "IM0002").write_bytes(content[:-100])
 
-    assert f"{folder}: cannot be read (" in refusal(ReadImage(1), {"image": [str(folder)]})
+    assert f"{folder}: cannot be read (" in refusal(read, folder)
 
 
 def test_single_file_of_a_series_is_refused(refusal, tmp_path):
@@ -353,9 +329,8 @@ def test_single_file_of_a_series_is_refused(refusal, tmp_path):
     folder = write_series(tmp_path / "ct", VOXELS)
     file = shutil.move(folder / "IM0001", tmp_path / "one.dcm")
 
-    assert refusal(ReadImage(1), {"image": [str(file)]}) == (
-        f"{file}: is a single DICOM file; name the folder of its series"
-    )
+    line = f"{file}: is a single DICOM file; name the folder of its series"
+    assert refusal(read, file) == line
 
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
@@ -373,10 +348,7 @@ def test_metaimage_and_nrrd_are_read_as_nifti(tmp_path, ending, form):
         image = SimpleITK.Compose(parts)
     SimpleITK.WriteImage(image, str(tmp_path / f"x{ending}"))
 
-    nifti, found = (
-        ReadImage(channels)({"image": [str(tmp_path / f"x{end}")]})["image"]
-        for end in (".nii.gz", ending)
-    )
+    nifti, found = (read(tmp_path / f"x{end}", channels=channels) for end in (".nii.gz", ending))
     np.testing.assert_array_equal(found.numpy(), nifti.numpy())
     np.testing.assert_allclose(found.affine.numpy(), nifti.affine.numpy(), atol=1e-3)
     assert stored_shape(str(tmp_path / f"x{ending}")) == stored_shape(str(tmp_path / "x.nii.gz"))
@@ -388,6 +360,6 @@ def test_damaged_and_complex_files_of_itk_are_refused(refusal, tmp_path, ending)
     file = tmp_path / f"x{ending}"
     image = SimpleITK.GetImageFromArray(np.zeros((4, 4, 4), np.complex64))
     SimpleITK.WriteImage(image, str(file))
-    assert refusal(ReadImage(1), {"image": [str(file)]}).startswith(f"{file}: ")
+    assert refusal(read, file).startswith(f"{file}: ")
     file.write_bytes(b"NRRD0004")
-    assert refusal(ReadImage(1), {"image": [str(file)]}).startswith(f"{file}: cannot be read (")
+    assert refusal(read, file).startswith(f"{file}: cannot be read (")

@@ -11,7 +11,7 @@ from monai.transforms import Invertd, Orientationd
 from packaging.version import Version
 from scipy.spatial.transform import Rotation
 
-from nacl_monai.inference.orientation import TurnAxesd, orientation_to
+from nacl_monai.inference.orientation import TurnAxesd
 
 SHAPE = (7, 6, 5)
 LPS = np.diag([-1.0, -1.0, 1.0])
@@ -118,10 +118,3 @@ def test_inverse_is_exact(name):
 
         assert torch.equal(back.as_tensor(), stack.as_tensor())
         assert torch.equal(back.affine, stack.affine)
-
-
-def test_orientation_is_nibabels():
-    """Rows are axes: the new one, and whether it is reversed."""
-    sagittal = orientation_to(np.diag([8.0, 1, 1, 1]), "LPS", slices_last=True)
-
-    np.testing.assert_array_equal(sagittal, [[2, -1], [1, -1], [0, 1]])

@@ -155,13 +155,17 @@ def test_trained_network_segments_every_image(segment, capsys):
     assert "2/2 Segmenting [" in errors
 
 
+BAD = "error: bad.nii: is bad; leave it out"
+FATAL = "error: out: cannot be written (full); choose another --output_dir"
+
+
 def test_bad_images_do_not_stop_the_others(segment, capsys):
     """They are named at the end, one line each, and the exit code is 1."""
     with pytest.raises(SystemExit) as caught:
         segment("a", "bad", "b", "bad")
 
     assert [case["name"] for case in segment.saved] == ["a", "b"]
-    assert caught.value.code == "\n".join(["error: bad.nii: is bad; leave it out"] * 2)
+    assert caught.value.code == f"{BAD}\n{BAD}"
     assert capsys.readouterr().out.count("wrote ") == 2
 
 
@@ -175,13 +179,20 @@ def test_error_that_nobody_foresaw_keeps_its_traceback(segment, capsys):
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
-def test_what_concerns_all_images_ends_the_command(segment, capsys):
-    """What was written until then is listed."""
-    with pytest.raises(SystemExit, match="error: out: cannot be written"):
-        segment("a", "fatal", "b")
+@pytest.mark.parametrize(
+    ("names", "lines", "written"),
+    [
+        (["a", "fatal", "b"], [FATAL], "wrote out/a_label.nii.gz\n"),
+        (["bad", "fatal", "bad"], [BAD, FATAL], ""),
+    ],
+)
+def test_what_concerns_all_images_ends_the_command(segment, capsys, names, lines, written):
+    """What was written until then is listed, and bad images are named before what ended it."""
+    with pytest.raises(SystemExit) as caught:
+        segment(*names)
 
-    assert [case["name"] for case in segment.saved] == ["a"]
-    assert capsys.readouterr().out == "wrote out/a_label.nii.gz\n"
+    assert caught.value.code == "\n".join(lines)
+    assert capsys.readouterr().out == written
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -194,17 +205,6 @@ def test_bar_that_is_cut_short_shares_no_line(segment, capsys, monkeypatch, is_t
     segment("a")
 
     assert capsys.readouterr().err.count("\n") == (1 if is_terminal else 2)
-
-
-def test_bad_images_are_named_although_the_command_ends_early(segment):
-    """Before what ended it."""
-    with pytest.raises(SystemExit) as caught:
-        segment("bad", "fatal", "bad")
-
-    assert caught.value.code == (
-        "error: bad.nii: is bad; leave it out\n"
-        "error: out: cannot be written (full); choose another --output_dir"
-    )
 
 
 def test_untrained_network_segments_nothing(segment, tmp_path):

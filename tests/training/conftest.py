@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
+from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
 from nacl_monai.training import (
     CalibrationError,
@@ -89,23 +90,34 @@ def evaluated(tmp_path_factory):
     return output_dir, evaluator, {volume["case"]: volume for volume in volumes}
 
 
-def slow_softmax(volume):
-    """Softmax by its definition, in double precision: ``(C, voxels)``; and labels ``(voxels,)``."""
-    logits = volume["image"].double().numpy().reshape(3, -1)
-    odds = np.exp(logits - logits.max(axis=0))
-    return odds / odds.sum(axis=0), volume["label"].numpy().reshape(-1)
-
-
 def expected_calibration_error(confidence, correct, num_bins=15):
     """Equation 10 of the paper as a plain loop."""
     error = 0.0
     for index in range(num_bins):
-        inside = [
-            n
-            for n, value in enumerate(confidence)
-            if index / num_bins < value <= (index + 1) / num_bins
-        ]
-        if inside:
-            gap = np.mean([correct[n] for n in inside]) - np.mean([confidence[n] for n in inside])
-            error += len(inside) / len(confidence) * abs(gap)
+        inside = (index / num_bins < confidence) & (confidence <= (index + 1) / num_bins)
+        if inside.any():
+            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     return error
+
+
+def refused(function, *arguments, **options):
+    """The line with which a call is refused."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+def trainer_of(network, cases, loss, handlers, *, epochs, optimizer, batch_size=1, **options):
+    """A stock trainer of MONAI; its optimizer may be the learning rate of SGD."""
+    if isinstance(optimizer, float):
+        optimizer = torch.optim.SGD(network.parameters(), lr=optimizer)
+    return SupervisedTrainer(
+        device="cpu",
+        max_epochs=epochs,
+        train_data_loader=DataLoader(cases, batch_size=batch_size),
+        network=network,
+        optimizer=optimizer,
+        loss_function=loss,
+        train_handlers=handlers,
+        **options,
+    )

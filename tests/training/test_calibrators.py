@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from monai.inferers import SimpleInferer
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
@@ -20,21 +21,11 @@ from nacl_monai.training.checkpoints import save_state
 from nacl_monai.training.ensembles import ensemble_of, find_members
 
 NAME = "temperature_foreground"
-
-
 NETWORK = torch.nn.Conv2d(1, 3, 1)
-
-
 FIT = Fit("temperature", {"temperature": 2.0}, 0.5, 0.25, 0.0, "foreground", ("c", "d"), 10)
-
-
 # Four voxels in five are right.
 LOGITS = torch.tensor([0.0, 3.0]).view(2, 1, 1).expand(2, 1, 5)
-
-
 VOLUME = {"image": LOGITS[:1], "label": torch.tensor([[[1, 1, 1, 0, 1]]]), "case": "v1"}
-
-
 CASES = [{"case": "a_frame01", "patient": "a"}, {"case": "b"}]
 
 
@@ -52,6 +43,11 @@ def write(run, patients=("c", "d"), **changes):
     said = {"weights": checksum(run.model), "average": "probabilities", **changes}
     calibrator = Calibrator(replace(FIT, patients=patients), patients, "dataset", **said)
     return write_calibrator(run.calibrated(NAME).calibrator, calibrator)
+
+
+def constant(*_):
+    """An inferer that finds the same in any volume."""
+    return LOGITS[None]
 
 
 def test_temperature_is_behind_the_network(run):
@@ -81,7 +77,7 @@ def test_calibrator_is_of_the_weights_that_it_was_fitted_to(run, tmp_path):
     """Whichever file they are in; the run's own are others, or are not there at all."""
     other = tmp_path / "other.pt"
     other.write_bytes(b"other weights")
-    fit = ("temperature_union", NETWORK, lambda *_: LOGITS[None], [VOLUME], "cpu", run)
+    fit = ("temperature_union", NETWORK, constant, [VOLUME], "cpu", run)
     behind = (NETWORK, run, "temperature_union", CASES)
 
     fit_calibrator(*fit, checkpoint=other)
@@ -97,38 +93,34 @@ def test_calibrator_is_of_the_weights_that_it_was_fitted_to(run, tmp_path):
 def test_calibrator_is_of_the_average_that_it_was_fitted_to(run, fitted):
     """Where windows overlap, a mean of logits is more certain than one of probabilities."""
     other = {"probabilities": "logits", "logits": "probabilities"}[fitted]
-    fit = ("temperature_union", NETWORK, lambda *_: LOGITS[None], [VOLUME], "cpu", run)
     behind = (NETWORK, run, "temperature_union", CASES)
+    refusal = f"to the average of {fitted}, not of {other}; write --average {fitted}, or fit"
 
-    fit_calibrator(*fit, average=fitted)
+    fit_calibrator("temperature_union", NETWORK, constant, [VOLUME], "cpu", run, average=fitted)
 
     calibrated_network(*behind, average=fitted)
-    with pytest.raises(
-        InputError,
-        match=f"fitted to the average of {fitted}, not of {other}; write --average {fitted}, or fit",
-    ):
+    with pytest.raises(InputError, match=refusal):
         calibrated_network(*behind, average=other)
 
 
-def test_calibrator_is_of_the_margin_that_it_was_fitted_within(run):
+@pytest.mark.parametrize(
+    ("region", "margin", "voxels"), [("near", 0.0, 2), ("near", 1.0, 3), ("all", None, 5)]
+)
+def test_calibrator_is_of_the_margin_that_it_was_fitted_within(run, region, margin, voxels):
     """A region without a margin has none."""
-    for region, margin in (("near", 0.0), ("near", 1.0), ("all", None)):
-        name = f"temperature_{region}"
-        volume = {**VOLUME, "label": torch.tensor([[[0, 1, 0, 0, 1]]])}
-        fit_calibrator(name, NETWORK, shifted, [volume], "cpu", run, margin=margin or 0.0)
+    name = f"temperature_{region}"
+    volume = {**VOLUME, "label": torch.tensor([[[0, 1, 0, 0, 1]]])}
+    fit_calibrator(name, NETWORK, shifted, [volume], "cpu", run, margin=margin or 0.0)
 
-        fit = read_calibrator(run.calibrated(name).calibrator)
-        assert fit.margin == margin
-        assert fit.fit.voxels == {0.0: 2, 1.0: 3, None: 5}[margin]
-        calibrated_network(NETWORK, run, name, CASES, margin=margin)
-        if margin is None:
-            calibrated_network(NETWORK, run, name, CASES, margin=3.0)
-            continue
-        said = (
-            f"within {margin:g} mm of predictions, not 3 mm; write --calibration::margin {margin:g}"
-        )
-        with pytest.raises(InputError, match=said):
-            calibrated_network(NETWORK, run, name, CASES, margin=3.0)
+    fit = read_calibrator(run.calibrated(name).calibrator)
+    assert (fit.margin, fit.fit.voxels) == (margin, voxels)
+    calibrated_network(NETWORK, run, name, CASES, margin=margin)
+    if margin is None:
+        calibrated_network(NETWORK, run, name, CASES, margin=3.0)
+        return
+    said = f"within {margin:g} mm of predictions, not 3 mm; write --calibration::margin {margin:g}"
+    with pytest.raises(InputError, match=said):
+        calibrated_network(NETWORK, run, name, CASES, margin=3.0)
 
 
 def shifted(*_):
@@ -197,8 +189,6 @@ def test_other_names_are_refused(name):
 
 
 IMAGE = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-
-
 NAMES = ["unet_nacl_seed0", "unet_nacl_seed2", "unet_nacl_seed10"]
 
 
@@ -216,15 +206,19 @@ def runs(tmp_path):
     return [RunFolder(tmp_path / name) for name in NAMES]
 
 
-def write_run(run, seed, **changes):
-    """Writes a finished training, with some changes."""
+SETS = {"train": {"a": {}, "b": {}}, "test": {"c": {}}}
+
+
+def write_run(run, seed, finished=True, data=SETS, **settings):
+    """Writes a training; one in its first epoch, whose ``finished`` is None, has no record yet."""
     run.path.mkdir(exist_ok=True)
     save_state(network(seed).state_dict(), run.model)
-    config = {"seed": seed, "loss": run.path.name.partition("_seed")[0]}
-    run.config.write_text(json.dumps({**config, **changes.get("config", {})}))
-    run.record.write_text(json.dumps({"finished": changes.get("finished", True)}))
-    sets = {"train": {"a": {}, "b": {}}, "test": {"c": {}}}
-    run.data.write_text(json.dumps(changes.get("data", sets)))
+    loss = run.path.name.partition("_seed")[0]
+    run.config.write_text(json.dumps({"seed": seed, "loss": loss, **settings}))
+    run.record.write_text(json.dumps({"finished": finished}))
+    if finished is None:
+        run.record.unlink()
+    run.data.write_text(json.dumps(data))
 
 
 def test_members_are_the_seeds_of_the_training(runs):
@@ -250,26 +244,6 @@ def test_folder_of_another_name_is_no_member(runs):
     assert list(find_members(runs[0])) == NAMES
 
 
-def test_member_in_its_first_epoch_is_named(runs):
-    """It has a configuration, and no record yet."""
-    runs[2].record.unlink()
-
-    with pytest.raises(InputError, match="seed10: its training is not finished; finish it first"):
-        find_members(runs[0])
-
-
-def test_copy_of_a_member_is_refused(runs):
-    """Its weights would count twice, and the ensemble be one of fewer networks than it says."""
-    write_run(RunFolder(runs[0].path.with_name("unet_nacl_seed3")), 2)
-
-    with pytest.raises(InputError) as refused:
-        find_members(runs[0])
-    assert str(refused.value) == (
-        f"{runs[0].path.with_name('unet_nacl_seed3')}: has the weights of unet_nacl_seed2, and is not "
-        "another training; train it with another seed, or keep its folder elsewhere"
-    )
-
-
 def test_ensemble_has_the_weights_of_every_member(runs):
     """The mean of the probabilities of each member's own network."""
     expected = sum(torch.softmax(network(seed)(IMAGE), 1) for seed in (0, 2, 10)) / 3
@@ -289,15 +263,29 @@ def calibrate(run, **changes):
     write_calibrator(file, Calibrator(fit, patients, "dataset", **said))
 
 
-def test_members_are_calibrated_before_they_are_averaged(runs, capsys):
-    """Each by its own temperature, in the order of the name's words."""
+@pytest.fixture
+def calibrated(runs):
+    """The three trainings, each with its temperature."""
     for run in runs:
         calibrate(run)
+    return runs
+
+
+JOINED = "temperature_union_ensemble"
+
+
+def join(run):
+    """Joins the calibrated members of a run's ensemble."""
+    fit_calibrator(JOINED, network(), None, [], "cpu", run)
+
+
+def test_members_are_calibrated_before_they_are_averaged(calibrated, capsys):
+    """Each by its own temperature, in the order of the name's words."""
     expected = sum(torch.softmax(network(s)(IMAGE) / (s + 1), 1) for s in (0, 2, 10)) / 3
 
-    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[1])
-    assert capsys.readouterr().out == f"temperature_union_ensemble: {', '.join(NAMES)}\n"
-    found = calibrated_network(network(), runs[1], "temperature_union_ensemble", [{"case": "c"}])
+    join(calibrated[1])
+    assert capsys.readouterr().out == f"{JOINED}: {', '.join(NAMES)}\n"
+    found = calibrated_network(network(), calibrated[1], JOINED, [{"case": "c"}])
 
     torch.testing.assert_close(torch.softmax(found(IMAGE), 1), expected)
 
@@ -310,23 +298,12 @@ def test_mean_of_the_members_is_calibrated_as_one_network(runs):
         constant.bias.data = torch.tensor([0.0, logit])
         save_state(constant.state_dict(), run.model)
     mean = sum(1 / (1 + math.exp(-logit)) for logit in (2.0, 3.0, 4.0)) / 3
-    volume = {
-        "image": torch.zeros(1, 1, 5),
-        "label": torch.tensor([[[1, 1, 1, 0, 1]]]),
-        "case": "v",
-    }
+    name = "ensemble_temperature_all"
 
-    fit_calibrator(
-        "ensemble_temperature_all",
-        constant,
-        lambda image, members: members(image),
-        [volume],
-        "cpu",
-        runs[0],
-    )
-    found = calibrated_network(constant, runs[0], "ensemble_temperature_all", [{"case": "c"}])
+    fit_calibrator(name, constant, SimpleInferer(), [VOLUME], "cpu", runs[0])
+    found = calibrated_network(constant, runs[0], name, [{"case": "c"}])
 
-    record = json.loads(runs[0].calibrated("ensemble_temperature_all").calibrator.read_text())
+    record = json.loads(runs[0].calibrated(name).calibrator.read_text())
     assert list(record["members"]) == NAMES
     assert record["parameters"]["temperature"] == pytest.approx(
         math.log(mean / (1 - mean)) / math.log(4), rel=1e-4
@@ -334,63 +311,66 @@ def test_mean_of_the_members_is_calibrated_as_one_network(runs):
     torch.testing.assert_close(torch.softmax(found(IMAGE), 1)[:, 1], torch.full((2, 4, 4), 0.8))
 
 
-def test_patient_of_any_members_fit_cannot_test_the_ensemble(runs):
+def test_patient_of_any_members_fit_cannot_test_the_ensemble(calibrated):
     """Each member may have been fitted on others."""
-    for run in runs:
-        calibrate(run)
-    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+    join(calibrated[0])
 
     with pytest.raises(InputError, match="was fitted on patient v2, who cannot test it"):
-        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "v2"}])
+        calibrated_network(network(), calibrated[0], JOINED, [{"case": "v2"}])
 
 
-def test_members_must_be_calibrated_first(runs):
+def test_members_must_be_calibrated_first(calibrated):
     """The folder of the one that is not is named."""
-    calibrate(runs[0])
+    file = calibrated[1].calibrated("temperature_union").calibrator
+    file.unlink()
 
-    with pytest.raises(
-        InputError, match=r"seed2/calibrated/temperature_union/calibrator.json: is not"
-    ):
-        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+    with pytest.raises(InputError, match=f"{file}: is not there"):
+        join(calibrated[0])
 
 
-def test_members_calibrators_are_of_the_average_of_the_ensemble(runs):
+def test_members_calibrators_are_of_the_average_of_the_ensemble(calibrated):
     """One that was fitted to the mean of windows' logits is not put behind that of probabilities."""
-    for run in runs:
-        calibrate(run)
-    calibrate(runs[1], average="logits")
+    calibrate(calibrated[1], average="logits")
 
     with pytest.raises(InputError, match=r"_seed2/.*fitted to the average of logits"):
-        fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
+        join(calibrated[0])
 
 
 @pytest.mark.parametrize("key", ["members", "calibrators"])
-def test_damaged_record_of_calibrated_members_is_named(runs, key):
+def test_damaged_record_of_calibrated_members_is_named(calibrated, key):
     """One that lost its members, or what is behind them."""
-    for run in runs:
-        calibrate(run)
-    fit_calibrator("temperature_union_ensemble", network(), None, [], "cpu", runs[0])
-    file = runs[0].calibrated("temperature_union_ensemble").calibrator
+    join(calibrated[0])
+    file = calibrated[0].calibrated(JOINED).calibrator
     record = json.loads(file.read_text())
-    file.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
+    del record[key]
+    file.write_text(json.dumps(record))
 
     with pytest.raises(InputError, match=r"calibrator.json: is damaged; fit the calibrator again"):
-        calibrated_network(network(), runs[0], "temperature_union_ensemble", [{"case": "c"}])
+        calibrated_network(network(), calibrated[0], JOINED, [{"case": "c"}])
+
+
+COPY = (
+    "has the weights of unet_nacl_seed2, and is not another training; train it with another seed, or "
+    "keep its folder elsewhere"
+)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("name", "changes", "message"),
     [
-        ({"finished": False}, "its training is not finished; finish it first"),
-        ({"config": {"rate": 2}}, "was trained with another rate (not set, now 2); train it"),
-        ({"data": {"train": {"a": {}, "c": {}}, "test": {"b": {}}}}, "has other cases in its sets"),
+        (NAMES[1], {"finished": False}, "its training is not finished; finish it first"),
+        (NAMES[1], {"finished": None}, "its training is not finished; finish it first"),
+        (NAMES[1], {"rate": 2}, "was trained with another rate (not set, now 2); train it"),
+        (NAMES[1], {"data": {**SETS, "test": {}, "val": {"c": {}}}}, "has other cases in its sets"),
+        ("unet_nacl_seed3", {}, COPY),  # which would count twice
     ],
 )
-def test_member_that_differs_in_more_than_its_seed_is_refused(runs, changes, message):
+def test_member_that_is_no_other_training_of_its_kind_is_refused(runs, name, changes, message):
     """The folder is named, and what differs."""
-    write_run(runs[1], 2, **changes)
+    member = RunFolder(runs[0].path.with_name(name))
+    write_run(member, 2, **changes)
 
-    with pytest.raises(InputError, match=re.escape(f"{runs[1].path}: {message}")):
+    with pytest.raises(InputError, match=re.escape(f"{member.path}: {message}")):
         find_members(runs[0])
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.data import DataLoader
-from monai.engines import SupervisedTrainer
 
 from nacl_monai.errors import InputError
 from nacl_monai.training import (
@@ -32,31 +30,32 @@ from nacl_monai.training.checkpoints import (
     save_weights,
     set_generators,
 )
+from tests.training import conftest
 
 START = Position()
 
 
-def trainer_of(folder, epochs, position=START, handlers=(), learning_rate=0.1):
+def trainer_of(folder, epochs, position=START, stops=False):
+    """Trains with Adam, and saves; `StopOnTermination` is attached last, as in train.yaml."""
     torch.manual_seed(0)
     network = torch.nn.Linear(2, 1)
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-    batches = [{"image": torch.tensor([float(k), 1.0]), "label": torch.zeros(1)} for k in range(3)]
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    cases = [{"image": torch.tensor([float(k), 1.0]), "label": torch.zeros(1)} for k in range(3)]
     validator = Engine(lambda *_: None)
     validator.state.best_metric, validator.state.best_metric_epoch = 0.5, 1
-    checkpoints = Checkpoints(
-        folder, position, {"network": network, "optimizer": optimizer}, validator
-    )
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(batches, batch_size=1),
-        network=network,
-        optimizer=optimizer,
-        loss_function=lambda prediction, _: prediction.square().mean(),
-        train_handlers=[checkpoints, *handlers],
-        decollate=False,
-    )
-    return trainer, validator
+    objects = {"network": network, "optimizer": optimizer}
+    checkpoints = Checkpoints(folder, position, objects, validator)
+    handlers = [checkpoints, StopOnTermination(checkpoints)] if stops else [checkpoints]
+    options = {"epochs": epochs, "optimizer": optimizer, "decollate": False}
+    return conftest.trainer_of(network, cases, squares, handlers, **options), validator
+
+
+def squares(prediction, _):
+    return prediction.square().mean()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_two_epochs_and_two_more_are_four_epochs(tmp_path, capsys):
@@ -72,10 +71,7 @@ def test_two_epochs_and_two_more_are_four_epochs(tmp_path, capsys):
     assert second.state.iteration == 12
     assert validator.state.best_metric == 0.5
     assert torch.equal(whole.network.weight, second.network.weight)
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
-        "epoch_0003.pt",
-        "epoch_0004.pt",
-    ]
+    assert names(tmp_path / "parts") == ["epoch_0003.pt", "epoch_0004.pt"]
     line = f"{tmp_path}/parts/epoch_0002.pt: going on after epoch 2 of 4"
     assert line in capsys.readouterr().out.splitlines()
 
@@ -113,7 +109,7 @@ def test_state_that_is_not_finite_is_not_saved(tmp_path, value):
     with pytest.raises(InputError, match="epoch 2: network.weight is no longer a finite number"):
         trainer.run()
 
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0001.pt"]
+    assert names(tmp_path) == ["epoch_0001.pt"]
 
 
 def test_vanished_folder_is_not_made_anew(tmp_path):
@@ -233,7 +229,7 @@ def test_state_is_read_as_it_was_written(tmp_path):
 
     assert torch.equal(state["weights"], torch.arange(3))
     assert state["best"] == {"dice": 0.5, "epoch": 3}
-    assert [path.name for path in file.parent.iterdir()] == ["state.pt"]
+    assert names(file.parent) == ["state.pt"]
     save_state({"code": Code()}, file)
     with pytest.raises(pickle.UnpicklingError):
         load_state(file)
@@ -264,7 +260,7 @@ def test_folder_is_made_without_leftovers(tmp_path):
 
     make_checkpoint_folder(folder)
 
-    assert sorted(path.name for path in folder.iterdir()) == [".other", "epoch_0001.pt"]
+    assert names(folder) == [".other", "epoch_0001.pt"]
     with pytest.raises(InputError, match="deeper: cannot be made .*; choose another output_dir"):
         make_checkpoint_folder(folder / "epoch_0001.pt/deeper")
 
@@ -311,23 +307,11 @@ def _ends_by_sigterm():
 
 
 def stopping_trainer(folder, epochs=2):
-    trainer, validator = trainer_of(folder, epochs, resumable_position(folder))
-    # As in bundles/common/train.yaml: attached last.
-    checkpoints = next(
-        handler.__self__
-        for handler, *_ in trainer._event_handlers[Events.EPOCH_COMPLETED]
-        if type(handler.__self__).__name__ == "Checkpoints"
-    )
-    StopOnTermination(checkpoints).attach(trainer)
-    return trainer, validator
+    return trainer_of(folder, epochs, resumable_position(folder), stops=True)
 
 
 def terminate():
     signal.raise_signal(signal.SIGTERM)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_iteration_is_finished_and_its_state_is_written(tmp_path):
@@ -388,7 +372,6 @@ def test_signal_is_given_back_when_a_training_has_failed(tmp_path, error):
 def test_validation_is_done_again(tmp_path):
     """SIGTERM in the validation of an epoch leaves it to be done, and then the next epoch."""
     trainer, validator = stopping_trainer(tmp_path)
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: None)
     validator.add_event_handler(Events.ITERATION_STARTED(once=1), terminate)
     order = trainer._event_handlers[Events.EPOCH_COMPLETED]
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: validator.run([0, 1]))

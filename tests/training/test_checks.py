@@ -24,6 +24,7 @@ from nacl_monai.losses import (
 from nacl_monai.menus import read_menu
 from nacl_monai.training import check_classes, check_files, check_labels, check_sets, keep_data
 from nacl_monai.training.checks import check_loss
+from tests.training.conftest import refused
 from tests.training.test_run_folder import data_of, read_files
 
 CLASSES = ["background", "left", "right"]
@@ -233,9 +234,7 @@ def test_case_that_a_training_saw_cannot_be_in_another_set(tmp_path, seen, part)
     keep_data(tmp_path, split)
     split["test"] += split.pop(part)
 
-    with pytest.raises(InputError) as refused:
-        check_sets(tmp_path / "model.pt", split)
-    assert str(refused.value) == (
+    assert refused(check_sets, tmp_path / "model.pt", split) == (
         f"{tmp_path}: was trained with case {seen} in the set {part!r}, which is in 'test' now; "
         "put the split back, or train anew: --restart True"
     )
@@ -267,9 +266,7 @@ def test_other_bytes_of_a_recorded_case_are_refused(tmp_path, kind, part):
     file = case["label"] if kind == "label" else case["image"][0]
     Path(file).write_text("y")
 
-    with pytest.raises(InputError) as refused:
-        check_files(tmp_path / "model.pt", [case])
-    assert str(refused.value) == (
+    assert refused(check_files, tmp_path / "model.pt", [case]) == (
         f"{file}: has other bytes than {tmp_path}/data.json recorded; put it back, evaluate a copy of "
         "the run without data.json, or train anew: --restart True"
     )

@@ -14,7 +14,6 @@ from nacl_monai.bundles.overrides import checked_overrides
 from nacl_monai.errors import SettingError
 from nacl_monai.training.definitions import (
     WITHOUT,
-    complete_definitions,
     completed,
     given_overrides,
     ignoring,
@@ -58,8 +57,6 @@ def test_overrides_are_those_of_the_command_and_its_file(tmp_path):
 
 
 COMMON = ROOT / "bundles/common"
-
-
 KNOWN = {
     key: yaml.safe_load((COMMON / file).read_text(encoding="utf-8"))[key]
     for key, file in (("network_arguments", "model.yaml"), ("loss_arguments", "train.yaml"))
@@ -81,8 +78,9 @@ class Narrow(Net):
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A module of one's own on the path."""
+    """A module of one's own on the path, beside one that cannot be imported."""
     (tmp_path / "own_definitions.py").write_text(OWN)
+    (tmp_path / "own_broken.py").write_text("import nix")
     monkeypatch.syspath_prepend(tmp_path)
     return "own_definitions"
 
@@ -91,29 +89,27 @@ def complete(key, definition):
     return completed({**KNOWN, key: definition})[key]
 
 
-def test_class_is_given_what_it_takes(own):
-    """It gets what the configuration knows, by the names of its parameters and its parents'."""
-    classes = {"out_channels": "$len(@classes)", "num_classes": "$len(@classes)"}
+CLASSES, IMAGE = {"num_classes": "$len(@classes)"}, {"in_channels": "@in_channels"}
+SEGRESNET = {"spatial_dims": "@dims", **IMAGE, "out_channels": "$len(@classes)"}
 
-    assert complete("network_def", f"{own}.Net") == {
-        "_target_": f"{own}.Net",
-        "num_classes": classes["num_classes"],
-    }
-    assert complete("network_def", f"{own}.Narrow") == {
-        "_target_": f"{own}.Narrow",
-        "in_channels": "@in_channels",
-        "num_classes": classes["num_classes"],
-    }
-    assert complete("network_def", {"_target_": "SegResNet", "init_filters": 8}) == {
-        "_target_": "SegResNet",
-        "init_filters": 8,
-        "spatial_dims": "@dims",
-        "in_channels": "@in_channels",
-        "out_channels": classes["out_channels"],
-    }
-    given = complete("network_def", {"_target_": "SegResNet", "out_channels": 7})
-    assert given["out_channels"] == 7
-    assert completed({**KNOWN, "network_def": given}) == {}
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("target", "given", "added"),
+    [
+        ("own_definitions.Net", {}, CLASSES),
+        ("own_definitions.Narrow", {}, {**IMAGE, **CLASSES}),
+        ("SegResNet", {"init_filters": 8}, SEGRESNET),
+        ("SegResNet", {"out_channels": 7}, {"spatial_dims": "@dims", **IMAGE}),
+    ],
+)
+def test_class_is_given_what_it_takes(target, given, added):
+    """It gets what the configuration knows, by the names of its parameters and its parents'."""
+    whole = {"_target_": target, **given, **added}
+
+    assert complete("network_def", {"_target_": target, **given}) == whole
+    assert completed({**KNOWN, "network_def": whole}) == {}
+    assert given or complete("network_def", target) == whole
 
 
 @pytest.mark.parametrize("value", ["@networks::unet", "$make()", "%file::key", None, 3])
@@ -134,17 +130,10 @@ def test_definition_within_a_wrapper_of_this_package_is_completed():
 
 def test_running_configuration_is_completed():
     """What is made after that is made of the complete definition."""
-    parser = ConfigParser(
-        {
-            **KNOWN,
-            "dims": 2,
-            "window": [32, 32],
-            "in_channels": 2,
-            "classes": ["a", "b", "c"],
-            "network_def": {"_target_": "SegResNet", "init_filters": 8},
-            "complete": {"_target_": f"{complete_definitions.__module__}.complete_definitions"},
-        }
-    )
+    known = {**KNOWN, "dims": 2, "window": [32, 32], "in_channels": 2, "classes": ["a", "b", "c"]}
+    network = {"_target_": "SegResNet", "init_filters": 8}
+    step = {"_target_": "nacl_monai.training.definitions.complete_definitions"}
+    parser = ConfigParser({**known, "network_def": network, "complete": step})
 
     parser.get_parsed_content("complete")
 
@@ -169,6 +158,7 @@ def test_parts_behind_a_name_are_refused(own):
 
 
 NACL = {"_target_": "nacl_monai.losses.NACLLoss"}
+COMPOSED = {"_target_": "nacl_monai.losses.ComposedLoss"}
 
 
 def test_configuration_of_other_datasets_stays_as_it_is():
@@ -182,11 +172,7 @@ def test_every_loss_that_takes_it_is_told():
     config = {
         "ignore_index": 9,
         "losses": {"nacl": NACL, "mine": {**NACL, "ignore_index": 3}},
-        "loss": {
-            "_target_": "nacl_monai.losses.ComposedLoss",
-            "base": NACL,
-            "penalties": penalties,
-        },
+        "loss": {**COMPOSED, "base": NACL, "penalties": penalties},
         "other": {"_target_": "torch.nn.CrossEntropyLoss"},
     }
     assert ignoring(config) == dict.fromkeys(
@@ -300,41 +286,17 @@ def test_arguments_of_a_component(target, expected):
     assert parameters(component, ComponentLocator()) == expected
 
 
-OWN_CLASSES = """
-class Net:
-    def __init__(self, width=8):
-        pass
-"""
-
-
-@pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    """A module of one's own on the path."""
-    (tmp_path / "own_classes.py").write_text(OWN_CLASSES)
-    (tmp_path / "own_broken.py").write_text("import nix")
-    monkeypatch.syspath_prepend(tmp_path)
-    return "own_classes"
-
-
-def test_names_of_classes(own_module):
+def test_names_of_classes(own):
     """One without a module is MONAI's, and nobody else's."""
     assert is_class("SegResNet")
-    assert is_class(f"{own_module}.Net")
-    for name in (
-        "Net",
-        "nix",
-        "print",
-        "os",
-        f"{own_module}.Nix",
-        "monai.networks.nets.Nix",
-        "torch.pi",
-    ):
-        assert not is_class(name)
+    assert is_class(f"{own}.Net")
+    none = ["Net", "nix", "print", "os", "torch.pi", "monai.networks.nets.Nix", f"{own}.Nix"]
+    assert not any(map(is_class, none))
 
 
-def test_arguments_of_a_class(own_module):
+def test_arguments_of_a_class(own):
     """None of a name that is not a class; a module that cannot be imported is one line."""
-    assert list(taken("key", {"_target_": f"{own_module}.Net"})) == ["width"]
-    assert taken("key", {"_target_": f"{own_module}.Nix"}) is None
+    assert list(taken("key", {"_target_": f"{own}.Net"})) == ["num_classes", "width"]
+    assert taken("key", {"_target_": f"{own}.Nix"}) is None
     with pytest.raises(SettingError, match="^key: own_broken.Net cannot be imported"):
         taken("key", {"_target_": "own_broken.Net"})

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator, SupervisedTrainer, Trainer
+from monai.engines import SupervisedEvaluator, Trainer
 from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer, SliceInferer
 from monai.transforms import RandScaleIntensity
@@ -40,7 +40,7 @@ from nacl_monai.training import (
     next_step,
 )
 from nacl_monai.training.epochs import refusal_of_length
-from tests.training.conftest import CLASSES
+from tests.training.conftest import CLASSES, trainer_of
 
 
 def test_longer_interval_is_refused():
@@ -76,39 +76,34 @@ def test_rate_falls_once_after_half_of_the_epochs(epochs):
     assert rates == pytest.approx(expected)
 
 
+def scheduler_of(name, **settings):
+    return {"_target_": f"torch.optim.lr_scheduler.{name}", **settings}
+
+
 @pytest.mark.parametrize(
-    ("earlier", "begun", "now", "said"),
+    ("now", "earlier", "begun", "said"),
     [
-        (10, 5, 12, "epoch 6 is 0.01, that of 12 epochs 0.1"),  # it has just fallen
-        (10, 4, 12, ""),
-        (9, 9, 10, ""),  # which falls after five epochs, too
-        (10, 10, 11, "epoch 6 is 0.01, that of 11 epochs 0.1"),
-        (10, 10, 20, "epoch 6 is 0.01, that of 20 epochs 0.1"),
-        (10, 3, 9, "only be made longer"),
+        (config(12), 10, 5, "epoch 6 is 0.01, that of 12 epochs 0.1"),  # it has just fallen
+        (config(12), 10, 4, ""),
+        (config(10), 9, 9, ""),  # which falls after five epochs, too
+        (config(11), 10, 10, "epoch 6 is 0.01, that of 11 epochs 0.1"),
+        (config(20), 10, 10, "epoch 6 is 0.01, that of 20 epochs 0.1"),
+        (config(9), 10, 3, "only be made longer"),
+        # Schedulers that know no length allow any; those that end with the training none.
+        (config(8, scheduler_of("ConstantLR", factor=1.0)), 4, 4, ""),
+        (config(8, scheduler_of("ExponentialLR", gamma=0.9)), 4, 4, ""),
+        (
+            config(8, scheduler_of("CosineAnnealingLR", T_max="@max_epochs")),
+            4,
+            4,
+            "rate of epoch 2",
+        ),
+        (config(8, scheduler_of("ReduceLROnPlateau", factor=0.5)), 4, 4, "on more than the epoch"),
     ],
 )
-def test_length_may_change_as_long_as_no_learning_rate_does(earlier, begun, now, said):
-    """Neither one that was nor one that is still ahead."""
-    refusal = refusal_of_length(config(now), earlier, begun)
-
-    assert said in refusal
-    assert bool(said) == bool(refusal)
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "said"),
-    [
-        ({"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}, ""),
-        ({"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 0.9}, ""),
-        ({"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "@max_epochs"},
-         "the learning rate of epoch 2"),
-        ({"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "factor": 0.5},
-         "depends on more than the epoch"),
-    ],
-)  # fmt: skip
-def test_every_scheduler_is_asked_itself(scheduler, said):
-    """Those that know no length allow any; those that end with the training none."""
-    refusal = refusal_of_length(config(8, scheduler), 4, 4)
+def test_length_may_change_as_long_as_no_learning_rate_does(now, earlier, begun, said):
+    """Neither one that was nor one that is still ahead; every scheduler is asked itself."""
+    refusal = refusal_of_length(now, earlier, begun)
 
     assert said in refusal
     assert bool(said) == bool(refusal)
@@ -198,16 +193,9 @@ def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), netw
         {"case": f"case{k}", "image": torch.full((2, 3, 3), image), "label": torch.zeros(1, 3, 3)}
         for k, image in enumerate(images)
     ]
+    options = {"epochs": epochs, "optimizer": 0.0, "batch_size": 2}
     network = network or torch.nn.Conv2d(2, 2, 1)
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=epochs,
-        train_data_loader=DataLoader(batches, batch_size=2),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=0.0),
-        loss_function=loss,
-        train_handlers=[StopOnDivergence()],
-    )
+    trainer = trainer_of(network, batches, loss, [StopOnDivergence()], **options)
     trainer.run()
     return trainer
 
@@ -222,10 +210,8 @@ def test_epoch_that_is_worse_than_knowing_nothing_ends_the_training(scale, times
         value = torch.where(at_zero, scale, times * max(scale, 1))
         return value + 0 * logits.mean()
 
-    if not hopeless:
-        assert (
-            train([1.0, 2.0, 1e30], loss=loss).state.epoch == 2
-        )  # however large finite logits are
+    if not hopeless:  # however large finite logits are
+        assert train([1.0, 2.0, 1e30], loss=loss).state.epoch == 2
         return
     with pytest.raises(InputError) as caught:
         train([1.0, 2.0, 3.0], loss=loss)
@@ -296,8 +282,7 @@ def test_profile_sums_the_logits_before_softmax(evaluated):
         logits, label = volume["image"].double().numpy(), volume["label"][0].numpy()
         for true in range(3):
             counts[true] += (label == true).sum()
-            for output in range(3):
-                sums[true, output] += np.abs(logits[output][label == true]).sum()
+            sums[true] += np.abs(logits[:, label == true]).sum(axis=1)
 
     assert list(profile["classes"]) == CLASSES
     assert (profile["sums"].dtype, profile["counts"].dtype) == (np.float64, np.int64)
@@ -308,7 +293,7 @@ def test_profile_sums_the_logits_before_softmax(evaluated):
 class Network(torch.nn.Module):
     """Returns its input times a number that is learned, as one tensor or in one of two other ways."""
 
-    def __init__(self, kind):
+    def __init__(self, kind="tensor"):
         super().__init__()
         self.scale, self.kind = torch.nn.Parameter(torch.tensor(2.0)), kind
 
@@ -331,16 +316,8 @@ def test_histogram_counts_the_largest_logits_of_every_epoch(tmp_path, kind, deco
     """Each epoch counts the largest logit of every voxel with the weights that the network had then."""
     batches = [{"image": 4 * torch.randn(2, 5, 6), "label": torch.zeros(1, 5, 6)} for _ in range(5)]
     network = Network(kind)
-    trainer = SupervisedTrainer(
-        device="cpu",
-        max_epochs=3,
-        train_data_loader=DataLoader(batches, batch_size=2),
-        network=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
-        loss_function=loss,
-        decollate=decollate,
-        train_handlers=[LogitHistogram(tmp_path)],
-    )
+    options = {"epochs": 3, "optimizer": 1.0, "batch_size": 2, "decollate": decollate}
+    trainer = trainer_of(network, batches, loss, [LogitHistogram(tmp_path)], **options)
     seen, written = [], []
 
     def remember(*_):
@@ -421,17 +398,6 @@ def test_histogram_counts_no_voxel_that_nobody_labeled(tmp_path, behind):
     np.testing.assert_array_equal(histogram["counts"], [np.histogram(largest, edges)[0]])
 
 
-class Scale(torch.nn.Module):
-    """Logits are the image times a number that is learned."""
-
-    def __init__(self):
-        super().__init__()
-        self.factor = torch.nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, image):
-        return self.factor * image
-
-
 def cases(*shape, number=3):
     """Images that are logits of three classes, and labels."""
     return [
@@ -440,40 +406,22 @@ def cases(*shape, number=3):
     ]
 
 
-@pytest.fixture
-def train_with():
-    """Trains with a loss; returns the multipliers before each epoch, and what was validated with."""
-
-    def run(loss, validation, inferer=None, epochs=3, every=1, **schedule):
-        torch.manual_seed(0)
-        network = Scale()
-        evaluator = SupervisedEvaluator(
-            device="cpu",
-            val_data_loader=DataLoader(validation, batch_size=1),
-            network=network,
-            inferer=inferer or SimpleInferer(),
-        )
-        handlers = [
-            ValidationHandler(every, evaluator),
-            Multipliers(loss, evaluator, inferer, **schedule),
-        ]
-        trainer = SupervisedTrainer(
-            device="cpu",
-            max_epochs=epochs,
-            train_data_loader=DataLoader(cases(4, 5), batch_size=1),
-            network=network,
-            optimizer=torch.optim.SGD(network.parameters(), lr=0.01),
-            loss_function=loss,
-            train_handlers=handlers,
-        )
-        factors = []
-        evaluator.add_event_handler(
-            Events.EPOCH_STARTED, lambda: factors.append(network.factor.item())
-        )
-        trainer.run()
-        return factors
-
-    return run
+def train_with(loss, validation, inferer=None, epochs=3, every=1, **schedule):
+    """Trains with a loss; returns by what the network multiplied images at each validation."""
+    torch.manual_seed(0)
+    network = Network()
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(validation, batch_size=1),
+        network=network,
+        inferer=inferer or SimpleInferer(),
+    )
+    learning = Multipliers(loss, evaluator, inferer, **schedule)
+    handlers = [ValidationHandler(every, evaluator), learning]
+    factors = []
+    evaluator.add_event_handler(Events.EPOCH_STARTED, lambda: factors.append(network.scale.item()))
+    trainer_of(network, cases(4, 5), loss, handlers, epochs=epochs, optimizer=0.01).run()
+    return factors
 
 
 def expected(factors, validation, **schedule):
@@ -500,7 +448,7 @@ def check(loss, state):
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(3, 1), (5, 2)])
-def test_images_are_measured_as_they_are(train_with, epochs, every):
+def test_images_are_measured_as_they_are(epochs, every):
     """Every validation is one update, from its cases and the network of its time; no other epoch is."""
     loss, validation = CRaCLoss(), cases(6, 5)
     factors = train_with(loss, validation, epochs=epochs, every=every)
@@ -510,7 +458,7 @@ def test_images_are_measured_as_they_are(train_with, epochs, every):
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_volumes_are_measured_slice_by_slice_where_the_network_sees_slices(train_with, wrapped):
+def test_volumes_are_measured_slice_by_slice_where_the_network_sees_slices(wrapped):
     """Neighbors are those of the training; the penalty may be a part of any loss."""
     loss, validation = CRaCLoss(), cases(6, 5, 4)
     if wrapped:
@@ -520,7 +468,7 @@ def test_volumes_are_measured_slice_by_slice_where_the_network_sees_slices(train
     check(loss, expected(factors, validation))
 
 
-def test_schedule_is_handed_on(train_with):
+def test_schedule_is_handed_on():
     """Growth at every update."""
     schedule = {"growth": 2.0, "decrease": 0.1, "interval": 1, "largest": 0.5}
     loss, validation = CRaCLoss(), cases(6, 5)
@@ -531,7 +479,7 @@ def test_schedule_is_handed_on(train_with):
     check(loss, state)
 
 
-def test_other_losses_are_left_alone(train_with):
+def test_other_losses_are_left_alone():
     """They have nothing to learn, and no handler is registered."""
     loss = NACLLoss()
     before = copy.deepcopy(loss.state_dict())
@@ -540,7 +488,7 @@ def test_other_losses_are_left_alone(train_with):
     assert loss.state_dict() == before == {}
 
 
-def test_processes_learn_from_the_cases_of_all(train_with, monkeypatch):
+def test_processes_learn_from_the_cases_of_all(monkeypatch):
     """What another process has measured counts; one may have seen no case at all."""
     mine, others = cases(6, 5, number=2), cases(6, 5, number=3)
     measured = CRaCPenalty().measure

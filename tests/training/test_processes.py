@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import ignite.distributed as idist
 import pytest
@@ -164,20 +165,25 @@ def test_channels_last_changes_the_layout_and_no_value(dims, layout):
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "dtype"),
+    ("device", "capabilities", "dtype"),
     [
-        ({"avx2": True}, "float32"),
-        ({"avx2": True, "avx512_bf16": True}, "bfloat16"),
-        ({"amx_bf16": True}, "bfloat16"),
+        ("cpu", ["avx2"], "float32"),
+        ("cpu", ["avx2", "avx512_bf16"], "bfloat16"),
+        ("cpu", ["amx_bf16"], "bfloat16"),
+        ("cpu", None, "float32"),  # older versions of torch cannot tell
+        ("cuda:0", ["amx_bf16"], "float32"),  # nothing was measured there
     ],
 )
-def test_auto_takes_what_the_cpu_computes_with_and_says_so(
-    monkeypatch, capsys, capabilities, dtype
+def test_auto_takes_what_the_device_computes_with_and_says_so(
+    monkeypatch, capsys, device, capabilities, dtype
 ):
     """bfloat16 only where it is fast."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    known = dict.fromkeys(capabilities or (), True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    if capabilities is None:
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
 
-    assert str(PrecisionInferer("auto", CPU).dtype) == f"torch.{dtype}"
+    assert str(PrecisionInferer("auto", device).dtype) == f"torch.{dtype}"
     assert capsys.readouterr().out == f"precision: {dtype} (chosen for this device)\n"
 
 
@@ -230,13 +236,6 @@ def test_gradients_are_scaled_in_float16_alone(precision, device, scaled):
     assert PrecisionInferer(precision, device).scales_gradients is scaled
 
 
-def test_auto_is_float32_on_a_gpu_and_on_older_versions_of_torch(monkeypatch):
-    """Where nothing was measured, and where torch cannot tell."""
-    assert PrecisionInferer("auto", "cuda:0").dtype == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert PrecisionInferer("auto", CPU).dtype == torch.float32
-
-
 def test_lists_are_joined_in_the_order_of_the_processes(monkeypatch):
     """An empty list of one process adds nothing, where MONAI's joining of strings adds an empty one."""
 
@@ -249,33 +248,20 @@ def test_lists_are_joined_in_the_order_of_the_processes(monkeypatch):
     assert joined(["a", ""]) == ["a", "", "c"]
 
 
-def run(network, epochs=2):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_all_buffers_come_from_the_first_process_after_each_epoch(monkeypatch, processes):
+    """Each epoch broadcasts every buffer of the network once, from rank 0; one process has nobody."""
+    broadcast = Mock()
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: processes)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(3))
     engine = Engine(lambda *_: None)
     BroadcastBuffers(network).attach(engine)
-    engine.run([0, 1, 2], max_epochs=epochs)
 
+    engine.run([0, 1, 2], max_epochs=2)
 
-@pytest.fixture
-def broadcasts(monkeypatch):
-    """The tensors that were broadcast, and from which process."""
-    calls = []
-    monkeypatch.setattr(
-        torch.distributed, "broadcast", lambda tensor, src: calls.append((tensor, src))
-    )
-    return calls
-
-
-def test_all_buffers_come_from_the_first_process_after_each_epoch(broadcasts, monkeypatch):
-    """Under two processes each epoch broadcasts every buffer of the network once, from rank 0."""
-    run(torch.nn.BatchNorm2d(2))
-    assert broadcasts == []  # one process has nobody to share with
-
-    monkeypatch.setattr("ignite.distributed.get_world_size", lambda: 2)
-    network = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.BatchNorm2d(3))
-
-    run(network)
-
-    buffers = list(network.buffers())
+    buffers = list(map(id, network.buffers()))
     assert len(buffers) == 6
-    assert [id(tensor) for tensor, _ in broadcasts] == [id(buffer) for buffer in buffers] * 2
-    assert {source for _, source in broadcasts} == {0}
+    sent = [id(tensor) for (tensor,), _ in broadcast.call_args_list]
+    assert sent == (buffers * 2 if processes > 1 else [])
+    assert all(options == {"src": 0} for _, options in broadcast.call_args_list)

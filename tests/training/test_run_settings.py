@@ -7,6 +7,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
 from nacl_monai.reports.evaluation_files import trained_with
+from tests.training.conftest import refused
 
 TRAINED = {
     "dataset": "acdc",
@@ -81,10 +82,7 @@ def test_contradiction_of_the_command_is_refused_with_both_values(
     evaluate, tmp_path, overrides, named
 ):
     """The run was not trained so."""
-    with pytest.raises(InputError) as caught:
-        evaluate(overrides)
-
-    assert str(caught.value) == (
+    assert refused(evaluate, overrides) == (
         f"{tmp_path}/config.json: the run was trained with another {named}; leave that out, or name "
         "another run"
     )
