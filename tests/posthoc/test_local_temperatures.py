@@ -13,12 +13,7 @@ from scipy.ndimage import correlate
 
 from nacl_monai.errors import InputError
 from nacl_monai.inference import Behind
-from nacl_monai.posthoc import (
-    LocalTemperatures,
-    RegionLogits,
-    fit_local_temperatures,
-    fit_method,
-)
+from nacl_monai.posthoc import LocalTemperatures, RegionLogits, fit_local_temperatures, fit_method
 from nacl_monai.posthoc.voxels import REACH
 
 
