@@ -272,15 +272,6 @@ def test_list_that_is_none_is_refused(tmp_path, content, part):
         listed_cases(tmp_path, "e.json")
 
 
-@pytest.mark.parametrize(
-    ("numbers", "person"), [((1, 2), "001"), ((3, 4), "002"), ((259, 260), "130")]
-)
-def test_both_sides_of_a_person_have_one_patient(numbers, person):
-    """Volumes 2k - 1 and 2k of Task04 are the two hippocampi of person k."""
-    for number in numbers:
-        assert hippocampus_patient(f"hippocampus_{number:03d}") == f"person_{person}"
-
-
 @pytest.mark.parametrize("name", ["hippocampus", "hippocampus_left", "hippocampus_-1", ""])
 def test_name_without_a_number_is_refused(name):
     """A number is what tells the person."""
