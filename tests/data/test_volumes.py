@@ -17,12 +17,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.transforms import (
-    Flip,
-    RandGaussianNoised,
-    ScaleIntensityRanged,
-    Spacingd,
-)
+from monai.transforms import Flip, RandGaussianNoised, ScaleIntensityRanged, Spacingd
 from torch.utils.data import DataLoader
 
 from nacl_monai.data import (
