@@ -13,6 +13,7 @@ from scipy import ndimage
 from nacl_monai.data import random_augmentation
 from nacl_monai.data.augmentation import seeded
 from nacl_monai.errors import SettingError
+from nacl_monai.menus import dataset_names
 from tests.conftest import ROOT
 
 CLASSES = 4
@@ -130,6 +131,16 @@ def test_none_changes_nothing():
 
     assert list(menu("none").transforms) == []
     assert seeded(menu("none"), item, [7]) is item
+
+
+@pytest.mark.parametrize("dataset", dataset_names(ROOT / "bundles"))
+def test_every_dataset_says_which_axes_may_be_flipped(dataset):
+    """None where sides carry meaning, as in the heart and the abdomen with its liver."""
+    config = ConfigParser.load_config_file(ROOT / f"bundles/{dataset}/configs/dataset.yaml")
+
+    assert set(config["flip_axes"]) <= {0, 1, 2}
+    if dataset in ("acdc", "flare"):
+        assert config["flip_axes"] == []
 
 
 @pytest.mark.parametrize(
