@@ -28,6 +28,7 @@ from nacl_monai.errors import InputError, SettingError
 from tests.conftest import ROOT, change, put, save_nifti
 
 BUNDLES = ROOT / "bundles"
+NO_NIFTI = b"<html>please log in</html>"
 
 
 def check(root, dataset="hippocampus", subset=True):
@@ -66,14 +67,6 @@ class TestSound:
         assert len(set(summary.units)) == 170
 
 
-def truncate(file):
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def no_nifti(file):
-    file.write_bytes(b"<html>please log in</html>")
-
-
 def move(file):
     stored = nibabel.load(file)
     affine = stored.affine.copy()
@@ -100,50 +93,45 @@ class TestOwnBundle:
         file.write_text((BUNDLES / "hippocampus/configs/dataset.yaml").read_text())
         return file
 
+    @pytest.fixture
+    def check_with(self, own, root):
+        """The check of this bundle with other keys, or without one."""
+
+        def check(preprocess=False, without=None, **changed):
+            keys = {**yaml.safe_load(own.read_text()), **changed}
+            keys.pop(without, None)
+            own.write_text(yaml.safe_dump(keys))
+            bundles = own.parents[2]
+            return check_dataset("mine", root, bundles=bundles, subset=True, preprocess=preprocess)
+
+        return check
+
     @pytest.mark.parametrize("key", ["classes", "cases", "structures", "cropping", "spatial_size"])
-    def test_key_that_is_missing_is_named(self, own, root, key):
+    def test_key_that_is_missing_is_named(self, own, check_with, key):
         """Before the data are read."""
-        keys = yaml.safe_load(own.read_text())
-        del keys[key]
-        own.write_text(yaml.safe_dump(keys))
         with pytest.raises(InputError, match=f"^{own}: has no {key}[^,\n]*; add it"):
-            check_dataset("mine", root, bundles=own.parents[2])
+            check_with(without=key)
 
     @pytest.mark.parametrize(
         ("key", "shared"), [("max_epochs", "train"), ("calibration", "evaluate")]
     )
-    def test_key_of_a_shared_file_is_refused(self, own, root, key, shared):
+    def test_key_of_a_shared_file_is_refused(self, own, check_with, key, shared):
         """That file is behind it and would replace it."""
-        own.write_text(own.read_text() + f"\n{key}: 2\n")
         with pytest.raises(SettingError, match=f"^{own}: {key} is of common/{shared}.yaml, which"):
-            check_dataset("mine", root, bundles=own.parents[2])
+            check_with(**{key: 2})
 
     @pytest.mark.parametrize(
-        ("keys", "message"),
+        ("keys", "line"),
         [
-            (
-                {"classes": ["background", "anterior"]},
-                "classes: names 2 (background, anterior), but label_values has the values of 3 classes; "
-                "set both alike",
-            ),
-            (
-                {"structures": {"whole": [1, 2, 4]}},
-                "structures: whole is of the classes [1, 2, 4]; write a list of places in `classes`, "
-                "from 0 to 2, each once",
-            ),
-            (
-                {"structures": {"whole": 1}},
-                "structures: whole is of the classes 1; write a list of places in `classes`, "
-                "from 0 to 2, each once",
-            ),
+            ({"classes": ["background", "anterior"]}, "classes: names 2 "),
+            ({"structures": {"whole": [1, 2, 4]}}, "structures: whole is of the classes "),
+            ({"official_cases": 0}, "official_cases: is 0; "),
         ],
     )
-    def test_keys_that_do_not_agree_are_a_slip(self, own, root, capsys, keys, message):
-        """As they are to a training or an evaluation; what passes the check trains."""
-        own.write_text(yaml.safe_dump({**yaml.safe_load(own.read_text()), **keys}))
-
-        assert main(["check", "mine", str(root), "--bundles", str(own.parents[2])]) == 2
-        assert capsys.readouterr().err == f"error: {message}\n"
+    def test_keys_that_do_not_agree_are_a_slip(self, check_with, keys, line):
+        """As they are to a training or an evaluation; the declarations below say all of them."""
+        with pytest.raises(SettingError, match=f"^{line}"):
+            check_with(**keys)
 
     @pytest.mark.parametrize(
         ("keys", "message"),
@@ -159,24 +147,28 @@ class TestOwnBundle:
             ({"cases": {"_target_": "nacl_monai.data.nope"}}, r"cases cannot be used \(.*nope"),
         ],
     )
-    def test_value_that_cannot_be_used_is_a_slip(self, own, root, keys, message):
+    def test_value_that_cannot_be_used_is_a_slip(self, own, check_with, keys, message):
         """With the file and the key, before the data are read."""
-        own.write_text(yaml.safe_dump({**yaml.safe_load(own.read_text()), **keys}))
         with pytest.raises(SettingError, match=rf"^{own}: {message}[^\n]*\); correct it$"):
-            check_dataset("mine", root, bundles=own.parents[2])
+            check_with(**keys)
 
-    def test_function_of_ones_own_needs_no_report(self, own, root):
+    def test_function_of_ones_own_needs_no_report(self, check_with):
         """It may take the folder alone."""
-        keys = yaml.safe_load(own.read_text())
-        keys["cases"] = {
-            "_target_": "tests.data.test_check.first_case",
-            "dataset_dir": "@dataset_dir",
-        }
-        own.write_text(yaml.safe_dump(keys))
-        summary = check_dataset("mine", root, bundles=own.parents[2], subset=True)
+        function = "tests.data.test_check.first_case"
+        summary = check_with(cases={"_target_": function, "dataset_dir": "@dataset_dir"})
 
         assert summary.faults == []
         assert len(summary.units) == 1
+
+    def test_step_that_a_training_would_refuse_is_refused(self, check_with):
+        """Before a file is read; without the steps nobody asks."""
+        double = {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: 2 * image"}
+
+        assert check_with(preprocessing=[double]).units
+        with pytest.raises(
+            InputError, match="^preprocessing: .*; name a function instead of a lambda"
+        ):
+            check_with(preprocess=True)
 
 
 def first_case(dataset_dir):
@@ -188,7 +180,7 @@ class TestFaults:
     def test_faults_of_several_files_are_all_named(self, root):
         """Faults of several files are all named."""
         (root / "imagesTr/hippocampus_001.nii.gz").unlink()
-        truncate(root / "labelsTr/hippocampus_004.nii.gz")
+        (root / "labelsTr/hippocampus_004.nii.gz").write_bytes(NO_NIFTI)
         move(root / "labelsTr/hippocampus_008.nii.gz")
 
         faults = [str(fault) for fault in check(root).faults]
@@ -199,7 +191,7 @@ class TestFaults:
 
     def test_fault_of_the_image_does_not_hide_that_of_the_label(self, root):
         """Faults of the image do not hide those of the label."""
-        no_nifti(root / "imagesTr/hippocampus_004.nii.gz")
+        (root / "imagesTr/hippocampus_004.nii.gz").write_bytes(NO_NIFTI)
         change(root / "labelsTr/hippocampus_004.nii.gz", put(9))
 
         summary = check(root)
@@ -233,22 +225,6 @@ class TestFaults:
             "classes: posterior in none of the 10 sound labels; remove it from classes, label_values "
             "and structures"
         ]
-
-    def test_step_that_a_training_would_refuse_is_refused(self, root):
-        """Before a file is read; without the steps nobody asks."""
-        bundle = root.parent / "bundles" / "small" / "configs"
-        bundle.mkdir(parents=True)
-        shutil.copytree(BUNDLES / "common", bundle.parents[1] / "common")
-        keys = yaml.safe_load((BUNDLES / "hippocampus/configs/dataset.yaml").read_text())
-        double = {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: 2 * image"}
-        keys["preprocessing"] = [double]
-        (bundle / "dataset.yaml").write_text(yaml.safe_dump(keys))
-
-        assert check_dataset("small", root, bundles=root.parent / "bundles", subset=True).units
-        with pytest.raises(
-            InputError, match="^preprocessing: .*; name a function instead of a lambda"
-        ):
-            check_dataset("small", root, bundles=root.parent / "bundles", preprocess=True)
 
     def test_difference_of_affines_is_accepted_on_demand(self, root):
         """It is named in mm, and so is the tolerance that accepts it."""
@@ -334,54 +310,46 @@ def test_cases_of_unknown_patients_are_not_called_patients(summary):
 
 
 CLASSES = ["background", "myocardium", "cavity"]
-
-
 NAMES = [f"organ {k}" for k in range(257)]
 VALUES = [[k] for k in range(257)]
 PLACES = ([3], [-1], 1, ["cavity"], [], [1, 1], [2.0], [True], [[1, 2]], None)
 
 
+DECLARATIONS = [
+    (
+        check_label_classes,
+        [(CLASSES, values) for values in ([[0], [1]], [[0], [1], [2], [3]])],
+        r"classes: names 3 \(background, .*\), but label_values has the values of . classes; set both",
+    ),
+    (check_label_classes, [(NAMES, VALUES)], "classes: are 257, and labels are kept in bytes;"),
+    (
+        check_label_classes,
+        [
+            (names, VALUES[:3])
+            for names in (["background", "a", "a"], ["background", 1, "1"], 3, None)
+        ],
+        "classes: are .*; write a list of names, each",
+    ),
+    (
+        check_structures,
+        [(CLASSES, {"heart": indices}) for indices in PLACES],
+        "structures: heart is of the classes .*; write a list of places in `classes`, from 0 to 2, each",
+    ),
+    (
+        check_structures,
+        [(CLASSES, structures) for structures in (["heart"], None, 3)],
+        "structures: are .*; write for each name a list",
+    ),
+    *(
+        (check_official_cases, [(number,)], f"official_cases: is {number}; write how many")
+        for number in ("six", 0, -1, 2.5, True, None)
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("refusing", "arguments", "line"),
-    [
-        *(
-            (
-                check_label_classes,
-                (CLASSES, values),
-                "classes: names 3 .*, but label_values has the",
-            )
-            for values in ([[0], [1]], [[0], [1], [2], [3]])
-        ),
-        (check_label_classes, (NAMES, VALUES), "classes: are 257, and labels are kept in bytes;"),
-        *(
-            (
-                check_label_classes,
-                (names, VALUES[:3]),
-                "classes: are .*; write a list of names, each",
-            )
-            for names in (["background", "a", "a"], ["background", 1, "1"], 3, None)
-        ),
-        *(
-            (
-                check_structures,
-                (CLASSES, {"heart": indices}),
-                "structures: heart is of the classes ",
-            )
-            for indices in PLACES
-        ),
-        *(
-            (
-                check_structures,
-                (CLASSES, structures),
-                "structures: are .*; write for each name a list",
-            )
-            for structures in (["heart"], None, 3)
-        ),
-        *(
-            (check_official_cases, (number,), f"official_cases: is {number}; write how many")
-            for number in ("six", 0, -1, 2.5, True, None)
-        ),
-    ],
+    [(refusing, one, line) for refusing, many, line in DECLARATIONS for one in many],
 )
 def test_declaration_that_cannot_be_meant_is_refused(refusing, arguments, line):
     """By key, and with what to write; what is at the edge passes."""

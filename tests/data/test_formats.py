@@ -12,6 +12,7 @@ from tests import own_data
 from tests.own_data import NAMES, write_json
 
 TWO = {"background": 0, "a": 1, "b": 2}
+FOLD = {"train": ["b"], "val": ["a"]}
 
 
 def cases_of(description, root):
@@ -60,14 +61,38 @@ def test_folder_of_no_format_says_what_would_be_one(tmp_path):
     assert "no such folder" in refusal(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("write", "file", "part"),
+    [
+        (own_data.nnunet, "imagesTr/case_000_0001.nii.gz", "_0000.nii.gz; dataset.json names 1 ch"),
+        (own_data.nnunet, "imagesTr/x.nrrd", "_0000.nii.gz; dataset.json names 1 channel(s)"),
+        (own_data.nnunet, "labelsTr/x.nii", ".nii.gz; which dataset.json has as file_ending"),
+        (own_data.folders, "images/x.png", ".nii.gz or .nii or .mha or .nrrd; no other file can"),
+        (own_data.folders, "labels/x.nii", ".nii.gz; as case_000"),
+    ],
+)
+def test_file_that_would_be_left_out_is_named(tmp_path, write, file, part):
+    """Of a channel that nothing declares, and with another ending than the others."""
+    root = write(tmp_path)
+    (root / file).touch()
+
+    assert refusal(root).startswith(f"{root}/{file}: does not end in {part}")
+
+
+@pytest.mark.parametrize(
+    ("write", "folder"), [(own_data.nnunet, "imagesTr"), (own_data.folders, "labels")]
+)
+def test_folder_among_the_files_is_named(tmp_path, write, folder):
+    """With some of the files, or with all of them."""
+    root = write(tmp_path)
+    below = root / folder / "site_a"
+    below.mkdir()
+    for file in sorted((root / folder).glob("*.nii.gz")):
+        file.rename(below / file.name)
+        assert refusal(root).startswith(f"{below}: is a folder, whose files would be left out;")
+
+
 class TestLabels:
-    def test_both_ways_of_writing_are_read(self, tmp_path):
-        """Names to values, as nnU-Net has them, and values to names, as the Decathlon."""
-        expected = {"a": [1], "b": [2]}
-
-        assert read_labels(tmp_path, TWO) == expected
-        assert read_labels(tmp_path, {"0": "background", "1": "a", "2": "b"}) == expected
-
     @pytest.mark.parametrize(
         ("labels", "part"),
         [
@@ -137,28 +162,6 @@ class TestNnunet:
         assert refusal(root).startswith(f"{root}/dataset.json: ")
         assert part in refusal(root)
 
-    @pytest.mark.parametrize(
-        "file", ["imagesTr/case_000_0001.nii.gz", "imagesTr/x.nrrd", "labelsTr/x.nii"]
-    )
-    def test_file_that_would_be_left_out_is_named(self, tmp_path, file):
-        """A channel that dataset.json lacks, and another ending."""
-        root = own_data.nnunet(tmp_path)
-        (root / file).touch()
-
-        assert refusal(root).startswith(f"{root}/{file}: does not end in ")
-
-    @pytest.mark.parametrize(
-        ("write", "folder"), [(own_data.nnunet, "imagesTr"), (own_data.folders, "labels")]
-    )
-    def test_folder_among_the_files_is_named(self, tmp_path, write, folder):
-        """With some of the files, or with all of them."""
-        root = write(tmp_path)
-        below = root / folder / "site_a"
-        below.mkdir()
-        for file in sorted((root / folder).glob("*.nii.gz")):
-            file.rename(below / file.name)
-            assert refusal(root).startswith(f"{below}: is a folder, whose files would be left out;")
-
     def test_official_test_set_counts_if_it_has_labels(self, tmp_path):
         """Without labels nobody could say how good a prediction is."""
         root = own_data.nnunet(tmp_path, test=2)
@@ -195,19 +198,17 @@ class TestNnunet:
         text = (root / "splits_final.json").read_text()
         (root / "splits_final.json").write_text(text, encoding="utf-8-sig")
         assert describe(root).folds == folds
+        write_json(root / "splits_final.json", {})
+        assert describe(root).folds == []
 
     @pytest.mark.parametrize(
         ("splits", "part"),
         [
-            ({}, "is not a cross-validation"),
             ([{"val": ["a"]}], "is not a list of folds"),
             ("[", "is not a list of folds"),
             ([{"train": ["a"], "val": ["a"]}], "is not a cross-validation"),
-            (
-                [{"train": ["b"], "val": ["a"]}, {"train": ["b"], "val": ["a"]}],
-                "is not a cross-vali",
-            ),
-            ([{"train": ["b"], "val": ["a"]}, {"train": [], "val": ["b"]}], "is not a cross-vali"),
+            ([FOLD, FOLD], "is not a cross-validation"),
+            ([FOLD, {"train": [], "val": ["b"]}], "is not a cross-validation"),
         ],
     )
     def test_other_folds_are_refused(self, tmp_path, splits, part):
@@ -215,9 +216,6 @@ class TestNnunet:
         root = own_data.nnunet(tmp_path)
         text = splits if isinstance(splits, str) else json.dumps(splits)
         (root / "splits_final.json").write_text(text)
-        if splits == {}:
-            assert describe(root).folds == []
-            return
 
         assert refusal(root).startswith(f"{root}/splits_final.json: {part}")
 
@@ -355,23 +353,6 @@ class TestFolders:
                 file.rename(file.with_name(file.name.replace("case_", "case_0")))
         assert describe(numbered).modalities == [""]
         assert len(cases_of(describe(numbered), numbered)) == 6
-
-    @pytest.mark.parametrize(
-        ("file", "part"),
-        [
-            (
-                "images/x.png",
-                "does not end in .nii.gz or .nii or .mha or .nrrd; no other file can be read",
-            ),
-            ("labels/x.nii", "does not end in .nii.gz; as case_000"),
-        ],
-    )
-    def test_file_that_would_be_left_out_is_named(self, tmp_path, file, part):
-        """It has an unknown ending, or another one than the first."""
-        root = own_data.folders(tmp_path)
-        (root / file).touch()
-
-        assert refusal(root).startswith(f"{root}/{file}: {part}")
 
     def test_image_without_channel_among_others_is_named(self, tmp_path):
         """It would be left out."""

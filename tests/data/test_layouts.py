@@ -20,6 +20,7 @@ from nacl_monai.data import (
     patient_by_pattern,
     patient_by_table,
 )
+from nacl_monai.data.cases import image_files
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 
@@ -78,19 +79,6 @@ class TestACDC:
         assert names == [case["case"] for case in acdc_cases(acdc_copy)]
 
 
-class TestDecathlon:
-    def test_images_and_labels_are_paired_by_name(self, decathlon_phantom):
-        """Images and labels are paired by name, without macOS's ._ files; no patient is known."""
-        cases = decathlon_cases(decathlon_phantom)
-
-        assert [case["case"] for case in cases] == [f"hippocampus_{n:03d}" for n in range(10)]
-        for case in cases:
-            assert "patient" not in case
-            assert Path(case["image"]).parent.name == "imagesTr"
-            assert Path(case["label"]).parent.name == "labelsTr"
-            assert Path(case["image"]).name == Path(case["label"]).name
-
-
 def files(root, *names):
     """Empty files, since only names are looked at."""
     for name in names:
@@ -100,111 +88,70 @@ def files(root, *names):
     return root
 
 
-class TestBraTS:
-    MODALITIES = ("flair", "t1", "t1ce", "t2")
-    PATIENTS = ("HGG/BraTS19_A_1", "HGG/BraTS19_B_1", "LGG/BraTS19_C_1")
-
-    @pytest.fixture
-    def root(self, tmp_path):
-        return files(
-            tmp_path,
-            "name_mapping.csv",
-            *(
-                f"{patient}/{Path(patient).name}_{kind}.nii.gz"
-                for patient in self.PATIENTS
-                for kind in (*self.MODALITIES, "seg")
-            ),
-        )
-
-    @pytest.mark.parametrize("below", ["", "MICCAI_BraTS_2019_Data_Training"])
-    def test_patients_of_both_grades_have_their_modalities_in_order(self, root, tmp_path, below):
-        """High and low grades, each with its modalities in the order that was asked for."""
-        if below:
-            for grade in ("HGG", "LGG"):
-                (root / below).mkdir(exist_ok=True)
-                (root / grade).rename(root / below / grade)
-
-        cases = brats_cases(tmp_path, ["t1", "flair"])
-
-        assert [case["case"] for case in cases] == [Path(name).name for name in self.PATIENTS]
-        for case, patient in zip(cases, self.PATIENTS, strict=True):
-            stem = str(root / below / patient / case["patient"])
-            assert case["image"] == [f"{stem}_t1.nii.gz", f"{stem}_flair.nii.gz"]
-            assert case["label"] == f"{stem}_seg.nii.gz"
+def brats(below=""):
+    """Patients of both grades, each with two of its images."""
+    names = {"A": "HGG", "B": "HGG", "C": "LGG"}
+    stems = [f"{below}{grade}/BraTS19_{name}_1/BraTS19_{name}_1" for name, grade in names.items()]
+    return [(Path(stem).name, [f"{stem}_t1", f"{stem}_flair"], f"{stem}_seg") for stem in stems]
 
 
-class TestFLARE:
-    def test_images_and_masks_are_paired_by_number(self, tmp_path):
-        """Images and masks are paired by their number."""
-        names = [f"train_{number:03d}" for number in (0, 7)]
-        images = [f"TrainingImg/{name}_0000.nii.gz" for name in names]
-        masks = [f"TrainingMask/{name}.nii.gz" for name in names]
-
-        cases = flare_cases(files(tmp_path, *images, *masks, "TrainingMask/._train_000.nii.gz"))
-
-        assert [case["case"] for case in cases] == names
-        assert [case["image"] for case in cases] == [str(tmp_path / image) for image in images]
-        assert [case["label"] for case in cases] == [str(tmp_path / mask) for mask in masks]
-
-
-class TestKiTS:
-    @pytest.fixture
-    def root(self, tmp_path):
-        folder = "data/case_{:05d}/{}.nii.gz"
-        return files(
-            tmp_path,
-            "data/kits.json",
-            *(folder.format(n, kind) for n in (0, 1) for kind in ("imaging", "segmentation")),
-            folder.format(210, "imaging"),
-        )
-
-    @pytest.mark.parametrize("below", ["", "data"])
-    def test_cases_without_a_segmentation_are_skipped(self, root, below):
-        """Cases are named by their folders; those without a segmentation are skipped."""
-        cases = kits_cases(root / below)
-
-        assert [case["case"] for case in cases] == ["case_00000", "case_00001"]
-        assert cases[1]["image"] == str(root / "data/case_00001/imaging.nii.gz")
-        assert cases[1]["label"] == str(root / "data/case_00001/segmentation.nii.gz")
-
-
-class TestMRBrainS:
-    MODALITIES = ("reg_T1", "reg_IR", "FLAIR")
-
-    @pytest.fixture
-    def root(self, tmp_path):
-        patients = ("1", "070")
-        labels = [f"training/{patient}/segm.nii.gz" for patient in patients]
-        kinds = (*self.MODALITIES, "T1", "IR")
-        images = [f"training/{name}/pre/{kind}.nii.gz" for name in patients for kind in kinds]
-        return files(tmp_path, *labels, *images)
-
-    @pytest.mark.parametrize("below", ["", "training"])
-    def test_patients_keep_their_names_and_registered_images(self, root, below):
-        """Patients keep their names; images are the registered ones in `pre`."""
-        cases = mrbrains_cases(root / below, self.MODALITIES)
-
-        assert [case["case"] for case in cases] == ["070", "1"]
-        assert [Path(file).name for file in cases[0]["image"]] == [
-            "reg_T1.nii.gz",
-            "reg_IR.nii.gz",
-            "FLAIR.nii.gz",
-        ]
-        assert {Path(file).parent for file in cases[0]["image"]} == {root / "training/070/pre"}
-        assert cases[0]["label"] == str(root / "training/070/segm.nii.gz")
+REGISTERED = ("reg_T1", "reg_IR", "FLAIR")
+find_brats = partial(brats_cases, modalities=["t1", "flair"])
+find_mrbrains = partial(mrbrains_cases, modalities=REGISTERED)
+#: How cases are found, from which folders, their names, images and labels, and what is no case.
+LAYOUTS = {
+    "decathlon": (
+        decathlon_cases,
+        [""],
+        [(f"a_{n}", [f"imagesTr/a_{n}"], f"labelsTr/a_{n}") for n in range(2)],
+        ["imagesTr/._a_0", "imagesTs/a_2"],
+    ),
+    "flare": (
+        flare_cases,
+        [""],
+        [
+            (f"train_{n}", [f"TrainingImg/train_{n}_0000"], f"TrainingMask/train_{n}")
+            for n in (0, 7)
+        ],
+        ["TrainingMask/._train_0"],
+    ),
+    "kits": (
+        kits_cases,
+        ["", "data"],
+        [(f"case_{n}", [f"data/case_{n}/imaging"], f"data/case_{n}/segmentation") for n in (0, 1)],
+        ["data/kits", "data/case_210/imaging"],
+    ),
+    "mrbrains": (
+        find_mrbrains,
+        ["", "training"],
+        [
+            (n, [f"training/{n}/pre/{kind}" for kind in REGISTERED], f"training/{n}/segm")
+            for n in ("070", "1")
+        ],
+        ["training/1/pre/T1", "training/070/pre/IR"],
+    ),
+    "brats": (find_brats, [""], brats(), ["name_mapping"]),
+    "brats in a folder": (find_brats, [""], brats("MICCAI_BraTS_2019_Data_Training/"), []),
+}
 
 
-LAYOUTS = [
-    acdc_cases,
-    decathlon_cases,
-    flare_cases,
-    kits_cases,
-    partial(brats_cases, modalities=["t1"]),
-    partial(mrbrains_cases, modalities=["T1"]),
-]
+@pytest.mark.parametrize(("find", "places", "cases", "others"), LAYOUTS.values(), ids=LAYOUTS)
+def test_cases_are_those_of_the_layout(tmp_path, find, places, cases, others):
+    """In the order of their names, with images in the order that was asked for; nothing else is one."""
+    names = [name for _, images, label in cases for name in (*images, label)]
+    files(tmp_path, *(f"{name}.nii.gz" for name in (*names, *others)))
+    for place in places:
+        found = find(tmp_path / place)
+
+        assert [case["case"] for case in found] == [name for name, *_ in cases]
+        for case, (_, images, label) in zip(found, cases, strict=True):
+            assert image_files(case) == [f"{tmp_path}/{image}.nii.gz" for image in images]
+            assert case["label"] == f"{tmp_path}/{label}.nii.gz"
 
 
-@pytest.mark.parametrize("find", LAYOUTS)
+@pytest.mark.parametrize(
+    "find", [acdc_cases, *dict.fromkeys(find for find, *_ in LAYOUTS.values())]
+)
 class TestEveryLayout:
     @pytest.mark.parametrize("unset", [None, ""])
     def test_unset_folder_names_the_key(self, find, unset):
@@ -225,18 +172,12 @@ class TestEveryLayout:
             find(tmp_path)
 
 
-def touch(root, *files):
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-
-
 def test_pairs_are_found_by_name_and_channel(tmp_path):
     """In the order of names; hidden files are not cases; the patient is by a function."""
-    touch(
+    files(
         tmp_path, "i/b_0000.nii", "i/b_0001.nii", "i/a_0000.nii", "i/a_0001.nii", "i/._a_0000.nii"
     )
-    touch(tmp_path, "l/a.nii", "l/b.nii")
+    files(tmp_path, "l/a.nii", "l/b.nii")
     cases = paired_cases(
         tmp_path, [["i", "l"]], ["_0000", "_0001"], ".nii", patient_of=lambda case: case * 2
     )
@@ -249,8 +190,8 @@ def test_pairs_are_found_by_name_and_channel(tmp_path):
 
 def test_all_files_without_a_partner_are_reported(tmp_path):
     """Labels, images and single channels; complete cases are returned."""
-    touch(tmp_path, "i/a_0.nii.gz", "i/a_1.nii.gz", "i/b_0.nii.gz", "i/c_1.nii.gz", "i/d_0.nii.gz")
-    touch(tmp_path, "i/d_1.nii.gz", "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz", "l/e.nii.gz")
+    files(tmp_path, "i/a_0.nii.gz", "i/a_1.nii.gz", "i/b_0.nii.gz", "i/c_1.nii.gz", "i/d_0.nii.gz")
+    files(tmp_path, "i/d_1.nii.gz", "l/a.nii.gz", "l/b.nii.gz", "l/c.nii.gz", "l/e.nii.gz")
     faults = []
     cases = paired_cases(tmp_path, [["i", "l"]], ["_0", "_1"], report_fault=faults.append)
 
@@ -264,20 +205,20 @@ def test_all_files_without_a_partner_are_reported(tmp_path):
 @pytest.mark.parametrize("folders", [[["i", "l"]], [["x", "l"]]])
 def test_folder_without_images_is_another_layout(tmp_path, folders):
     """The message says which names were expected."""
-    touch(tmp_path, "l/a.nii.gz")
+    files(tmp_path, "l/a.nii.gz")
     with pytest.raises(InputError, match=rf"no {folders[0][0]}/\*_0\.nii\.gz is there"):
         paired_cases(tmp_path, folders, ["_0"])
 
 
 def test_names_in_two_folders_are_refused(tmp_path):
     """One name is one case."""
-    touch(tmp_path, "i/a.nii.gz", "l/a.nii.gz", "j/a.nii.gz", "m/a.nii.gz")
+    files(tmp_path, "i/a.nii.gz", "l/a.nii.gz", "j/a.nii.gz", "m/a.nii.gz")
     with pytest.raises(InputError, match="m/a.nii.gz: its case is called a, as that of .*/l/a"):
         paired_cases(tmp_path, [["i", "l"], ["j", "m"]])
 
 
 def write(root, **lists):
-    touch(root, *(str(file) for entries in lists.values() for e in entries for file in e.values()))
+    files(root, *(str(file) for entries in lists.values() for e in entries for file in e.values()))
     (root / "d.json").write_text(json.dumps(lists))
 
 
@@ -300,7 +241,7 @@ def test_listed_cases_are_those_of_the_lists(tmp_path):
 def test_absolute_files_of_a_list_are_named_without_their_root(tmp_path):
     """Maps of cases are files of these names, in the folder of an evaluation."""
     entries = [{key: f"{tmp_path}/p{k}/{key}.nii.gz" for key in ("image", "label")} for k in (1, 2)]
-    touch(tmp_path, *(file for entry in entries for file in entry.values()))
+    files(tmp_path, *(file for entry in entries for file in entry.values()))
     (tmp_path / "d.json").write_text(json.dumps({"training": entries}))
 
     assert [case["case"] for case in listed_cases(tmp_path, "d.json")] == ["p1_image", "p2_image"]
@@ -329,15 +270,6 @@ def test_list_that_is_none_is_refused(tmp_path, content, part):
         listed_cases(tmp_path, "d.json")
     with pytest.raises(InputError, match="no such file"):
         listed_cases(tmp_path, "e.json")
-
-
-@pytest.mark.parametrize(
-    ("numbers", "person"), [((1, 2), "001"), ((3, 4), "002"), ((259, 260), "130")]
-)
-def test_both_sides_of_a_person_have_one_patient(numbers, person):
-    """Volumes 2k - 1 and 2k of Task04 are the two hippocampi of person k."""
-    for number in numbers:
-        assert hippocampus_patient(f"hippocampus_{number:03d}") == f"person_{person}"
 
 
 @pytest.mark.parametrize("name", ["hippocampus", "hippocampus_left", "hippocampus_-1", ""])

@@ -1,5 +1,6 @@
 """A sound case is loaded as it is, and what preprocessing spoils is named; see also test_faults.py."""
 
+import re
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,8 @@ from monai.transforms import (
     Resized,
     Rotate90d,
     ScaleIntensityd,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
     Spacingd,
     SpatialPadd,
 )
@@ -79,35 +82,32 @@ def test_values_become_the_class_that_lists_them(case):
 
 
 def test_voxels_that_nobody_labeled_keep_their_value(case):
-    """They are not foreground, and any other value is refused as ever."""
     change(case["label"], lambda voxels: np.where(voxels == 2, 200, voxels))
     stored = np.asarray(nibabel.load(case["label"]).dataobj)
     label = LoadCase([[0], [1]], 1, ignore_index=200)(case)["label"]
     np.testing.assert_array_equal(label[0].numpy(), stored)
 
-    with pytest.raises(InputError, match="holds the label value 200; expected only"):
-        LoadCase([[0], [1]], 1, ignore_index=201)(case)
-    with pytest.raises(InputError, match="ignore_index: is 2; it must be above all label_values"):
-        LoadCase(CLASSES, 1, ignore_index=2)
-    change(case["label"], lambda voxels: np.where(voxels == 1, 200, voxels))
-    with pytest.raises(InputError, match="holds no foreground voxel"):
-        LoadCase([[0], [1]], 1, ignore_index=200)(case)
 
-
-def test_values_that_become_background_are_no_foreground(case):
-    """Values that become background are not foreground."""
-    change(case["label"], lambda voxels: 7 + 0 * voxels)
-
-    with pytest.raises(InputError, match=r"label\.nii\.gz: holds no foreground voxel"):
-        load(case, [[0, 7], [1], [2]])
-
-
-def test_value_of_two_classes_is_refused(case):
-    """The second would take all of its voxels, without a word."""
-    with pytest.raises(
-        InputError, match="holds the label value 2, which the bundle's `label_values` has twice"
-    ):
-        load(case, [[0], [1, 2], [2]])
+@pytest.mark.parametrize(
+    ("stored", "label_values", "ignored", "line"),
+    [
+        ([0, 7, 7], [[0, 7], [1], [2]], None, "holds no foreground voxel"),
+        ([0, 200, 200], [[0], [1]], 200, "holds no foreground voxel"),
+        ([0, 1, 200], [[0], [1]], 201, "holds the label value 200; expected only"),
+        (
+            [0, 1, 2],
+            [[0], [1, 2], [2]],
+            None,
+            "holds the label value 2, which the bundle's `label_values` has twice",
+        ),
+        ([0, 1, 2], CLASSES, 2, "ignore_index: is 2; it must be above all label_values"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(case, stored, label_values, ignored, line):
+    """Of two classes, the second would take all voxels of a value, without a word."""
+    change(case["label"], lambda voxels: np.array(stored, np.uint8)[voxels.astype(int)])
+    with pytest.raises(InputError, match=line):
+        LoadCase(label_values, 1, ignore_index=ignored)(case)
 
 
 class TestModalities:
@@ -173,22 +173,63 @@ def refusal(boxed, tmp_path):
         with pytest.raises(InputError) as trained:
             CachedVolumes([boxed], [load, step], tmp_path / "cache")
         assert str(checked.value) == str(trained.value)
+        assert not list(tmp_path.glob("cache/*"))
         return str(trained.value).removeprefix(f"{tmp_path}/")
 
     return line
 
 
-@pytest.mark.parametrize(
-    "step",
+FRACTIONS = (
+    r"holds .* which is not a class; give each step that resamples `mode: \[bilinear, nearest\]`.*",
     [Spacingd(BOTH, PIXDIM), Resized(BOTH, (20, 20, -1)), ScaleIntensityd(BOTH)],
-    ids=["Spacingd", "Resized", "ScaleIntensityd"],
 )
-def test_label_of_fractions_is_refused(refusal, step):
-    """MONAI's defaults interpolate it: between class 2 and background is class 1."""
-    line = refusal(step)
+APART = (
+    "is not where its image is when both are preprocessed and cropped; give each step that turns, "
+    r"resamples or crops `keys: \[image, label\]`",
+    [
+        Flipd("image", 0),
+        Rotate90d("label", 2),
+        Spacingd(["image"], PIXDIM),
+        CenterSpatialCropd("label", (6, 6, 6)),
+    ],
+)
 
-    assert line.startswith("label.nii.gz: holds ")
-    assert "which is not a class; give each step that resamples `mode: [bilinear, nearest]`" in line
+
+@pytest.mark.parametrize(
+    ("step", "line"), [(step, line) for line, steps in (FRACTIONS, APART) for step in steps]
+)
+def test_step_that_spoils_the_label_is_refused(refusal, step, line):
+    """By MONAI's defaults for both, or as one of the two was forgotten.
+
+    Interpolated, class 1 would be between class 2 and background.
+    """
+    assert re.fullmatch(f"label.nii.gz: {line}", refusal(step))
+
+
+@pytest.mark.parametrize(
+    ("step", "part"),
+    [
+        (
+            ScaleIntensityRangePercentilesd("image", 0.5, 99.5, 0, 1, clip=True, channel_wise=True),
+            "has no range of intensities to scale, as nearly all of its voxels have the same; crop",
+        ),
+        (
+            ScaleIntensityRanged("image", 1000, 2000, 0, 1, clip=True),
+            "is constant when it is preprocessed and cropped; correct the range of intensities",
+        ),
+    ],
+)
+def test_image_that_preprocessing_leaves_unscaled_or_constant_is_refused(
+    boxed, refusal, capsys, step, part
+):
+    """MONAI keeps the intensities, up to 900 beside others' 1, and warns."""
+    change(
+        boxed["image"],
+        lambda voxels: np.where(voxels < np.sort(voxels, axis=None)[-4], 0, 900 * voxels),
+    )
+
+    assert refusal(step).startswith(f"image.nii.gz: {part}")
+    assert "Divide by zero" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [-1.0, 256.0, float("nan"), float("inf")])
@@ -200,24 +241,6 @@ def test_label_beyond_a_byte_is_refused(boxed, value):
 
     with pytest.raises(InputError, match=f"holds {value:g} when it is preprocessed"):
         check_preprocessed(boxed, {"image": image, "label": label})
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        Flipd("image", 0),
-        Rotate90d("label", 2),
-        Spacingd(["image"], PIXDIM),
-        CenterSpatialCropd("label", (6, 6, 6)),
-    ],
-    ids=["flipped", "turned", "resampled", "cropped"],
-)
-def test_label_that_is_not_where_its_image_is_is_refused(refusal, step):
-    """One of the two was forgotten."""
-    assert refusal(step) == (
-        "label.nii.gz: is not where its image is when both are preprocessed and cropped; give each "
-        "step that turns, resamples or crops `keys: [image, label]`"
-    )
 
 
 def test_steps_of_both_are_accepted(boxed, tmp_path):
@@ -240,7 +263,6 @@ def plain_image(case):
     return {**case, "image": case["image"].as_tensor()}
 
 
-KEYS = ["image", "label"]
 NAMES = ["background", "a", "b"]
 CASE = {"case": "c", "image": "c.nii.gz", "label": "c_gt.nii.gz"}
 
@@ -266,15 +288,15 @@ def lost(volume, *steps, spatial_size=(64, 64)):
 
 def test_nothing_is_lost_by_turning_and_padding(volume):
     """Nor by finer voxels, however many more there are of a class."""
-    steps = [Orientationd(KEYS, "RAS", labels=None), SpatialPadd(KEYS, (30, 30, 30))]
+    steps = [Orientationd(BOTH, "RAS", labels=None), SpatialPadd(BOTH, (30, 30, 30))]
 
     assert lost(volume) == lost(volume, *steps) == {}
-    assert lost(volume, Spacingd(KEYS, (0.5, 0.5, 0.5), mode="nearest")) == {}
+    assert lost(volume, Spacingd(BOTH, (0.5, 0.5, 0.5), mode="nearest")) == {}
 
 
 def test_voxels_outside_a_crop_are_lost(volume):
     """8 of a's 16 voxels, and b's only one, wherever the crop is among the steps."""
-    crop, pad = CenterSpatialCropd(KEYS, (10, 10, 10)), SpatialPadd(KEYS, (30, 30, 30))
+    crop, pad = CenterSpatialCropd(BOTH, (10, 10, 10)), SpatialPadd(BOTH, (30, 30, 30))
 
     for steps in ([crop], [crop, pad], [pad, crop]):
         assert lost(volume, *steps) == {"a": (8, 16), "b": (1, 1)}
@@ -282,7 +304,7 @@ def test_voxels_outside_a_crop_are_lost(volume):
 
 def test_class_that_resampling_leaves_nothing_of_is_lost(volume):
     """The numbers of voxels say nothing about the others."""
-    coarse = Resized(KEYS, (10, 10, 7), mode=["trilinear", "nearest"])
+    coarse = Resized(BOTH, (10, 10, 7), mode=["trilinear", "nearest"])
     coarsened = coarse(volume)["label"].unique().tolist()
 
     assert coarsened == [0, 1]
@@ -294,7 +316,7 @@ def test_voxels_of_another_shape_are_resampled_if_their_volume_stays(volume, pix
     """The number of voxels of a class changes by their shape alone; nothing of it is gone."""
     label = volume["label"]
     label[0, 17:, 8:12, 8:12] = 2
-    resample = Spacingd(KEYS, pixdim, mode=["bilinear", "nearest"])
+    resample = Spacingd(BOTH, pixdim, mode=["bilinear", "nearest"])
     counts = [torch.bincount(one.flatten().long()) for one in (label, resample(volume)["label"])]
 
     assert (counts[1][1:] < counts[0][1:]).any()

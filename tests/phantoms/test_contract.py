@@ -6,13 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from nacl_monai.errors import InputError
 from nacl_monai.menus import dataset_names, read_dataset
 from nacl_monai.phantoms import PHANTOMS
 from tests.conftest import ROOT
 from tests.phantoms.files import cases_of, contents, labeled_cases, voxels
 
-LIMITED = sorted(name for name, phantom in PHANTOMS.items() if phantom.most)
 OF_ONE_SIZE = sorted(name for name, phantom in PHANTOMS.items() if phantom.one_size)
 
 
@@ -100,15 +98,6 @@ def test_another_seed_is_another_phantom(phantom_of, tmp_path, name):
     volumes = {path for path in other if path.endswith(".nii.gz") and "/._" not in path}
     assert volumes
     assert not any(other[path] == first.get(path) for path in volumes)
-
-
-@pytest.mark.parametrize("name", LIMITED)
-def test_more_cases_than_the_layout_names_are_refused(tmp_path, name):
-    """Where the official numbers are limited, the message says how many cases there are."""
-    most = PHANTOMS[name].most
-    with pytest.raises(InputError, match=rf"cases={most + 1}: {name} has {most} labeled cases"):
-        PHANTOMS[name].write(tmp_path / name, cases=most + 1)
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", OF_ONE_SIZE)

@@ -1,7 +1,5 @@
 """Each method finds what was put into the logits of structures that may overlap."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
@@ -40,18 +38,11 @@ def drawn(scale, seed=0, voxels=300):
     return logits * torch.as_tensor(scale).reshape(-1, 1, 1), masks
 
 
-@contextmanager
-def collected(*volumes, region="all"):
-    """The structures of volumes, each of another patient."""
+def fitted(*volumes, method, region="all"):
+    """The fit on volumes, each of another patient."""
     with StructureLogits(NAMES, region) as structures:
         for number, volume in enumerate(volumes):
             structures.add(*volume, f"patient{number}")
-        yield structures
-
-
-def fitted(*volumes, method, region="all"):
-    """The fit on volumes, each of another patient."""
-    with collected(*volumes, region=region) as structures:
         return fit_method(method, structures)
 
 

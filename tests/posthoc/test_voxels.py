@@ -37,40 +37,38 @@ def test_full_disk_is_one_line(error, monkeypatch):
         add(*volume(0), "one")
 
 
+def some_voxels(shape):
+    """About half of the voxels."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.5
+
+
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("region", REGIONS)
-def test_exactly_the_voxels_of_the_region_are_kept(region):
-    """The same as the mask of the metrics' region, in the volume's own order."""
+def test_exactly_the_voxels_of_the_region_are_kept(region, masked):
+    """Those of the metrics' region, in the volume's own order, but for those that do not count."""
     logits, labels = volume(0)
     mask = region_mask(region, labels, logits.argmax(0)[None], width=1.0)[0]
+    counted = some_voxels(mask.shape) if masked else None
+    chosen = mask & counted if masked else mask
     with RegionLogits(region, width=1.0) as voxels:
-        voxels.add(logits, labels, "p")
+        voxels.add(logits, labels, "p", counted)
         (kept,) = voxels
 
-    assert torch.equal(kept.logits, logits[:, mask].T)
-    assert torch.equal(kept.labels, labels[0][mask])
+    assert torch.equal(kept.logits, logits[:, chosen].T)
+    assert torch.equal(kept.labels, labels[0][chosen])
 
 
 def test_patients_weigh_the_same_whatever_their_volumes():
-    """Two volumes of one patient weigh as much as one of another."""
+    """Two volumes of one patient weigh as much as one of another; without the region nobody counts."""
     with RegionLogits("foreground") as voxels:
         for seed, patient, shape in [(0, "a", (6, 5, 4)), (1, "a", (3, 3, 3)), (2, "b", (9, 9, 9))]:
             voxels.add(*volume(seed, shape), patient)
+        logits, labels = volume(3)
+        voxels.add(logits, torch.zeros_like(labels), "empty")
         weights = [kept.weight * len(kept.labels) for kept in voxels]
 
-    assert weights[0] + weights[1] == pytest.approx(1)
-    assert weights[2] == pytest.approx(1)
+    assert [weights[0] + weights[1], *weights[2:]] == pytest.approx([1, 1])
     assert voxels.patients == ["a", "b"]
-
-
-def test_patient_without_the_region_does_not_count():
-    """There is nothing to learn from."""
-    logits, labels = volume(0)
-    with RegionLogits("foreground") as voxels:
-        voxels.add(logits, torch.zeros_like(labels), "empty")
-        voxels.add(logits, labels, "p")
-
-        assert voxels.patients == ["p"]
-        assert len(list(voxels)) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,20 +102,6 @@ def test_disk_is_given_back():
         assert list(folder.iterdir())
 
     assert not folder.exists()
-
-
-@pytest.mark.parametrize("region", REGIONS)
-def test_voxels_that_do_not_count_are_left_out(region):
-    """Those of a label that says nothing; the region of the others is as it was."""
-    logits, labels = volume(0)
-    counted = torch.rand(labels.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.5
-    mask = region_mask(region, labels, logits.argmax(0)[None], width=1.0)[0] & counted
-    with RegionLogits(region, width=1.0) as voxels:
-        voxels.add(logits, labels, "p", counted)
-        (kept,) = voxels
-
-    assert torch.equal(kept.logits, logits[:, mask].T)
-    assert torch.equal(kept.labels, labels[0][mask])
 
 
 def test_without_some_patients_the_others_stay_as_they_were():
@@ -162,17 +146,20 @@ def masked_volume(seed, shape=(6, 5, 4)):
     return torch.randn(3, *shape, generator=generator), masks
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("region", REGIONS)
-def test_region_is_that_of_each_structure(region):
+def test_region_is_that_of_each_structure(region, masked):
     """Labeled by its mask and predicted where its logit is above 0, as the metrics have it."""
     logits, masks = masked_volume(0)
+    counted = some_voxels(masks.shape[1:]) if masked else None
     with StructureLogits(NAMES, region, width=1.0) as structures:
-        structures.add(logits, masks, "p")
+        structures.add(logits, masks, "p", counted)
         kept = list(structures)
 
     for channel, voxels in enumerate(kept):
         inside, mask = logits[channel], masks[channel]
         chosen = region_mask(region, mask[None].long(), (inside > 0)[None].long(), width=1.0)[0]
+        chosen = chosen & counted if masked else chosen
         assert torch.equal(voxels.logits[:, 1], inside[chosen])
         assert (voxels.logits[:, 0] == 0).all()
         assert torch.equal(voxels.labels, mask[chosen].long())
@@ -191,19 +178,6 @@ def test_each_structure_of_each_patient_weighs_the_same():
 
     assert [sum(of_structure) for of_structure in weights] == pytest.approx([2, 2, 1])
     assert structures.problems[2].patients == ["a"]
-
-
-def test_voxels_that_do_not_count_are_left_out_of_every_structure():
-    """In every structure."""
-    logits, masks = masked_volume(0)
-    mask = torch.rand(masks.shape[1:], generator=torch.Generator().manual_seed(1)) < 0.5
-    with StructureLogits(NAMES) as structures:
-        structures.add(logits, masks, "p", mask)
-        kept = list(structures)
-
-    for channel, voxels in enumerate(kept):
-        assert torch.equal(voxels.logits[:, 1], logits[channel][mask])
-        assert torch.equal(voxels.labels, masks[channel][mask].long())
 
 
 def test_patients_can_be_left_out():
@@ -232,6 +206,11 @@ def test_masks_of_any_dtype_are_the_same(dtype):
     assert torch.equal(first.labels, masks[0].flatten().long())
 
 
+def one_hot(logits):
+    """Labels of a softmax, which a sigmoid's calibrator does not calibrate."""
+    return torch.nn.functional.one_hot(logits.argmax(0), len(logits)).movedim(-1, 0)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -239,6 +218,7 @@ def test_masks_of_any_dtype_are_the_same(dtype):
         (lambda logits, masks: (logits, masks[:1]), "pass .structures, .spatial. for both"),
         (lambda logits, masks: (logits, masks.long() * 2), "one mask of 0 and 1 per structure"),
         (lambda logits, masks: (logits / 0, masks), "logits of p7: hold NaN or infinity"),
+        (lambda logits, _: (logits, one_hot(logits)), "masks of p7: are one-hot, so that"),
     ],
 )
 def test_other_input_is_one_line(spoil, said):
@@ -248,14 +228,6 @@ def test_other_input_is_one_line(spoil, said):
             structures.add(*spoil(*masked_volume(0)), "p7")
         assert "\n" not in str(caught.value)
         assert list(structures) == []
-
-
-def test_exclusive_classes_are_refused_here():
-    """One-hot labels are those of a softmax, which a sigmoid's calibrator does not calibrate."""
-    labels = torch.randint(3, (6, 5, 4))
-    one_hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 0)
-    with StructureLogits(NAMES) as structures, pytest.raises(InputError, match="are one-hot, so"):
-        structures.add(torch.randn(3, 6, 5, 4), one_hot, "p")
 
 
 def test_overlapping_masks_are_refused_there():

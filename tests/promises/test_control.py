@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import SettingError
 from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
@@ -110,15 +110,6 @@ def test_patients_that_it_takes(level):
         assert control.boldest(np.zeros((control.needed, 1))) == 0
         assert control.boldest(np.zeros((control.needed - 1, 1))) is None
     assert Control(level).needed == math.ceil(round(1 / level - 1, 9))
-
-
-def test_too_few_patients_are_refused_in_one_line():
-    with pytest.raises(InputError) as caught:
-        Control(0.05).check_patients(12, "promise.npz")
-
-    assert str(caught.value) == (
-        "promise.npz: 12 patients are too few to promise 0.05; it takes 19, or a larger --level"
-    )
 
 
 @pytest.mark.parametrize(
@@ -258,13 +249,18 @@ def test_part_that_is_missed_as_a_whole_is_found_before_the_margin_grows():
         assert volumes[0, whole] == pytest.approx(size * 10 / 1000)
 
 
+def at_thresholds(path, thresholds):
+    """The first sets of a path that take voxels of these probabilities."""
+    return [int(np.flatnonzero(THRESHOLDS[path[:, 0]] <= t)[0]) for t in thresholds]
+
+
 def test_losses_by_hand():
     """Nothing is missed of an empty label, and nothing wrong in an empty contour."""
     inside = np.array([[0.9, 0.8, 0.3, 0.1]], np.float32)
     case = np.stack([1 - inside, inside])
     curves = curves_of_arrays([case, case], [np.array([[1, 0, 1, 0]]), np.zeros((1, 4), int)])
     path = path_of("threshold")
-    at = [int(np.flatnonzero(THRESHOLDS[path[:, 0]] <= t)[0]) for t in (2, 0.85, 0.5, 0.2, 0)]
+    at = at_thresholds(path, (2, 0.85, 0.5, 0.2, 0))
 
     outer = contours_along(curves, 0, "outer", path)[0][:, at]
     inner = contours_along(curves, 0, "inner", path)[0][:, at]
@@ -279,7 +275,7 @@ def test_few_voxels_are_no_inner_contour():
     case = np.stack([1 - inside, inside])
     curves = curves_of_arrays([case], [np.array([[0, 1, 1, 1, 1, 1, 1, 1, 0]])], spacing=(10, 100))
     path = path_of("threshold")
-    at = [int(np.flatnonzero(THRESHOLDS[path[:, 0]] <= t)[0]) for t in (0.97, 0.85, 0.5)]
+    at = at_thresholds(path, (0.97, 0.85, 0.5))
 
     losses, volumes = contours_along(curves, 0, "inner", path)
 
@@ -287,18 +283,13 @@ def test_few_voxels_are_no_inner_contour():
     assert volumes[0, at] == pytest.approx([0, 2, 8])
 
 
-def equal_arrays():
-    rng = np.random.default_rng(5)
-    inside = rng.beta(0.3, 0.3, (40, 16, 16)).astype(np.float32)
-    labels = (rng.random(inside.shape) < inside).astype(int)
-    return inside, labels
-
-
 @pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])
 def test_threshold_is_that_of_mapie(level):
     """On arrays of one size, where it has one threshold for all of them."""
     control = pytest.importorskip("mapie.risk_control")
-    inside, labels = equal_arrays()
+    rng = np.random.default_rng(5)
+    inside = rng.beta(0.3, 0.3, (40, 16, 16)).astype(np.float32)
+    labels = (rng.random(inside.shape) < inside).astype(int)
     curves = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
     path = path_of("threshold")
     losses = contours_along(curves, 0, "outer", path)[0][:, ::-1]
@@ -316,16 +307,3 @@ def test_threshold_is_that_of_mapie(level):
         theirs.calibrate(np.zeros(len(labels)), labels.reshape(len(labels), -1, 1))
 
     assert THRESHOLDS[path[::-1, 0]][rule] == theirs.best_predict_param.item()
-
-
-@pytest.mark.parametrize("level", [0.05, 0.1])
-def test_p_value_is_that_of_mapie(level):
-    methods = pytest.importorskip("mapie.risk_control.methods")
-    risks = (
-        np.linspace(0, 0.25, 26) + 0.003
-    )  # whole numbers of patients are rounded up to the next there
-
-    theirs = methods.compute_hoeffding_bentkus_p_value(risks, 100, np.array([level]))
-
-    ours = hoeffding_bentkus(risks, 100, level)
-    assert ours == pytest.approx(np.minimum(theirs[:, 0], 1), rel=1e-9)

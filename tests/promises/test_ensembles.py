@@ -11,7 +11,7 @@ import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.promises import read_promise
 from tests.audits.conftest import CLASSES, Study, write_json
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, refusal, run, table_in
 
 FOLDS = 3
 
@@ -21,11 +21,10 @@ def folds_of(root, cases, spread=1.5, name="fold"):
     rng = np.random.default_rng(7)
     studies = []
     for k in range(FOLDS):
-        made = {
-            case: (softmax(np.log(probs) + rng.normal(0, spread, probs.shape), 0), label)
-            for case, (probs, label) in cases.items()
-        }
-        made = {case: (probs.astype(np.float32), label) for case, (probs, label) in made.items()}
+        made = {}
+        for case, (probs, label) in cases.items():
+            logits = np.log(probs) + rng.normal(0, spread, probs.shape)
+            made[case] = softmax(logits, 0).astype(np.float32), label
         studies.append(Study(root / f"{name}{k}", made))
     return studies
 
@@ -135,25 +134,22 @@ def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
             other[(slice(None), *inside)] = np.array([0.01, 0.98, 0.01])[:, None, None, None]
         other[:, 6:8, 2:6] = np.array([0.01, 0.01, 0.98])[:, None, None, None]
         fold.cases[case] = (other, label)
-    places = [[str(fold.nnunet()) for fold in folds] for folds in (old, new)]
-    words = ["--ensemble", "logits", *PATIENTS, "--output"]
-    made, output = tmp_path / "promise", tmp_path / "out"
+    places = [[fold.nnunet() for fold in folds] for folds in (old, new)]
+    words = ["--ensemble", "logits", *PATIENTS]
 
-    folders = [*places[0], str(old[0].labels)]
-    assert main(["promise", *folders, "--level", "0.3", *words, str(made)]) == 0
-    assert main(["promise", "--apply", str(made), *places[1], *words, str(output)]) == 0
-    assert main(["triage", str(made), *places[1], *words, str(tmp_path / "triage")]) == 0
+    folders = [*places[0], old[0].labels]
+    made = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *words)
+    output = run(tmp_path / "out", "promise", "--apply", made, *places[1], *words)
+    triage = run(tmp_path / "triage", "triage", made, *places[1], *words)
 
     assert read_promise(made).definition["ensemble"] == ["logits", 3]
     mean = {case: (averaged(new, case, "logits"), None) for case in cases}
-    table = pd.read_csv(output / "promised.csv").set_index(["case", "structure"])
+    table = table_in(output)
     saved = Study(tmp_path / "mean", mean)
-    capsys.readouterr()
-    assert main(["promise", "--apply", str(made), str(saved.channels()), *PATIENTS]) == 1
-    error = capsys.readouterr().err
+    error = refusal(["promise", "--apply", made, saved.channels(), *PATIENTS], capsys)
     assert "was made of the mean logits of 3 folders, but these are single predictions" in error
     assert table.loc[(list(cases)[1], "anterior"), "volume_ml"] > 0
-    triaged = pd.read_csv(tmp_path / "triage/triage.csv").set_index("case")
+    triaged = pd.read_csv(triage / "triage.csv").set_index("case")
     assert triaged["pairwise_dice"].between(0, 1).all()
     assert triaged.loc[case, "reason"] == "members disagree: anterior"
     core, wing = 28, 28
