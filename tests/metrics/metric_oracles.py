@@ -8,6 +8,11 @@ import numpy as np
 import torch
 
 
+def same_sums(first, second):
+    """Whether two sums over voxels hold the same tensors, to the bit."""
+    return all(map(torch.equal, first.tensors(), second.tensors()))
+
+
 def bin_of(probability, edges):
     """The first bin whose upper edge is not below the probability."""
     return next(i for i, upper in enumerate(edges[1:]) if probability <= upper)
