@@ -1,15 +1,14 @@
 """Regions that overlap in any way get what each of them gets alone."""
 
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_oracles import same_sums
 from metric_samples import random_case
 
 from nacl_monai.metrics import CalibrationBins
-from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.columns import COLLECTORS, Options
 from nacl_monai.metrics.pieces import Chunk, RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import LabeledVoxels
@@ -82,24 +81,30 @@ def test_chunk_on_a_gpu_is_larger(monkeypatch):
     assert [piece.numel() for *_, piece in pieces.chunks()] == [16, 4]
 
 
-@pytest.mark.parametrize(
-    "collect", [partial(CalibrationBins.collect, num_bins=15), FineBins.collect, ScoreSums.collect]
-)
-def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(collect, monkeypatch):
+@pytest.mark.parametrize("kind", COLLECTORS)
+def test_size_of_a_chunk_changes_nothing(kind, monkeypatch):
+    """Small chunks give the sums of one large chunk, of every kind."""
+    probs, labels = random_case((2, 3, 30, 20))
+    pieces = RegionPieces(LabeledVoxels(probs, labels), [None, labels != 1])
+    whole = COLLECTORS[kind](pieces, Options())
+    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 999})
+    parts = COLLECTORS[kind](pieces, Options())
+
+    torch.testing.assert_close(parts.tensors(), whole.tensors(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", COLLECTORS)
+def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(kind, monkeypatch):
     """Neither the other cases nor where chunks begin decide on the order of additions."""
     monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 100})
     probs, labels = random_case((3, 4, 9, 7))
     masks = [None, torch.rand(labels.shape) < 0.5, labels > 0]
 
-    def sums(cases, regions):
-        return collect(
-            RegionPieces(
-                LabeledVoxels(probs[cases], labels[cases]),
-                [regions[0], *(m[cases] for m in regions[1:])],
-            )
-        ).tensors()
+    def sums(cases):
+        voxels = LabeledVoxels(probs[cases], labels[cases])
+        regions = [mask if mask is None else mask[cases] for mask in masks]
+        return COLLECTORS[kind](RegionPieces(voxels, regions), Options())
 
-    together = sums(slice(None), masks)
+    together = sums(slice(None))
     for case in range(3):
-        alone = sums(slice(case, case + 1), masks)
-        assert all(torch.equal(a[case], b[0]) for a, b in zip(together, alone, strict=True))
+        assert same_sums(together[[case]], sums([case]))
