@@ -74,12 +74,6 @@ def test_softmax_of_any_precision_is_accepted(dtype):
     assert 0 <= expected_calibration_error(probs, torch.ones(1, 30, 30)) <= 1
 
 
-def test_mask_of_another_shape_is_refused():
-    """A mask that fits no voxel grid is refused."""
-    with pytest.raises(InputError, match="^mask: have the shape"):
-        calibration_bins(PROBS, LABELS, mask=LABELS[:, 1:] > 0)
-
-
 def test_checked_voxels_have_neither_gradient_nor_metadata():
     """What a metric works with is plain: no gradient, no metadata, no channel."""
     voxels = checked_voxels(MetaTensor(PROBS.clone().requires_grad_()), MetaTensor(LABELS[:, None]))
