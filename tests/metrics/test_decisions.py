@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from test_near import slow_near
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.metrics import CalibrationMetric, expected_dice
+from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import (
     Decisions,
     contour_threshold,
@@ -153,32 +153,6 @@ def test_raters_have_the_mean_of_what_each_says(seed, overlapping):
         for one in raters.unbind(1)
     ]
     torch.testing.assert_close(share, sum(each) / 3)
-
-
-def test_expected_dice_is_that_of_all_voxels_where_the_margin_holds_all():
-    """As the function that knows no margin has it."""
-    probs, labels = random_case((3, 3, 5, 6))
-
-    found = structure_decisions(probs, labels, STRUCTURES, margin=100)
-
-    torch.testing.assert_close(found.expected_dice(), expected_dice(probs, STRUCTURES))
-    torch.testing.assert_close(found.expected, found.expected_everywhere)
-
-
-def test_floor_of_probability_over_the_background_decides_nothing():
-    """Near the prediction it is a few voxels; without a margin it is most of the volume."""
-    inside = torch.full((1, 60, 60), 0.03)
-    inside[:, 25:35, 25:35] = 0.97
-    labels = (inside > 0.5).long()
-    probs = torch.stack([1 - inside, inside], 1)
-
-    near, everywhere = (
-        structure_decisions(probs, labels, {"LV": [1]}, margin=m)[0, 0] for m in (3, 100)
-    )
-
-    assert abs(near.expected_volume_bias()) < 0.05 < 1 < everywhere.expected_volume_bias()
-    assert near.contour_size() == 1 < 10 < everywhere.contour_size()
-    assert near.expected_dice() > 0.95 > 0.7 > everywhere.expected_dice()
 
 
 @given(
