@@ -56,12 +56,12 @@ def kinds(*, images, quick):
         for spread in (1, 2, 3)
     ]
     return [
-        pytest.param(one, id=f"{one.dims}d-{one.structures}-s{one.spread}")
-        if one in quick
-        else pytest.param(
-            one, id=f"{one.dims}d-{one.structures}-s{one.spread}", marks=pytest.mark.nightly
+        pytest.param(
+            kind,
+            id=f"{kind.dims}d-{kind.structures}-s{kind.spread}",
+            marks=() if kind in quick else pytest.mark.nightly,
         )
-        for one in grid
+        for kind in grid
     ]
 
 
@@ -264,24 +264,11 @@ def fitted(kind, method, region, temperature=1.0):
         return fit_method(method, voxels)
 
 
-temperatures = pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
-
-
 @many
-@temperatures
-def test_temperature_is_found_near_the_prediction(kind, temperature):
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("region", ["near", "all"])
+def test_temperature_is_found_where_the_label_has_no_say(kind, temperature, region):
     """True logits remain as they are, and no number gets worse; a factor of two is found."""
-    _check_temperature(kind, "near", temperature)
-
-
-@many
-@temperatures
-def test_temperature_is_found_over_all_voxels(kind, temperature):
-    """As near the prediction."""
-    _check_temperature(kind, "all", temperature)
-
-
-def _check_temperature(kind, region, temperature):
     found = fitted(kind, "temperature", region, temperature).parameters["temperature"]
     if temperature != 1:
         assert found * temperature == pytest.approx(1, rel=0.1)
