@@ -93,11 +93,3 @@ def test_what_is_gathered_is_read_by_one_process_alone(monkeypatch, metric):
     monkeypatch.setattr(idist, "all_gather", lambda _: pytest.fail("asks the others"))
 
     assert metric.get_buffer() is not None
-
-
-def test_one_process_gathers_nothing():
-    """Without other processes, nothing is asked."""
-    metric = CalibrationMetric()
-    assert metric.get_buffer() is None
-    metric(PROBS, MASKS[:, 1:])
-    assert len(metric.get_buffer()[0]) == 1

@@ -8,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import same_sums, slow_boundary_band
+from metric_oracles import distances_in, same_sums, slow_boundary_band, slow_near
 from metric_samples import cases, measured, random_case
 from monai.data.meta_tensor import MetaTensor
-from scipy.ndimage import distance_transform_edt
 
 import nacl_monai.metrics.decisions as decisions_module
 import nacl_monai.metrics.regions as regions_module
@@ -33,18 +32,6 @@ from nacl_monai.metrics.voxels import checked_voxels
 from nacl_monai.training import CalibrationError
 
 PREDICTED = ("near", "predicted", "predicted_boundary")
-
-
-def slow_near(prediction, margin, sizes):
-    """Every voxel against every predicted voxel; one case."""
-    grid = prediction.numpy()
-    places = list(np.ndindex(grid.shape))
-    inside = [place for place in places if grid[place]]
-    near = np.zeros(grid.shape, dtype=bool)
-    for place in places:
-        distances = (math.dist(np.multiply(place, sizes), np.multiply(o, sizes)) for o in inside)
-        near[place] = min(distances, default=math.inf) <= margin + 1e-6
-    return torch.from_numpy(near)
 
 
 @contextmanager
@@ -88,9 +75,7 @@ def test_distances_equal_those_of_scipy(seed, farthest):
 
     distances = distances_to(structure, farthest, sizes)[0].numpy()
 
-    expected = np.full(distances.shape, np.inf)
-    if structure.any():
-        expected = distance_transform_edt(~structure[0].numpy(), sampling=sizes)
+    expected = distances_in(structure[0], sizes)
     expected[expected > farthest + 1e-6] = np.inf
     np.testing.assert_allclose(distances, expected, rtol=1e-6)
 

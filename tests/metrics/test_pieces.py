@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from metric_oracles import same_sums
 from metric_samples import random_case
 
-from nacl_monai.metrics import CalibrationBins
 from nacl_monai.metrics.columns import COLLECTORS, Options
-from nacl_monai.metrics.pieces import Chunk, RegionPieces
-from nacl_monai.metrics.scores import ScoreSums
+from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 
@@ -20,41 +18,20 @@ from nacl_monai.metrics.voxels import LabeledVoxels
 )
 @settings(max_examples=40, deadline=None)
 def test_overlapping_regions_get_the_sums_of_each_alone(shares, seed):
-    """Counts are identical and sums equal, whatever the regions share, also if one is empty."""
+    """Of every kind of sums, whatever the regions share, also if one is empty."""
     torch.manual_seed(seed)
     probs, labels = random_case((3, 4, 9, 8))
     masks = [None if share is None else torch.rand(labels.shape) < share for share in shares]
-    together = RegionPieces(LabeledVoxels(probs, labels), masks)
-    bins, scores = CalibrationBins.collect(together, 15), ScoreSums.collect(together)
+    voxels = LabeledVoxels(probs, labels)
 
-    for region, mask in enumerate(masks):
-        pieces = RegionPieces(LabeledVoxels(probs, labels), [mask])
-        alone = CalibrationBins.collect(pieces, 15)
-        assert torch.equal(bins.counts[:, region], alone.counts[:, 0])
-        assert torch.equal(bins.positives[:, region], alone.positives[:, 0])
-        for actual, expected in (
-            (bins.confidences[:, region], alone.confidences[:, 0]),
-            (scores.scores[:, region], ScoreSums.collect(pieces).scores[:, 0]),
-        ):
-            torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    together = RegionPieces(voxels, masks)
+    alone = [RegionPieces(voxels, [mask]) for mask in masks]
 
-
-def test_every_voxel_is_yielded_once(monkeypatch):
-    """The chunks yield every voxel of the regions once, with its label and its case."""
-    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 50})
-    probs, labels = random_case((2, 3, 7, 6))
-    inside = labels > 0
-
-    chunks = list(RegionPieces(LabeledVoxels(probs, labels), [inside]).chunks())
-
-    assert len(chunks) > 3
-    found = Chunk(*(torch.cat(parts, -1) for parts in zip(*chunks, strict=True)))
-    case, place = torch.arange(2)[:, None], torch.arange(42)
-    assert torch.equal(found.probs, probs.movedim(1, 0)[:, inside])
-    assert torch.equal(found.labels[0], labels[inside].long())
-    assert torch.equal(found.confidences, probs.amax(1)[inside])
-    assert torch.equal(found.prediction[0], probs.argmax(1)[inside])
-    assert torch.equal(found.pieces, (4 * (2 * case + 1) + place % 4).view(2, 7, 6)[inside])
+    for collect in COLLECTORS.values():
+        sums = collect(together, Options())
+        for region, pieces in enumerate(alone):
+            found, expected = sums[:, [region]], collect(pieces, Options())
+            torch.testing.assert_close(found.tensors(), expected.tensors(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 2**18])

@@ -259,23 +259,6 @@ def test_interval_of_a_gap_covers_as_often_as_it_says(patients):
     assert covered / 400 == pytest.approx(0.95, abs=0.03)
 
 
-def test_bias_of_noise_is_taken_away():
-    """Where confidence is right in every bin, the raw error is the noise of 20 patients."""
-    rng = np.random.default_rng(2)
-    confidences = np.linspace(0.55, 0.95, 5)
-    errors = []
-    for _ in range(100):
-        right = np.clip(confidences + 0.05 * rng.standard_normal((20, 1)), 0, 1)
-        positives = rng.binomial(200, right)
-        bins = bins_of(np.full((20, 5), 200), positives, np.tile(200 * confidences, (20, 1)))
-        errors.append(pooled_error(bins, resamples=300))
-
-    raw, corrected = (np.mean([getattr(one, name) for one in errors]) for name in ("raw", "value"))
-    assert raw > 0.008
-    assert corrected < 0.7 * raw
-    assert np.mean([one.low == 0 for one in errors]) >= 0.9
-
-
 def test_interval_of_an_error_covers_it():
     """Of a model that is wrong by 0.05 in every bin, up and down, by 20 patients."""
     rng = np.random.default_rng(3)
@@ -290,18 +273,6 @@ def test_interval_of_an_error_covers_it():
         covered += found.low <= 0.05 <= found.high
 
     assert covered / 200 >= 0.9
-
-
-def test_error_is_no_smaller_than_the_gap_that_is_sure():
-    """Where the sign is told, the interval of the error is above zero, too."""
-    rng = np.random.default_rng(4)
-    positives = rng.binomial(60, np.clip(0.72 + 0.08 * rng.standard_normal((8, 4)), 0, 1))
-    bins = bins_of(np.full((8, 4), 60), positives, 60 * np.tile([0.7, 0.75, 0.8, 0.85], (8, 1)))
-
-    gap, error = pooled_gap(bins), pooled_error(bins)
-
-    assert direction(gap) == "overconfident"
-    assert error.low >= gap.low > 0
 
 
 def test_text_has_the_interval_where_there_is_one():
