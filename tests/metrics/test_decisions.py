@@ -13,7 +13,7 @@ from monai.data.meta_tensor import MetaTensor
 from scipy.stats import spearmanr
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics import CalibrationMetric, expected_dice
 from nacl_monai.metrics.decisions import (
     Decisions,
     contour_threshold,
@@ -147,6 +147,29 @@ def test_raters_have_the_mean_of_what_each_says(seed, overlapping):
         for one in raters.unbind(1)
     ]
     torch.testing.assert_close(share, sum(each) / 3)
+
+
+def test_calibrated_network_keeps_its_promise():
+    """Over labels that are drawn from the probabilities, the mean Dice is the expected one."""
+    probs, _ = random_case((1, 3, 40, 50), scale=3.0)
+    structures = {"1": [1], "1 or 2": [1, 2]}
+    promised = expected_dice(probs, structures, margin=100)[0]
+    voxels, predicted = probs[0].flatten(1).T, probs[0].argmax(0).flatten()
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.multinomial(voxels, 300, replacement=True, generator=generator).T
+    for number, classes in enumerate(structures.values()):
+        chosen, true = (torch.isin(x, torch.tensor(classes)) for x in (predicted, drawn))
+        dice = 2 * (true & chosen).sum(1) / (true.sum(1) + chosen.sum())
+        assert dice.mean().item() == pytest.approx(promised[number].item(), abs=0.002)
+
+
+def test_half_precision_is_summed_exactly():
+    """A float16 sum of these voxels would end at 2048."""
+    probs = torch.full((1, 2, 100, 100), 0.5, dtype=torch.float16)
+    probs[:, 1] = 0.5
+
+    # All are class 0, the first of two that tie: 2 · 5000 / (5000 + 10000).
+    assert expected_dice(probs, {"a": [0]}).item() == pytest.approx(2 / 3)
 
 
 @given(

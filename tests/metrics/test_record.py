@@ -189,16 +189,6 @@ def test_own_region_with_an_underscore_is_of_no_structure(bins_file):
         own.regions_of("near")
 
 
-def test_reordering_moves_cases_with_their_sums(bins_file):
-    """Each case keeps its sums."""
-    bins = read_record(bins_file)
-
-    turned = bins.ordered(bins.cases[::-1])
-
-    assert turned.cases == bins.cases[::-1]
-    np.testing.assert_array_equal(turned.sums.counts, bins.sums.counts.flip(0))
-
-
 def with_raters(arrays):
     """The model's own bins in place of the raters', who are two."""
     sums = {f"human_{key}": arrays[key] for key in SUMS}

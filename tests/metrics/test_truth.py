@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from metric_samples import measured
 from simulated_truth import simulated
 from test_near import PREDICTED
 
@@ -165,8 +166,7 @@ def test_interval_holds_zero_as_often_as_it_says():
     gaps, errors = [], []
     for seed in range(20):
         truth = simulated(100, 2, seed=1000 + seed, size=32)
-        metric = CalibrationMetric(errors=["ece"], regions=["near"])
-        metric(truth.probs(), truth.labels)
+        metric = measured(truth.probs(), truth.labels, errors=["ece"], regions=["near"])
         for start in range(0, 100, 20):
             bins = metric.case_bins()[start : start + 20, 0, 0]
             gaps.append(pooled_gap(bins, resamples=500))
@@ -226,21 +226,16 @@ def test_overlapping_structures_and_several_raters_have_no_error_either(spread):
     truth = simulated(100, spread, structures=2, seed=5, size=32, raters=3)
     masks = truth.masks.long()
     probs = truth.sigmoid_logits.sigmoid()
-    both = {"errors": ["ece"], "num_raters": 3}
-    metrics = [
-        CalibrationMetric(regions=["near"], structures=["A", "B"], **both),
-        CalibrationMetric(regions=["near"], **both),
-        CalibrationMetric(regions=["union"], **both),
-    ]
-    metrics[0](probs, masks)
-    for metric in metrics[1:]:
-        metric(truth.probs(), truth.labels)
+    options = {"errors": ["ece"], "num_raters": 3}
 
-    for bins in (metrics[0].case_bins()[:, :, 0], metrics[1].case_bins()[:, 0, 0]):
+    overlapping = measured(probs, masks, regions=["near"], structures=["A", "B"], **options)
+    exclusive = measured(truth.probs(), truth.labels, regions=["near", "union"], **options)
+
+    for bins in (overlapping.case_bins()[:, :, 0], top1(exclusive, "near")):
         gap = pooled_gap(bins)
         assert gap.low <= 0 <= gap.high
         assert pooled_error(bins).raw <= 0.008
-    assert pooled_gap(metrics[2].case_bins()[:, 0, 0]).low > 0.02
+    assert pooled_gap(top1(exclusive, "union")).low > 0.02
     volumes = structure_decisions(probs, masks, ["A", "B"], margin=4 * spread, num_raters=3)
     for k in range(2):
         assert decision_numbers(volumes[:, k]).contour_misses.value == pytest.approx(

@@ -13,7 +13,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from nacl_monai.metrics.voxels import LabeledVoxels, aligned, checked_voxels
+from nacl_monai.metrics.voxels import aligned, checked_voxels
 
 PROBS, LABELS = random_case((2, 3, 4, 5))
 
@@ -87,12 +87,3 @@ def test_checked_voxels_have_neither_gradient_nor_metadata():
 def test_labels_move_to_the_device_of_the_probabilities():
     """A label on another device follows the probabilities, as a metric may get both apart."""
     assert aligned("labels", LABELS, PROBS.to("meta")).device.type == "meta"
-
-
-def test_first_of_tied_classes_is_predicted():
-    """Where several classes tie, the first one is the predicted class, as for argmax."""
-    probs = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.1, 0.3, 0.6]])
-
-    voxels = LabeledVoxels(probs[:, :, None], torch.zeros(3, 1))
-    assert voxels.prediction.flatten().tolist() == [1, 0, 2]
-    torch.testing.assert_close(voxels.confidences.flatten(), torch.tensor([0.4, 0.5, 0.6]))
