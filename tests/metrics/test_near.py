@@ -80,19 +80,6 @@ def test_distances_equal_those_of_scipy(seed, farthest):
     np.testing.assert_allclose(distances, expected, rtol=1e-6)
 
 
-@given(st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
-def test_one_map_of_distances_answers_for_every_margin(seed):
-    """It is computed once for the largest of them."""
-    generator = torch.Generator().manual_seed(seed)
-    structure = torch.rand(2, 7, 8, generator=generator) < 0.05
-    distances = distances_to(structure, 3.0, (0.5, 1.0))
-
-    for margin in (0.0, 0.5, 1.0, 1.5, 3.0):
-        expected = within(distances_to(structure, margin, (0.5, 1.0)), margin)
-        assert torch.equal(within(distances, margin), expected)
-
-
 def test_what_is_exactly_as_far_as_the_margin_is_near():
     """Whatever the rounding: thirty voxels of 0.1 mm are 3 mm."""
     prediction = torch.zeros(1, 1, 40, dtype=torch.long)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from metric_samples import measured, random_case
 
 from nacl_monai.metrics import (
-    confidence_gap,
     expected_calibration_error,
     smooth_calibration_error,
 )
@@ -93,17 +92,6 @@ def test_error_is_between_the_gap_and_the_error_of_each_confidence(voxels):
 
     assert abs(np.mean(confidences) - np.mean(hits)) - 1e-6 <= smooth
     assert smooth <= bins.excess.abs().sum().item() / len(voxels) + 1e-6
-
-
-def test_overconfidence_everywhere_is_the_confidence_gap():
-    """No kernel changes a sum of residuals that all have one sign."""
-    probs, labels = random_case((1, 3, 20, 20))
-    wrong = (probs.argmax(1) + 1) % 3
-
-    expected = confidence_gap(probs, wrong, "all").item()
-
-    assert smooth_calibration_error(probs, wrong, "all").item() == pytest.approx(expected, abs=1e-6)
-    assert smooth_calibration_error(probs, labels, "all").item() < expected
 
 
 def test_certain_and_right_is_zero():
