@@ -8,10 +8,7 @@ from metric_oracles import slow_adaptive_error
 from metric_samples import measured, random_case
 from netcal.metrics import ECE
 
-from nacl_monai.metrics import (
-    CalibrationMetric,
-    adaptive_calibration_error,
-)
+from nacl_monai.metrics import CalibrationMetric, adaptive_calibration_error
 from nacl_monai.metrics.fine_bins import FINE_BINS, FineBins, fine_bin_indices
 
 VOXELS = st.lists(

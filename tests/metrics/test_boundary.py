@@ -14,6 +14,15 @@ def drawn(mask):
     return ["".join(".#"[voxel] for voxel in line) for line in mask[0].int().tolist()]
 
 
+def test_width_itself_is_outside():
+    """A voxel at a distance of exactly the width, √(2² + 2² + 1²), is no longer in the band."""
+    labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
+    labels[0, 0, 0, 0] = 1  # touches (0, 1, 0), the nearest to (2, 3, 1)
+
+    assert not boundary_band(labels, width=3.0)[0, 2, 3, 1]
+    assert boundary_band(labels, width=3.01)[0, 2, 3, 1]
+
+
 def test_each_case_may_have_its_own_spacing():
     """Each case of a batch may have its own spacing."""
     labels = torch.zeros(2, 5, 9, dtype=torch.int64)

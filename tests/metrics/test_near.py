@@ -15,11 +15,7 @@ from monai.data.meta_tensor import MetaTensor
 import nacl_monai.metrics.decisions as decisions_module
 import nacl_monai.metrics.regions as regions_module
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import (
-    REGIONS,
-    CalibrationMetric,
-    region_mask,
-)
+from nacl_monai.metrics import REGIONS, CalibrationMetric, region_mask
 from nacl_monai.metrics.regions import (
     distances_to,
     foreground,
@@ -35,7 +31,7 @@ PREDICTED = ("near", "predicted", "predicted_boundary")
 
 
 @contextmanager
-def counted_calls(monkeypatch):
+def distances_computed(monkeypatch):
     """A list that is one longer for each map of distances that is computed meanwhile."""
     calls = []
     with monkeypatch.context() as patch:
@@ -153,10 +149,10 @@ def test_raters_share_them_and_the_distance_is_found_once(monkeypatch):
     probs, labels = random_case((1, 3, 6, 7))
     raters = torch.stack([labels, (labels + 1) % 3, torch.zeros_like(labels)], 1)
     options = {"errors": ["ece"], "regions": PREDICTED}
-    with counted_calls(monkeypatch) as calls:
+    with distances_computed(monkeypatch) as maps:
         shared = measured(probs, raters, num_raters=3, **options)
 
-    assert len(calls) == 1
+    assert len(maps) == 1
     for rater, one in enumerate(raters.unbind(1)):
         alone = measured(probs, one, **options)
         against = measured(probs, raters, num_raters=3, rater=rater, **options)
@@ -164,20 +160,17 @@ def test_raters_share_them_and_the_distance_is_found_once(monkeypatch):
         assert torch.equal(alone.case_bins().counts, against.case_bins().counts)
 
 
-@pytest.mark.parametrize(
-    ("decisions", "distances"),
-    [({"a": [1], "b": [2]}, 2), ({"b": [2]}, 2), ({"all": [0, 1, 2]}, 2)],
-)
-def test_decisions_on_the_whole_foreground_have_its_distances(monkeypatch, decisions, distances):
+@pytest.mark.parametrize("decisions", [{"a": [1], "b": [2]}, {"b": [2]}, {"all": [0, 1, 2]}])
+def test_decisions_on_the_whole_foreground_have_its_distances(monkeypatch, decisions):
     """What is near the foreground is near any structure; of others it is computed, too."""
     probs, labels = random_case((2, 3, 6, 7))
     probs = (2 * probs + torch.tensor([1.0, 0, 0]).view(3, 1, 1)) / 3
     options = {"errors": ["ece"], "margin": 0.5, "margin_spacing": (0.5, 0.8), "ignore_index": 2}
     alone = measured(probs, labels, regions=["near"], **options)
-    with counted_calls(monkeypatch) as calls:
+    with distances_computed(monkeypatch) as maps:
         both = measured(probs, labels, regions=["near"], decisions=decisions, **options)
 
-    assert len(calls) == distances
+    assert len(maps) == 2
     assert 0 < alone.case_bins().voxels().sum() < (labels != 2).sum()
     assert same_sums(both.case_bins(), alone.case_bins())
     mine = measured(probs, labels, regions={"near": foreground}, decisions=decisions, **options)

@@ -57,7 +57,7 @@ def test_record_is_read_as_it_was_written(tmp_path):
 
         for key in ("cases", "regions", "classes", "patients", "raters", "definition"):
             assert getattr(read, key) == getattr(record, key)
-        for key in ("sums", "fine", "human", "decisions"):
+        for key in ("sums", "fine", "scores", "human", "decisions"):
             ours, theirs = getattr(record, key), getattr(read, key)
             assert (ours is None) == (theirs is None)
             pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()

@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_samples import measured, random_case
 
-from nacl_monai.metrics import (
-    expected_calibration_error,
-    smooth_calibration_error,
-)
+from nacl_monai.metrics import expected_calibration_error, smooth_calibration_error
 from nacl_monai.metrics.fine_bins import NARROWEST, FineBins, smooth_ece
 
 

@@ -4,11 +4,7 @@ from metric_samples import random_case
 from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import (
-    CalibrationMetric,
-    calibration_bins,
-    expected_calibration_error,
-)
+from nacl_monai.metrics import CalibrationMetric, calibration_bins, expected_calibration_error
 from nacl_monai.metrics.voxels import aligned, checked_voxels
 
 PROBS, LABELS = random_case((2, 3, 4, 5))
