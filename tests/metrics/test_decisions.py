@@ -27,35 +27,30 @@ from nacl_monai.metrics.pooled import Pooled
 STRUCTURES = {"one": [1], "foreground": [1, 2]}
 
 
-def slow_volumes(inside, predicted, labels, counted, sizes, margin, miss):
-    """The volumes of one structure of one case; ``labels`` of each rater. Sums of exact fractions."""
+def slow_volumes(inside, predicted, labeled, counted, sizes, margin, miss):
+    """The volumes of one structure of one case. Sums of exact fractions."""
     near = slow_near(predicted, margin, sizes) & counted
-    places = [place for place in np.ndindex(near.shape) if near[place]]
-    p = {place: inside[place].item() for place in places}
-    counts = [place for place in np.ndindex(near.shape) if counted[place]]
-    seen = [place for place in counts if predicted[place]]
-    everything = math.fsum(p.values())
-    contour = []
-    if seen:
+    seen, contour = predicted & counted, torch.zeros_like(near)
+
+    def expected(voxels):
+        return math.fsum(inside[voxels].tolist())
+
+    if seen.any():
         thresholds = [
             t
-            for t in set(p.values())
-            if math.fsum(q for q in p.values() if q < t) <= miss * everything * (1 + 1e-12)
+            for t in set(inside[near].tolist())
+            if expected(near & (inside < t)) <= miss * expected(near) * (1 + 1e-12)
         ]
-        contour = [place for place in places if p[place] >= max(thresholds)]
-
-    def labeled(places):
-        return sum(one[place].item() for one in labels for place in places) / len(labels)
-
+        contour = near & (inside >= max(thresholds))
     volumes = [
-        len(seen),
-        labeled(counts),
-        labeled(seen),
-        everything if seen else 0.0,
-        math.fsum(p[place] for place in seen),
-        len(contour),
-        labeled(set(counts) - set(contour)),
-        math.fsum(inside[place].item() for place in counts),
+        seen.sum().item(),
+        (labeled & counted).sum().item(),
+        (labeled & seen).sum().item(),
+        expected(near) if seen.any() else 0.0,
+        expected(seen),
+        contour.sum().item(),
+        (labeled & counted & ~contour).sum().item(),
+        expected(counted),
     ]
     return [math.prod(sizes) * volume for volume in volumes]
 
@@ -89,7 +84,7 @@ def test_volumes_are_those_of_a_slow_loop(case, margin, miss, spacing):
             expected = slow_volumes(
                 probs[k, of_structure].sum(0),
                 torch.isin(prediction, torch.tensor(of_structure)),
-                [torch.isin(labels[k], torch.tensor(of_structure))],
+                torch.isin(labels[k], torch.tensor(of_structure)),
                 counted[k],
                 sizes or (1.0,) * (labels.ndim - 1),
                 margin,
