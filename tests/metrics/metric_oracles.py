@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
+
+
+def same_sums(first, second):
+    """Whether two sums over voxels hold the same tensors, to the bit."""
+    return all(map(torch.equal, first.tensors(), second.tensors()))
 
 
 def bin_of(probability, edges):
@@ -50,29 +57,25 @@ def slow_errors(counts, positives, sums):
     )
 
 
-def slow_boundary_band(labels, width, spacing):
-    """Every voxel against every voxel that has a face neighbor of another label; one case."""
+def distances_in(structure, sizes):
+    """SciPy's distance of each voxel to a structure of one case; infinite without one."""
+    if not structure.any():
+        return np.full(structure.shape, np.inf)
+    return distance_transform_edt(~np.asarray(structure), sampling=sizes)
+
+
+def slow_near(prediction, margin, sizes):
+    """What is within a margin of a predicted structure, or exactly as far; one case."""
+    return torch.from_numpy(distances_in(prediction != 0, sizes) <= margin + 1e-6)
+
+
+def slow_boundary_band(labels, width, sizes):
+    """What is closer than the width to a voxel that has a face neighbor of another label; one case."""
     grid = labels.numpy()
-    places = list(np.ndindex(grid.shape))
-
-    def touches(place):
-        for axis in range(grid.ndim):
-            for step in (-1, 1):
-                other = list(place)
-                other[axis] += step
-                inside = 0 <= other[axis] < grid.shape[axis]
-                if inside and grid[tuple(other)] != grid[place]:
-                    return True
-        return False
-
-    border = [place for place in places if touches(place)]
-    band = np.zeros(grid.shape, dtype=bool)
-    for place in places:
-        band[place] = any(
-            math.dist(np.multiply(place, spacing), np.multiply(other, spacing)) < width
-            for other in border
-        )
-    return torch.from_numpy(band)
+    border = np.zeros(grid.shape, dtype=bool)
+    for place, other in product(np.ndindex(grid.shape), repeat=2):
+        border[place] |= math.dist(place, other) == 1 and grid[place] != grid[other]
+    return torch.from_numpy(distances_in(border, sizes) < width)
 
 
 def slow_adaptive_error(confidences, hits, num_bins):

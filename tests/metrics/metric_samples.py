@@ -5,6 +5,15 @@ from __future__ import annotations
 import torch
 from hypothesis import strategies as st
 
+from nacl_monai.metrics import CalibrationMetric
+
+
+def measured(probs, labels, mask=None, **options):
+    """A metric with these options that has seen one batch, or one list of cases."""
+    metric = CalibrationMetric(**options)
+    metric(probs, labels, mask=mask)
+    return metric
+
 
 def random_case(shape, seed=0, scale=2.0):
     """Probabilities of shape (B, C, *spatial) and labels (B, *spatial) drawn from them."""

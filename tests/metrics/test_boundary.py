@@ -14,17 +14,6 @@ def drawn(mask):
     return ["".join(".#"[voxel] for voxel in line) for line in mask[0].int().tolist()]
 
 
-def test_width_is_in_the_unit_of_the_spacing():
-    """With a spacing the width is in its unit: two voxels of 1 mm, but one of 3 mm."""
-    labels = torch.zeros(1, 9, 9, dtype=torch.int64)
-    labels[:, :, 4:] = 1
-    across_3_mm = boundary_band(labels, width=2.0, spacing=(1.0, 3.0))
-    across_1_mm = boundary_band(labels, width=2.0, spacing=(3.0, 1.0))
-
-    assert drawn(across_3_mm)[0] == "...##...."
-    assert drawn(across_1_mm)[0] == "..####..."
-
-
 def test_width_itself_is_outside():
     """A voxel at a distance of exactly the width, √(2² + 2² + 1²), is no longer in the band."""
     labels = torch.zeros(1, 4, 4, 4, dtype=torch.int64)
@@ -65,11 +54,6 @@ def test_band_equals_slow_loop(shape, width, first_spacing, seed):
     assert torch.equal(band[0], slow_boundary_band(labels[0], width, sizes))
 
 
-def test_border_of_the_image_is_no_boundary():
-    """A volume of one label has no boundary; the border of the image is none."""
-    assert not boundary_band(torch.ones(2, 4, 4, dtype=torch.int64)).any()
-
-
 @given(st.integers(0, 999), st.sampled_from([0.6, 1.5, 2.0, 4.5]))
 @settings(max_examples=25, deadline=None)
 def test_band_far_from_the_border_equals_slow_loop(seed, width):
@@ -107,12 +91,6 @@ def test_width_that_is_not_positive_is_refused(width):
         InputError, match="width: is .*; the band around a boundary needs a finite number above 0"
     ):
         boundary_band(torch.zeros(1, 2, 2), width=width)
-
-
-def test_spacing_of_other_axes_is_refused():
-    """There is one size per axis."""
-    with pytest.raises(InputError, match="spacing"):
-        boundary_band(torch.zeros(1, 2, 2), spacing=(1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4)])

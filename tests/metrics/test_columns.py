@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from metric_samples import measured
 
+from nacl_monai.audits.options import KNOWN_REGIONS
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import REGIONS, CalibrationMetric
+from nacl_monai.metrics import REGIONS
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
-    DEFAULT_ERRORS,
     ERRORS,
-    MAIN_METRICS,
     METRICS,
     REGION_WORDS,
     SCORES,
@@ -72,24 +72,14 @@ def test_values_are_printed_with_the_metrics_digits():
     assert METRICS["hd95"].text(-1.5, "+") == "-1.50"
 
 
-def test_labels_are_the_papers():
-    """Tables and figures use the paper's names."""
-    assert [METRICS[name].label for name in MAIN_METRICS] == ["DSC", "HD95", "ECE", "CECE"]
-
-
-def test_main_metrics_are_known_and_shown_in_the_papers_order():
-    """Overlap, distance, then calibration over the foreground."""
-    assert MAIN_METRICS == ("dice", "hd95", "ece_foreground", "cece_foreground")
-    assert set(MAIN_METRICS) < set(METRICS)
-
-
 @pytest.mark.parametrize("name", ERRORS)
 def test_every_error_is_measured_and_has_a_column(name):
     """From one entry: its sums are collected, its value is in its range, and its words are known."""
     generator = torch.Generator().manual_seed(0)
-    metric = CalibrationMetric(errors=[name], regions=["union"])
     probs = torch.rand(1, 3, 6, 5, 4, generator=generator).softmax(1)
-    metric(probs, torch.randint(3, (1, 1, 6, 5, 4), generator=generator))
+    labels = torch.randint(3, (1, 1, 6, 5, 4), generator=generator)
+
+    metric = measured(probs, labels, errors=[name], regions=["union"])
 
     ((column, value),) = metric.columns().items()
     assert column == f"{name}_union"
@@ -101,20 +91,22 @@ def test_every_error_is_measured_and_has_a_column(name):
 
 def test_every_error_has_words_in_every_known_region():
     """And fewer or more digits over all voxels."""
-    assert set(REGION_WORDS) == set(REGIONS)
+    assert set(KNOWN_REGIONS) == set(REGION_WORDS) == set(REGIONS)
     assert set(METRICS) - set(SCORES) == {f"{name}_{r}" for name in ERRORS for r in REGIONS}
     assert METRICS["ece_all"].text(0.12345) == "0.1235"
     assert METRICS["aurc_boundary"].label == "AURC near boundaries"
 
 
-def test_defaults_are_errors_in_the_order_of_an_evaluations_columns():
-    """Calibration, then scores, then selective prediction; an audit shows three of them."""
-    calibration = ("ece", "ace", "mce", "confidence_gap", "adaptive_ece", "cece")
-    expected = [*calibration, "nll", "brier", "aurc", "error_auroc"]
-    assert [name for name in DEFAULT_ERRORS if name in expected] == expected
-    assert list(named_errors(DEFAULT_ERRORS)) == list(DEFAULT_ERRORS)
-    shown = ["ece", "cece", "confidence_gap"]
-    assert [name for name in AUDITED_ERRORS if name in shown] == shown
+def test_audit_shows_errors_with_a_better_end_first():
+    """Then those without one."""
+    directions = [error.direction for error in AUDITED_ERRORS.values()]
+
+    assert directions == sorted(directions)
+
+
+def test_errors_keep_the_order_in_which_they_are_asked_for():
+    """The columns of a region are in that order."""
+    assert list(named_errors(["nll", "cece", "ece"])) == ["nll", "cece", "ece"]
 
 
 @pytest.mark.parametrize("names", [[], ["ece", "ecce"], "ece"])

@@ -1,5 +1,7 @@
 """A process that saw no case leaves no other waiting: all of them say so."""
 
+from functools import partial
+
 import ignite.distributed as idist
 import pytest
 import torch
@@ -7,8 +9,8 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, CalibrationMetric
 
-PROBS = torch.tensor([[[[0.9, 0.2]], [[0.1, 0.8]]]])
-MASKS = (PROBS > 0.5).float()
+# One-hot: probabilities and labels of the one metric, and masks of structures of the other.
+MASKS = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
 
 
 @pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
@@ -20,8 +22,7 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
     monkeypatch.setattr(idist, "all_gather", lambda seen: told.append(seen) or [1, 0])
     metric = metric()
     if rank == 0:
-        labels = MASKS if isinstance(metric, BoundedHausdorffMetric) else MASKS[:, 1:]
-        metric(MASKS if isinstance(metric, BoundedHausdorffMetric) else PROBS, labels)
+        metric(MASKS, MASKS)
 
     with pytest.raises(InputError, match="^process 1 of 2: has seen no case") as refused:
         metric.get_buffer()
@@ -31,21 +32,19 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
 
 
 EVERY = {
-    "calibration": (lambda: CalibrationMetric(errors=["ece"]), 1),
-    "distance": (lambda: BoundedHausdorffMetric(include_background=True), 2),
-    "decisions": (lambda: CalibrationMetric(errors=["ece"], decisions={"LV": [1]}), 1),
+    "calibration": partial(CalibrationMetric, errors=["ece"]),
+    "distance": partial(BoundedHausdorffMetric, include_background=True),
+    "decisions": partial(CalibrationMetric, errors=["ece"], decisions={"LV": [1]}),
 }
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_lists_have_the_numbers_of_their_cases(name):
     """With a mask for each, as batches of one have them."""
-    make, channels = EVERY[name]
     torch.manual_seed(0)
-    probs = (torch.rand(3, 2, 6, 5) > 0.5).float() if channels == 2 else torch.rand(3, 2, 6, 5)
-    probs = probs if channels == 2 else probs / probs.sum(1, keepdim=True)
-    labels, masks = torch.randint(2, (3, channels, 6, 5)), torch.rand(3, 1, 6, 5) > 0.2
-    together, alone = make(), make()
+    inside, masks = torch.randint(2, (2, 3, 6, 5)), torch.rand(3, 1, 6, 5) > 0.2
+    probs, labels = (torch.stack([1 - one, one], 1).float() for one in inside)
+    together, alone = EVERY[name](), EVERY[name]()
 
     together(list(probs), list(labels), mask=list(masks))
     for k in range(3):
@@ -59,45 +58,34 @@ def test_lists_have_the_numbers_of_their_cases(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_lists_of_other_lengths_are_refused(name):
     """A case without a label, or a mask, would be left out without a word."""
-    make, channels = EVERY[name]
-    probs, labels = torch.full((2, 6, 5), 0.5).round(), torch.ones(channels, 6, 5)
+    metric, three = EVERY[name](), [*MASKS] * 3
 
     with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
-        make()([probs] * 3, [labels] * 2)
+        metric(three, three[:2])
     with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
-        make()([probs] * 3, [labels] * 3, mask=[labels[:1]])
+        metric(three, three, mask=[MASKS[0, :1]])
     with pytest.raises(InputError, match="are an empty list"):
-        make()([], [])
+        metric([], [])
 
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("cases", [torch.stack, list], ids=["batch", "list"])
 def test_arguments_that_would_be_dropped_are_refused(name, cases):
     """MONAI's metric of distances takes a spacing with each batch; here it is one of the class."""
-    make, channels = EVERY[name]
-    probs, labels = torch.full((2, 6, 5), 0.5).round(), torch.ones(channels, 6, 5)
+    metric = EVERY[name]()
 
-    for call in (make(), make().update):
+    for call in (metric, metric.update):
         with pytest.raises(InputError, match="^spacing: is given with a batch"):
-            call(cases([probs]), cases([labels]), spacing=[(1.0, 2.0)])
+            call(cases([*MASKS]), cases([*MASKS]), spacing=[(1.0, 2.0)])
 
 
 @pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
 def test_what_is_gathered_is_read_by_one_process_alone(monkeypatch, metric):
     """The process that writes the files asks no other."""
     metric = metric()
-    label = MASKS if isinstance(metric, BoundedHausdorffMetric) else MASKS[:, 1:]
-    metric(MASKS, label)
+    metric(MASKS, MASKS)
     metric.get_buffer()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(idist, "all_gather", lambda _: pytest.fail("asks the others"))
 
     assert metric.get_buffer() is not None
-
-
-def test_one_process_gathers_nothing():
-    """Without other processes, nothing is asked."""
-    metric = CalibrationMetric()
-    assert metric.get_buffer() is None
-    metric(PROBS, MASKS[:, 1:])
-    assert len(metric.get_buffer()[0]) == 1

@@ -65,12 +65,6 @@ def test_last_class_may_be_absent():
     assert counts.tolist() == [1, 3, 0]
 
 
-def test_labels_of_another_grid_are_refused():
-    """Labels of another grid are refused."""
-    with pytest.raises(InputError, match="labels: have the shape"):
-        absolute_logit_sums(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 5))
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_counts_equal_those_of_a_loop(dtype):
     """Each voxel is counted once, by its largest logit, in the bin that it does not fall short of."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from metric_samples import random_case
+from metric_oracles import slow_bins, slow_errors
+from metric_samples import measured, random_case
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import ERRORS, CalibrationMetric
@@ -22,24 +23,21 @@ def case():
 
 
 def slow_ece(probs, mask, region):
-    """One structure of one case, voxel by voxel."""
-    bins, voxels = np.zeros((15, 2)), 0
-    for p, inside in zip(probs.ravel(), mask.ravel(), strict=True):
-        predicted = p > 0.5
-        if not {"foreground": inside, "union": inside or predicted, "all": True}[region]:
-            continue
-        confidence = p if predicted else np.float32(1) - p
-        at = next(k for k in range(15) if confidence <= np.float32((k + 1) / 15))
-        bins[at] += confidence, predicted == inside
-        voxels += 1
-    return np.abs(bins[:, 0] - bins[:, 1]).sum() / voxels
+    """One structure of one case, as a problem of two classes, voxel by voxel."""
+    inside, labels = torch.from_numpy(probs), torch.from_numpy(mask).long()
+    foreground, union = labels == 1, (labels == 1) | (inside > 0.5)
+    voxels = {"foreground": foreground, "union": union, "all": None}[region]
+    top1 = (
+        sums[0] for sums in slow_bins(torch.stack([1 - inside, inside])[None], labels, voxels, 15)
+    )
+    ece, *_ = slow_errors(*top1)
+    return ece
 
 
 def test_each_structure_has_its_own_error_and_regions(case):
     """Foreground and union are those of the structure; the mean is over structures."""
     probs, masks = case
-    metric = CalibrationMetric(errors=["ece"], regions=REGIONS, structures=STRUCTURES)
-    metric(probs, masks)
+    metric = measured(probs, masks, errors=["ece"], regions=REGIONS, structures=STRUCTURES)
 
     errors = metric.by_region(metric.case_errors())
     for region in REGIONS:
@@ -47,8 +45,8 @@ def test_each_structure_has_its_own_error_and_regions(case):
             [[slow_ece(probs[n, k], masks[n, k], region) for k in range(2)] for n in range(2)]
         )
         for k, structure in enumerate(STRUCTURES):
-            measured = errors[f"ece_{region}_{structure}"]
-            np.testing.assert_allclose(measured, expected[:, k], atol=1e-12, rtol=0)
+            of_structure = errors[f"ece_{region}_{structure}"]
+            np.testing.assert_allclose(of_structure, expected[:, k], atol=1e-12, rtol=0)
         np.testing.assert_allclose(errors[f"ece_{region}"], expected.mean(1), atol=1e-12, rtol=0)
     assert metric.aggregate()["ece_all"] == pytest.approx(expected.mean())
 
@@ -56,10 +54,8 @@ def test_each_structure_has_its_own_error_and_regions(case):
 def test_two_exclusive_classes_are_one_structure():
     """A softmax of two classes and the sigmoid of one structure are the same network."""
     probs, labels = random_case((2, 2, 4, 5))
-    softmax = CalibrationMetric(errors=ERRORS)
-    softmax(probs, labels)
-    sigmoid = CalibrationMetric(errors=ERRORS, structures=["one"])
-    sigmoid(probs[:, 1:], labels[:, None])
+    softmax = measured(probs, labels, errors=ERRORS)
+    sigmoid = measured(probs[:, 1:], labels[:, None], errors=ERRORS, structures=["one"])
 
     for name, errors in softmax.case_errors().items():
         torch.testing.assert_close(sigmoid.case_errors()[name], errors, equal_nan=True)
@@ -69,10 +65,10 @@ def test_absent_structure_stays_out_of_the_mean(case):
     """A structure that the label lacks has no foreground."""
     probs, masks = case
     absent = masks * np.array([1, 0], np.uint8)[:, None, None, None]
-    metric = CalibrationMetric(errors=["ece"], regions=["foreground"], structures=STRUCTURES)
-    metric(probs, absent)
+    options = {"regions": ["foreground"], "structures": STRUCTURES}
 
-    numbers = metric.aggregate()
+    numbers = measured(probs, absent, errors=["ece"], **options).aggregate()
+
     assert numbers["ece_foreground"] == numbers["ece_foreground_WT"]
     assert numbers["empty_foreground_TC"] == 2
     assert np.isnan(numbers["ece_foreground_TC"])
@@ -81,13 +77,13 @@ def test_absent_structure_stays_out_of_the_mean(case):
 def test_logits_are_taken_through_a_sigmoid(case):
     """Each channel by itself."""
     probs, masks = case
-    results = []
-    for values, from_logits in ((probs, False), (np.log(probs / (1 - probs)), True)):
-        metric = CalibrationMetric(errors=["ece"], structures=STRUCTURES, from_logits=from_logits)
-        metric(values, masks)
-        results.append(metric.aggregate()["ece_all"])
+    options = {"errors": ["ece"], "regions": ["all"], "structures": STRUCTURES}
 
-    assert results[0] == pytest.approx(results[1], abs=1e-5)
+    expected = measured(probs, masks, **options).aggregate()
+    logits = np.log(probs / (1 - probs))
+    found = measured(logits, masks, from_logits=True, **options).aggregate()
+
+    assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize(

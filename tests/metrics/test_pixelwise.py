@@ -7,11 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from metric_oracles import bin_of
-from metric_samples import cases, random_case
+from metric_samples import cases, measured, random_case
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric, pieces, pixelwise_calibration_error
-from nacl_monai.metrics.pixelwise import ForegroundBins
+from nacl_monai.metrics import CalibrationMetric, pixelwise_calibration_error
 
 
 def slow_pece(probs, labels, mask, num_bins=10, weight=2.0):
@@ -50,10 +49,8 @@ def test_weight_and_bins_are_chosen(weight, num_bins):
     """In the function and in the metric, whose bins are those of its other errors."""
     probs, labels = random_case((2, 3, 6, 7))
     expected = slow_pece(probs, labels, torch.ones_like(labels), num_bins, weight)
-    metric = CalibrationMetric(
-        num_bins, errors=["pece"], regions=["all"], false_positive_weight=weight
-    )
-    metric(probs, labels)
+    options = {"errors": ["pece"], "regions": ["all"], "false_positive_weight": weight}
+    metric = measured(probs, labels, num_bins=num_bins, **options)
 
     error = pixelwise_calibration_error(probs, labels, num_bins, "all", weight)
 
@@ -71,41 +68,6 @@ def test_published_settings_are_the_defaults():
     assert CalibrationMetric().options.false_positive_weight == 2.0
 
 
-def test_false_positive_counts_a_second_time():
-    """By hand: one of two voxels at 0.75 is foreground, and both at 0.25 are background."""
-    probs = torch.tensor([0.75, 0.75, 0.25, 0.25])
-    probs = torch.stack([1 - probs, probs])[None, :, None]
-    labels = torch.tensor([1, 0, 0, 0])[None, None]
-
-    upper, lower = abs(0.75 - 0.5 + 2 * 0.75), abs(0.25 - 0 + 2 * 0.25)
-
-    assert pixelwise_calibration_error(probs, labels, 2).item() == (upper + lower) / 2
-    assert pixelwise_calibration_error(probs, labels, 2, "foreground").item() == 0.25
-
-
-def test_cases_add_up():
-    """The bins of two cases are those of their voxels together, in chunks of any size."""
-    probs, labels = random_case((2, 3, 8, 9))
-    metric = CalibrationMetric(errors=["pece"], regions=["union", "all"])
-    metric([probs[0]], [labels[:1]])
-    metric([probs[1]], [labels[1:]])
-    whole = CalibrationMetric(errors=["pece"], regions=["union", "all"])
-    whole(probs.movedim(0, 1).flatten(1, 2)[None], labels.flatten(0, 1)[None])
-
-    assert metric.pooled_errors()["pece"].tolist() == pytest.approx(
-        whole.case_errors()["pece"][0].tolist(), abs=1e-12
-    )
-
-
-def test_size_of_a_chunk_changes_nothing(monkeypatch):
-    """Small chunks give the bins of one large chunk."""
-    case = random_case((2, 3, 30, 20))
-    whole = pixelwise_calibration_error(*case).item()
-    monkeypatch.setitem(pieces._CHUNK, "cpu", 64)
-
-    assert pixelwise_calibration_error(*case).item() == pytest.approx(whole, abs=1e-12)
-
-
 def test_half_precision_is_summed_in_single():
     """The probabilities of many classes add up in float32."""
     probs, labels = random_case((1, 9, 6, 6))
@@ -117,35 +79,8 @@ def test_half_precision_is_summed_in_single():
     assert error == pytest.approx(expected, abs=1e-6)
 
 
-def test_bins_by_hand():
-    """Counts and sums of every bin, of the false positives apart."""
-    probs = torch.tensor([0.75, 0.75, 0.25, 0.0])
-    probs = torch.stack([1 - probs, probs / 2, probs / 2])[None, :, None]
-    metric = CalibrationMetric(2, errors=["pece"], regions=["all"])
-    metric(probs, torch.tensor([2, 0, 0, 1])[None, None])
-
-    bins = ForegroundBins(*metric.get_buffer()[-4:])
-
-    assert bins.counts.tolist() == [[[2, 2]]]
-    assert bins.positives.tolist() == [[[1, 1]]]
-    assert bins.confidences.tolist() == [[[0.25, 1.5]]]
-    assert bins.false_confidences.tolist() == [[[0.25, 0.75]]]
-
-
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
 def test_weight_that_is_none_is_refused_at_once(weight):
-    """In the function, and when the metric is made."""
-    for make in (
-        lambda: pixelwise_calibration_error(
-            *random_case((1, 2, 3, 3)), false_positive_weight=weight
-        ),
-        lambda: CalibrationMetric(false_positive_weight=weight),
-    ):
-        with pytest.raises(InputError, match=r"false_positive_weight: is .*; use a finite number"):
-            make()
-
-
-def test_no_bins_are_refused():
-    """As for every error of equal bins."""
-    with pytest.raises(InputError, match="num_bins: is 0"):
-        pixelwise_calibration_error(*random_case((1, 2, 3, 3)), num_bins=0)
+    """A weight is finite, and 0 or more."""
+    with pytest.raises(InputError, match="false_positive_weight: is .*; use a finite number"):
+        pixelwise_calibration_error(*random_case((1, 2, 3, 3)), false_positive_weight=weight)

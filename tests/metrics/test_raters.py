@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metric_oracles import same_sums
+from metric_samples import measured
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, region_mask
@@ -69,9 +71,7 @@ def in_any(region, probs, labels):
 def test_bins_hold_the_share_exactly(region, raters):
     """Accuracy of a bin is the mean share of raters, as a fraction, of each class and of the top one."""
     probs, labels = drawn(raters)
-    metric = CalibrationMetric(regions=[region], num_raters=raters)
-    metric(probs, labels)
-    bins = metric.case_bins()[0, 0]
+    bins = measured(probs, labels, regions=[region], num_raters=raters).case_bins()[0, 0]
     shares, inside = shares_of(labels[0].numpy()), in_any(region, probs, labels)
 
     for row, channel in enumerate([None, 0, 1, 2]):
@@ -91,8 +91,8 @@ def test_share_itself_is_perfectly_calibrated():
     """A probability of 0.6 is right where three of five raters mark the voxel."""
     _, labels = drawn(5)
     shares = torch.from_numpy(class_votes(labels[0], 3).numpy() / 5)[None]
-    metric = CalibrationMetric(errors=["ece", "cece", "confidence_gap"], num_raters=5)
-    metric(shares, labels)
+
+    metric = measured(shares, labels, errors=["ece", "cece", "confidence_gap"], num_raters=5)
 
     for name, value in metric.aggregate().items():
         if not name.startswith("empty"):
@@ -102,13 +102,14 @@ def test_share_itself_is_perfectly_calibrated():
 def test_scores_are_those_of_the_share():
     """NLL is the cross-entropy with the share; Brier the mean of those against each rater."""
     probs, labels = drawn(4)
-    metric = CalibrationMetric(errors=["nll", "brier"], regions=["all"], num_raters=4)
-    metric(probs, labels)
     share = class_votes(labels[0], 3)[None] / 4
     one_hot = (labels[:, :, None] == torch.arange(3)[:, None, None, None]).double()
     brier = (probs[:, None] - one_hot).square().sum(2).mean()
 
-    numbers = metric.aggregate()
+    options = {"errors": ["nll", "brier"], "regions": ["all"], "num_raters": 4}
+
+    numbers = measured(probs, labels, **options).aggregate()
+
     assert numbers["nll_all"] == pytest.approx(
         -(share * probs.log()).sum(1).mean().item(), abs=1e-6
     )
@@ -119,14 +120,10 @@ def test_against_one_rater_is_the_metric_of_that_rater():
     """To the bit, whatever the others say."""
     probs, labels = drawn(3)
     for rater in range(3):
-        one, alone = CalibrationMetric(num_raters=3, rater=rater), CalibrationMetric()
-        one(probs, labels)
-        alone(probs, labels[:, rater])
+        one = measured(probs, labels, num_raters=3, rater=rater)
+        alone = measured(probs, labels[:, rater])
 
-        for part, expected in zip(
-            one.case_bins().tensors(), alone.case_bins().tensors(), strict=True
-        ):
-            assert torch.equal(part, expected)
+        assert same_sums(one.case_bins(), alone.case_bins())
         assert one.aggregate() == pytest.approx(alone.aggregate(), rel=0, abs=0, nan_ok=True)
         assert alone.case_human_bins() is None
 
@@ -135,9 +132,9 @@ def test_against_one_rater_is_the_metric_of_that_rater():
 def test_raters_are_predicted_by_the_share_of_the_others(rater):
     """Over the voxels of the model's region: how often a rater marks what k of the others mark."""
     probs, labels = drawn(4)
-    metric = CalibrationMetric(regions=["union"], num_raters=4, rater=rater)
-    metric(probs, labels)
-    human = metric.case_human_bins()[0, 0]
+    options = {"regions": ["union"], "num_raters": 4, "rater": rater}
+
+    human = measured(probs, labels, **options).case_human_bins()[0, 0]
 
     maps = labels[0].numpy()
     chosen = range(4) if rater is None else [rater]
@@ -161,19 +158,14 @@ def test_voxels_that_a_rater_ignores_do_not_count():
     labels[0, 1, :2] = 255
     kept = torch.ones(labels.shape[2:], dtype=torch.bool)
     kept[:2] = False
-    ignoring = CalibrationMetric(regions=["all"], num_raters=3, ignore_index=255)
-    masked = CalibrationMetric(regions=["all"], num_raters=3)
-    ignoring(probs, labels)
-    masked(probs, labels.where(labels != 255, 0), mask=kept[None])
-    for first, second in (
-        (ignoring.case_bins(), masked.case_bins()),
-        (ignoring.case_human_bins(), masked.case_human_bins()),
-    ):
-        for part, expected in zip(first.tensors(), second.tensors(), strict=True):
-            assert torch.equal(part, expected)
+    options = {"regions": ["all"], "num_raters": 3}
 
-    alone = CalibrationMetric(regions=["all"], num_raters=3, rater=0, ignore_index=255)
-    alone(probs, labels)
+    ignoring = measured(probs, labels, ignore_index=255, **options)
+    masked = measured(probs, labels.where(labels != 255, 0), kept[None], **options)
+    alone = measured(probs, labels, ignore_index=255, rater=0, **options)
+
+    assert same_sums(ignoring.case_bins(), masked.case_bins())
+    assert same_sums(ignoring.case_human_bins(), masked.case_human_bins())
     assert alone.case_bins().voxels().item() == labels[0, 0].numel()
     assert alone.case_human_bins().voxels().item() == int(kept.sum())
 
@@ -182,15 +174,13 @@ def test_masks_may_be_those_of_each_rater():
     """As ignored voxels are."""
     probs, labels = drawn(3)
     masks = torch.rand(labels.shape, generator=torch.Generator().manual_seed(0)) < 0.7
-    each = CalibrationMetric(regions=["foreground"], num_raters=3)
-    common = CalibrationMetric(regions=["foreground"], num_raters=3)
-    each([probs[0]], [labels[0]], mask=[masks[0]])
-    common([probs[0]], [labels[0]], mask=[masks[0].all(0, keepdim=True)])
 
-    for part, expected in zip(
-        each.case_bins().tensors(), common.case_bins().tensors(), strict=True
-    ):
-        assert torch.equal(part, expected)
+    each, common = (
+        measured([probs[0]], [labels[0]], [mask], regions=["foreground"], num_raters=3)
+        for mask in (masks[0], masks[0].all(0, keepdim=True))
+    )
+
+    assert same_sums(each.case_bins(), common.case_bins())
 
 
 def test_structures_may_overlap():
@@ -198,19 +188,18 @@ def test_structures_may_overlap():
     probs, labels = drawn(3)
     inside = torch.stack([1 - probs[0, 0], probs[0, 2]])[None]
     masks = torch.stack([labels > 0, labels == 2], 2).to(torch.uint8)
-    metric = CalibrationMetric(regions=["foreground"], structures=["whole", "tail"], num_raters=3)
-    metric(inside, masks)
+    options = {"regions": ["foreground"], "num_raters": 3}
+
+    metric = measured(inside, masks, structures=["whole", "tail"], **options)
 
     for k, name in enumerate(("whole", "tail")):
-        alone = CalibrationMetric(regions=["foreground"], structures=[name], num_raters=3)
-        alone(inside[:, [k]], masks[:, :, [k]])
+        alone = measured(inside[:, [k]], masks[:, :, [k]], structures=[name], **options)
         voxels = masks[0, :, k].bool().any(0)
         share = masks[0, :, k].float().mean(0)[voxels].mean().item()
         bins = metric.case_bins()[0, k]
         assert bins.counts[2].sum().item() == 3 * int(voxels.sum())
         assert bins.positives[2].sum().item() / bins.counts[2].sum().item() == pytest.approx(share)
-        for part, expected in zip(bins.tensors(), alone.case_bins()[0, 0].tensors(), strict=True):
-            assert torch.equal(part, expected)
+        assert same_sums(bins, alone.case_bins()[0, 0])
 
 
 @given(st.permutations(range(4)), st.integers(0, 5))
@@ -218,29 +207,28 @@ def test_structures_may_overlap():
 def test_order_of_the_raters_does_not_matter(order, seed):
     """The counts are the same, to the last."""
     probs, labels = drawn(4, seed)
-    numbers = []
-    for of_raters in (labels, labels[:, list(order)]):
-        metric = CalibrationMetric(num_raters=4)
-        metric(probs, of_raters)
-        numbers.append((metric.case_bins(), metric.case_human_bins()))
-    for first, second in zip(*numbers, strict=True):
-        assert torch.equal(first.counts, second.counts)
-        assert torch.equal(first.positives, second.positives)
+
+    first, second = (
+        measured(probs, of_raters, num_raters=4) for of_raters in (labels, labels[:, list(order)])
+    )
+
+    for bins, others in (
+        (first.case_bins(), second.case_bins()),
+        (first.case_human_bins(), second.case_human_bins()),
+    ):
+        assert torch.equal(bins.counts, others.counts)
+        assert torch.equal(bins.positives, others.positives)
 
 
 def test_raters_that_all_agree_are_one():
     """Each voxel counts as often as there are raters; every error is that of one of them."""
     probs, labels = drawn(1)
-    three = CalibrationMetric(num_raters=3)
-    three(probs, labels.expand(1, 3, *labels.shape[2:]))
-    one = CalibrationMetric()
-    one(probs, labels)
+    expected = measured(probs, labels).aggregate()
 
-    expected = one.aggregate()
-    for (
-        name,
-        value,
-    ) in three.aggregate().items():  # AURC is a mean over as many ranks as voxels count
+    three = measured(probs, labels.expand(1, 3, *labels.shape[2:]), num_raters=3)
+
+    for name, value in three.aggregate().items():
+        # AURC is a mean over as many ranks as voxels count.
         tolerance = 0.02 if name.startswith("aurc") else 1e-9
         assert value == pytest.approx(expected[name], abs=tolerance, nan_ok=True), name
     assert three.case_human_bins().ece().abs().max().item() == 0

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from metric_samples import measured
 
 from nacl_monai import audit
 from nacl_monai.audits.__main__ import main
@@ -21,9 +22,7 @@ NAMES = ["background", "top-1"]
 
 
 def record_of_names():
-    metric = CalibrationMetric()
-    metric(PROBS, LABELS)
-    metric.record(["a"], NAMES)
+    measured(PROBS, LABELS).record(["a"], NAMES)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_samples import random_case
+from metric_samples import measured, random_case
 from sklearn.metrics import roc_auc_score
 
-from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc, risk_coverage
+from nacl_monai.metrics.voxels import LabeledVoxels
 
 VOXELS = st.lists(
     st.tuples(st.sampled_from([0.5, 0.6, 0.8, 1.0]), st.booleans()), min_size=1, max_size=14
@@ -62,19 +62,6 @@ def test_area_is_exact_beyond_millions_of_voxels():
     assert aurc(counts, counts // 4).item() == pytest.approx(0.25, rel=1e-12)
 
 
-def test_perfect_order_beats_every_other():
-    """Errors among the least confident voxels give the smallest area, and an AUROC of 1."""
-    counts = torch.tensor([3, 3, 3])
-    areas = [
-        aurc(counts, torch.tensor(errors)).item() for errors in ([3, 0, 0], [0, 3, 0], [0, 0, 3])
-    ]
-
-    assert areas == sorted(areas)
-    assert error_auroc(counts, torch.tensor([3, 0, 0])) == 1
-    assert error_auroc(counts, torch.tensor([0, 0, 3])) == 0
-    assert error_auroc(counts, torch.tensor([1, 1, 1])) == 0.5
-
-
 @given(VOXELS)
 @settings(max_examples=30, deadline=None)
 def test_curve_ends_at_the_rate_of_all_errors(voxels):
@@ -99,21 +86,15 @@ def test_without_voxels_nothing_is_defined():
 
 def test_metric_adds_up_cases_and_differs_little_from_exact_voxels():
     """The fine bins of an evaluation give the numbers of all voxels to a thousandth, pooled and not."""
-    metric = CalibrationMetric(errors=["aurc", "error_auroc"], regions=["all"])
-    cases = [random_case((1, 3, 30, 20), seed=seed) for seed in range(2)]
-    for probs, labels in cases:
-        metric(probs, labels)
-    voxels = []
-    for probs, labels in cases:
-        confidences, prediction = probs.max(1)
-        hits = prediction == labels.reshape(prediction.shape)
-        voxels.append(
-            list(zip(confidences.flatten().tolist(), hits.flatten().tolist(), strict=True))
-        )
-    found = metric.aggregate()
+    probs, labels = random_case((2, 3, 30, 20))
+    found = measured(probs, labels, errors=["aurc", "error_auroc"], regions=["all"]).aggregate()
 
-    for name, function in (("aurc", aurc), ("error_auroc", error_auroc)):
-        single = [function(*collected(part)).item() for part in voxels]
-        pooled = function(*collected(voxels[0] + voxels[1])).item()
+    both, first, second = (
+        FineBins.of_voxels(LabeledVoxels(probs[cases], labels[cases]), None)
+        for cases in (slice(None), slice(0, 1), slice(1, 2))
+    )
+    for name, number in (("aurc", aurc), ("error_auroc", error_auroc)):
+        single = [number(fine.counts, fine.errors).item() for fine in (first, second)]
+        pooled = number(both.counts, both.errors).item()
         assert found[f"{name}_all"] == pytest.approx(sum(single) / 2, abs=1e-3)
         assert found[f"{name}_all_pooled"] == pytest.approx(pooled, abs=1e-3)

@@ -7,14 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_samples import random_case
+from metric_samples import measured, random_case
 
-from nacl_monai.metrics import (
-    CalibrationMetric,
-    confidence_gap,
-    expected_calibration_error,
-    smooth_calibration_error,
-)
+from nacl_monai.metrics import expected_calibration_error, smooth_calibration_error
 from nacl_monai.metrics.fine_bins import NARROWEST, FineBins, smooth_ece
 
 
@@ -96,17 +91,6 @@ def test_error_is_between_the_gap_and_the_error_of_each_confidence(voxels):
     assert smooth <= bins.excess.abs().sum().item() / len(voxels) + 1e-6
 
 
-def test_overconfidence_everywhere_is_the_confidence_gap():
-    """No kernel changes a sum of residuals that all have one sign."""
-    probs, labels = random_case((1, 3, 20, 20))
-    wrong = (probs.argmax(1) + 1) % 3
-
-    expected = confidence_gap(probs, wrong, "all").item()
-
-    assert smooth_calibration_error(probs, wrong, "all").item() == pytest.approx(expected, abs=1e-6)
-    assert smooth_calibration_error(probs, labels, "all").item() < expected
-
-
 def test_certain_and_right_is_zero():
     """Nothing to smooth; and an error below the narrowest kernel is known to its width."""
     assert error([1.0] * 5, [True] * 5) == 0
@@ -150,36 +134,13 @@ def test_fine_bins_of_a_dataset_give_the_error_of_the_voxels(sharpness):
     guessed = torch.rand(labels.shape, generator=torch.Generator().manual_seed(2)) < 0.8
     probs = logits.softmax(1)
     labels = probs.argmax(1).where(guessed, labels)
-    metric = CalibrationMetric(errors=["smooth_ece"], regions=["all", "foreground"])
-    metric(probs, labels[:, None])
-    numbers = metric.aggregate()
+    regions = ["all", "foreground"]
 
-    for region in ("all", "foreground"):
+    numbers = measured(probs, labels, errors=["smooth_ece"], regions=regions).aggregate()
+
+    for region in regions:
         expected = smooth_calibration_error(probs, labels, region).item()
         assert numbers[f"smooth_ece_{region}_pooled"] == pytest.approx(expected, abs=2e-4)
-
-
-@given(st.lists(VOXELS, min_size=2, max_size=3))
-@settings(max_examples=30, deadline=None)
-def test_sums_of_several_cases_give_the_error_of_all_voxels(volumes):
-    """Added up, the fine bins of cases are those of their voxels together."""
-    metric, whole = (CalibrationMetric(errors=["smooth_ece"], regions=["all"]) for _ in range(2))
-
-    def probs_and_labels(voxels):
-        confidences, hits = (torch.tensor(column) for column in zip(*voxels, strict=True))
-        confidences = confidences.float() / 2 + 0.5  # of the predicted one of two classes
-        probs = torch.stack([1 - confidences, confidences])[None, :, :, None]
-        # At 0.5 both are as probable, and the first is predicted.
-        predicted = (confidences > 0.5).long()
-        return probs, (predicted.where(hits, 1 - predicted))[None, None, :, None]
-
-    for voxels in volumes:
-        metric(*probs_and_labels(voxels))
-    whole(*probs_and_labels([voxel for voxels in volumes for voxel in voxels]))
-
-    assert metric.pooled_errors()["smooth_ece"].item() == pytest.approx(
-        whole.case_errors()["smooth_ece"].item(), abs=1e-6
-    )
 
 
 def test_leading_axes_are_kept_and_nothing_is_nan():

@@ -15,24 +15,17 @@ def image(*sizes):
     return MetaTensor(torch.zeros(1, 4, 5, 6)[:, :, :, : 6 if len(sizes) > 2 else 1], affine=affine)
 
 
-def test_none_is_one_along_each_axis():
-    """Without a spacing, distances are in voxels."""
-    assert case_spacings(None, 2, 3) == [(1.0, 1.0, 1.0)] * 2
-
-
-def test_one_spacing_is_that_of_every_case():
-    """Numbers for the axes serve every case."""
-    assert case_spacings((2, 0.5), 3, 2) == [(2.0, 0.5)] * 3
-
-
-def test_one_spacing_per_case_stays_with_its_case():
-    """A list of spacings is taken case by case."""
-    assert case_spacings([(1.0, 3.0), (3.0, 1.0)], 2, 2) == [(1.0, 3.0), (3.0, 1.0)]
-
-
-def test_numbers_are_double():
-    """A spacing of 0.1 is the double 0.1, not the float32 one."""
-    assert case_spacings((0.1, 0.7), 1, 2) == [(0.1, 0.7)]
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        (None, [(1.0, 1.0)] * 2),
+        ((2, 0.1), [(2.0, 0.1)] * 2),  # the double 0.1, not the float32 one
+        ([(1.0, 3.0), (3.0, 1.0)], [(1.0, 3.0), (3.0, 1.0)]),
+    ],
+)
+def test_numbers_are_for_all_cases_or_for_each(spacing, expected):
+    """Without any, distances are in voxels."""
+    assert case_spacings(spacing, 2, 2) == expected
 
 
 def test_pixdim_of_a_batch_is_read_case_by_case():

@@ -1,11 +1,10 @@
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.metrics import DiceMetric
 from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
+from nacl_monai.metrics import structure_masks
 
 BRATS = {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)}
 LABELS = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (1, 6, 7, 5))]
@@ -35,24 +34,6 @@ def test_metadata_is_kept():
 
     assert masks.pixdim.tolist() == [2, 3, 4]
     assert torch.equal(masks.as_tensor(), structure_masks(LABELS, BRATS))
-
-
-def test_absent_structure_is_nan_and_missed_one_scores_the_diagonal():
-    """Dice and distance: NaN for an absent structure, 0 and the largest distance for a missed one."""
-    label, prediction = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
-    label[..., 2:4, 2:4] = 1  # TC and WT are there, ET is not
-    prediction[..., 2:4, 2:4] = 2  # WT is found, TC is missed
-    masks = [structure_masks(labels, BRATS, dim=1) for labels in (prediction, label)]
-    dice, distance = (
-        DiceMetric(include_background=True),
-        BoundedHausdorffMetric(include_background=True),
-    )
-    for metric in (dice, distance):
-        metric(*masks)
-
-    assert dice.get_buffer()[0].tolist() == pytest.approx([0, 1, torch.nan], nan_ok=True)
-    expected = [pytest.approx(128**0.5), 0, pytest.approx(torch.nan, nan_ok=True)]
-    assert distance.get_buffer()[0].tolist() == expected
 
 
 @pytest.mark.parametrize(

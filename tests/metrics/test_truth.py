@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from metric_samples import measured
 from simulated_truth import simulated
 from test_near import PREDICTED
 
@@ -56,12 +57,12 @@ def kinds(*, images, quick):
         for spread in (1, 2, 3)
     ]
     return [
-        pytest.param(one, id=f"{one.dims}d-{one.structures}-s{one.spread}")
-        if one in quick
-        else pytest.param(
-            one, id=f"{one.dims}d-{one.structures}-s{one.spread}", marks=pytest.mark.nightly
+        pytest.param(
+            kind,
+            id=f"{kind.dims}d-{kind.structures}-s{kind.spread}",
+            marks=() if kind in quick else pytest.mark.nightly,
         )
-        for one in grid
+        for kind in grid
     ]
 
 
@@ -165,8 +166,7 @@ def test_interval_holds_zero_as_often_as_it_says():
     gaps, errors = [], []
     for seed in range(20):
         truth = simulated(100, 2, seed=1000 + seed, size=32)
-        metric = CalibrationMetric(errors=["ece"], regions=["near"])
-        metric(truth.probs(), truth.labels)
+        metric = measured(truth.probs(), truth.labels, errors=["ece"], regions=["near"])
         for start in range(0, 100, 20):
             bins = metric.case_bins()[start : start + 20, 0, 0]
             gaps.append(pooled_gap(bins, resamples=500))
@@ -226,21 +226,16 @@ def test_overlapping_structures_and_several_raters_have_no_error_either(spread):
     truth = simulated(100, spread, structures=2, seed=5, size=32, raters=3)
     masks = truth.masks.long()
     probs = truth.sigmoid_logits.sigmoid()
-    both = {"errors": ["ece"], "num_raters": 3}
-    metrics = [
-        CalibrationMetric(regions=["near"], structures=["A", "B"], **both),
-        CalibrationMetric(regions=["near"], **both),
-        CalibrationMetric(regions=["union"], **both),
-    ]
-    metrics[0](probs, masks)
-    for metric in metrics[1:]:
-        metric(truth.probs(), truth.labels)
+    options = {"errors": ["ece"], "num_raters": 3}
 
-    for bins in (metrics[0].case_bins()[:, :, 0], metrics[1].case_bins()[:, 0, 0]):
+    overlapping = measured(probs, masks, regions=["near"], structures=["A", "B"], **options)
+    exclusive = measured(truth.probs(), truth.labels, regions=["near", "union"], **options)
+
+    for bins in (overlapping.case_bins()[:, :, 0], top1(exclusive, "near")):
         gap = pooled_gap(bins)
         assert gap.low <= 0 <= gap.high
         assert pooled_error(bins).raw <= 0.008
-    assert pooled_gap(metrics[2].case_bins()[:, 0, 0]).low > 0.02
+    assert pooled_gap(top1(exclusive, "union")).low > 0.02
     volumes = structure_decisions(probs, masks, ["A", "B"], margin=4 * spread, num_raters=3)
     for k in range(2):
         assert decision_numbers(volumes[:, k]).contour_misses.value == pytest.approx(
@@ -264,24 +259,11 @@ def fitted(kind, method, region, temperature=1.0):
         return fit_method(method, voxels)
 
 
-temperatures = pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
-
-
 @many
-@temperatures
-def test_temperature_is_found_near_the_prediction(kind, temperature):
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("region", ["near", "all"])
+def test_temperature_is_found_where_the_label_has_no_say(kind, temperature, region):
     """True logits remain as they are, and no number gets worse; a factor of two is found."""
-    _check_temperature(kind, "near", temperature)
-
-
-@many
-@temperatures
-def test_temperature_is_found_over_all_voxels(kind, temperature):
-    """As near the prediction."""
-    _check_temperature(kind, "all", temperature)
-
-
-def _check_temperature(kind, region, temperature):
     found = fitted(kind, "temperature", region, temperature).parameters["temperature"]
     if temperature != 1:
         assert found * temperature == pytest.approx(1, rel=0.1)

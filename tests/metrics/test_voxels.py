@@ -4,16 +4,8 @@ from metric_samples import random_case
 from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import (
-    CalibrationMetric,
-    adaptive_calibration_error,
-    brier_score,
-    calibration_bins,
-    classwise_calibration_error,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
-from nacl_monai.metrics.voxels import LabeledVoxels, aligned, checked_voxels
+from nacl_monai.metrics import CalibrationMetric, calibration_bins, expected_calibration_error
+from nacl_monai.metrics.voxels import aligned, checked_voxels
 
 PROBS, LABELS = random_case((2, 3, 4, 5))
 
@@ -40,30 +32,24 @@ BAD = {
     "no case": (PROBS[:0], LABELS[:0], "without a voxel; leave empty batches out"),
     "no voxel": (PROBS[:, :, :0], LABELS[:, :, :0], "without a voxel; leave empty batches out"),
 }
-METRICS = {
-    "bins": calibration_bins,
-    "ece": expected_calibration_error,
-    "cece": classwise_calibration_error,
-    "adaptive": adaptive_calibration_error,
-    "nll": negative_log_likelihood,
-    "brier": brier_score,
-    "metric": lambda probs, labels: CalibrationMetric()(probs, labels),
-    "metric, decollated": lambda probs, labels: CalibrationMetric()(list(probs), list(labels)),
-}
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("bad", BAD)
-def test_bad_input_is_one_clear_line(metric, bad):
+def test_bad_input_is_one_clear_line(bad):
     """Input that is not a probability or not a label ends in one line that names the fault."""
-    if "metric" in metric and bad == "batch sizes":
-        pytest.skip("a metric pairs the cases before it looks at them")
     probs, labels, message = BAD[bad]
 
     with pytest.raises(InputError, match=message) as raised:
-        METRICS[metric](probs, labels)
+        checked_voxels(probs, labels)
 
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("measure", [calibration_bins, CalibrationMetric()])
+def test_bins_and_metric_check_what_they_are_given(measure):
+    """As every function does."""
+    with pytest.raises(InputError, match="hold NaN"):
+        measure(with_nan(), LABELS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -72,12 +58,6 @@ def test_softmax_of_any_precision_is_accepted(dtype):
     probs = (4 * torch.randn(1, 40, 30, 30)).to(dtype).softmax(1)
 
     assert 0 <= expected_calibration_error(probs, torch.ones(1, 30, 30)) <= 1
-
-
-def test_mask_of_another_shape_is_refused():
-    """A mask that fits no voxel grid is refused."""
-    with pytest.raises(InputError, match="^mask: have the shape"):
-        calibration_bins(PROBS, LABELS, mask=LABELS[:, 1:] > 0)
 
 
 def test_checked_voxels_have_neither_gradient_nor_metadata():
@@ -93,12 +73,3 @@ def test_checked_voxels_have_neither_gradient_nor_metadata():
 def test_labels_move_to_the_device_of_the_probabilities():
     """A label on another device follows the probabilities, as a metric may get both apart."""
     assert aligned("labels", LABELS, PROBS.to("meta")).device.type == "meta"
-
-
-def test_first_of_tied_classes_is_predicted():
-    """Where several classes tie, the first one is the predicted class, as for argmax."""
-    probs = torch.tensor([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0], [0.1, 0.3, 0.6]])
-
-    voxels = LabeledVoxels(probs[:, :, None], torch.zeros(3, 1))
-    assert voxels.prediction.flatten().tolist() == [1, 0, 2]
-    torch.testing.assert_close(voxels.confidences.flatten(), torch.tensor([0.4, 0.5, 0.6]))
