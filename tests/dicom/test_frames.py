@@ -51,9 +51,8 @@ def test_grid_is_that_of_the_series(tmp_path, matrix):
     series = read_source(write_series(tmp_path / "ct", np.zeros(SHAPE), matrix))
     save_nifti(LABELS, tmp_path / "x.nii.gz", matrix)
 
-    np.testing.assert_array_equal(
-        read_frames(tmp_path / "x.nii.gz", series, 3), LABELS.transpose(2, 1, 0)
-    )
+    labels = read_frames(tmp_path / "x.nii.gz", series, 3)
+    np.testing.assert_array_equal(labels, LABELS.transpose(2, 1, 0))
 
 
 def test_255ths_are_probabilities(source, tmp_path):
