@@ -7,8 +7,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 
 from nacl_monai.cli import main
 from nacl_monai.metrics import CalibrationMetric
@@ -38,12 +38,12 @@ class Study:
         return self.root / "labels"
 
     def nnunet(self, folder="nnunet", beside=True, geometry=True, plans="SimpleITKIO"):
-        """As ``nnUNetv2_predict --save_probabilities`` leaves them."""
+        """As ``nnUNetv2_predict --save_probabilities`` leaves them; a reader may turn the npz alone."""
         place = self.root / folder
         write_json(place / "dataset.json", {**self.dataset, "file_ending": ".nii.gz"})
         write_json(place / "plans.json", {"image_reader_writer": plans})
         for case in self.cases:
-            self.npz(place, case, beside, geometry)
+            self.npz(place, case, beside, geometry, "Reorient" in plans)
         return place
 
     def training(self, folder="training"):
@@ -61,10 +61,11 @@ class Study:
             self.npz(self.root / folder, case, beside=False)
         return self.root / folder
 
-    def npz(self, place, case, beside=True, geometry=True):
+    def npz(self, place, case, beside=True, geometry=True, turn=False):
         place.mkdir(parents=True, exist_ok=True)
         probs = self.cases[case][0]
-        np.savez_compressed(place / f"{case}.npz", probabilities=probs.transpose(0, 3, 2, 1))
+        stored = turned(probs) if turn else probs
+        np.savez_compressed(place / f"{case}.npz", probabilities=stored.transpose(0, 3, 2, 1))
         if beside:
             shown = probs.argmax(0)
             if order := self.dataset.get("regions_class_order"):  # later over earlier
@@ -95,22 +96,21 @@ class Study:
         write_json(self.root / folder / "dataset.json", self.dataset)
         return self.root / folder
 
-    def metric(self, **options):
-        """The metric in memory."""
+    def metric(self, raters=None, **options):
+        """The metric in memory; against several raters, of whom each has a label map of every case."""
+        labels = {name: v for name, v in self.dataset["labels"].items() if v != 0}
+        if raters:
+            options["num_raters"] = len(raters)
         if not options.get("structures"):
-            labels = self.dataset["labels"].items()
-            names = [name for name, value in labels if value != 0 and name != "ignore"]
+            names = [name for name in labels if name != "ignore"]
             options["decisions"] = {name: [k] for k, name in enumerate(names, 1)}
         metric = CalibrationMetric(regions=ALL, **{"margin_spacing": SPACING, **options})
-        for probs, label in self.cases.values():
-            metric([torch.from_numpy(probs)], [self.targets(label, options)])
+        for case, (probs, label) in self.cases.items():
+            said = np.stack([of[case] for of in raters.values()]) if raters else label[None]
+            if options.get("structures"):
+                said = np.stack([np.isin(said, v) for v in labels.values()], 1).astype(np.uint8)
+            metric([probs], [said if raters else said[0]])
         return metric
-
-    def targets(self, label, options):
-        if not options.get("structures"):
-            return torch.from_numpy(label)
-        values = [v for v in self.dataset["labels"].values() if v != 0]
-        return torch.from_numpy(np.stack([np.isin(label, v) for v in values]).astype(np.uint8))
 
 
 def itk(affine):
@@ -122,6 +122,19 @@ def itk(affine):
         "origin": tuple(turned[:3, 3].tolist()),
         "direction": tuple((turned[:3, :3] / spacing).ravel().tolist()),
     }
+
+
+def turned(probs, affine=AFFINE):
+    """Channels ``(x, y, z)`` whose axes run right, anterior, superior, as some readers turn them."""
+    turn = nibabel.orientations.io_orientation(affine)
+    return np.stack([nibabel.orientations.apply_orientation(p, turn) for p in probs])
+
+
+def moved(millimeters):
+    """`AFFINE` elsewhere, along x."""
+    affine = AFFINE.copy()
+    affine[0, 3] += millimeters
+    return affine
 
 
 def save(path, voxels, affine=AFFINE):
@@ -152,7 +165,8 @@ def sigmoid_cases(seed=0, cases=3):
         label = rng.choice(3, SHAPE, p=[0.6, 0.25, 0.15])
         inside = np.stack([label > 0, label == 2])
         logits = rng.normal(0, 1.5, inside.shape) + 3 * inside - 1.5
-        made[f"case_{k}"] = (1 / (1 + np.exp(-logits))).astype(np.float32), label
+        probs = 1 / (1 + np.exp(-logits))
+        made[f"patient{k // 2}_scan{k}"] = probs.astype(np.float32), label
     return made
 
 
@@ -184,14 +198,65 @@ def undrawn(monkeypatch):
 
 @pytest.fixture
 def run(tmp_path, capsys, undrawn):  # noqa: ARG001
-    """Runs ``nacl-monai audit`` without drawing; returns exit code, output and errors."""
+    """Runs ``nacl-monai audit``, or another, without drawing; returns exit code, output and errors."""
 
-    def command(*words, output="audit"):
-        code = main(["audit", *map(str, words), "--output", str(tmp_path / output)])
+    def command(*words, verb="audit", output="audit"):
+        code = main([verb, *map(str, words), "--output", str(tmp_path / output)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
     return command
+
+
+@pytest.fixture
+def audited(run, tmp_path):
+    """Runs it without a fault; returns the folder of the audit."""
+
+    def command(*words, output="audit"):
+        code, _, err = run(*words, output=output)
+        assert code == 0, err
+        return tmp_path / output
+
+    return command
+
+
+@pytest.fixture
+def fault_of(run, tmp_path):
+    """Runs it on three cases, of which this one has a fault; returns its line, the only one."""
+
+    def command(case, *words):
+        code, out, err = run(*words)
+        faults = [line for line in err.splitlines() if line.startswith("fault: ")]
+        assert code == 1
+        assert len(faults) == 1, err
+        assert case in faults[0]
+        assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
+        assert "Mean over 2 cases" in out
+        return faults[0]
+
+    return command
+
+
+@pytest.fixture
+def refused(run):
+    """Runs it to an error, by default before a volume is read; returns the line, which says so."""
+
+    def command(said, *words, code=1, read=False):
+        found, _, err = run(*words)
+        *progress, line = err.splitlines()
+        assert found == code
+        assert line.startswith("error: ")
+        assert said in line
+        assert all(one.startswith("Auditing") or not one for one in progress)
+        assert read == ("Auditing" in err)
+        return line
+
+    return command
+
+
+def dice(one, other):
+    """Of two masks."""
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
 
 
 def bins_of(folder):

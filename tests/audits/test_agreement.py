@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 
-from nacl_monai.audits.channels import numbered
+from nacl_monai.audits.channels import numbered, read_dataset
 from nacl_monai.audits.checks import check_agreement
 from nacl_monai.audits.images import Probabilities
 from nacl_monai.errors import InputError
-from tests.audits.conftest import save
+from tests.audits.conftest import save, write_json
 
 
 @pytest.fixture
 def check(tmp_path):
     """Compares probabilities ``(C, z, y, x)`` with a segmentation ``(z, y, x)``."""
 
-    def run(probs, segmentation):
+    def run(probs, segmentation, channels=None):
         file = tmp_path / "a.nii.gz"
         save(file, segmentation.T.astype(np.uint8))
         predicted = Probabilities(probs, None, tmp_path / "a.npz", file, segmentation=file)
-        check_agreement(predicted, numbered(len(probs), None, tmp_path / "labels.txt"))
+        check_agreement(predicted, channels or numbered(len(probs), None, tmp_path / "labels.txt"))
 
     return run
 
@@ -62,3 +62,21 @@ def test_empty_segmentation_agrees_with_no_foreground(check):
     probs = np.stack([np.full((2, 3, 4), 0.7), np.full((2, 3, 4), 0.3)])
 
     check(probs, np.zeros((2, 3, 4)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_overlapping_structures_are_painted_as_nnunet_does(dtype, check, tmp_path):
+    """In the order that dataset.json has, later over earlier; another segmentation is named."""
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    write_json(tmp_path / "dataset.json", {"labels": labels, "regions_class_order": [1, 2]})
+    channels = read_dataset(tmp_path / "dataset.json")
+    whole, core = np.zeros((2, 6, 6, 6))
+    whole[1:5], core[2:4] = 0.9, 0.8
+    core[3, 3, 3] = 0.5  # neither inside nor outside
+    stored = (np.stack([whole, core]) * (255 if dtype == np.uint8 else 1)).astype(dtype)
+    painted = np.where(core > 0.5, 2, np.where(whole > 0.5, 1, 0))
+
+    check(stored, painted, channels)
+    check(stored, painted[::-1], channels)
+    with pytest.raises(InputError, match=r"a.npz: its most probable classes are not those"):
+        check(stored, painted == 2, channels)

@@ -1,7 +1,5 @@
 """Audits in Python: whatever form the voxels have, the numbers are those of the metric."""
 
-import subprocess
-import sys
 from itertools import permutations
 
 import numpy as np
@@ -11,30 +9,47 @@ import torch
 
 from nacl_monai import Audit, audit, read_audit
 from nacl_monai.errors import InputError
-from tests.audits.conftest import SHAPE, Study, softmax_cases
+from tests.audits.conftest import SHAPE
 
 
 @pytest.fixture
 def arrays(study):
-    return [probs for probs, _ in study.cases.values()], [
-        label for _, label in study.cases.values()
-    ]
+    """Probabilities and labels, a list of cases each."""
+    return [list(part) for part in zip(*study.cases.values(), strict=True)]
 
 
-def test_every_form_gives_the_numbers_of_the_metric(arrays, study):
-    """Lists, batches, tensors, a single case."""
+@pytest.fixture
+def masks(regions):
+    """Probabilities and masks of structures that overlap, a list of cases each."""
+    probs, labels = zip(*regions.cases.values(), strict=True)
+    return list(probs), [np.stack([label > 0, label == 2]) for label in labels]
+
+
+def as_tensor(cases):
+    return torch.from_numpy(np.stack(cases))
+
+
+@pytest.mark.parametrize(
+    ("form", "form_of_labels"),
+    [
+        (list, list),
+        (np.stack, np.stack),
+        (as_tensor, as_tensor),
+        (np.stack, list),
+        (list, np.stack),
+    ],
+)
+def test_every_form_gives_the_numbers_of_the_metric(form, form_of_labels, arrays, study):
+    """Lists, batches, tensors, a list of one and an array of the other."""
     probs, labels = arrays
     expected = study.metric().case_errors()["ece"]
+    found = audit(form(probs), form_of_labels(labels))
 
-    for form in (list, np.stack, lambda cases: torch.from_numpy(np.stack(cases))):
-        found = audit(form(probs), form(labels))
-        for k, region in enumerate(("foreground", "union", "boundary", "all")):
-            np.testing.assert_allclose(
-                found.errors[f"ece_{region}"], expected[:, k], atol=1e-12, rtol=0
-            )
-            assert found.ece(region) == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
-    single = audit(probs[0], labels[0])
-    assert single.ece() == pytest.approx(expected[0, 0].item(), abs=1e-12)
+    for k, region in enumerate(("foreground", "union", "boundary", "all")):
+        np.testing.assert_allclose(
+            found.errors[f"ece_{region}"], expected[:, k], atol=1e-12, rtol=0
+        )
+        assert found.ece(region) == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
 
 
 def test_pooled_error_is_that_of_all_voxels(arrays, study):
@@ -65,20 +80,17 @@ def test_fault_of_a_folder_is_raised(study):
         audit(place, study.labels)
 
 
-def test_structures_may_overlap(regions):
+def test_structures_may_overlap(regions, masks):
     """The mean over structures, and each of them."""
-    probs = [probs for probs, _ in regions.cases.values()]
-    masks = [np.stack([label > 0, label == 2]) for _, label in regions.cases.values()]
-    found = audit(probs, masks, structures=["whole", "posterior"])
-
     names = ["whole", "posterior"]
-    metric = regions.metric(structures=names)
-    numbers = metric.aggregate()
+    found = audit(*masks, structures=names)
+
+    numbers = regions.metric(structures=names).aggregate()
     assert found.ece("union_whole") == pytest.approx(numbers["ece_union_whole"], abs=1e-12)
     assert found.ece("union") == pytest.approx(numbers["ece_union"], abs=1e-12)
     both = [found.ece(f"all_{name}", pooled=True) for name in names]
     assert found.ece("all", pooled=True) == pytest.approx(np.mean(both), abs=1e-12)
-    single = audit(probs[0], masks[0], structures=names)
+    single = audit(*(part[0] for part in masks), structures=names)
     assert single.errors["ece_all"].iloc[0] == found.errors["ece_all"].iloc[0]
     assert found.plot().axes[0].get_title() == "audit"
 
@@ -86,21 +98,12 @@ def test_structures_may_overlap(regions):
 def test_mask_and_logits_are_taken(arrays):
     """As the metric takes them."""
     probs, labels = arrays
-    mask = np.random.default_rng(0).random(SHAPE) < 0.5
+    mask = np.random.default_rng(0).choice([0.0, 1.0], SHAPE)
     expected = audit([probs[0]], [labels[0]], mask=[mask]).ece("all")
 
     assert audit(probs[0], labels[0], mask=mask).ece("all") == expected
     logits = audit(np.log(probs[0]), labels[0], mask=mask, from_logits=True)
     assert logits.ece("all") == pytest.approx(expected, abs=1e-6)
-
-
-def test_list_of_either_is_a_list_of_cases(arrays):
-    """The other may be an array of all."""
-    probs, labels = arrays
-    expected = audit(probs, labels).errors
-
-    for form in ((np.stack(probs), list(labels)), (list(probs), np.stack(labels))):
-        pd.testing.assert_frame_equal(audit(*form).errors, expected)
 
 
 def test_files_may_be_text(study):
@@ -122,24 +125,16 @@ def test_patients_may_be_a_column_of_a_table(form, arrays):
     assert found.run.patients.tolist() == ["x", "y", "x"]
 
 
-def test_import_of_the_package_stays_cheap():
-    """No library is loaded before an audit is asked for."""
-    heavy = ["torch", "monai", "pandas", "matplotlib", "numpy"]
-    code = f"import sys, nacl_monai; sys.exit(any(name in sys.modules for name in {heavy}))"
-
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_diagram_is_drawn_of_any_region(tmp_path):
+def test_diagram_is_drawn_of_any_region(arrays):
     """Without a file or folder."""
-    study = Study(tmp_path, softmax_cases(cases=2))
-    found = audit(*zip(*study.cases.values(), strict=True))
+    texts = audit(*arrays).plot("all", "class_1").axes[0].texts
 
-    text = " ".join(one.get_text() for one in found.plot("all", "class_1").axes[0].texts)
-    assert f"{2 * np.prod(SHAPE):,} voxels" in text
+    assert f"{3 * np.prod(SHAPE):,} voxels" in " ".join(one.get_text() for one in texts)
 
 
-MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
+MASK, SQUARES, LAST = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3)), np.ones((*SHAPE, 3))
+INSIDE, HIDDEN = MASK / 2, np.ma.masked_array(MASK, MASK)
+FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
 
 
 @pytest.mark.parametrize(
@@ -160,29 +155,37 @@ MASK, SQUARES = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3))
         ({"labels": [MASK] * 2}, "labels: 2 for 3 cases; give one for each"),
         ({"labels": np.stack([MASK] * 2)}, "labels: 2 for 3 cases; give one for each"),
         ({"mask": MASK}, "mask: 1 for 3 cases; give one for each"),
+        ({"labels": {"anna": [MASK] * 3}}, "labels: are of one rater"),
+        ({"labels": {"anna": [MASK] * 3, "ben": [MASK[1:]] * 3}}, "those of 'ben' have the shapes"),
         ({"probs": SQUARES, "labels": SQUARES, "structures": "ab"}, "give a list of cases"),
         ({"probs": iter([MASK])}, "probs: is a list_iterator; give a list of cases"),
         ({"labels": iter([MASK])}, "labels: is a list_iterator; give a list of cases"),
         ({"probs": [[0.5, 0.5]]}, "probs: hold list; give arrays of numbers, or tensors"),
         ({"labels": MASK.astype(str)}, "labels: hold ndarray; give arrays of numbers"),
+        *(
+            ({"mask": [np.where(FIRST, odd, 1)] * 3}, "mask: holds other numbers than 0 and 1")
+            for odd in (np.nan, -1.0, 2.0)
+        ),
+        *(
+            ({name: given}, f"{name}: hides values by a mask of NumPy's own")
+            for name in ("probs", "labels", "mask")
+            for given in (HIDDEN, [HIDDEN])
+        ),
         (
             {"probs": {"a": MASK}},
             "probs: is a dict; give a list of cases, and their names with cases=",
         ),
-        ({"probs": np.ones((9, 8, 7, 3)), "labels": MASK}, "with the classes last; put them first"),
-        (
-            {"probs": [np.ones((9, 8, 7, 3))], "labels": [MASK]},
-            "with the classes last; put them first",
+        *(
+            ({"probs": probs, "labels": labels}, "with the classes last; put them first")
+            for probs, labels in ((LAST, MASK), ([LAST], [MASK]))
         ),
-        (
-            {"probs": MASK / 2, "labels": MASK},
-            "one channel, as of a sigmoid; give structures=",
+        *(
+            ({"probs": probs, "labels": labels}, "as of a sigmoid; give structures=")
+            for probs, labels in ((INSIDE, MASK), ([INSIDE], [MASK]))
         ),
-        ({"probs": MASK[None] / 2, "labels": MASK}, "one channel, as of a sigmoid"),
-        ({"probs": [MASK / 2], "labels": [MASK]}, "one channel, as of a sigmoid"),
-        (
-            {"probs": MASK[None, None] / 2, "labels": MASK[None]},
-            "one channel, as of a sigmoid",
+        *(
+            ({"probs": probs, "labels": labels}, "one channel, as of a sigmoid; pass at least 2")
+            for probs, labels in ((INSIDE[None], MASK), (INSIDE[None, None], MASK[None]))
         ),
     ],
 )
@@ -194,28 +197,28 @@ def test_what_arrays_cannot_mean_is_refused(options, said, arrays):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("mask", MASK), ("classes", "abc"), ("cases", ["a"])],
-)
-def test_option_of_arrays_is_refused_for_folders(study, name, value):
-    """It would have no effect on them; nor has an object a folder to write maps into."""
-    with pytest.raises(InputError, match=f"{name}: is an option for arrays alone"):
-        audit(study.nnunet(), study.labels, **{name: value})
-    with pytest.raises(InputError, match="write: is an option for the command alone"):
-        audit(study.nnunet(), study.labels, write="nifti")
-
-
-@pytest.mark.parametrize(
-    ("name", "region", "said"),
+    ("option", "kind"),
     [
-        ("ece", "organ", "choose from foreground, union, boundary, all"),
-        ("aece", "union", "choose from ece, ace"),
+        ({"mask": MASK}, "arrays"),
+        ({"classes": "abc"}, "arrays"),
+        ({"cases": ["a"]}, "arrays"),
+        ({"write": "nifti"}, "the command"),
     ],
 )
-def test_unknown_errors_and_regions_are_refused(name, region, said, arrays):
+def test_what_has_no_effect_on_folders_is_refused(study, option, kind):
+    """An option of arrays; nor has an object a folder to write maps into."""
+    with pytest.raises(InputError, match=f"{next(iter(option))}: is an option for {kind} alone"):
+        audit(study.nnunet(), study.labels, **option)
+
+
+def test_unknown_errors_and_regions_are_refused(arrays):
     """With the choice."""
-    with pytest.raises(InputError, match=said):
-        audit(*arrays).error(name, region)
+    found = audit(*arrays)
+
+    with pytest.raises(InputError, match="choose from foreground, union, boundary, all"):
+        found.ece("organ")
+    with pytest.raises(InputError, match="choose from ece, ace"):
+        found.error("aece", "union")
 
 
 def test_object_shows_its_table(arrays, tmp_path):
@@ -257,10 +260,9 @@ def test_channels_in_another_order_are_refused(arrays, order):
     names = ["background", "a", "b"]
     better = ", ".join(names[k] for k in order)
     one_hot = [np.stack([label == k for k in range(3)]) for label in labels]
+    said = f"^probs: .* with the labels as {better} .*_given=True"
     for given in (labels, [label[None] for label in labels], one_hot, {"x": labels, "y": labels}):
-        with pytest.raises(
-            InputError, match=f"^probs: .* with the labels as {better} .*_given=True"
-        ):
+        with pytest.raises(InputError, match=said):
             audit(turned, given, classes=names)
 
     audit(turned, labels, classes=names, channels_as_given=True)
@@ -281,14 +283,14 @@ def test_order_is_that_of_the_voxels_that_count(arrays):
 
 
 @pytest.mark.parametrize("from_logits", [False, True])
-def test_structures_in_another_order_are_refused(regions, from_logits):
+def test_structures_in_another_order_are_refused(masks, from_logits):
     """A part and its whole."""
-    probs = [torch.from_numpy(probs[::-1].copy()) for probs, _ in regions.cases.values()]
-    masks = [np.stack([label > 0, label == 2]) for _, label in regions.cases.values()]
+    probs, labels = masks
+    outputs = [torch.from_numpy(case[::-1].copy()) for case in probs]
+    outputs = [case.logit(1e-6) if from_logits else case for case in outputs]
     given = {"structures": ["whole", "part"], "from_logits": from_logits}
-    outputs = [case.logit(1e-6) if from_logits else case for case in probs]
 
     with pytest.raises(InputError, match="with the labels as part, whole"):
-        audit(outputs, masks, **given)
-    audit(outputs, masks, **given, channels_as_given=True)
-    audit([case.flip(0) for case in outputs], masks, **given)
+        audit(outputs, labels, **given)
+    audit(outputs, labels, **given, channels_as_given=True)
+    audit([case.flip(0) for case in outputs], labels, **given)

@@ -1,6 +1,7 @@
 """The command prints one table, draws diagrams, and writes what reports read."""
 
 import shlex
+import shutil
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run, read_runs
 from nacl_monai.reports.style import data_source
 from tests.audits.conftest import Study, softmax_cases
@@ -62,10 +65,8 @@ def test_without_pictures_the_numbers_are_the_same(drawn, tmp_path):
     words = [study.nnunet(), study.labels, "--regions", "union", "--output", tmp_path / "audit"]
     assert main(["audit", *map(str, words), "--no-pictures"]) == 0
 
-    written = {file.name for file in (tmp_path / "audit").iterdir()}
-    assert {name for name in written if not name.startswith(".")} == {
-        *("bins.npz", "cases.csv", "evaluation.json", "page.html", "summary.json")
-    }
+    names = sorted(file.name for file in (tmp_path / "audit").glob("[!.]*"))
+    assert names == ["bins.npz", "cases.csv", "evaluation.json", "page.html", "summary.json"]
     assert "<img" not in (tmp_path / "audit/page.html").read_text(encoding="utf-8")
     for name in ("cases.csv", "summary.json"):
         assert (tmp_path / "audit" / name).read_bytes() == (audit / name).read_bytes()
@@ -73,9 +74,8 @@ def test_without_pictures_the_numbers_are_the_same(drawn, tmp_path):
 
 def test_several_models_stand_side_by_side(models, run, tmp_path):
     """One folder and one column each."""
-    code, out, err = run(*models)
+    _, out, _ = run(*models)
 
-    assert code == 0, err
     header = next(line for line in out.splitlines() if line.split() == ["plain", "sharp"])
     line = next(line for line in out.splitlines() if line.startswith("ECE, foreground"))
     shown = [float(number) for number in line.replace("[", " ").split()[2::3]]
@@ -91,18 +91,16 @@ def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     """With all that was said of the data; what it writes names the one after it."""
     plain, sharp, labels = models
     words = ("--patient-pattern", r"(patient\d)_", "--dataset", plain / "dataset.json")
-    line = run(plain, labels, *words)[1].splitlines()[-1]
-    start, *following = shlex.split(line)
-    assert start == "next:"
-    assert following == ["nacl-monai", "calibrate", *map(str, (plain, labels, *words))]
-    assert main([*following[1:], "--output", str(tmp_path / "out")]) == 0
+    line = shlex.split(run(plain, labels, *words)[1].splitlines()[-1])
+    assert line == ["next:", "nacl-monai", "calibrate", *map(str, (plain, labels, *words))]
+    assert main([*line[2:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"
     assert last == f"next: nacl-monai audit TEST_PREDICTIONS TEST_LABELS --calibrator {file}"
 
-    audits = [tmp_path / "audit" / name for name in ("plain", "sharp")]
-    out = run(plain, sharp, labels)[1]
-    assert out.splitlines()[-1] == shlex.join(map(str, ["next:", "nacl-monai", "compare", *audits]))
+    audits = [str(tmp_path / "audit" / name) for name in ("plain", "sharp")]
+    line = shlex.split(run(plain, sharp, labels)[1].splitlines()[-1])
+    assert line == ["next:", "nacl-monai", "compare", *audits]
 
 
 def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
@@ -119,107 +117,108 @@ def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
     assert (tmp_path / "audit" / "sharp" / "cases.csv").is_file()
 
 
-@pytest.mark.parametrize("name", ["../escaped", "x/y", "..", ""])
-def test_name_that_leads_elsewhere_is_refused(name, models, run, tmp_path):
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        *(([name, "x"], f"{name!r} is not a name") for name in ("../escaped", "x/y", "..", "")),
+        (["one"], "1 names for 2 folders"),
+        (["one", "one"], "two models are called 'one'"),
+    ],
+)
+def test_names_that_no_folders_can_have_are_refused(names, said, models, refused, tmp_path):
     """Before anything is written; each model has a folder in the output."""
-    code, _, err = run(*models, "--names", name, "x")
-
-    assert code == 2
-    assert f"--names: {name!r} is not a name of a folder" in err
+    refused(f"--names: {said}", *models, "--names", *names, code=2)
     assert not (tmp_path / "audit").exists()
 
 
-def test_folders_of_one_name_are_refused(models, run):
-    """Their audits would have one place; names tell them apart."""
+def test_names_tell_folders_of_one_name_apart(models, run):
+    """Their audits would have one place."""
     plain, _, labels = models
 
-    code, _, err = run(plain, plain, labels)
-    assert code == 2
-    assert "two models are called 'plain'" in err
-    assert run(plain, plain, labels, "--names", "one")[0] == 2
-    code, out, _ = run(plain, plain, labels, "--names", "one", "two")
-    assert code == 0
+    assert "two models are called 'plain'" in run(plain, plain, labels)[2]
+    out = run(plain, plain, labels, "--names", "one", "two")[1]
     assert ["one", "two"] in [line.split() for line in out.splitlines()]
 
 
-def check_reports(audits, output, capsys):
-    for command in ("compare", "reliability"):
-        assert main([command, *map(str, audits), "--output", str(output / command)]) == 0, command
+def test_reports_read_audits_of_overlapping_structures(regions, audited, tmp_path, capsys):
+    """The diagram is that of the first structure."""
+    folders = regions.nnunet(), regions.labels
+    audits = [str(audited(*folders, output=name)) for name in ("one", "two")]
 
-    written = {path.name for path in (output / "compare").glob("[!.]*")}
+    for command in ("compare", "reliability"):
+        assert main([command, *audits, "--output", str(tmp_path / command)]) == 0, command
+    written = {path.name for path in (tmp_path / "compare").glob("[!.]*")}
     assert written == {"comparison.md", "comparison.csv", "reliability.png", "reliability.svg"}
     assert "3 audited cases" in capsys.readouterr().out
-
-
-def test_reports_read_audits_of_overlapping_structures(regions, run, tmp_path, capsys):
-    """The diagram is that of the first structure."""
-    for name in ("one", "two"):
-        assert run(regions.nnunet(), regions.labels, output=name)[0] == 0
-
-    check_reports([tmp_path / name for name in ("one", "two")], tmp_path, capsys)
     caption = (tmp_path / "reliability" / "reliability_near_whole_top-1.svg").read_text()
     assert "of the structure whole" in caption
 
 
-def test_audit_stands_beside_an_evaluation_of_the_same_voxels(models, run, tmp_path):
+def test_audit_stands_beside_an_evaluation_of_the_same_voxels(models, audited, tmp_path):
     """Where cases, classes and voxels are the same."""
-    assert run(*models)[0] == 0
-    evaluated = tmp_path / "run" / "evaluation"
-    evaluated.mkdir(parents=True)
-    for name in ("cases.csv", "bins.npz", "summary.json"):
-        file = tmp_path / "audit" / "sharp" / name
-        (evaluated / name).write_bytes(file.read_bytes())
+    folder, evaluated = audited(*models), tmp_path / "run" / "evaluation"
+    shutil.copytree(folder / "sharp", evaluated)
     (evaluated / "evaluation.json").write_text('{"set": "test", "settings": {"dataset": "x"}}')
 
-    both = read_runs([tmp_path / "run", tmp_path / "audit" / "plain"])
+    both = read_runs([tmp_path / "run", folder / "plain"])
     assert [one.of.set for one in both] == ["test", "audited"]
 
 
 def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
     """By a pattern or by a table; each patient is the mean over their cases."""
-    table = tmp_path / "patients.csv"
-    table.write_text(
-        "case,patient\n" + "".join(f"{case},p{k % 2}\n" for k, case in enumerate(study.cases))
-    )
-    place, labels = study.nnunet(), study.labels
+    table, folders = tmp_path / "patients.csv", (study.nnunet(), study.labels)
+    rows = [f"{case},p{k % 2}" for k, case in enumerate(study.cases)]
+    table.write_text("\n".join(["case,patient", *rows]))
     for words, said in (
+        ([], "3 cases [95 % interval over cases]"),
         (["--patient-pattern", r"(patient\d+)_"], "3 cases of 2 patients"),
         (["--patients", table], "3 cases of 2 patients"),
-        ([], "3 cases [95 % interval over cases]"),
     ):
-        code, out, _ = run(place, labels, *words)
-        assert code == 0
-        assert said in out
-    assert run(place, labels, "--patients", table)[0] == 0
+        assert said in run(*folders, *words)[1]
+
     audit = read_run(tmp_path / "audit")
-    dice = audit.metrics["dice"]
+    first, second, third = audit.metrics["dice"]
     found = audit.mean(audit.metrics["dice"])
-    assert found.mean == pytest.approx(((dice.iloc[0] + dice.iloc[2]) / 2 + dice.iloc[1]) / 2)
+    assert found.mean == pytest.approx(((first + third) / 2 + second) / 2)
     assert found.patients == 2
 
 
-def test_case_without_a_patient_is_refused_before_the_first_volume(study, run, tmp_path):
+def test_case_without_a_patient_is_refused_before_the_first_volume(study, refused, tmp_path):
     """In the table, or by the pattern."""
-    table = tmp_path / "patients.csv"
-    table.write_text("case,patient\npatient0_scan0,a\n")
-    place, labels = study.nnunet(), study.labels
+    folders, table = (study.nnunet(), study.labels), tmp_path / "patients.csv"
 
-    assert "has no patient for the case" in run(place, labels, "--patients", table)[2]
-    code, _, err = run(place, labels, "--patient-pattern", "(person)")
-    assert code == 1
-    assert err.startswith("error: patient0_scan0: does not match")
-    (tmp_path / "other.csv").write_text("name\nx\n")
-    assert "is not a table" in run(place, labels, "--patients", tmp_path / "other.csv")[2]
+    refused("patient0_scan0: does not match", *folders, "--patient-pattern", "(person)")
+    for content, said in (
+        ("case,patient\npatient0_scan0,a\n", "has no patient for the case"),
+        ("name\nx\n", "is not a table"),
+    ):
+        table.write_text(content)
+        refused(said, *folders, "--patients", table)
 
 
-def test_structure_that_labels_lack_is_undefined(tmp_path, run):
+@pytest.mark.parametrize(
+    ("cases", "pattern", "message"),
+    [
+        (["p1_a", "p12_a"], r"(p\d)", "p12_a: --patient-pattern .* takes a part of its number"),
+        (["caf\u00e9_1", "cafe\u0301_2"], "(caf[^_]+)_", "two forms of Unicode"),
+        (["p1_a", "p12_a"], r"(p\d+)", None),
+        (["000101", "000102", "000201"], r"(\d{4})", None),
+    ],
+)
+def test_pattern_neither_merges_patients_nor_divides_one(cases, pattern, message):
+    """p1 and p12 are two, and one name in two forms is one; numbers of one width may hold two."""
+    if message is None:
+        assert len(patients_of(cases, pattern)) == len(cases)
+        return
+    with pytest.raises(InputError, match=message):
+        patients_of(cases, pattern)
+
+
+def test_structure_that_labels_lack_is_undefined(study, audited):
     """Dice and HD95 of an absent structure stay out of the means."""
-    cases = softmax_cases()
-    first = next(iter(cases))
-    cases[first] = cases[first][0], np.where(cases[first][1] == 2, 0, cases[first][1])
-    study = Study(tmp_path, cases)
+    first, (probs, label) = next(iter(study.cases.items()))
+    study.cases[first] = probs, np.where(label == 2, 0, label)
 
-    assert run(study.nnunet(), study.labels)[0] == 0
-    table = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    table = pd.read_csv(audited(study.nnunet(), study.labels) / "cases.csv", index_col="case")
     assert table.loc[first, ["dice_posterior", "hd95_posterior"]].isna().all()
     assert table.loc[first, "dice"] == table.loc[first, "dice_anterior"]

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK
 
 from nacl_monai import audit
 from nacl_monai.cli import main
@@ -20,9 +21,12 @@ from tests.audits.conftest import (
     SHAPE,
     Study,
     bins_of,
+    dice,
     itk,
+    moved,
     save,
     softmax_cases,
+    turned,
     write_json,
 )
 
@@ -75,7 +79,7 @@ def dataset(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble])
-def test_stored_precision_is_kept(dtype, tmp_path, run):
+def test_stored_precision_is_kept(dtype, tmp_path, audited):
     """Half precision is binned as it was stored; of more than 64 bits, 64 are."""
     study = Study(tmp_path, softmax_cases(dtype=dtype))
     folders = study.nnunet(), study.labels
@@ -84,12 +88,11 @@ def test_stored_precision_is_kept(dtype, tmp_path, run):
         case: (probs.astype(kept), label) for case, (probs, label) in study.cases.items()
     }
 
-    assert run(*folders)[0] == 0
-    check_numbers(tmp_path / "audit", study.metric())
+    check_numbers(audited(*folders), study.metric())
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_bytes_are_255ths(scaled, study, run, tmp_path):
+def test_bytes_are_255ths(scaled, study, audited, tmp_path):
     """With the scale in the header, or without; the metric in memory gives the same."""
     for case, (probs, label) in study.cases.items():
         stored = (probs * 255).round().astype(np.uint8)
@@ -100,51 +103,48 @@ def test_bytes_are_255ths(scaled, study, run, tmp_path):
         (tmp_path / "bytes").mkdir(exist_ok=True)
         nibabel.save(image, tmp_path / "bytes" / f"{case}.nii.gz")
 
-    code, _, err = run(tmp_path / "bytes", study.labels)
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", study.metric())
+    check_numbers(audited(tmp_path / "bytes", study.labels), study.metric())
 
 
-def test_bytes_of_structures_are_cut_in_half(regions, run, tmp_path):
-    """A voxel is predicted where more than half of 255 is stored."""
+@pytest.mark.parametrize(("dtype", "half"), [(np.float32, 0.5), (np.uint8, 127)])
+def test_structures_are_cut_in_half(dtype, half, regions, audited):
+    """A voxel is predicted where more than half is stored, of 1 or of 255."""
     for case, (probs, label) in regions.cases.items():
-        regions.cases[case] = (probs * 255).round().astype(np.uint8), label
+        stored = (probs * 255).round() if dtype == np.uint8 else probs
+        regions.cases[case] = stored.astype(dtype), label
 
-    code, _, err = run(regions.channels(), regions.labels)
+    folder = audited(regions.channels(), regions.labels)
 
-    assert code == 0, err
-    cases = pd.read_csv(tmp_path / "audit" / "cases.csv", index_col="case")
+    cases = pd.read_csv(folder / "cases.csv", index_col="case")
     for case, (stored, label) in regions.cases.items():
         for inside, name, values in zip(stored, ("whole", "posterior"), ([1, 2], [2]), strict=True):
-            predicted, true = inside > 127, np.isin(label, values)
-            dice = 2 * (predicted & true).sum() / (predicted.sum() + true.sum())
-            assert cases.loc[case, f"dice_{name}"] == pytest.approx(dice, abs=1e-6)
+            expected = dice(inside > half, np.isin(label, values))
+            assert cases.loc[case, f"dice_{name}"] == pytest.approx(expected, abs=1e-6)
 
 
-def slow_ece(probs, label, region):
-    """Voxel by voxel, from the definition."""
+def slow_ece(probs, labels, region):
+    """Voxel by voxel, from the definition: confidence against the share of raters who say the same."""
     bins, voxels = np.zeros((15, 2)), 0
-    for place in np.ndindex(label.shape):
-        p, true = probs[(slice(None), *place)], label[place]
+    for place in np.ndindex(probs.shape[1:]):
+        p, said = probs[(slice(None), *place)], [label[place] for label in labels]
         predicted = int(p.argmax())
-        if not {"foreground": true, "union": true or predicted, "all": True}[region]:
+        if not {"foreground": any(said), "union": any(said) or predicted, "all": True}[region]:
             continue
         at = next(k for k in range(15) if p[predicted] <= np.float32((k + 1) / 15))
-        bins[at] += p[predicted], predicted == true
+        bins[at] += p[predicted], said.count(predicted) / len(said)
         voxels += 1
     return np.abs(bins[:, 0] - bins[:, 1]).sum() / voxels
 
 
-def test_numbers_are_those_of_a_slow_loop(study, run, tmp_path):
+def test_numbers_are_those_of_a_slow_loop(study, audited):
     """An oracle that knows neither torch nor the project."""
-    assert run(study.nnunet(), study.labels)[0] == 0
+    bins = read_run(audited(study.nnunet(), study.labels)).bins
 
-    audit = read_run(tmp_path / "audit")
     for k, (probs, label) in enumerate(study.cases.values()):
         for region in ("foreground", "union", "all"):
-            at = audit.bins.regions.index(region)
-            expected = slow_ece(probs, label, region)
-            assert audit.bins.sums.ece()[k, at].item() == pytest.approx(expected, abs=1e-12)
+            expected = slow_ece(probs, [label], region)
+            ece = bins.sums.ece()[k, bins.regions.index(region)].item()
+            assert ece == pytest.approx(expected, abs=1e-12)
 
 
 def test_structures_overlap_where_dataset_json_has_regions(regions, run, tmp_path):
@@ -158,22 +158,17 @@ def test_structures_overlap_where_dataset_json_has_regions(regions, run, tmp_pat
     for region in ("foreground", "boundary"):
         columns = [f"ece_{region}_whole", f"ece_{region}_posterior"]
         np.testing.assert_allclose(cases[columns].mean(axis=1), cases[f"ece_{region}"], atol=1e-6)
-    for k, (probs, label) in enumerate(regions.cases.values()):
-        both = (probs[1] > 0.5) & (label == 2)
-        dice = 2 * both.sum() / ((probs[1] > 0.5).sum() + (label == 2).sum())
-        assert cases["dice_posterior"][k] == pytest.approx(dice, abs=1e-6)
 
 
-def test_sigmoid_can_be_said(regions, run, tmp_path):
+def test_sigmoid_can_be_said(regions, audited):
     """Without a dataset.json, the command names the structures of the channels."""
     words = ["--activation", "sigmoid", "--structures", "whole=1,2", "posterior=2"]
-    code, _, err = run(regions.channels(dataset=False), regions.labels, *words)
+    folder = audited(regions.channels(dataset=False), regions.labels, *words)
 
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", regions.metric(structures=["whole", "posterior"]))
+    check_numbers(folder, regions.metric(structures=["whole", "posterior"]))
 
 
-def test_ignored_voxels_count_nowhere(study, run, tmp_path):
+def test_ignored_voxels_count_nowhere(study, audited):
     """The value to ignore is masked, and makes no boundary."""
     study.dataset = {"labels": {**CLASSES, "ignore": 3}}
     metric = study.metric()
@@ -186,36 +181,27 @@ def test_ignored_voxels_count_nowhere(study, run, tmp_path):
         metric([probs], [label], mask=[kept])
         study.cases[case] = probs, np.where(kept, label, 3)
 
-    code, _, err = run(study.nnunet(), study.labels)
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", metric)
+    check_numbers(audited(study.nnunet(), study.labels), metric)
 
 
-def test_reorienting_reader_of_nnunet_is_followed(study, run, tmp_path):
+def test_reorienting_reader_of_nnunet_is_followed(study, audited):
     """Its npz runs right, anterior, superior; labels and segmentations keep the image's axes."""
-    expected = study.metric()
     place = study.nnunet(plans="NibabelIOWithReorient")
-    turn = nibabel.orientations.io_orientation(AFFINE)
-    for case, (probs, _) in study.cases.items():
-        turned = np.stack([nibabel.orientations.apply_orientation(p, turn) for p in probs])
-        np.savez(place / f"{case}.npz", probabilities=turned.transpose(0, 3, 2, 1))
 
-    code, _, err = run(place, study.labels)
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", expected)
+    check_numbers(audited(place, study.labels), study.metric())
 
 
 def recorded(reader, affine):
     """What the readers of nnU-Net 2.8.1 leave in a pkl file."""
     turn = nibabel.orientations.io_orientation(affine)
-    turned = affine @ nibabel.orientations.inv_ornt_aff(turn, SHAPE)
+    then = affine @ nibabel.orientations.inv_ornt_aff(turn, SHAPE)
     letters = "".join(nibabel.aff2axcodes(affine))
     return {
         "SimpleITKIO": {"sitk_stuff": itk(affine)},
-        "SimpleITKIOWithReorient": {"sitk_stuff": {**itk(turned), "original_orientation": letters}},
+        "SimpleITKIOWithReorient": {"sitk_stuff": {**itk(then), "original_orientation": letters}},
         "NibabelIO": {"nibabel_stuff": {"original_affine": affine}},
         "NibabelIOWithReorient": {
-            "nibabel_stuff": {"original_affine": affine, "reoriented_affine": turned}
+            "nibabel_stuff": {"original_affine": affine, "reoriented_affine": then}
         },
     }[reader]
 
@@ -224,33 +210,30 @@ def recorded(reader, affine):
 @pytest.mark.parametrize(
     "reader", ["SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient"]
 )
-def test_npz_and_pkl_alone_say_whether_the_image_was_turned(reader, affine, study, run, tmp_path):
+def test_npz_and_pkl_alone_say_whether_the_image_was_turned(
+    reader, affine, study, audited, tmp_path
+):
     """A flip leaves the shape as it was, so that nothing else would show it."""
-    turn = nibabel.orientations.io_orientation(affine)
+    (tmp_path / "alone").mkdir()
     for case, (probs, label) in study.cases.items():
-        stored = probs
-        if "Reorient" in reader:
-            stored = np.stack([nibabel.orientations.apply_orientation(p, turn) for p in probs])
-        (tmp_path / "alone").mkdir(exist_ok=True)
+        stored = turned(probs, affine) if "Reorient" in reader else probs
         np.savez(tmp_path / "alone" / f"{case}.npz", probabilities=stored.transpose(0, 3, 2, 1))
         (tmp_path / "alone" / f"{case}.pkl").write_bytes(pickle.dumps(recorded(reader, affine)))
         save(tmp_path / "labels" / f"{case}.nii.gz", label.astype(np.uint8), affine)
 
-    code, _, err = run(tmp_path / "alone", tmp_path / "labels", "--dataset", dataset(tmp_path))
-    assert code == 0, err
+    folder = audited(tmp_path / "alone", tmp_path / "labels", "--dataset", dataset(tmp_path))
     sizes = nibabel.affines.voxel_sizes(affine).tolist()
-    check_numbers(tmp_path / "audit", study.metric(margin_spacing=sizes))
+    check_numbers(folder, study.metric(margin_spacing=sizes))
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(study, run, tmp_path):
+def test_two_processes_equal_one(study, audited):
     """Cases keep their order."""
-    folder, labels = study.nnunet(), study.labels
-    assert run(folder, labels)[0] == run(folder, labels, "--jobs", "2", output="two")[0] == 0
+    folders = study.nnunet(), study.labels
+    one, two = audited(*folders), audited(*folders, "--jobs", "2", output="two")
 
     for name in ("cases.csv", "summary.json"):
-        one, two = (tmp_path / place / name for place in ("audit", "two"))
-        assert one.read_text() == two.read_text()
+        assert (one / name).read_text() == (two / name).read_text()
 
 
 def test_dataset_json_may_lie_above_the_labels(study, run, tmp_path):
@@ -263,63 +246,44 @@ def test_dataset_json_may_lie_above_the_labels(study, run, tmp_path):
     assert bins_of(tmp_path / "audit")["classes"].tolist() == ["top-1", *CLASSES]
 
 
-def test_classes_are_numbered_where_nobody_names_them(study, run, tmp_path):
-    """The line says so."""
-    code, out, _ = run(study.channels(dataset=False), study.labels)
-
-    assert code == 0
-    assert "name them with --dataset" in out
-    classes = bins_of(tmp_path / "audit")["classes"].tolist()
-    assert classes == ["top-1", "background", "class_1", "class_2"]
-
-
-def test_unions_of_classes_can_be_scored(study, run, tmp_path):
+def test_unions_of_classes_can_be_scored(study, audited):
     """Dice and HD95 are then of these structures."""
-    words = ["--structures", "whole=1,2", "tail=2"]
-    assert run(study.nnunet(), study.labels, *words)[0] == 0
+    folder = audited(study.nnunet(), study.labels, "--structures", "whole=1,2", "tail=2")
 
-    cases = pd.read_csv(tmp_path / "audit" / "cases.csv")
+    cases = pd.read_csv(folder / "cases.csv")
     probs, label = next(iter(study.cases.values()))
-    one, other = probs.argmax(0) > 0, label > 0
-    assert cases["dice_whole"][0] == pytest.approx(
-        2 * (one & other).sum() / (one.sum() + other.sum()), abs=1e-6
-    )
+    expected = dice(probs.argmax(0) > 0, label > 0)
+    assert cases["dice_whole"][0] == pytest.approx(expected, abs=1e-6)
     assert "dice_anterior" not in cases
 
 
-def test_record_says_what_was_audited(study, run, tmp_path):
+def test_record_says_what_was_audited(study, audited):
     """So that audits of other classes or regions are not set side by side."""
-    assert run(study.nnunet(), study.labels, "--regions", "union")[0] == 0
+    folder = audited(study.nnunet(), study.labels, "--regions", "union")
 
-    record = json.loads((tmp_path / "audit" / "evaluation.json").read_text())
+    record = json.loads((folder / "evaluation.json").read_text())
     assert record["set"] == "audited"
     assert record["settings"]["calibration::regions"] == ["foreground", "union"]
     assert record["settings"]["classes"] == list(CLASSES)
 
 
-@pytest.fixture
-def nrrd():
-    return pytest.importorskip("SimpleITK")
-
-
 @pytest.mark.parametrize(("as_vector", "ending"), [(True, "nrrd"), (False, "nrrd"), (True, "mha")])
-def test_nrrd_and_metaimage_are_read_by_simpleitk(nrrd, as_vector, ending, study, run, tmp_path):
+def test_nrrd_and_metaimage_are_read_by_simpleitk(as_vector, ending, study, audited, tmp_path):
     """With a vector per voxel, or with a fourth axis; labels as well."""
-    for folder in ("nrrd", "of_labels"):
+    for folder in ("images", "of_labels"):
         (tmp_path / folder).mkdir()
     for case, (probs, label) in study.cases.items():
-        truth = placed(nrrd.GetImageFromArray(label.T.astype(np.uint8)))
-        nrrd.WriteImage(truth, str(tmp_path / "of_labels" / f"{case}.{ending}"))
-        zyxc = probs.transpose(3, 2, 1, 0)
+        truth = placed(SimpleITK.GetImageFromArray(label.T.astype(np.uint8)))
+        SimpleITK.WriteImage(truth, tmp_path / "of_labels" / f"{case}.{ending}")
         if as_vector:
-            image = placed(nrrd.GetImageFromArray(zyxc, isVector=True))
+            zyxc = probs.transpose(3, 2, 1, 0)
+            image = placed(SimpleITK.GetImageFromArray(zyxc, isVector=True))
         else:
-            image = nrrd.JoinSeries([placed(nrrd.GetImageFromArray(one.T)) for one in probs])
-        nrrd.WriteImage(image, str(tmp_path / "nrrd" / f"{case}.{ending}"))
+            several = [placed(SimpleITK.GetImageFromArray(one.T)) for one in probs]
+            image = SimpleITK.JoinSeries(several)
+        SimpleITK.WriteImage(image, tmp_path / "images" / f"{case}.{ending}")
 
-    code, _, err = run(tmp_path / "nrrd", tmp_path / "of_labels")
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", study.metric())
+    check_numbers(audited(tmp_path / "images", tmp_path / "of_labels"), study.metric())
 
 
 def placed(image):
@@ -343,92 +307,78 @@ def flipped(file):
 
 def stale(file):
     """What is left of another image, a millimeter away; beside a segmentation, of another case."""
-    moved = AFFINE + np.array([[0, 0, 0, 1.0]] + [[0] * 4] * 3)
     segmentation = file.with_name(file.stem + ".nii.gz")
     if file.suffix == ".npz" and segmentation.is_file():
         np.savez(file, probabilities=np.roll(np.load(file)["probabilities"], 3, -1))
     elif file.suffix == ".pkl":
-        file.write_bytes(pickle.dumps({"sitk_stuff": itk(moved)}))
+        file.write_bytes(pickle.dumps({"sitk_stuff": itk(moved(1))}))
     elif file.suffix == ".gz" and not file.with_name(file.name[:-7] + ".npz").is_file():
-        save(file, np.asarray(nibabel.load(file).dataobj), moved)
+        save(file, np.asarray(nibabel.load(file).dataobj), moved(1))
 
 
-def audited(layout, study, tmp_path, **options):
-    extra = {"dataset": dataset(tmp_path)} if layout == "npz files" else {}
-    return audit(LAYOUTS[layout](study), study.labels, **extra, **options)
+def audit_in_python(layout, study, spoil=lambda _: None, **options):
+    place = LAYOUTS[layout](study)
+    for file in [*place.rglob("*.npz"), *place.rglob("*.pkl"), *place.rglob("*.nii.gz")]:
+        spoil(file)
+    named = {"dataset": dataset(study.root)} if layout == "npz files" else {}
+    return audit(place, study.labels, **named, **options)
 
 
 @pytest.mark.parametrize("spoil", [flipped, stale])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_is_turned_or_stale_is_refused(layout, spoil, study, tmp_path, monkeypatch):
+def test_what_is_turned_or_stale_is_refused(layout, spoil, study):
     """In every layout, in one line that names the file."""
-    audited(layout, study, tmp_path)
-    make = LAYOUTS[layout]
+    audit_in_python(layout, study)
 
-    def spoiled(study):
-        place = make(study)
-        for file in [*place.rglob("*.npz"), *place.rglob("*.pkl"), *place.rglob("*.nii.gz")]:
-            spoil(file)
-        return place
-
-    monkeypatch.setitem(LAYOUTS, layout, spoiled)
     with pytest.raises(InputError, match=r"^/.*; "):
-        audited(layout, study, tmp_path)
+        audit_in_python(layout, study, spoil)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_channels_in_another_order_are_refused(layout, study, tmp_path):
+def test_channels_in_another_order_are_refused(layout, study):
     """Every permutation, unless it is said; then the numbers are those of what was given."""
     cases, names = study.cases, list(CLASSES)
     for order in [*permutations(range(3))][1:]:
         study.cases = {case: (probs[list(order)], label) for case, (probs, label) in cases.items()}
         better = ", ".join(names[k] for k in order)
-        with pytest.raises(
-            InputError, match=f"agree far better with the labels as {better} .mean Dice"
-        ):
-            audited(layout, study, tmp_path)
+        said = f"agree far better with the labels as {better} .mean Dice"
+        with pytest.raises(InputError, match=said):
+            audit_in_python(layout, study)
 
-    found = audited(layout, study, tmp_path, channels_as_given=True)
+    found = audit_in_python(layout, study, channels_as_given=True)
     expected = study.metric().case_errors()["ece"][:, ALL.index("all")]
     np.testing.assert_allclose(found.errors["ece_all"], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("first", ["nnunet", "alone", "own"])
 @pytest.mark.parametrize("name", ["{case}_{channel}", "{case}/{channel}"])
-def test_case_in_two_layouts_is_refused(study, run, first, name):
+def test_case_in_two_layouts_is_refused(study, refused, first, name):
     """Nobody knows which of them is meant."""
     place = study.channels("own", "_probabilities") if first == "own" else getattr(study, first)()
-    case = next(iter(study.cases))
     study.per_class(first, name=name, names=["0", "1", "2"])
 
-    code, _, err = run(place, study.labels)
-
-    assert code == 1
-    other = place / f"{name.format(case=case, channel=0)}.nii.gz"
-    assert f"{other} holds probabilities of the same case; move one of them into" in err
+    other = place / f"{name.format(case=next(iter(study.cases)), channel=0)}.nii.gz"
+    said = f"{other} holds probabilities of the same case; move one of them into"
+    refused(said, place, study.labels)
 
 
-def test_case_from_two_tools_is_refused(study, run):
+def test_case_from_two_tools_is_refused(study, refused):
     """nnU-Net's and this project's own."""
     study.channels("nnunet", "_probabilities")
 
-    code, _, err = run(study.nnunet(), study.labels)
-
-    assert code == 1
-    assert "_probabilities.nii.gz holds probabilities of the same case" in err
+    said = "_probabilities.nii.gz holds probabilities of the same case"
+    refused(said, study.nnunet(), study.labels)
 
 
-def test_structures_in_another_order_are_refused(regions, run, tmp_path):
+def test_structures_in_another_order_are_refused(regions, audited, refused, tmp_path):
     """A part and its whole; the command writes nothing, and a fit is not begun."""
     regions.cases = {case: (probs[::-1], label) for case, (probs, label) in regions.cases.items()}
     folders = regions.channels(), regions.labels
 
-    code, _, err = run(*folders)
-    assert code == 1
-    assert "the channels agree far better with the labels as posterior, whole (mean Dice" in err
-    assert "say --channels-as-given" in err
+    said = "the channels agree far better with the labels as posterior, whole (mean Dice"
+    assert "say --channels-as-given" in refused(said, *folders, read=True)
     assert not (tmp_path / "audit").exists()
-    assert run(*folders, "--channels-as-given")[0] == 0
+    audited(*folders, "--channels-as-given")
     assert main(["calibrate", *map(str, folders), "--output", str(tmp_path / "out")]) == 1
 
 
@@ -457,17 +407,16 @@ def test_array_in_the_order_of_nifti_is_told_the_axes(study, run, tmp_path):
     assert "give both on one grid; the axes of an array are channel, z, y, x" in err
 
 
-def test_stray_array_is_no_case(study, run, tmp_path):
+def test_stray_array_is_no_case(study, audited):
     """A folder of images may hold other things that NumPy saved."""
     place = study.channels()
     np.save(place / "scores.npy", np.zeros(3))
 
-    assert run(place, study.labels)[0] == 0
-    check_numbers(tmp_path / "audit", study.metric())
+    check_numbers(audited(place, study.labels), study.metric())
 
 
 @pytest.mark.parametrize("kind", ["study", "regions"])
-def test_saved_logits_are_what_they_were(kind, request, run, tmp_path):
+def test_saved_logits_are_what_they_were(kind, request, audited, refused):
     """By a softmax or sigmoids; probabilities are not taken for logits."""
     study = request.getfixturevalue(kind)
     names = ["whole", "posterior"] if kind == "regions" else ()
@@ -476,10 +425,10 @@ def test_saved_logits_are_what_they_were(kind, request, run, tmp_path):
         case: ((np.log(p) - np.log1p(-p) if names else np.log(p) + 3).astype(np.float32), label)
         for case, (p, label) in cases.items()
     }
-    code, _, err = run(study.nnunet(beside=False), study.labels, "--from-logits")
+    folder = audited(study.nnunet(beside=False), study.labels, "--from-logits")
 
-    assert code == 0, err
-    found = read_run(tmp_path / "audit").bins.sums.ece()
+    found = read_run(folder).bins.sums.ece()
     np.testing.assert_allclose(found, expected.case_errors()["ece"], atol=1e-5)
     study.cases = cases
-    assert "leave out --from-logits" in run(study.channels(), study.labels, "--from-logits")[2]
+    words = (study.channels(), study.labels, "--from-logits")
+    refused("leave out --from-logits", *words, read=True)

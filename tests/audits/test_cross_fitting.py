@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import pickle
 import re
 import shutil
 from contextlib import nullcontext, redirect_stdout
@@ -23,21 +22,15 @@ from nacl_monai import audit, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.options import Options
-from nacl_monai.audits.reading import check_calibrator, find, known_by
+from nacl_monai.audits.reading import check_calibrator, known_by
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.posthoc import (
-    METHODS,
-    SIGMOID_METHODS,
-    Calibrator,
-    Fit,
-    read_calibrator,
-)
+from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, read_calibrator
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
-#: The files of the audits.
-REGIONS = ("foreground", "union")
+#: The regions of the audits.
+AUDITED = ("foreground", "union")
 PATTERN = ["--patient-pattern", r"(patient\d+)_"]
 FIT = Fit("temperature", {"temperature": 2.0}, 0.5, 0.25, 0.0, "union", ("a",), 10)
 OF_A_RUN = Calibrator(FIT, ["a"], "dataset", weights="…", average="probabilities")
@@ -50,31 +43,48 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def calibrate(study, tmp_path, capsys):
-    """Runs the command on the study; returns exit code, standard output and errors."""
-
-    def run(*words, predictions=None):
-        folders = [predictions or study.nnunet(), study.labels]
-        words = [
-            *folders,
-            "--output",
-            tmp_path / "out",
-            "--regions",
-            "union",
-            "--no-pictures",
-            *words,
-        ]
-        code = main(["calibrate", *map(str, words)])
-        return (code, *capsys.readouterr())
-
-    return run
+def regions(regions):
+    """Six cases of three people."""
+    regions.cases = sigmoid_cases(cases=6)
+    return regions
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
+def undrawn(undrawn, monkeypatch):  # noqa: ARG001
     """The trade-off as well, which `calibrated` draws."""
-    undraw(monkeypatch)
     monkeypatch.setattr("nacl_monai.reports.write_trade_off", lambda *_: [])
+
+
+@pytest.fixture
+def calibrate(study, run):
+    """Runs the command on the study; returns exit code, standard output and errors."""
+
+    def command(*words, predictions=None, labels=None):
+        folders = [predictions or study.nnunet(), labels or study.labels]
+        words = ["--regions", "union", "--no-pictures", *words]
+        return run(*folders, *words, verb="calibrate", output="out")
+
+    return command
+
+
+@pytest.fixture
+def fitted(calibrate, tmp_path):
+    """Runs it without a fault; returns the calibrator's record."""
+
+    def command(*words, **folders):
+        code, _, err = calibrate(*words, **folders)
+        assert code == 0, err
+        return record_in(tmp_path / "out")
+
+    return command
+
+
+def record_in(folder):
+    return json.loads((folder / "calibrator.json").read_text())
+
+
+def settings_in(folder):
+    return json.loads((folder / "evaluation.json").read_text())["settings"]
 
 
 @dataclass
@@ -87,7 +97,7 @@ class Calibrated:
 
     @property
     def record(self):
-        return json.loads((self.folder / "calibrator.json").read_text())
+        return record_in(self.folder)
 
     def cases(self, audit):
         return pd.read_csv(self.folder / audit / "cases.csv", index_col="case")
@@ -98,19 +108,10 @@ def calibrated(tmp_path_factory):
     """The study, calibrated in two folds; read, never changed."""
     root = tmp_path_factory.mktemp("study")
     study, printed = Study(root, softmax_cases(cases=8)), StringIO()
-    words = [
-        "calibrate",
-        study.nnunet(),
-        study.labels,
-        *PATTERN,
-        *("--regions", "union", "--folds"),
-        2,
-        "--output",
-        root / "out",
-    ]
+    words = [study.nnunet(), study.labels, *PATTERN, "--regions", "union", "--folds", 2]
     with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         undraw(patch)
-        assert main([str(word) for word in words]) == 0
+        assert main(["calibrate", *map(str, words), "--output", str(root / "out")]) == 0
     return Calibrated(study, root / "out", printed.getvalue())
 
 
@@ -148,18 +149,21 @@ def test_calibrator_is_fitted_to_all_patients(calibrated):
     assert "over 4 patients, NLL" in calibrated.printed
 
 
+def temperature_of(folds):
+    """Patient → the temperature of the fold."""
+    return {name: fold["parameters"]["temperature"] for fold in folds for name in fold["patients"]}
+
+
 def test_nobody_is_tested_on_what_was_fitted_to_them(calibrated):
     """Each patient is in one fold, whose temperature is that of all others; the audit shows it."""
     cases, folds = calibrated.study.cases, calibrated.record["folds"]
 
     assert sorted(name for fold in folds for name in fold["patients"]) == sorted(PEOPLE)
     assert len(folds) == 2
-    temperatures = {}
     for fold in folds:
-        temperature = fold["parameters"]["temperature"]
-        others = PEOPLE - set(fold["patients"])
-        assert temperature == pytest.approx(slow_temperature(cases, others), rel=1e-4)
-        temperatures |= dict.fromkeys(fold["patients"], temperature)
+        expected = slow_temperature(cases, PEOPLE - set(fold["patients"]))
+        assert fold["parameters"]["temperature"] == pytest.approx(expected, rel=1e-4)
+    temperatures = temperature_of(folds)
     of_cases = [temperatures[case.split("_")[0]] for case in cases]
     check_errors(calibrated.cases("after"), cases, of_cases)
 
@@ -168,20 +172,17 @@ def test_bins_say_what_is_behind_them(calibrated):
     """So that no sum of calibrated probabilities is joined to one of others."""
     named = [read_audit(calibrated.folder / name).run.bins.calibrator for name in (BEFORE, AFTER)]
 
-    before, (name, checksum) = named
-    assert before == []
-    assert name == "temperature_near"
-    settings = json.loads((calibrated.folder / AFTER / "evaluation.json").read_text())["settings"]
-    assert checksum == settings["calibrator_checksum"]
+    checksum = settings_in(calibrated.folder / AFTER)["calibrator_checksum"]
+    assert named == [[], ["temperature_near", checksum]]
 
 
 def check_errors(table, cases, temperatures):
     """The table has the errors of the metric in memory on powers of the saved probabilities."""
-    metric = CalibrationMetric(regions=REGIONS)
+    metric = CalibrationMetric(regions=AUDITED)
     for (probs, label), temperature in zip(cases.values(), temperatures, strict=True):
         powers = probs.astype(np.float64) ** (1 / temperature)
-        metric([torch.from_numpy(powers / powers.sum(0))], [torch.from_numpy(label)])
-    for place, region in enumerate(REGIONS):
+        metric([powers / powers.sum(0)], [label])
+    for place, region in enumerate(AUDITED):
         expected = metric.case_bins()[:, place].ece()
         np.testing.assert_allclose(table[f"ece_{region}"], expected, atol=1e-6)
 
@@ -197,7 +198,7 @@ def test_change_is_told_by_region(calibrated):
     """The difference of the means that the two audits wrote."""
     before, after = (calibrated.cases(name) for name in ("before", "after"))
 
-    for region in REGIONS:
+    for region in AUDITED:
         change = (after[f"ece_{region}"] - before[f"ece_{region}"]).mean()
         assert f"  {region}: {change:.3f} [" in calibrated.printed
     assert (calibrated.folder / "trade_off.png").stat().st_size > 5_000
@@ -212,34 +213,26 @@ def test_script_needs_no_package(calibrated):
     torch.testing.assert_close(scripted(logits), logits / temperature)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_without_patients_the_units_are_cases(calibrate, tmp_path):
     """Each is a unit of its own, in the folds as in the words."""
     _, out, _ = calibrate("--folds", "20")
 
-    record = json.loads((tmp_path / "out/calibrator.json").read_text())
+    record = record_in(tmp_path / "out")
     assert record["known_by"] == "case"
     assert [len(fold["patients"]) for fold in record["folds"]] == [1] * 8
     assert "over 8 cases, NLL" in out
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_ignored_voxels_are_not_fitted(calibrate, study, tmp_path):
+def test_ignored_voxels_are_not_fitted(fitted, study):
     """A label that says nothing counts neither in the fit nor in the audits."""
-    for case, (probs, label) in study.cases.items():
+    for _, label in study.cases.values():
         label[:4] = 3
-        study.cases[case] = (probs, label)
     study.dataset = {"labels": {**study.dataset["labels"], "ignore": 3}}
-    code, _, err = calibrate(*PATTERN)
 
-    assert code == 0, err
-    record = json.loads((tmp_path / "out/calibrator.json").read_text())
-    assert record["parameters"]["temperature"] == pytest.approx(
-        slow_temperature(study.cases, PEOPLE, ignored=[3]), rel=1e-4
-    )
+    expected = slow_temperature(study.cases, PEOPLE, ignored=[3])
+    assert fitted(*PATTERN)["parameters"]["temperature"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
     """Splines leave probabilities a little below 0; it is named once, and others are fitted."""
     study.cases["patient3_scan7"][0][:, 0, 0, 0] = -1e-4, 0.5, 0.5001
@@ -248,7 +241,7 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
 
     assert code == 1
     assert err.count("patient3_scan7.nii.gz: reaches from -0.0001 to") == 1
-    record = json.loads((tmp_path / "out/calibrator.json").read_text())
+    record = record_in(tmp_path / "out")
     assert len(record["cases"]) == len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
 
 
@@ -263,11 +256,8 @@ OF_STRUCTURES = (
     ("kind", "words", "said"),
     [
         ("study", ["--folds", "1"], "--folds: is 1; give 2 or more"),
-        (
-            "study",
-            ["--patient-pattern", "(patient)"],
-            "patient: is the only patient, who cannot te",
-        ),
+        ("study", ["--jobs", "0"], "--jobs: is 0; give 1 or more"),
+        ("study", ["--patient-pattern", "(patient)"], "patient: is the only patient, who cannot"),
         ("study", ["--patient-pattern", "patient"], "has 0 groups"),
         *(
             ("study", ["--method", name], f"--method {name}: {OF_CLASSES}")
@@ -282,67 +272,43 @@ OF_STRUCTURES = (
 def test_what_cannot_be_fitted_is_refused(kind, words, said, request, calibrate, tmp_path):
     """In one line, and nothing is written."""
     chosen = request.getfixturevalue(kind)
-    assert chosen.labels.is_dir()
-    code, _, err = calibrate(*words, predictions=chosen.nnunet())
+    code, _, err = calibrate(*words, predictions=chosen.nnunet(), labels=chosen.labels)
 
     assert code != 0
     assert all(part in err for part in said.split(" … "))
     assert not (tmp_path / "out").exists()
 
 
-class TestStructuresThatOverlap:
-    """Region-based predictions, one sigmoid each."""
+def test_each_structure_is_audited_through_the_temperature_of_other_people(
+    regions, fitted, tmp_path
+):
+    """The errors are those of the metric in memory, on the sigmoid of logits / T."""
+    folders = {"predictions": regions.nnunet(), "labels": regions.labels}
+    record = fitted(*PATTERN, "--folds", 3, **folders)
 
-    @pytest.fixture
-    def regions(self, tmp_path):
-        """Six cases of three people."""
-        cases = {
-            f"patient{k // 2}_scan{k}": case
-            for k, case in enumerate(sigmoid_cases(cases=6).values())
-        }
-        dataset = {"labels": {"background": 0, "whole": [1, 2], "posterior": [2]}}
-        return Study(tmp_path, cases, {**dataset, "regions_class_order": [1, 2]})
+    names = ["whole", "posterior"]
+    assert (record["method"], record["channels"]) == ("sigmoid_temperature", names)
+    temperatures = temperature_of(record["folds"])
+    assert len(set(temperatures.values())) == 3
+    metric = CalibrationMetric(regions=["union"], structures=names)
+    for case, (probs, label) in regions.cases.items():
+        inside = probs.astype(np.float64)
+        odds = (inside / (1 - inside)) ** (1 / temperatures[case.split("_")[0]])
+        metric([odds / (1 + odds)], [np.stack([label > 0, label == 2])])
+    found = pd.read_csv(tmp_path / "out/after/cases.csv")[[f"ece_union_{name}" for name in names]]
+    np.testing.assert_allclose(found, metric.case_bins().ece(), atol=1e-5)
 
-    @pytest.mark.usefixtures("undrawn")
-    def test_each_is_audited_through_the_temperature_of_other_people(self, regions, tmp_path):
-        """The errors are those of the metric in memory, on the sigmoid of logits / T."""
-        predictions = regions.nnunet()
-        words = [regions.labels, *PATTERN, "--folds", 3, "--output", tmp_path / "out"]
-        assert main([str(word) for word in ["calibrate", predictions, *words]]) == 0
 
-        record = json.loads((tmp_path / "out/calibrator.json").read_text())
-        assert record["method"] == "sigmoid_temperature"
-        assert record["channels"] == ["whole", "posterior"]
-        table = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")
-        temperatures = {
-            name: fold["parameters"]["temperature"]
-            for fold in record["folds"]
-            for name in fold["patients"]
-        }
-        assert len(set(temperatures.values())) == 3
-        for case, (probs, label) in regions.cases.items():
-            temperature = temperatures[case.split("_")[0]]
-            odds = (probs.astype(np.float64) / (1 - probs.astype(np.float64))) ** (1 / temperature)
-            metric = CalibrationMetric(regions=["union"], structures=["whole", "posterior"])
-            masks = np.stack([label > 0, label == 2])
-            metric([torch.from_numpy(odds / (1 + odds))], [torch.from_numpy(masks)])
-            found = [table.loc[case, f"ece_union_{name}"] for name in ("whole", "posterior")]
-            np.testing.assert_allclose(found, metric.case_bins()[0].ece(), atol=1e-5)
+def test_structures_of_other_people_are_audited_through_it(regions, fitted, audited, tmp_path):
+    """By the same structures."""
+    fitted(*PATTERN, "--method", "platt", predictions=regions.nnunet(), labels=regions.labels)
+    other = Study(
+        tmp_path / "other", {"patient9_": regions.cases["patient0_scan0"]}, regions.dataset
+    )
+    words = [*PATTERN, "--calibrator", tmp_path / "out/calibrator.json"]
 
-    @pytest.mark.usefixtures("undrawn")
-    def test_other_predictions_are_audited_through_it(self, regions, tmp_path, capsys):
-        """Those of other people, by the same structures."""
-        words = [regions.nnunet(), regions.labels, *PATTERN, "--method", "platt"]
-        words = ["calibrate", *words, "--output", tmp_path / "out"]
-        assert main([str(word) for word in words]) == 0
-        cases = {f"patient9_{name}": case for name, case in sigmoid_cases(seed=3, cases=1).items()}
-        other = Study(tmp_path / "other", cases, regions.dataset)
-        words = ["audit", other.nnunet(), other.labels, *PATTERN, "--output", tmp_path / "audit"]
-        words += ["--calibrator", tmp_path / "out/calibrator.json"]
-
-        assert main([str(word) for word in words]) == 0, capsys.readouterr().err
-        settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
-        assert settings["calibrator"] == "platt_near"
+    folder = audited(other.nnunet(), other.labels, *words)
+    assert settings_in(folder)["calibrator"] == "platt_near"
 
 
 def test_help_names_every_method(capsys):
@@ -354,14 +320,12 @@ def test_help_names_every_method(capsys):
     assert {*METHODS, *SIGMOID_METHODS} <= words
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_predictions_in_the_output_stay(study, tmp_path):
+def test_predictions_in_the_output_stay(study, calibrate, tmp_path):
     """Those that an audit has written into the folder that the next one replaces."""
     place = tmp_path / "out/before/nifti"
     shutil.copytree(study.channels(), place)
-    words = [place, study.labels, "--output", tmp_path / "out"]
 
-    assert main(["calibrate", *map(str, words)]) == 2
+    assert calibrate(predictions=place)[0] == 2
     assert len(list(place.iterdir())) == len(study.cases) + 1
 
 
@@ -457,112 +421,73 @@ def test_margin_of_a_fit_is_three_where_its_file_is_older(calibrated, tmp_path):
         assert read_calibrator(file).margin == margin
 
 
-class TestAuditThroughACalibrator:
-    """``nacl-monai audit … --calibrator calibrator.json``."""
-
-    @pytest.fixture
-    def file(self, calibrated, tmp_path):
-        return shutil.copy(calibrated.folder / "calibrator.json", tmp_path)
-
-    @pytest.fixture
-    def audit(self, tmp_path, capsys):
-        """Audits other patients of the same network."""
-
-        def run(file, *words, first=20, dataset=None):
-            cases = {
-                case.replace("patient", f"patient{first}"): pair
-                for case, pair in softmax_cases(seed=7, cases=2).items()
-            }
-            other = Study(tmp_path / "test", cases, **({"dataset": dataset} if dataset else {}))
-            folders = [other.nnunet(), other.labels, "--output", tmp_path / "audit"]
-            code = main(["audit", *map(str, [*folders, *PATTERN, "--calibrator", file, *words])])
-            return code, cases, capsys.readouterr().err
-
-        return run
-
-    @pytest.mark.usefixtures("undrawn")
-    def test_numbers_are_of_the_calibrated_probabilities(self, calibrated, file, audit, tmp_path):
-        """Those of the metric in memory, on powers of the saved ones; the record says through what."""
-        code, cases, err = audit(file)
-
-        assert code == 0, err
-        temperature = calibrated.record["parameters"]["temperature"]
-        check_errors(pd.read_csv(tmp_path / "audit/cases.csv"), cases, [temperature] * 2)
-        settings = json.loads((tmp_path / "audit/evaluation.json").read_text())["settings"]
-        assert settings["calibrator"] == "temperature_near"
-        sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        assert read_audit(tmp_path / "audit").run.bins.calibrator == ["temperature_near", sha256]
-
-    @pytest.mark.usefixtures("undrawn")
-    @pytest.mark.parametrize("margin", [0, 2.5])
-    def test_margin_is_that_of_the_fit(self, margin, calibrate, study, audit, tmp_path):
-        """The fit is to what is so near, and whatever tests it says the same."""
-        words = ["--margin", margin, *PATTERN, "--folds", 2]
-        code, out, err = calibrate(*words)
-
-        assert code == 0, err
-        file = tmp_path / "out/calibrator.json"
-        record = json.loads(file.read_text())
-        assert record["margin"] == margin
-        expected = slow_temperature(study.cases, PEOPLE, margin=margin)
-        assert record["parameters"]["temperature"] == pytest.approx(expected, rel=1e-4)
-        assert f"--margin {margin:g} --calibrator {file}" in out
-        for part in (BEFORE, AFTER):
-            written = json.loads((tmp_path / "out" / part / "evaluation.json").read_text())
-            assert written["settings"]["calibration::margin"] == margin
-        code, _, err = audit(file)
-        assert code == 1
-        assert (
-            f"fitted within {margin:g} mm of predictions, not 3 mm; give --margin {margin:g}" in err
-        )
-        assert not (tmp_path / "audit").exists()
-        code, _, err = audit(file, "--margin", margin)
-        assert code == 0, err
-
-    def test_other_processes_can_read_through_it(self, file, tmp_path):
-        """What reads a case goes to them pickled."""
-        (pair,) = softmax_cases(cases=1).values()
-        study = Study(tmp_path, {"other": pair})
-        found = find(study.nnunet(), study.labels, Options(calibrator=Path(file)))
-        prediction, _ = found.pairs[0]
-
-        probs = pickle.loads(pickle.dumps(found.layout.read))(prediction).voxels
-
-        np.testing.assert_array_equal(probs, found.layout.read(prediction).voxels)
-
-    def test_patient_of_the_fit_is_refused(self, file, audit, tmp_path):
-        """Before a volume is read."""
-        code, _, err = audit(file, first="")
-
-        assert code == 1
-        assert "was fitted on patient0, who cannot test it" in err
-        assert not (tmp_path / "audit").exists()
-
-    @pytest.mark.usefixtures("undrawn")
-    def test_audit_in_python_is_the_commands(self, file, tmp_path):
-        """Its file says through what, and keeps the fine bins, as the command's does."""
-        cases = {f"other{k}": pair for k, pair in enumerate(softmax_cases().values())}
-        study = Study(tmp_path / "other", cases)
-        folders = [study.nnunet(), study.labels]
-        found = audit(*folders, calibrator=Path(file))
-        words = [*folders, "--output", tmp_path / "audit", "--calibrator", file]
-        assert main(["audit", *map(str, words)]) == 0
-
-        of_command, of_python = (
-            read_audit(tmp_path / "audit"),
-            read_audit(found.save(tmp_path / "p.npz")),
-        )
-        assert of_python.run.bins.calibrator == of_command.run.bins.calibrator
-        assert found.error("adaptive_ece") == of_command.error("adaptive_ece")
+#: Other patients of the same network.
+OTHERS = {
+    case.replace("patient", "patient2"): pair
+    for case, pair in softmax_cases(seed=7, cases=2).items()
+}
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_segmentation_beside_is_of_what_was_saved(calibrate, tmp_path):
-    """Scales of classes change labels, and are not a fault for that."""
-    code, _, err = calibrate(*PATTERN, "--method", "class_temperatures")
+@pytest.fixture
+def through(calibrated, tmp_path):
+    """The words that audit other patients through a calibrator."""
+
+    def words(file=calibrated.folder / "calibrator.json", cases=OTHERS):
+        other = Study(tmp_path / "test", cases)
+        return [other.nnunet(), other.labels, *PATTERN, "--calibrator", file]
+
+    return words
+
+
+def test_numbers_are_of_the_calibrated_probabilities(calibrated, through, audited):
+    """Those of the metric in memory, on powers of the saved ones; the record says through what."""
+    folder = audited(*through())
+
+    temperature = calibrated.record["parameters"]["temperature"]
+    check_errors(pd.read_csv(folder / "cases.csv"), OTHERS, [temperature] * 2)
+    assert settings_in(folder)["calibrator"] == "temperature_near"
+    sha256 = hashlib.sha256((calibrated.folder / "calibrator.json").read_bytes()).hexdigest()
+    assert read_audit(folder).run.bins.calibrator == ["temperature_near", sha256]
+
+
+@pytest.mark.parametrize("margin", [0, 2.5])
+def test_margin_is_that_of_the_fit(margin, calibrate, study, through, audited, refused, tmp_path):
+    """The fit is to what is so near, and whatever tests it says the same."""
+    code, out, err = calibrate("--margin", margin, *PATTERN, "--folds", 2)
 
     assert code == 0, err
-    assert json.loads((tmp_path / "out/calibrator.json").read_text())["region"] == "near"
+    record, file = record_in(tmp_path / "out"), tmp_path / "out/calibrator.json"
+    assert record["margin"] == margin
+    expected = slow_temperature(study.cases, PEOPLE, margin=margin)
+    assert record["parameters"]["temperature"] == pytest.approx(expected, rel=1e-4)
+    assert f"--margin {margin:g} --calibrator {file}" in out
+    for part in (BEFORE, AFTER):
+        assert settings_in(tmp_path / "out" / part)["calibration::margin"] == margin
+    said = f"fitted within {margin:g} mm of predictions, not 3 mm; give --margin {margin:g}"
+    refused(said, *through(file))
+    assert not (tmp_path / "audit").exists()
+    audited(*through(file), "--margin", margin)
+
+
+def test_patient_of_the_fit_is_refused(through, refused, tmp_path):
+    """Before a volume is read."""
+    refused("was fitted on patient0, who cannot test it", *through(cases=softmax_cases(cases=2)))
+    assert not (tmp_path / "audit").exists()
+
+
+def test_audit_in_python_is_the_commands(through, audited, tmp_path):
+    """Its file says through what, and keeps the fine bins, as the command's does."""
+    predictions, labels, *_, file = words = through()
+    found = audit(predictions, labels, calibrator=file)
+
+    of_command, of_python = map(read_audit, (audited(*words), found.save(tmp_path / "p.npz")))
+    assert of_python.run.bins.calibrator == of_command.run.bins.calibrator
+    assert found.error("adaptive_ece") == of_command.error("adaptive_ece")
+
+
+def test_segmentation_beside_is_of_what_was_saved(fitted, tmp_path):
+    """Scales of classes change labels, and are not a fault for that."""
+    assert fitted(*PATTERN, "--method", "class_temperatures")["region"] == "near"
     assert (tmp_path / "out/after/cases.csv").is_file()
 
 
@@ -580,31 +505,20 @@ def test_temperature_where_its_search_ends_is_refused(calibrate, study, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
-def test_two_processes_equal_one(calibrate, tmp_path):
+def test_two_processes_equal_one(fitted, tmp_path):
     """In both audits, of which the second goes through a calibrator for each fold."""
-    tables = {}
+    tables = []
     for jobs in "12":
-        code, _, err = calibrate(*PATTERN, "--folds", "2", "--jobs", jobs)
-        assert code == 0, err
-        tables[jobs] = [
-            (tmp_path / "out" / part / "cases.csv").read_text() for part in (BEFORE, AFTER)
-        ]
-    assert tables["1"] == tables["2"]
+        fitted(*PATTERN, "--folds", "2", "--jobs", jobs)
+        parts = [tmp_path / "out" / part / "cases.csv" for part in (BEFORE, AFTER)]
+        tables.append([file.read_text() for file in parts])
+    assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1"])
-def test_jobs_are_counted(calibrate, jobs):
-    """As in an audit."""
-    assert f"--jobs: is {jobs}; give 1 or more" in calibrate("--jobs", jobs)[2]
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_maps_are_written_before_and_after(calibrate, tmp_path):
+def test_maps_are_written_before_and_after(fitted, tmp_path):
     """As those of an audit; the temperature changes the probabilities and no label."""
-    code, _, err = calibrate(*PATTERN, "--write", "nifti", "--folds", "2")
+    fitted(*PATTERN, "--write", "nifti", "--folds", "2")
 
-    assert code == 0, err
     for name in ("probabilities", "label"):
         file = f"nifti/patient0_scan0_{name}.nii.gz"
         before, after = (
@@ -613,7 +527,6 @@ def test_maps_are_written_before_and_after(calibrate, tmp_path):
         assert np.array_equal(before, after) == (name == "label")
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_full_disk_ends_the_fit(calibrate, monkeypatch):
     """It is not a fault of the cases that found no room, and none is left out for it."""
 

@@ -12,7 +12,9 @@ GUIDE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 
 def test_options_of_the_guide_are_those_of_the_command():
     """No option is invented."""
-    known = " ".join(action for action in _options())
+    commands = next(action for action in _parser()._actions if action.dest == "command")
+    actions = [action for parser in commands.choices.values() for action in parser._actions]
+    known = " ".join(option for action in actions for option in action.option_strings)
 
     for option in set(re.findall(r"`[^`]*?(--[a-z][a-z_-]+)", GUIDE)) - {
         "--npz",
@@ -20,13 +22,6 @@ def test_options_of_the_guide_are_those_of_the_command():
         "--array",  # Slurm's
     }:
         assert option in known, option
-
-
-def _options():
-    commands = next(action for action in _parser()._actions if action.dest == "command")
-    for parser in commands.choices.values():
-        for action in parser._actions:
-            yield from action.option_strings
 
 
 def test_every_layout_has_its_line():

@@ -9,14 +9,8 @@ from nacl_monai.audits.images import read_image
 from nacl_monai.audits.labels import whole_numbers
 from nacl_monai.errors import InputError
 from nacl_monai.reports import read_run
-from tests.audits.conftest import AFFINE, SHAPE, Study, bins_of, write_json
-
-LAYOUTS = {
-    "channels": Study.channels,
-    "own inference": lambda study: study.channels(ending="_probabilities"),
-    "files": lambda study: study.per_class(names="012"),
-    "folders": lambda study: study.per_class(name="{case}/{channel}", names="012"),
-}
+from tests.audits.conftest import AFFINE, SHAPE, bins_of, save, write_json
+from tests.audits.test_contract import LAYOUTS
 
 
 def pack(place):
@@ -31,52 +25,29 @@ def pack(place):
 
 def read(place, case):
     """The probabilities of a case, ``(C, x, y, z)``, by nibabel alone."""
-    files = sorted((*place.glob(f"{case}*.nii.gz"), *place.glob(f"{case}/*.nii.gz")))
+    files = sorted(place.glob(f"{case}*.nii.gz"))
     loaded = [nibabel.load(file).get_fdata(dtype=np.float32) for file in files]
     return np.moveaxis(loaded[0], -1, 0) if loaded[0].ndim == 4 else np.stack(loaded)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_scaled_probabilities_are_audited(layout, study, run, tmp_path):
-    """The errors are those of what nibabel reads, in every layout of images."""
+@pytest.mark.parametrize("layout", ["channels", "own inference", "numbers"])
+def test_scaled_probabilities_are_audited(layout, study, audited):
+    """The errors are those of what nibabel reads, of one file or several."""
     place = pack(LAYOUTS[layout](study))
     study.cases = {case: (read(place, case), label) for case, (_, label) in study.cases.items()}
 
-    code, _, err = run(place, study.labels)
-
-    assert code == 0, err
-    found, metric = read_run(tmp_path / "audit").bins.sums.ece(), study.metric()
-    np.testing.assert_allclose(found, metric.case_errors()["ece"], atol=1e-6)
+    found = read_run(audited(place, study.labels)).bins.sums.ece()
+    np.testing.assert_allclose(found, study.metric().case_errors()["ece"], atol=1e-6)
 
 
-def test_scaled_label_maps_are_whole_numbers(study, run, tmp_path):
+def test_scaled_label_maps_are_whole_numbers(study, audited):
     """A label that the scale has rounded is itself again."""
     predictions = study.nnunet()
-    assert run(predictions, study.labels)[0] == 0
-    code, _, err = run(predictions, pack(study.labels), output="packed")
+    plain = bins_of(audited(predictions, study.labels))
+    packed = bins_of(audited(predictions, pack(study.labels), output="packed"))
 
-    assert code == 0, err
-    plain, packed = (bins_of(tmp_path / name) for name in ("audit", "packed"))
     for key in ("counts", "positives", "confidences"):
         np.testing.assert_array_equal(packed[key], plain[key])
-
-
-def test_label_maps_with_unit_voxels_in_the_sform_lie_where_itk_has_them(study, run):
-    """As in ACDC's release, whose qform has their sizes; nnU-Net reads it so."""
-    labels = study.labels
-    for file in labels.iterdir():
-        image = nibabel.load(file)
-        voxels = np.asarray(image.dataobj)
-        image.set_qform(AFFINE, code=1)
-        header = image.header.copy()
-        unit = AFFINE / np.linalg.norm(AFFINE[:3], axis=0).clip(1)
-        header.set_sform(np.column_stack([unit[:, :3], AFFINE[:, 3]]), code=1)
-        nibabel.save(nibabel.Nifti1Image(voxels, None, header), file)
-        assert np.linalg.norm(nibabel.load(file).affine[:3, :3], axis=0) == pytest.approx([1, 1, 1])
-
-    code, _, err = run(study.nnunet(), labels)
-
-    assert (code, "error" in err) == (0, False)
 
 
 @pytest.mark.parametrize(("slope", "offset"), [(2, 0), (1, -3), (0.5, 1)])
@@ -101,38 +72,31 @@ def test_fractions_are_no_labels_whatever_the_step(value, step, tmp_path):
 
 
 @pytest.mark.parametrize("overlapping", [False, True])
-def test_stored_zero_costs_half_a_step(overlapping, run, tmp_path):
+def test_stored_zero_costs_half_a_step(overlapping, audited, tmp_path):
     """The NLL of a probability that 16 bits round to 0 is -ln(1/131070), and not 87."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[:5] = 1
     inside = np.where(labels, 0.9, 0.2)
     inside[0] = 0  # the label is inside
-    probs = inside[None] if overlapping else np.stack([1 - inside, inside])
-    image = nibabel.Nifti1Image(
-        np.moveaxis(np.rint(probs * 65535), 0, -1).astype(np.uint16), AFFINE
-    )
+    probs = np.stack([inside] if overlapping else [1 - inside, inside], -1)
+    image = nibabel.Nifti1Image(np.rint(probs * 65535).astype(np.uint16), AFFINE)
     image.header.set_slope_inter(1 / 65535, 0)
     names = {"background": 0, "organ": [1, 2] if overlapping else 1}
     write_json(tmp_path / "predicted" / "dataset.json", {"labels": names})
     nibabel.save(image, tmp_path / "predicted" / "a.nii")
-    (tmp_path / "labels").mkdir()
-    nibabel.save(nibabel.Nifti1Image(labels, AFFINE), tmp_path / "labels" / "a.nii")
+    save(tmp_path / "labels" / "a.nii", labels)
 
-    code, _, err = run(tmp_path / "predicted", tmp_path / "labels")
+    folder = audited(tmp_path / "predicted", tmp_path / "labels")
 
-    assert code == 0, err
     of_label = np.where(labels, inside, 1 - inside).round(6)
     expected = -np.log(np.maximum(of_label, 0.5 / 65535)).mean()
-    cases = pd.read_csv(tmp_path / "audit" / "cases.csv")
+    cases = pd.read_csv(folder / "cases.csv")
     assert cases["nll_all"].item() == pytest.approx(expected, abs=1e-4)
 
 
-def test_ends_that_the_scale_has_moved_are_ends_again(regions, run):
+def test_ends_that_the_scale_has_moved_are_ends_again(regions, audited):
     """A scale from 0 to 1 may give -1e-9 or 1.0000001, which is not a logit."""
-    for case, (probs, label) in regions.cases.items():
+    for probs, _ in regions.cases.values():
         probs[:, 0], probs[:, 1] = 0, 1
-        regions.cases[case] = probs, label
 
-    code, _, err = run(pack(regions.channels()), regions.labels)
-
-    assert code == 0, err
+    audited(pack(regions.channels()), regions.labels)

@@ -1,10 +1,9 @@
 """`--write nifti`: maps are where the label map is, with names that viewers read."""
 
-import math
-
 import nibabel
 import numpy as np
 import pytest
+import scipy
 import SimpleITK
 import torch
 
@@ -18,20 +17,14 @@ GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
 
 
 def check_maps(folder, study):
-    """Every map of every case, voxel by voxel, by loops, and its place as ITK sees it."""
+    """Every map of every case, voxel by voxel, and its place as ITK sees it."""
     for case, (probs, _) in study.cases.items():
         label = nibabel.load(study.root / "labels" / f"{case}.nii.gz")
         itk = SimpleITK.ReadImage(study.root / "labels" / f"{case}.nii.gz")
-        entropy = np.array(
-            [
-                -sum(p * math.log(p) for p in voxel if p) / math.log(len(probs))
-                for voxel in probs.reshape(len(probs), -1).astype(float).T
-            ]
-        ).reshape(SHAPE)
         expected = {
             "probabilities": np.moveaxis(probs, 0, -1),
             "confidence": probs.max(0),
-            "entropy": entropy,
+            "entropy": scipy.stats.entropy(probs.astype(float), base=len(probs)),
             "label": probs.argmax(0),
         }
         for name, voxels in expected.items():
@@ -48,40 +41,31 @@ def check_maps(folder, study):
                     assert getattr(read, value)() == getattr(itk, value)()
 
 
-def test_maps_lie_where_their_label_map_lies(study, run, tmp_path):
+def test_maps_lie_where_their_label_map_lies(study, run, audited, tmp_path):
     """On its own axes, with its own header; the numbers are those of an audit without them."""
-    words = (study.nnunet(), study.labels)
-    code, out, err = run(*words, "--write", "nifti")
-    assert code == 0, err
+    words, folder = (study.nnunet(), study.labels), tmp_path / "audit"
+    out = run(*words, "--write", "nifti")[1]
 
-    check_maps(tmp_path / "audit/nifti", study)
-    assert f"wrote {tmp_path / 'audit' / 'nifti'}" in out
-    assert len(list((tmp_path / "audit/nifti").iterdir())) == 3 * 4 + 2
-    assert run(*words, output="plain")[0] == 0
-    assert not (tmp_path / "plain/nifti").exists()
+    check_maps(folder / "nifti", study)
+    assert f"wrote {folder / 'nifti'}" in out
+    assert len(list((folder / "nifti").iterdir())) == 3 * 4 + 2
+    plain = audited(*words, output="plain")
+    assert not (plain / "nifti").exists()
     for name in ("cases.csv", "summary.json", "evaluation.json"):
-        assert (tmp_path / "audit" / name).read_text() == (tmp_path / "plain" / name).read_text()
+        assert (folder / name).read_text() == (plain / name).read_text()
 
 
-def test_axes_that_nnunet_has_turned_are_turned_back(study, run, tmp_path):
+def test_axes_that_nnunet_has_turned_are_turned_back(study, audited):
     """Probabilities that run right, anterior, superior, of labels that do not."""
     place = study.nnunet(plans="NibabelIOWithReorient")
-    turn = nibabel.orientations.io_orientation(AFFINE)
-    for case, (probs, _) in study.cases.items():
-        turned = np.stack([nibabel.orientations.apply_orientation(p, turn) for p in probs])
-        np.savez(place / f"{case}.npz", probabilities=turned.transpose(0, 3, 2, 1))
-    code, _, err = run(place, study.labels, "--write", "nifti")
-    assert code == 0, err
 
-    check_maps(tmp_path / "audit/nifti", study)
+    check_maps(audited(place, study.labels, "--write", "nifti") / "nifti", study)
 
 
-def test_overlapping_structures_have_no_label_map(regions, run, tmp_path):
+def test_overlapping_structures_have_no_label_map(regions, audited):
     """Their confidence is that of the least certain structure."""
-    code, _, err = run(regions.nnunet(), regions.labels, "--write", "nifti")
-    assert code == 0, err
+    folder = audited(regions.nnunet(), regions.labels, "--write", "nifti") / "nifti"
 
-    folder = tmp_path / "audit/nifti"
     assert not list(folder.glob("*_label.nii.gz"))
     for case, (probs, _) in regions.cases.items():
         found = nibabel.load(folder / f"{case}_confidence.nii.gz").get_fdata()
@@ -131,11 +115,11 @@ def test_label_maps_of_other_formats_give_their_place(tmp_path):
         np.testing.assert_allclose(getattr(read, value)(), getattr(image, value)(), atol=1e-6)
 
 
-def test_case_with_a_fault_has_no_maps(study, run, tmp_path):
+def test_case_with_a_fault_has_no_maps(study, fault_of, tmp_path):
     """The others have theirs."""
     place, case = study.nnunet(), next(iter(study.cases))
     (place / f"{case}.npz").write_bytes(b"damaged")
 
-    assert run(place, study.labels, "--write", "nifti")[0] == 1
+    fault_of(case, place, study.labels, "--write", "nifti")
     assert len(list((tmp_path / "audit/nifti").glob("*_entropy.nii.gz"))) == 2
     assert not list((tmp_path / "audit/nifti").glob(f"{case}_*"))

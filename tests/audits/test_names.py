@@ -1,14 +1,18 @@
-"""Predictions and label maps whose names are not equal: expressions, a table, and the nearest pair."""
+"""Names of files: which are predictions, and which prediction and label map are of one case."""
 
 import subprocess
 import sys
 
+import nibabel
+import numpy as np
 import pandas as pd
 import pytest
 
 from nacl_monai import audit
+from nacl_monai.audits.layouts import find_own
 from nacl_monai.audits.names import Names
 from nacl_monai.errors import InputError, SettingError
+from tests.audits.conftest import CLASSES, save
 from tests.audits.test_contract import check_numbers
 
 PATTERNS = ["--prediction-name", "pred_(.+)_softmax", "--label-name", "(.+)_seg"]
@@ -25,28 +29,25 @@ def renamed(study):
 
 
 @pytest.mark.parametrize("way", ["expressions", "table"])
-def test_names_need_not_be_equal(way, renamed, study, run, tmp_path):
+def test_names_need_not_be_equal(way, renamed, study, audited, tmp_path):
     """The case has the name of its label map."""
     table = tmp_path / "pairs.csv"
     rows = [f"pred_{case}_softmax,{case}_seg" for case in study.cases]
     table.write_text("\n".join(["prediction,label", *rows]))
-    code, _, err = run(*renamed, *(PATTERNS if way == "expressions" else ["--pairs", table]))
+    folder = audited(*renamed, *(PATTERNS if way == "expressions" else ["--pairs", table]))
 
-    assert code == 0, err
-    check_numbers(tmp_path / "audit", study.metric())
-    cases = pd.read_csv(tmp_path / "audit/cases.csv")["case"]
+    check_numbers(folder, study.metric())
+    cases = pd.read_csv(folder / "cases.csv")["case"]
     assert cases.tolist() == [f"{case}_seg" for case in study.cases]
 
 
-def test_nearest_pair_is_shown_with_the_option_that_joins_it(renamed, run):
+def test_nearest_pair_is_shown_with_the_option_that_joins_it(renamed, audited, refused):
     """What is printed can be typed."""
-    code, _, err = run(*renamed)
-
-    assert code == 1
-    assert "nearest are 'pred_patient0_scan0_softmax' and 'patient0_scan0_seg'" in err
-    assert " ".join(f"{w}" if w[0] == "-" else f"'{w}'" for w in PATTERNS) in err
-    assert run(*renamed, *PATTERNS)[0] == 0
-    with pytest.raises(InputError, match="nearest are 'pred_patient0_scan0_softmax'"):
+    said = "nearest are 'pred_patient0_scan0_softmax' and 'patient0_scan0_seg'"
+    line = refused(said, *renamed)
+    assert " ".join(f"{w}" if w[0] == "-" else f"'{w}'" for w in PATTERNS) in line
+    audited(*renamed, *PATTERNS)
+    with pytest.raises(InputError, match=said):
         audit(*renamed)
 
 
@@ -79,16 +80,13 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
         (
             ["--prediction-name", "other_(.+)"],
             1,
-            "has a name as --prediction-name, --label-name or --p",
+            "has a name as --prediction-name, --label-name or",
         ),
     ],
 )
-def test_names_that_cannot_be_meant_are_refused(words, code, said, renamed, run):
+def test_names_that_cannot_be_meant_are_refused(words, code, said, renamed, refused):
     """Before the first volume is read."""
-    found, _, err = run(*renamed, *words)
-
-    assert found == code
-    assert said in err
+    refused(said, *renamed, *words, code=code)
 
 
 def test_name_is_fitted_as_a_whole():
@@ -99,3 +97,69 @@ def test_name_is_fitted_as_a_whole():
     assert names.of_prediction("case_10") is None
     with pytest.raises(SettingError, match="has 2 groups"):
         Names(label="(a)(b)")
+
+
+@pytest.mark.parametrize(
+    ("name", "twice"),
+    [("{case}_{channel}", "patient0_scan0_1"), ("{case}/{channel}", "patient0_scan0/1")],
+)
+def test_file_that_is_there_with_two_endings_is_refused(name, twice, study, refused):
+    """One of both was taken without a word."""
+    place = study.per_class(name=name, names="012")
+    first, second = (place / f"{twice}{ending}" for ending in (".nii", ".nii.gz"))
+    nibabel.save(nibabel.load(second), first)
+
+    said = f"{second}: has the name of {first}; leave one of them out"
+    refused(said, place, study.labels)
+
+
+@pytest.mark.parametrize(("names", "other"), [("012", "01"), (list(CLASSES), "Anterior")])
+def test_files_of_one_class_are_a_fault(names, other, study, fault_of):
+    """Numbers may begin with zeros, and names may be in capitals, but not one of them in both ways."""
+    place = study.per_class(names=names)
+    case = next(iter(study.cases))
+    save(place / f"{case}_{other}.nii.gz", study.cases[case][0][1])
+
+    line = fault_of(f"{case}_{other}.nii.gz", place, study.labels)
+    assert "has the name of" in line
+
+
+def test_maps_of_an_earlier_audit_are_no_predictions(study, run):
+    """Else the folder would be audited as it was then."""
+    predictions = study.channels()
+    words = (predictions, study.labels, "--write", "nifti")
+    assert run(*words, output="channels/audit")[0] == 0
+
+    code, out, err = run(*words, output="channels/audit")
+    assert code == 0, err
+    assert f"{predictions}: one channel per class, 3 cases" in out
+    maps = predictions / "audit/nifti"
+    assert f"{maps}: this project's inference" in run(maps, study.labels)[1]
+
+
+def test_names_beside_maps_are_those_of_their_classes(study, run):
+    """Where no dataset.json names them; a table of other values counts for nothing."""
+    maps = study.root / "first/nifti"
+    words = ("--no-pictures", "--regions", "foreground")
+    assert run(study.channels(), study.labels, *words, "--write", "nifti", output="first")[0] == 0
+    table = maps / "labels.txt"
+    for names, source in (
+        (list(CLASSES)[1:], f"({table})"),
+        (["class_1", "class_2"], "(the number of channels; name them with --dataset dataset.json)"),
+    ):
+        code, out, err = run(maps, study.labels, *words, output="again")
+
+        assert code == 0, err
+        assert f"3 classes by softmax {source}" in out
+        header = (study.root / "again/cases.csv").read_text().splitlines()[0].split(",")
+        assert {f"dice_{name}" for name in names} <= {*header}
+        table.write_text(table.read_text().replace("    2  ", "    3  "))
+
+
+@pytest.mark.parametrize("name", ["._a_probabilities", ".audit.new/nifti/b_probabilities"])
+def test_hidden_files_are_no_predictions(name, tmp_path):
+    """As macOS adds them, or an audit that was killed."""
+    for shown in ("a_probabilities", "session/c_probabilities", name):
+        save(tmp_path / f"{shown}.nii.gz", np.zeros((2, 2, 2, 2), np.float32))
+
+    assert [one.case for one in find_own(tmp_path)] == ["a", "c"]

@@ -1,6 +1,5 @@
 """Several raters: an audit against the share of them, one against each, and what cannot be meant."""
 
-import json
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -8,11 +7,11 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from nacl_monai import audit, merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.reports import page, read_run, read_runs
 from nacl_monai.reports.evaluated import by_rater, human_run
 from tests.audits.conftest import (
@@ -23,10 +22,14 @@ from tests.audits.conftest import (
     SPACING,
     Study,
     bins_of,
+    dice,
+    moved,
     save,
     softmax_cases,
     undraw,
+    write_json,
 )
+from tests.audits.test_contract import slow_ece
 
 NAMES = ("anna", "ben", "cara")
 
@@ -62,7 +65,7 @@ def raters(study, maps):
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory):
+def shared(tmp_path_factory):
     """A study, its raters' label maps, the folder of their audit and what was printed; read only."""
     root, printed = tmp_path_factory.mktemp("raters"), StringIO()
     study = Study(root, softmax_cases())
@@ -76,24 +79,16 @@ def audited(tmp_path_factory):
 
 def check_share(folder, study, maps, structures=()):
     """Counts of the metric in memory, which has oracles of its own, and those of the raters."""
-    options = {"structures": structures, "num_raters": len(maps)}
-    metric = CalibrationMetric(regions=ALL, margin_spacing=SPACING, **options)
-    for case, (probs, _) in study.cases.items():
-        labels = np.stack([of_rater[case] for of_rater in maps.values()])
-        if structures:
-            values = [v for v in study.dataset["labels"].values() if v != 0]
-            labels = np.stack([np.isin(labels, v) for v in values], 1).astype(np.uint8)
-        metric([probs], [labels])
-    bins = bins_of(folder)
+    metric, bins = study.metric(maps, structures=structures), bins_of(folder)
     for prefix, sums in (("", metric.case_bins()), ("human_", metric.case_human_bins())):
         for key, array in sums.arrays().items():
             np.testing.assert_allclose(bins[f"{prefix}{key}"], array, rtol=1e-12)
     assert bins["raters"].tolist() == list(maps)
 
 
-def test_audit_is_against_the_share(audited):
+def test_audit_is_against_the_share(shared):
     """The folder names the raters, and the first line says them."""
-    study, maps, folder, out = audited
+    study, maps, folder, out = shared
 
     assert out.splitlines()[0].endswith(", 3 raters: anna, ben, cara")
     check_share(folder, study, maps)
@@ -102,37 +97,24 @@ def test_audit_is_against_the_share(audited):
     assert header.split() == ["share", "of", "3", "raters", *NAMES, "each", "by", "the", "others"]
 
 
-def test_numbers_are_those_of_a_slow_loop(audited):
-    """ECE over the voxels that any rater marks: confidence against the share who say the same."""
-    study, maps, folder, _ = audited
+def test_numbers_are_those_of_a_slow_loop(shared):
+    """ECE over the voxels that any rater marks."""
+    study, maps, folder, _ = shared
 
-    found = pd.read_csv(folder / "cases.csv", index_col="case")
+    found = pd.read_csv(folder / "cases.csv", index_col="case")["ece_foreground"]
     for case, (probs, _) in study.cases.items():
         labels = [of_rater[case] for of_rater in maps.values()]
-        bins, voxels = np.zeros((15, 2)), 0
-        for place in np.ndindex(SHAPE):
-            said = [int(label[place]) for label in labels]
-            if not any(said):
-                continue
-            p = probs[(slice(None), *place)]
-            top = int(p.argmax())
-            at = next(k for k in range(15) if p[top] <= np.float32((k + 1) / 15))
-            bins[at] += p[top], said.count(top) / len(said)
-            voxels += 1
-        ece = np.abs(bins[:, 0] - bins[:, 1]).sum() / voxels
-        assert found.loc[case, "ece_foreground"] == pytest.approx(ece, abs=1e-6)
+        expected = slow_ece(probs, labels, "foreground")
+        assert found[case] == pytest.approx(expected, abs=1e-6)
 
 
-def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, run, tmp_path):
+def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, audited):
     """File by file; its bins hold those of the other raters as well."""
-    place = study.nnunet()
-    assert run(place, "--raters", *raters, "--patient-pattern", r"(patient\d)_")[0] == 0
+    place, words = study.nnunet(), ("--patient-pattern", r"(patient\d)_")
+    of_all = audited(place, "--raters", *raters, *words)
     for folder in raters:
-        words = ("--patient-pattern", r"(patient\d)_")
-        assert run(place, folder, *words, output=f"alone_{folder.name}")[0] == 0
-
-        of_rater = tmp_path / "audit" / "raters" / folder.name
-        alone = tmp_path / f"alone_{folder.name}"
+        of_rater = of_all / "raters" / folder.name
+        alone = audited(place, folder, *words, output=f"alone_{folder.name}")
         for name in ("cases.csv", "summary.json", "evaluation.json"):
             assert (of_rater / name).read_text() == (alone / name).read_text()
         bins, expected = bins_of(of_rater), bins_of(alone)
@@ -143,9 +125,9 @@ def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, run, tmp_pa
             np.testing.assert_array_equal(bins[key], expected[key])
 
 
-def test_dice_and_volumes_are_those_of_the_raters(audited):
-    """Dice where all agree; CRPS of the expected volume in ml, by its integral."""
-    study, maps, folder, out = audited
+def test_dice_and_volumes_are_those_of_the_raters(shared):
+    """Dice where all agree; CRPS of the expected volume in ml, from the distances of volumes."""
+    study, maps, folder, out = shared
 
     found = pd.read_csv(folder / "cases.csv", index_col="case")
     ml = 3 * 1.2 * 1.5 / 1000
@@ -153,51 +135,41 @@ def test_dice_and_volumes_are_those_of_the_raters(audited):
         for name, value in (("anterior", 1), ("posterior", 2)):
             marks = np.stack([of_rater[case] == value for of_rater in maps.values()])
             agreed = marks.all(0) | ~marks.any(0)
-            predicted, labeled = (probs.argmax(0) == value) & agreed, marks.all(0)
-            dice = 2 * (predicted & labeled).sum() / (predicted.sum() + labeled.sum())
-            assert found.loc[case, f"dice_{name}"] == pytest.approx(dice, abs=1e-6)
+            expected = dice((probs.argmax(0) == value) & agreed, marks.all(0))
+            assert found.loc[case, f"dice_{name}"] == pytest.approx(expected, abs=1e-6)
 
-            places = np.argwhere(np.ones(SHAPE)) * SPACING
-            inside = places[(probs.argmax(0) == value).ravel()]
-            near = np.array([np.linalg.norm(inside - one, axis=1).min() for one in places]) <= 3
-            volume = ml * probs[value].ravel()[near].sum(dtype=float)
-            rated = ml * marks.sum((1, 2, 3))
-            ends = np.sort([volume, *rated])
-            middles = (ends[1:] + ends[:-1]) / 2
-            gaps = [np.mean(rated <= middle) - (volume <= middle) for middle in middles]
-            crps = (np.diff(ends) * np.square(gaps)).sum()
+            near = distance_transform_edt(probs.argmax(0) != value, sampling=SPACING) <= 3
+            volume, rated = ml * probs[value][near].sum(dtype=float), ml * marks.sum((1, 2, 3))
+            crps = abs(volume - rated).mean() - abs(rated[:, None] - rated).mean() / 2
             assert found.loc[case, f"crps_{name}"] == pytest.approx(crps, abs=1e-6)
     assert found["hd95"].isna().all()
     assert "CRPS of the volume in ml, anterior" in out
 
 
-def test_structures_may_overlap(regions, run, tmp_path):
+def test_structures_may_overlap(regions, audited):
     """Each is a problem of its own, with pictures of what most raters mark."""
     maps = label_maps(regions)
-    code, _, err = run(regions.nnunet(), "--raters", *folders(regions, maps))
+    folder = audited(regions.nnunet(), "--raters", *folders(regions, maps))
 
-    assert code == 0, err
-    check_share(tmp_path / "audit", regions, maps, ["whole", "posterior"])
-    shown = np.load(next((tmp_path / "audit" / "maps").iterdir()))
+    check_share(folder, regions, maps, ["whole", "posterior"])
+    shown = np.load(next((folder / "maps").iterdir()))
     assert shown["label"].max() == 2
 
 
-def test_ignored_voxels_count_for_no_share(study, maps, run, tmp_path):
+def test_ignored_voxels_count_for_no_share(study, maps, audited):
     """Whoever ignores them; the other raters alone are audited there."""
     study.dataset = {"labels": {**CLASSES, "ignore": 3}}
     for label in maps["ben"].values():
         label[:, :, :2] = 3
-    assert run(study.nnunet(), "--raters", *folders(study, maps))[0] == 0
+    folder = audited(study.nnunet(), "--raters", *folders(study, maps))
 
     counts = {
-        name: bins_of(tmp_path / "audit" / place)["counts"][:, ALL.index("all"), 0].sum(-1)
-        for name, place in (("share", "."), ("anna", "raters/anna"), ("ben", "raters/ben"))
+        place: bins_of(folder / place)["counts"][:, ALL.index("all"), 0].sum(-1).tolist()
+        for place in (".", "raters/anna", "raters/ben")
     }
     voxels, kept = np.prod(SHAPE), np.prod(SHAPE[:2]) * (SHAPE[2] - 2)
-    assert counts["share"].tolist() == [3 * kept] * 3
-    assert counts["anna"].tolist() == [voxels] * 3
-    assert counts["ben"].tolist() == [kept] * 3
-    found = bins_of(tmp_path / "audit")["decision_expected_everywhere"][0, 0]
+    assert counts == {".": [3 * kept] * 3, "raters/anna": [voxels] * 3, "raters/ben": [kept] * 3}
+    found = bins_of(folder)["decision_expected_everywhere"][0, 0]
     probs, _ = next(iter(study.cases.values()))
     expected = probs[1][:, :, 2:].sum(dtype=float) * 3 * 1.2 * 1.5
     assert found == pytest.approx(expected)
@@ -218,9 +190,9 @@ def test_processes_maps_and_several_models_go_together(study, raters, run, tmp_p
         assert len(list((tmp_path / "audit" / model / "nifti").glob("*_entropy.nii.gz"))) == 3
 
 
-def test_pictures_show_what_most_raters_say(audited):
+def test_pictures_show_what_most_raters_say(shared):
     """Voxel by voxel, of the worst cases of the share; a rater has none."""
-    _, maps, folder, _ = audited
+    _, maps, folder, _ = shared
 
     table = pd.read_csv(folder / "cases.csv", index_col="case")
     case = table["ece_union"].idxmax()
@@ -233,9 +205,9 @@ def test_pictures_show_what_most_raters_say(audited):
     assert not (folder / "raters" / "anna" / "maps").exists()
 
 
-def test_reports_tell_a_share_from_a_rater(audited):
+def test_reports_tell_a_share_from_a_rater(shared):
     """``compare`` sets shares or raters side by side, but not one beside the other."""
-    share, anna = audited[2], audited[2] / "raters/anna"
+    share, anna = shared[2], shared[2] / "raters/anna"
 
     for folder in (share, anna):
         assert len(read_runs([folder, folder], ["one", "two"])) == 2
@@ -243,9 +215,9 @@ def test_reports_tell_a_share_from_a_rater(audited):
         read_runs([share, anna])
 
 
-def test_raters_themselves_are_a_run(audited):
+def test_raters_themselves_are_a_run(shared):
     """Their errors follow from their own bins; raters alone say nothing of a share."""
-    share = read_run(audited[2])
+    share = read_run(shared[2])
     runs, human = by_rater(share), human_run(share)
 
     assert [one.name for one in runs] == ["share of 3 raters", *NAMES]
@@ -255,9 +227,9 @@ def test_raters_themselves_are_a_run(audited):
     assert by_rater(runs[1]) == [runs[1]]
 
 
-def test_sites_merge_their_shares(audited, run, tmp_path):
+def test_sites_merge_their_shares(shared, audited, tmp_path):
     """To the bit, with the raters themselves; other raters are refused."""
-    study, _, folder, _ = audited
+    study, _, folder, _ = shared
     whole = read_audit(folder)
     parts = []
     for k, cases in enumerate((slice(0, 1), slice(1, None))):
@@ -271,9 +243,9 @@ def test_sites_merge_their_shares(audited, run, tmp_path):
     assert main(["merge", *map(str, parts), "--output", str(tmp_path / "merged")]) == 0
     assert read_audit(tmp_path / "merged").run.bins.raters == list(NAMES)
     raters = [study.root / name for name in NAMES[:2]]
-    assert run(study.root / "nnunet", "--raters", *raters, output="fewer")[0] == 0
+    fewer = audited(study.root / "nnunet", "--raters", *raters)
     with pytest.raises(InputError, match="differs from .* in raters"):
-        merge([parts[0], tmp_path / "fewer" / "bins.npz"])
+        merge([parts[0], fewer / "bins.npz"])
 
 
 def test_python_takes_a_mapping(study, maps, raters):
@@ -298,79 +270,59 @@ def test_python_takes_a_mapping(study, maps, raters):
     assert "(raters)" in texts
 
 
-def test_python_refuses_raters_that_cannot_be_meant(study, maps):
-    """One alone, or of other shapes."""
-    probs, _ = next(iter(study.cases.values()))
-    case = next(iter(study.cases))
-
-    with pytest.raises(InputError, match="are of one rater"):
-        audit(probs, {"anna": maps["anna"][case]})
-    with pytest.raises(InputError, match="those of 'ben' have the shapes"):
-        audit(probs, {"anna": maps["anna"][case], "ben": maps["ben"][case][1:]})
-
-
-def refused(result, said, code=1):
-    assert result[0] == code
-    line = result[2].splitlines()[-1]
-    assert line.startswith("error: ")
-    assert said in line
-    assert "Auditing" not in result[2]
-
-
-def test_raters_that_cannot_be_meant_are_refused_before_work(study, maps, raters, run, tmp_path):
+def test_raters_that_cannot_be_meant_are_refused_before_work(study, raters, refused, tmp_path):
     """One alone, one twice or copied, other cases, a prediction, two of one name."""
     place, (anna, ben, _) = study.nnunet(), raters
-    for label in maps["anna"]:
-        (tmp_path / "copy").mkdir(exist_ok=True)
-        image = nibabel.load(anna / f"{label}.nii.gz")
-        nibabel.save(image, tmp_path / "copy" / f"{label}.nii")
-    save(tmp_path / "others" / "other.nii.gz", np.zeros(SHAPE, np.uint8))
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "anna").symlink_to(ben)
+    copy, others, linked = tmp_path / "copy", tmp_path / "others", tmp_path / "x/anna"
+    copy.mkdir()
+    for file in anna.iterdir():
+        nibabel.save(nibabel.load(file), copy / file.name.removesuffix(".gz"))
+    save(others / "other.nii.gz", np.zeros(SHAPE, np.uint8))
+    linked.parent.mkdir()
+    linked.symlink_to(ben)
 
-    refused(run(place, "--raters", anna), "is one folder; give two or more", code=2)
-    refused(run(place, "--raters", anna, ben, anna), "two raters are called 'anna'", code=2)
-    words = ["--rater-names", "a", "b"]
-    refused(run(place, "--raters", anna, anna, *words), "anna: is given twice")
-    refused(run(place, "--raters", ben, tmp_path / "x" / "anna", *words), "is given twice")
-    refused(run(place, "--raters", anna, tmp_path / "copy"), "has the same label maps as")
-    refused(
-        run(place, "--raters", anna, tmp_path / "others"), f"label map in {tmp_path / 'others'}"
-    )
-    refused(run(place, "--raters", anna, place), "is a prediction, its probabilities lie beside it")
-    refused(run(place, "--raters", anna, tmp_path / "none"), "none: is not a folder")
-    refused(run(place, "--raters", anna, ben, "--rater-names", "a"), "1 names for 2", code=2)
-    refused(
-        run(place, "--raters", anna, ben, "--rater-names", "a", "../b"), "not a name of", code=2
-    )
-    refused(run(place, anna, "--rater-names", "a"), "--raters, which is missing", code=2)
-    refused(run(place, anna, "--raters", anna, ben), "anna: these are labels")
-    refused(run(place, place), "is a prediction, its probabilities lie beside it")
+    named = ["--rater-names", "a", "b"]
+    for said, *words in (
+        ("anna: is given twice", anna, anna, *named),
+        ("is given twice", ben, linked, *named),
+        ("has the same label maps as", anna, copy),
+        (f"label map in {others}", anna, others),
+        ("is a prediction, its probabilities lie beside it", anna, place),
+        ("none: is not a folder", anna, tmp_path / "none"),
+    ):
+        refused(said, place, "--raters", *words)
+    for said, *words in (
+        ("is one folder; give two or more", anna),
+        ("two raters are called 'anna'", anna, ben, anna),
+        ("1 names for 2", anna, ben, "--rater-names", "a"),
+        ("not a name of", anna, ben, "--rater-names", "a", "../b"),
+    ):
+        refused(said, place, "--raters", *words, code=2)
+    refused("--raters, which is missing", place, anna, "--rater-names", "a", code=2)
+    refused("anna: these are labels", place, anna, "--raters", anna, ben)
+    refused("is a prediction, its probabilities lie beside it", place, place)
     assert not (tmp_path / "audit").exists()
 
 
-def test_raters_who_mark_nothing_may_agree(study, maps, run, tmp_path):
+def test_raters_who_mark_nothing_may_agree(study, maps, audited):
     """Two of three find nothing in any case, which copies nobody."""
     for name in ("ben", "cara"):
         maps[name] = {case: np.zeros(SHAPE) for case in study.cases}
 
-    code, _, err = run(study.nnunet(), "--raters", *folders(study, maps))
-    assert code == 0, err
-    assert pd.read_csv(tmp_path / "audit" / "cases.csv")["dice"].isna().all()
+    folder = audited(study.nnunet(), "--raters", *folders(study, maps))
+    assert pd.read_csv(folder / "cases.csv")["dice"].isna().all()
 
 
-def lacks(folder, case):
-    (folder / f"{case}.nii.gz").unlink()
+def lacks(file):
+    file.unlink()
 
 
-def moves(folder, case):
-    affine = AFFINE.copy()
-    affine[0, 3] += 2
-    save(folder / f"{case}.nii.gz", np.ones(SHAPE, np.uint8), affine)
+def moves(file):
+    save(file, np.ones(SHAPE, np.uint8), moved(2))
 
 
-def holds(folder, case):
-    save(folder / f"{case}.nii.gz", np.full(SHAPE, 7, np.uint8))
+def holds(file):
+    save(file, np.full(SHAPE, 7, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -381,48 +333,41 @@ def holds(folder, case):
         (holds, "holds the label value 7; expected only [0, 1, 2]"),
     ],
 )
-def test_fault_of_one_rater_leaves_the_case_out(spoil, said, study, raters, run, tmp_path):
+def test_fault_of_one_rater_leaves_the_case_out(spoil, said, study, raters, fault_of):
     """One line names the rater's folder; the other cases are audited against all."""
-    spoil(raters[1], "patient0_scan1")
-    code, _, err = run(
-        study.alone(), "--raters", *raters, "--dataset", study.nnunet() / "dataset.json"
-    )
+    spoil(raters[1] / "patient0_scan1.nii.gz")
 
-    faults = [line for line in err.splitlines() if line.startswith("fault: ")]
-    assert code == 1
-    assert len(faults) == 1, err
-    assert said in faults[0]
-    assert "ben" in faults[0]
-    assert len(pd.read_csv(tmp_path / "audit" / "cases.csv")) == 2
+    words = ("--raters", *raters, "--dataset", study.nnunet() / "dataset.json")
+    line = fault_of("patient0_scan1", study.alone(), *words)
+    assert said in line
+    assert "ben" in line
 
 
-def test_grids_of_raters_must_agree_where_predictions_have_none(study, raters, run):
+def test_grids_of_raters_must_agree_where_predictions_have_none(study, raters, fault_of):
     """An npz file alone says no place; the raters must say the same."""
-    moves(raters[2], "patient0_scan1")
+    moves(raters[2] / "patient0_scan1.nii.gz")
     place = study.nnunet(beside=False, geometry=False)
 
-    code, _, err = run(place, "--raters", *raters)
-    assert code == 1
-    assert "cara/patient0_scan1.nii.gz: its affine puts voxels up to 2 mm away" in err
+    said = "cara/patient0_scan1.nii.gz: its affine puts voxels up to 2 mm away"
+    assert said in fault_of("patient0_scan1", place, "--raters", *raters)
 
 
-def test_raters_must_mean_the_same_labels(study, maps, run, tmp_path):
+def test_raters_must_mean_the_same_labels(study, maps, audited, refused, tmp_path):
     """Where a dataset.json is above each folder."""
     for name, labels in (("anna", CLASSES), ("ben", {"background": 0, "tail": 1, "head": 2})):
         for case, label in maps[name].items():
             save(tmp_path / name / "labels" / f"{case}.nii.gz", label.astype(np.uint8))
-        (tmp_path / name / "dataset.json").write_text(json.dumps({"labels": labels}))
+        write_json(tmp_path / name / "dataset.json", {"labels": labels})
     places = [tmp_path / name / "labels" for name in ("anna", "ben")]
-    words = ("--raters", *places, "--rater-names", "anna", "ben")
+    words = (study.channels(dataset=False), "--raters", *places, "--rater-names", "anna", "ben")
 
-    refused(run(study.channels(dataset=False), *words), "has other labels than")
-    dataset = ("--dataset", tmp_path / "anna" / "dataset.json")
-    assert run(study.channels(dataset=False), *words, *dataset)[0] == 0
+    refused("has other labels than", *words)
+    audited(*words, "--dataset", tmp_path / "anna" / "dataset.json")
 
 
-def test_page_sets_raters_side_by_side(audited, tmp_path, monkeypatch):
+def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
     """A line for each, for the share and for the raters themselves; one diagram has them all."""
-    folder, drawn = audited[2], []
+    folder, drawn = shared[2], []
     monkeypatch.setattr(page, "draw_reliability", lambda runs, **_: drawn.append(runs))
     monkeypatch.setattr(page, "draw_selective", lambda _: [None])
     monkeypatch.setattr(page, "png_source", lambda _: "data:,")

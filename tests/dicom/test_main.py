@@ -16,12 +16,15 @@ PROBS = RNG.dirichlet([1, 1, 1], SHAPE).astype(np.float32)
 LABELS = PROBS.argmax(-1).astype(np.uint8)
 
 
+LABEL_MAP = "predictions/ct_label.nii.gz"
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a series, and what inference writes of it."""
     monkeypatch.chdir(tmp_path)
     write_series(tmp_path / "ct", np.zeros(SHAPE), MATRIX)
-    save_nifti(LABELS, tmp_path / "predictions/ct_label.nii.gz", MATRIX)
+    save_nifti(LABELS, tmp_path / LABEL_MAP, MATRIX)
     save_nifti(PROBS, tmp_path / "predictions/ct_probabilities.nii.gz", MATRIX)
     save_nifti(PROBS.max(-1), tmp_path / "predictions/ct_confidence.nii.gz", MATRIX)
     table = label_tables({0: "background", 1: "liver", 2: "tumor"})["labels.txt"]
@@ -59,42 +62,31 @@ def test_numbers_become_parametric_maps(place, capsys):
             one = dcmread(place / file)
             stored = np.frombuffer(one.FloatPixelData, np.float32)
             frames = stored.reshape(-1, one.Rows, one.Columns)
-            places = [
-                group.PlanePositionSequence[0].ImagePositionPatient
-                for group in one.PerFrameFunctionalGroupsSequence
-            ]
-            for frame, position in zip(frames, places, strict=True):
-                x, y, z = np.linalg.solve(MATRIX, [*(-np.array(position[:2])), position[2], 1])[:3]
-                assert (abs(x) < 1e-3, abs(y) < 1e-3) == (True, True)
+            for frame, group in zip(frames, one.PerFrameFunctionalGroupsSequence, strict=True):
+                right, back, up = group.PlanePositionSequence[0].ImagePositionPatient
+                x, y, z, _ = np.linalg.solve(MATRIX, [-right, -back, up, 1])
+                np.testing.assert_allclose([x, y], 0, atol=1e-3)
                 np.testing.assert_array_equal(frame, values[:, :, round(z), k].T)
             assert one.PatientID == dcmread(place / "ct/IM0001").PatientID
             assert one.Modality == "OT" or one.SOPClassUID.name == "Parametric Map Storage"
-
-
-def test_label_map_is_not_a_parametric_map(place, capsys):
-    """In one line, and nothing is written."""
-    assert main(["dicom", "ct", "predictions/ct_label.nii.gz", "--as", "map"]) == 1
-    assert "is not a map of numbers of 0 or more; give" in capsys.readouterr().err
-    assert not list(place.rglob("*.dcm"))
 
 
 def test_names_and_file_can_be_given(place):
     """In place of those that are found; the folder is made."""
     words = ["--names", "background", "left kidney", "cyst", "--output", "new/x.dcm"]
 
-    assert main(["dicom", "ct", "predictions/ct_label.nii.gz", *words]) == 0
+    assert main(["dicom", "ct", LABEL_MAP, *words]) == 0
     segments = dcmread(place / "new/x.dcm").SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["left kidney", "cyst"]
 
 
 def test_empty_label_map_is_written_with_a_warning(place, capsys):
     """It may mean that a network fails."""
-    save_nifti(np.zeros_like(LABELS), place / "predictions/ct_label.nii.gz", MATRIX)
+    save_nifti(np.zeros_like(LABELS), place / LABEL_MAP, MATRIX)
 
-    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 0
-    assert capsys.readouterr().err == (
-        "warning: predictions/ct_label.nii.gz: holds no voxel of a class, so every frame is empty\n"
-    )
+    assert main(["dicom", "ct", LABEL_MAP]) == 0
+    warning = f"warning: {LABEL_MAP}: holds no voxel of a class, so every frame is empty\n"
+    assert capsys.readouterr().err == warning
     assert not read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX).any()
 
 
@@ -125,51 +117,53 @@ def test_contours_become_segments_that_overlap(place, capsys):
     np.testing.assert_array_equal(voxels, np.stack([*CONTOURS.values()], -1))
 
 
-@pytest.mark.parametrize(
-    ("others", "line"),
-    [
-        (["predictions/ct_label.nii.gz"], "predictions/ct_label.nii.gz is too much"),
-        (["contours/mr_outer_liver.nii.gz"], "contours/mr_outer_liver.nii.gz is too much"),
-        (["contours/ct_outer_all.nii.gz"], "is no contour, which is 1 inside"),
-    ],
-)
-def test_other_maps_are_no_contours(place, capsys, others, line):
-    """In one line, and nothing is written."""
-    words = contour_files(place)
-    for name in ("mr_outer_liver", "ct_outer_all"):
-        save_nifti(LABELS, place / f"contours/{name}.nii.gz", MATRIX)
+def contours_and(*others):
+    """All contours of a case, and maps that are none of them."""
 
-    assert main(["dicom", "ct", *words, *others]) in (1, 2)
-    assert line in capsys.readouterr().err
-    assert not list(place.rglob("*.dcm"))
+    def words(place):
+        for file in others:
+            save_nifti(LABELS, place / file, MATRIX)
+        return [*contour_files(place), *others]
+
+    return words
 
 
 def other_grid(place):
-    save_nifti(LABELS, place / "predictions/ct_label.nii.gz", AFFINES["oblique"])
-    return "ct_label.nii.gz: its affine puts voxels up to"
+    save_nifti(LABELS, place / LABEL_MAP, AFFINES["oblique"])
+    return [LABEL_MAP]
 
 
 def there_already(place):
     (place / "predictions/ct_label.dcm").write_text("precious")
-    return "ct_label.dcm: is there already; remove it, or choose another --output"
+    return [LABEL_MAP]
+
+
+def as_map(_):
+    return [LABEL_MAP, "--as", "map"]
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [other_grid, there_already],
-    ids=lambda spoil: spoil.__name__,
+    ("make", "code", "said"),
+    [
+        (contours_and(LABEL_MAP), 2, f"{LABEL_MAP} is too much"),
+        (contours_and("contours/mr_outer_liver.nii.gz"), 2, "mr_outer_liver.nii.gz is too much"),
+        (contours_and("contours/ct_outer_all.nii.gz"), 1, "is no contour, which is 1 inside"),
+        (as_map, 1, "is not a map of numbers of 0 or more; give"),
+        (other_grid, 1, "ct_label.nii.gz: its affine puts voxels up to"),
+        (there_already, 1, "ct_label.dcm: is there already; remove it, or choose another --output"),
+    ],
 )
-def test_what_cannot_be_written_is_one_line(place, capsys, spoil):
-    """Exit code 1, and no file is made or changed."""
-    message = spoil(place)
+def test_what_cannot_be_written_is_one_line(place, capsys, make, code, said):
+    """No file is made or changed."""
+    words = make(place)
     before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
 
-    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 1
+    assert main(["dicom", "ct", *words]) == code
 
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("error: ")
-    assert message in err
+    assert said in err
     assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
 
 
@@ -177,8 +171,7 @@ def test_missing_highdicom_is_one_line(place, capsys, monkeypatch):
     """With the extra to install."""
     monkeypatch.setattr(__main__, "find_spec", lambda _: None)
 
-    assert main(["dicom", "ct", "predictions/ct_label.nii.gz"]) == 1
-    assert capsys.readouterr().err == (
-        "error: highdicom: is not installed; pip install highdicom pydicom\n"
-    )
+    assert main(["dicom", "ct", LABEL_MAP]) == 1
+    line = "error: highdicom: is not installed; pip install highdicom pydicom\n"
+    assert capsys.readouterr().err == line
     assert not list(place.rglob("*.dcm"))

@@ -61,23 +61,18 @@ def test_probabilities_are_read_back_to_half_a_step(write, matrix):
 @pytest.mark.parametrize("matrix", AFFINES.values(), ids=AFFINES)
 @BOTH
 def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, voxels):
-    """It reads one class without an empty frame as a volume, whose slices may be in another order.
-
-    A set voxel of a label map is 255 in it.
-    """
+    """It reads one class without an empty frame as a volume, whose slices may be in another order."""
     part = (voxels > 0).astype(np.uint8) if voxels.ndim == 3 else voxels[..., :1]
     segmentation = SimpleITK.ReadImage(str(write(part, matrix, names=NAMES[:2])))
-    reader = SimpleITK.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "ct")))
-    series = reader.Execute()
+    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "ct"))
+    series = SimpleITK.ReadImage(files)
 
     expected = SimpleITK.GetImageFromArray(part.reshape(SHAPE).T.astype(np.float32))
     expected.CopyInformation(series)
-    there = SimpleITK.Resample(
-        SimpleITK.Cast(segmentation, SimpleITK.sitkFloat32), series, SimpleITK.Transform(), 1
-    )
+    numbers = SimpleITK.Cast(segmentation, SimpleITK.sitkFloat32)
+    there = SimpleITK.Resample(numbers, series, SimpleITK.Transform(), 1)
     read, values = map(SimpleITK.GetArrayFromImage, (there, expected))
-    np.testing.assert_allclose(read / 255, values, atol=1 / 510 + 1e-7)
+    np.testing.assert_allclose(read / 255, values, atol=1 / 510 + 1e-7)  # a set voxel is 255
 
 
 @BOTH
@@ -91,9 +86,8 @@ def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
         there = slices[reference.ReferencedSOPInstanceUID].ImagePositionPatient
         assert frame.PlanePositionSequence[0].ImagePositionPatient == there
     (series,) = segmentation.ReferencedSeriesSequence
-    assert {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence} == set(
-        slices
-    )
+    referenced = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    assert referenced == {*slices}
 
 
 @BOTH
@@ -141,13 +135,9 @@ def test_frames_without_a_voxel_are_left_out(write):
 def test_class_beyond_a_byte_has_its_segment(write):
     """Label maps of many classes."""
     names = ["background", *(f"class {k}" for k in range(1, 300))]
+    file = write(np.where(LABELS == 3, 299, 0).astype(np.uint16), names=names)
 
-    values = read_back(
-        write(np.where(LABELS == 3, 299, 0).astype(np.uint16), names=names),
-        SHAPE,
-        AFFINES["oblique"],
-    )
-
+    values = read_back(file, SHAPE, AFFINES["oblique"])
     np.testing.assert_array_equal(values[..., -1], LABELS == 3)
 
 

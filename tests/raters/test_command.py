@@ -16,26 +16,36 @@ from nacl_monai.errors import InputError
 from nacl_monai.losses import NACLLoss
 from nacl_monai.menus import read_menu
 from nacl_monai.raters import __main__ as command
-from nacl_monai.raters.command import check_values, find_cases, overrides, read_cases, structure
+from nacl_monai.raters.command import (
+    FitOptions,
+    check_values,
+    find_cases,
+    overrides,
+    read_cases,
+    structure,
+)
 
 
-def run(*words, capsys):
-    code = main(["fit-prior", *map(str, words)])
-    return code, *capsys.readouterr()
+@pytest.fixture
+def fit(tmp_path, capsys):
+    """Runs the command; returns exit code, output and errors."""
+
+    def run(*words):
+        code = main(["fit-prior", *map(str, words), "--output", str(tmp_path / "prior.yaml")])
+        return code, *capsys.readouterr()
+
+    return run
 
 
-def test_overrides_are_those_of_the_raters(write, tmp_path, capsys):
+def test_overrides_are_those_of_the_raters(write, fit, tmp_path):
     """A disagreement of √2 mm on voxels of 1 mm, for a training on voxels of 2 × 1 mm."""
     folders = write(tmp_path, raters=3, cases=16)
-    output = tmp_path / "prior.yaml"
-    code, out, err = run(
-        *folders, "--output", output, "--spacing", 2, 1, "--band", 2.5, capsys=capsys
-    )
+    code, out, err = fit(*folders, "--spacing", 2, 1, "--band", 2.5)
     assert (code, err) == (0, "")
 
     width, low, high = map(float, re.search(r"all classes: (.*) mm \[(.*), (.*)\]", out).groups())
     assert low <= np.sqrt(2 + 1 / 12) <= high
-    words = yaml.safe_load(output.read_text())
+    words = yaml.safe_load((tmp_path / "prior.yaml").read_text())
     settings = {key.removeprefix("losses::nacl::"): value for key, value in words.items()}
     expected = [np.sqrt(width**2 - 1 / 12 + size**2 / 12) / size for size in (2, 1)]
     np.testing.assert_allclose(settings["sigma"], expected, atol=0.01)
@@ -54,38 +64,47 @@ def test_same_voxels_keep_the_width():
     assert 0.28 < overrides(0.1, [1.0], [1.0])["losses::nacl::sigma"] < 0.29
 
 
-def test_doubt_is_a_warning(write, tmp_path, capsys):
+def test_doubt_is_a_warning(write, fit, tmp_path):
     """One case is one patient, of whom no interval can be told."""
-    folders = write(tmp_path, cases=1)
-    code, _, err = run(*folders, "--output", tmp_path / "prior.yaml", capsys=capsys)
+    code, _, err = fit(*write(tmp_path, cases=1))
 
     assert code == 0
     assert err.startswith("warning: the raters cannot tell the width: there is one patient")
 
 
-def test_raters_who_agree_are_not_fitted(write, tmp_path, capsys):
-    """The command says that they do not disagree, and writes nothing."""
-    one, other = write(tmp_path, cases=2)
-    shutil.rmtree(other)
-    shutil.copytree(one, other)
-    code, out, err = run(one, other, "--output", tmp_path / "prior.yaml", capsys=capsys)
+def agreeing(write, root):
+    one, other = write(root, cases=2)
+    shutil.copytree(one, other, dirs_exist_ok=True)
+    return [one, other]
 
-    assert (code, out) == (1, "")
-    assert "agrees with" in err
-    assert "without disagreement there is no width to fit" in err
-    assert err.count("\n") == 1
+
+def ignored(write, root):
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "ignore": 1}}))
+    return write(root, cases=2)
+
+
+def of_other_voxels(write, root):
+    folders = write(root, cases=2)
+    for other in write(root / "b", cases=1, spacing=(1.5, 1.5, 4.0)):
+        shutil.copy(other / "case00.nii.gz", root / other.name / "case99.nii.gz")
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "said"),
+    [
+        (agreeing, 1, "agrees with .*without disagreement there is no width to fit"),
+        (ignored, 1, "dataset.json: says to ignore the label 1, whose border"),
+        (of_other_voxels, 2, "error: --spacing: is missing"),
+    ],
+)
+def test_label_maps_that_tell_no_width_are_refused(make, code, said, write, fit, tmp_path):
+    """In one line, and nothing is written."""
+    found, out, err = fit(*make(write, tmp_path))
+
+    assert (found, out, err.count("\n")) == (code, "", 1)
+    assert re.search(said, err)
     assert not (tmp_path / "prior.yaml").exists()
-
-
-def test_label_to_ignore_is_not_fitted(write, tmp_path, capsys):
-    """Its border says where somebody stopped to label."""
-    folders = write(tmp_path, cases=2)
-    labels = {"labels": {"background": 0, "ignore": 1}}
-    (tmp_path / "dataset.json").write_text(json.dumps(labels))
-    code, _, err = run(*folders, "--output", tmp_path / "prior.yaml", capsys=capsys)
-
-    assert code == 1
-    assert f"error: {tmp_path}/dataset.json: says to ignore the label 1, whose border" in err
 
 
 @pytest.mark.parametrize(
@@ -99,37 +118,22 @@ def test_label_to_ignore_is_not_fitted(write, tmp_path, capsys):
         (["--band", "0"], "--band: is 0"),
     ],
 )
-def test_words_that_cannot_be_meant_are_refused(write, tmp_path, capsys, words, fault):
+def test_words_that_cannot_be_meant_are_refused(fit, tmp_path, words, fault):
     """Before anything is read."""
-    folders = write(tmp_path, cases=1)
-    code, _, err = run(*folders, "--output", tmp_path / "prior.yaml", *words, capsys=capsys)
+    code, _, err = fit(tmp_path / "one", tmp_path / "other", *words)
 
     assert code == 2
     assert err.startswith(f"error: {fault}")
-
-
-def test_spacings_that_differ_need_that_of_the_training(write, tmp_path, capsys):
-    """No one knows otherwise on which voxels a training will be."""
-    folders = write(tmp_path, cases=2)
-    for other in write(tmp_path / "b", cases=1, spacing=(1.5, 1.5, 4.0)):
-        shutil.copy(other / "case00.nii.gz", tmp_path / other.name / "case99.nii.gz")
-    code, _, err = run(*folders, "--output", tmp_path / "prior.yaml", capsys=capsys)
-
-    assert code == 2
-    assert err.startswith("error: --spacing: is missing")
 
 
 def test_cases_are_read_by_name_whatever_the_tool(write, tmp_path):
     """NIfTI and NRRD; axes in any order and direction become right, anterior, superior."""
     one, other = write(tmp_path, cases=2, spacing=(1.0, 2.0, 4.0), shape=(20, 14, 3), error=0)
     file = other / "case01.nii.gz"
-    image = SimpleITK.ReadImage(str(file))
-    SimpleITK.WriteImage(image, str(other / "case01.nrrd"))
+    SimpleITK.WriteImage(SimpleITK.ReadImage(file), other / "case01.nrrd")
     file.unlink()
-    for folder in (one, other):
-        file = folder / "case00.nii.gz"
-        image = nibabel.load(file)
-        turned = image.as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
+    for file in (one / "case00.nii.gz", other / "case00.nii.gz"):
+        turned = nibabel.load(file).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
         nibabel.save(turned, file)
 
     for case in read_cases(find_cases([one, other])):
@@ -155,14 +159,13 @@ def test_missing_and_repeated_raters_are_refused(write, tmp_path):
         find_cases([one])
 
 
-def test_other_grids_are_refused(write, tmp_path):
-    """Other shapes, and other places of the same shape."""
+def test_other_shapes_are_refused(write, tmp_path):
+    """By the file that is not like the first rater's."""
     one, _ = write(tmp_path / "a", cases=1)
     smaller, _ = write(tmp_path / "b", cases=1, shape=(40, 48, 5))
-    wider, _ = write(tmp_path / "c", cases=1, spacing=(1.1, 1.0, 4.0))
-    for other, fault in ((smaller, "has shape"), (wider, "its affine puts voxels")):
-        with pytest.raises(InputError, match=rf"rater0/case00\.nii\.gz: {fault}"):
-            list(read_cases(find_cases([one, other])))
+
+    with pytest.raises(InputError, match=r"rater0/case00\.nii\.gz: has shape"):
+        list(read_cases(find_cases([one, smaller])))
 
 
 def test_distance_that_is_accepted_is_read(write, tmp_path):
@@ -171,7 +174,8 @@ def test_distance_that_is_accepted_is_read(write, tmp_path):
     wider, _ = write(tmp_path / "b", cases=1, shape=(40, 40, 3), spacing=(1.1, 1.0, 4.0))
     files = find_cases([one, wider])
 
-    with pytest.raises(InputError, match=r"--affine_tolerance 3\.91$"):
+    said = r"rater0/case00\.nii\.gz: its affine puts voxels .* --affine_tolerance 3\.91$"
+    with pytest.raises(InputError, match=said):
         list(read_cases(files))
     assert len(list(read_cases(files, 3.91))) == 1
 
@@ -203,24 +207,11 @@ def test_structure_is_cut_out_with_a_margin(write, tmp_path):
 
 def test_words_reach_the_fit(monkeypatch):
     """Every option of fit-prior."""
-    seen = []
-    monkeypatch.setattr(
-        "nacl_monai.raters.command.fit_prior", lambda options: seen.append(options) or []
-    )
+    seen, fit = [], "nacl_monai.raters.command.fit_prior"
+    monkeypatch.setattr(fit, lambda options: seen.append(options) or [])
     words = ["one", "two", "--output", "out.yaml", "--spacing", "1", "2", "3"]
     words += ["--volumes", "--band", "4", "--patient-pattern", "(.)", "--affine_tolerance", "0.5"]
 
     assert command.main(words) == 0
-    (options,) = seen
-    assert options.raters == [Path("one"), Path("two")]
-    assert options.output == Path("out.yaml")
-    assert options.spacing == [1.0, 2.0, 3.0]
-    assert options.affine_tolerance == 0.5
-    assert (options.volumes, options.band, options.patient_pattern) == (True, 4.0, "(.)")
-
-
-def test_raters_are_needed():
-    """A command needs a folder."""
-    with pytest.raises(SystemExit) as ended:
-        command.main([])
-    assert ended.value.code == 2
+    raters, output = [Path("one"), Path("two")], Path("out.yaml")
+    assert seen == [FitOptions(raters, output, [1.0, 2.0, 3.0], True, 4.0, "(.)", 0.5)]
