@@ -580,7 +580,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("name", "changes", "other", "others", "said"), PAIRS)
 def test_trainings_that_differ_in_what_no_name_says_are_refused(
-    run, tmp_path, name, changes, other, others, said
+    run, name, changes, other, others, said
 ):
     """Both are named, with the first difference."""
     runs = run(f"{name}_nacl_seed0", changes), run(f"{other}_dice_ce_seed0", others)
@@ -673,22 +673,9 @@ def test_folds_together_are_one_training(folds):
     assert cases.groupby(["method", "seed"])["case"].nunique().tolist() == [14] * 4
 
 
-def lack_first_seed(folds):
-    shutil.rmtree(folds / "unet_nacl_fold=1_seed0")
-
-
-def lack_second_seed(folds):
-    shutil.rmtree(folds / "unet_nacl_fold=1_seed1")
-
-
-def lack_everywhere(folds):
+def call_the_second_fold_the_third(folds):
     for run in list(folds.glob("*fold=1*")):
         run.rename(run.with_name(run.name.replace("fold=1", "fold=2")))
-
-
-def repeat(folds):
-    """By the default, which a name need not say."""
-    shutil.copytree(folds / "unet_nacl_fold=0_seed0", folds / "unet_nacl_seed0")
 
 
 def share_a_patient(folds):
@@ -700,13 +687,15 @@ def share_a_patient(folds):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lack_first_seed, "unet_nacl_fold=0_seed0: its training has the folds 0, but"),
-        (lack_second_seed, "unet_nacl_fold=0_seed1: its training has the folds 0, but"),
-        (lack_everywhere, "its training has the folds 0, 2, but there are 0, 1, 2"),
-        (repeat, "its training has the folds 0, 0, 1, but"),
+        (lambda folds: shutil.rmtree(folds / "unet_nacl_fold=1_seed0"), "seed0: its training has"),
+        (lambda folds: shutil.rmtree(folds / "unet_nacl_fold=1_seed1"), "seed1: its training has"),
+        (call_the_second_fold_the_third, "has the folds 0, 2, but there are 0, 1, 2"),
+        # By its number, and by the default, which a name need not say.
+        (lambda folds: shutil.copytree(folds / "unet_nacl_fold=0_seed0", folds / "unet_nacl_seed0"),
+         "its training has the folds 0, 0, 1, but"),
         (share_a_patient, "patient '0p3' is tested in another fold, too"),
     ],
-)
+)  # fmt: skip
 def test_folds_that_do_not_test_every_patient_once_are_refused(folds, change, said):
     """A mean would be over other patients than that of another method, or of networks that saw some."""
     change(folds)

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai import audit
-from nacl_monai.audits.result import merge, read_audit
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
@@ -273,21 +271,6 @@ def test_edited_file_of_an_evaluation_is_refused(run, name, edits, every):
         assert "\n" not in line
         file.write_bytes(whole)
     read_run(run.path)
-
-
-def test_edited_bins_of_an_audit_are_refused(tmp_path):
-    """Of one site, and merged of two."""
-    for k in range(2):
-        names = [f"{k}{case}" for case in CASES]
-        audit(*drawn(k), cases=names, patients=names).save(tmp_path / f"{k}.npz")
-    merge([tmp_path / "0.npz", tmp_path / "1.npz"]).save(tmp_path / "merged.npz")
-    for name in ("0.npz", "merged.npz"):
-        file = tmp_path / name
-        read_audit(file)
-        for place, content in list(array_edits(file)):
-            edited = tmp_path / "edited.npz"
-            edited.write_bytes(content)
-            assert "is not as it was written" in refused_line(read_audit, edited), place
 
 
 def test_evaluation_refuses_another_configuration_of_the_same_weights(run):
