@@ -1,6 +1,5 @@
 """Files of an evaluation: as they were written, or one line that says what is wrong."""
 
-import hashlib
 import json
 from contextlib import suppress
 from functools import partial, reduce
@@ -17,8 +16,6 @@ from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
 from nacl_monai.reports import read_run
 from nacl_monai.reports.evaluation_files import (
-    config_checksum,
-    evaluation_record,
     read_cases,
     trained_with,
     write_case_table,
@@ -170,10 +167,8 @@ def write_evaluated(folder):
     scores = {"dice": torch.full((3,), 0.5), "hd95": torch.full((3,), 2.0)}
     write_case_table(run.evaluation, scores | metric.columns(), 15, "mine", CASES, CASES)
     metric.record(CASES, CLASSES, CASES).write(run.evaluation.bins)
-    files = {"weights": run.model, "split": run.split}
-    sums = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
-    sums["config"] = config_checksum(run.config)
-    write_evaluation_record(run.evaluation, evaluation_record("test", SETTINGS, sums))
+    record = EvaluationRecord(run.evaluation, run.model, run.split, "test", SETTINGS).record
+    write_evaluation_record(run.evaluation, record)
     return run
 
 

@@ -33,13 +33,6 @@ def test_curve_is_the_error_rate_of_the_most_confident(folders, region):
         assert curve.error == pytest.approx(risks.mean())
 
 
-def test_area_under_the_drawn_curve_is_aurc(runs):
-    """As the eye sums it."""
-    for run in runs:
-        curve = risk_curve(run, "all")
-        assert np.mean(curve.risk) == pytest.approx(curve.error, abs=2e-4)
-
-
 def test_figure_has_a_panel_per_region_and_a_line_per_run(runs):
     """The legend says the numbers of the table."""
     figure, numbers = draw_selective(runs)
