@@ -166,13 +166,10 @@ def test_equal_means_share_a_rank_whatever_the_order_of_their_sum():
 
 
 def test_rows_are_in_the_order_in_which_figure_2_shows_them():
-    """By rule, the global rank before the metrics, methods as they are given; 2000 resamplings."""
+    """By rule, the global rank before the metrics, methods as they are given."""
     rng = np.random.default_rng(0)
-    scores = {
-        ("x", "dice_1"): random_table(rng, list("pqrs"), "ba"),
-        ("x", "hd95"): random_table(rng, list("pqrs"), "ba"),
-    }
-    table = rank_methods(scores)
+    columns = ("dice_1", "hd95")
+    table = rank_methods({("x", name): random_table(rng, list("pqrs"), "ba") for name in columns})
 
     assert table[["rule", "metric", "method"]].to_numpy().tolist() == [
         [rule, metric, method]
@@ -180,8 +177,6 @@ def test_rows_are_in_the_order_in_which_figure_2_shows_them():
         for metric in ("global", "dice", "hd95")
         for method in "ba"
     ]
-    pd.testing.assert_frame_equal(table, rank_methods(scores, resamples=2000))
-    assert not table.equals(rank_methods(scores, resamples=1999))
 
 
 def test_segmentation_is_ranked_per_structure_and_calibration_per_dataset(results):

@@ -38,15 +38,6 @@ def map_file(copies):
 
 
 class TestCases:
-    def test_empty_cell_is_undefined(self, copies, cases_file, change_cases):
-        """An empty cell is NaN."""
-        change_cases(copies[0], lambda table: table.assign(hd95_RV=[None] + [2.0] * 6))
-
-        hd95 = read_cases(cases_file)[0]["hd95_RV"]
-
-        assert np.isnan(hd95.iloc[0])
-        assert hd95.iloc[1:].tolist() == [2.0] * 6
-
     @pytest.mark.parametrize(
         ("edit", "line"),
         [

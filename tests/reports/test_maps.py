@@ -59,19 +59,17 @@ class TestFigure:
         ]
 
     @pytest.mark.parametrize("show", [["entropy"], ["confidence", "entropy"]])
-    def test_entropy_is_shown_as_written(self, runs, folders, show):
+    def test_entropy_is_shown_as_written(self, runs, show):
         """Entropy is alone or below confidence, as written, from 0 to 1."""
         shown = titled(draw_maps(runs, "003", show))
         entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
-        confidences = [title for title, *_ in shown if title == "Confidence"]
-        predictions = [run.read_map("003").prediction > 0 for run in runs]
+        maps = [run.read_map("003") for run in runs]
+        window = structure_window([maps[0].label > 0, *(one.prediction > 0 for one in maps)])
 
-        assert len(confidences) == (2 if "confidence" in show else 0)
+        assert [title for title, *_ in shown].count("Confidence") == 2 * ("confidence" in show)
         assert {image.get_clim() for image in entropies} == {(0.0, 1.0)}
-        for image, folder in zip(entropies, folders, strict=True):
-            written = np.load(folder / "evaluation" / "maps" / "003.npz")
-            window = structure_window([written["label"] > 0, *predictions])
-            np.testing.assert_array_equal(image.get_array(), written["entropy"][window])
+        for image, written in zip(entropies, maps, strict=True):
+            np.testing.assert_array_equal(image.get_array(), written.entropy[window])
 
     def test_scores_are_those_of_the_case(self, runs, folders):
         """Under each name are Dice and ECE of the case shown."""
@@ -82,28 +80,23 @@ class TestFigure:
             (row,) = table[table["case"] == "003"].to_dict("records")
             assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece_foreground']:.3f}"
 
-    def test_pictures_show_the_arrays(self, runs, folders):
+    def test_pictures_show_the_arrays(self, runs):
         """Confidence is shown as written; the overlay tints a class with its color."""
+        maps = [run.read_map("003") for run in runs]
+        written = maps[1]
+        window = structure_window([written.label > 0, *(one.prediction > 0 for one in maps)])
         shown = titled(draw_maps(runs, "003"))
-        with np.load(folders[1] / "evaluation" / "maps" / "003.npz") as archive:
-            label, prediction, confidence = (
-                archive[key] for key in ("label", "prediction", "confidence")
-            )
-        window = structure_window(
-            [label > 0, prediction > 0, runs[0].read_map("003").prediction > 0]
-        )
         image, labeled, predicted, confident = (
-            shown[k][2].images[0].get_array() for k in (0, 3, 2, 5)
+            np.asarray(shown[k][2].images[0].get_array()) for k in (0, 3, 2, 5)
         )
 
-        np.testing.assert_array_equal(confident, confidence[window])
-        for picture, classes in ((labeled, label), (predicted, prediction)):
+        np.testing.assert_array_equal(confident, written.confidence[window])
+        for picture, classes in ((labeled, written.label), (predicted, written.prediction)):
             for c in range(4):
                 at = classes[window] == c
-                gray = np.asarray(image)[at]
                 color = np.array(to_rgb(CLASS_COLORS[c - 1]))
-                expected = gray if c == 0 else OPACITY * color + (1 - OPACITY) * gray
-                np.testing.assert_allclose(np.asarray(picture)[at], expected, atol=1e-6)
+                tinted = OPACITY * color + (1 - OPACITY) * image[at]
+                np.testing.assert_allclose(picture[at], tinted if c else image[at], atol=1e-6)
 
     @pytest.mark.parametrize("chosen", [None, "005"])
     def test_caption_states_the_choice(self, runs, chosen):

@@ -89,15 +89,6 @@ class TestPooledBand:
 
         assert (lower[0], upper[0]) == (15 / 30, 10 / 10)
 
-    @pytest.mark.parametrize(("coverage", "expected"), [(0.4, (0.5, 0.5)), (0.8, (0.0, 1.0))])
-    def test_coverage_says_which_accuracies_lie_inside(self, coverage, expected):
-        """Pooled accuracies 0, ½, ½, 1 are equally likely."""
-        counts, positives = np.array([[10], [10]]), np.array([[10], [0]])
-
-        lower, upper = pooled_band(positives, counts, np.arange(2), coverage=coverage)
-
-        assert (lower[0], upper[0]) == expected
-
     def test_cases_of_one_patient_are_drawn_together(self):
         """Two frames of each patient give the band of the patients' sums."""
         rng = np.random.default_rng(2)

@@ -103,22 +103,17 @@ class TestEstimate:
         assert (actual.patients, actual.trainings, actual.freedom) == (12, 1, 11)
 
     def test_error_of_several_trainings_is_the_sum_of_both_parts(self):
-        """By loops: the variance of patients' means over P, plus that of trainings' means over S."""
+        """The variance of patients' means over P, plus that of trainings' means over S."""
         cells = RNG.random((5, 3))
-        patients = [sum(row) / 3 for row in cells]
-        trainings = [sum(column) / 5 for column in cells.T]
-        mean = sum(patients) / 5
-        parts = [
-            sum((value - mean) ** 2 for value in means) / (len(means) - 1) / len(means)
-            for means in (patients, trainings)
-        ]
+        patients, trainings = (
+            np.var(cells.mean(axis=axis), ddof=1) / number for axis, number in ((1, 5), (0, 3))
+        )
+        total = patients + trainings
         actual = estimate([cells])
 
-        assert actual.error**2 == pytest.approx(sum(parts))
-        assert actual.freedom == pytest.approx(
-            sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 2)
-        )
-        assert actual.mean == pytest.approx(mean)
+        assert actual.error**2 == pytest.approx(total)
+        assert actual.freedom == pytest.approx(total**2 / (patients**2 / 4 + trainings**2 / 2))
+        assert actual.mean == pytest.approx(cells.mean())
         assert (actual.patients, actual.trainings) == (5, 3)
 
     @pytest.mark.parametrize("seeds", [1, 3])
