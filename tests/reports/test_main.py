@@ -89,7 +89,14 @@ def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, comman
     assert line.endswith(f"{said}\n")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--class", "aorta")])
-def test_unknown_region_or_class_is_one_line(folders, refusal, option, value):
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("reliability", "--region", "edge"),
+        ("reliability", "--class", "aorta"),
+        ("selective", "--regions", "edge"),
+    ],
+)
+def test_unknown_region_or_class_is_one_line(folders, refusal, command, option, value):
     """It names those to choose from."""
-    assert f"{value!r}; choose from" in refusal("reliability", folders, option, value)
+    assert f"{value!r}; choose from" in refusal(command, folders, option, value)
