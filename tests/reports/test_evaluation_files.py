@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
+from nacl_monai import audit
+from nacl_monai.audits.result import read_audit
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
@@ -257,6 +259,16 @@ def test_edited_file_of_an_evaluation_is_refused(run, name, edits, every):
         assert "\n" not in line
         file.write_bytes(whole)
     read_run(run.path)
+
+
+def test_edited_bins_of_an_audit_are_refused(tmp_path):
+    """By their checksum, whatever the array."""
+    file = tmp_path / "bins.npz"
+    audit(*drawn(0), cases=CASES, patients=CASES).save(file)
+    read_audit(file)
+    for place, content in list(array_edits(file)):
+        file.write_bytes(content)
+        assert "is not as it was written" in refused_line(read_audit, file), place
 
 
 def test_evaluation_refuses_another_configuration_of_the_same_weights(run):
