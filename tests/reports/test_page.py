@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import nacl_monai.reports
 from nacl_monai import audit
-from nacl_monai.audits.result import read_audit
+from nacl_monai.audits.result import merge, read_audit
 from nacl_monai.audits.table import audit_table
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import comparison_table, comparison_text, read_runs
@@ -218,6 +218,22 @@ def expected(probs, labels):
     one_hot = torch.nn.functional.one_hot(labels).movedim(-1, 1)
     nll = torch.nn.functional.nll_loss(probs.double().log(), labels)
     return nll.item(), (probs - one_hot).square().sum(1).mean().item()
+
+
+def test_audit_keeps_both_scores(drawn, tmp_path):
+    """In memory, in its file, and merged of the cases of two sites."""
+    probs, labels = drawn
+    whole = audit(probs, labels)
+    whole.save(tmp_path / "whole.npz")
+    for k, part in enumerate((slice(0, 1), slice(1, 4))):
+        names = [f"{k}{case}" for case in range(len(probs[part]))]
+        audit(probs[part], labels[part], cases=names).save(tmp_path / f"{k}.npz")
+    joined = merge([tmp_path / "0.npz", tmp_path / "1.npz"])
+
+    for found in (whole, read_audit(tmp_path / "whole.npz"), joined):
+        for pooled in (False, True):
+            scores = [found.error(name, "all", pooled=pooled) for name in ("nll", "brier")]
+            assert scores == pytest.approx(expected(probs, labels))
 
 
 @pytest.mark.parametrize(
