@@ -170,7 +170,7 @@ def test_numbers_of_experiments_are_the_paper_s():
     expected |= {"figure6": 6 * 3, "figure7": 3 * 2, "figure8": 5 * 3, "figure9": 4 * 7}
     assert {name: len(experiments(name)) for name in NAMES} == expected
     every, without = (
-        {one for name in set(NAMES) - left_out for one in experiments(name)}
+        {entry for name in set(NAMES) - left_out for entry in experiments(name)}
         for left_out in (set(), {"figure8", "figure9"})
     )
     assert (len(every), len(without)) == (59, 26)
@@ -629,10 +629,10 @@ def test_datasets_losses_networks_and_seeds_narrow_a_grid():
     grid = Grid((method("svls"), method("nacl")), networks=PAPER_NETWORKS)
     narrowed = {"datasets": ["hippocampus"], "losses": ["nacl"], "networks": ["transunet"]}
 
-    found = list(grid.experiments(**narrowed, seeds=(0, 1)))
+    chosen = list(grid.experiments(**narrowed, seeds=(0, 1)))
 
-    assert {experiment.dataset for experiment in found} == {"hippocampus"}
-    assert [one.name for one in found] == ["transunet_nacl_seed0", "transunet_nacl_seed1"]
+    assert {entry.dataset for entry in chosen} == {"hippocampus"}
+    assert [entry.name for entry in chosen] == ["transunet_nacl_seed0", "transunet_nacl_seed1"]
 
 
 def test_ablation_narrowed_to_runs_of_the_main_tables_is_empty():

@@ -31,7 +31,11 @@ def ranked(scores, times):
     }
     for of_metrics in means.values():
         of_metrics["global"] = sum(of_metrics.values()) / len(of_metrics)
-    return {(rule, metric): r for rule, found in means.items() for metric, r in found.items()}
+    return {
+        (rule, metric): ranks
+        for rule, of_metrics in means.items()
+        for metric, ranks in of_metrics.items()
+    }
 
 
 def multinomials(seed, n, resamples):

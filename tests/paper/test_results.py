@@ -41,13 +41,15 @@ def names(results):
 def test_calibrated_evaluation_is_a_method_of_its_own(calibrated_grid):
     """It is found below its run, has the run's seed, and is in no table of plain methods."""
     results = read_results([calibrated_grid])
-    found = {
-        (one.method.name, one.seed): at for one, at in results.folders.items() if one.method.after
+    folders = {
+        (experiment.method.name, experiment.seed): folder
+        for experiment, folder in results.folders.items()
+        if experiment.method.after
     }
 
-    assert len(found) == 9
+    assert len(folders) == 9
     folder = calibrated_grid / "acdc/unet_nacl_seed1/calibrated/temperature_all"
-    assert found["nacl+temperature_all", 1] == folder
+    assert folders["nacl+temperature_all", 1] == folder
     assert not any(entry.method.after for entry in results.select(main_grid()).folders)
 
 

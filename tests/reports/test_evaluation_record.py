@@ -146,8 +146,8 @@ def test_evaluation_of_another_fit_is_refused(calibrated):
     """Its numbers are of the calibrator that was evaluated; of an earlier version's, nobody can tell."""
     fit = calibrated / "calibrator.json"
     write(fit, {"temperature": 2.0})
-    for known in ({}, {"calibrator_sha256": sha256(fit)}):
-        rewrite(calibrated, **known)
+    for checksum in ({}, {"calibrator_sha256": sha256(fit)}):
+        rewrite(calibrated, **checksum)
         assert read_evaluation_of(calibrated, UNITS).set == "test"
 
     write(fit, {"temperature": 1.0})
@@ -173,10 +173,10 @@ def ensemble(run):
     """The evaluation of a run and of another seed beside it as one, where no weights were kept."""
     folder = run / "unet_nacl_seed0/calibrated/ensemble"
     weights = {"unet_nacl_seed0": "first", "unet_nacl_seed1": "second"}
-    evaluated = {folder: "first", **{run / name: known for name, known in weights.items()}}
-    for place, known in evaluated.items():
+    evaluated = {folder: "first", **{run / name: checksum for name, checksum in weights.items()}}
+    for place, checksum in evaluated.items():
         (place / "evaluation").mkdir(parents=True)
-        write(place / RECORD, {"set": "test", "weights": known, "settings": {}})
+        write(place / RECORD, {"set": "test", "weights": checksum, "settings": {}})
     write(folder / "calibrator.json", {"members": weights, "weights": "first"})
     assert read_evaluation_of(folder, UNITS).set == "test"
     return folder

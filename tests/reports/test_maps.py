@@ -64,7 +64,9 @@ class TestFigure:
         shown = titled(draw_maps(runs, "003", show))
         entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
         maps = [run.read_map("003") for run in runs]
-        window = structure_window([maps[0].label > 0, *(one.prediction > 0 for one in maps)])
+        window = structure_window(
+            [maps[0].label > 0, *(case_map.prediction > 0 for case_map in maps)]
+        )
 
         assert [title for title, *_ in shown].count("Confidence") == 2 * ("confidence" in show)
         assert {image.get_clim() for image in entropies} == {(0.0, 1.0)}
@@ -84,7 +86,9 @@ class TestFigure:
         """Confidence is shown as written; the overlay tints a class with its color."""
         maps = [run.read_map("003") for run in runs]
         written = maps[1]
-        window = structure_window([written.label > 0, *(one.prediction > 0 for one in maps)])
+        window = structure_window(
+            [written.label > 0, *(case_map.prediction > 0 for case_map in maps)]
+        )
         shown = titled(draw_maps(runs, "003"))
         image, labeled, predicted, confident = (
             np.asarray(shown[k][2].images[0].get_array()) for k in (0, 3, 2, 5)

@@ -205,10 +205,10 @@ def test_structure_that_a_label_lacks_is_promised_in_vain():
     true = {"dice_a": [0.2, 0.4, 0.6], "dice_b": [np.nan, 0.5, 0.7]}
     expected = {"expected_dice_a": [0.3, 0.5, 0.9], "expected_dice_b": [1.0, 0.5, 0.9]}
 
-    found = rank_correlations(pd.DataFrame(true | expected))
+    correlations = rank_correlations(pd.DataFrame(true | expected))
 
-    assert math.isnan(found["b"])  # of two cases
-    assert (found["a"], found["mean"]) == (1, 1)
+    assert math.isnan(correlations["b"])  # of two cases
+    assert (correlations["a"], correlations["mean"]) == (1, 1)
 
 
 @pytest.mark.parametrize("dice", [[0.5] * 4, [np.nan] * 4, [0.1, 0.2, np.nan, np.nan]])
