@@ -51,8 +51,8 @@ class TestCases:
             (lambda table: table.iloc[:0], "no test case"),
             (lambda table: pd.concat([table, table.iloc[[2]]]), "'003' is there twice"),
             (
-                lambda table: table.assign(patient=["p1", "p1", "", "p2"] + ["p3"] * 3),
-                "case '003' has",
+                lambda table: table.assign(patient=["p1", "p1", "", "p2", "", "p3", "p3"]),
+                "case '003' has no patient",
             ),
         ],
     )

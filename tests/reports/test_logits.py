@@ -125,22 +125,18 @@ class TestClassLogitsFile:
 @pytest.mark.parametrize(
     ("name", "read", "said"),
     [
-        (
-            "evaluation/logits.npz",
-            read_class_logits,
-            "and counts is (3,), not (4, 4) and (4,); eval",
-        ),
-        ("logit_histogram.npz", read_epoch_logits, "counts is (29, 242), not (30, 242); train the"),
+        ("evaluation/logits.npz", read_class_logits, "and (4,); evaluate the run again"),
+        ("logit_histogram.npz", read_epoch_logits, "not (30, 242); train the run again"),
     ],
 )
 def test_misshapen_file_is_refused(copies, change_arrays, name, read, said):
-    """The line names it."""
+    """The line names it, and the shape that it should have."""
     path = copies[1] / name
     change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
 
     line = refused(read, copies[1])
     assert line.startswith(f"{path}: ")
-    assert said in line
+    assert line.endswith(said)
 
 
 class TestEpochLogitsFile:
