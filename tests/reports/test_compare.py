@@ -25,6 +25,7 @@ from nacl_monai.reports.compare import (
     draw_trade_off,
     trade_off_text,
     verdict_of,
+    write_trade_off,
 )
 from nacl_monai.reports.tables import best_places
 from tests.reports.conftest import predicted
@@ -166,6 +167,15 @@ def test_each_region_has_a_point_at_the_mean_on_a_line_over_its_interval(runs):
     np.testing.assert_allclose(spans, [mean.interval() for of_run in means for mean in of_run])
     assert points[0].get_markerfacecolor() == "white"
     assert points[1].get_markerfacecolor() == points[1].get_color()
+
+
+@pytest.mark.usefixtures("painted")
+def test_files_of_the_trade_off_are_written(runs, tmp_path):
+    """As PNG and SVG."""
+    files = write_trade_off(runs, tmp_path)
+
+    assert [file.name for file in files] == ["trade_off.png", "trade_off.svg"]
+    assert all(file.stat().st_size > 5_000 for file in files)
 
 
 class TestBestPlaces:
