@@ -26,21 +26,15 @@ def results(grid):
 def toy_menu(tmp_path, monkeypatch):
     """The working directory has bundles whose menu holds a loss and a network that the paper lacks."""
     bundles = Path(shutil.copytree(BUNDLES, tmp_path / "toy" / "bundles"))
-    additions = {
-        "train.yaml": """
-            losses:
-              toy:
-                _desc_: {label: Toy, color: green, marker: h, symbols: {strength: s}}
-                _target_: toys.ToyLoss
-                strength: 2.0
-              plain: {_target_: toys.PlainLoss}
-            """,
-        "model.yaml": "networks: {toynet: {_desc_: {label: ToyNet}, _target_: toys.Net}}",
-    }
-    for name, text in additions.items():
+    described = {"label": "Toy", "color": "green", "marker": "h", "symbols": {"strength": "s"}}
+    toy = {"_desc_": described, "_target_": "toys.ToyLoss", "strength": 2.0}
+    net = {"_desc_": {"label": "ToyNet"}, "_target_": "toys.Net"}
+    for name, menu, entries in (
+        ("train.yaml", "losses", {"toy": toy, "plain": {"_target_": "toys.PlainLoss"}}),
+        ("model.yaml", "networks", {"toynet": net}),
+    ):
         file = bundles / "common" / name
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for menu, entries in yaml.safe_load(text).items():
-            content[menu] |= entries
+        content[menu] |= entries
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     monkeypatch.chdir(bundles.parent)

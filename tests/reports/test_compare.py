@@ -1,14 +1,12 @@
 """Comparisons hold means of where a metric is defined, and changes region by region; tables are text."""
 
 import csv
-import io
 import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -29,73 +27,48 @@ from nacl_monai.reports.compare import (
     verdict_of,
     write_trade_off,
 )
-from nacl_monai.reports.tables import best_places, csv_text, markdown_table
+from nacl_monai.reports.tables import best_places
+from tests.reports.conftest import predicted
 
 
 @pytest.fixture
 def small(runs):
     """Two runs whose metrics are easy to average by hand; HD95 is undefined in two cases."""
-    values = {
-        "dice": ([0.9] * 6 + [0.2], [0.7] * 7),
-        "hd95": ([2.0, None, 4.0, None, 3.0, 3.0, 3.0], [5.0] * 7),
-        "ece_foreground": ([0.2] * 7, [0.05] * 7),
-        "cece_foreground": ([0.03] * 7, [0.03004] * 7),
-        "dice_RV": ([None] * 7, [0.5] * 7),
-    }
-    columns = [{metric: column[k] for metric, column in values.items()} for k in range(2)]
+    undefined = [2.0, np.nan, 4.0, np.nan, 3.0, 3.0, 3.0]
+    ce = {"dice": [0.9] * 6 + [0.2], "hd95": undefined, "ece_foreground": 0.2}
+    nacl = {"dice": 0.7, "hd95": 5.0, "ece_foreground": 0.05}
+    named = {"CE": ce | {"cece_foreground": 0.03}, "NACL": nacl | {"cece_foreground": 0.03004}}
     return [
-        replace(
-            run, name=name, metrics=run.metrics.assign(**new).astype(float).drop(columns="nll_all")
-        )
-        for run, name, new in zip(runs, ["CE", "NACL"], columns, strict=True)
+        replace(run, name=name, metrics=run.metrics.assign(**values).drop(columns="nll_all"))
+        for run, (name, values) in zip(runs, named.items(), strict=True)
     ]
 
 
 class TestComparisonTable:
-    def test_means_leave_out_undefined_cases(self, small):
-        """An undefined case counts neither as 0 nor as anything else."""
-        row = comparison_table(small).loc["CE"]
-
-        assert row["dice"] == pytest.approx((6 * 0.9 + 0.2) / 7)
-        assert row["hd95"] == pytest.approx(15 / 5)
-        assert (row["n(hd95)"], row["n(dice)"], row["cases"]) == (5, 7, 7)
-
-    def test_metric_without_any_value_has_no_mean(self, small):
-        """A metric that no case defines has no mean and n = 0."""
-        row = comparison_table(small).loc["CE"]
-
-        assert math.isnan(row["dice_RV"])
-        assert row["n(dice_RV)"] == 0
-
-    def test_means_are_those_of_the_csv_modules_rows(self, runs, folders):
-        """In every column, whatever it is called."""
-        table = comparison_table(runs)
-
-        for run, folder in zip(runs, folders, strict=True):
-            with (folder / "evaluation" / "cases.csv").open() as file:
-                rows = list(csv.DictReader(file))
-            for metric in set(rows[0]) - {"case"}:
-                expected = sum(float(row[metric]) for row in rows) / len(rows)
-                assert table.loc[run.name, metric] == pytest.approx(expected)
-
-    def test_metric_of_one_run_is_undefined_for_the_other(self, copies, change_cases):
-        """A metric that only one run has is in the table all the same."""
-        change_cases(copies[0], lambda table: table.assign(ece_union=0.5))
-
+    def test_means_are_over_the_cases_in_which_a_number_is_defined(self, copies, change_cases):
+        """By the csv module; what one run alone has, or no case, is undefined."""
+        partly = [None, *np.linspace(0.1, 0.6, 6)]
+        change_cases(copies[0], lambda table: table.assign(ece_union=partly, nll_union=np.nan))
         table = comparison_table(read_runs(copies))
 
-        assert table["ece_union"].iloc[0] == 0.5
-        assert table["n(ece_union)"].tolist() == [7, 0]
+        for (_, row), folder in zip(table.iterrows(), copies, strict=True):
+            with (folder / "evaluation" / "cases.csv").open() as file:
+                cases = list(csv.DictReader(file))
+            assert row["cases"] == len(cases)
+            for metric in {"ece_union", "nll_union", *cases[0]} - {"case"}:
+                values = [float(case[metric]) for case in cases if case.get(metric)]
+                expected = sum(values) / len(values) if values else math.nan
+                assert row[metric] == pytest.approx(expected, nan_ok=True)
+                assert row[f"n({metric})"] == len(values)
 
     def test_structure_whose_name_ends_in_n_keeps_its_score(self, runs):
         """Whatever structures are called, a mean is not a count."""
-        metrics = runs[0].metrics.assign(dice_node=0.8, dice_node_n=0.6, hd95_node_n_n=1.5)
+        scores = {"dice_node": 0.8, "dice_node_n": 0.6, "hd95_node_n_n": 1.5}
+        run = replace(runs[0], metrics=runs[0].metrics.assign(**scores))
 
-        row = comparison_table([replace(runs[0], metrics=metrics)]).iloc[0]
+        row = comparison_table([run]).iloc[0]
 
-        assert row[["dice_node", "dice_node_n", "hd95_node_n_n"]].tolist() == pytest.approx(
-            [0.8, 0.6, 1.5]
-        )
+        assert row[list(scores)].to_dict() == pytest.approx(scores)
         assert row[["n(dice_node)", "n(dice_node_n)"]].tolist() == [7, 7]
 
 
@@ -146,16 +119,17 @@ class TestText:
 
 class TestWriteComparison:
     def test_csv_holds_every_column_at_full_precision(self, runs, folders, tmp_path):
-        """Columns of single structures, too."""
+        """Columns of single structures, too; each number comes back exactly."""
         table = comparison_table(runs)
 
         text, paths = write_comparison(folders, tmp_path, names=[run.name for run in runs])
 
-        back = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
-        assert tmp_path / "comparison.csv" in paths
+        csv_file = tmp_path / "comparison.csv"
+        back = pd.read_csv(csv_file, index_col="method", dtype=str).astype(float)
+        assert csv_file in paths
         assert text == comparison_text(table, difference_lines(runs))
         assert {"dice_RV", "hd95_LV", "n(hd95)", "cases"} <= set(back.columns)
-        pd.testing.assert_frame_equal(back, table, check_exact=False, rtol=1e-15)
+        pd.testing.assert_frame_equal(back, table.astype(float), check_exact=True)
 
 
 def differences(runs, region):
@@ -179,34 +153,24 @@ def test_text_has_the_mean_difference_and_its_t_interval(runs):
         assert line == f"  {region}: {found.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
-def test_points_are_the_means_of_the_regions(runs):
-    """A point per run and region; the first run's are hollow."""
+def test_each_region_has_a_point_at_the_mean_on_a_line_over_its_interval(runs):
+    """Of each run; the first run's points are hollow."""
     (axes,) = draw_trade_off(runs).axes
+    regions = runs[0].bins.regions
     points = [line for line in axes.lines if line.get_marker() == "o"]
+    spans = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
+    means = [[run.mean(run.metrics[f"ece_{region}"]) for region in regions] for run in runs]
 
-    assert [label.get_text() for label in axes.get_yticklabels()] == runs[0].bins.regions
-    for run, line in zip(runs, points, strict=True):
-        means = [run.mean(run.metrics[f"ece_{region}"]).mean for region in run.bins.regions]
-        assert line.get_xdata() == pytest.approx(means)
+    assert [label.get_text() for label in axes.get_yticklabels()] == regions
+    for line, of_run in zip(points, means, strict=True):
+        assert line.get_xdata() == pytest.approx([mean.mean for mean in of_run])
+    np.testing.assert_allclose(spans, [mean.interval() for of_run in means for mean in of_run])
     assert points[0].get_markerfacecolor() == "white"
     assert points[1].get_markerfacecolor() == points[1].get_color()
 
 
-def test_lines_are_the_intervals(runs):
-    """Through each point, at its height."""
-    (axes,) = draw_trade_off(runs).axes
-    spans = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
-    expected = [
-        run.mean(run.metrics[f"ece_{region}"]).interval()
-        for run in runs
-        for region in run.bins.regions
-    ]
-
-    np.testing.assert_allclose(spans, expected)
-
-
 @pytest.mark.usefixtures("painted")
-def test_files_are_written(runs, tmp_path):
+def test_files_of_the_trade_off_are_written(runs, tmp_path):
     """As PNG and SVG."""
     files = write_trade_off(runs, tmp_path)
 
@@ -214,36 +178,10 @@ def test_files_are_written(runs, tmp_path):
     assert all(file.stat().st_size > 5_000 for file in files)
 
 
-class TestMarkdownTable:
-    def test_header_alignment_and_rows_are_one_line_each(self):
-        """Drawn: what a reader of the file sees."""
-        assert markdown_table(["Method", "DSC ↑"], [["CE", "0.8"], ["NACL", "**0.9**"]], "lr") == (
-            "| Method | DSC ↑ |\n| :--- | ---: |\n| CE | 0.8 |\n| NACL | **0.9** |"
-        )
-
-
-class TestCsvText:
-    table = pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, np.nan], "n": [3, 0]}, index=[7, 8])
-
-    def test_six_digits_and_empty_where_undefined(self):
-        """The index is left out; whole numbers stay whole; lines end as on Unix."""
-        assert csv_text(self.table) == "method,dice,n\na,0.666667,3\nb,,0\n"
-
-    def test_without_rounding_every_number_comes_back_exactly(self):
-        """None keeps all digits."""
-        values = np.random.default_rng(0).random(100)
-
-        rows = list(csv.DictReader(io.StringIO(csv_text(pd.DataFrame({"x": values}), None))))
-
-        assert [float(row["x"]) for row in rows] == values.tolist()
-
-
 class TestBestPlaces:
     @pytest.mark.parametrize(
         ("values", "metric", "places"),
         [
-            ([0.8, 0.9, 0.7], "dice", [1, 0, 2]),
-            ([0.8, 0.9, 0.7], "ece_foreground", [1, 2, 0]),
             ([0.8, 0.9, 0.7], "dice_RV", [1, 0, 2]),
             ([0.9001, 0.9004, 0.8], "dice", [0, 0, 1]),
             ([3.001, 3.004, 3.01], "hd95", [0, 0, 1]),
@@ -252,7 +190,6 @@ class TestBestPlaces:
             ([np.nan, 0.2], "dice", [2, 2]),
             ([np.nan, np.nan], "dice", [2, 2]),
             ([0.5], "dice", [2]),
-            ([0.5, 0.5], "dice", [2, 2]),
             ([0.0, -0.0, 1.0], "hd95", [0, 0, 1]),
             ([], "dice", []),
         ],
@@ -264,47 +201,39 @@ class TestBestPlaces:
     @given(st.lists(st.integers(0, 30), min_size=2, max_size=8), st.sampled_from(["dice", "hd95"]))
     def test_place_is_the_number_of_better_values(self, hundredths, metric):
         """A slow loop: how many different printed values are better."""
-        values = [hundredth / 100 for hundredth in hundredths]
-        better = max if metric == "dice" else min
+        sign = 1 if metric == "dice" else -1
+        better = [len({b for b in hundredths if sign * b > sign * a}) for a in hundredths]
+        if len(set(hundredths)) == 1:
+            better = [2] * len(hundredths)
 
-        expected = []
-        for value in values:
-            ahead = {other for other in values if other != value and better(other, value) == other}
-            expected.append(min(len(ahead), 2) if len(set(values)) > 1 else 2)
+        places = best_places([hundredth / 100 for hundredth in hundredths], metric)
 
-        assert best_places(values, metric) == expected
+        assert places == [min(number, 2) for number in better]
 
 
 @pytest.fixture
 def led():
     """An overconfident and a true model of the same cases, with what is led with."""
-    generator = torch.Generator().manual_seed(3)
-    logits = 2 * torch.randn(8, 2, 12, 12, generator=generator)
-    drawn = torch.rand(8, 12, 12, generator=generator) < logits.softmax(1)[:, 1]
-    models = {"hot": 4 * logits, "true": logits}
+    models = {"hot": 0.25, "true": 1.0}
     return [
-        replace(audit(one.softmax(1).numpy(), drawn.long().numpy()).run, name=name)
-        for name, one in models.items()
+        replace(audit(*predicted(temperature, cases=8, seed=3)).run, name=name)
+        for name, temperature in models.items()
     ]
 
 
 def test_what_is_led_with_is_of_all_cases_together(led):
     """With its interval, and the truth is best."""
     table = comparison_table(led)
-    cells = dict(zip(*comparison_cells(comparison_markdown(table)), strict=True))
+    lines = comparison_markdown(table).splitlines()[:4]
+    headings, _, *rows = (line.strip("| ").split(" | ") for line in lines)
+    cells = pd.DataFrame(rows, columns=headings)
 
     near = [run.bins.pooled_numbers["ece_near"] for run in led]
     hot, true = (number.text() for number in near)
-    assert cells["ECE near the prediction ↓"] == [hot, f"**{true[:5]}**{true[5:]}"]
+    assert cells["ECE near the prediction ↓"].tolist() == [hot, f"**{true[:5]}**{true[5:]}"]
     misses = [run.bins.pooled_numbers["contour_misses"].value for run in led]
-    assert cells["5 % contour, misses"] == [f"{share:.3f}" for share in misses]
+    assert cells["5 % contour, misses"].tolist() == [f"{share:.3f}" for share in misses]
     assert table["contour_misses_pooled"].tolist() == pytest.approx(misses)
-
-
-def comparison_cells(markdown):
-    """Headings, and the cells below each, of the first table."""
-    rows = [line.strip("| ").split(" | ") for line in markdown.split("\n\n")[0].splitlines()]
-    return rows[0], [list(column) for column in zip(*rows[2:], strict=True)]
 
 
 def test_differences_are_tested_by_numbers_that_are_best_for_the_truth(led):
@@ -336,7 +265,7 @@ def test_what_was_not_counted_is_said(led, runs):
 @pytest.mark.parametrize(
     ("decisions", "said"),
     [
-        ("worse worse better", "no improvement. Better by ECE near the prediction; worse by NLL"),
+        ("worse|worse|better", "no improvement. Better by ECE near the prediction; worse by NLL"),
         ("better|cannot tell|better", "better. Better by NLL over all voxels, ECE near the"),
         ("cannot tell|equivalent|worse", "worse. Worse by ECE near the prediction; no difference"),
         ("equivalent|too few patients|cannot tell", "no improvement. No difference beyond chance"),
@@ -345,11 +274,10 @@ def test_what_was_not_counted_is_said(led, runs):
 )
 def test_loss_over_all_voxels_is_no_improvement(decisions, said):
     """Whatever it gains near the prediction."""
-    words = decisions.split("|") if "|" in decisions else decisions.split()
     metrics = ("nll_all", "brier_all", "ece_near")
-    several = [
+    differences = [
         Difference(metric, ("a", "b"), (0.1, 0.0, 0.2), word)
-        for metric, word in zip(metrics, words, strict=True)
+        for metric, word in zip(metrics, decisions.split("|"), strict=True)
     ]
 
-    assert verdict_of(several).startswith(f"Verdict: {said}")
+    assert verdict_of(differences).startswith(f"Verdict: {said}")

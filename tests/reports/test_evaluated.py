@@ -1,28 +1,21 @@
 """Evaluated runs: whole, comparable and consistent, or one line that says what is wrong."""
 
 import json
+import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.errors import InputError
-from nacl_monai.metrics.fine_bins import aurc, error_auroc
+from nacl_monai.metrics.record import read_record
 from nacl_monai.reports import check_alike, read_evaluated, read_run, read_runs, read_tested
 from nacl_monai.reports.evaluated import check_means, check_values, folds_of
+from tests.reports.conftest import refused
 
 SUMS = ("counts", "positives", "confidences", "fine_counts", "fine_excess", "fine_errors")
-
-
-def refusal(folders, names=None):
-    """The line with which reading is refused."""
-    with pytest.raises(InputError) as caught:
-        read_runs(folders, names)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 class TestReadRuns:
@@ -36,27 +29,19 @@ class TestReadRuns:
         assert read_run(copies[0]).cases == names
 
     def test_cases_are_matched_by_name(self, copies, change_cases):
-        """Whatever the order of rows and of bins."""
-        change_cases(copies[1], lambda table: table.iloc[::-1])
+        """Whatever the order of rows and of bins; each keeps its patient."""
+        change_cases(copies[0], lambda table: table.assign(patient=list("abcdefg")))
+        change_cases(copies[1], lambda table: table.assign(patient=list("abcdefg")).iloc[::-1])
 
         first, second = read_runs(copies)
         untouched, alone = read_run(copies[0]), read_run(copies[1])
 
         assert alone.bins.cases == alone.cases == untouched.cases[::-1]
         assert second.cases == first.cases == untouched.cases
+        assert second.patients.tolist() == list("abcdefg")
         path = copies[1] / "evaluation" / "bins.npz"
         with np.load(path) as archive:
             np.testing.assert_array_equal(second.bins.sums.counts.numpy(), archive["counts"])
-
-    def test_patients_follow_the_order_of_the_cases(self, copies, change_cases):
-        """A second run in another order keeps each case's patient."""
-        change_cases(copies[0], lambda table: table.assign(patient=list("abcdefg")))
-        change_cases(
-            copies[1],
-            lambda table: table.assign(patient=list("abcdefg")).iloc[[3, 0, 6, 1, 2, 5, 4]],
-        )
-
-        assert read_runs(copies)[1].patients.tolist() == list("abcdefg")
 
 
 class TestFolds:
@@ -70,13 +55,13 @@ class TestFolds:
         for fold in range(3):
             copy = Path(shutil.copytree(folders[0], self.fold(tmp_path / "unet_nacl_seed1", fold)))
             names = [f"{fold}{case}" for case in read_run(copy).cases]
+
+            def edit(arrays, names=names, fold=fold):
+                arrays |= {key: arrays[key] * (fold + 1) for key in SUMS}
+                arrays["cases"] = np.array(names)
+
             change_cases(copy, lambda table, names=names: table.assign(case=names))
-            change_arrays(
-                copy / "evaluation/bins.npz",
-                lambda arrays, names=names, fold=fold: arrays.update(
-                    {key: arrays[key] * (fold + 1) for key in SUMS}, cases=np.array(names)
-                ),
-            )
+            change_arrays(copy / "evaluation/bins.npz", edit)
             maps = copy / "evaluation/maps"
             for path in list(maps.iterdir()):
                 path.rename(maps / f"{fold}{path.name}")
@@ -92,12 +77,10 @@ class TestFolds:
         assert run.cases == [case for fold in folds for case in fold.cases] == run.bins.cases
         assert run.metrics.equals(pd.concat([fold.metrics for fold in folds]))
         assert run.patients.equals(pd.concat([fold.patients for fold in folds]))
-        np.testing.assert_array_equal(
-            run.bins.sums.counts, np.concatenate([fold.bins.sums.counts for fold in folds])
-        )
-        np.testing.assert_array_equal(
-            run.bins.fine.errors, np.concatenate([fold.bins.fine.errors for fold in folds])
-        )
+        counts = np.concatenate([fold.bins.sums.counts for fold in folds])
+        np.testing.assert_array_equal(run.bins.sums.counts, counts)
+        errors = np.concatenate([fold.bins.fine.errors for fold in folds])
+        np.testing.assert_array_equal(run.bins.fine.errors, errors)
         assert run.read_map("2004").path == self.fold(folder, 2) / "evaluation/maps/2004.npz"
 
     def test_folds_of_other_seeds_and_settings_stay_out(self, folder, folders):
@@ -110,70 +93,51 @@ class TestFolds:
         assert folds_of(folder) == []
         assert read_run(folder).cases == read_run(folders[1]).cases
 
-    def test_fold_that_was_not_evaluated_is_named(self, folder):
-        """The others alone are not a cross-validation."""
-        shutil.rmtree(self.fold(folder, 1) / "evaluation")
+    @pytest.mark.parametrize(
+        ("damage", "said"),
+        [
+            (lambda fold: shutil.rmtree(fold(1) / "evaluation"), "fold=1_seed1: no folder 'eval"),
+            (lambda fold: shutil.rmtree(fold(1)), "fold=1_seed1: no such fold, and "),
+            (lambda fold: shutil.copytree(fold(1), fold(3)), "'1001' is tested in another fold"),
+        ],
+        ids=["not evaluated", "missing", "case of two"],
+    )
+    def test_folds_that_are_no_cross_validation_are_refused(self, folder, damage, said):
+        """Together they test every patient once."""
+        damage(partial(self.fold, folder))
 
-        assert str(self.fold(folder, 1)) in refusal([folder])
-
-    def test_missing_fold_is_refused(self, folder):
-        """Folds 0 and 2 do not test every patient."""
-        shutil.rmtree(self.fold(folder, 1))
-
-        assert f"{self.fold(folder, 1)}: no such fold, and " in refusal([folder])
-
-    def test_case_of_two_folds_is_refused(self, folder):
-        """It would count twice."""
-        shutil.copytree(self.fold(folder, 1), self.fold(folder, 3))
-
-        assert "'1001' is tested in another fold, too" in refusal([folder])
+        assert said in refused(read_run, folder)
 
     @pytest.mark.parametrize(
         "names", [{"regions": ["all", "union"]}, {"classes": ["top-1", "b", "r", "m", "l"]}]
     )
     def test_folds_that_were_evaluated_differently_do_not_mix(self, folder, change_arrays, names):
         """Regions and classes must be alike."""
-        change_arrays(
-            self.fold(folder, 2) / "evaluation/bins.npz",
-            lambda arrays: arrays.update({key: np.array(value) for key, value in names.items()}),
-        )
+        change_arrays(self.fold(folder, 2) / "evaluation/bins.npz", lambda a: a.update(names))
 
-        message = refusal([folder])
-        assert "fold=2_seed1: was evaluated otherwise than" in message
-        assert f"{next(iter(names))} (" in message
+        (name,) = names
+        assert re.search(
+            rf"fold=2_seed1: was evaluated otherwise than .*{name} \(", refused(read_run, folder)
+        )
 
 
 class TestRefusals:
-    def test_run_that_was_not_evaluated_is_named(self, tmp_path, folders):
-        """A folder without evaluation is named, with the command that evaluates it."""
-        message = refusal([folders[0], tmp_path / "new"])
-
-        assert str(tmp_path / "new") in message
-        assert "make evaluate" in message
+    @pytest.mark.parametrize(
+        ("names", "said"),
+        [
+            (["CE"], "--names: 1 names for 2 runs; give one per run"),
+            (["CE", "CE"], "two runs are called 'CE'; tell them apart with --names"),
+        ],
+    )
+    def test_every_run_needs_a_name_of_its_own(self, folders, names, said):
+        """Two runs of one name would be confused."""
+        assert refused(read_runs, folders, names) == said
 
     def test_table_and_bins_must_be_of_the_same_cases(self, copies, change_cases):
         """The difference is named."""
         change_cases(copies[0], lambda table: table.iloc[1:])
 
-        assert "only here: 001" in refusal(copies)
-
-    def test_runs_on_other_cases_are_not_compared(self, folders, make_run, tmp_path):
-        """The difference is named."""
-        fewer = make_run(tmp_path / "fewer", temperature=1, cases=6)
-
-        message = refusal([folders[0], fewer])
-
-        assert str(fewer) in message
-        assert "missing here: 007" in message
-        assert "same split" in message
-
-    def test_every_run_needs_one_name(self, folders):
-        """Fewer names than runs are refused."""
-        assert "1 names for 2 runs" in refusal(folders, ["CE"])
-
-    def test_two_runs_of_one_name_are_refused(self, folders):
-        """Two runs of one name would be confused."""
-        assert "--names" in refusal([folders[0], folders[0]])
+        assert "only here: 001" in refused(read_run, copies[0])
 
 
 def record(folder, **content):
@@ -197,10 +161,7 @@ def test_what_is_alike_is_compared(copies):
         ({"settings": {"spatial_size::0": 48}}, "spatial_size::0 (32, now 48)"),
         ({"settings": {}}, "spatial_size::0 (32, now not set)"),
         ({"settings": {"structures::WT::0": 1}}, "structures::WT::0 (not set, now 1)"),
-        (
-            {"settings": {"calibration::spacing": "pixdim"}},
-            "calibration::spacing (not set, now pixdim)",
-        ),
+        ({"settings": {"calibration::spacing": "mm"}}, "calibration::spacing (not set, now mm)"),
     ],
 )
 def test_other_settings_are_refused_and_named(copies, content, said):
@@ -208,29 +169,26 @@ def test_other_settings_are_refused_and_named(copies, content, said):
     record(copies[0], settings={"spatial_size::0": 32})
     record(copies[1], **{"settings": {"spatial_size::0": 32}, **content})
 
-    message = refusal(copies)
+    message = refused(read_runs, copies)
     assert f"{copies[1]}: was evaluated otherwise than {copies[0]}, " in message
     assert said in message
 
 
-def rename_structure(table):
-    return table.rename(columns={"dice_RV": "dice_right", "hd95_RV": "hd95_right"})
-
-
 def test_other_structures_are_refused_whatever_the_records_say(copies, change_cases):
     """Each has its column."""
-    change_cases(copies[1], rename_structure)
+    names = {"dice_RV": "dice_right", "hd95_RV": "hd95_right"}
+    change_cases(copies[1], lambda table: table.rename(columns=names))
 
-    assert "now ['LV', 'myocardium', 'right']" in refusal(copies)
+    assert "now ['LV', 'myocardium', 'right']" in refused(read_runs, copies)
 
 
 def test_other_patients_are_refused_and_named(copies, change_cases):
     """Intervals are over patients, so the same cases must be of the same ones."""
     change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
-    assert "resampled (patients, now cases)" in refusal(copies)
+    assert "resampled (patients, now cases)" in refused(read_runs, copies)
 
     change_cases(copies[1], lambda table: table.assign(patient=list("aabccdd")).iloc[::-1])
-    assert "patient of case '004' (b, now c) and 1 more; evaluate" in refusal(copies)
+    assert "patient of case '004' (b, now c) and 1 more; evaluate" in refused(read_runs, copies)
 
     change_cases(copies[1], lambda table: table.assign(patient=list("dccbbaa")))
     assert len(read_runs(copies)) == 2
@@ -244,15 +202,12 @@ def coarser(arrays):
 
 def test_other_bins_are_refused_whatever_the_records_say(copies, change_arrays, change_cases):
     """The ECE of 5 bins is not that of 15."""
-    change_arrays(copies[1] / "evaluation/bins.npz", coarser)
-    with np.load(copies[1] / "evaluation/bins.npz") as bins:
-        gap = np.abs(bins["positives"] - bins["confidences"]).sum(-1)
-        errors = gap / bins["counts"].sum(-1)
-    new = {"ece_foreground": errors[:, 1, 0], "cece_foreground": errors[:, 1, 1:].mean(1)}
-    new["ece_all"] = errors[:, 0, 0]
-    change_cases(copies[1], lambda table: table.assign(**new))
+    file = copies[1] / "evaluation/bins.npz"
+    change_arrays(file, coarser)
+    errors = read_record(file).columns(["ece_foreground", "cece_foreground", "ece_all"])
+    change_cases(copies[1], lambda table: table.assign(**errors))
 
-    assert "num_bins (15, now 5)" in refusal(copies)
+    assert "num_bins (15, now 5)" in refused(read_runs, copies)
 
 
 def test_cases_alone_are_read_where_bins_were_not_kept(copies):
@@ -262,7 +217,7 @@ def test_cases_alone_are_read_where_bins_were_not_kept(copies):
     found = read_evaluated(copies[0])
     check_alike(found, read_evaluated(copies[1]))
     assert found.bins is None
-    assert "bins.npz: no such file" in refusal(copies)
+    assert "bins.npz: no such file" in refused(read_runs, copies)
 
 
 def test_validation_cases_are_no_test_cases(copies):
@@ -270,19 +225,21 @@ def test_validation_cases_are_no_test_cases(copies):
     assert read_tested(copies[0]).of.cases == "test cases"
     record(copies[0], set="val")
 
-    with pytest.raises(InputError, match="its validation cases were evaluated, not its test cases"):
-        read_tested(copies[0])
+    said = "its validation cases were evaluated, not its test cases"
+    assert said in refused(read_tested, copies[0])
 
 
-def test_other_cases_of_another_fold_are_alike(copies, make_run, tmp_path):
-    """If they were evaluated alike."""
+def test_other_cases_are_alike_in_another_fold_alone(folders, make_run, tmp_path):
+    """If they were evaluated alike; else the difference is named."""
     fewer = make_run(tmp_path / "fewer", temperature=1, cases=6)
-    first, other = read_evaluated(copies[0]), read_evaluated(fewer)
+    first, other = read_evaluated(folders[0]), read_evaluated(fewer)
 
     check_alike(first, other, same_cases=False)
-    with pytest.raises(InputError, match="missing here: 007"):
-        check_alike(first, other)
-    shutil.rmtree(fewer)
+    for line in (refused(check_alike, first, other), refused(read_runs, [folders[0], fewer])):
+        assert line == (
+            f"{fewer}: its test cases are not those of {folders[0]} (missing here: 007); evaluate "
+            "both on the same split"
+        )
 
 
 @pytest.mark.parametrize(
@@ -304,12 +261,12 @@ def test_other_cases_of_another_fold_are_alike(copies, make_run, tmp_path):
         ("pece_all", -0.1),
     ],
 )
-def test_impossible_value_is_refused(tmp_path, column, value):
+def test_impossible_value_is_refused(column, value):
     """The line names file, column, case and value."""
     metrics = pd.DataFrame({column: [0.5, value]}, index=["a", "b"])
 
-    with pytest.raises(InputError, match=f"cases.csv: {column} of case 'b' is {value:g}, outside"):
-        check_values(tmp_path / "cases.csv", metrics)
+    line = refused(check_values, Path("cases.csv"), metrics)
+    assert line.startswith(f"cases.csv: {column} of case 'b' is {value:g}, outside")
 
 
 def test_limits_and_undefined_values_are_possible(tmp_path):
@@ -326,36 +283,25 @@ def test_metric_that_is_not_the_mean_of_its_structures_is_refused(tmp_path):
     metrics = pd.DataFrame({"dice_a": [0.2, 0.4], "dice_b": [np.nan, 0.8], "dice": [0.2, 0.6]})
     check_means(tmp_path, metrics, ["dice"])
 
-    with pytest.raises(InputError, match="dice of case 1 is 0.7, but its structures give 0.6"):
-        check_means(tmp_path, metrics.assign(dice=[0.2, 0.7]), ["dice"])
-    promised = metrics.assign(dice=[0.2, 0.7]).add_prefix("expected_")
-    with pytest.raises(InputError, match="expected_dice of case 1 is 0.7, but"):
-        check_means(tmp_path, promised, ["expected_dice"])
+    line = refused(check_means, tmp_path, metrics.assign(dice=[0.2, 0.7]), ["dice"])
+    assert "dice of case 1 is 0.7, but its structures give 0.6" in line
 
 
-@pytest.mark.parametrize("column", ["ece_foreground", "cece_foreground"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("ece_foreground", "cece_foreground", "adaptive_ece_all", "smooth_ece_all"),
+        *("aurc_all", "error_auroc_all"),
+    ],
+)
 def test_error_that_the_bins_do_not_give_is_refused(copies, change_cases, column):
-    """Whether the table or the bins were changed: one of them is wrong."""
-    change_cases(copies[0], lambda table: table.assign(**{column: table[column] * 0.99}))
-
-    assert f"{column} of case '001'" in refusal(copies[:1])
-    assert "but the bins give" in refusal(copies[:1])
-
-
-@pytest.mark.parametrize("error", ["adaptive_ece", "smooth_ece", "aurc", "error_auroc"])
-def test_error_that_the_fine_bins_do_not_give_is_refused(copies, change_cases, error):
-    """They are recomputed like those of the equal bins."""
-    fine = read_run(copies[0]).bins.select_fine("all")
-    errors = {
-        "adaptive_ece": fine.adaptive_ece(),
-        "smooth_ece": fine.smooth_ece(),
-        "aurc": aurc(fine.counts, fine.errors),
-        "error_auroc": error_auroc(fine.counts, fine.errors),
-    }
-    given = errors[error].numpy()
-    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given}))
+    """Whether the table or the bins, equal or fine, were changed: one of them is wrong."""
+    given = read_run(copies[0]).bins.columns([column])[column]
+    change_cases(copies[0], lambda table: table.assign(**{column: given}))
     read_run(copies[0])
 
-    change_cases(copies[0], lambda table: table.assign(**{f"{error}_all": given * 0.99}))
+    change_cases(copies[0], lambda table: table.assign(**{column: given * 0.99}))
 
-    assert f"{error}_all of case '001'" in refusal(copies[:1])
+    line = refused(read_run, copies[0])
+    assert f"{column} of case '001' is " in line
+    assert "but the bins give" in line

@@ -1,9 +1,10 @@
 """Files of an evaluation: as they were written, or one line that says what is wrong."""
 
-import hashlib
 import json
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
+from io import BytesIO
+from operator import getitem
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,12 @@ import pytest
 import torch
 
 from nacl_monai import audit
-from nacl_monai.audits.result import merge, read_audit
+from nacl_monai.audits.result import read_audit
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
 from nacl_monai.reports import read_run
 from nacl_monai.reports.evaluation_files import (
-    config_checksum,
-    evaluation_record,
     read_cases,
     trained_with,
     write_case_table,
@@ -27,16 +26,7 @@ from nacl_monai.reports.evaluation_files import (
 from nacl_monai.reports.slices import read_map
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
-
-
-def refusal(read, path):
-    """The line with which reading is refused."""
-    with pytest.raises(InputError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{path}: ")
-    return message
+from tests.reports.conftest import refused
 
 
 @pytest.fixture
@@ -45,33 +35,16 @@ def cases_file(copies):
 
 
 @pytest.fixture
-def bins_file(copies):
-    return copies[0] / "evaluation" / "bins.npz"
-
-
-@pytest.fixture
 def map_file(copies):
     return copies[0] / "evaluation" / "maps" / "003.npz"
 
 
 class TestCases:
-    def test_empty_cell_is_undefined(self, copies, cases_file, change_cases):
-        """An empty cell is NaN."""
-        change_cases(copies[0], lambda table: table.assign(hd95_RV=[None] + [2.0] * 6))
-
-        hd95 = read_cases(cases_file)[0]["hd95_RV"]
-
-        assert np.isnan(hd95.iloc[0])
-        assert hd95.iloc[1:].tolist() == [2.0] * 6
-
     @pytest.mark.parametrize(
         ("edit", "line"),
         [
             *(
-                (
-                    partial(pd.DataFrame.drop, columns=name),
-                    f"no column {name}; evaluate the run again",
-                )
+                (partial(pd.DataFrame.drop, columns=name), f"no column {name}; evaluate the run")
                 for name in ("case", "dice", "hd95", "ece_foreground", "cece_foreground")
             ),
             (lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6), "'ece_foreground'"),
@@ -89,7 +62,7 @@ class TestCases:
         """Text, nothing, a case that counts twice, or cases of nobody; the column or case is named."""
         change_cases(copies[0], edit)
 
-        assert line in refusal(read_cases, cases_file)
+        assert line in refused(read_cases, cases_file)
 
     @pytest.mark.parametrize("cells", [1, 4, -1])
     def test_row_that_is_cut_short_is_named(self, cases_file, cells):
@@ -97,27 +70,21 @@ class TestCases:
         *rows, last = cases_file.read_text().splitlines()
         cases_file.write_text("\n".join([*rows, ",".join(last.split(",")[:cells])]))
 
-        assert f"line {len(rows) + 1} has not the header's cells; evaluate" in refusal(
-            read_cases, cases_file
-        )
+        line = refused(read_cases, cases_file)
+        assert f"line {len(rows) + 1} has not the header's cells; evaluate" in line
 
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_record)])
-class TestUnusableFile:
-    def test_missing_file_is_named_with_the_remedy(self, copies, name, read):
-        """Whoever forgot to evaluate learns how."""
-        path = copies[0] / "evaluation" / name
-        path.unlink()
-
-        assert "no such file; run `make evaluate` first" in refusal(read, path)
-
-    @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b'a,b\n"1'])
-    def test_damaged_file_is_named(self, copies, name, read, content):
-        """Whatever is in it, the message is one line."""
-        path = copies[0] / "evaluation" / name
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut short", b'a,b\n"1'])
+def test_unusable_file_is_named(copies, name, read, content):
+    """Whatever is in it, in one line; whoever forgot to evaluate learns how."""
+    path = copies[0] / "evaluation" / name
+    path.unlink()
+    if content is not None:
         path.write_bytes(content)
 
-        refusal(read, path)
+    said = "no such file; run `make evaluate` first" if content is None else ""
+    assert refused(read, path).startswith(f"{path}: {said}")
 
 
 class TestMaps:
@@ -126,54 +93,44 @@ class TestMaps:
         shown = read_map(map_file)
 
         with np.load(map_file) as archive:
-            for key in ("image", "label", "prediction", "confidence", "entropy"):
-                np.testing.assert_array_equal(getattr(shown, key), archive[key])
-            assert shown.slice == archive["slice"]
-            assert shown.classes == archive["classes"].tolist()
+            for key, written in archive.items():
+                np.testing.assert_array_equal(getattr(shown, key), written)
         assert shown.path == map_file
 
     def test_pictures_of_unlike_shape_are_refused(self, map_file, change_arrays):
         """Image, label, prediction and confidence must be on one grid."""
         change_arrays(map_file, lambda arrays: arrays.update(label=arrays["label"][1:]))
 
-        assert "(39, 40), (40, 40)" in refusal(read_map, map_file)
+        assert "(39, 40), (40, 40)" in refused(read_map, map_file)
 
     @pytest.mark.parametrize("key", ["label", "prediction"])
     def test_value_without_a_class_is_refused(self, map_file, change_arrays, key):
         """Every value of label and prediction has a class name."""
 
         def edit(arrays):
+            arrays |= {"label": 0 * arrays["label"], "prediction": 0 * arrays["prediction"]}
             arrays[key][:] = 3
-            arrays["label" if key == "prediction" else "prediction"][:] = 0
             arrays["classes"] = arrays["classes"][:3]
 
         change_arrays(map_file, edit)
 
-        assert "label value 3, but only 3 classes (background, RV, myo" in refusal(
-            read_map, map_file
-        )
+        line = refused(read_map, map_file)
+        assert "label value 3, but only 3 classes (background, RV, myo" in line
 
 
-class TestArrays:
-    def test_flipped_bit_is_refused_or_changes_nothing(self, tmp_path):
-        """Wherever it is: in the data, whose checksum tells, or in what announces them."""
-        file, values = tmp_path / "x.npz", np.arange(200)
-        np.savez_compressed(file, counts=values)
-        whole = file.read_bytes()
-        for place in range(len(whole)):
-            file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-            with suppress(InputError):
-                np.testing.assert_array_equal(read_arrays(file, ["counts"], "")["counts"], values)
-
-    def test_remedy_ends_the_message(self, tmp_path):
-        """The caller says what can be done about it."""
-        with pytest.raises(InputError, match="x.npz: no such file; train again$"):
-            read_arrays(tmp_path / "x.npz", ["counts"], "train again")
+def test_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    """Wherever it is: in the data, whose checksum tells, or in what announces them."""
+    file, values = tmp_path / "x.npz", np.arange(200)
+    np.savez_compressed(file, counts=values)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with suppress(InputError):
+            np.testing.assert_array_equal(read_arrays(file, ["counts"], "")["counts"], values)
 
 
 def test_long_lists_are_cut_and_counted():
     """Eight names are shown; of more it is told how many there are."""
-    assert listed([1, 2]) == "1, 2"
     assert listed(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
     assert listed(range(9)) == "0, 1, 2, 3, 4, 5, 6, 7 … (9 in all)"
     assert listed("abc", most=2) == "a, b … (3 in all)"
@@ -203,10 +160,8 @@ def write_evaluated(folder):
     scores = {"dice": torch.full((3,), 0.5), "hd95": torch.full((3,), 2.0)}
     write_case_table(run.evaluation, scores | metric.columns(), 15, "mine", CASES, CASES)
     metric.record(CASES, CLASSES, CASES).write(run.evaluation.bins)
-    files = {"weights": run.model, "split": run.split}
-    sums = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
-    sums["config"] = config_checksum(run.config)
-    write_evaluation_record(run.evaluation, evaluation_record("test", SETTINGS, sums))
+    record = EvaluationRecord(run.evaluation, run.model, run.split, "test", SETTINGS).record
+    write_evaluation_record(run.evaluation, record)
     return run
 
 
@@ -224,25 +179,23 @@ def changed(value):
     return f"{value}x"
 
 
+def leaves(value, place=()):
+    """Each place of a content that holds no other place, and what is there."""
+    if not isinstance(value, (dict, list)) or not value:
+        yield place, value
+        return
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(part, (*place, key))
+
+
 def json_edits(file):
     """The content of the file with each leaf changed, by the place of the leaf."""
-
-    def edits(value, place):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in parts:
-            if isinstance(part, (dict, list)) and part:
-                yield from edits(part, (*place, key))
-            else:
-                yield (*place, key), [part] if isinstance(part, (dict, list)) else changed(part)
-
-    whole = json.loads(file.read_text())
-    for place, value in edits(whole, ()):
-        copy = json.loads(file.read_text())
-        inside = copy
-        for key in place[:-1]:
-            inside = inside[key]
-        inside[place[-1]] = value
-        yield place, json.dumps(copy).encode()
+    for place, value in leaves(json.loads(file.read_text())):
+        content = json.loads(file.read_text())
+        *above, last = place
+        inside = reduce(getitem, above, content)
+        inside[last] = [value] if isinstance(value, (dict, list)) else changed(value)
+        yield place, json.dumps(content).encode()
 
 
 def table_edits(file):
@@ -263,14 +216,12 @@ def array_edits(file):
     with np.load(file) as archive:
         arrays = dict(archive)
     for name, array in arrays.items():
-        edited = array.copy() if array.dtype.kind != "U" else array.astype(object)
+        edited = array.astype(object)
         edited.flat[0] = changed(array.flat[0].item())
-        copy = {**arrays, name: edited.astype(str) if array.dtype.kind == "U" else edited}
-        target = file.with_name("edited")
-        with target.open("wb") as stream:
-            np.savez(stream, **copy)
-        yield name, target.read_bytes()
-        target.unlink()
+        target = BytesIO()
+        kind = str if array.dtype.kind == "U" else array.dtype
+        np.savez(target, **{**arrays, name: edited.astype(kind)})
+        yield name, target.getvalue()
 
 
 EDITS = {
@@ -311,39 +262,13 @@ def test_edited_file_of_an_evaluation_is_refused(run, name, edits, every):
 
 
 def test_edited_bins_of_an_audit_are_refused(tmp_path):
-    """Of one site, and merged of two."""
-    for k in range(2):
-        names = [f"{k}{case}" for case in CASES]
-        audit(*drawn(k), cases=names, patients=names).save(tmp_path / f"{k}.npz")
-    merge([tmp_path / "0.npz", tmp_path / "1.npz"]).save(tmp_path / "merged.npz")
-    for name in ("0.npz", "merged.npz"):
-        file = tmp_path / name
-        read_audit(file)
-        for place, content in list(array_edits(file)):
-            edited = tmp_path / "edited.npz"
-            edited.write_bytes(content)
-            assert "is not as it was written" in refused_line(read_audit, edited), place
-
-
-def test_edited_calibrator_is_refused(run):
-    """By the evaluation behind it."""
-    calibrated = run.calibrated("temperature_all")
-    calibrated.path.mkdir(parents=True)
-    calibrated.calibrator.write_text(
-        '{"method": "temperature", "temperature": 1.5, "weights": "x"}'
-    )
-    run.evaluation.path.rename(calibrated.evaluation.path)
-    record = json.loads(calibrated.evaluation.record.read_text())
-    sums = {key: record[key] for key in ("weights", "split", "config")}
-    own = hashlib.sha256(calibrated.calibrator.read_bytes()).hexdigest()
-    sums["calibrator_sha256"] = own
-    write_evaluation_record(calibrated.evaluation, evaluation_record("test", SETTINGS, sums))
-    read_run(calibrated.path)
-    for place, content in list(json_edits(calibrated.calibrator)):
-        calibrated.calibrator.write_bytes(content)
-        assert "is of another calibrator.json than" in refused_line(read_run, calibrated.path), (
-            place
-        )
+    """By their checksum, whatever the array."""
+    file = tmp_path / "bins.npz"
+    audit(*drawn(0), cases=CASES, patients=CASES).save(file)
+    read_audit(file)
+    for place, content in list(array_edits(file)):
+        file.write_bytes(content)
+        assert "is not as it was written" in refused_line(read_audit, file), place
 
 
 def test_evaluation_refuses_another_configuration_of_the_same_weights(run):
@@ -351,8 +276,8 @@ def test_evaluation_refuses_another_configuration_of_the_same_weights(run):
     arguments = (run.evaluation, run.model, run.split, "test", SETTINGS)
     EvaluationRecord(*arguments)
     run.config.write_text('{"learning_rate": 0.2, "seed": 0}')
-    with pytest.raises(InputError, match=r"config.json: is not the one that was evaluated; put it"):
-        EvaluationRecord(*arguments)
+    line = refused(EvaluationRecord, *arguments)
+    assert "config.json: is not the one that was evaluated; put it" in line
     run.model.write_bytes(b"trained anew")
     EvaluationRecord(*arguments)
 
@@ -375,7 +300,7 @@ def test_edit_of_the_length_of_a_training_is_told_from_a_longer_one(run):
     read_run(run.path)
 
     run.config.write_text(json.dumps(config | {"max_epochs": 90}))
-    assert "config.json: its max_epochs is not the one that" in refused_line(read_run, run.path)
+    assert "config.json: its max_epochs is not the one that" in refused(read_run, run.path)
 
 
 def test_evaluation_of_an_earlier_version_is_read(run):

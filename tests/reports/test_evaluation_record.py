@@ -6,11 +6,13 @@ import shutil
 
 import pytest
 
-from nacl_monai.errors import InputError
 from nacl_monai.reports.evaluation_files import read_evaluation_of
+from tests.reports.conftest import refused
 
 UNITS = ("p1", "p2")
 SPLIT = {"train": ["p3"], "val": ["p4"], "test": list(UNITS), "drawn": {"seed": 0}}
+RECORD = "evaluation/evaluation.json"
+WEIGHTS = {"weights": hashlib.sha256(b"weights").hexdigest()}
 
 
 @pytest.fixture
@@ -20,15 +22,22 @@ def run(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"weights")
     write(tmp_path / "split.json", SPLIT)
     write(tmp_path / "run.json", {"finished": True})
-    checksums = {
-        name: hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
-        for name, file in (("weights", "model.pt"), ("split", "split.json"))
-    }
-    settings = {"classes::0": "background", "seed": 1}
-    write(
-        tmp_path / "evaluation/evaluation.json", {"set": "test", **checksums, "settings": settings}
-    )
+    record = {"set": "test", **WEIGHTS, "split": sha256(tmp_path / "split.json")}
+    write(tmp_path / RECORD, {**record, "settings": {"classes::0": "background", "seed": 1}})
     return tmp_path
+
+
+@pytest.fixture
+def calibrated(run):
+    """The same, evaluated with a calibrator."""
+    folder = run / "calibrated/temperature_union"
+    folder.mkdir(parents=True)
+    (run / "evaluation").rename(folder / "evaluation")
+    return folder
+
+
+def sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def write(path, content):
@@ -36,15 +45,11 @@ def write(path, content):
 
 
 def rewrite(run, **changes):
-    file = run / "evaluation/evaluation.json"
-    write(file, {**json.loads(file.read_text()), **changes})
+    write(run / RECORD, {**json.loads((run / RECORD).read_text()), **changes})
 
 
 def refusal(run, units=UNITS):
-    with pytest.raises(InputError) as caught:
-        read_evaluation_of(run, units)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refused(read_evaluation_of, run, units)
 
 
 def test_set_and_what_must_be_alike_are_read(run):
@@ -128,54 +133,27 @@ def test_record_is_enough_where_nothing_else_was_kept(run):
     assert read_evaluation_of(run, UNITS).set == "test"
 
 
-def test_evaluation_without_its_record_is_refused(run):
-    """It may have other patients, weights or settings than anybody thinks."""
-    (run / "evaluation/evaluation.json").unlink()
-
-    assert refusal(run) == (
-        f"{run}/evaluation/evaluation.json: no such file, and without it nobody knows what was "
-        "evaluated; evaluate the run again"
-    )
-
-
-@pytest.mark.parametrize("name", ["set", "weights", "split", "settings"])
-def test_record_that_lacks_something_is_refused(run, name):
-    """As if it were of something else."""
-    rewrite(run, **{name: None})
-
-    damaged = name in ("set", "settings")
-    assert ("evaluation.json: is damaged" if damaged else "is of another") in refusal(run)
-
-
 @pytest.mark.parametrize("file", ["model.pt", "split.json"])
-def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, file):
+def test_evaluation_of_a_calibrated_run_is_checked_against_the_run(run, calibrated, file):
     """Its weights and patients are those of the folder above; nothing of them is in its own."""
-    calibrated = run / "calibrated/temperature_union"
-    calibrated.mkdir(parents=True)
-    (run / "evaluation").rename(calibrated / "evaluation")
     assert read_evaluation_of(calibrated, UNITS).set == "test"
-    (run / file).write_text(json.dumps({**SPLIT, "val": ["p5"]}))
+    write(run / file, {**SPLIT, "val": ["p5"]})
 
     assert f"evaluation.json: is of another {file} than the run's" in refusal(calibrated)
 
 
-@pytest.mark.parametrize("kept", ["all", "no checksum"])
-def test_evaluation_of_another_fit_is_refused(run, kept):
+def test_evaluation_of_another_fit_is_refused(calibrated):
     """Its numbers are of the calibrator that was evaluated; of an earlier version's, nobody can tell."""
-    calibrated = run / "calibrated/temperature_union"
-    calibrated.mkdir(parents=True)
-    (run / "evaluation").rename(calibrated / "evaluation")
     fit = calibrated / "calibrator.json"
     write(fit, {"temperature": 2.0})
-    if kept == "all":
-        rewrite(calibrated, calibrator_sha256=hashlib.sha256(fit.read_bytes()).hexdigest())
-    assert read_evaluation_of(calibrated, UNITS).set == "test"
-    write(fit, {"temperature": 1.0})
-
-    if kept == "all":
-        assert "evaluation.json: is of another calibrator.json than" in refusal(calibrated)
-    else:
+    for checksum in ({}, {"calibrator_sha256": sha256(fit)}):
+        rewrite(calibrated, **checksum)
         assert read_evaluation_of(calibrated, UNITS).set == "test"
+
+    write(fit, {"temperature": 1.0})
+    assert "evaluation.json: is of another calibrator.json than" in refusal(calibrated)
+    rewrite(calibrated, calibrator_sha256=None)
+    assert read_evaluation_of(calibrated, UNITS).set == "test"
 
 
 def test_training_in_a_folder_called_calibrated_is_checked(run):
@@ -195,10 +173,10 @@ def ensemble(run):
     """The evaluation of a run and of another seed beside it as one, where no weights were kept."""
     folder = run / "unet_nacl_seed0/calibrated/ensemble"
     weights = {"unet_nacl_seed0": "first", "unet_nacl_seed1": "second"}
-    for name, one in [*weights.items(), ("unet_nacl_seed0/calibrated/ensemble", "first")]:
-        (run / name / "evaluation").mkdir(parents=True)
-        record = {"set": "test", "weights": one, "settings": {}}
-        write(run / name / "evaluation/evaluation.json", record)
+    evaluated = {folder: "first", **{run / name: checksum for name, checksum in weights.items()}}
+    for place, checksum in evaluated.items():
+        (place / "evaluation").mkdir(parents=True)
+        write(place / RECORD, {"set": "test", "weights": checksum, "settings": {}})
     write(folder / "calibrator.json", {"members": weights, "weights": "first"})
     assert read_evaluation_of(folder, UNITS).set == "test"
     return folder
@@ -241,13 +219,19 @@ def test_ensemble_is_read_where_its_members_are_gone(ensemble):
         ("split.json", {**SPLIT, "val": []}, "is of another split.json than the run's"),
         ("run.json", {"finished": False}, "its training is not finished"),
         ("run.json", '{"finished": tr', "run.json: is damaged"),
-        ("evaluation/evaluation.json", "[]", "evaluation.json: is damaged"),
-        ("evaluation/evaluation.json", {"settings": 3}, "evaluation.json: is damaged"),
+        (RECORD, "[]", "evaluation.json: is damaged"),
+        (RECORD, {"set": "test", "settings": 3}, "evaluation.json: is damaged"),
+        # A record that lacks something is as if it were of something else.
+        (RECORD, {"settings": {}}, "evaluation.json: is damaged"),
+        (RECORD, {"set": "test"}, "evaluation.json: is damaged"),
+        (RECORD, {"set": "test", "settings": {}}, "is of another model.pt than the run's"),
+        (RECORD, {"set": "test", "settings": {}, **WEIGHTS}, "is of another split.json than the"),
+        (RECORD, None, "no such file, and without it nobody knows what was evaluated; evaluate"),
     ],
 )
 def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said):
-    """Weights or split of another training, one that goes on, half a file."""
-    write(run / file, content)
+    """Weights or split of another training, one that goes on, half a file, or none."""
+    (run / file).unlink() if content is None else write(run / file, content)
 
     assert said in refusal(run)
 
@@ -257,6 +241,15 @@ def test_training_killed_before_its_first_record_is_unfinished(run):
     (run / "run.json").rename(run / "config.json")
 
     assert "its training is not finished" in refusal(run)
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_split_that_lists_no_patients_is_refused(run, name):
+    """In one line."""
+    write(run / "split.json", {**SPLIT, name: None})
+    rewrite(run, split=sha256(run / "split.json"))
+
+    assert refusal(run) == f"{run}/split.json: is damaged; evaluate the run again"
 
 
 @pytest.mark.parametrize(
@@ -270,12 +263,3 @@ def test_training_killed_before_its_first_record_is_unfinished(run):
 def test_patients_are_those_of_the_set(run, units, said):
     """All patients of the split's set and no other."""
     assert said in refusal(run, units)
-
-
-@pytest.mark.parametrize("name", ["train", "test"])
-def test_split_that_lists_no_patients_is_refused(run, name):
-    """In one line."""
-    write(run / "split.json", {**SPLIT, name: None})
-    rewrite(run, split=hashlib.sha256((run / "split.json").read_bytes()).hexdigest())
-
-    assert refusal(run) == f"{run}/split.json: is damaged; evaluate the run again"

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nacl_monai.errors import InputError
 from nacl_monai.reports import draw_class_logits, draw_epoch_logits, read_runs
 from nacl_monai.reports.logits import LEVELS, EpochLogits, read_class_logits, read_epoch_logits
+from tests.reports.conftest import refused
 
 
 def panels(figure):
@@ -34,8 +34,7 @@ class TestClassLogits:
         path = copies[1] / "evaluation" / "logits.npz"
         change_arrays(path, lambda arrays: arrays.update(classes=arrays["classes"][::-1]))
 
-        with pytest.raises(InputError, match="classes are not those"):
-            draw_class_logits(read_runs(copies))
+        assert "classes are not those" in refused(draw_class_logits, read_runs(copies))
 
 
 class TestEpochLogits:
@@ -88,35 +87,26 @@ class TestEpochLogits:
 
     def test_single_epoch_is_drawn_as_dots(self, copies, change_arrays):
         """A line through one point would be invisible."""
+
+        def first_epoch(arrays):
+            arrays |= {key: arrays[key][:1] for key in ("epochs", "counts")}
+
         for folder in copies:
-            change_arrays(
-                folder / "logit_histogram.npz",
-                lambda arrays: arrays.update(
-                    epochs=arrays["epochs"][:1], counts=arrays["counts"][:1]
-                ),
-            )
+            change_arrays(folder / "logit_histogram.npz", first_epoch)
 
         shown = panels(draw_epoch_logits(read_runs(copies)))
         assert len(shown) == 2
         assert {line.get_marker() for axes in shown.values() for line in axes.lines} == {"o"}
 
 
-@pytest.mark.parametrize("draw", [draw_class_logits, draw_epoch_logits])
-@pytest.mark.parametrize("n", [1, 7])
-def test_any_number_of_methods(folders, draw, n):
-    """One method has a figure, and more than fit into a line go on in the next."""
-    names = [f"method {k}" for k in range(n)]
-
-    assert list(panels(draw(read_runs([folders[k % 2] for k in range(n)], names)))) == names
-
-
 class TestClassLogitsFile:
     def test_absent_class_has_no_mean(self, copies, change_arrays):
         """Nothing is divided by nothing, without a warning."""
-        change_arrays(
-            copies[0] / "evaluation" / "logits.npz",
-            lambda arrays: (arrays["counts"].__setitem__(2, 0), arrays["sums"].__setitem__(2, 0)),
-        )
+
+        def without_class(arrays):
+            arrays["counts"][2], arrays["sums"][2] = 0, 0
+
+        change_arrays(copies[0] / "evaluation" / "logits.npz", without_class)
 
         means = read_class_logits(copies[0]).means
 
@@ -125,11 +115,28 @@ class TestClassLogitsFile:
     def test_cross_validation_has_to_name_a_fold(self, copies):
         """Logits are of one network; the message names a fold to choose."""
         fold = copies[0].rename(copies[0].with_name("unet_nacl_fold=0_seed1"))
+        folder = fold.with_name("unet_nacl_seed1")
 
-        with pytest.raises(
-            InputError, match=r"unet_nacl_seed1: logits are drawn .* such as .*fold=0_seed1"
-        ):
-            read_class_logits(fold.with_name("unet_nacl_seed1"))
+        assert refused(read_class_logits, folder) == (
+            f"{folder}: logits are drawn of single runs; name a fold, such as {fold}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "said"),
+    [
+        ("evaluation/logits.npz", read_class_logits, "and (4,); evaluate the run again"),
+        ("logit_histogram.npz", read_epoch_logits, "not (30, 242); train the run again"),
+    ],
+)
+def test_misshapen_file_is_refused(copies, change_arrays, name, read, said):
+    """The line names it, and the shape that it should have."""
+    path = copies[1] / name
+    change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
+
+    line = refused(read, copies[1])
+    assert line.startswith(f"{path}: ")
+    assert line.endswith(said)
 
 
 class TestEpochLogitsFile:
@@ -152,19 +159,13 @@ class TestEpochLogitsFile:
 
     def test_quantiles_are_those_of_voxels_spread_evenly(self):
         """Each bin's voxels are at equal distances."""
-        rng = np.random.default_rng(0)
-        counts = rng.integers(0, 50, (2, 12))
+        counts = np.random.default_rng(0).integers(0, 50, (2, 12))
         counts[:, [0, -1]] = 0
-        edges = np.arange(11) / 2
+        edges, levels = np.arange(11) / 2, [0.1, 0.5, 0.9]
 
-        quantiles = EpochLogits(np.arange(2), edges, counts).quantiles([0.1, 0.5, 0.9])
+        quantiles = EpochLogits(np.arange(2), edges, counts).quantiles(levels)
 
         for row, values in zip(counts[:, 1:-1], quantiles, strict=True):
-            fine = np.concatenate(
-                [
-                    edges[m] + (np.arange(1000 * n) + 0.5) / (2000 * n)
-                    for m, n in enumerate(row)
-                    if n
-                ]
-            )
-            np.testing.assert_allclose(np.quantile(fine, [0.1, 0.5, 0.9]), values, atol=1e-3)
+            bins = zip(edges[:-1], edges[1:], row, strict=True)
+            fine = np.concatenate([np.linspace(low, high, 1000 * n) for low, high, n in bins])
+            np.testing.assert_allclose(np.quantile(fine, levels), values, atol=1e-3)

@@ -5,145 +5,98 @@ import pytest
 
 from nacl_monai.reports.__main__ import main
 
-FILES = {
-    "comparison.md",
-    "comparison.csv",
-    "reliability.png",
-    "reliability.svg",
-    "maps.png",
-    "maps.svg",
-}
 
-
-def test_reliability_of_any_region_and_class(folders, tmp_path, capsys):
-    """The files are named by them."""
-    folders = [str(folder) for folder in folders]
-    options = ["--region", "all", "--class", "LV", "--output", str(tmp_path), "--names", "a", "b"]
-
-    assert main(["reliability", *folders, *options]) == 0
-    assert main(["reliability", *folders, "--output", str(tmp_path)]) == 0
-
-    stems = ("reliability_all_LV", "reliability_foreground_top-1")
-    assert {path.name for path in tmp_path.glob("[!.]*")} == {
-        f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")
-    }
-    assert capsys.readouterr().out.count("wrote ") == 4
-
-
-@pytest.mark.parametrize(("option", "value"), [("--region", "edge"), ("--class", "aorta")])
-def test_unknown_region_or_class_is_one_line(folders, tmp_path, capsys, option, value):
-    """It names those to choose from."""
-    code = main(["reliability", str(folders[0]), "--output", str(tmp_path), option, value])
-
-    error = capsys.readouterr().err
-    assert code == 1
-    assert f"{value!r}; choose from" in error
-    assert error.count("\n") == 1
-
-
-def test_comparison_is_printed_and_written(folders, tmp_path, capsys):
-    """The table is printed, and a line for each file tells where it is."""
-    output = tmp_path / "report"
-
-    code = main(
-        ["compare", *map(str, folders), "--output", str(output), "--names", "CE + Dice", "NACL"]
-    )
-
-    printed = capsys.readouterr()
-    assert (code, printed.err) == (0, "")
-    assert {path.name for path in output.glob("[!.]*")} == FILES
-    assert all(f"wrote {output / name}" in printed.out for name in FILES)
-    assert "CE + Dice" in printed.out
-    table = pd.read_csv(output / "comparison.csv", index_col="method")
-    assert table.index.tolist() == ["CE + Dice", "NACL"]
-    assert f"{table.loc['NACL', 'ece_foreground']:.3f}" in printed.out
-    assert "**" in (output / "comparison.md").read_text(encoding="utf-8")
+def pictures(*stems):
+    return {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("words", "files"),
     [
-        (lambda folder: (folder / "evaluation").rename(folder / "old"), ["make evaluate"]),
-        (lambda folder: (folder / "evaluation/bins.npz").unlink(), ["bins.npz", "make evaluate"]),
-        (
-            lambda folder: (folder / "evaluation/cases.csv").write_text("case,dice\n1,0.5\n"),
-            ["ece_foreground"],
-        ),
-        (lambda folder: (folder / "evaluation/maps/004.npz").unlink(), ["004.npz"]),
+        (["compare"], {"comparison.md", "comparison.csv", *pictures("reliability", "maps")}),
+        (["reliability"], pictures("reliability_foreground_top-1")),
+        (["reliability", "--region", "all", "--class", "LV"], pictures("reliability_all_LV")),
+        (["selective", "--regions", "all"], {"selective.csv", *pictures("selective")}),
+        (["logits"], pictures("logits", "logit_histogram")),
     ],
 )
-def test_bad_input_is_one_line_and_nothing_is_written(copies, tmp_path, capsys, damage, words):
-    """The line is on stderr and names the file; the exit code is 1."""
-    damage(copies[1])
+def test_files_are_written_and_announced(folders, tmp_path, capsys, words, files):
+    """They are named by region and class; a line for each tells where it is."""
+    command, *options = words
     output = tmp_path / "report"
 
-    code = main(["compare", *map(str, copies), "--output", str(output), "--case", "004"])
+    code = main([command, *map(str, folders), "--output", str(output), *options])
 
     printed = capsys.readouterr()
-    assert (code, printed.out) == (1, "")
-    assert printed.err.startswith("error: ")
-    assert printed.err.count("\n") == 1
-    assert str(copies[1]) in printed.err
-    assert all(word in printed.err for word in words)
-    assert not output.exists()
+    assert (code, printed.err) == (0, "")
+    assert {path.name for path in output.glob("[!.]*")} == files
+    assert all(f"wrote {output / name}" in printed.out for name in files)
 
 
-def test_output_that_is_a_file_is_one_line(folders, tmp_path, capsys):
-    """An output that cannot be a folder ends the same way."""
-    (tmp_path / "file").write_text("")
+def test_comparison_is_printed_and_written(folders, tmp_path, capsys):
+    """By the names that are given."""
+    words = ["--output", str(tmp_path), "--names", "CE + Dice", "NACL"]
 
-    code = main(["compare", str(folders[0]), "--output", str(tmp_path / "file")])
+    assert main(["compare", *map(str, folders), *words]) == 0
 
-    error = capsys.readouterr().err
-    assert code == 1
-    assert error.count("\n") == 1
-    assert "/file: is not a folder; choose another --output" in error
-
-
-def test_command_without_runs_shows_the_usage():
-    """The exit code is that of argparse."""
-    with pytest.raises(SystemExit, match="2"):
-        main(["compare", "--output", "x"])
+    printed = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
+    assert table.index.tolist() == ["CE + Dice", "NACL"]
+    assert "CE + Dice" in printed
+    assert f"{table.loc['NACL', 'ece_foreground']:.3f}" in printed
+    assert "**" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
 
 
-class TestLogits:
-    def test_both_figures_are_announced(self, folders, tmp_path, capsys):
-        """The files are written, and a line each tells where."""
-        code = main(["logits", *map(str, folders), "--output", str(tmp_path), "--names", "a", "b"])
+#: The file, or the folder, that a command misses, and what it says of that.
+MISSING = [
+    (
+        "compare",
+        "evaluation",
+        "nacl: no folder 'evaluation' in this run; run `make evaluate` first",
+    ),
+    ("compare", "evaluation/bins.npz", "bins.npz: no such file; run `make evaluate` first"),
+    ("compare", "evaluation/maps/004.npz", "004.npz: no such file; run `make evaluate` first"),
+    ("logits", "evaluation/logits.npz", "logits.npz: no such file; run `make evaluate` first"),
+    ("logits", "logit_histogram.npz", "logit_histogram.npz: no such file; train the run again"),
+]
 
-        printed = capsys.readouterr()
-        assert (code, printed.err) == (0, "")
-        names = {
-            f"{stem}.{end}" for stem in ("logits", "logit_histogram") for end in ("png", "svg")
-        }
-        assert {path.name for path in tmp_path.glob("[!.]*")} == names
-        assert all(f"wrote {tmp_path / name}" in printed.out for name in names)
 
-    @pytest.mark.parametrize(
-        ("file", "remedy"),
-        [
-            ("evaluation/logits.npz", "make evaluate"),
-            ("logit_histogram.npz", "train the run again"),
-        ],
-    )
-    @pytest.mark.parametrize("content", [None, b"", "shape"])
-    def test_unusable_file_is_one_line(
-        self, copies, change_arrays, tmp_path, capsys, file, remedy, content
-    ):
-        """Missing, damaged or misshapen: the line names it, and nothing is written."""
-        path = copies[1] / file
-        if content == "shape":
-            change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
-        else:
-            path.unlink()
-            path.write_bytes(content) if content is not None else None
+@pytest.fixture
+def refusal(tmp_path, capsys):
+    """The line on stderr with which a command ends that writes nothing."""
+
+    def run(command, folders, *options):
         output = tmp_path / "report"
-
-        code = main(["logits", *map(str, copies), "--output", str(output)])
-
-        error = capsys.readouterr().err
-        assert code == 1
-        assert error.startswith(f"error: {path}: ")
-        assert error.count("\n") == 1
-        assert remedy in error or "evaluate the run again" in error
+        code = main([command, *map(str, folders), "--output", str(output), *options])
+        printed = capsys.readouterr()
+        assert (code, printed.out) == (1, "")
+        assert printed.err.count("\n") == 1
         assert not output.exists()
+        return printed.err
+
+    return run
+
+
+@pytest.mark.parametrize(("command", "name", "said"), MISSING)
+def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, command, name, said):
+    """The line names the file, and says how it is made."""
+    (copies[1] / name).rename(copies[1] / "old")
+    options = ["--case", "004"] if command == "compare" else []
+
+    line = refusal(command, copies, *options)
+
+    assert line.startswith(f"error: {copies[1]}")
+    assert line.endswith(f"{said}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        ("reliability", "--region", "edge"),
+        ("reliability", "--class", "aorta"),
+        ("selective", "--regions", "edge"),
+    ],
+)
+def test_unknown_region_or_class_is_one_line(folders, refusal, command, option, value):
+    """It names those to choose from."""
+    assert f"{value!r}; choose from" in refusal(command, folders, option, value)

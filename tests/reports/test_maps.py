@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from nacl_monai.errors import InputError
 from nacl_monai.reports import draw_maps, median_case, read_runs
 from nacl_monai.reports.maps import OPACITY, structure_window
 from nacl_monai.reports.style import CLASS_COLORS
+from tests.reports.conftest import refused
 
 
 def titled(figure):
@@ -32,30 +32,22 @@ def with_dice(runs, *columns):
 
 
 class TestMedianCase:
-    def test_mean_over_the_methods(self, runs):
-        """The median is that of the mean over the methods, not of any one of them."""
-        first, second = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], [0.1, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1]
-        changed = with_dice(runs, first, second)
-        means = {f"{k + 1:03d}": (first[k] + second[k]) / 2 for k in range(7)}
-
-        expected = sorted(means, key=means.get)[3]
-
-        assert median_case(changed) == expected == "002"
-
-    def test_undefined_cases_are_left_out(self, runs):
-        """A case in which one method has no Dice is not a candidate; of four, the lower middle."""
-        undefined = float("nan")
-        first = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, undefined]
-        second = [0.1, undefined, undefined, 0.4, 0.5, 0.6, 0.7]
-
-        assert median_case(with_dice(runs, first, second)) == "004"
+    @pytest.mark.parametrize(
+        ("first", "second", "expected"),
+        [
+            # The median is that of the mean over the methods, not of any one of them.
+            ([9, 8, 7, 6, 5, 4, 3], [1, 1, 1, 9, 9, 1, 1], "002"),
+            # A case in which one method has no Dice is no candidate; of four, the lower middle.
+            ([1, 2, 3, 4, 5, 6, None], [1, None, None, 4, 5, 6, 7], "004"),
+        ],
+    )
+    def test_it_is_the_median_of_the_mean_over_the_methods(self, runs, first, second, expected):
+        """Of those cases that all have; the means of the first are 5, 4.5, 4, 7.5, 7, 2.5, 2."""
+        assert median_case(with_dice(runs, first, second)) == expected
 
     def test_without_any_dice_the_user_has_to_choose(self, runs):
         """The message names the option."""
-        changed = with_dice(runs, [None] * 7, [None] * 7)
-
-        with pytest.raises(InputError, match="--case"):
-            median_case(changed)
+        assert "--case" in refused(median_case, with_dice(runs, [None] * 7, [None] * 7))
 
 
 class TestFigure:
@@ -67,19 +59,19 @@ class TestFigure:
         ]
 
     @pytest.mark.parametrize("show", [["entropy"], ["confidence", "entropy"]])
-    def test_entropy_is_shown_as_written(self, runs, folders, show):
+    def test_entropy_is_shown_as_written(self, runs, show):
         """Entropy is alone or below confidence, as written, from 0 to 1."""
         shown = titled(draw_maps(runs, "003", show))
         entropies = [axes.images[0] for title, _, axes in shown if title == "Entropy"]
-        confidences = [title for title, *_ in shown if title == "Confidence"]
-        predictions = [run.read_map("003").prediction > 0 for run in runs]
+        maps = [run.read_map("003") for run in runs]
+        window = structure_window(
+            [maps[0].label > 0, *(case_map.prediction > 0 for case_map in maps)]
+        )
 
-        assert len(confidences) == (2 if "confidence" in show else 0)
+        assert [title for title, *_ in shown].count("Confidence") == 2 * ("confidence" in show)
         assert {image.get_clim() for image in entropies} == {(0.0, 1.0)}
-        for image, folder in zip(entropies, folders, strict=True):
-            written = np.load(folder / "evaluation" / "maps" / "003.npz")
-            window = structure_window([written["label"] > 0, *predictions])
-            np.testing.assert_array_equal(image.get_array(), written["entropy"][window])
+        for image, written in zip(entropies, maps, strict=True):
+            np.testing.assert_array_equal(image.get_array(), written.entropy[window])
 
     def test_scores_are_those_of_the_case(self, runs, folders):
         """Under each name are Dice and ECE of the case shown."""
@@ -90,28 +82,25 @@ class TestFigure:
             (row,) = table[table["case"] == "003"].to_dict("records")
             assert scores[name] == f"Dice {row['dice']:.3f}   ECE {row['ece_foreground']:.3f}"
 
-    def test_pictures_show_the_arrays(self, runs, folders):
+    def test_pictures_show_the_arrays(self, runs):
         """Confidence is shown as written; the overlay tints a class with its color."""
-        shown = titled(draw_maps(runs, "003"))
-        with np.load(folders[1] / "evaluation" / "maps" / "003.npz") as archive:
-            label, prediction, confidence = (
-                archive[key] for key in ("label", "prediction", "confidence")
-            )
+        maps = [run.read_map("003") for run in runs]
+        written = maps[1]
         window = structure_window(
-            [label > 0, prediction > 0, runs[0].read_map("003").prediction > 0]
+            [written.label > 0, *(case_map.prediction > 0 for case_map in maps)]
         )
+        shown = titled(draw_maps(runs, "003"))
         image, labeled, predicted, confident = (
-            shown[k][2].images[0].get_array() for k in (0, 3, 2, 5)
+            np.asarray(shown[k][2].images[0].get_array()) for k in (0, 3, 2, 5)
         )
 
-        np.testing.assert_array_equal(confident, confidence[window])
-        for picture, classes in ((labeled, label), (predicted, prediction)):
+        np.testing.assert_array_equal(confident, written.confidence[window])
+        for picture, classes in ((labeled, written.label), (predicted, written.prediction)):
             for c in range(4):
                 at = classes[window] == c
-                gray = np.asarray(image)[at]
                 color = np.array(to_rgb(CLASS_COLORS[c - 1]))
-                expected = gray if c == 0 else OPACITY * color + (1 - OPACITY) * gray
-                np.testing.assert_allclose(np.asarray(picture)[at], expected, atol=1e-6)
+                tinted = OPACITY * color + (1 - OPACITY) * image[at]
+                np.testing.assert_allclose(picture[at], tinted if c else image[at], atol=1e-6)
 
     @pytest.mark.parametrize("chosen", [None, "005"])
     def test_caption_states_the_choice(self, runs, chosen):
@@ -123,27 +112,15 @@ class TestFigure:
         assert ("median Dice" in caption) == (chosen is None)
         assert f"slice {2 + int(case)} " in caption
 
-    @pytest.mark.parametrize("n", [1, 6])
-    def test_any_number_of_methods(self, folders, n):
-        """One method has a figure, and more than fit into a line go on in the next."""
-        names = [f"method {k}" for k in range(n)]
-        runs = read_runs([folders[k % 2] for k in range(n)], names)
-
-        titles = [title for title, *_ in titled(draw_maps(runs))]
-
-        assert [title for title in titles if title.startswith("method")] == names
-        assert titles.count("Confidence") == n
-
     def test_slice_without_any_structure_is_shown_whole(self, copies, change_arrays):
         """There is nothing to crop to."""
+
+        def empty(arrays):
+            arrays |= {key: 0 * arrays[key] for key in ("label", "prediction")}
+
         for folder in copies:
             for path in (folder / "evaluation" / "maps").iterdir():
-                change_arrays(
-                    path,
-                    lambda arrays: arrays.update(
-                        label=0 * arrays["label"], prediction=0 * arrays["prediction"]
-                    ),
-                )
+                change_arrays(path, empty)
 
         image = panels(draw_maps(read_runs(copies)))[0].images[0]
 
@@ -151,17 +128,14 @@ class TestFigure:
 
     def test_unknown_case_is_refused(self, runs):
         """The message lists the cases to choose from."""
-        with pytest.raises(InputError, match="no test case '9'; choose from 001, 002"):
-            draw_maps(runs, "9")
+        assert "no test case '9'; choose from 001, 002" in refused(draw_maps, runs, "9")
 
     def test_runs_on_other_labels_are_refused(self, copies, change_arrays):
         """Runs whose labels differ were not evaluated on the same data."""
-        case = median_case(read_runs(copies))
-        path = copies[1] / "evaluation" / "maps" / f"{case}.npz"
+        path = copies[1] / "evaluation/maps/003.npz"
         change_arrays(path, lambda arrays: arrays.update(label=arrays["label"].T))
 
-        with pytest.raises(InputError, match="evaluate both runs on the same data"):
-            draw_maps(read_runs(copies))
+        assert "evaluate both runs on the same data" in refused(draw_maps, read_runs(copies), "003")
 
 
 class TestWindow:

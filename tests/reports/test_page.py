@@ -3,7 +3,9 @@
 import re
 import shlex
 from dataclasses import replace
+from functools import partial
 from html import unescape
+from itertools import product
 from pathlib import Path
 
 import jinja2
@@ -17,12 +19,14 @@ import nacl_monai.reports
 from nacl_monai import audit
 from nacl_monai.audits.result import merge, read_audit
 from nacl_monai.audits.table import audit_table
-from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import comparison_table, comparison_text, read_runs
 from nacl_monai.reports.page import leading_verdict, verdict, write_page, write_pages
 from nacl_monai.reports.style import page_template
 from tests.evaluated_runs import blank
+from tests.reports.conftest import predicted, refused
+
+UNDER = [-0.1, -0.12, -0.1, -0.1, -0.11, -0.1, -0.1]
 
 
 def with_gaps(run, gaps, patients=None):
@@ -36,63 +40,42 @@ def with_gaps(run, gaps, patients=None):
 def page(folders, tmp_path_factory):
     """The page of the overconfident run, as text."""
     run = replace(read_runs(folders)[0], name="a <b> & c")
-    gap = run.bins.sums.confidence_gap()
-    columns = {
-        f"confidence_gap_{name}": gap[:, k].numpy() for k, name in enumerate(run.bins.regions)
-    }
-    run = replace(run, metrics=run.metrics.assign(**columns))
-    file = tmp_path_factory.mktemp("page") / "page.html"
+    gaps = run.bins.columns([f"confidence_gap_{name}" for name in run.bins.regions])
+    run = replace(run, metrics=run.metrics.assign(**gaps))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank)
-        return write_page(run, file, "nacl-monai page RUN").read_text(encoding="utf-8")
+        return page_of(run, tmp_path_factory.mktemp("page"), "nacl-monai page RUN")
+
+
+def page_of(run, folder, command="x"):
+    """The text of its page."""
+    return write_page(run, folder / "page.html", command).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("gaps", "expected"),
+    ("gaps", "patients", "said"),
     [
-        (
-            [0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12],
-            "the model is overconfident; its confidence is",
-        ),
-        (
-            [-0.1, -0.12, -0.1, -0.1, -0.11, -0.1, -0.1],
-            "the model is underconfident; its confidence",
-        ),
-        (
-            [0.3, -0.3, 0.2, -0.2, 0.3, -0.2, 0.1],
-            "neither over- nor underconfident by more than chance",
-        ),
+        ([0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12], None, "the model is overconfident; its conf"),
+        (UNDER, None, "the model is underconfident; its confidence"),
+        ([0.3, -0.3, 0.2, -0.2, 0.3, -0.2, 0.1], None, "neither over- nor underconfident by more"),
+        # Seven cases of two patients who disagree tell nothing; seven patients would.
+        ([0.2] * 3 + [0.05] * 4, list("abcdefg"), "the model is overconfident"),
+        ([0.2] * 3 + [0.05] * 4, list("aaabbbb"), "neither over- nor underconfident by more than"),
+        ([0.2] * 7, list("aaaaaaa"), "one of the patients is too few to tell; its calibration err"),
     ],
 )
-def test_verdict_is_that_of_the_interval(runs, gaps, expected):
+def test_verdict_is_that_of_the_interval_over_patients(runs, gaps, patients, said):
     """Over- or underconfident only where 0 is outside."""
-    assert expected in verdict(with_gaps(runs[0], gaps), "foreground")
+    assert said in verdict(with_gaps(runs[0], gaps, patients), "foreground")
 
 
 def test_distance_below_is_not_a_negative_number(runs):
     """Below by 0.1, not by −0.1, with the ends of the interval in order."""
-    text = verdict(with_gaps(runs[0], [-0.1, -0.12, -0.1, -0.1, -0.11, -0.1, -0.1]), "foreground")
+    text = verdict(with_gaps(runs[0], UNDER), "foreground")
     distance, low, high = map(float, re.findall(r"-?\d\.\d+", text)[:3])
 
     assert 0 < low < distance < high
     assert "below its accuracy" in text
-
-
-def test_patients_are_the_unit(runs):
-    """Seven cases of two patients who disagree tell nothing; seven patients would."""
-    gaps = [0.2] * 3 + [0.05] * 4
-    seven = verdict(with_gaps(runs[0], gaps, list("abcdefg")), "foreground")
-    two = verdict(with_gaps(runs[0], gaps, ["a"] * 3 + ["b"] * 4), "foreground")
-
-    assert "is overconfident" in seven
-    assert "by more than chance" in two
-
-
-def test_one_patient_is_too_few(runs):
-    """An error without an interval is not a verdict."""
-    text = verdict(with_gaps(runs[0], [0.2] * 7, ["a"] * 7), "foreground")
-
-    assert "one of the patients is too few to tell" in text
 
 
 def test_page_is_one_file_without_network(page):
@@ -151,14 +134,10 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     pairs = zip(whole.tensors(), close.tensors(), strict=True)
     sums = CalibrationBins(*(torch.stack(pair, 1) for pair in pairs))
     bins = replace(runs[0].bins, sums=sums, regions=["all", "boundary"])
-    errors = {"ece": sums.ece().numpy(), "confidence_gap": sums.confidence_gap().numpy()}
-    columns = {
-        f"{error}_{name}": values[:, k]
-        for error, values in errors.items()
-        for k, name in enumerate(bins.regions)
-    }
-    run = replace(runs[0], bins=bins, metrics=runs[0].metrics.assign(**columns))
-    text = unescape(write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8"))
+    columns = product(("ece", "confidence_gap"), bins.regions)
+    numbers = bins.columns([f"{error}_{region}" for error, region in columns])
+    run = replace(runs[0], bins=bins, metrics=runs[0].metrics.assign(**numbers))
+    text = unescape(page_of(run, tmp_path))
 
     expected = far.class_errors("ece")[:, 0].mean().item()
     row = re.search(r"<td>background</td>(.*?)</tr>", text, flags=re.DOTALL)[1]
@@ -181,8 +160,8 @@ def test_each_run_has_a_page_of_its_name(folders, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["a/b", "", "..", ".hidden"])
 def test_name_that_is_no_file_name_is_refused(folders, tmp_path, name):
     """Before anything is written."""
-    with pytest.raises(InputError, match=f"^--names: '{name}' is not a name of a file"):
-        write_pages(folders, tmp_path / "out", names=["CE", name])
+    line = refused(partial(write_pages, names=["CE", name]), folders, tmp_path / "out")
+    assert line == f"--names: {name!r} is not a name of a file; choose another"
     assert not (tmp_path / "out").exists()
 
 
@@ -207,13 +186,10 @@ def test_both_pages_have_the_shared_style(package):
     assert not {line for line in own.splitlines() if line.strip()} & set(STYLE.splitlines())
 
 
-def test_values_are_escaped_and_must_be_there():
-    """Names are those of folders and files of others."""
-    environment = page_template().environment
-
-    assert environment.from_string("{{ a }}").render(a="<b>") == "&lt;b&gt;"
+def test_value_that_is_missing_is_an_error():
+    """Instead of nothing on the page."""
     with pytest.raises(jinja2.UndefinedError):
-        environment.from_string("{{ a }}").render()
+        page_template().environment.from_string("{{ a }}").render()
 
 
 def test_templates_and_style_are_part_of_an_installation():
@@ -263,19 +239,19 @@ def test_audit_keeps_both_scores(drawn, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda scores: replace(scores, counts=scores.counts + 1), "scores are of other voxels"),
-        (lambda scores: replace(scores, scores=-scores.scores), "a score cannot be"),
-        (lambda scores: replace(scores, scores=scores.scores * torch.nan), "a score cannot be"),
-        (lambda scores: replace(scores, scores=scores.scores[..., :1]), "score_scores are not"),
+        (lambda scores: {"counts": scores.counts + 1}, "scores are of other voxels"),
+        (lambda scores: {"scores": -scores.scores}, "a score cannot be"),
+        (lambda scores: {"scores": scores.scores * torch.nan}, "a score cannot be"),
+        (lambda scores: {"scores": scores.scores[..., :1]}, "score_scores are not"),
     ],
 )
 def test_scores_that_no_voxels_have_are_refused(drawn, tmp_path, change, said):
     """As counts are; the case is named."""
     record = audit(*drawn).run.bins
-    replace(record, scores=change(record.scores)).write(tmp_path / "bins.npz")
+    scores = replace(record.scores, **change(record.scores))
+    replace(record, scores=scores).write(tmp_path / "bins.npz")
 
-    with pytest.raises(InputError, match=said):
-        read_audit(tmp_path / "bins.npz")
+    assert said in refused(read_audit, tmp_path / "bins.npz")
 
 
 def test_scores_are_in_table_page_and_comparison(drawn, tmp_path):
@@ -283,8 +259,7 @@ def test_scores_are_in_table_page_and_comparison(drawn, tmp_path):
     run = audit(*drawn).run
     run = replace(run, metrics=run.metrics.assign(dice=0.5, hd95=1.0))
     nll, brier = expected(*drawn)
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
-    table = audit_table([run])
+    page, table = page_of(run, tmp_path), audit_table([run])
 
     for label, score in (("NLL over all voxels", nll), ("Brier score over all voxels", brier)):
         assert f"<td>{label} ↓</td><td>{score:.4f} [" in page
@@ -317,9 +292,12 @@ def test_few_patients_are_said_to_be_few(runs, tmp_path, number, said):
     """In the table, on the page and in a comparison."""
     gap = {"confidence_gap_all": 0.1, "confidence_gap_foreground": np.arange(7) / 100}
     run = with_patients(runs[0], number, **gap)
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
 
-    for text in (audit_table([run]), page, comparison_text(comparison_table([run]))):
+    for text in (
+        audit_table([run]),
+        page_of(run, tmp_path),
+        comparison_text(comparison_table([run])),
+    ):
         assert (f"Only {number} patients: so few say little." in text) == said
 
 
@@ -329,9 +307,8 @@ def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_p
     monkeypatch.setattr(
         "nacl_monai.reports.maps.add_caption", lambda _, text: captions.append(text)
     )
-    metrics = runs[0].metrics.assign(ece_union=0.123, confidence_gap_all=0.1)
-    run = replace(runs[0], metrics=metrics.assign(confidence_gap_foreground=0.1))
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+    columns = {"ece_union": 0.123, "confidence_gap_all": 0.1, "confidence_gap_foreground": 0.1}
+    page = page_of(replace(runs[0], metrics=runs[0].metrics.assign(**columns)), tmp_path)
 
     assert "Voxels labeled or predicted as foreground" in page
     assert "<p>Open first: " in page
@@ -347,13 +324,8 @@ def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_p
 )
 def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, said):
     """And one advice, unless the probabilities are true."""
-    generator = torch.Generator().manual_seed(1)
-    logits = 2 * torch.randn(12, 2, 12, 12, generator=generator)
-    labels = (torch.rand(12, 12, 12, generator=generator) < logits.softmax(1)[:, 1]).long()
-    probs = (logits / temperature).softmax(1)
-    run = audit(probs.numpy(), labels.numpy()).run
-
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+    probs, labels = predicted(temperature)
+    page = page_of(audit(probs, labels).run, tmp_path)
 
     sentence = page.split('<div class="verdict"><p>')[1].split("</p>")[0]
     assert sentence.startswith(f"Near what it segments, this model is {said}")
@@ -361,7 +333,7 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, sa
     assert sentence.endswith(advice) == (temperature != 1)
     assert page.count('alt="Reliability near the prediction"') == 1
     assert 'alt="Voxels near what is predicted"' not in page  # it is not drawn again below
-    claimed, right = probs.max(1).values.mean(), (probs.argmax(1) == labels).float().mean()
+    claimed, right = probs.max(1).mean(), (probs.argmax(1) == labels).mean()
     assert f"it says {claimed:.1%} on average, and is right {right:.1%} [" in sentence
 
 
@@ -375,13 +347,8 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, sa
 )
 def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, contour, volume):
     """By what they really are, in the shares of its own table."""
-    generator = torch.Generator().manual_seed(2)
-    logits = 2 * torch.randn(20, 1, 16, 16, generator=generator) - 1.5
-    labels = (torch.rand(20, 16, 16, generator=generator) < logits[:, 0].sigmoid()).long()
-    inside = (logits / temperature).sigmoid()
-    run = audit(torch.cat([1 - inside, inside], 1).numpy(), labels.numpy()).run
-
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+    run = audit(*predicted(temperature, cases=20, size=16, seed=2, shift=-2.0)).run
+    page = page_of(run, tmp_path)
 
     text = page[page.index("What you can act on") :]
     first, second = re.search(r'<div class="verdict"><p>(.*?)</p><p>(.*?)</p></div>', text).groups()
@@ -396,18 +363,13 @@ def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, co
 
 def test_advice_on_a_run_is_its_own(runs):
     """It names the run; behind a calibrator that does not suit, the calibrator."""
-    generator = torch.Generator().manual_seed(1)
-    logits = 2 * torch.randn(12, 2, 12, 12, generator=generator)
-    labels = (torch.rand(12, 12, 12, generator=generator) < logits.softmax(1)[:, 1]).long()
-    found = audit((4 * logits).softmax(1).numpy(), labels.numpy()).run
-    behind = {**found.bins.definition, "calibrator": ["temperature_near", "…"]}
-    calibrated = replace(found, bins=replace(found.bins, definition=behind))
-    run = replace(found, of=runs[0].of)
+    audited = audit(*predicted(0.25)).run
+    run = replace(audited, of=runs[0].of)
+    behind = {**audited.bins.definition, "calibrator": ["temperature_near", "…"]}
+    calibrated = replace(audited, bins=replace(audited.bins, definition=behind))
 
-    advice = f"Calibrate it: nacl-monai calibrate {run.folder} --dataset_dir DATA"
-    assert leading_verdict(run).endswith(
-        advice.replace(str(run.folder), shlex.quote(str(run.folder)))
-    )
+    advice = f"Calibrate it: nacl-monai calibrate {shlex.quote(str(run.folder))} --dataset_dir DATA"
+    assert leading_verdict(run).endswith(advice)
     said = leading_verdict(calibrated)
     assert "this model is overconfident, behind temperature_near: it says" in said
     assert said.endswith("Fit that to patients like these.")
@@ -415,29 +377,21 @@ def test_advice_on_a_run_is_its_own(runs):
 
 def test_regions_of_the_label_come_last(tmp_path):
     """What is zero for true probabilities is seen first, and classes are judged near the prediction."""
-    probs = torch.rand(6, 1, 8, 8, generator=torch.manual_seed(0))
-    labels = (torch.rand(6, 8, 8, generator=torch.manual_seed(1)) < probs[:, 0]).long()
-    run = audit(torch.cat([1 - probs, probs], 1).numpy(), labels.numpy()).run
+    page = page_of(audit(*predicted(1.0)).run, tmp_path)
 
-    page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
-
-    table = page[page.index("Calibration by region") : page.index("Calibration by class")]
+    table, classes = page[page.index("Calibration by region") :].split("Calibration by class")
     shown = re.findall(r"<tr><td>(Voxels|All)([^<]*)</td>", table)
-    assert [bool(re.search("label", end)) for _, end in shown] == [False, False, True, True, True]
-    classes = page[page.index("Calibration by class") :]
+    assert ["label" in end for _, end in shown] == [False, False, True, True, True]
     assert re.findall(r"<th>(.*?)</th>", classes)[1] == "Voxels near what is predicted"
 
 
 def test_cases_in_which_nothing_is_segmented_are_named(tmp_path):
     """No voxel is near the prediction there, so that they are among no largest errors."""
-    probs = torch.rand(3, 1, 8, 8, generator=torch.manual_seed(0))
-    labels = (torch.rand(3, 8, 8, generator=torch.manual_seed(1)) < probs[:, 0]).long()
-    probs[1] *= 0.4
-    whole = torch.cat([1 - probs, probs], 1).numpy()
+    probs, labels = predicted(1.0, cases=3)
+    probs[1] = [1 - 0.4 * probs[1, 1], 0.4 * probs[1, 1]]
 
     for kept, said in (([0, 1, 2], True), ([0, 2], False)):
         names = [f"case{k}" for k in kept]
-        run = audit(whole[kept], labels[kept].numpy(), cases=names).run
-        page = write_page(run, tmp_path / "page.html", "x").read_text(encoding="utf-8")
+        page = page_of(audit(probs[kept], labels[kept], cases=names).run, tmp_path)
         assert ("<p>Nothing is segmented in case1.</p>" in page) == said
         assert "Open first: case" in page

@@ -1,13 +1,12 @@
 """Reliability curves are those of a slow loop over the bins, and diagrams show them."""
 
-import dataclasses
-import math
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.reports import draw_reliability, pooled_band, read_run, read_runs, reliability_curve
 from nacl_monai.reports.evaluated import by_rater, human_run, run_of_bins
@@ -39,47 +38,47 @@ def diagrams(figure):
 
 
 @pytest.mark.parametrize(("region", "class_name"), [("foreground", "top-1"), ("all", "myocardium")])
-class TestFigureShowsTheBins:
-    def test_bars_reach_accuracy_and_confidence(self, runs, folders, region, class_name):
+class TestFigureShowsTheCurve:
+    """What `test_curve_is_that_of_a_slow_loop` compares with the bins."""
+
+    def test_bars_reach_accuracy_and_confidence(self, runs, region, class_name):
         """Blue reaches the accuracy, the gap bar spans from there to the mean confidence."""
         axes, _ = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
-        for ax, folder in zip(axes, folders, strict=True):
-            accuracy, confidence, *_ = slow_curve(folder, region, class_name)
+        for ax, run in zip(axes, runs, strict=True):
+            curve = reliability_curve(run, region, class_name)
             blue = bars(ax, "accuracy")
             gaps = bars(ax, "overconfident") | bars(ax, "underconfident")
-            drawn = 0
-            for m, (right, claimed) in enumerate(zip(accuracy, confidence, strict=True)):
-                center = round((m + 0.5) / 15, 6)
-                if math.isnan(right):
-                    assert center not in blue
-                    continue
-                assert blue[center][:2] == pytest.approx((0, right))
-                assert gaps[center][:2] == pytest.approx((right, claimed))
-                style = OVER if claimed > right else UNDER
-                assert gaps[center][2] == to_hex(style["facecolor"])
-                drawn += 1
-            assert drawn == len(blue) > 5
+            used = np.flatnonzero(~np.isnan(curve.accuracy))
+            assert len(used) == len(blue) > 5
+            for m in used:
+                center, right, claimed = (m + 0.5) / 15, curve.accuracy[m], curve.confidence[m]
+                assert blue[round(center, 6)][:2] == pytest.approx((0, right))
+                *ends, color = gaps[round(center, 6)]
+                assert ends == pytest.approx([right, claimed])
+                assert color == to_hex((OVER if claimed > right else UNDER)["facecolor"])
 
-    def test_histogram_is_the_share_of_voxels(self, runs, folders, region, class_name):
+    def test_histogram_is_the_share_of_voxels(self, runs, region, class_name):
         """Together the bars are all voxels."""
         _, histograms = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
-        for ax, folder in zip(histograms, folders, strict=True):
+        for ax, run in zip(histograms, runs, strict=True):
             heights = [bar.get_height() for bar in ax.patches]
-            assert heights == pytest.approx(slow_curve(folder, region, class_name)[2])
+            assert heights == pytest.approx(reliability_curve(run, region, class_name).share)
             assert sum(heights) == pytest.approx(1)
 
-    def test_corner_tells_the_two_errors_apart(self, runs, folders, region, class_name):
+    def test_corner_tells_the_two_errors_apart(self, runs, region, class_name):
         """One is a mean over cases, one is of all voxels; their number is below."""
         axes, _ = diagrams(draw_reliability(runs, region=region, class_name=class_name))
 
-        for ax, folder in zip(axes, folders, strict=True):
-            *_, pooled, mean, total = slow_curve(folder, region, class_name)
-            name = "ECE" if class_name == "top-1" else "Error"
-            assert [text.get_text() for text in ax.texts] == [
-                f"{name} {mean:.3f} (cases)\n{name} {pooled:.3f} (pooled)\n{total:,} voxels"
-            ]
+        name = "ECE" if class_name == "top-1" else "Error"
+        for ax, run in zip(axes, runs, strict=True):
+            curve = reliability_curve(run, region, class_name)
+            (text,) = ax.texts
+            assert text.get_text() == (
+                f"{name} {curve.mean_error:.3f} (cases)\n{name} {curve.error:.3f} (pooled)\n"
+                f"{curve.voxels:,} voxels"
+            )
 
 
 class TestFigure:
@@ -94,16 +93,6 @@ class TestFigure:
 
         np.testing.assert_allclose(ends, np.stack([curve.lower, curve.upper], 1)[used])
 
-    @pytest.mark.parametrize("n", [1, 5])
-    def test_any_number_of_methods(self, folders, n):
-        """One method has a figure, and more than fit into a line go on in the next."""
-        runs = read_runs([folders[k % 2] for k in range(n)], [f"method {k}" for k in range(n)])
-
-        axes, histograms = diagrams(draw_reliability(runs, resamples=10))
-
-        assert [ax.get_title() for ax in axes] == [run.name for run in runs]
-        assert len(histograms) == n
-
     @pytest.mark.parametrize(("empty", "said"), [(2, "(cases: 5 of 7)"), (7, "no voxels")])
     def test_cases_without_the_region_are_counted(self, copies, empty_foreground, empty, said):
         """A case without the region is left out; without any voxel the corner says so."""
@@ -114,20 +103,16 @@ class TestFigure:
 
         assert said in axes[0].texts[0].get_text()
 
-    def test_caption_names_the_unit_of_resampling(self, copies, change_cases):
+    def test_caption_names_the_unit_of_resampling(self, runs):
         """The caption says whether cases or patients were resampled."""
-        assert (
-            "7 cases are resampled 1,000 times"
-            in draw_reliability(read_runs(copies)).get_supxlabel()
-        )
+        patients = [
+            replace(run, patients=pd.Series(list("aabbccd"), run.metrics.index, name="patient"))
+            for run in runs
+        ]
 
-        for folder in copies:
-            change_cases(folder, lambda table: table.assign(patient=list("aabbccd")))
-
-        assert (
-            "4 patients are resampled 1,000 times"
-            in draw_reliability(read_runs(copies)).get_supxlabel()
-        )
+        for shown, unit in ((runs, "7 cases"), (patients, "4 patients")):
+            caption = draw_reliability(shown).get_supxlabel()
+            assert f"{unit} are resampled 1,000 times" in caption
 
     @pytest.mark.parametrize(
         ("class_name", "words"),
@@ -148,31 +133,22 @@ class TestFigure:
         assert axes[0].texts[0].get_text().startswith(f"{error} 0.")
         assert f"test cases. {error} (cases): mean" in figure.get_supxlabel()
 
-    def test_region_that_leads_is_near_the_prediction(self, copies, change_arrays):
-        """Where nobody asks for another, and it was counted."""
-        for folder in copies:
-            change_arrays(
-                folder / "evaluation/bins.npz",
-                lambda arrays: arrays.update(regions=["near", "foreground"]),
-            )
-        runs = read_runs(copies)
+    @pytest.mark.parametrize(
+        ("regions", "region", "said"),
+        [
+            (["all", "foreground"], None, "Voxels labeled as foreground in 7 test cases."),
+            (["near", "foreground"], "foreground", "Voxels labeled as foreground in 7 test cases."),
+            (["near", "foreground"], None, "Voxels near what is predicted in 7 test cases."),
+            (["all", "wall"], "wall", "Voxels of the region wall in 7 test cases."),
+        ],
+    )
+    def test_caption_says_which_voxels_were_counted(self, runs, regions, region, said):
+        """By the meaning of the region, or the user's name; those near the prediction lead."""
+        shown = [replace(run, bins=replace(run.bins, regions=regions)) for run in runs]
 
-        for region, voxels in ((None, "near what is predicted"), ("foreground", "labeled as")):
-            caption = draw_reliability(runs, region=region, resamples=10).get_supxlabel()
-            assert caption.startswith(f"Voxels {voxels}")
+        caption = draw_reliability(shown, region=region, resamples=10).get_supxlabel()
 
-    def test_caption_says_which_voxels_were_counted(self, copies, runs, change_arrays):
-        """A region of the package by its meaning, one of the user's own by its name."""
-        caption = draw_reliability(runs, resamples=10).get_supxlabel()
-        assert caption.startswith("Voxels labeled as foreground in 7 test cases.")
-
-        for folder in copies:
-            change_arrays(
-                folder / "evaluation/bins.npz",
-                lambda arrays: arrays.update(regions=["all", "wall"]),
-            )
-        caption = draw_reliability(read_runs(copies), region="wall", resamples=10).get_supxlabel()
-        assert caption.startswith("Voxels of the region wall in 7 test cases.")
+        assert caption.startswith(said)
 
 
 @pytest.mark.parametrize(("region", "class_name"), [("foreground", "top-1"), ("all", "myocardium")])
@@ -190,28 +166,16 @@ def test_curve_is_that_of_a_slow_loop(runs, folders, region, class_name):
         assert (curve.cases, curve.voxels) == (7, total)
 
 
-def test_mean_error_is_the_tables(runs):
-    """On the foreground the mean over cases is the table's ECE."""
-    for run in runs:
-        assert reliability_curve(run).mean_error == pytest.approx(
-            run.metrics["ece_foreground"].mean()
-        )
-
-
-def test_band_is_that_of_the_patients(copies, change_cases):
+def test_band_is_that_of_the_patients(runs):
     """Cases of one patient are drawn together, as often as the caller wants, 1000 times by default."""
-    change_cases(copies[0], lambda table: table.assign(patient=list("aabbccd")))
-    run = read_runs(copies[:1])[0]
+    patients = list("aabbccd")
+    run = replace(runs[0], patients=pd.Series(patients, runs[0].metrics.index, name="patient"))
     arrays = {key: sums[:, 0] for key, sums in run.bins.select("all", "LV").arrays().items()}
 
     for options in ({}, {"resamples": 30}, {"seed": 5}):
         curve = reliability_curve(run, "all", "LV", **options)
-        expected = pooled_band(
-            arrays["positives"],
-            arrays["counts"],
-            list("aabbccd"),
-            **{"resamples": BAND_RESAMPLES, **options},
-        )
+        options = {"resamples": BAND_RESAMPLES, **options}
+        expected = pooled_band(arrays["positives"], arrays["counts"], patients, **options)
         np.testing.assert_array_equal([curve.lower, curve.upper], expected)
 
 
@@ -232,12 +196,6 @@ def test_cases_without_the_region_are_left_out(copies, empty_foreground):
     assert np.isnan([curve.mean_error, *curve.accuracy, *curve.share, *curve.lower]).all()
 
 
-def test_unknown_region_is_refused(runs):
-    """With the names to choose from."""
-    with pytest.raises(InputError, match="no region 'brain'; choose from all, foreground"):
-        reliability_curve(runs[0], "brain")
-
-
 SHAPE = (6, 5, 4)
 
 
@@ -254,12 +212,17 @@ def run():
     return run_of_bins(bins, "model")
 
 
-def test_share_is_called_so_and_stands_alone_where_no_rater_was_kept(run):
+@pytest.fixture
+def single(run):
+    """The same of one rater."""
+    return replace(run, bins=replace(run.bins, raters=[], human=None))
+
+
+def test_share_is_called_so_and_stands_alone_where_no_rater_was_kept(run, single):
     """As in a merged audit."""
-    assert [one.name for one in by_rater(run)] == ["share of 3 raters"]
-    plain = run_of_bins(dataclasses.replace(run.bins, raters=[], human=None), "model")
-    assert by_rater(plain) == [plain]
-    assert human_run(plain) is None
+    assert [shown.name for shown in by_rater(run)] == ["share of 3 raters"]
+    assert by_rater(single) == [single]
+    assert human_run(single) is None
 
 
 def test_raters_have_the_errors_of_their_bins(run):
@@ -276,27 +239,26 @@ def test_voxels_are_counted_once(run):
     assert risk_curve(run, "all").voxels == 2 * np.prod(SHAPE)
 
 
-@pytest.mark.parametrize(("name", "row"), [("top-1", 0), ("organ", 2)])
-def test_human_line_has_a_point_for_each_share_of_the_others(run, name, row):
+@pytest.mark.parametrize(
+    ("name", "row", "shares"), [("top-1", 0, [0.5, 1]), ("organ", 2, [0, 0.5, 1])]
+)
+def test_human_line_has_a_point_for_each_share_of_the_others(run, name, row, shares):
     """Half of two others, and all of them: how often a rater says the same."""
     curve = reliability_curve(run, "all", name)
     sums = run.bins.human.pooled()[0, row]
     used = sums.counts > 0
+    same = sums.positives[used] / sums.counts[used]
 
-    expected = sums.confidences[used] / sums.counts[used], sums.positives[used] / sums.counts[used]
-    for drawn, numbers in zip(curve.human, expected, strict=True):
-        np.testing.assert_allclose(drawn, numbers)
-    shares = {"top-1": [0.5, 1], "organ": [0, 0.5, 1]}[name]
     np.testing.assert_allclose(curve.human[0], shares)
+    np.testing.assert_allclose(curve.human[1], same)
     axes = draw_reliability([run], region="all", class_name=name).axes[0]
     (line,) = [line for line in axes.lines if line.get_label() == "raters"]
-    np.testing.assert_allclose(line.get_ydata(), expected[1])
+    np.testing.assert_allclose(line.get_data(), [shares, same])
 
 
-def test_single_rater_has_no_line(run):
+def test_single_rater_has_no_line(single):
     """Nor a word of raters in diagram or key."""
-    plain = run_of_bins(dataclasses.replace(run.bins, raters=[], human=None), "model")
-    figure = draw_reliability([plain], region="all")
+    figure = draw_reliability([single], region="all")
 
     assert "raters" not in [line.get_label() for line in figure.axes[0].lines]
     assert "raters" not in [text.get_text() for text in figure.legends[0].texts]

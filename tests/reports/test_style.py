@@ -22,7 +22,7 @@ from nacl_monai.reports import (
     read_runs,
     save_figure,
 )
-from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, add_caption, panel_grid, png_source
+from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, panel_grid, png_source
 
 DRAW = {
     "reliability": draw_reliability,
@@ -75,18 +75,17 @@ class TestFiles:
         ]
 
 
-class TestSize:
-    @pytest.mark.usefixtures("painted")
-    def test_noise_stays_below_the_limit(self, tmp_path):
-        """A figure that noise makes too large is written with fewer pixels or colors."""
-        with house_style():
-            figure = new_figure(height=3)
-            noise = np.random.default_rng(0).uniform(size=(450, 1350))
-            figure.subplots().imshow(noise, cmap="gray", aspect="auto")
+@pytest.mark.usefixtures("painted")
+def test_noise_stays_below_the_limit(tmp_path):
+    """A figure that noise makes too large is written with fewer pixels or colors."""
+    with house_style():
+        figure = new_figure(height=3)
+        noise = np.random.default_rng(0).uniform(size=(450, 1350))
+        figure.subplots().imshow(noise, cmap="gray", aspect="auto")
 
-        png, _ = save_figure(figure, tmp_path / "noise")
+    png, _ = save_figure(figure, tmp_path / "noise")
 
-        assert png.stat().st_size < PNG_LIMIT
+    assert png.stat().st_size < PNG_LIMIT
 
 
 @pytest.mark.parametrize("draw", DRAW.values())
@@ -123,15 +122,9 @@ class TestCallersSettings:
         )
         environment = {key: os.environ[key] for key in os.environ if key != "MPLBACKEND"}
 
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        printed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
 
-        assert done.stdout.split() == ["None"]
+        assert printed.split() == ["None"]
 
 
 class TestColors:
@@ -144,6 +137,18 @@ class TestColors:
         assert np.abs(np.diff(lightness)).min() > 10
 
 
+@pytest.mark.parametrize("number", [1, 7])
+@pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+def test_any_number_of_methods(folders, draw, number):
+    """One method has a figure, and more than fit into a line go on in the next."""
+    names = [f"method {k}" for k in range(number)]
+
+    figure = draw(read_runs([folders[k % 2] for k in range(number)], names))
+
+    titles = [axes.get_title() for axes in figure.axes]
+    assert [title for title in titles if title.startswith("method")] == names
+
+
 @pytest.mark.parametrize("most", [1, 3, 4])
 @pytest.mark.parametrize("panels", range(1, 14))
 def test_grid_of_panels_is_as_small_as_possible(panels, most):
@@ -153,21 +158,6 @@ def test_grid_of_panels_is_as_small_as_possible(panels, most):
     assert columns <= most
     assert (lines - 1) * most < panels <= lines * columns
     assert lines * (columns - 1) < panels
-
-
-@pytest.mark.usefixtures("painted")
-def test_no_text_is_a_formula(tmp_path):
-    """A name with dollars is shown as it is, and does not fail as a formula would."""
-    name = r"Case $\foo^{$"
-    with house_style():
-        figure = new_figure(2.0)
-        axes = figure.subplots()
-        axes.plot([0, 1], label=name)
-        axes.set_xticks([0, 1], [name, name])
-        axes.set_title(name)
-        figure.legend()
-        add_caption(figure, name)
-    save_figure(figure, tmp_path / "figure")
 
 
 @pytest.mark.usefixtures("painted")
