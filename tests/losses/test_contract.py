@@ -405,7 +405,7 @@ def test_compiles_with_the_default_backend():
 
 @every_loss
 def test_pickled_copy_is_equal(item, settings, batch):
-    """A loss survives pickling, has a loadable state, and prints its name and settings."""
+    """A loss survives pickling, has a loadable state, and prints its name."""
     loss = build(item, **settings)
     logits, labels = batch
     labels = labels_for(loss, labels)
@@ -415,9 +415,6 @@ def test_pickled_copy_is_equal(item, settings, batch):
     assert torch.equal(again(logits, labels), loss(logits, labels))
     assert repr(again) == repr(loss)
     assert item.__name__ in repr(loss)
-    for name, value in settings.items() if item in EXPORTED else ():
-        weight = f"(weight={value!r}," if name.endswith("_weight") else None  # of a penalty within
-        assert f"{name}={value!r}" in repr(loss) or (weight and weight in repr(loss))
 
 
 @every_loss

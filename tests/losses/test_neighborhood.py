@@ -1,6 +1,7 @@
 """The prior τ: laws for any labels, and equality with the loop over voxels, at any width and spacing."""
 
 import math
+from inspect import signature
 
 import monai
 import numpy as np
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses import NACLLoss, NeighborhoodPenalty, nacl_loss, neighborhood_proportions
+from nacl_monai.losses import (
+    NACLLoss,
+    NeighborhoodPenalty,
+    nacl_loss,
+    neighborhood_penalty,
+    neighborhood_proportions,
+)
 from nacl_monai.losses.neighborhood import spacing_of, window_of_width
 
 CLASSES = 3
@@ -177,19 +184,16 @@ def test_integer_image_weighs_like_the_same_floats():
     )
 
 
-def test_defaults_are_a_mean_over_three_voxels_that_exist():
-    """The arguments may be given by position, in the documented order."""
-    labels = torch.randint(CLASSES, (1, 1, 5, 6))
-    expected = neighborhood_proportions(labels, CLASSES)
+def test_defaults_are_those_of_the_penalty():
+    """A mean over three voxels that exist."""
+    of_prior, of_penalty = (
+        signature(function).parameters
+        for function in (neighborhood_proportions, neighborhood_penalty)
+    )
+    shared = of_prior.keys() & of_penalty.keys() - {"logits", "labels"}
 
-    assert torch.equal(neighborhood_proportions(labels, CLASSES, 3, "mean", 1.0, "valid"), expected)
-    for prior in ("gaussian", "bilateral"):
-        image = torch.rand(1, 1, 5, 6)
-        by_default = neighborhood_proportions(labels, CLASSES, prior=prior, image=image)
-        given = neighborhood_proportions(
-            labels, CLASSES, 3, prior, 1.0, "valid", image=image, intensity_sigma=0.1
-        )
-        assert torch.equal(by_default, given)
+    assert {"kernel_size", "prior", "sigma", "border", "intensity_sigma"} <= shared
+    assert all(of_prior[name].default == of_penalty[name].default for name in shared)
 
 
 def test_bilateral_without_contrast_or_distance_is_mean():
