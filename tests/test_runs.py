@@ -78,17 +78,21 @@ class TestName:
         assert message.endswith(", ".join(LOSSES))
 
 
-#: A cross-validation, folders that are there, and those of its folds, in the order of their numbers.
-FOLDS = [
-    (
-        "unet_nacl_seed0",
-        [f"unet_nacl_fold={fold}_seed0" for fold in (3, 11, 0, 10, 2, 1, 9, 8, 7, 6, 5, 4)],
-        [f"unet_nacl_fold={fold}_seed0" for fold in range(12)],
-    ),
-    (
-        "unet_nacl_sigma=2.0_seed0",
-        [
-            "unet_nacl_sigma=2.0_fold=0_seed0",
+class TestFolds:
+    def test_folds_are_in_the_order_of_their_numbers(self, tmp_path):
+        """Fold 10 comes after fold 9, not after fold 1."""
+        for fold in (3, 11, 0, 10, 2, 1, 9, 8, 7, 6, 5, 4):
+            (tmp_path / f"unet_nacl_fold={fold}_seed0").mkdir()
+
+        folders = fold_folders(tmp_path / "unet_nacl_seed0")
+
+        assert folders == [tmp_path / f"unet_nacl_fold={fold}_seed0" for fold in range(12)]
+
+    def test_other_runs_are_left_out(self, tmp_path):
+        """Another seed, loss or setting is another cross-validation."""
+        own = tmp_path / "unet_nacl_sigma=2.0_fold=0_seed0"
+        for name in (
+            own.name,
             "unet_nacl_sigma=2.0_fold=0_seed1",
             "unet_nacl_sigma=2.0_fold=0_seed10",
             "unet_nacl_fold=0_seed0",
@@ -96,22 +100,24 @@ FOLDS = [
             "unet_nacl_sigma=2.0_fold=a_seed0",
             "unet_nacl_sigma=2.0_fold=1_prior=blur_seed0",
             "unet_nacl_sigma=2.0_seed0",
-        ],
-        ["unet_nacl_sigma=2.0_fold=0_seed0"],
-    ),
-    ("mine[1]_seed0", ["mine[1]_fold=0_seed0", "mine1_fold=0_seed0"], ["mine[1]_fold=0_seed0"]),
-    ("unet_nacl_seed0", ["unet_nacl_seed0"], []),
-    ("nowhere/unet_nacl_seed0", [], []),
-]
+        ):
+            (tmp_path / name).mkdir()
 
+        assert fold_folders(tmp_path / "unet_nacl_sigma=2.0_seed0") == [own]
 
-@pytest.mark.parametrize(("run", "there", "folds"), FOLDS)
-def test_folds_are_those_of_the_run_in_their_order(tmp_path, run, there, folds):
-    """Another seed, loss or setting is another cross-validation; brackets in a name are no pattern."""
-    for name in there:
-        (tmp_path / name).mkdir()
+    def test_brackets_in_a_name_are_no_pattern(self, tmp_path):
+        """A folder's name is taken as it is."""
+        for name in ("mine[1]_fold=0_seed0", "mine1_fold=0_seed0"):
+            (tmp_path / name).mkdir()
 
-    assert fold_folders(tmp_path / run) == [tmp_path / fold for fold in folds]
+        assert fold_folders(tmp_path / "mine[1]_seed0") == [tmp_path / "mine[1]_fold=0_seed0"]
+
+    def test_run_without_folds_has_none(self, tmp_path):
+        """Neither a missing folder nor a plain run is a cross-validation."""
+        (tmp_path / "unet_nacl_seed0").mkdir()
+
+        assert fold_folders(tmp_path / "unet_nacl_seed0") == []
+        assert fold_folders(tmp_path / "nowhere" / "unet_nacl_seed0") == []
 
 
 def paths_of(folder):

@@ -109,27 +109,25 @@ def test_label_that_is_no_class_is_refused(dtype, value):
     check_labels(labels, 256 if value > 0 else 3, ignore_index=value)
 
 
+FRACTION = "which is not a class index; resample labels with mode 'nearest'"
+
+
 @pytest.mark.parametrize(
     ("labels", "ignored", "message"),
     [
-        (torch.tensor([0, 255, 7]), 255, "labels: hold 7, but"),  # beside ignored voxels
-        # In bytes, -100 would wrap around to 156.
-        (torch.tensor([0, 156], dtype=torch.uint8), -100, "labels: hold 156,"),
-        (torch.tensor([0.0, torch.inf]), None, "labels: hold inf"),
-        *(
-            (
-                torch.tensor([0.0, value, 1.0]),
-                None,
-                f"labels: hold {value:g}, which is not a class index; resample labels with mode "
-                "'nearest'",
-            )
-            for value in (0.5, 1.001, torch.nan)
-        ),
+        ([0, 255, 7], 255, "labels: hold 7, but"),  # beside ignored voxels
+        ([0, 156], -100, "labels: hold 156,"),  # where -100 would wrap around to 156 in bytes
+        ([0.0, torch.inf], None, "labels: hold inf"),
+        ([0.0, 0.5, 1.0], None, f"labels: hold 0.5, {FRACTION}"),
+        ([0.0, 1.001, 1.0], None, f"labels: hold 1.001, {FRACTION}"),
+        ([0.0, torch.nan, 1.0], None, f"labels: hold nan, {FRACTION}"),
     ],
 )
 def test_label_that_is_no_class_and_not_ignored_is_refused(labels, ignored, message):
     """Whatever makes it none."""
-    assert refusal(check_labels, labels, 3, ignored).startswith(message)
+    dtype = torch.uint8 if isinstance(labels[0], int) else torch.float32
+    given = torch.tensor(labels, dtype=dtype)
+    assert refusal(check_labels, given, 3, ignored).startswith(message)
 
 
 @pytest.mark.parametrize("scale", [5, 1e4])
