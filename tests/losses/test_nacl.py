@@ -228,18 +228,14 @@ def test_settings_may_be_numbers_of_numpy(batch):
 
 def test_defaults_are_the_papers():
     """A mean of 3 voxels per axis, L1 on logits, λ = 0.1, proportions among voxels that exist."""
-    assert (
-        repr(NACLLoss())
-        == """NACLLoss(
-  (base): CrossEntropyLoss(class_weights=None, ignore_index=None)
-  (penalties): ModuleList(
-    (0): NeighborhoodPenalty(weight=0.1, prior='mean', kernel_size=3, sigma=1.0, penalty='l1', \
-space='logits', where='everywhere', mean_over='all', border='valid', ignore_index=None, \
-intensity_sigma=0.1, sharpness=5.0, width_mm=None, spacing=None)
-  )
-)"""
-    )
-    assert str(NeighborhoodPenalty()) == str(NACLLoss().penalties[0])
+    penalty = NeighborhoodPenalty()
+    paper = {"prior": "mean", "kernel_size": 3, "penalty": "l1", "space": "logits"}
+    paper |= {"border": "valid", "where": "everywhere", "mean_over": "all"}
+    paper |= {"sigma": 1.0, "intensity_sigma": 0.1, "sharpness": 5.0}
+
+    assert paper == {name: value for name, value in penalty.settings.items() if value is not None}
+    assert penalty.weight == 0.1
+    assert str(penalty) == str(NACLLoss().penalties[0])
 
 
 def test_only_the_bilateral_prior_needs_the_image():
