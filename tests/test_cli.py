@@ -84,6 +84,12 @@ def test_every_command_explains_itself(word, capsys):
     assert f"nacl-monai {word}" in " ".join(capsys.readouterr().out.split())
 
 
+def test_exit_code_is_the_commands(tmp_path, capsys):
+    """A command that fails makes nacl-monai fail, with the command's own line."""
+    assert main(["compare", str(tmp_path), "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 @pytest.mark.parametrize(
     "words", [["check", "acdc", "DIR"], ["audit", "A", "B"], ["dicom", "A", "B"]]
 )
