@@ -21,6 +21,7 @@ from nacl_monai.losses import (
     SegmentationLoss,
     cross_entropy,
 )
+from nacl_monai.losses.base import needs_image
 
 
 def test_each_of_several_penalties_has_its_own_term(batch):
@@ -46,6 +47,16 @@ def test_image_reaches_only_what_takes_it(batch):
     torch.testing.assert_close(
         ComposedLoss(loss, [])(logits, labels), expected, msg="nested compositions pass it on"
     )
+
+
+def test_image_is_needed_if_a_part_needs_it():
+    """A composition needs the image if its base or a penalty does; other losses never do."""
+    bilateral = NeighborhoodPenalty(prior="bilateral")
+
+    assert not needs_image(nn.Identity())
+    assert not needs_image(ComposedLoss(DiceCELoss(), [EntropyPenalty()]))
+    assert needs_image(ComposedLoss(DiceCELoss(), [EntropyPenalty(), bilateral]))
+    assert needs_image(ComposedLoss(NACLLoss(prior="bilateral"), [EntropyPenalty()]))
 
 
 class MeanLogit(SegmentationLoss):
