@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -342,12 +343,12 @@ def test_disk_that_fills_up_is_one_line_and_nothing_stays(sites, small_disk, cap
     assert not list(small_disk.iterdir())
 
 
-def fork(words, point=None):
-    """Runs a command in a process that ends at a call of the operating system; its exit code, calls."""
+def fork(work, point=None):
+    """Works in a process that is killed at a call of the operating system; its exit code, calls."""
     read, write = os.pipe()
     process = os.fork()
     if process == 0:
-        calls = [0]
+        code, calls = 1, [0]
 
         def counting(function):
             def call(*arguments, **options):
@@ -360,24 +361,27 @@ def fork(words, point=None):
 
         for name in ("link", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "chmod"):
             setattr(os, name, counting(getattr(os, name)))
-        code = main(words)
-        os.write(write, str(calls[0]).encode())
-        os._exit(code)
+        try:
+            code = work()
+            os.write(write, str(calls[0]).encode())
+        finally:
+            os._exit(code)
     os.close(write)
     with os.fdopen(read) as told:
         number = told.read()
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), int(number or 0)
 
 
-def check_kills(old, new, output, points):
-    """Seeded points; what the next process finds is whole, and it is not stopped."""
+def check_kills(old, new, output, points=None):
+    """At seeded points, or at all; what the next process finds is whole, and it is not stopped."""
     backup = output.parent.with_suffix(".old")
     assert fork(old)[0] == 0
     shutil.copytree(output, backup)
     code, calls = fork(new)
     assert code == 0
     whole = visible(backup), visible(output)
-    for point in random.Random(0).sample(range(1, calls + 1), points):
+    assert whole[0] != whole[1]
+    for point in random.Random(0).sample(range(1, calls + 1), points or calls):
         shutil.rmtree(output.parent)
         shutil.copytree(backup, output)
         assert fork(new, point)[0] == -signal.SIGKILL
@@ -385,6 +389,7 @@ def check_kills(old, new, output, points):
         assert fork(new)[0] == 0
         assert visible(output) == whole[1]
         assert {path.name for path in output.parent.iterdir()} == {"output"}
+    return calls
 
 
 @pytest.mark.nightly
@@ -392,7 +397,7 @@ def check_kills(old, new, output, points):
 def test_kill_of_a_report_at_any_point_leaves_the_old_or_the_new(folders, tmp_path, report):
     """Four points of each of five commands."""
     output = tmp_path / report / "output"
-    old, new = (words_of(report, folders, name, output) for name in ("old", "new"))
+    old, new = (partial(main, words_of(report, folders, name, output)) for name in ("old", "new"))
 
     check_kills(old, new, output, 4)
 
@@ -414,7 +419,7 @@ def test_kill_at_twenty_points_leaves_the_old_or_the_new(sites, tmp_path, old, n
         [str(sites / word) if "/" in word else word for word in words.split()]
         for words in (old, new)
     )
-    old, new = ([*words, "--output", str(output)] for words in commands)
+    old, new = (partial(main, [*words, "--output", str(output)]) for words in commands)
 
     check_kills(old, new, output, 20)
 
@@ -524,63 +529,19 @@ def test_error_of_what_is_read_is_no_error_of_the_folder(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/a.nii.gz")
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from nacl_monai import files, output
-calls, last = 0, int(sys.argv[2])
-def counting(function):
-    def call(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **options)
-    return call
-for owner, names in ((os, ("link", "mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "chmod")),):
-    for name in names:
-        setattr(owner, name, counting(getattr(owner, name)))
-with output.written_folder(sys.argv[1], "compare") as folder:
-    for name in ("a", "c"):
-        files.write_text(folder / name, "new")
-print(calls)
-"""
-OLD, NEW = {"a": "old", "maps/b": "old", "mine": "x"}, {"a": "new", "c": "new", "mine": "x"}
+@pytest.mark.parametrize("points", [2, pytest.param(None, marks=pytest.mark.slow)])
+def test_kill_leaves_the_old_or_the_new(tmp_path, points):
+    """At two of the calls, or at every one."""
+    output = tmp_path / "folder/output"
 
+    def old():
+        write(output, {"a": "old", "maps/b": "old"})
+        write_text(output / "mine", "x")
+        return 0
 
-def killed(output, call):
-    """Writes a folder and is killed at a call of the operating system; returns what it printed."""
-    write(output, {"a": "old", "maps/b": "old"})
-    write_text(output / "mine", "x")
-    command = [sys.executable, "-c", KILLED, output, str(call)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == (0 if ended.stdout else -signal.SIGKILL), ended.stderr
-    return ended.stdout
+    def new():
+        write(output, {"a": "new", "c": "new"})
+        return 0
 
-
-def check_killed(output, call):
-    """Either folder is there, whole, and the next process is not stopped."""
-    if killed(output, call):
-        assert content(output) == NEW
-        return False
-    there = output if output.exists() else module._beside(output, "old")
-    assert content(there) in (OLD, NEW)
-    write(output, {"a": "new", "c": "new"})
-    assert content(output) == NEW
-    assert {path.name for path in output.parent.iterdir()} == {"output"}
-    return True
-
-
-@pytest.mark.parametrize("call", [3, 14])
-def test_kill_leaves_the_old_or_the_new(tmp_path, call):
-    """At two of the calls."""
-    check_killed(tmp_path / "output", call)
-
-
-@pytest.mark.slow
-def test_kill_at_every_call_leaves_the_old_or_the_new(tmp_path):
-    """Whichever it is."""
-    call = 1
-    while check_killed(tmp_path / str(call) / "output", call):
-        call += 1
-    assert call > 20
+    assert check_kills(old, new, output, points) > 20
+    assert content(output) == {"a": "new", "c": "new", "mine": "x"}

@@ -1,25 +1,15 @@
 """What the tests of losses share."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-
-def load_reference():
-    """The module of slow forms beside this file."""
-    path = Path(__file__).with_name("reference.py")
-    spec = importlib.util.spec_from_file_location("losses_reference", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.losses import reference as slow_forms
 
 
 @pytest.fixture(scope="session")
 def reference():
     """Slow, obvious forms of the equations."""
-    return load_reference()
+    return slow_forms
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from monai.data import DataLoader, Dataset, MetaTensor
-from monai.transforms import EnsureChannelFirstd
+from monai.data import MetaTensor
 
 from nacl_monai import losses
 from nacl_monai.errors import InputError
@@ -128,12 +127,6 @@ def test_every_exported_loss_is_in_the_menu_or_a_part():
 
     assert classes <= {*METHODS.values(), *PENALTIES, *ADAPTERS, *FOREIGN}
     assert len(PENALTIES) == 8
-
-
-def test_exports_are_sorted_and_belong_to_the_package():
-    """``__all__`` is sorted, and each name belongs to the package."""
-    assert losses.__all__ == sorted(losses.__all__)
-    assert all(item.__module__.startswith("nacl_monai.losses.") for item in EXPORTED)
 
 
 def test_every_exported_method_has_a_function_and_ignores_labels():
@@ -412,7 +405,7 @@ def test_compiles_with_the_default_backend():
 
 @every_loss
 def test_pickled_copy_is_equal(item, settings, batch):
-    """A loss survives pickling, has a loadable state, and prints its name and settings."""
+    """A loss survives pickling, has a loadable state, and prints its name."""
     loss = build(item, **settings)
     logits, labels = batch
     labels = labels_for(loss, labels)
@@ -422,9 +415,6 @@ def test_pickled_copy_is_equal(item, settings, batch):
     assert torch.equal(again(logits, labels), loss(logits, labels))
     assert repr(again) == repr(loss)
     assert item.__name__ in repr(loss)
-    for name, value in settings.items() if item in EXPORTED else ():
-        weight = f"(weight={value!r}," if name.endswith("_weight") else None  # of a penalty within
-        assert f"{name}={value!r}" in repr(loss) or (weight and weight in repr(loss))
 
 
 @every_loss
@@ -441,20 +431,6 @@ def test_labels_of_any_form_give_the_same_value(item, settings, dtype, batch):
         assert torch.equal(loss(logits, form), expected)
         value = loss(MetaTensor(logits), form)
         assert type(value) is torch.Tensor
-
-
-@every_loss
-def test_batch_of_a_loader_is_taken_as_it_is(item, settings):
-    """A batch of MONAI's loader, float MetaTensors with a channel, is taken as it is."""
-    images, labels = torch.rand(4, 2, 8, 8).numpy(), torch.randint(3, (4, 8, 8)).float().numpy()
-    cases = [{"image": i, "label": y} for i, y in zip(images, labels, strict=True)]
-    load = EnsureChannelFirstd("label", channel_dim="no_channel")
-    sample = next(iter(DataLoader(Dataset(cases, load), batch_size=4)))
-    assert isinstance(sample["label"], MetaTensor)
-    loss = build(item, **settings)
-
-    value = loss(torch.randn(4, 3, 8, 8), labels_for(loss, sample["label"]))
-    assert value.isfinite()
 
 
 @every_loss

@@ -20,7 +20,6 @@ from nacl_monai.losses import (
     CrossEntropyLoss,
     LearnedPenalty,
     crac_penalty,
-    neighborhood_penalty,
 )
 
 
@@ -54,24 +53,6 @@ def test_equals_the_loop(reference, lumps, margin, ignore_index):
 
     assert {0, 1} == {region for region, _ in reference.crac_violations(logits, shares)}
     assert found.item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_equal_multipliers_alone_are_the_constraint_of_nacl(batch):
-    """With m = 1 and ρ = 0, it is half of NACL's penalty, being a mean over two regions."""
-    found = crac_penalty(*batch, margin=1.0, multipliers=0.3, penalty_parameter=0.0)
-
-    torch.testing.assert_close(found, 0.3 * neighborhood_penalty(*batch) / 2)
-
-
-def test_region_is_outer_where_the_window_has_several_classes():
-    """A multiplier of the outer region alone reaches a column on each side of a border."""
-    logits = torch.ones(1, 2, 4, 6, requires_grad=True)
-    labels = (torch.arange(6) < 3).expand(1, 1, 4, 6)
-    outer = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    crac_penalty(logits, labels, multipliers=outer, penalty_parameter=0.0).backward()
-    reached = (logits.grad != 0).any(1).any(1).squeeze(0)
-
-    assert reached.tolist() == [False, False, True, True, False, False]
 
 
 @pytest.mark.parametrize("ignore_index", [None, 0])

@@ -1,13 +1,11 @@
 """Losses, metrics and audits in a loop of one's own: a mistake is one line with its remedy."""
 
-import numpy as np
 import pytest
 import torch
 
 import nacl_monai
 from nacl_monai import losses, metrics
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc import RegionLogits, fit_temperature
 
 LOSSES = [name for name in losses.__all__ if name.endswith("_loss") or name == "cross_entropy"]
 ERRORS = [name for name in metrics.__all__ if name.endswith(("_error", "_gap", "_score"))]
@@ -63,67 +61,7 @@ def test_arrays_are_for_metrics(name):
     assert refusal(function, LOGITS, LABELS.numpy()).endswith("pass torch.as_tensor(labels)")
 
 
-WITHOUT_NEIGHBORS = ["cross_entropy", "focal_loss", "label_smoothing_loss", "ecp_loss", "mbls_loss"]
-WITHOUT_NEIGHBORS += ["dca_loss"]
-
-
-@pytest.mark.parametrize(
-    ("function", "outputs"),
-    [
-        *(pytest.param(getattr(losses, name), LOGITS, id=name) for name in WITHOUT_NEIGHBORS),
-        *(
-            pytest.param(getattr(metrics, name), PROBS, id=name)
-            for name in ERRORS
-            if "pixelwise" not in name
-        ),
-    ],
-)
-def test_ignored_voxels_are_as_if_they_were_not_there(function, outputs):
-    """Cut off, or of the label that is ignored; a mask says the same to what takes one."""
-    ignored, counted = LABELS.clone(), torch.ones_like(LABELS)
-    ignored[..., 4:], counted[..., 4:] = 255, 0
-    where = {"region": "all"} if function.__module__.startswith("nacl_monai.metrics") else {}
-    expected = function(outputs[..., :4], LABELS[..., :4], **where)
-
-    torch.testing.assert_close(function(outputs, ignored, ignore_index=255, **where), expected)
-    if where:
-        found = function(outputs, LABELS, region=counted)
-        torch.testing.assert_close(found, expected)
-
-
-def test_mask_and_ignored_label_are_one_to_metric_and_audit():
-    """The same ECE and NLL over all voxels as of the voxels alone."""
-    ignored, mask = LABELS.clone(), torch.ones_like(LABELS)
-    ignored[..., 4:], mask[..., 4:] = 255, 0
-    settings = {"regions": ["all"]}
-    metric = metrics.CalibrationMetric(**settings)
-    metric(PROBS[..., :4], LABELS[..., :4])
-    expected = metric.aggregate()
-    for labels, given, made in ((ignored, None, {"ignore_index": 255}), (LABELS, mask, {})):
-        metric = metrics.CalibrationMetric(**settings, **made)
-        metric(PROBS, labels, mask=given)
-        torch.testing.assert_close(metric.aggregate(), expected, equal_nan=True)
-
-    whole = nacl_monai.audit(PROBS[..., :4], LABELS[..., :4], **settings)
-    for labels, given in ((ignored, {"ignore_index": 255}), (np.asarray(LABELS), {"mask": mask})):
-        found = nacl_monai.audit(np.asarray(PROBS), labels, **given, **settings)
-        assert found.ece("all") == pytest.approx(whole.ece("all"))
-    with pytest.raises(InputError, match="ignore_index"):
+def test_label_to_be_ignored_is_an_option_of_arrays_alone():
+    """``dataset.json`` says it of folders."""
+    with pytest.raises(InputError, match="ignore_index: is an option for arrays alone"):
         nacl_monai.audit("predictions", "labels", ignore_index=255)
-
-
-def test_mask_and_ignored_label_are_one_to_calibrators():
-    """The temperature is that of the voxels that count."""
-    ignored, mask = LABELS.clone(), torch.ones(2, 8, 6, dtype=torch.bool)
-    ignored[..., 4:], mask[..., 4:] = 255, False
-    fitted = []
-    for logits, labels, settings in (
-        (LOGITS[..., :4], LABELS[..., :4], [{}, {}]),
-        (LOGITS, ignored, [{"ignore_index": 255}] * 2),
-        (LOGITS, LABELS, [{"mask": one} for one in mask]),
-    ):
-        with RegionLogits() as voxels:
-            for number, case in enumerate(zip(logits, labels, strict=True)):
-                voxels.add(*case, f"p{number}", **settings[number])
-            fitted.append(fit_temperature(voxels).temperature.item())
-    assert fitted == pytest.approx([fitted[0]] * 3)

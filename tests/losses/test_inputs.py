@@ -11,24 +11,6 @@ from nacl_monai.losses.inputs import (
 )
 
 
-def test_negative_ignore_index_equals_no_byte():
-    """In bytes, -100 would wrap around to 156, which must be refused."""
-    labels = torch.full((1, 3), 156, dtype=torch.uint8)
-    with pytest.raises(InputError, match="labels: hold 156"):
-        check_inputs(torch.zeros(1, 2, 3), labels, -100)
-
-
-def test_mean_is_over_channels_and_counted_voxels():
-    """Ignored voxels count neither in the sum nor in the number."""
-    values = torch.tensor([[[1.0, 2.0, 6.0], [3.0, 4.0, 8.0]]])
-    labels = torch.tensor([[0, 9, 1]])
-
-    assert voxel_mean(values, labels, None) == 4
-    assert voxel_mean(values, labels, 9) == (1 + 3 + 6 + 8) / 4
-    assert voxel_mean(values, labels, 1) == (1 + 2 + 3 + 4) / 4
-    assert voxel_mean(values, labels, 255) == 4
-
-
 def test_ignored_values_may_be_infinite():
     """What is ignored reaches neither the mean nor its gradient."""
     values = torch.tensor([[[1.0, torch.inf, torch.nan]]], requires_grad=True)
@@ -37,26 +19,6 @@ def test_ignored_values_may_be_infinite():
 
     assert mean == 1
     assert torch.equal(values.grad, torch.tensor([[[1.0, 0.0, 0.0]]]))
-
-
-def test_mean_over_no_voxel_is_zero_without_gradient():
-    """Nothing to learn from is not a reason for NaN."""
-    values = torch.ones(1, 2, 3, requires_grad=True)
-    mean = voxel_mean(values, torch.full((1, 3), 9), 9)
-    mean.backward()
-
-    assert mean == 0
-    assert torch.equal(values.grad, torch.zeros(1, 2, 3))
-
-
-def test_image_is_split_from_labels():
-    """The first channel is the class indices, all others are the image."""
-    stacked = torch.arange(2 * 4 * 3).reshape(2, 4, 3)
-    labels, image = split_image(stacked, 3)
-
-    assert torch.equal(labels, stacked[:, :1])
-    assert torch.equal(image, stacked[:, 1:])
-    split_image(stacked[:, :2], 3)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4), (2, 3, 4, 4, 4)])

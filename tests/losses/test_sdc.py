@@ -17,7 +17,6 @@ from nacl_monai.losses import (
     SDCLoss,
     distance_penalty,
     morphology_penalty,
-    neighborhood_penalty,
 )
 from nacl_monai.losses.sdc import OPERATIONS, signed_distance
 
@@ -108,25 +107,6 @@ def test_shares_that_are_alike_everywhere_have_no_boundary(operation, ignore_ind
         assert found.item() == 0.5  # of probabilities of 1/2, against nothing
 
 
-def test_border_of_two_classes_is_half_and_half():
-    """The least penalty at a straight border is that of probabilities of 1/2."""
-    labels = (torch.arange(4) < 2).expand(1, 1, 4, 4)
-
-    assert morphology_penalty(torch.zeros(1, 2, 4, 4), labels) == 0
-
-
-def test_without_a_change_it_is_the_constraint_of_nacl_on_the_softmax():
-    """Closing lumps of 3 voxels changes nothing, and the proportions are then NACL's."""
-    logits = torch.randn(1, 2, 9, 9, dtype=torch.float64)
-    labels = torch.zeros(1, 1, 9, 9).long()
-    labels[..., 3:6, 3:6] = 1
-
-    torch.testing.assert_close(
-        morphology_penalty(logits, labels, morphology="closing"),
-        neighborhood_penalty(logits, labels, space="softmax"),
-    )
-
-
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])
 def test_distance_equals_the_loop(reference, batch, ignore_index):
     """The nearest voxel of the other kind is looked for among all."""
@@ -137,18 +117,6 @@ def test_distance_equals_the_loop(reference, batch, ignore_index):
     expected = reference.distance_penalty(logits, labels, ignore_index)
 
     assert found.item() == pytest.approx(expected, abs=1e-6)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**16), st.booleans())
-def test_labels_themselves_cost_less_than_their_opposite(seed, volume):
-    """The sign is that of 2p - 1: positive inside."""
-    torch.manual_seed(seed)
-    shape = (3, 4, 5) if volume else (6, 7)
-    labels = torch.randint(2, (1, 1, *shape))
-    logits = torch.cat([labels == 0, labels == 1], 1) * 20.0 - 10
-
-    assert distance_penalty(logits, labels) < distance_penalty(-logits, labels)
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,19 +8,7 @@ import torch
 
 from nacl_monai import losses
 from nacl_monai.errors import InputError
-from nacl_monai.losses.inputs import check_weights
 from nacl_monai.losses.sdc import OPERATIONS
-
-
-@pytest.mark.parametrize("weights", [(1.0, -0.1), (0, 0.0), (), (1.0, float("nan"))])
-def test_weights_are_not_negative_and_not_all_zero(weights):
-    """What has a negative weight is unlearned, and nothing is learned of zeros."""
-    with pytest.raises(InputError) as caught:
-        check_weights("weights", weights)
-    assert str(caught.value) == (
-        f"weights: is {list(weights)!r}; pass weights of 0 or more, not all of them 0"
-    )
-
 
 NOT_NEGATIVE = "0 or more"
 BOTH = "cross_entropy_weight, dice_weight"
@@ -28,10 +16,31 @@ WEIGHTS = "weights of 0 or more, not all of them 0"
 ODD = "an odd number, 3 or more"
 #: For each loss, settings that cannot be used, and what its message says: key, value and remedy.
 REFUSED = {
+    "CrossEntropyLoss": [
+        ("class_weights", bad, WEIGHTS)
+        for bad in ([1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, math.nan, 1.0])
+    ],
+    "DiceCELoss": [("class_weights", [1.0, -1.0, 1.0], WEIGHTS)],
     "ECPLoss": [("entropy_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "MbLSLoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "DCALoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
-    "NACLLoss": [("dice_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
+    "NACLLoss": [
+        ("class_weights", [1.0, -1.0, 1.0], WEIGHTS),
+        *(("dice_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+        ("penalty_weight", -0.1, NOT_NEGATIVE),
+        *(("kernel_size", bad, ODD) for bad in (1, 2, 3.0, [1, 1])),
+        *(("sigma", bad, "0.1 voxels or more") for bad in (0.09, math.nan, [1.0, 0.01])),
+        ("width_mm", -1, "a positive number of mm"),
+        ("prior", "median", "one of mean, gaussian, blur, bilateral"),
+        ("border", "zeros", "one of valid, replicate"),
+        ("intensity_sigma", 0.0, "a positive number"),
+        ("penalty", "l3", "one of l1, l2, log_barrier"),
+        ("sharpness", 0.0, "a positive number"),
+        ("space", "probabilities", "one of logits, softmax"),
+        ("where", "inside", "one of everywhere, mixed"),
+        ("mean_over", "none", "one of all, mixed"),
+        ("mean_over", "mixed", "where='mixed' with it, or leave it out"),
+    ],
     "FocalLoss": [("gamma", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "LabelSmoothingLoss": [("label_smoothing", bad, "0 to 1") for bad in (-0.1, 1.1, math.nan)],
     "SDCLoss": [
@@ -65,6 +74,8 @@ FUNCTIONS = {
         for name in ("Focal", "ECP", "SVLS", "MbLS", "NACL", "ML1ACE", "CRaC", "SDC", "DCA")
     },
 }
+#: The penalty of a module, where it is not called as that is.
+PENALTY_OF = {"NACLLoss": "NeighborhoodPenalty", "SDCLoss": "MorphologyPenalty"}
 PENALTIES = [name for name in losses.__all__ if name.endswith("Penalty") and "_" not in name]
 PENALTIES = [name for name in PENALTIES if name not in ("Penalty", "LearnedPenalty")]
 
@@ -79,7 +90,7 @@ def test_module_function_and_penalty_refuse_a_setting_by_its_name(batch, name, k
         lambda: getattr(losses, name)(**{key: value}),
         lambda: getattr(losses, FUNCTIONS[name])(*batch, **{key: value}),
     ]
-    penalty = {"SDCLoss": "MorphologyPenalty"}.get(name, name.replace("Loss", "Penalty"))
+    penalty = PENALTY_OF.get(name, name.replace("Loss", "Penalty"))
     if key in inspect.signature(getattr(losses, penalty, losses.Penalty)).parameters:
         makers.append(lambda: getattr(losses, penalty)(**{key: value}))
     for make in makers:
@@ -161,6 +172,7 @@ def test_class_weights_are_cross_entropys(batch, name):
         ("FocalLoss", ["focal"]),
         ("DiceCELoss", ["cross_entropy", "dice"]),
         ("NACLLoss", ["cross_entropy", "penalty"]),
+        ("ML1ACELoss", ["cross_entropy", "dice", "penalty"]),
         ("SDCLoss", ["cross_entropy", "penalty", "penalty_2"]),
     ],
 )

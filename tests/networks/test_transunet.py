@@ -105,20 +105,15 @@ def test_weights_are_those_in_the_file(tmp_path, name, form):
 @pytest.mark.parametrize("in_channels", [1, 2, 4])
 def test_first_convolution_is_adapted_to_the_channels(tmp_path, in_channels):
     """A gray image is seen as a color image of equal channels; other numbers repeat them."""
-    weights = tiny().encoder.state_dict()
-    torch.save(weights, tmp_path / "weights.pth")
-    network, image = (
-        tiny(in_channels, pretrained=tmp_path / "weights.pth"),
-        torch.rand(1, 1, 48, 64),
-    )
-    color = tiny(pretrained=tmp_path / "weights.pth")
-    ours = network.encode(image.expand(-1, in_channels, -1, -1))[-1]
+    file, image = tmp_path / "weights.pth", torch.rand(1, 1, 48, 64)
+    torch.save(tiny().encoder.state_dict(), file)
+    seen = image.expand(-1, in_channels, -1, -1)
+    ours = tiny(in_channels, pretrained=file).encode(seen)[-1]
 
     if in_channels == 1:
-        torch.testing.assert_close(ours, color.encode(image.expand(-1, 3, -1, -1))[-1])
-    assert not torch.equal(
-        ours, tiny(in_channels).encode(image.expand(-1, in_channels, -1, -1))[-1]
-    )
+        color = tiny(pretrained=file).encode(image.expand(-1, 3, -1, -1))[-1]
+        torch.testing.assert_close(ours, color)
+    assert not torch.equal(ours, tiny(in_channels).encode(seen)[-1])
 
 
 def garbage(path):

