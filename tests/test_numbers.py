@@ -100,7 +100,12 @@ def test_calibrators_have_the_numbers_of_the_results():
     [
         ("README.md", "trained with", SHOWN[:5], "hippocampus"),
         ("docs/results/hippocampus/penalty/README.md", "method", SHOWN, "hippocampus"),
-        ("docs/results/hippocampus/penalty/README.md", "since the paper", SHOWN[:5], "hippocampus"),
+        (
+            "docs/results/hippocampus/penalty/README.md",
+            "beyond the paper",
+            SHOWN[:5],
+            "hippocampus",
+        ),
         ("docs/results/acdc/penalty/README.md", "method", SHOWN[:5], "acdc"),
     ],
 )

@@ -42,9 +42,10 @@ from nacl_monai.audits.names import (
     named_once,
     stem_of,
 )
+from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.inference.grids import itk_affine
+from nacl_monai.inference.grids import distance_of_grids, itk_affine
 from nacl_monai.metrics.record import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder
@@ -309,8 +310,8 @@ def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probab
 
 
 def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:
-    same = np.allclose(image.affine, first.affine, atol=1e-3)
-    if image.shape != first.shape or not same:
+    apart = distance_of_grids(first.shape, image.affine, first.affine)
+    if image.shape != first.shape or not apart <= AFFINE_TOLERANCE:
         raise InputError(f"{file}: is on another grid than {first_file}; predict the case again")
     if image.voxels.dtype != first.voxels.dtype:
         raise InputError(f"{file}: is stored in another way than {first_file}; save both alike")

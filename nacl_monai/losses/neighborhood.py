@@ -221,10 +221,10 @@ def _with_channel(labels: Tensor) -> Tensor:
 
 
 def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) -> None:
-    """Refuses a width that is none, and a spacing without any, which would change nothing.
+    """Refuses a width or a spacing that is none, and a spacing alone, which would change nothing.
 
     Raises:
-        SettingError: If the width is not positive, or there is only a spacing.
+        SettingError: If either is not positive, or there is only a spacing.
     """
     valid = width_mm is None or 0 < width_mm < math.inf
     require(valid, "width_mm", width_mm, "a positive number of mm")
@@ -232,6 +232,10 @@ def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) 
         raise SettingError(
             f"spacing: is {list(spacing)}, and has no effect without width_mm; pass both, or "
             "kernel_size and sigma for each axis"
+        )
+    if spacing is not None and not all(0 < size < math.inf for size in spacing):
+        raise SettingError(
+            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
         )
 
 
@@ -272,11 +276,7 @@ def unresolved_window(
     Raises:
         SettingError: If width or spacing are not positive.
     """
-    check_width(width_mm)
-    if not all(0 < size < math.inf for size in spacing):
-        raise SettingError(
-            f"spacing: is {list(spacing)}; pass positive numbers of mm, one per axis"
-        )
+    check_width(width_mm, spacing)
     sigma = [width_mm / float(size) for size in spacing]
     return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
 

@@ -2,7 +2,7 @@
 
 RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
 patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
-others that were given the same treatment after training, and with what was proposed since the paper.
+others that were given the same treatment after training, and with what was proposed beyond the paper.
 """
 
 import argparse
@@ -29,7 +29,7 @@ LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
 TREATMENTS = ("", "+temperature_near", "+local_temperatures_all", "+ensemble")
 #: What one would choose from.
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
-#: Since the paper, with their authors' values.
+#: Beyond the paper, with their authors' values.
 RIVALS = ("ml1ace", "crac", "sdc", "dca")
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.

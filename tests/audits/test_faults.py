@@ -190,6 +190,15 @@ def test_fault_of_an_image_is_one_line(study, fault_of, shape):
     assert "is on another grid than" in fault_of(BAD, place, study.labels)
 
 
+def test_files_of_classes_may_lie_as_far_apart_as_labels_may(study, audited):
+    """A hundredth of a mm, which storage rounds away."""
+    place = study.per_class()
+    probs = study.cases[BAD][0]
+    save(place / f"{BAD}_posterior.nii.gz", probs[-1], moved(0.009))
+
+    audited(place, study.labels)
+
+
 def test_class_without_a_file_is_one_line(study, fault_of):
     """The other cases have theirs."""
     place = study.per_class()

@@ -389,7 +389,14 @@ def test_what_has_no_width_is_refused(affine, settings, line):
 
 
 @pytest.mark.parametrize("module", [NACLLoss, NeighborhoodPenalty])
-def test_spacing_without_a_width_is_refused(module):
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"spacing": [1.0, 3.0]}, "spacing: is .*, and has no effect without width_mm"),
+        ({"spacing": (1.0, 0.0), "width_mm": 1.0}, "spacing: is .*; pass positive numbers of mm"),
+    ],
+)
+def test_spacing_that_cannot_be_used_is_refused(module, settings, line):
     """When the module is made."""
-    with pytest.raises(InputError, match="spacing: is .*, and has no effect without width_mm"):
-        module(spacing=[1.0, 3.0])
+    with pytest.raises(InputError, match=line):
+        module(**settings)

@@ -64,15 +64,13 @@ REFUSED = {
         *(("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
     ],
 }
-#: The function of each module.
+#: The function of each module: ``NAME_loss`` or ``NAME`` in ``NAME.py``.
 FUNCTIONS = {
-    "CrossEntropyLoss": "cross_entropy",
-    "DiceCELoss": "dice_ce_loss",
-    "LabelSmoothingLoss": "label_smoothing_loss",
-    **{
-        f"{name}Loss": f"{name.lower()}_loss"
-        for name in ("Focal", "ECP", "SVLS", "MbLS", "NACL", "ML1ACE", "CRaC", "SDC", "DCA")
-    },
+    name: function
+    for name in losses.__all__
+    for stem in [inspect.getmodule(getattr(losses, name)).__name__.rpartition(".")[2]]
+    for function in (f"{stem}_loss", stem)
+    if name.endswith("Loss") and function in losses.__all__
 }
 #: The penalty of a module, where it is not called as that is.
 PENALTY_OF = {"NACLLoss": "NeighborhoodPenalty", "SDCLoss": "MorphologyPenalty"}
