@@ -6,7 +6,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles import overrides as dimensions
 from nacl_monai.bundles.overrides import LIMITS, check_dims, check_limits, checked_overrides
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import InputError, SettingError
 from tests.configurations.conftest import ROOT
 
 
@@ -81,6 +81,7 @@ CONFIG = {
     "names": ["a", "b"],
     "sets": {"a": [1]},
     "anything": None,
+    "dataset_dir": None,
     "window": {"_target_": "SliceInferer", "roi_size": [8, 8]},
     "loss": {"_target_": "nacl_monai.losses.NACLLoss", "sigma": 1.0},
     "output_dir": "$'runs/{}'.format(@max_epochs)",
@@ -158,6 +159,13 @@ def test_values_of_another_type_are_refused(key, value, message):
         checked_overrides(CONFIG, {key: value})
 
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["$1 / 0", "@nowhere", "%nowhere"])
+def test_folder_of_data_whose_name_is_code_is_refused(name):
+    """It is a folder, and no expression: nothing is evaluated."""
+    with pytest.raises(InputError, match="^--dataset_dir .* by which MONAI evaluates a text"):
+        checked_overrides(CONFIG, {"dataset_dir": name})
 
 
 def test_part_of_what_is_replaced_as_a_whole_is_refused():
