@@ -36,11 +36,13 @@ from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import save_nifti
 
+NETWORKS = ", ".join(read_menu("networks"))
+
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"network_def": "@networks::vnet"}, f"choose from: {', '.join(read_menu('networks'))}"),
+        ({"network_def": "@networks::vnet"}, f"no networks::vnet .*choose from: {NETWORKS}"),
         ({"networks::unet::channels": [4]}, r"^network_def: cannot be made \(.*; corr"),
         ({"network_def": "@networks::attention_unet"}, "model.pt: does not fit the network"),
     ],
@@ -397,9 +399,7 @@ def test_calibrator_is_behind_the_network(exported_with, name):
         assert torch.equal(torch.jit.load(models / "plain.ts")(image), plain)
         expected = plain / 3.0
         if name == "vector_all":
-            scales, biases = (
-                torch.tensor(value)[:, None, None] for value in FITS[name][1].values()
-            )
+            scales, biases = [torch.tensor(v)[:, None, None] for v in FITS[name][1].values()]
             expected = plain * scales + biases
         torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), expected)
         torch.testing.assert_close(calibrator(plain), expected)
@@ -415,6 +415,7 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(exported_with):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
 
     assert "`temperature_union` behind the network" in card
+    assert "fitted by NLL over the region `union` of 2 validation patients" in card
     assert "2 validation patients: there the NLL fell from 0.5000 to 0.2500" in card
     assert "1.25% of the voxels changed their class. `--calibrated False` leaves it out" in card
     assert "calibrated by temperature_union" in metadata["description"]
