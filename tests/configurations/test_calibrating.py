@@ -150,14 +150,8 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         (["a", "b", "--dataset_dir", "x"], "dataset_dir: has no place beside saved predictions"),
         (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
         (["a", "b", "--calibrator", "x"], "calibrator: has no place beside saved predictions"),
-        (
-            ["RUN", "--method", "platt"],
-            "--method platt: is of structures; choose from temperature,",
-        ),
-        (
-            ["RUN", "--method", "magic"],
-            "--method magic: is not known; choose from temperature, class",
-        ),
+        (["RUN", "--method", "platt"], "platt: is of structures; choose from temperature,"),
+        (["RUN", "--method", "magic"], "magic: is not known; choose from temperature, class"),
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )

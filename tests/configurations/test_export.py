@@ -26,7 +26,7 @@ from tests.conftest import nightly_but
 
 MODULES = {"__init__", "command_line", "definitions", "differences", "error_lines", "errors"}
 MODULES |= {"hints", "overrides"}
-INFERENCE = (ROOT / "nacl_monai/inference").glob("*.py")
+INFERENCE = sorted((ROOT / "nacl_monai/inference").glob("*.py"))
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
 
@@ -100,6 +100,14 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
             assert archive.read(f"{bundle.name}/{file}") == (bundle / file).read_bytes()
     assert zipped == {f"{bundle.name}/{file}" for file in files}
     assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.zip"}
+
+
+def test_card_shows_the_picture_that_lies_beside_it(exported):
+    """On Hugging Face as well, where MONAI puts the card at the top of the folder."""
+    card = (exported[2] / "docs/README.md").read_text(encoding="utf-8")
+
+    assert "## How far its probabilities can be trusted" in card
+    assert re.findall(r"!\[[^\]]*\]\(([^)]+)\)", card) == ["reliability.png"]
 
 
 def test_metadata_pass_the_check_of_monai(exported, monkeypatch, tmp_path):

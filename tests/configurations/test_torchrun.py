@@ -22,11 +22,8 @@ from tests.configurations.conftest import (
 
 pytestmark = pytest.mark.slow
 
-NORMALIZED = {
-    **NETWORK,
-    "out_channels": 4,
-    "norm": "BATCH",
-}  # has statistics on which the processes must agree
+# Has statistics on which the processes must agree.
+NORMALIZED = {**NETWORK, "out_channels": 4, "norm": "BATCH"}
 
 
 @pytest.fixture(scope="module")
