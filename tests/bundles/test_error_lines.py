@@ -119,11 +119,10 @@ def test_interruption_is_one_line_and_ends_by_the_signal(capsys, monkeypatch):
 )
 def test_component_that_cannot_be_made_is_one_line(capsys, component, line):
     """With its name and what it refuses; the exit code is that of a slip in a command."""
-    with pytest.raises(SystemExit) as exit_:
-        shown(capsys, lambda: ConfigParser({"x": component}).get_parsed_content("x"))
-    errors = capsys.readouterr().err
+    parser = ConfigParser({"x": component})
 
-    assert exit_.value.code == 2
+    errors = shown_with_exit(capsys, lambda: parser.get_parsed_content("x"))
+
     assert "Traceback" not in errors
     assert len(errors.splitlines()) == 1
     assert re.match(f"error: {line}", errors)

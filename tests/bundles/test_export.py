@@ -36,25 +36,26 @@ from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import save_nifti
 
+NETWORKS = ", ".join(read_menu("networks"))
+
 
 @pytest.mark.parametrize(
-    ("dataset", "overrides", "message"),
+    ("overrides", "message"),
     [
-        ("hippocampus", {"spatial_sise": [1, 1]}, "did you mean --spatial_size"),
-        ("hippocampus", {"network_def": "@networks::vnet"},
-         f"no networks::vnet .*choose from: {', '.join(read_menu('networks'))}"),
-        ("hippocampus", {"networks::unet::channels": [4]},
-         r"^network_def: cannot be made \(.*; corr"),
-        ("hippocampus", {"classes": ["a", "b"]}, "model.pt: does not fit the network"),
-        ("hippocampus", {"network_def": "@networks::attention_unet"}, "does not fit the network"),
+        ({"network_def": "@networks::vnet"}, f"no networks::vnet .*choose from: {NETWORKS}"),
+        ({"networks::unet::channels": [4]}, r"^network_def: cannot be made \(.*; corr"),
+        ({"network_def": "@networks::attention_unet"}, "model.pt: does not fit the network"),
     ],
-)  # fmt: skip
-def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, message):
+)
+def test_wrong_choice_leaves_nothing_behind(run, tmp_path, overrides, message):
     """A wrong choice is one line, before a folder is made."""
     with pytest.raises(InputError, match=message):
-        export_bundle(run, tmp_path / "dist/x", dataset, overrides, BUNDLES)
+        export_bundle(run, tmp_path / "dist/x", "hippocampus", overrides, BUNDLES)
 
     assert not (tmp_path / "dist").exists()
+
+
+NOT_FINISHED = "/unet_nacl_seed0: its training is not finished; train on, then export it$"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +63,7 @@ def test_wrong_choice_leaves_nothing_behind(run, tmp_path, dataset, overrides, m
     [
         (lambda run: (run / "model.pt").unlink(), "dist/x", "model.pt: "),
         (lambda run: (run / "split.json").unlink(), "dist/x", "split.json: "),
-        (
-            lambda run: (run / "run.json").write_text('{"finished": false}'),
-            "dist/x",
-            "/unet_nacl_seed0: its training is not finished; train on, then export it$",
-        ),
+        (lambda run: (run / "run.json").write_text('{"finished": false}'), "dist/x", NOT_FINISHED),
         (lambda run: (run.parents[2] / "x").mkdir(), "x", "x: is already there; remove it, or"),
         (lambda run: (run.parents[2] / "x.zip").mkdir(), "x", "x.zip: is already there"),
         (lambda _: None, "/", "^/: is already there; remove it, or choose"),
@@ -225,13 +222,9 @@ def of_patches(run, *_):
 
 def calibrated(run, _, monkeypatch):
     """With a temperature behind the network."""
-    name = "temperature_union"
-    write_fit(RunFolder(run), name)
-    record = RunFolder(run).calibrated(name).evaluation.record
-    record.parent.mkdir()
-    record.write_text("{}")
+    write_fit(RunFolder(run), "temperature_union", evaluation="{}")
     monkeypatch.setattr("nacl_monai.bundles.export.measured", lambda _: None)
-    return {"calibrator": name}
+    return {"calibrator": "temperature_union"}
 
 
 @pytest.mark.slow
@@ -256,10 +249,8 @@ def promise_of(classes, file):
     logits = rng.normal(0, 1, (3, len(classes), 6, 6, 6))
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     labels = rng.integers(0, len(classes), (3, 6, 6, 6))
-    made = nacl_monai.promise(
-        probs.astype(np.float32), labels, levels=[0.3], spacing=(1, 1, 1), classes=classes
-    )
-    return made.write(file)
+    options = {"levels": [0.3], "spacing": (1, 1, 1), "classes": classes}
+    return nacl_monai.promise(probs.astype(np.float32), labels, **options).write(file)
 
 
 @pytest.mark.slow
@@ -351,16 +342,18 @@ FITS = {
 }
 
 
-def write_fit(run, name, parameters=None, **changes):
-    """Writes a calibrator as `calibrating` does, and a trace of its evaluation."""
+def write_fit(run, name, parameters=None, evaluation=None, **changes):
+    """Writes a calibrator as `calibrating` does, and the record of its evaluation."""
     method, usual = FITS[name]
-    fit = Fit(
-        method, parameters or usual, 0.5, 0.25, 0.0125, name.rpartition("_")[2], ("b", "d"), 7
-    )
+    region = name.rpartition("_")[2]
+    fit = Fit(method, parameters or usual, 0.5, 0.25, 0.0125, region, ("b", "d"), 7)
     said = {"weights": checksum(run.model), "average": "probabilities", **changes}
     folder = run.calibrated(name)
     folder.path.mkdir(parents=True)
     write_calibrator(folder.calibrator, Calibrator(fit, fit.patients, "dataset", **said))
+    if evaluation is not None:
+        folder.evaluation.path.mkdir()
+        folder.evaluation.record.write_text(evaluation)
 
 
 def measured(run):
@@ -376,10 +369,7 @@ def exported_with(trained_once, tmp_path_factory):
     root = tmp_path_factory.mktemp("calibrated")
     run = RunFolder(shutil.copytree(trained_once, root / trained_once.name))
     for name in FITS:
-        write_fit(run, name)
-        record = run.calibrated(name).evaluation.record
-        record.parent.mkdir()
-        record.write_text('{"settings": {"average": "logits"}}')
+        write_fit(run, name, evaluation='{"settings": {"average": "logits"}}')
 
     @cache
     def bundle(name):
@@ -407,13 +397,10 @@ def test_calibrator_is_behind_the_network(exported_with, name):
     with torch.no_grad():
         plain = network(image)
         assert torch.equal(torch.jit.load(models / "plain.ts")(image), plain)
-        method, parameters = FITS[name]
-        values = {key: torch.tensor(value) for key, value in parameters.items()}
-        expected = (
-            plain / values["temperature"]
-            if method == "temperature"
-            else (plain * values["scales"][:, None, None] + values["biases"][:, None, None])
-        )
+        expected = plain / 3.0
+        if name == "vector_all":
+            scales, biases = [torch.tensor(v)[:, None, None] for v in FITS[name][1].values()]
+            expected = plain * scales + biases
         torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), expected)
         torch.testing.assert_close(calibrator(plain), expected)
     for calibrated in (True, False):
@@ -428,14 +415,12 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(exported_with):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
 
     assert "`temperature_union` behind the network" in card
-    assert (
-        "region `union` of 2 validation patients: there the NLL fell from 0.5000 to 0.2500" in card
-    )
+    assert "fitted by NLL over the region `union` of 2 validation patients" in card
+    assert "2 validation patients: there the NLL fell from 0.5000 to 0.2500" in card
     assert "1.25% of the voxels changed their class. `--calibrated False` leaves it out" in card
     assert "calibrated by temperature_union" in metadata["description"]
-    assert metadata["eval_metrics"] == {
-        "parts": len(evaluated.calibrated("temperature_union").path.parts)
-    }
+    parts = evaluated.calibrated("temperature_union").path.parts
+    assert metadata["eval_metrics"] == {"parts": len(parts)}
     assert metadata["changelog"].popitem()[1] == "weights of the run unet_nacl_seed0"
 
 
@@ -449,44 +434,29 @@ def test_windows_are_averaged_as_in_the_evaluation_on_the_card(exported_with):
         assert config["inferer"]["average"] == "@average"
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("temperature_union", {"temperature": 100.0}),
-        ("temperature_union", {"temperature": 0.01}),
-        ("vector_all", {"scales": [1.0, 0.01, 1.0], "biases": [0.0, 0.0, 0.0]}),
-    ],
-)
-def test_calibrator_at_the_end_of_the_search_is_refused(run, tmp_path, name, parameters):
-    """Nothing was found: the logits are worse than chance, or the patients too few."""
-    run = RunFolder(run)
-    write_fit(run, name, parameters)
-    record = run.calibrated(name).evaluation.record
-    record.parent.mkdir()
-    record.touch()
-
-    with pytest.raises(
-        InputError, match=r"calibrator.json: ends with (temperature|scale) .*; fit it"
-    ):
-        export_bundle(run.path, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name)
-    assert not (tmp_path / "x").exists()
+LEAST = {"scales": [1.0, 0.01, 1.0], "biases": [0.0, 0.0, 0.0]}
+WORST = r"calibrator.json: ends with (temperature|scale) .*; fit it"
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "error", "message"),
+    ("name", "fit", "error", "message"),
     [
         ("temperature_all", {}, InputError, "calibrator.json: is not there; fit the calibrator"),
         ("temperature_edge", {}, SettingError, "is not a calibrator"),
         ("ensemble", {}, InputError, "is several networks, and a bundle holds one"),
         ("temperature_union", {"weights": "other"}, InputError, "was fitted to another model.pt"),
         ("temperature_union", {}, InputError, "is not evaluated, so nobody knows what it does"),
+        # Nothing was found: the logits are worse than chance, or the patients too few.
+        ("temperature_union", {"parameters": {"temperature": 100.0}}, InputError, WORST),
+        ("temperature_union", {"parameters": {"temperature": 0.01}}, InputError, WORST),
+        ("vector_all", {"parameters": LEAST}, InputError, WORST),
     ],
 )
-def test_calibrator_that_cannot_be_exported_is_refused(
-    run, tmp_path, name, changes, error, message
-):
+def test_calibrator_that_cannot_be_exported_is_refused(run, tmp_path, name, fit, error, message):
     """Before anything is written."""
-    write_fit(RunFolder(run), "temperature_union", **changes)
+    evaluation = "" if "parameters" in fit else None
+    fitted = name if name in FITS else "temperature_union"
+    write_fit(RunFolder(run), fitted, evaluation=evaluation, **fit)
 
     with pytest.raises(error, match=message):
         export_bundle(run, tmp_path / "x", "hippocampus", {}, BUNDLES, calibrator=name)

@@ -87,17 +87,18 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
 @pytest.mark.parametrize(
     ("record", "words", "named"),
     [
-        ('{"loss": "@losses::focal"}', ["--loss", "ecp"],
-         "loss (@losses::focal, now @losses::ecp)"),
-        ('{"spatial_size": [48, 64], "loss": "", "network_def": ""}',
-         ["--spatial_size", "[64, 64]"], "spatial_size::0 (48, now 64)"),
-        ('{"dataset": "acdc", "loss": "", "network_def": ""}', [],
-         "dataset (acdc, now hippocampus)"),
+        ({"loss": "@losses::focal"}, ["--loss", "ecp"], "loss (@losses::focal, now @losses::ecp)"),
+        (
+            {"spatial_size": [48, 64]},
+            ["--spatial_size", "[64, 64]"],
+            "spatial_size::0 (48, now 64)",
+        ),
+        ({"dataset": "acdc"}, [], "dataset (acdc, now hippocampus)"),
     ],
-)  # fmt: skip
+)
 def test_contradiction_of_the_record_is_refused(export, run, record, words, named):
     """With both values; nothing is written."""
-    (run / "config.json").write_text(record)
+    (run / "config.json").write_text(json.dumps({"loss": "", "network_def": "", **record}))
 
     code, _, errors = export("--run", run, *words, "--output", "mine")
 

@@ -28,6 +28,10 @@ FAST = {
     "prostate": ["--spatial_size", "[80, 80]"],
 }
 
+#: A tiny network of slices of one channel.
+NETWORK = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3}
+NETWORK |= {"channels": [4, 8, 16], "strides": [2, 2], "dropout": 0.1}
+
 # In which fragment each is.
 RUN_IDS = {
     "training": "train",
@@ -47,6 +51,16 @@ def arguments(run_id, dataset, *overrides):
     if run_id == "evaluating" and interval not in overrides:
         fast = [*fast, interval, "0"]
     return ["run", run_id, "--config_file", str(files), *fast, *map(str, overrides)]
+
+
+def parser_of(dataset, *kinds, **changes):
+    """The configuration of a dataset's bundle, with the fragments of these kinds."""
+    names = [f"{dataset}/configs/dataset", "common/model", *(f"common/{kind}" for kind in kinds)]
+    files = [ROOT / f"bundles/{name}.yaml" for name in names]
+    parser = ConfigParser(ConfigParser.load_config_files(files))
+    places = ("dataset_dir", "output_dir", "cache_dir")
+    parser.update({k: str(value) if k in places else value for k, value in changes.items()})
+    return parser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,7 +90,12 @@ def bundle(monkeypatch, capfd):
         code, errors = run(*words)
         assert code == 0, errors
 
-    run.done = done  # what is to succeed
+    def refused(*words, code=1):
+        ended, errors = run(*words)
+        assert ended == code, errors
+        return one_line(errors)
+
+    run.done, run.refused = done, refused  # what is to succeed, and what is to end with a line
     return run
 
 
@@ -190,6 +209,14 @@ def datasets(phantom_of):
             return phantom_of(dataset)
 
     return Phantoms()
+
+
+@pytest.fixture
+def shared(datasets, tmp_path):
+    """Words that say where the hippocampus' phantom, its cached volumes and the test's run are."""
+    data = datasets["hippocampus"]
+    words = ["--dataset_dir", data, "--output_dir", tmp_path / "run"]
+    return [*words, "--cache_dir", data.parent / "cache"]
 
 
 @pytest.fixture(scope="session")

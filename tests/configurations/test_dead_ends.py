@@ -4,48 +4,33 @@ import json
 import shutil
 
 import pytest
-import torch
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.training import RunRecord
-from tests.configurations.conftest import arguments, contents, one_line
+from tests.configurations.conftest import NETWORK, arguments, assert_same_bits, contents
 
 pytestmark = pytest.mark.slow
 
-NETWORK = {
-    "_target_": "UNet",
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "out_channels": 3,
-    "channels": [4, 8],
-    "strides": [2],
-}
-PLAIN = {
-    "_target_": "BasicUNet",
-    "spatial_dims": 2,
-    "in_channels": 1,
-    "out_channels": 3,
-    "features": [4, 4, 8, 8, 8, 4],
-    "norm": None,
-}
+SMALL = {**NETWORK, "channels": [4, 8], "strides": [2], "dropout": 0}
+PLAIN = {"_target_": "BasicUNet", "features": [4, 4, 8, 8, 8, 4], "norm": None}
 
 
 @pytest.fixture
-def train(bundle, datasets, tmp_path):
-    """Trains a tiny network in a folder of a name; returns the exit code and the errors."""
+def words_of(datasets, tmp_path):
+    """The words of a training of a tiny network for some epochs, in a folder of a name."""
     data = datasets["hippocampus"]
     shared = ["--dataset_dir", data, "--cache_dir", data.parent / "cache"]
+    shared += ["--networks::unet", SMALL]
 
-    def run(epochs, *more, folder="run"):
-        words = [*shared, "--output_dir", tmp_path / folder, "--max_epochs", epochs, *more]
-        words += [] if "--networks::unet" in more else ["--networks::unet", NETWORK]
-        return bundle(*arguments("training", "hippocampus", *words))
+    def words(epochs, *more, folder="run"):
+        more = ["--output_dir", tmp_path / folder, "--max_epochs", epochs, *more]
+        return arguments("training", "hippocampus", *shared, *more)
 
-    return run
+    return words
 
 
 @pytest.fixture
-def kill_after(monkeypatch, train):
+def kill_after(monkeypatch, bundle, words_of):
     """Trains, and is killed once an epoch is complete."""
 
     def run(epoch, *words):
@@ -58,61 +43,49 @@ def kill_after(monkeypatch, train):
 
         with monkeypatch.context() as killing:
             killing.setattr(RunRecord, "_update", die)
-            assert "killed" in train(*words)[1]
+            assert "killed" in bundle(*words_of(*words))[1]
 
     return run
 
 
-def same_training(folder, other, epochs):
-    """Whether two trainings ended with the same state and kept the same model, to the bit."""
-    for name in (f"checkpoints/epoch_{epochs:04d}.pt", "model.pt"):
-        states = [torch.load(run / name, weights_only=True) for run in (folder, other)]
-        weights = [state.get("network", state) for state in states]
-        assert weights[0].keys() == weights[1].keys()
-        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0]), name
-    rates = [
-        state["optimizer"]["param_groups"][0]["lr"] for state in states if "optimizer" in state
-    ]
-    assert len(set(rates)) <= 1
-
-
-def test_half_written_record_is_named_and_its_removal_leads_on(train, tmp_path):
+def test_half_written_record_is_named_and_its_removal_leads_on(bundle, words_of, tmp_path):
     """Nothing is changed before."""
-    assert train(1)[0] == 0
+    bundle.done(*words_of(1))
     file = tmp_path / "run/run.json"
     file.write_bytes(file.read_bytes()[:100])
     before = contents(tmp_path / "run")
 
-    code, errors = train(1)
-
-    assert code == 1
-    assert f"{file}: is damaged; remove it, and start the training again" in one_line(errors)
+    line = f"{file}: is damaged; remove it, and start the training again"
+    assert line in bundle.refused(*words_of(1))
     assert contents(tmp_path / "run").keys() == before.keys()
     file.unlink()
-    assert train(1)[0] == 0
+    bundle.done(*words_of(1))
     assert json.loads(file.read_text())["finished"]
 
 
-def test_learning_rate_that_only_makes_it_worse_does_not_finish(train, tmp_path):
+def test_learning_rate_that_only_makes_it_worse_does_not_finish(bundle, words_of, tmp_path):
     """Though every number is finite, as in a network without normalization."""
-    code, errors = train(3, "--learning_rate", 0.3, "--networks::unet", PLAIN)
-    assert code == 1, errors
+    line = bundle.refused(*words_of(3, "--learning_rate", 0.3, "--network_def", PLAIN))
 
-    assert code == 1
-    line = one_line(errors)
     assert "epoch 2: the training has diverged, mean loss" in line
     assert "lower the learning_rate" in line
     assert not json.loads((tmp_path / "run/run.json").read_text())["finished"]
 
 
-def test_killed_training_goes_on_longer_as_if_it_had_always_been(train, kill_after, tmp_path):
+def test_killed_training_goes_on_longer_as_if_it_had_always_been(
+    bundle, words_of, kill_after, tmp_path
+):
     """Before its learning rate has fallen; it then falls where that of the longer one does."""
     kill_after(1, 4)
-    assert train(6)[0] == 0
-    assert train(6, folder="whole")[0] == 0
+    bundle.done(*words_of(6))
+    bundle.done(*words_of(6, folder="whole"))
 
-    same_training(tmp_path / "run", tmp_path / "whole", 6)
+    states = ("model.pt", "checkpoints/epoch_0006.pt")
+    assert_same_bits(tmp_path / "run", tmp_path / "whole", *states)
     assert json.loads((tmp_path / "run/config.json").read_text())["max_epochs"] == 6
+
+
+OTHER_RATE = "another max_epochs (2, now 3), learning_rate (0.001, now 0.01)"
 
 
 @pytest.mark.parametrize(
@@ -120,40 +93,30 @@ def test_killed_training_goes_on_longer_as_if_it_had_always_been(train, kill_aft
     [
         (4, [], "instead of 2: the learning rate of epoch 2 is 0.0001, that of 4 epochs 0.001"),
         (1, [], "max_epochs 1 instead of 2: a training can only be made longer"),
-        (
-            3,
-            ["--learning_rate", 0.01],
-            "another max_epochs (2, now 3), learning_rate (0.001, now 0.01)",
-        ),
+        (3, ["--learning_rate", 0.01], OTHER_RATE),
     ],
     ids=["after the fall", "shorter", "another rate"],
 )
-def test_other_lengths_are_refused_with_the_reason(train, tmp_path, epochs, more, said):
+def test_other_lengths_are_refused_with_the_reason(bundle, words_of, tmp_path, epochs, more, said):
     """And nothing is changed."""
-    assert train(2)[0] == 0
+    bundle.done(*words_of(2))
     before = contents(tmp_path / "run")
 
-    code, errors = train(epochs, *more)
-
-    assert code == 1
-    assert said in one_line(errors)
+    assert said in bundle.refused(*words_of(epochs, *more))
     assert contents(tmp_path / "run") == before
 
 
 def test_split_is_drawn_as_the_command_says_or_the_command_is_refused(
-    bundle, datasets, tmp_path, monkeypatch
+    bundle, shared, tmp_path, monkeypatch
 ):
     """A quarter that is asked for is a quarter that trains; `--restart True` draws it."""
     monkeypatch.setattr(SupervisedTrainer, "run", lambda _: None)
-    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
-    shared += ["--cache_dir", tmp_path / "cache"]
-    words = arguments("training", "hippocampus", *shared, "--train_fraction", 0.25)
-    bundle.done(*arguments("training", "hippocampus", *shared))
+    words = arguments("training", "hippocampus", *shared)
+    bundle.done(*words)
     before = (tmp_path / "run/split.json").read_text()
 
-    code, errors = bundle(*words)
-    assert code != 0
-    assert "was drawn with other train_fraction (1.0, now 0.25)" in one_line(errors)
+    words += ["--train_fraction", "0.25"]
+    assert "was drawn with other train_fraction (1.0, now 0.25)" in bundle.refused(*words)
     assert (tmp_path / "run/split.json").read_text() == before
 
     bundle.done(*words, "--restart", "True")

@@ -1,14 +1,12 @@
 """The fragments in `bundles/` say everything once, and what to expect of a dataset."""
 
 import ast
-import csv
 import itertools
 import json
 import re
 import shlex
-from collections import defaultdict
-from statistics import fmean
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -71,29 +69,23 @@ def read(*parts):
     return yaml.safe_load(BUNDLES.joinpath(*parts).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dataset", FAST)
-def test_fragments_share_no_key(dataset, kind):
-    """The order of a command's files does not matter."""
-    fragments = [
-        read(dataset, "configs/dataset.yaml"),
-        read("common/model.yaml"),
-        read(f"common/{kind}.yaml"),
-    ]
+@pytest.fixture(params=itertools.product(FAST, KINDS), ids="-".join)
+def fragments(request):
+    """What is in each of the files that a command names."""
+    dataset, kind = request.param
+    files = (f"{dataset}/configs/dataset.yaml", "common/model.yaml", f"common/{kind}.yaml")
+    return [read(file) for file in files]
 
+
+def test_fragments_share_no_key(fragments):
+    """The order of a command's files does not matter."""
     for one, other in itertools.combinations(fragments, 2):
         assert one.keys() & other.keys() == set()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dataset", FAST)
-def test_every_leaf_can_be_overridden(dataset, kind):
+def test_every_leaf_can_be_overridden(fragments):
     """An override reaches every leaf of the merged fragments, and no reference dangles."""
-    config = {
-        **read(dataset, "configs/dataset.yaml"),
-        **read("common/model.yaml"),
-        **read(f"common/{kind}.yaml"),
-    }
+    config = fragments[0] | fragments[1] | fragments[2]
     overrides = {key: value for key, value in leaves(config) if not isinstance(value, str)}
 
     assert checked_overrides(config, overrides) == overrides
@@ -128,11 +120,7 @@ def head(name):
 
 
 def mean_over_people(file, column):
-    people = defaultdict(list)
-    with file.open(encoding="utf-8") as table:
-        for row in csv.DictReader(table):
-            people[row["patient"]].append(float(row[column]))
-    return fmean(map(fmean, people.values()))
+    return pd.read_csv(file).groupby("patient")[column].mean().mean()
 
 
 @pytest.mark.parametrize("name", dataset_names(ROOT / "bundles"))

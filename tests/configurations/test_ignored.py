@@ -6,20 +6,18 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from monai.bundle import ConfigParser
 
 from nacl_monai.cli import main
 from nacl_monai.menus import fragments
-from nacl_monai.metrics import hausdorff_distance
 from nacl_monai.training.definitions import IGNORE_INDEX, ignoring
-from tests.configurations.conftest import block_package, run_module
+from tests.configurations.conftest import assert_same_bits, block_package, run_module
 from tests.own_data import IGNORED, NAMES, ignore_some, nnunet
+from tests.training.conftest import expected_calibration_error
 
 pytestmark = pytest.mark.slow
 
 TESTED = NAMES[4:]
-BINS = 15
 TOLD = {
     "train": {
         *("load_case", "train::dataset", "train::logit_histogram"),
@@ -56,31 +54,6 @@ def volumes(folder):
         yield label, nibabel.load(next(maps.glob(f"{name}*_probabilities.nii.gz"))).get_fdata()
 
 
-def slow_ece(label, probs, counts):
-    """The expected calibration error of the voxels that count, one by one."""
-    bins = {}
-    for place in np.ndindex(label.shape):
-        if counts(label[place]):
-            confidence = probs[place].max()
-            number = min(max(int(np.ceil(confidence * BINS)), 1), BINS)
-            bins.setdefault(number, []).append((confidence, probs[place].argmax() == label[place]))
-    total = sum(map(len, bins.values()))
-    gaps = (np.mean(pairs, axis=0) for pairs in bins.values())
-    sizes = [len(pairs) / total for pairs in bins.values()]
-    return sum(size * abs(gap[0] - gap[1]) for size, gap in zip(sizes, gaps, strict=True))
-
-
-def slow_dice(label, probs, value):
-    """Dice of a class over the voxels that count, one by one."""
-    both = either = 0
-    for place in np.ndindex(label.shape):
-        if label[place] != IGNORED:
-            pair = (label[place] == value) + 0, (probs[place].argmax() == value) + 0
-            both += pair[0] * pair[1]
-            either += sum(pair)
-    return 2 * both / either
-
-
 def test_evaluation_is_that_of_the_labeled_voxels_alone(trained):
     """As if the others were cut away: calibration errors, Dice, and the numbers of voxels."""
     run = trained / "runs/mine/unet_nacl_seed0/evaluation"
@@ -88,33 +61,17 @@ def test_evaluation_is_that_of_the_labeled_voxels_alone(trained):
     with np.load(run / "bins.npz") as bins:
         voxels = dict(zip(bins["regions"], bins["counts"][:, :, 0].sum(-1).T, strict=True))
     for row, (label, probs) in enumerate(volumes(trained)):
-        assert (label == IGNORED).sum() > 300
-        for region, counts in (
-            ("all", lambda value: value != IGNORED),
-            ("foreground", lambda value: value not in (0, IGNORED)),
-        ):
-            expected = slow_ece(label, probs, counts)
-            assert table[f"ece_{region}"][row] == pytest.approx(expected, abs=2e-5)
-            assert voxels[region][row] == sum(map(counts, label.flat))
+        prediction, labeled = probs.argmax(-1), label != IGNORED
+        assert (~labeled).sum() > 300
+        for region, counted in (("all", labeled), ("foreground", labeled & (label != 0))):
+            pairs = probs.max(-1)[counted], (prediction == label)[counted]
+            error = expected_calibration_error(*pairs)
+            assert table[f"ece_{region}"][row] == pytest.approx(error, abs=2e-5)
+            assert voxels[region][row] == counted.sum()
         for value, name in enumerate(["tumor", "edema"], start=1):
-            assert table[f"dice_{name}"][row] == pytest.approx(
-                slow_dice(label, probs, value), abs=1e-6
-            )
-
-
-def test_structures_end_where_labels_end(trained):
-    """HD95 is that of the masks within what is labeled."""
-    table = pd.read_csv(trained / "runs/mine/unet_nacl_seed0/evaluation/cases.csv")
-    for row, (label, probs) in enumerate(volumes(trained)):
-        masks = [
-            torch.from_numpy(np.stack([classes == value for value in (1, 2)])[None])
-            for classes in (probs.argmax(-1), label)
-        ]
-        counted = torch.from_numpy(label != IGNORED)[None]
-        (expected,) = hausdorff_distance(*masks, mask=counted).tolist()
-        assert [table[f"hd95_{name}"][row] for name in ("tumor", "edema")] == pytest.approx(
-            expected, abs=1e-5
-        )
+            ours, true = (prediction == value)[labeled], (label == value)[labeled]
+            dice = 2 * (ours & true).sum() / (ours.sum() + true.sum())
+            assert table[f"dice_{name}"][row] == pytest.approx(dice, abs=1e-6)
 
 
 def test_logits_and_slices_are_of_the_labeled_voxels(trained):
@@ -145,9 +102,8 @@ def test_value_of_such_voxels_changes_no_weight(trained, monkeypatch):
     assert main(["new", "other", str(data)]) == 0
     assert main(["train", "other", str(data), "--max_epochs", "1"]) == 0
     runs = (trained / "runs" / name / "unet_nacl_seed0" for name in ("mine", "other"))
-    weights, others = (torch.load(run / "model.pt", weights_only=True) for run in runs)
 
-    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert_same_bits(*runs, "model.pt")
 
 
 def test_patches_are_trained_on_and_a_calibrator_is_fitted(trained, monkeypatch):

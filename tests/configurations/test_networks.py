@@ -1,31 +1,19 @@
-"""Networks, losses, structures, regions are chosen in the configuration alone; axes decide nothing."""
-
-import json
+"""Networks, losses and structures are chosen in the configuration alone; axes decide nothing."""
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.data import hippocampus_patient
 from nacl_monai.data.cases import image_files
-from tests.configurations.conftest import FAST, ROOT, arguments
+from tests.configurations.conftest import FAST, arguments, curves, parser_of
 from tests.conftest import nightly_but
 from tests.networks.conftest import FEW, NETWORKS, small_overrides
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def shared(datasets, tmp_path):
-    """The words that every run of these tests has, on the hippocampus' phantom."""
-    words = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
-    return [*words, "--cache_dir", datasets["hippocampus"].parent / "cache"]
 
 
 def choose(network):
@@ -48,22 +36,16 @@ def test_every_network_trains_is_evaluated_and_segments(
     bundle.done(*arguments("inference", "hippocampus", *words, *chosen))
 
     assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece_foreground"]).all()
-    curves = EventAccumulator(str(run / "tensorboard")).Reload()
-    loss, *terms = (
-        np.array([event.value for event in curves.Scalars(tag)])
-        for tag in ("loss", "cross_entropy", "penalty")
-    )
-    np.testing.assert_allclose(loss, sum(terms), rtol=1e-5)
-    # The histogram has only the final one of several outputs: each training voxel once.
-    patients = json.loads((run / "split.json").read_text())["train"]
-    depths = [
-        nibabel.load(file).shape[2]
-        for file in image.parent.glob("h*.nii.gz")
-        if hippocampus_patient(file.name.removesuffix(".nii.gz")) in patients
-    ]
-    assert np.load(run / "logit_histogram.npz")["counts"].sum() == sum(depths) * 64 * 64
+    check_terms(run, ["cross_entropy", "penalty"])
     (label,) = (run / "predictions").glob("*_label.nii.gz")
     assert nibabel.load(label).shape == nibabel.load(image).shape
+
+
+def check_terms(run, terms):
+    """Each term of the loss is a curve, and the curves sum to the loss."""
+    values = {tag: np.array([value for _, value in points]) for tag, points in curves(run).items()}
+    assert all((values[term] != 0).all() for term in terms)
+    np.testing.assert_allclose(values["loss"], sum(values[term] for term in terms), rtol=1e-5)
 
 
 DICE_WITH_PENALTY = {
@@ -91,18 +73,11 @@ IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "
     ],
     ids=["composed", "bilateral", "deep supervision", "options"],
 )  # fmt: skip
-def test_composed_loss_trains_and_shows_its_terms(bundle, datasets, tmp_path, overrides, terms):
+def test_composed_loss_trains_and_shows_its_terms(bundle, shared, tmp_path, overrides, terms):
     """The loss trains, and each of its terms is a curve; the curves sum to the loss."""
-    shared = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
-    shared += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
+    bundle.done(*arguments("training", "hippocampus", *shared, "--max_epochs", 1, *overrides))
 
-    bundle.done(*arguments("training", "hippocampus", *shared, *overrides))
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    curves = {tag: [e.value for e in events.Scalars(tag)] for tag in ["loss", *terms]}
-    assert all(np.all(np.array(curves[term]) != 0) for term in terms)
-    np.testing.assert_allclose(
-        curves["loss"], sum(np.array(curves[term]) for term in terms), rtol=1e-5
-    )
+    check_terms(tmp_path / "run", terms)
 
 
 TURNS = {
@@ -121,17 +96,13 @@ ENDINGS = ("label", "probabilities", "confidence", "entropy")
 
 
 # One that is resampled and one that is resized; the others in the complete suite.
-DATASETS = [
-    pytest.param(name, marks=() if name in ("acdc", "flare") else pytest.mark.nightly)
-    for name in FAST
-]
+DATASETS = nightly_but(("acdc", "flare"), FAST)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_same_image_in_other_axes_has_the_same_predictions(bundle, datasets, tmp_path, dataset):
     """Five reorientations; the network is a convolution that knows its left from its right."""
-    config = ConfigParser.load_config_file(ROOT / f"bundles/{dataset}/configs/dataset.yaml")
-    parser = ConfigParser({**config, "dataset_dir": str(datasets[dataset])})
+    parser = parser_of(dataset, dataset_dir=datasets[dataset])
     files = image_files(parser.get_parsed_content("cases")[0])
     for name, turn in {"own": OWN, **TURNS}.items():
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -139,7 +110,7 @@ def test_same_image_in_other_axes_has_the_same_predictions(bundle, datasets, tmp
             turned = nibabel.load(file).as_reoriented(np.array(turn))
             nibabel.save(turned, tmp_path / "images" / name / file.rpartition("/")[2])
     torch.manual_seed(0)
-    sizes = {"in_channels": config["in_channels"], "out_channels": len(config["classes"])}
+    sizes = {"in_channels": parser["in_channels"], "out_channels": len(parser["classes"])}
     torch.save(torch.nn.Conv2d(**sizes, kernel_size=3).state_dict(), tmp_path / "model.pt")
     network = {"_target_": "torch.nn.Conv2d", **sizes, "kernel_size": 3, "padding": 1}
     words = ["--images", tmp_path / "images/*", "--checkpoint", tmp_path / "model.pt"]
@@ -179,12 +150,8 @@ def volume(name, prediction):
         torch.tensor(values)[None, :, None, None].expand(1, 8, 8, 3)
         for values in (prediction, TRUTH)
     )
-    return {
-        "case": name,
-        "patient": name,
-        "image": image.float(),
-        "label": MetaTensor(label.byte(), affine=AFFINE),
-    }
+    label = MetaTensor(label.byte(), affine=AFFINE)
+    return {"case": name, "patient": name, "image": image.float(), "label": label}
 
 
 def as_logits(image):
@@ -196,11 +163,9 @@ def evaluate(tmp_path):
     """Runs the bundles' evaluation on the two volumes; returns cases.csv."""
 
     def run(**overrides):
-        parser = ConfigParser()
-        files = ["acdc/configs/dataset.yaml", "common/model.yaml", "common/evaluate.yaml"]
-        parser.read_config([ROOT / "bundles" / file for file in files])
-        parser.update({"output_dir": str(tmp_path), "device": torch.device("cpu"), **overrides})
+        parser = parser_of("acdc", "evaluate", output_dir=tmp_path, **overrides)
         parser.update({"network": torch.nn.Identity(), "inferer": SimpleInferer()})
+        parser["device"] = torch.device("cpu")
         parser["network"].forward = as_logits
         parser["calibrated_network"] = parser["network"]
         parser["volumes"] = [volume("found", FOUND), volume("missed", MISSED)]
@@ -208,6 +173,12 @@ def evaluate(tmp_path):
         return pd.read_csv(tmp_path / "evaluation/cases.csv").set_index("case")
 
     return run
+
+
+def check_scores(table, **expected):
+    """Those of both volumes."""
+    for name, values in expected.items():
+        np.testing.assert_allclose(table.loc[["found", "missed"], name], values, atol=1e-6)
 
 
 def test_overlapping_structures_are_scored_by_hand(evaluate):
@@ -223,17 +194,11 @@ def test_overlapping_structures_are_scored_by_hand(evaluate):
         *("dice_TC", "dice_ET", "dice_WT", "dice"),
         *("hd95_TC", "hd95_ET", "hd95_WT", "hd95"),
     ]
-    for name, expected in {
-        "dice_TC": [2 / 3, 0],
-        "dice_ET": [np.nan, np.nan],
-        "dice_WT": [8 / 9, 4 / 6],
-        "dice": [(2 / 3 + 8 / 9) / 2, (0 + 4 / 6) / 2],
-        "hd95_TC": [1, diagonal],
-        "hd95_ET": [np.nan, np.nan],
-        "hd95_WT": [1, 2],
-        "hd95": [1, (diagonal + 2) / 2],
-    }.items():
-        np.testing.assert_allclose(table.loc[["found", "missed"], name], expected, atol=1e-6)
+    nowhere = [np.nan, np.nan]
+    check_scores(table, dice_TC=[2 / 3, 0], dice_ET=nowhere, dice_WT=[8 / 9, 4 / 6])
+    check_scores(table, dice=[(2 / 3 + 8 / 9) / 2, (0 + 4 / 6) / 2])
+    check_scores(table, hd95_TC=[1, diagonal], hd95_ET=nowhere, hd95_WT=[1, 2])
+    check_scores(table, hd95=[1, (diagonal + 2) / 2])
 
 
 def test_expected_dice_is_of_the_structures(evaluate):
@@ -256,29 +221,4 @@ def test_each_class_is_a_structure_by_default(evaluate):
     """Without a choice every foreground class is a structure of its own."""
     table = evaluate()
 
-    for name, expected in {
-        "dice_RV": [2 / 3, 0],
-        "dice_MYO": [4 / 6, 1],
-        "dice_LV": [np.nan, np.nan],
-    }.items():
-        np.testing.assert_allclose(table.loc[["found", "missed"], name], expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(("spacing", "layers"), [(None, 8), ("pixdim", 7)])
-def test_boundary_is_as_wide_as_configured(evaluate, tmp_path, spacing, layers):
-    """The last layer is 2 voxels, 4 mm, from the last one at a boundary: in a band of 3 or not."""
-    evaluate(**{"calibration::spacing": spacing})
-
-    bins = np.load(tmp_path / "evaluation/bins.npz")
-    band = bins["counts"][:, list(bins["regions"]).index("boundary"), 0]
-    assert band.sum(axis=1).tolist() == [layers * 8 * 3] * 2
-
-
-def test_region_of_your_own_is_a_function(evaluate, tmp_path):
-    """A mapping of regions adds a function of the labels and the prediction, by name."""
-    regions = {"foreground": None, "found_MYO": "$lambda labels, prediction: prediction == 2"}
-    table = evaluate(**{"calibration::regions": regions})
-
-    counts = np.load(tmp_path / "evaluation/bins.npz")["counts"]
-    assert counts[:, 1, 0].sum(axis=1).tolist() == [4 * 8 * 3, 2 * 8 * 3]
-    assert table.loc["found", "confidence_gap_found_MYO"] == pytest.approx(1 - 2 / 4, abs=1e-2)
+    check_scores(table, dice_RV=[2 / 3, 0], dice_MYO=[4 / 6, 1], dice_LV=[np.nan, np.nan])

@@ -1,8 +1,7 @@
 """Training, evaluating and inference do what they say, or refuse in one line before the first batch."""
 
 import json
-from functools import cache, partial
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 import nibabel
@@ -12,44 +11,20 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nacl_monai.bundles.scripts import write_scripts
-from nacl_monai.bundles.self_contained import run_configs, self_contained
 from nacl_monai.data.cases import image_files
-from tests.configurations.conftest import (
-    FAST,
-    ROOT,
-    arguments,
-    block_package,
-    one_line,
-    run_bundle,
-    run_module,
-)
+from tests.configurations.conftest import FAST, ROOT, arguments, curves, parser_of
 from tests.conftest import nightly_but
 from tests.networks.conftest import make_small, small_overrides
 from tests.training.conftest import expected_calibration_error
-
-#: How many cases a phantom has, where not six.
-PATIENTS = {"mrbrains": 7}  # the hippocampus' ten cases are of six people
-
 
 #: Where any training will do: a small network, and two patients to learn from.
 SMALLEST = [*small_overrides("unet"), "--split_proportions", {"train": 1, "val": 1, "test": 1}]
 
 
-def parser_of(dataset, *kinds):
-    """A bundle's configuration."""
-    names = [f"{dataset}/configs/dataset", "common/model", *(f"common/{kind}" for kind in kinds)]
-    return ConfigParser(
-        ConfigParser.load_config_files([ROOT / f"bundles/{name}.yaml" for name in names])
-    )
-
-
 def image_of(dataset, dataset_dir):
     """The image of the first case, of its first modality."""
-    parser = parser_of(dataset)
-    parser["dataset_dir"] = str(dataset_dir)
+    parser = parser_of(dataset, dataset_dir=dataset_dir)
     return Path(image_files(parser.get_parsed_content("cases")[0])[0])
 
 
@@ -62,24 +37,10 @@ def network_of(dataset, run):
 
 
 class TestTraining:
-    def test_split_is_by_patient_without_overlap(self, trained):
-        """The split is written to the run's folder, by patient and without overlap."""
-        dataset, _, run = trained
-        split = json.loads((run / "split.json").read_text())
-        assert split.pop("drawn")["patients"] == PATIENTS.get(dataset, 6)
-        names = [name for part in split.values() for name in part]
-
-        assert list(split) == ["train", "val", "test"]
-        assert len(names) == len(set(names)) == PATIENTS.get(dataset, 6)
-
     def test_curves_show_the_loss_its_terms_and_every_validation(self, trained):
         """TensorBoard has the loss, its terms which sum to it, and the validation of each epoch."""
-        events = EventAccumulator(str(trained[2] / "tensorboard")).Reload()
-        values = {
-            tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
-        }
+        values = {tag: [value for _, value in points] for tag, points in curves(trained[2]).items()}
 
-        assert {"loss", "cross_entropy", "penalty"} <= values.keys()
         np.testing.assert_allclose(
             values["loss"], np.add(values["cross_entropy"], values["penalty"]), rtol=1e-5
         )
@@ -126,12 +87,8 @@ class TestEvaluating:
             label = nibabel.load(dataset_dir / "labelsTr" / f"{case}.nii.gz").get_fdata()
             probabilities = segment_padded(network, image)
             prediction = probabilities.argmax(axis=0)
-            dice = [
-                2
-                * ((prediction == k) & (label == k)).sum()
-                / ((prediction == k).sum() + (label == k).sum())
-                for k in range(1, len(classes))
-            ]
+            pairs = [(prediction == k, label == k) for k in range(1, len(classes))]
+            dice = [2 * (ours & true).sum() / (ours.sum() + true.sum()) for ours, true in pairs]
             inside = label != 0
             ece = expected_calibration_error(
                 probabilities.max(axis=0)[inside], (prediction == label)[inside]
@@ -157,61 +114,41 @@ def segment_padded(network, image, size=(48, 64)):
     return np.stack(slices, axis=-1)[(slice(None), *window)]
 
 
-@pytest.fixture(scope="session")
-def prediction_of(tmp_path_factory):
-    """For a run: an image, and what its exported inference wrote for it without this package."""
-    return cache(partial(predict, tmp_path_factory))
-
-
-def predict(tmp_path_factory, trained):
+def infer(bundle, trained, output):
+    """An image of a run's dataset, and the probabilities that inference by the run finds in it."""
     dataset, dataset_dir, run = trained
     image = image_of(dataset, dataset_dir)
-    bundle = tmp_path_factory.mktemp("bundle")
-    file, output = bundle / "configs/inference.json", bundle / "predictions"
-    file.parent.mkdir()
-    config = run_configs(dataset, {}, run, ROOT / "bundles")["inference"]
-    file.write_text(json.dumps(self_contained(config, "inference")))
-    write_scripts(bundle)
-    words = ["--config_file", file, "--bundle_root", bundle]
-    words += ["--images", image, "--checkpoint", run / "model.pt"]
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        block_package(monkeypatch)
-        run_module(monkeypatch, ["run", "inference", *map(str, words)], cwd=bundle.parent)
-    stem = image.name.removesuffix(".nii.gz")
-    names = ("label", "probabilities", "confidence", "entropy")
-    return image, {name: nibabel.load(output / f"{stem}_{name}.nii.gz") for name in names}
+    words = ["--images", image, "--checkpoint", run / "model.pt", "--output_dir", output]
+    bundle.done(*arguments("inference", dataset, *words))
+    (found,) = output.glob("*_probabilities.nii.gz")
+    return nibabel.load(image).get_fdata(), nibabel.load(found).get_fdata(dtype=np.float32)
 
 
 class TestInference:
     @pytest.mark.slow
-    def test_resized_probabilities_are_interpolated(self, run_of, prediction_of):
+    def test_resized_probabilities_are_interpolated(self, bundle, run_of, tmp_path):
         """Where images are resized, probabilities are interpolated, not copied from the nearest."""
-        probabilities = prediction_of(run_of("acdc"))[1]["probabilities"].get_fdata()
+        _, probabilities = infer(bundle, run_of("acdc"), tmp_path)
 
         assert len(np.unique(probabilities[..., 4, 0])) > 32 * 32
 
-    def test_probabilities_are_those_of_the_network(self, run_of, prediction_of):
+    def test_probabilities_are_those_of_the_network(self, bundle, run_of, tmp_path):
         """The probabilities are the network's, voxel by voxel (hippocampus: not resampled)."""
-        trained = run_of("hippocampus")
-        file, written = prediction_of(trained)
-        image = nibabel.load(file).get_fdata()
-        expected = segment_padded(network_of(trained[0], trained[2])[0], image)
+        dataset, _, run = trained = run_of("hippocampus")
+        image, found = infer(bundle, trained, tmp_path)
 
-        found = written["probabilities"].get_fdata(dtype=np.float32)
+        expected = segment_padded(network_of(dataset, run)[0], image)
         np.testing.assert_allclose(np.moveaxis(expected, 0, -1), found, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_same_seed_gives_the_same_weights(datasets, tmp_path, monkeypatch, capfd):
+def test_same_seed_gives_the_same_weights(bundle, shared, tmp_path):
     """The same seed gives the same weights, another seed gives others."""
     weights = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / name]
-        overrides += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1, "--seed", seed]
-        words = arguments("training", "hippocampus", *overrides, *SMALLEST)
-        code, errors = run_bundle(monkeypatch, capfd, words)
-        assert code == 0, errors
-        state = torch.load(tmp_path / name / "model.pt", weights_only=True)
+    for seed in (0, 0, 1):
+        words = [*shared, "--max_epochs", 1, "--seed", seed, "--restart", True, *SMALLEST]
+        bundle.done(*arguments("training", "hippocampus", *words))
+        state = torch.load(tmp_path / "run/model.pt", weights_only=True)
         weights.append(torch.cat([value.flatten().float() for value in state.values()]))
 
     assert torch.equal(weights[0], weights[1])
@@ -223,13 +160,11 @@ LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", nightly_but(("nacl_mixed", "crac", "sdc"), LOSSES))
-def test_every_loss_of_the_menu_trains(datasets, tmp_path, bundle, loss):
+def test_every_loss_of_the_menu_trains(bundle, shared, tmp_path, loss):
     """Every loss of the menu trains."""
-    overrides = ["--dataset_dir", datasets["hippocampus"], "--output_dir", tmp_path / "run"]
-    overrides += ["--cache_dir", datasets["hippocampus"].parent / "cache", "--max_epochs", 1]
-    overrides += ["--loss", f"@losses::{loss}", *SMALLEST]
+    chosen = ["--max_epochs", 1, "--loss", f"@losses::{loss}", *SMALLEST]
 
-    bundle.done(*arguments("training", "hippocampus", *overrides))
+    bundle.done(*arguments("training", "hippocampus", *shared, *chosen))
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
@@ -239,27 +174,26 @@ def test_every_key_resolves(datasets, tmp_path):
     assert set(FAST) == {
         path.parents[1].name for path in ROOT.glob("bundles/*/configs/dataset.yaml")
     }
-    for dataset in FAST:
-        for kind in ("train", "evaluate", "inference"):
-            parser = parser_of(dataset, kind)
-            make_small(parser)
-            run = tmp_path / dataset
-            parser.update({"dataset_dir": str(datasets[dataset]), "output_dir": str(run)})
-            if kind == "evaluate":
-                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
-            if kind != "inference":
-                parser["cache_dir"] = str(tmp_path / "cache")
-            else:
-                image = str(image_of(dataset, datasets[dataset]))
-                parser.update({"images": image, "checkpoint": str(run / "model.pt")})
-                torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
-            parser.parse(reset=True)
-            for key in parser.get():
-                if key not in ("training", "evaluating", "calibrating", "inference", "initialize"):
-                    parser.get_parsed_content(key)
+    for dataset, kind in product(FAST, ("train", "evaluate", "inference")):
+        run = tmp_path / dataset
+        places = {"dataset_dir": datasets[dataset], "output_dir": run}
+        if kind == "inference":
+            places |= {"images": str(image_of(dataset, datasets[dataset]))}
+            places |= {"checkpoint": str(run / "model.pt")}
+        else:
+            places |= {"cache_dir": tmp_path / "cache"}
+        parser = parser_of(dataset, kind, **places)
+        make_small(parser)
+        if kind != "train":
+            torch.save(parser.get_parsed_content("network").state_dict(), run / "model.pt")
+        parser.parse(reset=True)
+        for key in parser.get():
+            if key not in ("training", "evaluating", "calibrating", "inference", "initialize"):
+                parser.get_parsed_content(key)
 
 
 MISSPELT_LOSS = {"_target_": "nacl_monai.losses.FocalLoss", "gama": 2.0}
+LIGHT = ["--augmentation", "@augmentations::light"]
 
 
 FAULTS = {
@@ -273,11 +207,16 @@ FAULTS = {
     "structure": (["--structures", {"organ": [99]}], "structures: organ is of the classes [99]"),
     "precision": (["--precision", "half"], "precision half: not known; choose from: auto"),
     "half on a CPU": (["--precision", "float16", "--device", "cpu"], "needs a GPU"),
-    "stray word": (
-        ["max_epochs=1"],
-        "is not an option, nor the value of one; write --max_epochs 1",
-    ),
+    "stray": (["max_epochs=1"], "is not an option, nor the value of one; write --max_epochs 1"),
     "schedule": (["--train::optimizer::weight_decay", -1], "Adam: Invalid weight_decay value: -1"),
+    "class": (["--network_def", "my.MyNets"], "--network_def my.MyNets: no such class"),
+    "labels": (["--loss", "torch.nn.CrossEntropyLoss"], "give it labels as indices: --loss"),
+    "outputs": (["--network_def", "BasicUNetPlusPlus"], "it returns a list in evaluation instead"),
+    "augmentation": (
+        [*LIGHT, "--augmentations::light::degrees", -1],
+        "degrees is -1; pass a number",
+    ),
+    "patch of slices": (["--patch", [32, 32, 32]], "--patch: is of patches; add --dims 3"),
 }
 
 
@@ -289,10 +228,8 @@ def test_fault_is_one_line_and_no_folder_is_made(bundle, datasets, tmp_path, dat
     shared = ["--dataset_dir", datasets[dataset], "--output_dir", tmp_path / "run"]
     shared += ["--cache_dir", datasets[dataset].parent / "cache", "--max_epochs", 1]
 
-    code, errors = bundle(*arguments("training", dataset, *shared, *overrides))
-
-    assert code == 2
-    assert message in one_line(errors)
+    words = arguments("training", dataset, *shared, *overrides)
+    assert message in bundle.refused(*words, code=2)
     assert not list(tmp_path.iterdir())
 
 
@@ -307,41 +244,34 @@ def test_word_by_which_monai_skips_initialize_skips_nothing(bundle, run_of, run_
     shared = ["--output_dir", run]
     shared += [] if run_id == "inference" else ["--dataset_dir", dataset_dir]
 
-    code, errors = bundle(*arguments(run_id, dataset, *shared, word))
+    line = bundle.refused(*arguments(run_id, dataset, *shared, word), code=2)
 
-    assert code == 2
-    assert one_line(errors).startswith(f"error: {word.partition('=')[0]}")
+    assert line.startswith(f"error: {word.partition('=')[0]}")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_evaluator_has_the_weights_of_the_run_whatever_leads_to_it(run_of, monkeypatch):
     """Its network is made by reading them: no order of steps can leave them out."""
-    _, dataset_dir, run = run_of("hippocampus")
+    dataset, dataset_dir, run = run_of("hippocampus")
     monkeypatch.chdir(ROOT)
-    files = ("hippocampus/configs/dataset.yaml", "common/model.yaml", "common/evaluate.yaml")
-    parser = ConfigParser(ConfigParser.load_config_files([f"bundles/{file}" for file in files]))
-    paths = {"dataset_dir": str(dataset_dir), "output_dir": str(run)}
-    parser.update({**paths, "cache_dir": str(run.parent / "cache")})
+    places = {"dataset_dir": dataset_dir, "output_dir": run, "cache_dir": run.parent / "cache"}
 
-    weights = parser.get_parsed_content("evaluator").network.state_dict()
+    evaluator = parser_of(dataset, "evaluate", **places).get_parsed_content("evaluator")
 
-    saved = torch.load(run / "model.pt", weights_only=True)
+    weights, saved = evaluator.network.state_dict(), torch.load(run / "model.pt", weights_only=True)
     assert weights.keys() == saved.keys()
     assert all(torch.equal(weights[name].cpu(), saved[name]) for name in saved)
 
 
 @pytest.mark.slow
-def test_seed_counts_without_initialize(datasets, tmp_path, monkeypatch):
+def test_seed_counts_without_initialize(bundle, shared, monkeypatch):
     """The run id's own steps alone begin with the same weights, whatever was drawn before."""
-    dataset_dir = datasets["hippocampus"]
     states = []
     monkeypatch.setattr(
         SupervisedTrainer, "run", lambda self: states.append(self.network.state_dict())
     )
-    for name in ("one", "two"):
-        shared = ["--dataset_dir", dataset_dir, "--output_dir", tmp_path / name]
-        shared += ["--cache_dir", dataset_dir.parent / "cache", "--initialize", []]
-        run_module(monkeypatch, arguments("training", "hippocampus", *shared))
+    for _ in range(2):
+        bundle.done(*arguments("training", "hippocampus", *shared, "--initialize", []))
         torch.rand(1)
 
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

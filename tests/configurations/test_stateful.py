@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from nacl_monai.cli import main
 from nacl_monai.training import CaseBins, RunRecord, checkpoints
 from tests.configurations.conftest import arguments, contents, one_line
-from tests.configurations.test_dead_ends import NETWORK
+from tests.configurations.test_dead_ends import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def start(datasets, tmp_path_factory):
     """A trained run to begin with, and the words that all commands share."""
     data = datasets["hippocampus"]
     shared = ["--dataset_dir", data, "--cache_dir", data.parent / "cache"]
-    return tmp_path_factory.mktemp("stateful"), [*shared, "--networks::unet", NETWORK]
+    return tmp_path_factory.mktemp("stateful"), [*shared, "--networks::unet", SMALL]
 
 
 @pytest.fixture
@@ -200,9 +200,8 @@ def machine(start, bundle, monkeypatch, capfd):
             due = all(run.fresh for run in known) and len({run.evaluated[1:] for run in known}) == 1
             assert (code == 0) == due, errors
             if due:
-                assert {"test": "test", "val": "validation"}[
-                    known[0].evaluated[1]
-                ] + " cases" in text
+                cases = {"test": "test cases", "val": "validation cases"}
+                assert cases[known[0].evaluated[1]] in text
             else:
                 assert one_line(errors)
                 assert not output.exists()

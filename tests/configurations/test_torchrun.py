@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.configurations.conftest import (
+    NETWORK,
     ROOT,
     arguments,
     assert_same_bits,
@@ -18,11 +19,11 @@ from tests.configurations.conftest import (
     run_killed,
     run_module,
 )
-from tests.configurations.test_resume import NETWORK
 
 pytestmark = pytest.mark.slow
 
-NORMALIZED = {**NETWORK, "norm": "BATCH"}  # has statistics on which the processes must agree
+# Has statistics on which the processes must agree.
+NORMALIZED = {**NETWORK, "out_channels": 4, "norm": "BATCH"}
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,9 @@ def test_numbers_of_two_processes_are_those_of_one(runs):
     pd.testing.assert_frame_equal(one, two)
     assert one.index.is_unique
 
-    first, second = (
-        json.loads((runs[name] / "summary.json").read_text()) for name in ("one", "two")
-    )
-    assert first["cases"] == second["cases"] == len(one)
-    metrics = (pd.DataFrame(summary["metrics"]) for summary in (first, second))
-    pd.testing.assert_frame_equal(*metrics)
+    summaries = [json.loads((runs[name] / "summary.json").read_text()) for name in ("one", "two")]
+    assert [summary["cases"] for summary in summaries] == [len(one)] * 2
+    pd.testing.assert_frame_equal(*(pd.DataFrame(summary["metrics"]) for summary in summaries))
 
     first, second = (np.load(runs[name] / "bins.npz") for name in ("one", "two"))
     order = [list(second["cases"]).index(case) for case in first["cases"]]
@@ -127,10 +125,9 @@ def test_maps_of_two_processes_are_those_of_one(runs):
 @pytest.mark.nightly
 def test_torchrun_runs_the_command(acdc_phantom, tmp_path):
     """Torchrun itself runs the command, and a batch that cannot be shared is refused."""
-    words = arguments(
-        "training", "acdc", "--dataset_dir", acdc_phantom, "--output_dir", tmp_path / "run"
-    )
-    words += ["--cache_dir", str(tmp_path / "cache"), "--max_epochs", "1", "--batch_size"]
+    shared = ["--dataset_dir", acdc_phantom, "--output_dir", tmp_path / "run"]
+    shared += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1, "--batch_size"]
+    words = arguments("training", "acdc", *shared)
     launcher = [str(Path(sys.executable).with_name("torchrun")), "--standalone"]
     launcher += ["--nproc_per_node", "2", "-m", "monai.bundle"]
     for size, code in (("15", 1), ("16", 0)):
