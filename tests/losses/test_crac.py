@@ -203,4 +203,4 @@ def test_parameter_is_not_negative_and_is_printed():
     """The key is named."""
     with pytest.raises(InputError, match="^penalty_parameter: is -1; pass 0 or more$"):
         Constraint(1.0, -1)
-    assert repr(Constraint(1.0, 0.5)) == "Constraint(weight=1.0, , penalty_parameter=0.5)"
+    assert repr(Constraint(1.0, 0.5)) == "Constraint(weight=1.0, penalty_parameter=0.5)"

@@ -231,7 +231,7 @@ def test_member_that_measured_something_else_is_one(runs):
     """As after an update of the package: its weights are those of the same training."""
     metrics = {"additional_metrics": {"calibration": {"regions": ["near"]}}}
     shown = {"handlers": [{"metrics": ["ece_near"]}]}
-    write_run(runs[1], 2, config={"validate": metrics, "train": shown})
+    write_run(runs[1], 2, validate=metrics, train=shown)
 
     assert list(find_members(runs[0])) == NAMES
 
