@@ -159,8 +159,7 @@ def channel_dice(
     count = len(probs)
     counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
     if channels.overlapping:
-        half = 127.5 if probs.dtype == torch.uint8 else 0.5
-        inside = (probs[:, counted] > half).float()
+        inside = predicted_masks(probs, channels)[:, counted].float()
         marked = labels.classes[:, counted].float()
         both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
     else:
