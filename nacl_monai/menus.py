@@ -33,7 +33,8 @@ DATASET_FILE = "configs/dataset.yaml"
 TEMPLATE = "folder"
 #: The folder of what all datasets share.
 SHARED = "common"
-_MENUS = {"losses": "common/train.yaml", "networks": "common/model.yaml"}
+#: Each menu, and the file in ``bundles/`` that has it.
+MENUS = {"losses": "common/train.yaml", "networks": "common/model.yaml"}
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def read_dataset(name: str, bundles: str | Path | None = None) -> dict[str, Any]
 
 def read_shared(bundles: str | Path | None = None) -> dict[str, Any]:
     """Returns the keys of ``model.yaml``, which all datasets share, with nothing in them evaluated."""
-    return read_keys(bundles_folder(bundles) / _MENUS["networks"])
+    return read_keys(bundles_folder(bundles) / MENUS["networks"])
 
 
 def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]:
@@ -187,7 +188,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
         >>> read_menu("losses")["nacl"].label
         'NACL'
     """
-    entries = _keys_of(bundles_folder(bundles) / _MENUS[menu])[menu]
+    entries = _keys_of(bundles_folder(bundles) / MENUS[menu])[menu]
     return {
         name: Choice(name, str(entry["_target_"]), _settings(entry), entry.get("_desc_", {}))
         for name, entry in entries.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -22,6 +23,7 @@ from nacl_monai.data.cases import image_files
 from nacl_monai.differences import computing, differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
+from nacl_monai.menus import MENUS
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 from nacl_monai.sources import imported_names, is_users, source_file, source_files
@@ -191,8 +193,24 @@ def _is_trained(folder: RunFolder) -> bool:
 
 
 def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Every key of two configurations whose value differs, with both; descriptions may differ."""
-    return differences(computing(earlier), computing(now))
+    """Every key of two configurations whose value differs, with both.
+
+    Descriptions may differ, and entries of a menu that are not chosen: another version has others.
+    """
+    return differences(*(computing(_without_unchosen(config)) for config in (earlier, now)))
+
+
+def _without_unchosen(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the entries of menus to which nothing refers."""
+    texts = [value for _, value in leaves(config) if isinstance(value, str)]
+    kept = dict(config)
+    for menu in MENUS:
+        chosen = {
+            name for text in texts for name in re.findall(rf"@{menu}\b(?:(?:::|#)(\w+))?", text)
+        }
+        if isinstance(config.get(menu), Mapping) and "" not in chosen:  # "" is a whole menu
+            kept[menu] = {name: config[menu][name] for name in config[menu] if name in chosen}
+    return kept
 
 
 def _move_aside(folder: RunFolder, split_file: Path) -> None:

@@ -26,7 +26,11 @@ def train(folder, restart=False, **changes):
         "output_dir": str(folder),
         "rate": 0.1,
         "loss": {"weights": [1, 2]},
-        "losses": {"nacl": {"_desc_": {"label": "NACL", "sweep": {"rate": [1]}}, "weight": 1}},
+        "losses": {
+            "nacl": {"_desc_": {"label": "NACL", "sweep": {"rate": [1]}}, "weight": 1},
+            "svls": {"sigma": 1},
+        },
+        "loss_function": "@losses::nacl",
         "training": [
             {
                 "_target_": "nacl_monai.training.open_run",
@@ -163,6 +167,19 @@ class TestGoingOn:
         train(trained, losses={"nacl": {"_desc_": description, "weight": 1}})
 
         assert recorded(trained)["losses"]["nacl"]["_desc_"] == description
+
+    def test_entry_that_is_not_chosen_may_change(self, trained):
+        """Another version of the package has more losses, or other defaults of another one."""
+        train(trained, losses={"nacl": {"weight": 1}, "svls": {"sigma": 2}, "more": {"beta": 1}})
+
+    def test_any_entry_may_be_chosen_by_an_expression(self, tmp_path):
+        """That takes the whole menu."""
+        train_an_epoch(tmp_path, loss_function="$list(@losses.values())[0]")
+        named = "losses::svls::sigma (1, now 2)"
+
+        menu = {"nacl": {"weight": 1}, "svls": {"sigma": 2}}
+        changes = {"losses": menu, "loss_function": "$list(@losses.values())[0]"}
+        assert named in refused(train, tmp_path, **changes)
 
     @pytest.mark.parametrize(
         ("changes", "said"),
