@@ -1,14 +1,19 @@
 """Images are changed as each change says, and alike for the same case."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from monai.data import MetaTensor
 from scipy.ndimage import gaussian_filter
 
+from studies.shift.__main__ import NUMBERS, means, strongest
 from studies.shift.corruptions import CHANGES, Corrupt, blur, ghosting, noise
 
 SPACING = (1.0, 1.0, 2.0)
+RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/penalty"
 
 
 def case(name="a"):
@@ -71,3 +76,32 @@ def test_ghosts_are_copies_a_quarter_of_the_image_away():
     expected = image - 0.6 * (shifted - shifted.mean(2, keepdim=True))
 
     assert torch.allclose(ghosting(0.6)(image, SPACING, 1), expected, atol=1e-6)
+
+
+def test_trainings_of_a_method_are_averaged():
+    """Change by change, clean images too, whose change has no name in a file."""
+    rows = [
+        {
+            "method": "nacl",
+            "seed": seed,
+            "kind": kind,
+            "degree": degree,
+            **dict.fromkeys(NUMBERS, value),
+        }
+        for seed, value in ((0, 0.1), (1, 0.3))
+        for kind, degree in ((np.nan, 0), ("noise", 4))
+    ]
+
+    found = means(pd.DataFrame(rows))
+
+    assert list(found["kind"]) == ["", "noise"]
+    assert np.allclose(found[list(NUMBERS)], 0.2)
+
+
+def test_page_shows_the_committed_numbers():
+    """Error near the prediction, what the contour misses and NLL, a row for each method."""
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+
+    rows = strongest(pd.read_csv(RESULTS / "shift.csv")).splitlines()
+    assert len(rows) == 10
+    assert all(row in page for row in rows[2:])
