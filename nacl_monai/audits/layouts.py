@@ -42,10 +42,10 @@ from nacl_monai.audits.names import (
     named_once,
     stem_of,
 )
-from nacl_monai.data.cases import AFFINE_TOLERANCE
+from nacl_monai.data.faults import on_one_grid
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
-from nacl_monai.inference.grids import distance_of_grids, itk_affine
+from nacl_monai.inference.grids import itk_affine
 from nacl_monai.metrics.record import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder
@@ -310,8 +310,8 @@ def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probab
 
 
 def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:
-    apart = distance_of_grids(first.shape, image.affine, first.affine)
-    if image.shape != first.shape or not apart <= AFFINE_TOLERANCE:
+    alike = image.shape == first.shape and on_one_grid(first.shape, image.affine, first.affine)
+    if not alike:
         raise InputError(f"{file}: is on another grid than {first_file}; predict the case again")
     if image.voxels.dtype != first.voxels.dtype:
         raise InputError(f"{file}: is stored in another way than {first_file}; save both alike")

@@ -17,9 +17,8 @@ from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recogn
 from nacl_monai.audits.measuring import pairwise_dice, predicted_masks
 from nacl_monai.audits.names import Names
 from nacl_monai.audits.options import LOGITS, Options
-from nacl_monai.data.cases import AFFINE_TOLERANCE
+from nacl_monai.data.faults import on_one_grid
 from nacl_monai.errors import InputError
-from nacl_monai.inference.grids import distance_of_grids
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS
@@ -204,4 +203,4 @@ def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
     alike = one.voxels.shape == other.voxels.shape and one.turned == other.turned
     if one.affine is None or other.affine is None:
         return alike
-    return alike and distance_of_grids(one.shape, one.affine, other.affine) <= AFFINE_TOLERANCE
+    return alike and on_one_grid(one.shape, one.affine, other.affine)

@@ -57,6 +57,13 @@ def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
         )
 
 
+def on_one_grid(
+    shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
+) -> bool:
+    """Whether two affines put each voxel of a shape in the same place, but for rounding."""
+    return distance_of_grids(shape, first, second) <= AFFINE_TOLERANCE
+
+
 def check_same_grid(grid: VoxelGrid, first: VoxelGrid, tolerance: float = AFFINE_TOLERANCE) -> None:
     """Checks that two files of a case describe the same voxels.
 

@@ -29,7 +29,6 @@ from nacl_monai.data.cases import (
     reported,
 )
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.grids import distance_of_grids
 from nacl_monai.inference.images import read_volume
 
 _BYTE = 255
@@ -274,7 +273,7 @@ def _are_on_one_grid(image: torch.Tensor, label: torch.Tensor) -> bool:
     if not (isinstance(image, MetaTensor) and isinstance(label, MetaTensor)):
         return True  # nothing says where a plain tensor is
     affines = (one.affine.numpy() for one in (image, label))
-    return distance_of_grids(shape, *affines) <= AFFINE_TOLERANCE
+    return faults.on_one_grid(shape, *affines)
 
 
 def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+from monai.bundle import ReferenceResolver
 
 from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files
@@ -203,12 +203,11 @@ def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def _without_unchosen(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the entries of menus to which nothing refers."""
     texts = [value for _, value in leaves(config) if isinstance(value, str)]
+    referred = {key for text in texts for key in ReferenceResolver.match_refs_pattern(text)}
     kept = dict(config)
     for menu in MENUS:
-        chosen = {
-            name for text in texts for name in re.findall(rf"@{menu}\b(?:(?:::|#)(\w+))?", text)
-        }
-        if isinstance(config.get(menu), Mapping) and "" not in chosen:  # "" is a whole menu
+        if isinstance(config.get(menu), Mapping) and menu not in referred:
+            chosen = {key.split("::")[1] for key in referred if key.startswith(f"{menu}::")}
             kept[menu] = {name: config[menu][name] for name in config[menu] if name in chosen}
     return kept
 
