@@ -16,7 +16,11 @@ from nacl_monai.runs import MARGIN, check_num_bins
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
 #: All that can be asked for, the keys of `nacl_monai.metrics.REGIONS`, known here without torch.
-KNOWN_REGIONS = (*EVALUATED_REGIONS, "predicted", "predicted_boundary")
+KNOWN_REGIONS = (
+    *EVALUATED_REGIONS,
+    "predicted",
+    "predicted_boundary",
+)
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 #: What may be averaged over the members of an ensemble.
 PROBS, LOGITS = AVERAGED = ("probs", "logits")

@@ -86,6 +86,7 @@ CONFIG = {
     "loss": {"_target_": "nacl_monai.losses.NACLLoss", "sigma": 1.0},
     "output_dir": "$'runs/{}'.format(@max_epochs)",
     "device": "cpu",
+    "described": {"_desc_": {"label": "A"}, "mark": 1},
 }
 
 
@@ -123,6 +124,11 @@ def test_values_that_fit_are_accepted(key, value):
     ("key", "value", "message"),
     [
         ("net::drop_out", 0.1, "--net::drop_out: there is no such .*did you mean --net::dropout"),
+        (
+            "described::labels",
+            1,
+            "--described::labels: there is no such .*did you mean --described::mark",
+        ),
         ("net::bias", "false", "--net::bias false: is not True or False; write --net::bias True"),
         ("net::dropout", "x", "--net::dropout x: is not a number"),
         ("net::channels", 16, "--net::channels 16: is not a list of whole numbers; write one, as"),
