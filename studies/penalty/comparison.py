@@ -77,7 +77,8 @@ def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         table = pd.read_csv(folder / "cases.csv")[["case", "patient", *MEANS]]
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
-        found = {name: summary["pooled"][name]["value"] for name in POOLED}
+        pooled = summary.get("pooled", {})  # evaluations of earlier versions have none
+        found = {name: pooled[name]["value"] for name in POOLED if name in pooled}
         found |= {name: summary["metrics"][name]["mean"] for name in MEANS}
         if (folder / "promise.npz").is_file():
             found |= promised(folder / "promise.npz")

@@ -306,7 +306,7 @@ def test_verdicts_of_claims_agree(study):
 
 
 PENALTIES = pytest.mark.parametrize(
-    "results", sorted(RESULTS.glob("*/penalty")), ids=lambda path: path.parent.name
+    "results", sorted(RESULTS.rglob("penalty")), ids=lambda path: path.parent.name
 )
 
 
