@@ -270,11 +270,12 @@ def test_regions_are_refused_in_one_line_and_audited_and_calibrated(workplace):
     assert re.search(r"^error: nnUNetTrainerDiceNACL: .* has regions; train these", refused, re.M)
     assert "Traceback" not in refused
 
-    workplace.run(train.replace("nnUNetTrainerDiceNACL", "nnUNetTrainerShort"))
+    # After two epochs the logits may be worse than chance, of which no temperature can be learned.
+    workplace.run(train.replace("nnUNetTrainerDiceNACL", "nnUNetTrainerShort"), EPOCHS="8")
     predictions = workplace.results(name, "nnUNetTrainerShort") / "validation"
     folders = f"'{predictions}' '{workplace.root / 'raw' / name / 'labelsTr'}'"
     out = workplace.run(f"nacl-monai audit {folders} --output regions").stdout
     assert "6 of 16 labeled cases, 2 overlapping structures by sigmoid" in out
     calibrate = f"nacl-monai calibrate {folders} --output regions_calibrated --region all"
-    out = workplace.run(calibrate).stdout  # near, two epochs are worse than chance
+    out = workplace.run(calibrate).stdout
     assert "sigmoid_temperature" in out
