@@ -49,6 +49,7 @@ from nacl_monai.metrics.voxels import (
     dequantized,
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
+from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.progress import progress_bar
 from nacl_monai.promises.control import MEAN, WITHIN, Control
 from nacl_monai.promises.curves import (
@@ -536,6 +537,7 @@ def promise(
             raise faults[0]
         about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}
     else:
-        curves, about = curves_of_arrays(probs, labels, **options), {}
+        curves = curves_of_arrays(probs, labels, **options)
+        about = {"known_by": BY_TABLE if curves.known else BY_CASE}
     controls = [Control(level, control, confidence) for level in dict.fromkeys(levels)]
     return fit(curves, controls, family, margin, check=check, **about)

@@ -113,6 +113,16 @@ def test_folders_in_python_are_those_of_the_command(old, made):
     assert [*found.kept] == [*read_promise(made).kept]
 
 
+def test_arrays_say_whether_patients_were_given():
+    """Who applies the promise must say so of the new ones, too."""
+    inside, labels = discs(6)
+    given = two_classes(inside), labels
+    options = {"levels": [0.4], "check": False}
+
+    assert promise(*given, **options).known_by == "case"
+    assert promise(*given, **options, patients=list("abcdef")).known_by == "table"
+
+
 def sets_of(kept, probs):
     """The contour of a structure by its definition, (x, y, z)."""
     channel = list(CLASSES).index(kept.structure)
