@@ -306,7 +306,9 @@ def test_verdicts_of_claims_agree(study):
 
 
 PENALTIES = pytest.mark.parametrize(
-    "results", sorted(RESULTS.rglob("penalty")), ids=lambda path: path.parent.name
+    "results",
+    sorted(path.parent for path in RESULTS.rglob("numbers.csv")),
+    ids=lambda path: path.relative_to(RESULTS).as_posix(),
 )
 
 
