@@ -160,8 +160,6 @@ def score_priors(
 
 def _ring_sums(planes: Planes, others: int, priors: Sequence[Prior], edges: Array) -> Array:
     """Sums ``(priors, rings, bins, kinds)`` over the voxels between one band's edge and the next."""
-    if not len(planes.masks):
-        return np.zeros((len(priors), len(edges), NUM_BINS, len(_KINDS)))
     distance = np.abs(planes.distances)
     near = distance <= edges[-1]
     ring = np.searchsorted(edges, distance[near])
