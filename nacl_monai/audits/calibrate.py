@@ -23,6 +23,7 @@ import torch
 from nacl_monai import reports
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.command import audit_one, print_faults, show
+from nacl_monai.audits.images import Pair
 from nacl_monai.audits.measuring import channel_dice, check_order
 from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import check_measured, draw_all, visible_files
@@ -176,18 +177,13 @@ class _Part:
 def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]:
     """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
     options, names = found.options, [one.case for one, _ in found.pairs]
-    logits_of = OUTPUTS[found.settings.channels.activation].logits_of
     known = patients_of(names, options.patient_pattern, options.patients) or names
     patient_of, faults = {}, list(found.faults)
     pairs = progress_bar(found.pairs, description="Reading", unit="case")
     dice: Any = 0
     for pair, patient in zip(pairs, known, strict=True):
         try:
-            predicted, (labels,) = read_case(pair, found)
-            probs = torch.from_numpy(predicted.voxels)
-            dice = dice + channel_dice(probs, labels, found.settings.channels)
-            logits = logits_of(probs, predicted.step)
-            voxels.add(logits, labels.classes, patient, labels.mask, voxel=labels.spacing)
+            dice = dice + _read_one(pair, found, voxels, patient)
         except NoRoomError:
             raise
         except InputError as fault:
@@ -199,6 +195,16 @@ def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]
         check_order(found.folder, dice / len(patient_of), found.settings.channels)
     print_faults(faults)
     return patient_of, faults
+
+
+def _read_one(pair: Pair, found: Found, voxels: Kept, patient: str) -> Any:
+    """Reads a case into the region, and leaves none of its volumes in memory; returns its Dice."""
+    predicted, (labels,) = read_case(pair, found)
+    probs = torch.from_numpy(predicted.voxels)
+    dice = channel_dice(probs, labels, found.settings.channels)
+    logits = OUTPUTS[found.settings.channels.activation].logits_of(probs, predicted.step)
+    voxels.add(logits, labels.classes, patient, labels.mask, voxel=labels.spacing)
+    return dice
 
 
 def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
