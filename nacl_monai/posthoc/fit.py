@@ -206,14 +206,14 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
     )
 
 
-#: The voxels of a volume without and with a calibrator, ``(n, C)``, their labels, the weight of each.
+#: Voxels of a volume without and with a calibrator, ``(n, C)``, their labels, the weight of each.
 _Calibrated = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
 
 
 def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
-    for logits, labels, weight in voxels:
-        exact = logits.double()
-        yield exact, module(exact), labels, weight
+    for volume in voxels:
+        for logits, labels in volume.blocks():
+            yield logits.T, module(logits.T), labels, volume.weight
 
 
 def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
@@ -228,11 +228,12 @@ def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Cal
 def _calibrated_structures(voxels: StructureLogits, module: nn.Module) -> Iterator[_Calibrated]:
     """The logits outside, 0, and inside of each structure."""
     for channel, problem in enumerate(voxels.problems):
-        for logits, labels, weight in problem:
-            before = logits.double()
-            all_channels = before[:, 1:].expand(-1, len(voxels.structures))
-            inside = module(all_channels)[:, channel]
-            yield before, torch.stack([torch.zeros_like(inside), inside], 1), labels, weight
+        for volume in problem:
+            for logits, labels in volume.blocks():
+                all_channels = logits[1:].T.expand(-1, len(voxels.structures))
+                inside = module(all_channels)[:, channel]
+                after = torch.stack([torch.zeros_like(inside), inside], 1)
+                yield logits.T, after, labels, volume.weight
 
 
 def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
