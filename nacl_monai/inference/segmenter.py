@@ -6,6 +6,7 @@ import hashlib
 import sys
 import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -58,7 +59,8 @@ def _is_archive(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError):
+    # Torch neither compresses nor encrypts; a flipped bit may say that it did.
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error):
         return False
 
 

@@ -79,8 +79,8 @@ _UNRECORDED = {"all", "foreground", "union", "boundary"}
 UNREADABLE_NPZ = (
     EOFError,
     MemoryError,  # a header may announce too much
-    NotImplementedError,  # of a kind of compression that a flipped bit announces
     OSError,
+    RuntimeError,  # of a compression or a password that a flipped bit announces
     SyntaxError,  # a header is Python
     TypeError,
     ValueError,

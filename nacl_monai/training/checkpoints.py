@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,7 +248,8 @@ def is_whole(file: str | Path) -> bool:
             beside = Path(f"{file}.sha256")
             is_same = not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
             return archive.testzip() is None and is_same
-    except (zipfile.BadZipFile, OSError):
+    # Torch neither compresses nor encrypts; a flipped bit may say that it did.
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error):
         return False
 
 

@@ -1,5 +1,6 @@
 """What was counted: written and read as it is, or refused in one line that says what is wrong."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,19 @@ def refusal(path):
     assert "\n" not in message
     assert message.startswith(f"{path}: ")
     return message
+
+
+def test_flipped_bit_of_a_header_of_the_archive_is_no_traceback(tmp_path):
+    """It may announce a compression, a password, another place or size; some change nothing."""
+    path = counted(regions=["all"]).write(tmp_path / "bins.npz")
+    content = path.read_bytes()
+    for start in (0, content.index(b"PK\x01\x02")):
+        for bit in range(8 * start, 8 * (start + 46)):
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            with suppress(InputError):
+                read_record(path).check()
 
 
 @pytest.fixture
