@@ -38,6 +38,17 @@ HIPPOCAMPUS = Path(
 )
 
 
+def flip_headers(file):
+    """Writes a ZIP archive again and again, with one other bit flipped in a header of its first part."""
+    content = file.read_bytes()
+    for start in (0, content.index(b"PK\x01\x02")):
+        for bit in range(8 * start, 8 * (start + 46)):
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(changed)
+            yield
+
+
 @pytest.fixture(autouse=True)
 def _packages_of_networks(request):
     """A network whose package is not installed is not tested."""

@@ -39,7 +39,7 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
     file = Path(checkpoint)
     if not file.is_file():
         refuse(f"{file}: no trained model there; train first, or name another: --checkpoint")
-    if not (_is_archive(file) and _has_checksum(file)):
+    if not is_whole(file):
         refuse(
             f"{file}: is damaged, or not the file that was trained; copy it again, or train again"
         )
@@ -54,21 +54,23 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
             refuse(f"{file}: holds NaN or infinite weights ({name}); train again")
 
 
-def _is_archive(file: Path) -> bool:
-    """Whether every part of the file has the bytes that torch wrote; torch itself does not look."""
-    try:
+def is_whole(file: str | Path) -> bool:
+    """Whether a file that torch wrote still has the bytes that were written.
+
+    If a checksum is beside it, the file has to be the one that it is of.
+    """
+    file = Path(file)
+    beside = file.with_name(f"{file.name}.sha256")
+    try:  # torch itself reads changed bytes without a word; the archive has their checksums
         with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
+            if archive.testzip() is not None:
+                return False
+        if not beside.is_file():
+            return True
+        return hashlib.sha256(file.read_bytes()).hexdigest() in beside.read_text(encoding="utf-8")
     # Torch neither compresses nor encrypts; a flipped bit may say that it did.
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error):
         return False
-
-
-def _has_checksum(file: Path) -> bool:
-    beside = file.with_name(f"{file.name}.sha256")
-    if not beside.is_file():
-        return True
-    return hashlib.sha256(file.read_bytes()).hexdigest() in beside.read_text(encoding="utf-8")
 
 
 class Segmenter:

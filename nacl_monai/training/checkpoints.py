@@ -7,8 +7,6 @@ import re
 import signal
 import sys
 import threading
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from ignite.engine import Engine, Events
 from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
+from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training.processes import gathered
 
 
@@ -236,21 +235,6 @@ def save_weights(weights: Mapping[str, Any], file: str | Path) -> None:
 def write_checksum(file: str | Path) -> None:
     """Writes ``NAME.sha256`` beside a file, in the format of the program ``sha256sum``."""
     write_text(f"{file}.sha256", f"{checksum(file)}  {Path(file).name}\n")
-
-
-def is_whole(file: str | Path) -> bool:
-    """Whether a file that torch wrote still has the bytes that were written.
-
-    If a checksum is beside it, the file has to be the one that it is of.
-    """
-    try:  # torch itself reads changed bytes without a word; the archive has their checksums
-        with zipfile.ZipFile(file) as archive:
-            beside = Path(f"{file}.sha256")
-            is_same = not beside.is_file() or checksum(file) in beside.read_text(encoding="utf-8")
-            return archive.testzip() is None and is_same
-    # Torch neither compresses nor encrypts; a flipped bit may say that it did.
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error):
-        return False
 
 
 def checkpoint_file(folder: str | Path, position: Position) -> Path:

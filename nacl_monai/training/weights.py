@@ -14,7 +14,8 @@ from torch import nn
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
-from nacl_monai.training.checkpoints import checkpoint_positions, is_whole, load_state
+from nacl_monai.inference.segmenter import is_whole
+from nacl_monai.training.checkpoints import checkpoint_positions, load_state
 
 
 def load_weights(network: nn.Module, file: str | Path) -> nn.Module:

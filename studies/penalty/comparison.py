@@ -26,10 +26,7 @@ from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"
 LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
-TREATMENTS = (
-    *("", "+temperature_near", "+temperature_all"),
-    *("+local_temperatures_all", "+ensemble"),
-)
+TREATMENTS = ("", "+temperature_near", "+temperature_all", "+local_temperatures_all", "+ensemble")
 #: What one would choose from.
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 #: Beyond the paper, with their authors' values.

@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training import (
     BestModel,
     Checkpoints,
@@ -23,7 +24,6 @@ from nacl_monai.training.checkpoints import (
     checkpoint_file,
     checkpoint_positions,
     generators,
-    is_whole,
     load_state,
     make_checkpoint_folder,
     save_state,
