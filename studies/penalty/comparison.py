@@ -1,8 +1,9 @@
 """``python -m studies.penalty.comparison RUNS OUTPUT``: the chosen penalty beside others, tested.
 
-RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
-patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
-others that were given the same treatment after training, and with what was proposed beyond the paper.
+RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, of one network, evaluated on
+its test patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is
+compared with others that were given the same treatment after training, and with what was proposed
+beyond the paper. The paper's other losses are shown and not tested.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
-from nacl_monai.paper.grid import method_label
+from nacl_monai.paper.grid import MAIN_LOSSES, method_label
 from nacl_monai.promises import read_curves
 from nacl_monai.reports.statistics import paired_tests, patient_scores
 from nacl_monai.reports.tables import csv_text, markdown_table
@@ -31,6 +32,8 @@ TREATMENTS = ("", "+temperature_near", "+temperature_all", "+local_temperatures_
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 #: Beyond the paper, with their authors' values.
 RIVALS = ("ml1ace", "crac", "sdc", "dca")
+#: The paper's, of one training each.
+OTHERS = tuple(loss for loss in MAIN_LOSSES if loss not in LOSSES)
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
 MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
@@ -62,9 +65,9 @@ HEADS = {
 
 def evaluations(runs: Path) -> Iterator[tuple[str, int, Path]]:
     """Method, seed and folder of every evaluation."""
-    for loss in (*LOSSES, *RIVALS):
+    for loss in (*LOSSES, *RIVALS, *OTHERS):
         for after in TREATMENTS:
-            for run in sorted(runs.glob(f"unet_{loss}_seed?")):
+            for run in sorted(runs.glob(f"unet*_{loss}_seed?")):
                 within = run / "calibrated" / after[1:] if after else run
                 if (within / "evaluation/cases.csv").is_file():
                     yield loss + after, int(run.name[-1]), within / "evaluation"
@@ -147,8 +150,7 @@ def written(cases: pd.DataFrame, numbers: pd.DataFrame, output: Path) -> Iterato
     for name, text in (
         ("cases.csv", csv_text(cases)),
         ("numbers.csv", csv_text(numbers)),
-        ("table.md", table(numbers)),
-        ("tests.md", "\n".join(texts)),
+        ("comparison.md", "\n".join([table(numbers), *texts])),
         ("tests.csv", csv_text(tests)),
     ):
         write_text(output / name, text)
