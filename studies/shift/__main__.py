@@ -40,7 +40,7 @@ NUMBERS = {
     "contour_misses": "5 % contour misses",
 }
 CLEAN = ("", 0)
-DEGREES = [CLEAN, *((kind, degree) for kind in CHANGES for degree in (1, 2, 3, 4))]
+DEGREES = (1, 2, 3, 4)
 
 
 class Trained:
@@ -108,11 +108,12 @@ class Trained:
             yield row
 
 
-def study(data: Path, runs: Sequence[Path], output: Path) -> Iterator[Path]:
+def study(data: Path, runs: Sequence[Path], output: Path, degrees: Sequence[int]) -> Iterator[Path]:
     """Writes the numbers of every run, and of each method's trainings a table and a picture."""
     rows = []
     trained = [Trained(folder, data) for folder in runs]
-    with progress_bar(DEGREES, description="Changes", unit="change") as changes:
+    changed = [(kind, degree) for kind in CHANGES for degree in degrees]
+    with progress_bar([CLEAN, *changed], description="Changes", unit="change") as changes:
         for change in changes:
             rows += [row for one in trained for row in one.measured(*change)]
     table = pd.DataFrame(rows)
@@ -173,6 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
     parser.add_argument("--output", type=Path, default=Path("shift"), help="default: shift")
+    parser.add_argument(
+        "--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES, help="default: all"
+    )
     return write_files(lambda: study(**vars(parser.parse_args(argv))))
 
 
