@@ -92,8 +92,13 @@ def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def promised(file: Path) -> dict[str, float]:
-    """Size and miss of a contour with a guarantee, and the factor around a volume."""
-    curves, found = read_curves(file), {}
+    """Size and miss of a contour with a guarantee, and the factor around a volume.
+
+    Nothing where all people would calibrate it.
+    """
+    curves, found = read_curves(file), dict[str, float]()
+    if len(set(curves.patients)) <= CALIBRATING:
+        return found
     for kind, names in (("outer", ("size", "miss")), ("volume", ("interval", "outside"))):
         for family, sizes, risks in divided(curves, LEVEL, kind, CALIBRATING, DRAWS):
             end = {"within": "", "margin": "_without_probabilities"}.get(family)
@@ -106,15 +111,15 @@ def promised(file: Path) -> dict[str, float]:
 
 def table(numbers: pd.DataFrame) -> str:
     """A row per method: the mean of its trainings, and each."""
-    rows = []
+    rows, shown = [], {name: digits for name, digits in SHOWN.items() if name in numbers}
     for method, trainings in numbers.groupby("method", sort=False):
         row = [method_label(str(method))]
-        for name, digits in SHOWN.items():
-            values = trainings.get(name, pd.Series(dtype=float)).dropna()
+        for name, digits in shown.items():
+            values = trainings[name].dropna()
             each = ", ".join(f"{value:.{digits}f}" for value in values)
             row.append(f"{values.mean():.{digits}f} ({each})" if len(values) else "–")
         rows.append(row)
-    heads = [HEADS[name] if name in HEADS else METRICS[name].heading for name in SHOWN]
+    heads = [HEADS[name] if name in HEADS else METRICS[name].heading for name in shown]
     return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
 
 

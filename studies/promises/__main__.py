@@ -54,7 +54,10 @@ def main() -> None:
     rows = []
     for file in given.files:
         curves = read_curves(file)
-        name = f"{file.parent.name or file.stem}, {len(set(curves.patients))} people"
+        people = len(set(curves.patients))
+        if given.calibrating >= people:
+            parser.error(f"{file}: has {people} people; write a smaller --calibrating")
+        name = f"{file.parent.name or file.stem}, {people} people"
         for level in given.level:
             for family, sizes, risks in divided(
                 curves, level, given.kind, given.calibrating, given.draws
