@@ -20,6 +20,7 @@ from nacl_monai.cli import write_files
 from nacl_monai.data import hippocampus_patient, split_patients
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
+from nacl_monai.reports.tables import markdown_table
 
 #: People who train; the others of the training set join those who validate.
 TRAINING, VALIDATING = 22, 37
@@ -119,16 +120,20 @@ def study(data: Path, runs: Path, settings: Sequence[str], seeds: int, jobs: int
     with ThreadPoolExecutor(jobs) as pool:
         rows = list(pool.map(lambda pair: measure(*pair, data, runs), experiments))
     table = pd.DataFrame(rows)
+    yield write_text(runs / "settings.csv", table.to_csv(index=False))
+    yield write_text(runs / "settings.md", page(table))
+
+
+def page(table: pd.DataFrame) -> str:
+    """The means over trainings, the best setting first."""
     means = table.drop(columns="seed").groupby("setting", sort=False).mean().sort_values("nll_all")
-    text = (
-        f"{len(settings)} settings, {seeds} training(s) each, {VALIDATING} validation people.\n\n"
+    rows = [[str(row[0]), *(f"{value:.4f}" for value in row[1:])] for row in means.itertuples()]
+    text = markdown_table(["setting", *means.columns], rows, "l" + "r" * len(means.columns))
+    trainings = table["seed"].nunique()
+    return (
+        f"{len(means)} settings, {trainings} training(s) each, {VALIDATING} validation people.\n\n"
+        f"{text}\n"
     )
-    for name, content in (
-        ("settings.csv", table.to_csv(index=False)),
-        ("settings.md", text + means.round(4).to_markdown() + "\n"),
-    ):
-        write_text(runs / name, content)
-        yield runs / name
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from scipy import stats
 from nacl_monai.paper import EXHIBITS, exhibits, read_results, reproduce, write_all
 from studies.paper.__main__ import write_claims
 from studies.penalty import comparison
+from studies.penalty.__main__ import SETTINGS, page
 from tests.conftest import nightly_but
 
 pytestmark = pytest.mark.slow
@@ -319,6 +320,15 @@ def test_penalty_s_table_and_tests_are_made_again(results, tmp_path):
 
     for path in comparison.written(cases, numbers, tmp_path):
         assert path.read_bytes() == (results / path.name).read_bytes(), path.name
+
+
+def test_settings_page_is_made_again():
+    """From the committed trainings, of every setting that the study has."""
+    results = RESULTS / "hippocampus/penalty"
+    trained = pd.read_csv(results / "settings.csv")
+
+    assert set(trained["setting"]) == set(SETTINGS)
+    assert page(trained) == (results / "settings.md").read_text(encoding="utf-8")
 
 
 @PENALTIES
