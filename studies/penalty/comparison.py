@@ -1,9 +1,9 @@
 """``python -m studies.penalty.comparison RUNS OUTPUT``: the chosen penalty beside others, tested.
 
-RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, of one network, evaluated on
-its test patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is
-compared with others that were given the same treatment after training, and with what was proposed
-beyond the paper. The paper's other losses are shown and not tested.
+RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
+patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
+others that were given the same treatment after training, and with what was proposed beyond the paper.
+The paper's other losses are shown and not tested.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TREATMENTS = ("", "+temperature_near", "+temperature_all", "+local_temperatures_
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 #: Beyond the paper, with their authors' values.
 RIVALS = ("ml1ace", "crac", "sdc", "dca")
-#: The paper's, of one training each.
+#: The paper's others, which are shown and not tested.
 OTHERS = tuple(loss for loss in MAIN_LOSSES if loss not in LOSSES)
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
@@ -63,20 +63,20 @@ HEADS = {
 }
 
 
-def evaluations(runs: Path) -> Iterator[tuple[str, int, Path]]:
-    """Method, seed and folder of every evaluation."""
+def evaluations(runs: Path, network: str) -> Iterator[tuple[str, int, Path]]:
+    """Method, seed and folder of every evaluation of a network."""
     for loss in (*LOSSES, *RIVALS, *OTHERS):
         for after in TREATMENTS:
-            for run in sorted(runs.glob(f"unet*_{loss}_seed?")):
+            for run in sorted(runs.glob(f"{network}_{loss}_seed?")):
                 within = run / "calibrated" / after[1:] if after else run
                 if (within / "evaluation/cases.csv").is_file():
                     yield loss + after, int(run.name[-1]), within / "evaluation"
 
 
-def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The cases of every evaluation, and its numbers over all people."""
     cases, numbers = [], []
-    for method, seed, folder in evaluations(runs):
+    for method, seed, folder in evaluations(runs, network):
         table = pd.read_csv(folder / "cases.csv")[["case", "patient", *MEANS]]
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
@@ -87,7 +87,7 @@ def collected(runs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             found |= promised(folder / "promise.npz")
         numbers.append({"method": method, "seed": seed, **found})
     if not cases:
-        raise InputError(f"{runs}: holds no evaluated run; evaluate one")
+        raise InputError(f"{runs}: holds no evaluated run of {network}; evaluate one")
     return pd.concat(cases), pd.DataFrame(numbers)
 
 
@@ -96,9 +96,9 @@ def promised(file: Path) -> dict[str, float]:
 
     Nothing where all people would calibrate it.
     """
-    curves, found = read_curves(file), dict[str, float]()
+    curves, found = read_curves(file), {}
     if len(set(curves.patients)) <= CALIBRATING:
-        return found
+        return {}
     for kind, names in (("outer", ("size", "miss")), ("volume", ("interval", "outside"))):
         for family, sizes, risks in divided(curves, LEVEL, kind, CALIBRATING, DRAWS):
             end = {"within": "", "margin": "_without_probabilities"}.get(family)
@@ -111,7 +111,8 @@ def promised(file: Path) -> dict[str, float]:
 
 def table(numbers: pd.DataFrame) -> str:
     """A row per method: the mean of its trainings, and each."""
-    rows, shown = [], {name: digits for name, digits in SHOWN.items() if name in numbers}
+    rows = []
+    shown = {name: digits for name, digits in SHOWN.items() if name in numbers}
     for method, trainings in numbers.groupby("method", sort=False):
         row = [method_label(str(method))]
         for name, digits in shown.items():
@@ -167,8 +168,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m studies.penalty.comparison")
     parser.add_argument("runs", type=Path, metavar="RUNS")
     parser.add_argument("output", type=Path, metavar="OUTPUT")
+    parser.add_argument("--network", default="unet", help="default: unet; unet3d in 3-D")
     given = parser.parse_args(argv)
-    return write_files(lambda: written(*collected(given.runs), given.output))
+    return write_files(lambda: written(*collected(given.runs, given.network), given.output))
 
 
 if __name__ == "__main__":
