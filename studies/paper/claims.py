@@ -1,4 +1,4 @@
-"""The paper's claims, abstract and section 4, one by one: what paired tests decide about each."""
+"""The paper's claims, abstract and section 4, one by one: what tests decide about each."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from nacl_monai.paper.grid import (
     method_label,
     network_label,
 )
+from nacl_monai.paper.ranking import GLOBAL, RULES, rank_table
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.reports.statistics import (
     BETTER,
@@ -43,6 +44,9 @@ CHANGES = frozenset({BETTER, WORSE})
 DECIDED = NOT_WORSE | CHANGES
 
 RIVALS = tuple(loss for loss in PAPER_LOSSES if loss != PROPOSED)
+
+#: The first rank is decided by more, or fewer, draws of people and trainings than these shares.
+CERTAIN, RULED_OUT = 0.95, 0.05
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def claims() -> list[Claim]:
             all_rivals,
             exceptions=1,
         ),
+        Claim("4.2.1", "first by both rules of ranking (figure 2)", "figure2", RULES),
         Claim("4.2.2", "better on logits than on softmax", "figure3", both, _against(softmax)),
         Claim("4.2.2", "a restricted range of logits (figures 4 and 5)"),
         Claim("4.2.3", "λ = 0.1 is best", "figure6", both, _against(*weights)),
@@ -167,11 +172,13 @@ def judge_claims(results: Results) -> pd.DataFrame:
         One row per claim, and per dataset, metric and setting where there are runs: ``source``,
         ``claim``, ``dataset``, ``metric``, ``setting``; ``verdict``; ``for``, ``against`` and
         ``undecided``, numbers of comparisons; that which favors the claim least: ``reference``,
-        ``other``, ``difference`` with ``low`` and ``high``; ``patients`` and ``trainings``.
+        ``other``, ``difference`` with ``low`` and ``high``; ``patients`` and ``trainings``. A claim
+        of ranks has ``rank`` with ``low`` and ``high``, ``wins`` and ``methods`` in their place.
     """
     rows = []
     for claim in claims():
-        found = list(_judged(claim, results)) if claim.exhibit else []
+        judge = _ranked if claim.metrics == RULES else _judged
+        found = list(judge(claim, results)) if claim.exhibit else []
         nothing = {"verdict": NO_RUN if claim.exhibit else NOT_TESTED}
         rows += [{"source": claim.source, "claim": claim.text, **row} for row in found or [nothing]]
     return pd.DataFrame(rows)
@@ -190,6 +197,34 @@ def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
                 if len(tests):
                     place = {"dataset": dataset, "metric": metric, "setting": setting}
                     yield place | judge_comparisons(claim, tests, METRICS[metric].direction)
+
+
+def _ranked(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
+    """A row per dataset and rule: whether NACL is first however people and trainings are drawn."""
+    try:
+        chosen = EXHIBITS[claim.exhibit].select(results)
+    except NothingToShow:
+        return
+    if PROPOSED not in {method.name for method in chosen.methods}:
+        return
+    for dataset in chosen.datasets:
+        cases = chosen.cases(dataset)
+        ranks = rank_table(EXHIBITS[claim.exhibit].select(chosen, datasets=[dataset]))
+        of_all = ranks[ranks["metric"] == GLOBAL].set_index(["rule", "method"])
+        for rule in claim.metrics:
+            ranked, found = of_all.loc[rule], of_all.loc[(rule, PROPOSED)].to_dict()
+            certain = found["wins"] > CERTAIN and set(RIVALS) <= set(ranked.index)
+            verdict = FAILS if found["wins"] < RULED_OUT else CANNOT_TELL
+            yield {
+                **found,
+                "dataset": dataset,
+                "metric": rule,
+                "setting": "",
+                "verdict": HOLDS if certain else verdict,
+                "methods": len(ranked),
+                "patients": cases["patient"].nunique(),
+                "trainings": cases.groupby("method")["seed"].nunique().min(),
+            }
 
 
 def _by_setting(claim: Claim, cases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -255,6 +290,7 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
     margins = ", ".join(
         f"{METRICS[name].margin:g} of {METRICS[name].label}"
         for name in judged["metric"].dropna().unique()
+        if name in METRICS
     )
     return (
         f"{markdown_table(header, rows, 'llllllll')}\n\n"
@@ -263,7 +299,9 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
         "Decisions are tests at 5 %, Holm-corrected over the comparisons of one row; equivalent is "
         f"closer than {margins}. With one or two trainings a verdict is of these weights alone, and an "
         "ablation cannot tell, because another training may say the opposite. Beside the least "
-        "favorable comparison is its difference with its 95 % interval.\n"
+        "favorable comparison is its difference with its 95 % interval. A first rank holds in more than "
+        f"{CERTAIN * 100:g} % of the draws of people and trainings, and does not hold in fewer than "
+        f"{RULED_OUT * 100:g} %.\n"
     )
 
 
@@ -271,18 +309,38 @@ def _cells(row: Mapping[Any, Any]) -> Sequence[str]:
     start = [row["source"], row["claim"]]
     if row["verdict"] in (NO_RUN, NOT_TESTED):
         return [*start, "", "", row["verdict"], "", "", ""]
-    shown = METRICS[row["metric"]]
-    interval = shown.interval(row["low"], row["high"])
-    names = (method_label(row[key]) for key in ("reference", "other"))
+    metric, counts, comparison = _ranks(row) if row["metric"] in RULES else _comparisons(row)
     return [
         *start,
         dataset_label(row["dataset"]),
-        f"{shown.label}{_setting(row['setting'])}",
+        metric,
         f"**{row['verdict']}**{_of_these_weights(row)}",
-        f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
-        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} {interval}",
+        counts,
+        comparison,
         f"{row['patients']:.0f} × {row['trainings']:.0f}",
     ]
+
+
+def _ranks(row: Mapping[Any, Any]) -> tuple[str, str, str]:
+    """The rule, no counts, and NACL's rank."""
+    rank = f"{row['rank']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+    return (
+        str(row["metric"]),
+        "",
+        f"rank {rank} of {row['methods']:.0f}, first in {row['wins'] * 100:.1f} % of the draws",
+    )
+
+
+def _comparisons(row: Mapping[Any, Any]) -> tuple[str, str, str]:
+    """The metric, how many comparisons speak for and against, and the least favorable one."""
+    shown = METRICS[row["metric"]]
+    names = (method_label(row[key]) for key in ("reference", "other"))
+    interval = shown.interval(row["low"], row["high"])
+    return (
+        f"{shown.label}{_setting(row['setting'])}",
+        f"{row['for']:.0f}, {row['against']:.0f}, {row['undecided']:.0f}",
+        f"{' − '.join(names)}: {shown.text(row['difference'], '+')} {interval}",
+    )
 
 
 def _of_these_weights(row: Mapping[Any, Any]) -> str:

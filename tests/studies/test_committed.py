@@ -269,6 +269,15 @@ def test_ranks_agree(study):
         expected = ranks[row["rule"]][row["metric"]][methods.index(row["method"])]
         assert number(row["rank"]) == pytest.approx(expected, abs=2e-6), row
 
+    claims = [row for row in rows_of(made / "claims.csv") if row["metric"] in ranks]
+    assert {row["metric"] for row in claims} == set(ranks)
+    for row in claims:
+        of_all = ranks[row["metric"]]["global"]
+        assert number(row["rank"]) == pytest.approx(of_all[methods.index("nacl")], abs=2e-6)
+        if len(methods) == 8:
+            assert sum(of_all < number(row["rank"]) - 1e-6) >= 2  # two others are ahead of it
+            assert row["verdict"] == "does not hold"
+
 
 def test_verdicts_of_claims_agree(study):
     """Better than each of the paper's six rivals, trained or not, and than the controls."""

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
-from nacl_monai.paper.grid import method, read_method
+from nacl_monai.paper.grid import PAPER_LOSSES, method, read_method
+from nacl_monai.paper.ranking import RULES
 from nacl_monai.reports import read_run
 from studies.paper.__main__ import main
 from studies.paper.claims import (
@@ -113,6 +114,7 @@ class Chosen:
 
     folders: ClassVar = {"one": "run"}
     datasets: ClassVar = ["acdc"]
+    methods = ()
 
     def __init__(self, scores):
         self.scores = scores
@@ -145,6 +147,27 @@ def test_comparisons_with_several_references_are_one_family():
     alone, together = row_of([1]), row_of([1, 2, 3])
     assert (alone["against"], alone["undecided"]) == (1, 2)
     assert (together["against"], together["undecided"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("wins", "expected"), [(1.0, HOLDS), (0.95, CANNOT_TELL), (0.05, CANNOT_TELL), (0.0, FAILS)]
+)
+def test_first_rank_is_judged_by_the_draws_in_which_it_is_first(grid, monkeypatch, wins, expected):
+    """Few draws rule it out, and only nearly all of them make it certain."""
+    results = EXHIBITS["figure2"].select(read_results([grid]))
+    ranks = pd.DataFrame(
+        {"method": PAPER_LOSSES, "rank": 1.0, "low": 1.0, "high": 2.0, "wins": wins}
+    )
+    ranks = ranks.assign(metric="global").merge(pd.DataFrame({"rule": RULES}), how="cross")
+
+    def verdicts(ranks):
+        monkeypatch.setattr("studies.paper.claims.rank_table", lambda _: ranks)
+        judged = judge_claims(results)
+        return set(judged.loc[judged["claim"].str.startswith("first by both"), "verdict"])
+
+    assert verdicts(ranks) == {expected}
+    of_fewer = ranks[ranks["method"] != "svls"]  # a rival without a run is undecided
+    assert verdicts(of_fewer) == {CANNOT_TELL if expected == HOLDS else expected}
 
 
 def test_every_claim_has_a_row_and_a_line(grid):
