@@ -1,6 +1,10 @@
 """The comparison of penalties takes what it is of, and nothing beside it."""
 
-from studies.penalty.comparison import evaluations
+from itertools import product
+
+import pandas as pd
+
+from studies.penalty.comparison import TESTED, compared, evaluations
 
 
 def test_runs_of_another_network_are_not_mixed_in(tmp_path):
@@ -13,3 +17,19 @@ def test_runs_of_another_network_are_not_mixed_in(tmp_path):
     for network in ("unet", "unet3d"):
         folder = tmp_path / f"{network}_nacl_seed0/evaluation"
         assert list(evaluations(tmp_path, network)) == [("nacl", 0, folder)]
+
+
+def test_methods_with_fewer_trainings_are_not_tested():
+    """A pair has the seeds of both, so one training of a loss would leave one of all others."""
+    trained = [("nacl_mixed", 3), ("svls", 3), ("focal", 1)]
+    cells = [
+        {"method": name, "seed": seed, "patient": patient, "dataset": "acdc"}
+        for name, seeds in trained
+        for seed, patient in product(range(seeds), range(8))
+    ]
+    scores = {name: 0.1 + 0.01 * pd.Series(range(len(cells))) for name in TESTED}
+    found = dict(compared(pd.DataFrame(cells).assign(**scores)))
+
+    assert set(found) == {"others"}
+    assert set(found["others"].tests["method"]) == {"svls"}
+    assert set(found["others"].tests["trainings"]) == {3}
