@@ -44,7 +44,7 @@ _SHAPES = ("first", "first_bias", "second", "second_bias")
 class LocalTemperatures(nn.Module):
     """Divides the logits of each voxel of a slice by a temperature that logits and image decide.
 
-    Of a volume it sees each slice along the last axis.
+    It sees a volume slice by slice, along the last axis.
 
     It can be scripted, traced and exported to ONNX.
 

@@ -439,8 +439,8 @@ def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
 def _at_least(one: Applied, alike: float, made: Promise) -> float:
     """The bound of Dice of a structure; where it is not predicted, how often that was right.
 
-    Dice is then 1 or 0, as nothing is labeled, or something. Of n calibration patients like that, and
-    the new one, r / (n + 1) were right at least. No probability says so: a sum over a large background
+    Dice is then 1 or 0, as nothing is labeled, or something. Among n calibration patients like that, and
+    the new one, at least r / (n + 1) were right. No probability says so: a sum over a large background
     says much of its floor, and little of the structure. Members who predict something contradict.
     """
     patients, rightly = made.absent[one.structure]
@@ -483,6 +483,6 @@ def _share_found(table: pd.DataFrame, number: int, found: Found) -> str:
     looked = sum(place < number for place in places) / len(true)
     share, best = (worst_found(order, true, looked) if looked else 0 for order in (places, true))
     return (
-        f"Of the worst tenth by Dice, {share:.0%} are among them; by chance {looked:.0%}, and at best "
+        f"The worst tenth by Dice: {share:.0%} are among them, by chance {looked:.0%}, and at best "
         f"{best:.0%}."
     )

@@ -8,7 +8,7 @@ of those of their cases. A rule has a loss :math:`L_i(\lambda)` in [0, 1] for ea
 
 .. math:: \frac{\sum_i L_i(\lambda) + 1}{n + 1} \le \alpha,
 
-so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control). Of a loss
+so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control). For a loss
 that is 1 where a number is outside its interval and 0 elsewhere, this is split conformal prediction: the
 :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest score.
 

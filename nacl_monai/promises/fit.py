@@ -96,7 +96,7 @@ class Kept:
         text = {
             OUTER: f"The outer contour at {share} misses at most {share} of {name} in an average "
             f"patient; it encloses {size} times the structure.",
-            INNER: f"Of the inner contour at {share}, at most {share} is not {name} in an average "
+            INNER: f"At most {share} of the inner contour at {share} is not {name} in an average "
             f"patient; it is {size} times as large as the structure.",
             VOLUME: f"The volume of {name} is within a factor of {size} of the expected one, but for "
             f"{share} of patients.",

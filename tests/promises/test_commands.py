@@ -267,7 +267,7 @@ def test_triage_lists_the_lowest_bounds_first(new, made, tmp_path, capsys):
         "p99_scan1",
         "anterior is not predicted, as for no calibration patient",
     ]
-    share = "Of the worst tenth by Dice, 100% are among them; by chance 33%"
+    share = "The worst tenth by Dice: 100% are among them, by chance 33%"
     assert share in capsys.readouterr().out
     page = (output / "page.html").read_text(encoding="utf-8")
     assert share in page
