@@ -104,6 +104,7 @@ ACDC = "docs/results/acdc/penalty"
     [
         ("README.md", "trained with", SHOWN[:5], HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "method", SHOWN, HIPPOCAMPUS),
+        (f"{HIPPOCAMPUS}/README.md", "the paper's others", SHOWN[:5], HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "beyond the paper", SHOWN[:5], HIPPOCAMPUS),
         (f"{ACDC}/README.md", "15 patients", SHOWN[:5], ACDC),
         (f"{ACDC}/README.md", "69 patients", SHOWN[:5], f"{ACDC}/all_patients"),
