@@ -178,18 +178,23 @@ def judge_claims(results: Results) -> pd.DataFrame:
     rows = []
     for claim in claims():
         judge = _ranked if claim.metrics == RULES else _judged
-        found = list(judge(claim, results)) if claim.exhibit else []
+        chosen = _chosen(claim, results)
+        found = list(judge(claim, chosen)) if chosen else []
         nothing = {"verdict": NO_RUN if claim.exhibit else NOT_TESTED}
         rows += [{"source": claim.source, "claim": claim.text, **row} for row in found or [nothing]]
     return pd.DataFrame(rows)
 
 
-def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
-    """A row per dataset, metric and setting that has runs."""
+def _chosen(claim: Claim, results: Results) -> Results | None:
+    """The runs that a claim is about; None if there are none, or no test can decide."""
     try:
-        chosen = EXHIBITS[claim.exhibit].select(results)
+        return EXHIBITS[claim.exhibit].select(results) if claim.exhibit else None
     except NothingToShow:
-        return
+        return None
+
+
+def _judged(claim: Claim, chosen: Results) -> Iterator[dict[str, Any]]:
+    """A row per dataset, metric and setting that has runs."""
     for dataset in chosen.datasets:
         for setting, cases in _by_setting(claim, chosen.cases(dataset)):
             for metric in claim.metrics:
@@ -199,12 +204,8 @@ def _judged(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
                     yield place | judge_comparisons(claim, tests, METRICS[metric].direction)
 
 
-def _ranked(claim: Claim, results: Results) -> Iterator[dict[str, Any]]:
+def _ranked(claim: Claim, chosen: Results) -> Iterator[dict[str, Any]]:
     """A row per dataset and rule: whether NACL is first however people and trainings are drawn."""
-    try:
-        chosen = EXHIBITS[claim.exhibit].select(results)
-    except NothingToShow:
-        return
     if PROPOSED not in {method.name for method in chosen.methods}:
         return
     for dataset in chosen.datasets:
