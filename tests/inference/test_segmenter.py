@@ -1,6 +1,7 @@
 """Weights are those that were trained, and every image is segmented that can be."""
 
 import hashlib
+import re
 import sys
 from contextlib import suppress
 
@@ -64,6 +65,17 @@ def test_flipped_bit_of_a_header_of_the_archive_is_no_traceback(file):
     for _ in flip_headers(file):
         with suppress(SystemExit):
             load_weights(network(), str(file))
+
+
+def test_part_that_is_marked_as_a_folder_is_damaged(refusal, file):
+    """One flipped bit; torch would return whatever was in the memory."""
+    content = bytearray(file.read_bytes())
+    for header in re.finditer(b"PK\x01\x02", bytes(content)):
+        changed = bytearray(content)
+        changed[header.start() + 38] ^= 0x10
+        file.write_bytes(changed)
+
+        assert "is damaged" in refusal(load_weights, network(), file)
 
 
 def test_other_weights_under_the_name_are_noticed(refusal, file):
