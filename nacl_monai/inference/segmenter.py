@@ -64,7 +64,9 @@ def is_whole(file: str | Path) -> bool:
     try:  # torch itself reads changed bytes without a word; the archive has their checksums
         with zipfile.ZipFile(file) as archive:
             # Torch takes a part that says it is a folder for empty memory, and returns what is in it.
-            folders = any(part.external_attr & 0x10 and part.file_size for part in archive.infolist())
+            folders = any(
+                part.external_attr & 0x10 and part.file_size for part in archive.infolist()
+            )
             if folders or archive.testzip() is not None:
                 return False
         if not beside.is_file():

@@ -21,6 +21,7 @@ from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
 from nacl_monai.promises import read_curves
+from nacl_monai.reports.evaluation_files import read_evaluation_of
 from nacl_monai.reports.statistics import paired_tests, patient_scores
 from nacl_monai.reports.tables import csv_text, markdown_table
 from studies.promises.__main__ import divided
@@ -77,8 +78,10 @@ def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, pd.DataF
     """The cases of every evaluation, and its numbers over all people."""
     cases, numbers = [], []
     for method, seed, folder in evaluations(runs, network):
-        table = pd.read_csv(folder / "cases.csv")[["case", "patient", *MEANS]]
+        table = pd.read_csv(folder / "cases.csv")
+        read_evaluation_of(folder.parent, table["patient"])  # of other weights, it is refused
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        table = table[["case", "patient", *MEANS]]
         cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
         pooled = summary.get("pooled", {})  # evaluations of earlier versions have none
         found = {name: pooled[name]["value"] for name in POOLED if name in pooled}

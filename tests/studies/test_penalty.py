@@ -1,10 +1,13 @@
 """The comparison of penalties takes what it is of, and nothing beside it."""
 
+import shutil
 from itertools import product
 
 import pandas as pd
+import pytest
 
-from studies.penalty.comparison import TESTED, compared, evaluations
+from nacl_monai.errors import InputError
+from studies.penalty.comparison import TESTED, collected, compared, evaluations
 
 
 def test_runs_of_another_network_are_not_mixed_in(tmp_path):
@@ -17,6 +20,16 @@ def test_runs_of_another_network_are_not_mixed_in(tmp_path):
     for network in ("unet", "unet3d"):
         folder = tmp_path / f"{network}_nacl_seed0/evaluation"
         assert list(evaluations(tmp_path, network)) == [("nacl", 0, folder)]
+
+
+def test_evaluation_of_other_weights_is_refused(grid, tmp_path):
+    """A training that went on has other weights than its calibrators, until they are fitted again."""
+    run = tmp_path / "unet_nacl_seed1"
+    shutil.copytree(grid / "acdc" / run.name, run)
+    (run / "model.pt").write_bytes(b"trained on")
+
+    with pytest.raises(InputError, match="seed1/.*is of another model.pt than the run's; evaluate"):
+        collected(tmp_path)
 
 
 def test_methods_with_fewer_trainings_are_not_tested():
