@@ -24,7 +24,8 @@ ORDER = [
         "progress",
     ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
-    *("losses", "metrics", "posthoc", "inference", "data", "reports", "training", "audits"),
+    *("losses", "metrics", "posthoc", "inference", "data", "predictions", "reports", "training"),
+    "audits",
     *("promises", "bundles", "paper", "dicom", "raters", "nnunet", "demo", "completion"),
 ]
 # Neighbors in that order that know nothing of each other.

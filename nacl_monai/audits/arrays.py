@@ -12,17 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from nacl_monai.audits.channels import Channels, class_names
-from nacl_monai.audits.labels import Folders, Labels, check_raters
-from nacl_monai.audits.measuring import channel_dice, check_order, joined
-from nacl_monai.audits.options import EVALUATED_REGIONS, SIGMOID, SOFTMAX, Options
-from nacl_monai.audits.reading import find, measured_cases, processes
+from nacl_monai.audits.measuring import joined, measured_cases
 from nacl_monai.audits.result import Audit
-from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, check_no_formula
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
+from nacl_monai.predictions.channels import Channels, class_names
+from nacl_monai.predictions.checks import channel_dice, check_order
+from nacl_monai.predictions.labels import Folders, Labels, check_raters
+from nacl_monai.predictions.options import EVALUATED_REGIONS, SIGMOID, SOFTMAX, Options, options_of
+from nacl_monai.predictions.study import find
 from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import without_metadata
@@ -94,7 +94,8 @@ def audit(
         given: dict[str, Any] = {"structures": structures, "regions": regions, "num_bins": num_bins}
         given |= {"from_logits": from_logits, "channels_as_given": channels_as_given}
         given |= {"margin": margin}
-        words = Options(**{**given, **options, "patients": table, "pictures": False})
+        words = options_of("audit:folders", {**given, **options, "patients": table})
+        words = replace(words, pictures=False)
         folders = {name: Path(str(one)) for name, one in raters.items()}
         return _of_folders(Path(str(probs)), folders or Path(str(labels)), words)
     _refuse(dict.fromkeys(options, True), "folders")
@@ -164,13 +165,12 @@ def patient_names(given: Any) -> list[str]:
 
 def _of_folders(probs: Path, labels: Folders, options: Options) -> Audit:
     check_raters(labels)
-    found = find(probs, labels, options)
-    with processes(options.jobs) as apply:
-        cases, numbers, faults = measured_cases(found, apply)
+    study = find(probs, labels, options)
+    cases, numbers, faults = measured_cases(study)
     if faults:
         raise faults[0]
-    patients = patients_of(cases, options.patient_pattern, options.patients)
-    return _of_record(joined(numbers[0], patients, found.calibrator, found.options.joins))
+    patients = [case.patient for case in cases] if study.known else []
+    return _of_record(joined(numbers[0], patients, study.calibrator, options.joins))
 
 
 def _of_record(record: Record) -> Audit:

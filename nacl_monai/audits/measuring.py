@@ -6,21 +6,15 @@ Against several raters there are as many numbers and one more: those against the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from itertools import combinations
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import scipy
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.labels import Labels
-from nacl_monai.audits.options import EVALUATED_REGIONS
+from nacl_monai.audits.pictures import picture, write_maps
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
@@ -32,11 +26,16 @@ from nacl_monai.metrics.structures import (
     structure_masks,
     volume_crps,
 )
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.checks import predicted_masks
+from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.options import EVALUATED_REGIONS
+from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
 
 SCORES = ("dice", "hd95")
 _MM3_PER_ML = 1000
-_FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,75 @@ class Measured:
         record: What was counted of it.
         columns: Its numbers as ``cases.csv`` has them.
         picture: The slice.
-        dice: From `channel_dice`.
     """
 
     record: Record
     columns: Mapping[str, float]
     picture: Mapping[str, Any] | None = None
-    dice: npt.NDArray[np.float64] | None = None
+
+
+def settings_of(study: Study) -> Settings:
+    """The settings of the audit of a study."""
+    options = study.options
+    regions = tuple(dict.fromkeys(("foreground", *options.regions)))
+    return Settings(study.channels, regions, options.num_bins, study.raters, options.margin)
+
+
+def measured_cases(
+    study: Study,
+    keep: Callable[[str, Measured], Measured] = lambda _, numbers: numbers,
+    nifti: Path | None = None,
+) -> tuple[list[Case], list[list[Measured]], list[InputError]]:
+    """The numbers of all cases.
+
+    Args:
+        study: From `nacl_monai.predictions.find`.
+        keep: Case and what was measured → what of it is returned.
+        nifti: The folder of each case's maps as NIfTI files, if they are asked for.
+
+    Returns:
+        The cases that could be measured, by name; their numbers, a list of all cases, or of several
+        raters one against their share and then one against each; the faults of other cases.
+
+    Raises:
+        InputError: If no case can be read, the channels seem to be in another order, or a calibrator was
+            fitted within another margin.
+    """
+    margin = study.calibrated.get("calibrator_margin")
+    if margin not in (None, study.options.margin):
+        raise InputError(
+            f"{study.options.calibrator}: was fitted within {margin:g} mm of predictions, not "
+            f"{study.options.margin:g} mm; give --margin {margin:g}"
+        )
+    compute = partial(
+        _measured, settings=settings_of(study), nifti=nifti, pictures=study.options.pictures
+    )
+    cases: list[Case] = []
+    numbers: list[list[Measured]] = []
+    faults: list[InputError] = []
+    for case, (first, *against_each) in study.each(compute, faults, f"Auditing {study.name}"):
+        cases.append(case)
+        numbers.append([keep(case.name, first), *against_each])
+    return cases, [list(of_view) for of_view in zip(*numbers, strict=True)], faults
+
+
+def _measured(
+    reading: Reading, settings: Settings, nifti: Path | None, pictures: bool
+) -> list[Measured]:
+    """The numbers of a case: of several raters against their share, and then against each."""
+    numbers = measured(
+        reading.case.name, reading.stored, reading.labels, settings, reading.predicted.step
+    )
+    if reading.predicted.pairwise_dice:
+        alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
+        columns = score_columns(alike, [*settings.channels.structures])
+        added = {name: float(value) for name, value in columns.items()}
+        numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
+    if nifti is not None:
+        write_maps(nifti, reading)
+    if pictures:
+        numbers[0] = replace(numbers[0], picture=picture(reading))
+    return numbers
 
 
 def measured(
@@ -152,57 +213,6 @@ def measured(
     return numbers
 
 
-def channel_dice(
-    probs: torch.Tensor, labels: Labels, channels: Channels
-) -> npt.NDArray[np.float64]:
-    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
-    count = len(probs)
-    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
-    if channels.overlapping:
-        inside = predicted_masks(probs, channels)[:, counted].float()
-        marked = labels.classes[:, counted].float()
-        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
-    else:
-        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
-        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
-        sizes = both.sum(1)[:, None] + both.sum(0)
-    return (2 * both.double() / sizes).nan_to_num().numpy()
-
-
-def check_order(
-    place: Path | str,
-    dice: npt.NDArray[np.float64],
-    channels: Channels,
-    option: str = "--channels-as-given",
-) -> None:
-    """Refuses channels that agree with the labels far better in another order.
-
-    Args:
-        place: The folder of the predictions, or what else the message begins with.
-        dice: From `channel_dice`, the mean over cases.
-        channels: What the channels mean.
-        option: What takes them in the order that they have.
-
-    Raises:
-        InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
-            as far from 1.
-    """
-    places = np.arange(len(dice))
-    order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
-    moved = order != places
-    if not moved.any():
-        return
-    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
-    better = other - given
-    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
-        names = ", ".join(channels.names[k] for k in order)
-        raise InputError(
-            f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
-            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
-            f"classes, or say {option}"
-        )
-
-
 def joined(
     numbers: Sequence[Measured],
     patients: Sequence[str],
@@ -251,31 +261,3 @@ def _structures(
     if labels.mask is not None:
         pair = (pair[0] * labels.mask, pair[1] * labels.mask)
     return pair[0][None], pair[1][None]
-
-
-def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
-    """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
-    if not channels.overlapping:
-        return structure_masks(probs.max(0).indices[None], channels.structures)
-    return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
-
-
-def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
-    """How far the members of an ensemble agree: of each structure, the mean Dice of every two of them.
-
-    It is 1 for two members that do not predict the structure at all.
-
-    Args:
-        members: The masks of each, ``(S, *spatial)``.
-
-    Example:
-        >>> masks = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])  # Dice 2/3, 0, 0
-        >>> [round(value, 4) for value in pairwise_dice(list(masks))]
-        [0.2222]
-    """
-    dice = [
-        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
-        for one, other in combinations(members, 2)
-        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
-    ]
-    return [float(value) for value in torch.stack(dice).mean(0)]

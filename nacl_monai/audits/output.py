@@ -13,10 +13,9 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
-from nacl_monai.audits.reading import Found
-from nacl_monai.errors import InputError
+from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined, settings_of
 from nacl_monai.metrics.record import Record
+from nacl_monai.predictions.study import Study
 from nacl_monai.reports.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.reports.evaluation_files import (
     AUDITED,
@@ -66,7 +65,7 @@ class WorstCases:
 def write_audit(
     folder: Path,
     output: Path,
-    found: Found,
+    study: Study,
     patients: Sequence[str],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
@@ -78,7 +77,7 @@ def write_audit(
     Args:
         folder: The new folder of the audit.
         output: What the folder will be called.
-        found: What was audited.
+        study: What was audited.
         patients: The patient of each case; empty where nobody knows.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
@@ -89,24 +88,24 @@ def write_audit(
     Raises:
         InputError: If it cannot be written.
     """
-    joins = found.options.joins
-    places = [folder, *(folder / RATERS / rater for rater in found.settings.raters)]
+    joins, settings = study.options.joins, settings_of(study)
+    places = [folder, *(folder / RATERS / rater for rater in settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
-        settings = found.settings if place is folder else replace(found.settings, raters=())
+        used = settings if place is folder else replace(settings, raters=())
         table = pd.DataFrame([one.columns for one in of_place])
         columns = {
             str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
         }
         _write_numbers(
             EvaluationFolder(place),
-            found.name,
-            joined(of_place, patients, found.calibrator, joins),
+            study.name,
+            joined(of_place, patients, study.calibrator, joins),
             columns,
-            {**settings.as_record(), **found.calibrated, **({"ensemble": joins} if joins else {})},
+            {**used.as_record(), **study.calibrated, **({"ensemble": joins} if joins else {})},
         )
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    return _drawn(folder, output, found.name, found.options.pictures)
+    return _drawn(folder, output, study.name, study.options.pictures)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
@@ -171,14 +170,3 @@ def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
         figure = reports.draw_reliability(audits, region=region)
         files += reports.save_figure(figure, output / f"{_DIAGRAM}{region}")
     return files
-
-
-def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputError]) -> None:
-    """Refuses an audit of no case.
-
-    Raises:
-        InputError: Then, with the last fault: those of files that were read are last.
-    """
-    if not cases:
-        reason = f": {faults[-1]}" if faults else ""
-        raise InputError(f"{found.folder}: no case could be audited{reason}")

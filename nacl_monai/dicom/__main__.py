@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nacl_monai.audits.names import stem_of
 from nacl_monai.cli import write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_new_file
+from nacl_monai.predictions.names import stem_of
 
 if TYPE_CHECKING:
     from nacl_monai.dicom.frames import Frames

@@ -13,11 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nacl_monai.audits.images import Affine
-from nacl_monai.audits.labels import voxel_sizes
-from nacl_monai.audits.pictures import seen
 from nacl_monai.inference.promised import MARGIN
-from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.predictions.images import Affine
+from nacl_monai.predictions.labels import voxel_sizes
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import (
     FAMILIES,
@@ -168,11 +166,10 @@ def draw_case(
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
         caption: The text below it.
     """
-    predicted = case.predicted
-    affine = None if predicted.turned else predicted.affine
+    reading = case.reading
     if image is None:
-        image = dequantized(torch.from_numpy(predicted.voxels[None]))[0][0].float().amax(0).numpy()
-    right, anterior = _sizes(predicted.affine)
+        image = reading.probs.float().amax(0).numpy()
+    right, anterior = _sizes(reading.affine)
     promised = {one.structure: one for one in case.structures}
     with house_style():
         figure = new_figure(4.2, width=0.6 + 3.4 * len(structures))
@@ -185,13 +182,13 @@ def draw_case(
                 "prediction": one.prediction,
             }
             volumes = {
-                kind: seen(torch.from_numpy(np.ascontiguousarray(mask)), affine).numpy()
+                kind: reading.seen(torch.from_numpy(np.ascontiguousarray(mask))).numpy()
                 for kind, mask in masks.items()
                 if mask.size
             }
             plane = int(volumes[f"{OUTER} contour"].sum((0, 1)).argmax())
             slices = {kind: np.rot90(volume[..., plane]) for kind, volume in volumes.items()}
-            shown = np.rot90(seen(torch.from_numpy(image), affine).numpy()[..., plane])
+            shown = np.rot90(reading.seen(torch.from_numpy(image)).numpy()[..., plane])
             nothing = np.zeros(shown.shape, bool)
             window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
             low, high = np.percentile(shown[window], [1, 99.5])

@@ -16,9 +16,6 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.audits.channels import read_dataset
-from nacl_monai.audits.images import read_image
-from nacl_monai.audits.labels import label_files, whole_numbers
 from nacl_monai.counting import counted
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
@@ -28,6 +25,9 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.output import check_new_file
+from nacl_monai.predictions.channels import read_dataset
+from nacl_monai.predictions.images import read_image
+from nacl_monai.predictions.labels import label_files, whole_numbers
 from nacl_monai.raters.priors import RatedMasks, blur
 from nacl_monai.raters.scores import Fit, PriorScores, fit_width, score_priors
 

@@ -233,7 +233,7 @@ def test_promise_behind_a_calibrator_is_of_predictions_behind_it(old, new, tmp_p
     words = [*PATIENTS, "--calibrator", file, "--level", "0.2"]
     place = run(tmp_path / "promise", "promise", old.nnunet(), old.labels, *words)
     made = read_promise(place)
-    assert capsys.readouterr().out.splitlines()[-1].endswith(f" --calibrator {file}")  # next: …
+    assert capsys.readouterr().out.splitlines()[-1].count(f" --calibrator {file}") == 1  # next: …
     apply = ["promise", "--apply", place, new.nnunet()]
 
     table = table_in(run(tmp_path / "applied", *apply, *words))
@@ -385,7 +385,7 @@ def test_case_without_image_is_refused_before_any_is_read(old, tmp_path, capsys)
 
     assert f"holds no image {next(iter(old.cases))!r}" in line
     line = refusal(["promise", "--apply", *words[1:], tmp_path, "--output", tmp_path / "p"], capsys)
-    assert "--images: is of a folder of predictions and one of labels" in line
+    assert "--images: has no effect on new predictions and a promise.json" in line
 
 
 def test_page_shows_contours_on_the_image(new, made, tmp_path, capsys, monkeypatch):

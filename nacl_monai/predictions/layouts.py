@@ -23,8 +23,14 @@ import nibabel
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import (
+from nacl_monai.data.faults import on_one_grid
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+from nacl_monai.inference.grids import itk_affine
+from nacl_monai.metrics.record import UNREADABLE_NPZ
+from nacl_monai.metrics.voxels import native
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import (
     Affine,
     Array,
     Image,
@@ -34,7 +40,7 @@ from nacl_monai.audits.images import (
     read_image,
     stored_as,
 )
-from nacl_monai.audits.names import (
+from nacl_monai.predictions.names import (
     CHANNEL,
     ENDINGS,
     image_files,
@@ -42,12 +48,6 @@ from nacl_monai.audits.names import (
     named_once,
     stem_of,
 )
-from nacl_monai.data.faults import on_one_grid
-from nacl_monai.errors import InputError
-from nacl_monai.files import read_object
-from nacl_monai.inference.grids import itk_affine
-from nacl_monai.metrics.record import UNREADABLE_NPZ
-from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"

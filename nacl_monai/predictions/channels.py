@@ -8,11 +8,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.options import SIGMOID, SOFTMAX
 from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.inference.maps import names_in
+from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.runs import check_class_names
 
 _ANOTHER = "give another with --dataset"
