@@ -20,10 +20,10 @@ from nacl_monai.audits.reading import find, measured_cases, processes
 from nacl_monai.audits.result import Audit
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, check_no_formula
+from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
-from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import without_metadata
 

@@ -32,6 +32,7 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import read_runs
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
@@ -129,7 +130,7 @@ def _fit_and_audit(
     with processes(options.jobs) as apply:
         for audited, part in ((before, BEFORE), (after, AFTER)):
             audit_one(audited, folder / part, output / part, apply)
-    runs = reports.read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
+    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     if options.pictures:
         draw_all(runs, folder)
         reports.write_trade_off(runs, folder)
@@ -277,7 +278,7 @@ def calibrate_run(
     _run("calibrating", [*common_words, *chosen])
     _run("evaluating", [*common_words, *chosen])
     calibrated = folder.calibrated(name)
-    runs = reports.read_runs([run, calibrated.path], [run.resolve().name, name])
+    runs = read_runs([run, calibrated.path], [run.resolve().name, name])
     files = reports.write_trade_off(runs, calibrated.path)
     print(audit_table(runs), reports.trade_off_text(*runs), sep="\n\n")
     print_written(files)

@@ -27,11 +27,11 @@ from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
-from nacl_monai.reports import Run, check_alike, read_runs
 
 
 def audit_folders(

@@ -15,10 +15,10 @@ import torch
 from nacl_monai.audits.channels import Channels
 from nacl_monai.audits.images import Affine, Probabilities
 from nacl_monai.audits.labels import Labels
+from nacl_monai.evaluations.slices import case_slice, certainty
 from nacl_monai.inference.maps import map_image, write_nifti
 from nacl_monai.metrics.raters import class_votes
 from nacl_monai.metrics.voxels import dequantized
-from nacl_monai.reports.slices import case_slice, certainty
 
 
 def picture(predicted: Probabilities, labels: Labels, channels: Channels) -> dict[str, Any]:

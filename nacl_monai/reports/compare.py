@@ -15,6 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nacl_monai.evaluations.evaluated import Run, read_runs
+from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
+from nacl_monai.evaluations.tables import best_places, csv_text, markdown_table, uncounted
 from nacl_monai.files import write_text
 from nacl_monai.metrics import Pooled, pooled_difference
 from nacl_monai.metrics.columns import (
@@ -25,10 +28,8 @@ from nacl_monai.metrics.columns import (
     PAPER_METRICS,
     PROPER_SCORES,
 )
-from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -37,7 +38,6 @@ from nacl_monai.reports.style import (
     new_figure,
     save_figure,
 )
-from nacl_monai.reports.tables import best_places, csv_text, markdown_table, uncounted
 
 #: Above what is for comparison with the paper: where the label decides, the truth has an error.
 _PAPER = "The paper's measures, over regions that the label decides"
@@ -47,7 +47,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Every metric in ``cases.csv``, averaged over the cases in which it is defined.
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
 
     Returns:
         One row per method (the index), in the given order. Columns: ``cases``, the number of test
@@ -124,7 +124,7 @@ class Difference:
 def proper_differences(runs: Sequence[Run]) -> list[Difference]:
     """How the first run differs from each other.
 
-    Proper scores are tested patient by patient in pairs (`nacl_monai.reports.paired_tests`); the
+    Proper scores are tested patient by patient in pairs (`nacl_monai.evaluations.paired_tests`); the
     difference of the ECE near the prediction is over patients who are drawn for both.
     """
     first, *others = runs

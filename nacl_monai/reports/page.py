@@ -16,6 +16,15 @@ import pandas as pd
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import (
+    DRAWN,
+    PREFERRED,
+    Run,
+    by_rater,
+    error_region,
+    human_run,
+    read_runs,
+)
 from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
@@ -27,15 +36,6 @@ from nacl_monai.metrics.columns import (
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.evaluated import (
-    DRAWN,
-    PREFERRED,
-    Run,
-    by_rater,
-    error_region,
-    human_run,
-    read_runs,
-)
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
@@ -94,7 +94,7 @@ def write_page(
     """Writes the page of an evaluated run or of an audit.
 
     Args:
-        run: From `nacl_monai.reports.read_run`.
+        run: From `nacl_monai.evaluations.read_run`.
         path: The file.
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
