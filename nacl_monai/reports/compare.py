@@ -347,18 +347,27 @@ def verdict_of(differences: Sequence[Difference]) -> str:
 
     A run with a larger NLL or Brier score over all voxels is never called an improvement.
     """
-    words = {BETTER: list[str](), WORSE: list[str](), CANNOT_TELL: list[str]()}
-    for one in differences:
-        decision = next((word for word in (BETTER, WORSE) if word in one.decision), CANNOT_TELL)
-        words[decision].append(METRICS[one.metric].label)
     if not differences:
         return "Verdict: no number whose zero is the truth was counted."
-    lost = [one for one in differences if one.metric in PROPER_SCORES and WORSE in one.decision]
-    kind = "no improvement" if lost or not words[BETTER] else "better"
-    kind = "worse" if words[WORSE] and not words[BETTER] else kind
-    parts = [f"{word} by {', '.join(names)}" for word, names in words.items() if names]
+    found = {
+        word: [one.metric for one in differences if _kind(one) == word]
+        for word in (BETTER, WORSE, CANNOT_TELL)
+    }
+    if found[BETTER]:
+        kind = "no improvement" if {*PROPER_SCORES}.intersection(found[WORSE]) else "better"
+    else:
+        kind = "worse" if found[WORSE] else "no improvement"
+    parts = [f"{word} by {_labels(names)}" for word, names in found.items() if names]
     text = "; ".join(parts).replace(f"{CANNOT_TELL} by", "no difference beyond chance by")
     return f"Verdict: {kind}. {text[:1].upper()}{text[1:]}."
+
+
+def _labels(names: Sequence[str]) -> str:
+    return ", ".join(METRICS[name].label for name in names)
+
+
+def _kind(difference: Difference) -> str:
+    return next((word for word in (BETTER, WORSE) if word in difference.decision), CANNOT_TELL)
 
 
 def write_trade_off(runs: Sequence[Run], output: str | Path) -> list[Path]:
