@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from nacl_monai.errors import InputError
 from nacl_monai.phantoms import PHANTOMS
 
 pytest_plugins = ["tests.evaluated_runs"]
@@ -109,6 +110,14 @@ def nightly_but(kept, values):
         )
         for value in values
     ]
+
+
+def refused(function, *arguments):
+    """The one line with which a call is refused."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def save_nifti(voxels, path, affine=None):

@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
+from nacl_monai.evaluations import read_runs
 from nacl_monai.metrics.fine_bins import FINE_BINS, fine_bin_indices
 from nacl_monai.paper import write_all, write_page
-from nacl_monai.reports import read_runs
 
 CLASSES = ("background", "RV", "myocardium", "LV")
 REGIONS = ("all", "foreground")

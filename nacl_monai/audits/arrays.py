@@ -15,6 +15,7 @@ import torch
 from nacl_monai.audits.measuring import joined, measured_cases
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError, check_no_formula
+from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.record import Record, first_repeated
 from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
@@ -23,7 +24,6 @@ from nacl_monai.predictions.checks import channel_dice, check_order
 from nacl_monai.predictions.labels import Folders, Labels, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, SIGMOID, SOFTMAX, Options, options_of
 from nacl_monai.predictions.study import find
-from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import without_metadata
 

@@ -26,6 +26,7 @@ from nacl_monai.audits.output import draw_all, visible_files
 from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import read_runs
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
@@ -126,7 +127,7 @@ def _fit_and_audit(
     after = _after(before, name, parts)
     for audited, part in ((before, BEFORE), (after, AFTER)):
         audit_study(audited, folder / part, output / part)
-    runs = reports.read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
+    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     if options.pictures:
         draw_all(runs, folder)
         reports.write_trade_off(runs, folder)
@@ -255,7 +256,7 @@ def calibrate_run(
     _run("calibrating", [*common_words, *chosen])
     _run("evaluating", [*common_words, *chosen])
     calibrated = folder.calibrated(name)
-    runs = reports.read_runs([run, calibrated.path], [run.resolve().name, name])
+    runs = read_runs([run, calibrated.path], [run.resolve().name, name])
     files = reports.write_trade_off(runs, calibrated.path)
     print(audit_table(runs), reports.trade_off_text(*runs), sep="\n\n")
     print_written(files)

@@ -22,6 +22,7 @@ from nacl_monai.audits.table import audit_table, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.record import first_repeated, listed
@@ -29,7 +30,6 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.reports import Run, check_alike, read_runs
 
 
 def audit_folders(

@@ -14,16 +14,16 @@ import torch
 
 from nacl_monai import reports
 from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined, settings_of
-from nacl_monai.metrics.record import Record
-from nacl_monai.predictions.study import Study
-from nacl_monai.reports.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
-from nacl_monai.reports.evaluation_files import (
+from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
+from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
     evaluation_record,
     write_case_table,
     write_evaluation_record,
 )
-from nacl_monai.reports.slices import write_slice
+from nacl_monai.evaluations.slices import write_slice
+from nacl_monai.metrics.record import Record
+from nacl_monai.predictions.study import Study
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE = "reliability_", "page.html"

@@ -81,20 +81,13 @@ class SaveMaps(Transform):
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for name, path in paths.items():
-            if path.exists() and not is_map(path):
-                raise ImageFault(
-                    f"{path}: is there, and no map of inference; choose another --output_dir"
-                )
+            _check_map(path)
             voxels = _voxels(name, MAPS[name](probs))
             image = map_image(voxels, name, file, probs.affine.numpy())
             writes[path] = partial(compress, image)
         missing = {path: text for path, text in self.tables.items() if not path.exists()}
         writes |= {path: methodcaller("write", text.encode()) for path, text in missing.items()}
-        try:
-            write_together(writes)
-        except OSError as error:
-            where, why = error.filename, error.strerror
-            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+        _write(writes)
         return {**data, "files": list(paths.values())}
 
 
@@ -146,11 +139,14 @@ class SavePromised(Transform):
             refuse(f"{promise}: is of {unlike}; give that of this model")
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
+        self._check_unseen(patients, pattern)
+
+    def _check_unseen(self, patients: set[str], pattern: str | None) -> None:
         for file, stem in self.stems.items():
             match = re.search(pattern, stem.name) if pattern else None
             if patients & {stem.name, match[1] if match else stem.name}:
                 refuse(
-                    f"{promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
+                    f"{self.promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,19 +168,12 @@ class SavePromised(Transform):
         for one in structures:
             for kind, contour in one.contours.items():
                 path = stem.with_name(f"{stem.name}_{kind}_{one.structure}.nii.gz")
-                if path.exists() and not is_map(path):
-                    raise ImageFault(
-                        f"{path}: is there, and no map of inference; choose another --output_dir"
-                    )
+                _check_map(path)
                 image = map_image(contour.astype(np.uint8), "label", file, affine)
                 writes[path] = partial(compress, image)
         self.rows += table_rows(stem.name, structures)
         writes[self.table] = methodcaller("write", self._text().encode())
-        try:
-            write_together(writes)
-        except OSError as error:
-            where, why = error.filename, error.strerror
-            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+        _write(writes)
         new = [path for path in writes if path != self.table or len(self.rows) == len(structures)]
         return {**data, "files": [*data.get("files", ()), *new]}
 
@@ -200,6 +189,19 @@ class SavePromised(Transform):
             }
             table.writerow({**row, **cells})
         return text.getvalue()
+
+
+def _check_map(path: Path) -> None:
+    if path.exists() and not is_map(path):
+        raise ImageFault(f"{path}: is there, and no map of inference; choose another --output_dir")
+
+
+def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    try:
+        write_together(files)
+    except OSError as error:
+        where, why = error.filename, error.strerror
+        refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:

@@ -18,6 +18,7 @@ from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted, number_within
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.promised import APPLIED, Applied, table_rows
 from nacl_monai.metrics.decisions import worst_found
@@ -48,7 +49,6 @@ from nacl_monai.promises.fit import (
     risk_text,
 )
 from nacl_monai.reports.style import data_source
-from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
 if TYPE_CHECKING:

@@ -15,6 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.statistics import (
+    bootstrap_means,
+    bootstrap_ratios,
+    bootstrap_weights,
+    percentile_interval,
+)
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference.promised import MARGIN, MARGINS
 from nacl_monai.posthoc.file import BY_CASE
@@ -33,12 +39,6 @@ from nacl_monai.promises.control import (
     path_of,
 )
 from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
-from nacl_monai.reports.statistics import (
-    bootstrap_means,
-    bootstrap_ratios,
-    bootstrap_weights,
-    percentile_interval,
-)
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]

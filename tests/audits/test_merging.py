@@ -9,8 +9,8 @@ import pytest
 from nacl_monai import merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import read_run
 from nacl_monai.metrics import read_record
-from nacl_monai.reports import read_run
 from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
 
 RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")
