@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[Any]
 #: In mm; the last holds every voxel.
@@ -26,7 +28,8 @@ SCALE = 2.0**32
 MARGIN = 3.0
 _ROUNDING = 1e-6  # of a distance in mm
 _SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
-_MM3_PER_ML = 1000
+#: A milliliter.
+MM3_PER_ML = 1000
 
 
 class Levels(NamedTuple):
@@ -181,7 +184,7 @@ def apply_kept(
         of_structure.setdefault(one["structure"], {})[one["kind"]] = {**one, "margin": margin}
     structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
     levels = structure_levels(probs, structures, spacing, overlapping)
-    voxel = float(np.prod(spacing)) / _MM3_PER_ML
+    voxel = float(np.prod(spacing)) / MM3_PER_ML
     return [
         _applied(name, of_level, of_structure.get(name, {}), voxel)
         for name, of_level in zip(structures, levels, strict=True)

@@ -17,6 +17,7 @@ from nacl_monai.audits.images import Affine
 from nacl_monai.audits.labels import voxel_sizes
 from nacl_monai.audits.pictures import seen
 from nacl_monai.inference.promised import MARGIN
+from nacl_monai.metrics.curves import Curves
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import (
@@ -28,7 +29,6 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
 )
-from nacl_monai.promises.curves import Curves
 from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules, held_out_volumes
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
