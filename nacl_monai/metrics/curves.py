@@ -40,7 +40,7 @@ from scipy.special import expit
 
 from nacl_monai.differences import first_repeated, leaves, listed
 from nacl_monai.errors import InputError
-from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, structure_levels
+from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.sums_file import check_joined, read_sums, write_sums
 from nacl_monai.runs import PROMISE_REMEDY
@@ -212,7 +212,7 @@ class Curves:
     def dice(self) -> Array:
         """Dice of the predicted and the labeled structure, (N, S); 1 where both are empty."""
         both = self.hits[:, :, NO_THRESHOLD, 0]
-        return _dice(both, self.predicted + self.hits[:, :, NO_THRESHOLD, NO_MARGIN], 1)
+        return _dice(both, self.predicted, self.hits[:, :, NO_THRESHOLD, NO_MARGIN], 1)
 
     @property
     def expected_dice(self) -> Array:
@@ -223,7 +223,7 @@ class Curves:
         Where nothing is predicted, nothing is within a margin, and nothing can be expected: it is 0.
         """
         sums = self.sums[:, :, NO_THRESHOLD] / _SCALE
-        return _dice(sums[..., :1], self.predicted[..., None] + sums, 0)
+        return _dice(sums[..., :1], self.predicted[..., None], sums, 0)
 
     @property
     def predicted(self) -> Array:
@@ -233,7 +233,10 @@ class Curves:
 
     def without(self, patient: str) -> Curves:
         """The cases of all other patients."""
-        rows = [k for k, name in enumerate(self.patients) if name != patient]
+        return self._taken([k for k, name in enumerate(self.patients) if name != patient])
+
+    def _taken(self, rows: Sequence[int]) -> Curves:
+        """Some of the cases, in this order."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in (*_SUMS, "spacings")}
         cases, patients = ([names[k] for k in rows] for names in (self.cases, self.patients))
         return replace(self, cases=cases, patients=patients, **arrays)
@@ -259,21 +262,14 @@ class Curves:
                     f"{self.path}: {repeated!r} of its {kind} is in another file, too; rename one if "
                     "they are not the same"
                 )
-        cases = [case for part in parts for case in part.cases]
-        order = np.argsort(np.array(cases), kind="stable")
-        arrays: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in parts])[order]
+        merged: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*_SUMS, "spacings")
         }
-        patients = [patient for part in parts for patient in part.patients]
-        return Curves(
-            [cases[k] for k in order],
-            self.structures,
-            **arrays,
-            patients=[patients[k] for k in order],
-            definition=self.definition,
-            known=self.known,
-        )
+        for kind in ("cases", "patients"):
+            merged[kind] = [name for part in parts for name in getattr(part, kind)]
+        whole = replace(self, **merged, path=Path(CURVES_FILE))
+        return whole._taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
 
     def write(self, file: str | Path) -> Path:
         """Writes a ``promise.npz``, whole or not at all; returns its path.
@@ -313,11 +309,9 @@ def joined_curves(
     )
 
 
-def _dice(both: Array, sizes: Array, of_nothing: float) -> Array:
-    both, sizes = np.broadcast_arrays(2.0 * both, sizes)
-    of_none = np.full(both.shape, of_nothing, np.float64)
-    dice: Array = np.divide(both, sizes, out=of_none, where=sizes > 0)
-    return dice
+def _dice(both: Array, size: Array, other: Array, of_nothing: float) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.where(size + other > 0, dice_of(both, size, other), of_nothing)
 
 
 def definition_of(
