@@ -8,11 +8,11 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
+from nacl_monai.metrics.curves import CURVES_FILE, read_curves
 from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import NewCase, find_new, new_cases
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.curves import CURVES_FILE, read_curves
 from nacl_monai.promises.fit import PROMISE_FILE, Promise, fit, read_promise
 from nacl_monai.promises.pictures import draw_case
 from nacl_monai.reports.style import save_png

@@ -41,16 +41,12 @@ import scipy
 import torch
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference.distances import bounding_box
+from nacl_monai.inference.promised import dice_of
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pooled import RESAMPLES, Pooled, pooled_ratio
 from nacl_monai.metrics.raters import masks_of_raters, of_raters
-from nacl_monai.metrics.regions import (
-    Spacing,
-    bounding_box,
-    case_spacings,
-    distances_to,
-    within,
-)
+from nacl_monai.metrics.regions import Spacing, case_spacings, distances_to, within
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
@@ -118,11 +114,11 @@ class Decisions(VoxelSums):
 
     def expected_dice(self) -> torch.Tensor:
         """The Dice that the probabilities expect, ``(...)``."""
-        return self._defined(2 * self.expected_overlap / (self.expected + self.predicted))
+        return self._defined(dice_of(self.expected_overlap, self.predicted, self.expected))
 
     def dice(self) -> torch.Tensor:
         """The true Dice, ``(...)``; 0 where the label has no such structure."""
-        return self._defined(2 * self.overlap / (self.labeled + self.predicted))
+        return self._defined(dice_of(self.overlap, self.predicted, self.labeled))
 
     def _of_label(self, volume: torch.Tensor) -> torch.Tensor:
         """A volume in those of the structure; NaN where it is not predicted, or not labeled."""

@@ -15,14 +15,19 @@ import torch
 from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
-from nacl_monai.inference.promised import MARGIN, apply_kept, structure_levels, unlike_spacing
+from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
+from nacl_monai.metrics.curves import (
+    Curves,
+    checked_curves,
+    curves_of_case,
+    definition_of,
+    joined_curves,
+)
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import (
     Voxels,
     as_tensor,
-    binary_problems,
-    checked_voxels,
     dequantized,
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
@@ -33,11 +38,6 @@ from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import MEAN, WITHIN, Control
-from nacl_monai.promises.curves import (
-    Curves,
-    counted,
-    definition_of,
-)
 from nacl_monai.promises.fit import Promise, fit
 
 Array = npt.NDArray[Any]
@@ -101,46 +101,6 @@ def held_out_case(
     return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
 
 
-def curves_of_case(
-    probs: torch.Tensor,
-    labels: Sequence[torch.Tensor],
-    mask: torch.Tensor | None,
-    structures: Mapping[str, Sequence[int]],
-    spacing: Sequence[float],
-    *,
-    overlapping: bool,
-) -> dict[str, Array]:
-    """The curves of all structures of a case, each (S, K, M), and its spacing."""
-    levels = structure_levels(dequantized(probs[None])[0][0], structures, spacing, overlapping)
-    counts = None if mask is None else mask.numpy()
-    parts = [
-        counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)
-    ]
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]} | {
-        "spacings": np.array(spacing, np.float64)
-    }
-
-
-def joined_curves(
-    cases: Sequence[str],
-    curves: Sequence[Mapping[str, Array]],
-    patients: Sequence[str],
-    definition: Mapping[str, Any],
-) -> Curves:
-    """The curves of all cases as one object; without patients, each case is one."""
-    arrays: dict[str, Any] = {
-        name: np.stack([curve[name] for curve in curves]) for name in curves[0]
-    }
-    return Curves(
-        list(cases),
-        list(definition["structures"]),
-        **arrays,
-        patients=list(patients) or list(cases),
-        definition=definition,
-        known=bool(patients),
-    )
-
-
 def curves_of_arrays(
     probs: Iterable[Voxels],
     labels: Iterable[Voxels],
@@ -187,40 +147,6 @@ def curves_of_arrays(
     activation = "sigmoid" if structures else "softmax"
     definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
     return joined_curves(names, curves, patients, definition)
-
-
-def checked_curves(
-    batch: Sequence[Any],
-    named: Mapping[str, Sequence[int]],
-    overlapping: Sequence[str],
-    spacing: Sequence[float],
-    ignore_index: int | None,
-    from_logits: bool,
-) -> dict[str, Array]:
-    """The curves of a case of arrays, once they are checked.
-
-    Args:
-        batch: Probabilities, labels, and the mask of what counts or None, each with a batch axis of 1.
-        named: Name → channels of each structure.
-        overlapping: Names of the channels where these are structures that may overlap.
-        spacing: The size of a voxel along each axis, in mm.
-        ignore_index: The label of voxels that do not count.
-        from_logits: Whether logits are given.
-    """
-    probs, labels, mask = batch
-    if overlapping:
-        probs = probs.sigmoid() if from_logits else probs
-        problems = list(binary_problems(probs, labels, overlapping, mask, ignore_index))
-        inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
-        masks = [voxels.labels[0] == 1 for voxels in problems]
-        counts = problems[0].counted
-    else:
-        voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
-        inside, counts = voxels.probs[0], voxels.counted
-        masks = [voxels.labels[0] == k for k in range(len(inside))]
-    labeled = [torch.stack([masks[k] for k in channels]).any(0) for channels in named.values()]
-    counts = None if counts is None else counts[0]
-    return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
 
 
 def applied(

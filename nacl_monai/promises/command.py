@@ -21,6 +21,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.promised import APPLIED, Applied, table_rows
+from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
@@ -36,7 +37,6 @@ from nacl_monai.promises.cases import (
     write_contours,
 )
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
-from nacl_monai.promises.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
     UNCONTROLLED,

@@ -62,7 +62,7 @@ from scipy.special import expit, logit, xlogy
 from nacl_monai.counting import check_share
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
-from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
 MEAN, MOST = CONTROLS = ("mean", "most")

@@ -23,6 +23,7 @@ from nacl_monai.evaluations.statistics import (
 )
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference.promised import MARGIN, MARGINS
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.promises.control import (
     CONTOURS,
@@ -38,7 +39,6 @@ from nacl_monai.promises.control import (
     margin_of,
     path_of,
 )
-from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
@@ -304,7 +304,7 @@ class Promise:
         control: "mean", over patients; or "most", with `confidence` over the calibration patients.
         confidence: 1 − δ of "most".
         definition: Channels, structures, calibrator and tool of the predictions, as
-            `nacl_monai.promises.curves.definition_of` has them.
+            `nacl_monai.metrics.curves.definition_of` has them.
         patients: Who calibrated it.
         cases: Their cases.
         spacing: The least and the largest size of a voxel along its smallest axis, the next, ….

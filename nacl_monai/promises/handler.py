@@ -9,9 +9,14 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine
 
+from nacl_monai.metrics.curves import (
+    CURVES_FILE,
+    Array,
+    checked_curves,
+    definition_of,
+    joined_curves,
+)
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.promises.cases import checked_curves, joined_curves
-from nacl_monai.promises.curves import CURVES_FILE, Array, definition_of
 from nacl_monai.training import CalibrationError
 from nacl_monai.training.case_files import CaseHandler
 from nacl_monai.training.outputs import probabilities_and_labels
@@ -26,7 +31,8 @@ class CaseCurves(CaseHandler):
     """Writes ``promise.npz``, from which `nacl-monai promise` makes promises without the images.
 
     Structures, their classes, the ignored label and the size of voxels are those of the decisions of
-    the calibration metric.
+    the calibration metric. Where it measures margins in voxels, no size in mm is known: there is no
+    file, and it says so.
 
     Args:
         output_dir: Folder of the file.
@@ -47,6 +53,8 @@ class CaseCurves(CaseHandler):
 
     def _collect(self, engine: Engine) -> None:
         super()._collect(engine)
+        if self.calibration.metric_fn.margin_spacing is None:
+            return
         for probs, labels in zip(*probabilities_and_labels(engine.state.output), strict=True):
             self._curves.append(self._curve(probs, labels))
 
@@ -69,6 +77,11 @@ class CaseCurves(CaseHandler):
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
         metric = self.calibration.metric_fn
+        if not self._curves:
+            print(
+                f"no {CURVES_FILE}: nothing says how large voxels are; give margin_spacing: pixdim"
+            )
+            return
         names = metric.structures or self.classes
         first = 1 if metric.structures else 0
         definition = definition_of(

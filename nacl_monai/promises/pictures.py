@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from nacl_monai.inference.promised import MARGIN
+from nacl_monai.metrics.curves import Curves
 from nacl_monai.predictions.images import Affine
 from nacl_monai.predictions.labels import voxel_sizes
 from nacl_monai.promises.cases import NewCase
@@ -26,7 +27,6 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
 )
-from nacl_monai.promises.curves import Curves
 from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules, held_out_volumes
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (

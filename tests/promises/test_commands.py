@@ -18,12 +18,12 @@ import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.inference.promised import MARGINS
+from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.curves import THRESHOLDS
 from nacl_monai.promises.fit import held_out_misses, held_out_volumes
 from nacl_monai.promises.pictures import draw_case, draw_kept
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json

@@ -84,3 +84,18 @@ def test_structure_of_several_classes_is_their_union(tmp_path):
         label = case["label"][0].numpy()
         everywhere = found.counts[k, 0, 0, -1], found.hits[k, 0, 0, -1]
         assert everywhere == ((label != 2).sum(), (label == 1).sum())
+
+
+def test_nothing_is_kept_where_no_size_in_mm_is_known(tmp_path, capsys):
+    """A margin in voxels would be taken for one in mm; it says why there is no file."""
+    calibration = CalibrationError(decisions={"left": [1]})
+    handler = CaseCurves(tmp_path, CLASSES, calibration)
+    SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(list(volumes(False)), batch_size=1),
+        network=torch.nn.Identity(),
+        val_handlers=[handler],
+    ).run()
+
+    assert not [*tmp_path.iterdir()]
+    assert "no promise.npz: nothing says how large voxels are" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Curves count the voxels of every set, exactly, whatever the order of voxels, cases and sites."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +12,9 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
-from nacl_monai.promises import read_curves
+from nacl_monai.metrics import read_curves
+from nacl_monai.metrics.curves import THRESHOLDS, counted
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.curves import THRESHOLDS, counted
 
 SUMS = ("counts", "hits", "sums")
 ARRAYS = (*SUMS, "spacings")
@@ -159,6 +161,19 @@ def test_what_is_written_is_read(tmp_path):
     )
     assert read.definition == curves.definition
     assert all((getattr(read, name) == getattr(curves, name)).all() for name in SUMS)
+
+
+def test_curves_are_read_without_torch(tmp_path):
+    """Which takes seconds to import; whatever makes promises of them starts at once."""
+    file = some(["a"]).write(tmp_path / "promise.npz")
+    code = (
+        "import sys; from nacl_monai.metrics.curves import read_curves\n"
+        f"curves = read_curves({str(file)!r})\n"
+        "print(curves.cases, [name for name in ('monai', 'torch', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "['a'] []\n"
 
 
 @pytest.mark.parametrize(
