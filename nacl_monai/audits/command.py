@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
+from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
@@ -141,8 +142,9 @@ def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[Inp
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)
-    patients = [case.patient for case in cases] if study.known else []
-    audit = write_audit(folder, output, study, patients, numbers, worst.pictures)
+    audit = write_audit(folder, output, study, cases, numbers, worst.pictures)
+    if study.raters:
+        print(f"note: {study.name}: several raters, and so no {CURVES_FILE} for a promise")
     print_faults(faults)
     return audit, faults
 
@@ -167,10 +169,35 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
         InputError: If the audits cannot be merged.
     """
     with written_folder(output, "merge", read=files) as aside:
-        table = audit_table([write_merged(aside, output, merge(files).run)])
+        merged = merge(files).run
+        curves = _curves_beside(files, merged.cases)
+        table = audit_table([write_merged(aside, output, merged)])
+        if curves:
+            curves[0].joined(curves[1:]).write(aside / CURVES_FILE)
     print(table)
+    if not curves:
+        print(f"note: not every audit has a {CURVES_FILE}, and so the merged one has none")
     print_written(visible_files(output))
     return []
+
+
+def _curves_beside(files: Sequence[Path], cases: Collection[str]) -> list[Curves]:
+    """What promises are made from, beside the bins of every audit; empty where one has none.
+
+    Raises:
+        InputError: If one is of other cases than the bins beside it.
+    """
+    places = [(file if file.is_dir() else file.parent) / CURVES_FILE for file in files]
+    if not all(map(Path.is_file, places)):
+        return []
+    curves = [read_curves(place) for place in places]
+    unlike = {*cases} ^ {case for part in curves for case in part.cases}
+    if unlike:
+        raise InputError(
+            f"{places[0]}: {min(unlike)!r} is in it or in another {CURVES_FILE}, or in the bins beside "
+            "them, but not in both; audit again, or move them away"
+        )
+    return curves
 
 
 def distinct_names(

@@ -18,6 +18,7 @@ from nacl_monai.audits.pictures import picture, write_maps
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
+from nacl_monai.metrics.curves import Array, Curves, curves_of_case, definition_of, joined_curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.structures import (
     agreed_dice,
@@ -93,11 +94,13 @@ class Measured:
     Attributes:
         record: What was counted of it.
         columns: Its numbers as ``cases.csv`` has them.
+        curve: What a promise is made from, where there is one rater.
         picture: The slice.
     """
 
     record: Record
     columns: Mapping[str, float]
+    curve: Mapping[str, Array] | None = None
     picture: Mapping[str, Any] | None = None
 
 
@@ -158,11 +161,46 @@ def _measured(
         columns = score_columns(alike, [*settings.channels.structures])
         added = {name: float(value) for name, value in columns.items()}
         numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
+    if not settings.raters:
+        numbers[0] = replace(numbers[0], curve=curve_of(reading))
     if nifti is not None:
         write_maps(nifti, reading)
     if pictures:
         numbers[0] = replace(numbers[0], picture=picture(reading))
     return numbers
+
+
+def curve_of(reading: Reading) -> dict[str, Array]:
+    """What a promise is made from: the curves of a case, against its one rater.
+
+    Raises:
+        InputError: If no file says where its voxels are.
+    """
+    channels = reading.channels
+    return curves_of_case(
+        reading.stored,
+        reading.masks,
+        reading.labels[0].mask,
+        channels.structures,
+        reading.spacing,
+        overlapping=channels.overlapping,
+    )
+
+
+def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str, Array]]) -> Curves:
+    """The curves of the cases of a study as one object."""
+    channels = study.channels
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        study.layout.label,
+        study.calibrator,
+        channels.ignore,
+        study.options.joins,
+    )
+    patients = [case.patient for case in cases] if study.known else []
+    return joined_curves([case.name for case in cases], curves, patients, definition)
 
 
 def measured(

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined, settings_of
+from nacl_monai.audits.measuring import SCORES, Measured, Settings, curves_of, joined, settings_of
 from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -22,7 +22,9 @@ from nacl_monai.evaluations.evaluation_files import (
     write_evaluation_record,
 )
 from nacl_monai.evaluations.slices import write_slice
+from nacl_monai.metrics.curves import CURVES_FILE
 from nacl_monai.metrics.record import Record
+from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
 from nacl_monai.runs import EvaluationFolder
 
@@ -66,7 +68,7 @@ def write_audit(
     folder: Path,
     output: Path,
     study: Study,
-    patients: Sequence[str],
+    cases: Sequence[Case],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
 ) -> Run:
@@ -78,7 +80,7 @@ def write_audit(
         folder: The new folder of the audit.
         output: What the folder will be called.
         study: What was audited.
-        patients: The patient of each case; empty where nobody knows.
+        cases: Those that were measured.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
 
@@ -89,6 +91,7 @@ def write_audit(
         InputError: If it cannot be written.
     """
     joins, settings = study.options.joins, settings_of(study)
+    patients = [case.patient for case in cases] if study.known else []
     places = [folder, *(folder / RATERS / rater for rater in settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
         used = settings if place is folder else replace(settings, raters=())
@@ -103,6 +106,9 @@ def write_audit(
             columns,
             {**used.as_record(), **study.calibrated, **({"ensemble": joins} if joins else {})},
         )
+    curves = [measured.curve for measured in numbers[0] if measured.curve is not None]
+    if curves:
+        curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
     return _drawn(folder, output, study.name, study.options.pictures)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.audits.arrays import case_names, patient_names
+from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
@@ -20,7 +21,6 @@ from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - 
 from nacl_monai.metrics.curves import (
     Curves,
     checked_curves,
-    curves_of_case,
     definition_of,
     joined_curves,
 )
@@ -44,40 +44,16 @@ Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
 
 
-def curves_of(study: Study) -> tuple[Curves, list[InputError]]:
+def read_study(study: Study) -> tuple[Curves, list[InputError]]:
     """The curves of all cases that can be read, and the faults of the others.
 
     Raises:
         InputError: If no case can be read, or channels seem to be in another order.
     """
-    options, channels = study.options, study.channels
     faults: list[InputError] = []
-    found = list(study.each(_curve_of, faults))
-    definition = definition_of(
-        channels.values,
-        channels.structures,
-        channels.activation,
-        study.layout.label,
-        study.calibrator,
-        channels.ignore,
-        options.joins,
-    )
-    patients = [case.patient for case, _ in found] if study.known else []
-    names = [case.name for case, _ in found]
-    return joined_curves(names, [curve for _, curve in found], patients, definition), faults
-
-
-def _curve_of(reading: Reading) -> dict[str, Array]:
-    """The curves of a case."""
-    channels = reading.channels
-    return curves_of_case(
-        reading.stored,
-        reading.masks,
-        reading.labels[0].mask,
-        channels.structures,
-        reading.spacing,
-        overlapping=channels.overlapping,
-    )
+    found = list(study.each(curve_of, faults))
+    cases, curves = [case for case, _ in found], [curve for _, curve in found]
+    return curves_of(study, cases, curves), faults
 
 
 def held_out_case(
@@ -340,7 +316,7 @@ def promise(
     """
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
         words = options_of("promise:folders", options)
-        curves, faults = curves_of(find(Path(probs), Path(labels), words))
+        curves, faults = read_study(find(Path(probs), Path(labels), words))
         if faults:
             raise faults[0]
         about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}

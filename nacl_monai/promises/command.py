@@ -30,10 +30,10 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import (
     NewCase,
-    curves_of,
     find_new,
     held_out_case,
     new_cases,
+    read_study,
     write_contours,
 )
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
@@ -104,7 +104,7 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         for control in _controls(options):  # before the first volume is read
             control.check_patients(len(set(study.patients.values())), "--level")
         images = images_of_cases(options.images, list(study.patients)) if options.images else {}
-        curves, faults = curves_of(study)
+        curves, faults = read_study(study)
         about = {"known_by": study.known_by, "patient_pattern": options.patient_pattern}
         made = _fitted(curves, folder, options, about)
         _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
@@ -211,7 +211,7 @@ def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[I
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
         study = find(predictions, labels, options)
         show(study)
-        curves, faults = curves_of(study)
+        curves, faults = read_study(study)
         curves.write(folder / CURVES_FILE)
     print_faults(faults)
     print_written(visible_files(output))
@@ -492,7 +492,7 @@ def _reason(one: Applied, apart: str | None, made: Promise) -> str:
 
 def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:
     """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
-    curves, _ = curves_of(study)
+    curves, _ = read_study(study)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
     places = [k for k, name in enumerate(table["case"]) if name in dice]
     true = [dice[name] for name in table["case"] if name in dice]
