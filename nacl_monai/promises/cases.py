@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from nacl_monai.audits.arrays import case_names, patient_names
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
@@ -32,13 +30,15 @@ from nacl_monai.metrics.voxels import (
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
-from nacl_monai.predictions.channels import Channels, class_names
+from nacl_monai.predictions.arrays import array_study
+from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.identity import check_calibrator, known_by
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import MEAN, WITHIN, Control
 from nacl_monai.promises.fit import Promise, fit
+from nacl_monai.tensors import check_probabilities, check_unit_interval
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
@@ -78,55 +78,53 @@ def held_out_case(
 
 
 def curves_of_arrays(
-    probs: Iterable[Voxels],
-    labels: Iterable[Voxels],
+    probs: Any,
+    labels: Any,
     *,
-    mask: Iterable[Voxels] | None = None,
-    ignore_index: int | None = None,
     spacing: Sequence[float] | Sequence[Sequence[float]] | None = None,
-    classes: Sequence[str] = (),
-    structures: Sequence[str] = (),
-    cases: Sequence[str] = (),
-    patients: Sequence[str] = (),
-    from_logits: bool = False,
+    channels_as_given: bool = False,
+    **form: Any,
 ) -> Curves:
     """The curves of arrays, as `nacl_monai.promise` takes them.
+
+    Args:
+        probs: As of `nacl_monai.audit`.
+        labels: Of one rater.
+        spacing: The size of a voxel along each axis in mm, of all cases or of each.
+        channels_as_given: Whether to take channels that agree far better with the labels in another
+            order.
+        **form: What else `nacl_monai.predictions.arrays.array_study` takes.
 
     Raises:
         InputError: If input is not a probability or not a label, or numbers of cases, names or sizes
             differ.
     """
-    several, labeled = list(probs), list(labels)
-    masks = [None] * len(several) if mask is None else list(mask)
-    for what, given in {"labels": labeled, "mask": masks}.items():
-        if len(given) != len(several):
-            raise InputError(
-                f"{what}: are {len(given)} for {len(several)} cases; give one for each"
-            )
-    patients = patient_names(patients)
-    names = case_names(cases, len(several), patients)
-    if not several:
-        raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
-    names_of = list(structures) or list(classes) or class_names(len(several[0]))
-    if len(names_of) != len(several[0]):
-        raise InputError(
-            f"classes: {len(names_of)} names for {len(several[0])} channels; give one each"
-        )
-    first = 0 if structures else 1  # the label value of the first channel is 1, or background's 0
-    channels = {name: (k + 1 - first,) for k, name in enumerate(names_of)}
-    named = {name: (k,) for k, name in enumerate(names_of) if k >= first}
-    sizes = case_spacings(spacing, len(several), np.ndim(several[0]) - 1)
+    study = array_study(probs, labels, **form)
+    if study.raters:
+        raise InputError("labels: are of several raters; a promise is against one")
+    channels = study.channels
+    overlapping = channels.names if channels.overlapping else ()
+    sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
+    masks: Sequence[Any] = study.masks or [None] * len(study.probs)
+    how = study.ignore_index, study.from_logits
     curves = []
-    for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
-        batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
-        curves.append(checked_curves(batch, named, structures, size, ignore_index, from_logits))
-    activation = "sigmoid" if structures else "softmax"
-    definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
-    return joined_curves(names, curves, patients, definition)
+    for case, label, counts, size in zip(study.probs, study.labels, masks, sizes, strict=True):
+        batch = [None if part is None else part[None].cpu() for part in (case, label, counts)]
+        curves.append(checked_curves(batch, channels.structures, overlapping, size, *how))
+    if not channels_as_given:
+        study.check_order()
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        _ARRAYS,
+        ignored=study.ignore_index,
+    )
+    return joined_curves(study.names, curves, study.patients, definition)
 
 
 def applied(
-    promise: Promise, probs: torch.Tensor, spacing: Sequence[float], level: float | None = None
+    promise: Promise, probs: Voxels, spacing: Sequence[float], level: float | None = None
 ) -> list[Applied]:
     r"""The contours, volumes and bounds of Dice of a new case.
 
@@ -138,9 +136,16 @@ def applied(
         level: The level α; by default the smallest that was promised.
 
     Raises:
-        InputError: If there are other channels, or voxels of a size that no calibration patient had.
+        InputError: If these are no probabilities, there are other channels, or voxels of a size that no
+            calibration patient had.
     """
     definition = promise.definition
+    probs, tolerance = dequantized(as_tensor(probs)[None].detach().cpu())
+    if definition["activation"] == SIGMOID:
+        check_unit_interval(probs, activation=SIGMOID)
+    else:
+        check_probabilities(probs, tolerance)
+    probs = probs[0]
     if len(probs) != len(definition["channels"]):
         raise InputError(
             f"probs: have {len(probs)} channels, but what was promised is of "
@@ -149,7 +154,7 @@ def applied(
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
     kept = [asdict(one) for one in promise.of_level(level)]
-    return apply_kept(kept, definition, dequantized(probs[None])[0][0], spacing)
+    return apply_kept(kept, definition, probs, spacing)
 
 
 @dataclass(frozen=True)
