@@ -74,12 +74,12 @@ def audit(
         >>> round(audit(probs, np.array([[1, 1, 0]])).ece("all"), 6)
         0.233333
     """
-    raters: Mapping[str, Any] = labels if isinstance(labels, Mapping) else {}
+    raters = labels if isinstance(labels, Mapping) else {}
     measured: dict[str, Any] = {"regions": regions, "num_bins": num_bins, "margin": margin}
-    if any(isinstance(place, (str, Path)) for place in (probs, labels, *raters.values())):
+    if _is_place(probs, labels, *raters.values()):
         of_arrays: dict[str, Any] = {"mask": mask, "ignore_index": ignore_index, "spacing": spacing}
         of_arrays |= {"classes": classes or None, "cases": cases or None}
-        _refuse([name for name in of_arrays if of_arrays[name] is not None], "arrays")
+        _refuse((name for name, value in of_arrays.items() if value is not None), "arrays")
         words = {**measured, "structures": structures, "from_logits": from_logits}
         words |= {"channels_as_given": channels_as_given, "patients": patients or None}
         return _of_folders(probs, labels, {**words, **options})
@@ -109,6 +109,11 @@ def audit(
     if not channels_as_given:
         study.check_order()
     return _of_record(metric.record(study.names, shown, study.patients, study.raters))
+
+
+def _is_place(*given: Any) -> bool:
+    """Whether one is a folder, and not an array."""
+    return any(isinstance(place, (str, Path)) for place in given)
 
 
 def _refuse(names: Iterable[str], kind: str) -> None:

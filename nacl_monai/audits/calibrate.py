@@ -12,7 +12,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from nacl_monai.posthoc import (
 from nacl_monai.posthoc.file import FILE
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.reading import Reading
+from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
@@ -110,20 +110,12 @@ def _fit_and_audit(
     if caution(region):
         print(caution(region), file=sys.stderr)
     with outputs.voxels(channels.names, region, options.margin) as voxels:
-        patient_of, faults = _read(study, voxels)
+        cases, faults = _read(study, voxels)
         fit = fit_method(method, voxels)
-        parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
+        parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
     name = f"{method}_{region}"
-    for one in (fit, *(part.fit for part in parts)):
-        if one.bound:
-            raise InputError(
-                f"{name}: fitted to {', '.join(one.patients)}, ends with {one.bound}, where the search "
-                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
-                "another --region"
-            )
-    before = replace(
-        study, cases=[case for case in study.cases if case.name in patient_of], faults=()
-    )
+    _check_ends(name, [fit, *(part.fit for part in parts)])
+    before = replace(study, cases=cases, faults=())
     after = _after(before, name, parts)
     for audited, part in ((before, BEFORE), (after, AFTER)):
         audit_study(audited, folder / part, output / part)
@@ -135,7 +127,7 @@ def _fit_and_audit(
         fit,
         fit.patients,
         study.known_by,
-        cases=sorted(case for case, patient in patient_of.items() if patient in fit.patients),
+        cases=sorted(case.name for case in cases if case.patient in fit.patients),
         patient_pattern=options.patient_pattern,
         activation=channels.activation,
         channels=channels.names,
@@ -147,6 +139,17 @@ def _fit_and_audit(
     write_calibrator(folder / FILE, calibrator)
     fitted = f"{name}: {fit.text(runs[0].unit)}"
     return "\n\n".join([fitted, audit_table(runs), reports.trade_off_text(*runs)]), faults
+
+
+def _check_ends(name: str, fits: Iterable[Fit]) -> None:
+    """Refuses a fit that ends where the search ends."""
+    for fit in fits:
+        if fit.bound:
+            raise InputError(
+                f"{name}: fitted to {', '.join(fit.patients)}, ends with {fit.bound}, where the search "
+                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
+                "another --region"
+            )
 
 
 def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
@@ -172,8 +175,8 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(study: Study, voxels: Kept) -> tuple[dict[str, str], list[InputError]]:
-    """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
+def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[InputError]]:
+    """Reads all cases into the region; returns them, and prints the faults of others."""
     faults: list[InputError] = []
 
     def add(reading: Reading) -> None:
@@ -185,7 +188,7 @@ def _read(study: Study, voxels: Kept) -> tuple[dict[str, str], list[InputError]]
 
     read = [case for case, _ in study.each(add, faults, jobs=1)]
     print_faults(faults)
-    return {case.name: case.patient for case in read}, faults
+    return read, faults
 
 
 def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from nacl_monai.audits.pictures import picture, write_maps
 from nacl_monai.errors import InputError
+from nacl_monai.inference.promised import MM3_PER_ML
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.curves import Array, Curves, curves_of_case, definition_of, joined_curves
@@ -36,7 +37,6 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
 
 SCORES = ("dice", "hd95")
-_MM3_PER_ML = 1000
 
 
 @dataclass(frozen=True)
@@ -222,33 +222,50 @@ def measured(
     Raises:
         InputError: If the metric refuses.
     """
-    channels = settings.channels
     everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-    counted = [everywhere if one.mask is None else one.mask for one in raters]
+    counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
+    masks = counted if any(one.mask is not None for one in raters) else None
+    labels = torch.stack([one.classes for one in raters])
     pairs = [_structures(probs, one, settings) for one in raters]
     scores = [_scores(*pair) for pair in pairs]
-    labels, masks = torch.stack([one.classes for one in raters]), torch.stack(counted)
-    views: list[int | None] = [None, *range(len(raters))]
-    if len(raters) == 1:
-        labels, masks, views = labels[0], masks[0], [None]
-    else:
-        by_all = reduce(torch.logical_and, counted)
-        scores = [_shared_scores(pairs, by_all), *scores]
-        rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
-    masked = any(one.mask is not None for one in raters)
-    numbers = []
-    for rater, of_rater in zip(views, scores, strict=True):
+
+    def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
-        metric.add([probs], [labels], [masks] if masked else None)
-        named = settings.raters if rater is None else ()
-        record = metric.record([case], channels.names, raters=named, ignored=channels.ignore)
-        if named and record.decisions is not None:
-            mm3 = rated * math.prod(raters[0].spacing)
-            of_rater["crps"] = volume_crps(record.decisions.expected[0], mm3) / _MM3_PER_ML
-        of_case = {name: values.double()[None] for name, values in of_rater.items()}
-        columns = score_columns(of_case, list(channels.structures)) | metric.columns()
-        numbers.append(Measured(record, {key: float(value) for key, value in columns.items()}))
-    return numbers
+        single = len(raters) == 1
+        of_case, inside = (labels[0], counted[0]) if single else (labels, counted)
+        metric.add([probs], [of_case], None if masks is None else [inside])
+        return metric
+
+    if len(raters) == 1:
+        return [_numbers(case, count(None), scores[0], settings, ())]
+    by_all = counted.all(0)
+    metric = count(None)
+    shared = _shared_scores(pairs, by_all)
+    expected = metric.record([case], settings.channels.names).decisions
+    if expected is not None:
+        rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
+        mm3 = rated * math.prod(raters[0].spacing)
+        shared["crps"] = volume_crps(expected.expected[0], mm3) / MM3_PER_ML
+    against_each = [
+        _numbers(case, count(rater), of_rater, settings, ())
+        for rater, of_rater in enumerate(scores)
+    ]
+    return [_numbers(case, metric, shared, settings, settings.raters), *against_each]
+
+
+def _numbers(
+    case: str,
+    metric: CaseSums,
+    scores: Mapping[str, torch.Tensor],
+    settings: Settings,
+    raters: Sequence[str],
+) -> Measured:
+    """What a metric has counted of a case, and its scores."""
+    channels = settings.channels
+    record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
+    of_case = {name: values.double()[None] for name, values in scores.items()}
+    columns = score_columns(of_case, list(channels.structures)) | metric.columns()
+    return Measured(record, {key: float(value) for key, value in columns.items()})
 
 
 def joined(

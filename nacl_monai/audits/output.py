@@ -90,28 +90,37 @@ def write_audit(
     Raises:
         InputError: If it cannot be written.
     """
-    joins, settings = study.options.joins, settings_of(study)
-    patients = [case.patient for case in cases] if study.known else []
+    settings = settings_of(study)
     places = [folder, *(folder / RATERS / rater for rater in settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
         used = settings if place is folder else replace(settings, raters=())
-        table = pd.DataFrame([one.columns for one in of_place])
-        columns = {
-            str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
-        }
-        _write_numbers(
-            EvaluationFolder(place),
-            study.name,
-            joined(of_place, patients, study.calibrator, joins),
-            columns,
-            {**used.as_record(), **study.calibrated, **({"ensemble": joins} if joins else {})},
-        )
+        _write_view(EvaluationFolder(place), study, cases, of_place, used)
     curves = [measured.curve for measured in numbers[0] if measured.curve is not None]
     if curves:
         curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
     return _drawn(folder, output, study.name, study.options.pictures)
+
+
+def _write_view(
+    folder: EvaluationFolder,
+    study: Study,
+    cases: Sequence[Case],
+    numbers: Sequence[Measured],
+    settings: Settings,
+) -> None:
+    """The numbers of all cases against one rater, or against the share of several."""
+    joins = study.options.joins
+    patients = [case.patient for case in cases] if study.known else []
+    table = pd.DataFrame([measured.columns for measured in numbers])
+    columns = {
+        str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
+    }
+    record = joined(numbers, patients, study.calibrator, joins)
+    ensemble = {"ensemble": joins} if joins else {}
+    about = {**settings.as_record(), **study.calibrated, **ensemble}
+    _write_numbers(folder, study.name, record, columns, about)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:

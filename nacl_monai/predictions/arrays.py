@@ -95,16 +95,7 @@ def array_study(
         several, labeled = _cases(probs, labels, len(structures))
     if not several:
         raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
-    count = len(several[0])
-    shown = list(structures) or list(classes) or class_names(count)
-    if len(shown) != count:
-        what = "structures" if structures else "classes"
-        raise InputError(f"{what}: {len(shown)} names for {count} channels; give one each")
-    check_class_names(shown, "structures" if structures else "classes")
-    if (repeated := first_repeated(shown)) is not None:
-        raise InputError(f"classes: two are called {repeated!r}; give each a name of its own")
-    first = 1 if structures else 0  # the label value of the first channel is 1, or background's 0
-    values = {name: (k + first,) for k, name in enumerate(shown)}
+    channels = _named_channels(len(several[0]), classes, structures)
     masks = None if mask is None else _masks(mask, several)
     for what, arrays in {"labels": labeled, "mask": masks or labeled}.items():
         if len(arrays) != len(several):
@@ -115,11 +106,25 @@ def array_study(
         masks,
         case_names(cases, len(several), names_of_patients),
         names_of_patients,
-        Channels(SIGMOID if structures else SOFTMAX, values),
+        channels,
         list(raters),
         ignore_index,
         from_logits,
     )
+
+
+def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str]) -> Channels:
+    """What so many channels mean: classes, background first, or structures that may overlap."""
+    what = "structures" if structures else "classes"
+    names = list(structures) or list(classes) or class_names(count)
+    if len(names) != count:
+        raise InputError(f"{what}: {len(names)} names for {count} channels; give one each")
+    check_class_names(names, what)
+    if (repeated := first_repeated(names)) is not None:
+        raise InputError(f"{what}: two are called {repeated!r}; give each a name of its own")
+    first = 1 if structures else 0  # the label value of the first channel is 1, or background's 0
+    values = {name: (k + first,) for k, name in enumerate(names)}
+    return Channels(SIGMOID if structures else SOFTMAX, values)
 
 
 def patient_names(given: Any) -> list[str]:

@@ -50,6 +50,11 @@ class Channels:
         """The names of the channels."""
         return list(self.values)
 
+    def alike(self, other: Channels) -> bool:
+        """Whether the channels of another mean the same, in the same order."""
+        ours, theirs = ((one.activation, *one.values.items()) for one in (self, other))
+        return ours == theirs
+
     @property
     def label_values(self) -> set[int]:
         """The label values of all channels."""
@@ -216,9 +221,10 @@ def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | N
     """
     if channels is None:
         return
-    said, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
-    same_sets = len(said) == len(known) and all(of in known for of in said)
-    if said != known and (same_sets or any(len(of) > 1 for of in known)):
+    asked, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
+    same_sets = sorted(map(sorted, asked)) == sorted(map(sorted, known))
+    has_regions = max(map(len, known)) > 1
+    if asked != known and (same_sets or has_regions):
         words = (f"{name}={','.join(map(str, of))}" for name, of in channels.values.items())
         raise SettingError(
             f"--structures: contradict {channels.source}, whose channels are {' '.join(words)} in this "

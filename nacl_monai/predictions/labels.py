@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -87,29 +87,7 @@ def pair(
     Raises:
         InputError: If a rater has no label map of any case, or if no case has those of all.
     """
-    faults: list[InputError] = []
-    cases = {prediction.case for prediction in predictions}
-    are_of_fold = all(prediction.file.parent.name == VALIDATION for prediction in predictions)
-    for files in raters:
-        place = next(iter(files.values())).parent
-        if not cases & files.keys():
-            raise no_pair(folder, place, cases, files.keys())
-        faults += [
-            InputError(
-                f"{prediction.file}: has no label map {prediction.case!r} in {place}; add it, or leave "
-                "it out"
-            )
-            for prediction in predictions
-            if prediction.case not in files
-        ]
-        left = [file for case, file in files.items() if case not in cases]
-        if left and not are_of_fold:
-            more = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
-            faults.append(
-                InputError(
-                    f"{left[0]}{more} no prediction in {folder}; predict it, or leave it out"
-                )
-            )
+    faults = [fault for files in raters for fault in _unpaired(predictions, files, folder)]
     pairs: list[tuple[Prediction, Sequence[Path]]] = [
         (prediction, [files[prediction.case] for files in raters])
         for prediction in predictions
@@ -120,6 +98,30 @@ def pair(
             f"{folder}: no case has a label map of every rater; give raters of the same cases"
         )
     return pairs, faults
+
+
+def _unpaired(
+    predictions: Sequence[Prediction], files: Mapping[str, Path], folder: Path
+) -> Iterator[InputError]:
+    """The faults of predictions that a rater has not labeled, and of label maps without a prediction.
+
+    Raises:
+        InputError: If no prediction has a label map.
+    """
+    place = next(iter(files.values())).parent
+    cases = {prediction.case for prediction in predictions}
+    if not cases & files.keys():
+        raise no_pair(folder, place, cases, files.keys())
+    for prediction in predictions:
+        case = prediction.case
+        if case not in files:
+            yield InputError(
+                f"{prediction.file}: has no label map {case!r} in {place}; add it, or leave it out"
+            )
+    left = [files[case] for case in sorted(files.keys() - cases)]
+    if left and {prediction.file.parent.name for prediction in predictions} != {VALIDATION}:
+        more = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+        yield InputError(f"{left[0]}{more} no prediction in {folder}; predict it, or leave it out")
 
 
 def read_labels(

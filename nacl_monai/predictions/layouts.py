@@ -129,17 +129,7 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             arrays = loaded if isinstance(loaded, NpzFile) else {_KEY: loaded}
-            if _KEY_OF_FIRST_VERSION in arrays and _KEY not in arrays:
-                raise InputError(
-                    f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "
-                    "the image; predict with nnUNetv2_predict --save_probabilities"
-                )
-            if _KEY not in arrays and len(arrays) != 1:
-                raise InputError(
-                    f"{file}: holds no array {_KEY!r}, but {', '.join(arrays) or 'nothing'}; save "
-                    "probabilities (classes, z, y, x) alone, or under this name"
-                )
-            array = arrays[_KEY if _KEY in arrays else next(iter(arrays))]
+            array = arrays[_key(file, list(arrays))]
     except InputError:
         raise
     except (KeyError, *UNREADABLE_NPZ) as error:
@@ -151,6 +141,23 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
             "(classes, z, y, x)"
         )
     return native(array)
+
+
+def _key(file: Path, names: Sequence[str]) -> str:
+    """Under which name a file holds probabilities."""
+    if _KEY in names:
+        return _KEY
+    if _KEY_OF_FIRST_VERSION in names:
+        raise InputError(
+            f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of the "
+            "image; predict with nnUNetv2_predict --save_probabilities"
+        )
+    if len(names) != 1:
+        raise InputError(
+            f"{file}: holds no array {_KEY!r}, but {', '.join(names) or 'nothing'}; save probabilities "
+            "(classes, z, y, x) alone, or under this name"
+        )
+    return names[0]
 
 
 def _segmentation(file: Path) -> Path | None:

@@ -203,14 +203,20 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
             raise InputError(f"{place}: is not a folder; give the folder of the {what}")
     if not (folder.is_dir() and labels.is_dir()):
         return
+    labeled = names.labels({stem_of(file): file for file in image_files(labels)})
+    cases = _predicted(folder, names)
+    if not (cases and labeled):
+        return
+    starts = {name[:end] for name in cases for end in _ends(name)}
+    if not starts & labeled.keys():
+        raise no_pair(folder, labels, cases, labeled)
+
+
+def _predicted(folder: Path, names: Names) -> set[str]:
+    """Whatever below a folder may be the name of a case."""
     files = list(folder.rglob("[!.]*"))
     predicted = {stem_of(file) for file in files} | {file.name for file in files if file.is_dir()}
-    labeled = names.labels({stem_of(file): file for file in image_files(labels)})
-    cases = {name for name in map(names.of_prediction, predicted) if name is not None}
-    starts = {name[:end] for name in cases for end in _ends(name)}
-    plain = {name.removesuffix(CHANNEL) for name in labeled}
-    if cases and labeled and not starts & {*plain, *labeled}:
-        raise no_pair(folder, labels, cases, labeled)
+    return {name for name in map(names.of_prediction, predicted) if name is not None}
 
 
 def _ends(name: str) -> list[int]:

@@ -60,29 +60,35 @@ def read_as_asked(
     layout = _of_logits(layout, channels, options)
     if not options.members:
         return layout
-    cases = {one.case for one in predictions}
     members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
     for place in options.members:
         its_layout, stored = recognized(place, stems)
         its_cases = {one.case: one for one in named(stored, options.patterns)}
-        if unlike := sorted(cases ^ its_cases.keys()):
+        if unlike := sorted(members[0][1].keys() ^ its_cases.keys()):
             raise InputError(
                 f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
                 "the same cases of every member"
             )
-        dataset = None if options.dataset else its_layout.dataset(place)
-        its_channels = channels if dataset is None else read_dataset(dataset, options.activation)
-        if dataset is not None and options.structures:
-            its_channels = with_structures(its_channels, options.structures, options.activation)
+        its_channels = _channels_of(place, its_layout, channels, options)
         check_one_layout(place, stored, its_channels)
-        ours, theirs = ((one.activation, *one.values.items()) for one in (channels, its_channels))
-        if ours != theirs:
+        if not its_channels.alike(channels):
             raise InputError(
                 f"{place}: is of {', '.join(its_channels.names)}, but {folder} of "
                 f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
             )
         members.append((_of_logits(its_layout, channels, options).read, its_cases))
     return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
+
+
+def _channels_of(place: Path, layout: Layout, channels: Channels, options: Options) -> Channels:
+    """What the channels of a member mean: those of the first, unless its own folder says more."""
+    dataset = None if options.dataset else layout.dataset(place)
+    if dataset is None:
+        return channels
+    found = read_dataset(dataset, options.activation)
+    if options.structures:
+        return with_structures(found, options.structures, options.activation)
+    return found
 
 
 def _of_logits(layout: Layout, channels: Channels, options: Options) -> Layout:

@@ -260,20 +260,11 @@ def find(
             f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
             f"--pairs say, as {stored[0].case!r} has not; correct them"
         )
-    faults: list[InputError] = []
-    pairs: Sequence[tuple[Prediction, Sequence[Path]]] = [(one, ()) for one in predictions]
-    if files:
-        pairs, faults = pair(predictions, files, folder)
+    pairs, faults = _paired(predictions, files, folder)
     used = [prediction for prediction, _ in pairs]
     channels = _channels(folder, [*places.values()], layout, used, options, promised)
     check_one_layout(folder, used, channels)
-    cases: list[Case] = []
-    for prediction, label_maps in sorted(pairs, key=lambda found: found[0].case):
-        try:
-            ordered = in_order(prediction, channels)
-            cases.append(Case(prediction.case, ordered, label_maps))
-        except InputError as fault:
-            faults.append(fault)
+    cases = list(_cases(pairs, channels, faults))
     layout = read_as_asked(folder, layout, predictions, channels, options, stems)
     study = Study(
         folder,
@@ -289,6 +280,27 @@ def find(
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     return _calibrated(_with_patients(study))
+
+
+def _paired(
+    predictions: Sequence[Prediction], files: Sequence[Mapping[str, Path]], folder: Path
+) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
+    """The predictions by name, with the label maps of every rater where there are any; and faults."""
+    ordered = sorted(predictions, key=lambda prediction: prediction.case)
+    if not files:
+        return [(prediction, ()) for prediction in ordered], []
+    return pair(ordered, files, folder)
+
+
+def _cases(
+    pairs: Sequence[tuple[Prediction, Sequence[Path]]], channels: Channels, faults: list[InputError]
+) -> Iterator[Case]:
+    """The cases whose files are those of the channels; the faults of the others."""
+    for prediction, label_maps in pairs:
+        try:
+            yield Case(prediction.case, in_order(prediction, channels), label_maps)
+        except InputError as fault:
+            faults.append(fault)
 
 
 def _stems(folder: Path, labeled: set[str], promised: Channels | None) -> set[str]:
