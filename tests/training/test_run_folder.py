@@ -270,17 +270,16 @@ class TestData:
         """The record is believed of the others, whatever checksum it has; new times count then."""
         split = data_of(tmp_path / "data")
         train_on(trained, split)
-        label = Path(split["val"][0]["label"])
+        label, file = Path(split["val"][0]["label"]), trained / "data.json"
         for _ in range(2):
             label.touch()
             keep_data(trained, split)
-            record = (trained / "data.json").read_text()
-            stamp = f"{shown(label)}, sha256 "
-            assert stamp in record
-            (trained / "data.json").write_text(record.replace(stamp, f"{stamp}0"))
+            stamp, record = f"{shown(label)}, sha256 ", file.read_text()
+            file.write_text(edited := record.replace(stamp, f"{stamp}0"))
             keep_data(trained, split)
-            (trained / "data.json").write_text(record)
-        (trained / "data.json").write_text(record.replace(stamp, f"{stamp}0"))
+            assert file.read_text() == edited != record
+            file.write_text(record)
+        file.write_text(edited)
 
         label.touch()
 
