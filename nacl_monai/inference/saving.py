@@ -27,6 +27,7 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
+from .records import fault_in_promise, is_current, patient_of
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -130,25 +131,20 @@ class SavePromised(Transform):
         self.promise = promise
         if promise is None:
             return
-        try:
-            record = json.loads(Path(promise).read_text(encoding="utf-8"))
-            self.definition, self.seen = record["definition"], record["spacing"]
-            level = min(one["level"] for one in record["kept"])
-            self.kept = [one for one in record["kept"] if one["level"] == level]
-            unlike = unlike_model(
-                self.definition, classes, structures, calibrator if calibrated else None
-            )
-            patients = {*record["cases"], *record["patients"]}
-            pattern = record["patient_pattern"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            refuse(f"{promise}: cannot be read ({error!r}); make it again: nacl-monai promise")
+        record = _read_promise(promise)
+        self.definition, self.seen = record["definition"], record["spacing"]
+        level = min(one["level"] for one in record["kept"])
+        self.kept = [one for one in record["kept"] if one["level"] == level]
+        unlike = unlike_model(
+            self.definition, classes, structures, calibrator if calibrated else None
+        )
         if unlike:
             refuse(f"{promise}: is of {unlike}; give that of this model")
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
+        patients = {*record["cases"], *record["patients"]}
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
         for file, stem in self.stems.items():
-            match = re.search(pattern, stem.name) if pattern else None
-            if patients & {stem.name, match[1] if match else stem.name}:
+            if patients & {stem.name, patient_of(stem.name, record["patient_pattern"])}:
                 refuse(
                     f"{promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
@@ -200,6 +196,20 @@ class SavePromised(Transform):
             }
             table.writerow({**row, **cells})
         return text.getvalue()
+
+
+def _read_promise(file: str | Path) -> Any:
+    again = "make it again: nacl-monai promise"
+    try:
+        record: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+        fault = fault_in_promise(record) if isinstance(record, dict) else "it is no record"
+    except (OSError, RecursionError, ValueError) as error:
+        refuse(f"{file}: cannot be read ({error!r}); {again}")
+    if fault:
+        refuse(f"{file}: is not as it was written, {fault}; {again}")
+    if not is_current(record["definition"]):
+        refuse(f"{file}: is of an earlier version, which does not say whose it is; {again}")
+    return record
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:

@@ -231,6 +231,7 @@ def applied(
     Raises:
         InputError: If there are other channels, or voxels of a size that no calibration patient had.
     """
+    promise.check_current()
     definition = promise.definition
     if len(probs) != len(definition["channels"]):
         raise InputError(
@@ -276,6 +277,7 @@ def new_cases(
         InputError: If the folder as a whole is of other channels, another calibrator, or of a patient
             who calibrated the promise.
     """
+    promise.check_current(file)
     layout, predictions, channels = _find(file, promise, folder, options)
     for prediction in progress_bar(predictions, description="Applying", unit="case"):
         try:

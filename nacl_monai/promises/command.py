@@ -121,7 +121,7 @@ def promise_folders(
             curves, faults = curves_of(found)
             about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
         file = curves.write(folder / CURVES_FILE)
-        made = fit(curves, controls, checksum=checksum(file), **settings, **about)
+        made = fit(curves, controls, sums=checksum(file), **settings, **about)
         made.write(folder / PROMISE_FILE)
         write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
         checked = [one for one in controls if one.needed < len(made.patients)]
