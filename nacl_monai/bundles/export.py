@@ -142,6 +142,7 @@ def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
     made = read_promise(file)
+    made.check_current(file)
     if unlike := unlike_model(made.definition, classes, structures, config["calibrator_name"]):
         raise InputError(f"{file}: is of {unlike}; give that of this model")
     config["promise"] = "$@bundle_root + '/models/promise.json'"

@@ -52,7 +52,7 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
         others,
         [Control(level)],
         check=False,
-        checksum=checksum(run.evaluation.path / CURVES_FILE),
+        sums=checksum(run.evaluation.path / CURVES_FILE),
         known_by=BY_DATASET,
     )
     made.write(output / PROMISE_FILE)

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from . import records
+from .records import CONTOURS, DICE, INNER, MARGIN_ONLY, VOLUME
+
 if TYPE_CHECKING:
     import torch
 
 Array = npt.NDArray[Any]
-#: In mm; the last holds every voxel.
-MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
+MARGINS, MARGIN = records.MARGINS, records.MARGIN
 #: The file of an applied promise.
 APPLIED = "promised.csv"
 #: An inner contour has so much of the predicted structure, or nothing.
 LEAST = 0.25
 #: Probabilities are summed in these units, so that no order of voxels changes a bit.
 SCALE = 2.0**32
-#: Of the family "within" and of expected Dice, in mm, unless another is chosen by other patients.
-MARGIN = 3.0
 _ROUNDING = 1e-6  # of a distance in mm
 _SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
@@ -161,19 +161,17 @@ def apply_kept(
 def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -> Applied:
     prediction = np.asarray(levels.margins == 0)
     predicted = int(prediction.sum())
-    contours = {
-        kind: levels.above(kept[kind]["values"]) for kind in ("outer", "inner") if kind in kept
-    }
-    if "inner" in contours and contours["inner"].sum() < LEAST * predicted:
-        contours["inner"] = np.zeros_like(contours["inner"])
+    contours = {kind: levels.above(kept[kind]["values"]) for kind in CONTOURS if kind in kept}
+    if INNER in contours and contours[INNER].sum() < LEAST * predicted:
+        contours[INNER] = np.zeros_like(contours[INNER])
     expected, low, high, bound = (float("nan"),) * 4
-    if (of_volume := kept.get("volume")) is not None:
-        plain = of_volume["family"] == "margin"  # without probabilities
+    if (of_volume := kept.get(VOLUME)) is not None:
+        plain = of_volume["family"] == MARGIN_ONLY  # without probabilities
         expected = (predicted if plain else levels.expected(of_volume["margin"])) * voxel
         (q,) = of_volume["values"]
         low, high = ((expected + voxel) * np.exp([-q, q]) - voxel).tolist()
-    if (of_dice := kept.get("dice")) is not None:
-        plain = of_dice["family"] == "margin"
+    if (of_dice := kept.get(DICE)) is not None:
+        plain = of_dice["family"] == MARGIN_ONLY
         dice = 1.0 if plain else _expected_dice(levels, of_dice["margin"], predicted)
         bound = float(np.clip(dice - of_dice["values"][0], 0, 1))
     return Applied(

@@ -29,8 +29,9 @@ threshold, :math:`S(0, m)`, has the volume, the expected volume and both Dice in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,11 @@ from scipy.special import expit
 
 from nacl_monai.differences import first_repeated, leaves, listed
 from nacl_monai.errors import InputError
+from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
-from nacl_monai.metrics.sums_file import check_joined, read_sums, write_sums
+from nacl_monai.metrics.impossible import curve_faults
+from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
 from nacl_monai.runs import PROMISE_REMEDY
 
 if TYPE_CHECKING:
@@ -242,33 +245,47 @@ class Curves:
         return replace(self, cases=cases, patients=patients, **arrays)
 
     def counted(self) -> dict[str, Any]:
-        """What must be alike in two that are joined."""
-        patients = {"patients": "known" if self.known else "unknown"}
-        return dict(leaves(self.definition)) | patients
+        """What must be alike in two that are joined; the layout of files need not be."""
+        skipped = ("tool", "shard")
+        alike = {key: value for key, value in self.definition.items() if key not in skipped}
+        return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
+
+    def check_usable(self) -> None:
+        """Refuses curves of which no promise can be made.
+
+        Raises:
+            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network.
+        """
+        check_current(self.definition, self.path)
+        check_shards([self])
+        if self.definition["split"] == "train":
+            raise InputError(
+                f"{self.path}: is of the patients who trained the network, who cannot calibrate it; "
+                "evaluate others: --cases_to_evaluate val"
+            )
 
     def joined(self, others: Sequence[Curves]) -> Curves:
         """The cases of this and of others, by name; no image is needed.
 
         Raises:
-            InputError: If one was counted otherwise, a case or a patient is in two of them, or only some
-                know patients.
+            InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
+                them, or only some know patients; or shards are not those of one division.
         """
         parts = [self, *others]
+        for part in parts:
+            check_current(part.definition, part.path)
         check_joined(parts, "make both with the same options, of predictions of one model")
-        for kind in ("cases", "patients"):
-            names = [name for part in parts for name in dict.fromkeys(getattr(part, kind))]
-            if (repeated := first_repeated(names)) is not None:
-                raise InputError(
-                    f"{self.path}: {repeated!r} of its {kind} is in another file, too; rename one if "
-                    "they are not the same"
-                )
+        check_shards(parts)
+        _check_apart(parts)
         merged: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in (*_SUMS, "spacings")
         }
         for kind in ("cases", "patients"):
             merged[kind] = [name for part in parts for name in getattr(part, kind)]
-        whole = replace(self, **merged, path=Path(CURVES_FILE))
+        whole = replace(
+            self, **merged, definition={**self.definition, "shard": None}, path=Path(CURVES_FILE)
+        )
         return whole._taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
 
     def write(self, file: str | Path) -> Path:
@@ -309,6 +326,16 @@ def joined_curves(
     )
 
 
+def _check_apart(parts: Sequence[Curves]) -> None:
+    for kind in ("cases", "patients"):
+        names = [name for part in parts for name in dict.fromkeys(getattr(part, kind))]
+        if (repeated := first_repeated(names)) is not None:
+            raise InputError(
+                f"{parts[0].path}: {repeated!r} of its {kind} is in another file, too; rename one if "
+                "they are not the same"
+            )
+
+
 def _dice(both: Array, size: Array, other: Array, of_nothing: float) -> Array:
     with np.errstate(invalid="ignore"):
         return np.where(size + other > 0, dice_of(both, size, other), of_nothing)
@@ -322,6 +349,7 @@ def definition_of(
     calibrator: Sequence[str] = (),
     ignored: int | None = None,
     ensemble: Sequence[Any] = (),
+    **identity: str | None,
 ) -> dict[str, Any]:
     """What is counted, as files keep it.
 
@@ -333,6 +361,8 @@ def definition_of(
         calibrator: Name and checksum of what the probabilities went through.
         ignored: The label of voxels that do not count.
         ensemble: What was averaged, and over how many members.
+        **identity: The checksum of the network's ``weights``, the set of the ``split`` that the patients
+            are of, the ``run``, and the ``shard``, "k/n"; None, as by default, where nobody knows.
     """
     return {
         "logits": list(_LOGITS),
@@ -344,7 +374,26 @@ def definition_of(
         "calibrator": list(calibrator),
         "ignored": ignored,
         **({"ensemble": list(ensemble)} if ensemble else {}),
+        **dict.fromkeys(records.IDENTITY),
+        **identity,
     }
+
+
+def check_current(definition: Mapping[str, Any], where: object) -> None:
+    """Refuses to use what does not say whose predictions it is of: it may be drawn and compared.
+
+    Args:
+        definition: Of curves or of a promise.
+        where: The file, for the message.
+
+    Raises:
+        InputError: If it is of 0.3.0.
+    """
+    if not records.is_current(definition):
+        raise InputError(
+            f"{where}: is of an earlier version, which does not say whose predictions it is of; "
+            f"{PROMISE_REMEDY}"
+        )
 
 
 def read_curves(file: str | Path) -> Curves:
@@ -361,20 +410,48 @@ def read_curves(file: str | Path) -> Curves:
     keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
     arrays: dict[str, Any]
     arrays, definition = read_sums(path, keys, PROMISE_REMEDY, PROMISE_REMEDY, ["patients"])
-    cases, structures = (list(map(str, arrays.pop(key))) for key in ("cases", "structures"))
-    shape = len(cases), len(structures), len(THRESHOLDS), len(MARGINS)
-    if any(arrays[name].shape != shape for name in _SUMS):
-        raise InputError(
-            f"{path}: {listed(_SUMS)} are not {shape}, as of this version; {PROMISE_REMEDY}"
-        )
-    known = "patients" in arrays
-    patients = list(map(str, arrays.pop("patients"))) if known else cases
-    return Curves(
-        cases,
-        structures,
-        **arrays,
-        patients=patients,
-        definition=definition,
-        known=known,
-        path=path,
-    )
+    held = {key: array.tolist() for key, array in arrays.items() if key not in _SUMS}
+    faults = chain(_faults_of_form(held, arrays, definition), _faults_of_sums(held, arrays))
+    if (fault := next(faults, None)) is not None:
+        raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
+    known = "patients" in held
+    held = {"patients": held["cases"], **held, **{key: arrays[key] for key in (*_SUMS, "spacings")}}
+    return Curves(**held, definition=definition, known=known, path=path)
+
+
+_NAMES = records.each(records.name, 1)
+_FORM: dict[str, records.Check] = {
+    "definition": records.definition,
+    "cases": _NAMES,
+    "structures": _NAMES,
+    "patients": records.maybe(records.each(records.text)),
+    "spacings": records.each(records.SIZES),
+}
+
+
+def _faults_of_form(
+    held: Mapping[str, Any], arrays: Mapping[str, Array], definition: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is of another type, shape or name than this version writes."""
+    if fault := records.fault_in({**held, "definition": definition}, _FORM):
+        yield fault
+    if definition["logits"] != list(_LOGITS) or held["structures"] != list(
+        definition["structures"]
+    ):
+        yield "its definition cannot be"
+    cases = held["cases"]
+    if {len({*cases}), *(len(held.get(key, cases)) for key in ("patients", "spacings"))} != {
+        len(cases)
+    }:
+        yield "a case, its patient or the size of its voxels is missing, or there twice"
+    shape = len(cases), len(held["structures"]), len(THRESHOLDS), len(MARGINS)
+    if any(arrays[name].dtype != np.int64 or arrays[name].shape != shape for name in _SUMS):
+        yield f"{listed(_SUMS)} are not {shape}, as of this version"
+
+
+def _faults_of_sums(held: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[str]:
+    """Sums that no voxels give."""
+    counts, hits, sums = (arrays[name] for name in _SUMS)
+    for fault, where in curve_faults(THRESHOLDS, counts, hits, sums).items():
+        if where.any():
+            yield f"{fault}, in case {held['cases'][int(np.argwhere(where)[0][0])]!r}"

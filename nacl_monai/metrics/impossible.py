@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.scores import ScoreSums
 
 Faults = dict[str, npt.NDArray[np.bool_]]
+Sums = npt.NDArray[Any]
 # In half precision edges are rounded, and a probability may be a little above 1.
 _ROUNDED = 1e-2
 
@@ -73,3 +74,29 @@ def decision_faults(decisions: Decisions) -> Faults:
         axis=0,
     )
     return {"a volume cannot be": wrong}
+
+
+def curve_faults(thresholds: Sums, counts: Sums, hits: Sums, sums: Sums) -> Faults:
+    """Where curves hold what no voxels give, ``(cases, structures)``.
+
+    Args:
+        thresholds: (K,).
+        counts: As `nacl_monai.metrics.curves.Curves` has them, (N, S, K, M).
+        hits: As there.
+        sums: As there.
+    """
+    outside = [((part < 0) | (part >= 2**62)).any((2, 3)) for part in (counts, hits, sums)]
+    voxels, labeled, probs = (  # of each threshold and margin alone
+        -np.diff(np.diff(part, prepend=0, axis=3), append=0, axis=2)
+        for part in (counts, hits, sums)
+    )
+    low, high = thresholds[:, None], np.append(thresholds[1:-1], [1 + _ROUNDED, 0])[:, None]
+    expected, slack = probs / 2.0**32, 1e-6 * np.abs(voxels) + 1e-9
+    return {
+        "a count cannot be": np.any(outside, axis=0) | (voxels < 0).any((2, 3)),
+        "a count of labeled voxels cannot be": ((labeled < 0) | (labeled > voxels)).any((2, 3)),
+        "a sum of probabilities is not between its thresholds": (
+            (expected < low * voxels - slack) | (expected > high * voxels + slack)
+        ).any((2, 3)),
+        "structures have other numbers of voxels": np.ptp(counts[:, :, 0, -1], axis=1)[:, None] > 0,
+    }

@@ -71,9 +71,9 @@ from nacl_monai.metrics.regions import (
 )
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
-from nacl_monai.metrics.sums_file import Arrays, check_joined, read_sums, write_sums
+from nacl_monai.metrics.sums_file import Arrays, check_joined, check_shards, read_sums, write_sums
 from nacl_monai.metrics.sums_file import read_arrays as read_arrays  # noqa: PLC0414 - of before
-from nacl_monai.runs import MARGIN, TOP
+from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
 
 FOREGROUND = "foreground"
 NEAR = "near"
@@ -81,7 +81,6 @@ NEAR = "near"
 _UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
-_AGAIN = "evaluate the run again"
 _FINE, _HUMAN, _SCORE, _DECISION = "fine_", "human_", "score_", "decision_"
 # The arrays of sums, and those that a file may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
@@ -90,8 +89,16 @@ _FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE
 _SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
 _DECISIONS = {f"{_DECISION}{volume.name}": np.float64 for volume in fields(Decisions)}
 _AXES = ("num_bins", "regions", "classes", "raters")
+_NAMES, _OPTIONAL_NAMES = ("cases", "regions", "classes"), ("patients", "raters")
 _OPTIONAL_SUMS = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS, _DECISIONS)
-_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), "patients", "raters")
+_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), *_OPTIONAL_NAMES)
+# The optional sums of a record, in the order of the above.
+_PARTS: dict[str, tuple[type[VoxelSums], str]] = {
+    "fine": (FineBins, _FINE),
+    "human": (CalibrationBins, _HUMAN),
+    "scores": (ScoreSums, _SCORE),
+    "decisions": (Decisions, _DECISION),
+}
 
 
 @dataclass(frozen=True)
@@ -255,7 +262,7 @@ class Record:
         """
         self.select(region)
         if self.fine is None:
-            raise InputError(f"{self.path}: no array 'fine_counts'; {_AGAIN}")
+            raise InputError(f"{self.path}: no array 'fine_counts'; {EVALUATE_AGAIN}")
         return self.fine[:, self.regions.index(region)]
 
     def errors(self, error: str, region: str) -> torch.Tensor:
@@ -321,8 +328,7 @@ class Record:
 
     def _changed(self, change: Callable[[Any], Any], **others: Any) -> Record:
         """A record with all its sums changed alike."""
-        kept = ("sums", "fine", "scores", "human", "decisions")
-        parts = {name: getattr(self, name) for name in kept}
+        parts = {name: getattr(self, name) for name in ("sums", *_PARTS)}
         return replace(
             self, **{name: part and change(part) for name, part in parts.items()}, **others
         )
@@ -335,15 +341,15 @@ class Record:
         """
         parts = [self, *others]
         check_joined(parts, "evaluate or audit both with the same options")
+        check_shards(parts)
+        kept: dict[str, Any] = {name: _joined([getattr(p, name) for p in parts]) for name in _PARTS}
         return replace(
             self,
             cases=list(chain.from_iterable(part.cases for part in parts)),
             sums=CalibrationBins.joined([part.sums for part in parts]),
-            fine=_joined([part.fine for part in parts]),
-            scores=_joined([part.scores for part in parts]),
             patients=_joined_names([part.patients for part in parts]),
-            human=_joined([part.human for part in parts]),
-            decisions=_joined([part.decisions for part in parts]),
+            definition={key: self.definition[key] for key in self.definition if key != "shard"},
+            **kept,
         )
 
     def difference(self, other: Record) -> str:
@@ -371,7 +377,7 @@ class Record:
         rest = {
             "region" if key == "regions" else key: value
             for key, value in self.definition.items()
-            if key not in ("num_bins", "calibrator", *skipped)
+            if key not in ("num_bins", "calibrator", "shard", *skipped)
         }
         return dict(zip(_AXES, values, strict=True)) | recorded | dict(leaves(rest))
 
@@ -405,7 +411,7 @@ class Record:
         """
         repeated = first_repeated(self.cases)
         if repeated is not None:
-            raise InputError(f"{self.path}: case {repeated!r} is there twice; {_AGAIN}")
+            raise InputError(f"{self.path}: case {repeated!r} is there twice; {EVALUATE_AGAIN}")
         top = self.sums[:, :, 0]
         self._refuse(bins_faults(self.sums))
         self._refuse({} if self.human is None else bins_faults(self.human))
@@ -419,7 +425,7 @@ class Record:
         for fault, where in faults.items():
             if where.any():
                 case = self.cases[int(np.argwhere(where)[0][0])]
-                raise InputError(f"{self.path}: {fault}, in case {case!r}; {_AGAIN}")
+                raise InputError(f"{self.path}: {fault}, in case {case!r}; {EVALUATE_AGAIN}")
 
     def write(self, file: str | Path) -> Path:
         """Writes a ``bins.npz``, whole or not at all; returns its path.
@@ -431,11 +437,8 @@ class Record:
         optional = {"patients": self.patients, "raters": self.raters}
         names |= {key: values for key, values in optional.items() if values}
         arrays: dict[str, Any] = names | self.sums.arrays()
-        parts: tuple[tuple[VoxelSums | None, str], ...] = (
-            *((self.fine, _FINE), (self.human, _HUMAN)),
-            *((self.scores, _SCORE), (self.decisions, _DECISION)),
-        )
-        for sums, prefix in parts:
+        for name, (_, prefix) in _PARTS.items():
+            sums = getattr(self, name)
             arrays |= {} if sums is None else sums.arrays(prefix)
         return write_sums(file, arrays, self.definition)
 
@@ -516,41 +519,52 @@ def read_record(file: str | Path) -> Record:
     """
     path = Path(file)
     path = path / "bins.npz" if path.is_dir() else path
-    needed = ("cases", "regions", "classes", *_SUMS)
-    arrays, definition = read_sums(path, needed, REMEDY, _AGAIN, _OPTIONAL)
-    if not definition:  # an earlier version's
-        known = read_arrays(path, (), REMEDY, ["calibrator"])
-        definition = {"calibrator": [str(text) for array in known.values() for text in array]}
-    names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
-    fine, human, scores, decisions = (_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS)
-    _check_shapes(path, arrays, (*_SUMS, *human), names)
-    _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
-    if scores:
-        shape = len(names["cases"]), len(names["regions"])
-        if [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
-            raise InputError(
-                f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {_AGAIN}"
-            )
-    if decisions:
-        shape = len(names["cases"]), len(definition.get("decisions", {}).get("structures", ()))
-        if any(arrays[key].shape != shape for key in decisions):
-            raise InputError(
-                f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {_AGAIN}"
-            )
+    arrays, definition = read_sums(path, (*_NAMES, *_SUMS), REMEDY, EVALUATE_AGAIN, _OPTIONAL)
+    definition = definition or _earlier(path)
+    names = {
+        key: list(map(str, arrays[key])) for key in (*_NAMES, *_OPTIONAL_NAMES) if key in arrays
+    }
+    there = [_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS]
+    structures = definition.get("decisions", {}).get("structures", ())
+    _check_all_shapes(path, arrays, there, [names[key] for key in _NAMES], structures)
     dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS | _DECISIONS
-    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
-    return Record(
-        sums=CalibrationBins.from_arrays(sums),
-        fine=FineBins.from_arrays(sums, _FINE) if fine else None,
-        scores=ScoreSums.from_arrays(sums, _SCORE) if scores else None,
-        patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
-        human=CalibrationBins.from_arrays(sums, _HUMAN) if human else None,
-        decisions=Decisions.from_arrays(sums, _DECISION) if decisions else None,
-        raters=list(map(str, arrays.get("raters", ()))),
-        definition=definition,
-        path=path,
-        **names,
-    )
+    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes.keys() & arrays.keys()}
+    parts = {
+        name: kind.from_arrays(sums, prefix) if keys else None
+        for (name, (kind, prefix)), keys in zip(_PARTS.items(), there, strict=True)
+    }
+    held: dict[str, Any] = {"patients": None, "raters": [], **names, **parts}
+    return Record(sums=CalibrationBins.from_arrays(sums), definition=definition, path=path, **held)
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """What an earlier version says of what was counted: its calibrator at most."""
+    known = read_arrays(path, (), REMEDY, ["calibrator"])
+    return {"calibrator": [str(text) for array in known.values() for text in array]}
+
+
+def _check_all_shapes(
+    path: Path,
+    arrays: Arrays,
+    there: Sequence[Sequence[str]],
+    names: Sequence[Sequence[str]],
+    structures: Sequence[str],
+) -> None:
+    """Refuses sums that are not of all cases, regions, classes or structures."""
+    fine, human, scores, decisions = there
+    axes = dict(zip(_NAMES, names, strict=True))
+    _check_shapes(path, arrays, (*_SUMS, *human), axes)
+    _check_shapes(path, arrays, fine, {key: axes[key] for key in _NAMES[:2]})
+    shape = len(axes["cases"]), len(axes["regions"])
+    if scores and [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
+        raise InputError(
+            f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {EVALUATE_AGAIN}"
+        )
+    shape = len(axes["cases"]), len(structures)
+    if any(arrays[key].shape != shape for key in decisions):
+        raise InputError(
+            f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {EVALUATE_AGAIN}"
+        )
 
 
 def _name_of(region: Region) -> str:
@@ -573,7 +587,9 @@ def _all_or_none(path: Path, arrays: Arrays, keys: Mapping[str, type]) -> list[s
     """Those of the arrays that are there, which are all or none."""
     there = [key for key in keys if key in arrays]
     if there and len(there) < len(keys):
-        raise InputError(f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {_AGAIN}")
+        raise InputError(
+            f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {EVALUATE_AGAIN}"
+        )
     return there
 
 
@@ -585,9 +601,11 @@ def _check_shapes(
     for key in keys:
         shape, dtype = arrays[key].shape, arrays[key].dtype
         if not np.issubdtype(dtype, np.number):
-            raise InputError(f"{path}: {key} is of the type {dtype.str}, not numbers; {_AGAIN}")
+            raise InputError(
+                f"{path}: {key} is of the type {dtype.str}, not numbers; {EVALUATE_AGAIN}"
+            )
         if shape[:-1] != expected or shape != arrays[keys[0]].shape:
             raise InputError(
                 f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "
-                f"({', '.join(map(str, expected))}, M); {_AGAIN}"
+                f"({', '.join(map(str, expected))}, M); {EVALUATE_AGAIN}"
             )

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,12 @@ def read_sums(
     checksum = str(arrays.pop(CHECKSUM, ""))
     if checksum != arrays_checksum(arrays):
         raise InputError(f"{path}: is not as it was written, its checksum differs; {edited}")
-    definition: dict[str, Any] = json.loads(str(arrays.pop(DEFINITION)))
+    try:
+        definition = json.loads(str(arrays.pop(DEFINITION)))
+    except (KeyError, RecursionError, ValueError):
+        definition = None
+    if not isinstance(definition, dict):
+        raise InputError(f"{path}: is not as it was written, its definition cannot be; {edited}")
     return arrays, definition
 
 
@@ -128,22 +133,11 @@ def read_arrays(
     return arrays
 
 
-class Counted(Protocol):
-    """Sums that may be joined with others."""
-
-    @property
-    def path(self) -> Path:
-        """The file that they are from."""
-
-    def counted(self) -> dict[str, Any]:
-        """What must be alike in two of them."""
-
-
-def check_joined(parts: Sequence[Counted], remedy: str) -> None:
+def check_joined(parts: Sequence[Any], remedy: str) -> None:
     """Refuses to join sums that were counted otherwise than the first.
 
     Args:
-        parts: The sums.
+        parts: Records or curves; ``counted()`` says what must be alike in them.
         remedy: What to do.
 
     Raises:
@@ -153,3 +147,22 @@ def check_joined(parts: Sequence[Counted], remedy: str) -> None:
     for other in others:
         if unlike := first_of(differences(first.counted(), other.counted())):
             raise InputError(f"{other.path}: differs from {first.path} in {unlike}; {remedy}")
+
+
+def check_shards(parts: Sequence[Any]) -> None:
+    """Refuses shards that are not all of one division, each once; what is no shard goes with any.
+
+    Raises:
+        InputError: If one is missing, doubled, or of another division.
+    """
+    shards = [
+        (part.path, part.definition["shard"]) for part in parts if part.definition.get("shard")
+    ]
+    given = [shard for _, shard in shards]
+    wanted = [f"{k}/{len(given)}" for k in range(1, len(given) + 1)]
+    if sorted(given) != sorted(wanted):
+        path, shard = next(one for one in shards if one[1] not in wanted or given.count(one[1]) > 1)
+        raise InputError(
+            f"{path}: is shard {shard} of those given, {listed(given)}; give all shards of one "
+            "division together, each once"
+        )

@@ -139,6 +139,7 @@ def applied(
         InputError: If these are no probabilities, there are other channels, or voxels of a size that no
             calibration patient had.
     """
+    promise.check_current()
     definition = promise.definition
     probs, tolerance = dequantized(as_tensor(probs)[None].detach().cpu())
     if definition["activation"] == SIGMOID:
@@ -190,6 +191,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
             a patient who calibrated the promise.
     """
+    promise.check_current(file)
     definition = promise.definition
     _check_same_model(file, definition, options)
     values = {name: tuple(of) for name, of in definition["channels"].items()}

@@ -155,7 +155,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, about: Mapping[str, 
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
-    promise = fit(curves, controls, checksum=checksum(file), **settings, **about)
+    promise = fit(curves, controls, sums=checksum(file), **settings, **about)
     promise.write(folder / PROMISE_FILE)
     write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
     return _Made(promise, curves, controls, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine
@@ -19,6 +20,7 @@ from nacl_monai.metrics.curves import (
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.training import CalibrationError
 from nacl_monai.training.case_files import CaseHandler
+from nacl_monai.training.evaluation_record import EvaluationRecord
 from nacl_monai.training.outputs import probabilities_and_labels
 from nacl_monai.training.processes import joined
 
@@ -40,12 +42,15 @@ class CaseCurves(CaseHandler):
             are the metric's.
         calibration: The evaluator's calibration metric.
         calibrator: Name of what is behind the network; None without.
+        record: What says of which weights, run and set of the split the evaluation is; None where nobody
+            knows.
     """
 
     output_dir: str | Path
     classes: Sequence[str]
     calibration: CalibrationError
     calibrator: str | None = None
+    record: EvaluationRecord | None = None
 
     def _start(self) -> None:
         super()._start()
@@ -70,6 +75,13 @@ class CaseCurves(CaseHandler):
         metric = self.calibration.metric_fn
         return dict(metric.decisions) or {name: (k,) for k, name in enumerate(metric.structures)}
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        if self.record is None:
+            return {}
+        run = self.record.files["weights"].absolute().parent.name
+        return {"weights": self.record.record.get("weights"), "split": self.record.set, "run": run}
+
     def _finish(self, engine: Engine) -> None:
         self._curves = joined(self._curves)
         super()._finish(engine)
@@ -91,6 +103,7 @@ class CaseCurves(CaseHandler):
             _EVALUATOR,
             [self.calibrator] if self.calibrator else [],
             metric.ignore_index,
+            **self._identity,
         )
         curves = joined_curves(cases, self._curves, patients, definition)
         curves.write(Path(self.output_dir) / CURVES_FILE)

@@ -124,7 +124,29 @@ def test_damaged_promise_is_refused(made, image, tmp_path, change):
     damaged = {key: value for key, value in record.items() if key not in lost}
     (tmp_path / "promise.json").write_text(json.dumps(damaged))
 
-    with pytest.raises(SystemExit, match="cannot be read"):
+    with pytest.raises(SystemExit, match="is not as it was written"):
+        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("[1]", "is not as it was written"), ("{", "cannot be read"), ("[" * 10**5, "cannot be read")],
+)
+def test_file_that_is_no_promise_is_refused(image, tmp_path, text, line):
+    (tmp_path / "promise.json").write_text(text)
+
+    with pytest.raises(SystemExit, match=line):
+        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
+
+
+def test_promise_of_an_earlier_version_is_refused(made, image, tmp_path):
+    """Nobody knows of which network it is."""
+    record = json.loads(made.read_text())
+    for key in ("weights", "split", "run", "shard"):
+        del record["definition"][key]
+    (tmp_path / "promise.json").write_text(json.dumps(record))
+
+    with pytest.raises(SystemExit, match="is of an earlier version"):
         saver(tmp_path / "promise.json", image, tmp_path / "predictions")
 
 

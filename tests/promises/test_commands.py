@@ -562,7 +562,7 @@ def test_damaged_promise_is_refused(made, tmp_path, change):
     record = json.loads((made / "promise.json").read_text())
     write_json(tmp_path / "promise.json", record | change)
 
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="is not as it was written"):
         read_promise(tmp_path)
 
 
