@@ -41,7 +41,7 @@ def test_methods_with_fewer_trainings_are_not_tested():
         for seed, patient in product(range(seeds), range(8))
     ]
     scores = {name: 0.1 + 0.01 * pd.Series(range(len(cells))) for name in TESTED}
-    found = dict(compared(pd.DataFrame(cells).assign(**scores)))
+    found = dict(compared(pd.DataFrame(cells).assign(**scores), {}))
 
     assert set(found) == {"others"}
     assert set(found["others"].tests["method"]) == {"svls"}
