@@ -253,7 +253,8 @@ def margins_text(names: Iterable[str], reference: str) -> str:
         reference: What the others are compared with.
     """
     metrics = [METRICS[name] for name in dict.fromkeys(names)]
-    fixed = [f"{one.margin:g} of {one.label}" for one in metrics if one.margin is not None]
+    known = [metric for metric in metrics if metric.margin is not None]
+    fixed = [f"{metric.margin:g} of {metric.label}" for metric in known]
     share = [f"{100 * MARGIN_SHARE:g} % of the value of {reference}"]
     return ", ".join([*(share if len(fixed) < len(metrics) else []), *fixed])
 

@@ -430,10 +430,10 @@ def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
     direction = METRICS[metric_of(metric)].direction
     ends = (BETTER, WORSE) if direction else (HIGHER, LOWER)
     agree = table["effect"] * table["difference"] * (direction or 1) > 0
-    words = np.where(agree, np.where(table["effect"] > 0, *ends), "")
+    claims = np.where(agree, np.where(table["effect"] > 0, *ends), "")
     table["decision"] = [
-        _decision(row, str(word), len(table))
-        for word, row in zip(words, table.to_dict("records"), strict=True)
+        _decision(row, str(claim), len(table))
+        for claim, row in zip(claims, table.to_dict("records"), strict=True)
     ]
     return table
 

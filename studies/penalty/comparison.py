@@ -134,25 +134,32 @@ def numbers_of(cases: pd.DataFrame, arrays: leading.Arrays) -> pd.DataFrame:
 
 def table(numbers: pd.DataFrame, evaluated: pd.DataFrame, arrays: leading.Arrays) -> str:
     """A row per method: the mean of its trainings, each, and the interval of a leading number."""
-    shown = {name: n for name, n in SHOWN.items() if name in {*numbers, *evaluated}}
+    shown = [name for name in SHOWN if name in {*numbers, *evaluated}]
     intervals = {name: leading.scores(arrays, name) for name in leading.LEADING if arrays}
     trained = numbers.merge(evaluated, "left") if len(evaluated) else numbers
     rows = []
     for method, trainings in trained.groupby("method", sort=False):
-        row = [method_label(str(method))]
-        for name, digits in shown.items():
-            row.append(_cell(trainings[name].dropna(), digits))
-            if name in intervals and method in intervals[name]:
-                found = estimate([cells_of(intervals[name][method])])
-                low, high = (f"{max(0.0, end):.{digits}f}" for end in found.interval())
-                row[-1] += f" [{low}, {high}]"
-        rows.append(row)
-    heads = [HEADS[name] if name in HEADS else METRICS[name].heading for name in shown]
-    marked = [
-        f"{head} †" if name in evaluated else head for name, head in zip(shown, heads, strict=True)
-    ]
-    text = markdown_table(["method", *marked], rows, "l" + "r" * len(heads)) + "\n"
-    return f"{text}\n{NOT_AGAIN}\n" if marked != heads else text
+        cells = [
+            _cell(trainings[name].dropna(), SHOWN[name]) + _interval(intervals, name, str(method))
+            for name in shown
+        ]
+        rows.append([method_label(str(method)), *cells])
+    heads = [_head(name) + " †" * (name in evaluated) for name in shown]
+    text = markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
+    return f"{text}\n{NOT_AGAIN}\n" if "†" in text else text
+
+
+def _head(name: str) -> str:
+    return HEADS[name] if name in HEADS else METRICS[name].heading
+
+
+def _interval(scores: Mapping[str, pd.DataFrame], name: str, method: str) -> str:
+    """That of a leading number over people and trainings, of a method whose bins were kept."""
+    if name not in scores or method not in scores[name]:
+        return ""
+    ends = estimate([cells_of(scores[name][method])]).interval()
+    low, high = (f"{max(0.0, end):.{SHOWN[name]}f}" for end in ends)
+    return f" [{low}, {high}]"
 
 
 def _cell(values: pd.Series, digits: int) -> str:

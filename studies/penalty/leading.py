@@ -22,7 +22,7 @@ References:
     A Leisurely Look at the Bootstrap, the Jackknife, and Cross-Validation (Efron & Gong, 1983).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -52,29 +52,30 @@ _VOLUMES = tuple(volume.name for volume in fields(Decisions))
 
 def packed(records: Mapping[tuple[str, int], Record]) -> dict[str, npt.NDArray[Any]]:
     """The arrays of the file, of the records that have bins near the prediction and decisions."""
-    known = {
-        key: record
-        for key, record in records.items()
-        if record.decisions is not None and record.bins_of(NEAR) is not None
-    }
+    known = {key: record for key, record in records.items() if _leads(record)}
     if not known:
         return {}
     first = next(iter(known.values()))
-    found = [record.ordered(first.cases) for record in known.values()]
-    bins = [record.bins_of(NEAR) for record in found]
-    stacked = {
-        name: np.stack([getattr(sums, name).numpy() for sums in parts])
-        for names, parts in ((_BINS, bins), (_VOLUMES, [one.decisions for one in found]))
-        for name in names
-    }
-    stacked |= {name: stacked[name].astype(np.int32) for name in _BINS[:2]}
+    alike = [record.ordered(first.cases) for record in known.values()]
+    methods, seeds = zip(*known, strict=True)
     return {
-        "methods": np.array([method for method, _ in known]),
-        "seeds": np.array([seed for _, seed in known]),
+        "methods": np.array(methods),
+        "seeds": np.array(seeds),
         "cases": np.array(first.cases),
         "patients": np.array(first.patients or first.cases),
-        **stacked,
+        **_stacked(_BINS, [record.bins_of(NEAR) for record in alike]),
+        **_stacked(_VOLUMES, [record.decisions for record in alike]),
     }
+
+
+def _leads(record: Record) -> bool:
+    return record.decisions is not None and record.bins_of(NEAR) is not None
+
+
+def _stacked(names: Sequence[str], sums: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Some sums of all evaluations; numbers of voxels near a structure fit 32 bits."""
+    parts = {name: np.stack([getattr(part, name).numpy() for part in sums]) for name in names}
+    return {k: v.astype(np.int32) if v.dtype == np.int64 else v for k, v in parts.items()}
 
 
 def numbers(arrays: Arrays) -> pd.DataFrame:

@@ -361,15 +361,20 @@ def test_settings_page_is_made_again():
     assert page(trained) == (results / "settings.md").read_text(encoding="utf-8")
 
 
-@PENALTIES
-def test_penalty_s_tests_and_means_agree(results):
-    """Each treatment is a family; a mean is over people, each the mean of their cases."""
+def people_of(results):
+    """{(metric, method): {(patient, seed): values of their cases}} of ``cases.csv``."""
     found = defaultdict(lambda: defaultdict(list))
     for row in rows_of(results / "cases.csv"):
         for name in comparison.MEANS:
             key = row["patient"], int(row["seed"])
             found[name, row["method"]][key].append(number(row[name]))
-    led = led_by(leading_of(results))
+    return found
+
+
+@PENALTIES
+def test_penalty_s_means_agree(results):
+    """Over people, each the mean of their cases; what leads is of all cases together."""
+    found, led = people_of(results), led_by(leading_of(results))
     for row in rows_of(results / "numbers.csv"):
         for name in comparison.MEANS:
             values = found[name, row["method"]]
@@ -377,8 +382,13 @@ def test_penalty_s_tests_and_means_agree(results):
             assert number(row[name]) == pytest.approx(mean(people), abs=2e-6), row
         for name in LEADING if led else ():
             _, shown = led[name, row["method"], int(row["seed"])]
-            assert number(row[name]) == pytest.approx(shown, abs=2e-6, nan_ok=True), row
+            assert number(row[name]) == pytest.approx(shown, abs=2e-6), row
 
+
+@PENALTIES
+def test_penalty_s_tests_agree(results):
+    """Each treatment is a family."""
+    found, led = people_of(results), led_by(leading_of(results))
     families = defaultdict(dict)
     for row in rows_of(results / "tests.csv"):
         families[row["family"], row["reference"], row["metric"]][row["method"]] = row
@@ -386,16 +396,17 @@ def test_penalty_s_tests_and_means_agree(results):
     for (family, reference, metric), rows in families.items():
         if family != "choice":
             assert {name.partition("+")[2] for name in rows} == {reference.partition("+")[2]}
-        cells = {}
-        for name in (reference, *rows):
-            if metric in LEADING:
-                keys = sorted(key for key in led if key[:2] == (metric, name))
-                cells[name] = np.array([led[key][0] for key in keys]).T
-                continue
-            values = found[metric, name]
-            patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
-            cells[name] = np.array([[mean(values[p, s]) for s in seeds] for p in patients])
+        cells = {name: cells_of(metric, name, found, led) for name in (reference, *rows)}
         check_tests(metric, rows, cells, reference)
+
+
+def cells_of(metric, method, found, led):
+    """An array (patients, seeds); of what leads, the pseudo-values."""
+    if metric in LEADING:
+        return np.array([led[key][0] for key in sorted(led) if key[:2] == (metric, method)]).T
+    values = found[metric, method]
+    patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
+    return np.array([[mean(values[p, s]) for s in seeds] for p in patients])
 
 
 def led_by(arrays):

@@ -134,7 +134,8 @@ def test_numbers_that_lead_are_tested_and_made_again(tmp_path):
     assert tests.loc[("as trained", "ece_near"), "decision"] == "better"
     assert tests.loc[("as trained", "contour_misses"), "decision"] == "lower"
     assert "† " not in (tmp_path / "comparison.md").read_text(encoding="utf-8")
-    test_committed.test_penalty_s_tests_and_means_agree(tmp_path)
+    test_committed.test_penalty_s_means_agree(tmp_path)
+    test_committed.test_penalty_s_tests_agree(tmp_path)
     test_committed.test_penalty_s_table_and_tests_are_made_again(tmp_path, tmp_path / "again")
 
 
