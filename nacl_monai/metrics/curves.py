@@ -18,7 +18,9 @@ that may overlap, above one half). Thresholds and margins are fixed (:data:`THRE
 ``sums``              their probabilities, in units of :math:`2^{-32}`
 ``spacings`` (N, D)   sizes of a voxel in mm
 ``patients`` (N,)     optional: which cases belong together
-``definition``        thresholds, margins, channels, structures, calibrator, tool, as JSON
+``definition``        thresholds, margins, channels, structures, calibrator, tool; the checksum of the
+                      network's weights, the set of the split that the patients are of, the run, and
+                      the shard, where they are known; as JSON
 ``checksum``          SHA-256 of all of the above
 ===================== =======================================================================
 
