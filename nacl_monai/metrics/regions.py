@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.distances import ROUNDED, bounding_box, squared_distances
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
 from nacl_monai.runs import MARGIN
 
 Spacing = Sequence[float]
-
-# What is as far as the margin is within it, whatever the rounding of spacings.
-_ROUNDED = 1 + 1e-6
 
 
 def case_spacings(
@@ -111,7 +109,7 @@ def boundary_band(
     for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
         box = bounding_box(touching[case], [int(width / size) for size in sizes])
         if box is not None:
-            band[case][box] = _squared_distances(touching[case][box], width, sizes) < width**2
+            band[case][box] = squared_distances(touching[case][box], width, sizes) < width**2
     return band
 
 
@@ -146,11 +144,11 @@ def distances_to(
     distances = torch.full(structure.shape, torch.inf, device=structure.device)
     if not structure.numel():
         return distances
-    beyond = max(farthest * _ROUNDED, torch.finfo(torch.float32).tiny)
+    beyond = max(farthest * ROUNDED, torch.finfo(torch.float32).tiny)
     for case, sizes in enumerate(case_spacings(spacing, len(structure), structure.ndim - 1)):
         box = bounding_box(structure[case], [int(beyond / size) for size in sizes])
         if box is not None:
-            squared = _squared_distances(structure[case][box], beyond, sizes)
+            squared = squared_distances(structure[case][box], beyond, sizes)
             distances[case][box] = squared.sqrt().where(squared <= beyond**2, torch.inf)
     return distances
 
@@ -168,26 +166,7 @@ def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
         >>> [within(distances, margin).sum().item() for margin in (0, 1, 3)]
         [1, 2, 4]
     """
-    return distances <= margin * _ROUNDED
-
-
-def _squared_distances(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
-    """The squared distance to the mask, ``(*spatial)``, float32; exact where it is below ``width``.
-
-    It takes, axis by axis, the smallest squared distance over the few steps that the width allows.
-    For narrow bands this is many times as fast as a distance transform.
-    """
-    squared = torch.where(mask, 0.0, torch.inf)
-    for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
-        nearest = squared.clone()
-        for step in range(1, min(math.ceil(width / size), length)):
-            inner = length - step
-            for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + (step * size) ** 2
-                closest = nearest.narrow(axis, here, inner)
-                torch.minimum(closest, through, out=closest)
-        squared = nearest
-    return squared
+    return distances <= margin * ROUNDED
 
 
 def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
@@ -199,18 +178,6 @@ def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
         touching.narrow(axis, 0, last).logical_or_(step)
         touching.narrow(axis, 1, last).logical_or_(step)
     return touching
-
-
-def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
-    """The box around the true voxels, with a margin: most of a CT is far from any boundary."""
-    where = mask.nonzero()
-    if not len(where):
-        return None
-    low, high = where.amin(0).tolist(), where.amax(0).tolist()
-    return tuple(
-        slice(max(0, first - extra), last + 1 + extra)
-        for first, last, extra in zip(low, high, margin, strict=True)
-    )
 
 
 #: A function that returns a mask ``(B, *spatial)``, or None for all voxels. Its parameters say what

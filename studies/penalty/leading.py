@@ -8,7 +8,7 @@ An error of all cases together has no score of each person. With the number :mat
     P \theta - (P - 1)\, \theta_{-p}
 
 take the place of scores, moved alike so that their mean is the number as it is shown. Their variance is
-the jackknife's, and the tests of patients and trainings (`nacl_monai.reports.statistics`) follow.
+the jackknife's, and the tests of patients and trainings (`nacl_monai.evaluations.statistics`) follow.
 
 ======================= ===================================================================
 ``methods``, ``seeds``  (E,), of each evaluation
@@ -100,7 +100,7 @@ def _evaluations(arrays: Arrays) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def scores(arrays: Arrays, name: str) -> pd.DataFrame:
-    """The pseudo-values of a leading number, as `nacl_monai.reports.statistics.patient_scores` has them.
+    """The pseudo-values of a leading number, as `patient_scores` has scores of other metrics.
 
     Args:
         arrays: Of the file.

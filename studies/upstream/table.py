@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from nacl_monai.evaluations.statistics import cells_of, difference, estimate, patient_scores
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.grid import method_label
-from nacl_monai.reports.statistics import cells_of, difference, estimate, patient_scores
-from nacl_monai.reports.tables import markdown_table
 
 RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/penalty"
 #: What is shown → the cases of it.

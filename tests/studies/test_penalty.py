@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.statistics import cells_of, difference
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.decisions import Decisions
 from nacl_monai.metrics.pooled import pooled_error
 from nacl_monai.metrics.record import Record
-from nacl_monai.reports.statistics import cells_of, difference
 from studies.penalty import leading
 from studies.penalty.comparison import MEANS, TESTED, collected, compared, evaluations, written
 from tests.studies import test_committed
