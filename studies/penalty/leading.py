@@ -100,7 +100,7 @@ def _evaluations(arrays: Arrays) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def scores(arrays: Arrays, name: str) -> pd.DataFrame:
-    """The pseudo-values of a leading number, as `nacl_monai.evaluations.patient_scores` has them.
+    """The pseudo-values of a leading number, as `patient_scores` has scores of other metrics.
 
     Args:
         arrays: Of the file.
