@@ -56,3 +56,10 @@ def test_promise_is_read_as_it_was_made(tmp_path):
 def test_whoever_trained_or_is_a_part_promises_nothing(definition, line):
     with pytest.raises(InputError, match=line):
         fit(curves(**definition), HALF)
+
+
+@pytest.mark.parametrize("names", [{"cases": ["a", "b", "../c", "d"]}, {"structures": ["x/y"]}])
+def test_names_that_no_file_can_have_are_refused_before_anything_is_written(names):
+    """A promise of them could not be applied."""
+    with pytest.raises(InputError, match="leads to another folder; rename"):
+        fit(replace(curves(), **names), HALF)
