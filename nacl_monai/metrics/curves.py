@@ -256,8 +256,8 @@ class Curves:
         """Refuses curves of which no promise can be made.
 
         Raises:
-            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network; or
-                if the name of a case or a structure is no part of a file's.
+            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network,
+                or if no file can have the name of a case or a structure.
         """
         for name in (*self.cases, *self.structures):
             if fault := records.fault_of_name(name):
