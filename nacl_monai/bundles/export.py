@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import monai.bundle
@@ -50,7 +51,7 @@ def export_bundle(
     run: str | Path,
     output: str | Path,
     dataset: str,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     bundles: str | Path | None = None,
     trust: bool = False,
     calibrator: str | None = None,
@@ -90,42 +91,46 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
-    check_folder(output, "choose another --output")
-    for path in (output, zipped):
-        if path.exists():
-            raise InputError(f"{path}: is already there; remove it, or choose another --output")
-    check_output(output, "export", replace=False)
+    _check_new(output, zipped)
     if source.unfinished:
         raise InputError(f"{source.path}: its training is not finished; train on, then export it")
     configs = {
         kind: self_contained(config, kind)
-        for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
+        for kind, config in run_configs(dataset, overrides, run, bundles, trust).items()
     }
     fitted = None if calibrator is None else find_calibrator(source, calibrator)
-    average = _measured_average(source.calibrated(calibrator))
-    for kind in ("evaluate", "inference"):
-        configs[kind].update(average)
+    evaluated, behind = source.calibrated(calibrator), ""
+    average = _measured_average(evaluated)
+    configs["evaluate"] |= average
+    configs["inference"] |= average
     if fitted is not None:
         configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
+        behind = described(str(calibrator), fitted)
     copied = {} if promise is None else _promised(promise, configs["inference"])
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        evaluated = source.calibrated(calibrator)
-        behind = "" if fitted is None else described(str(calibrator), fitted)
         image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
         for name, text in copied.items():
             write_text(folder / name, text)
         if onnx:
-            write_onnx(folder / "models", network, image, fitted.module if fitted else None)
+            write_onnx(folder / "models", network, image, fitted)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
         Path(archive).rename(zipped)
         folder.rename(output)
     return [output, zipped]
+
+
+def _check_new(output: Path, zipped: Path) -> None:
+    check_folder(output, "choose another --output")
+    for path in (output, zipped):
+        if path.exists():
+            raise InputError(f"{path}: is already there; remove it, or choose another --output")
+    check_output(output, "export", replace=False)
 
 
 def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
@@ -307,7 +312,7 @@ def check_onnx() -> None:
 
 
 def write_onnx(
-    models: Path, network: nn.Module, image: Mapping[str, Any], calibrator: nn.Module | None = None
+    models: Path, network: nn.Module, image: Mapping[str, Any], fitted: Fit | None = None
 ) -> None:
     """Writes ``model.onnx``, and with a calibrator ``plain.onnx``, the network alone.
 
@@ -317,12 +322,12 @@ def write_onnx(
         models: The folder.
         network: With its weights.
         image: What the metadata say of the input.
-        calibrator: What is put behind.
+        fitted: What is put behind.
     """
     example = torch.zeros(1, image["num_channels"], *image["spatial_shape"])
-    files = {"model.onnx" if calibrator is None else "plain.onnx": network}
-    if calibrator is not None:
-        files["model.onnx"] = Behind(network, calibrator)
+    files = {"model.onnx": network}
+    if fitted is not None:
+        files = {"plain.onnx": network, "model.onnx": Behind(network, fitted.module)}
     for name, module in files.items():
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         names |= {"external_data": False, "verbose": False}

@@ -335,10 +335,8 @@ def _volumes(
     probs = first.probs[case, classes].sum(0, dtype=exact)
     predicted = _of_classes(first.prediction[case], classes)
     labels = [_of_classes(rater.labels[case], classes) for rater in raters]
-    masks = [rater.counted[case] for rater in raters if rater.counted is not None]
-    counted = probs
-    if masks:
-        counts = reduce(torch.logical_and, masks)
+    counted, counts = probs, _counted(raters, case)
+    if counts is not None:
         labels, counted = [label & counts for label in labels], probs.where(counts, 0)
         near, predicted = near & counts, predicted & counts
     everywhere = counted.sum(dtype=torch.float64).item()
@@ -361,6 +359,12 @@ def _volumes(
         everywhere,
     )
     return [volume * math.prod(sizes) for volume in volumes]
+
+
+def _counted(raters: Sequence[LabeledVoxels], case: int) -> torch.Tensor | None:
+    """Where no rater's label is to be ignored; None where none ignores any."""
+    masks = [rater.counted[case] for rater in raters if rater.counted is not None]
+    return reduce(torch.logical_and, masks) if masks else None
 
 
 @dataclass(frozen=True)

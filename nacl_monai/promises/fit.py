@@ -15,6 +15,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.statistics import (
+    bootstrap_means,
+    bootstrap_ratios,
+    bootstrap_weights,
+    percentile_interval,
+)
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
@@ -32,12 +38,6 @@ from nacl_monai.promises.control import (
     contours_along,
     margin_of,
     path_of,
-)
-from nacl_monai.reports.statistics import (
-    bootstrap_means,
-    bootstrap_ratios,
-    bootstrap_weights,
-    percentile_interval,
 )
 from nacl_monai.runs import PROMISE_REMEDY
 

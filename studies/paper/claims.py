@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nacl_monai.metrics.columns import METRICS
+from nacl_monai.evaluations.statistics import (
+    BETTER,
+    ENOUGH_TRAININGS,
+    EQUIVALENT,
+    SLIGHTLY,
+    WORSE,
+    decided,
+    is_scored,
+    patient_scores,
+    undecided_tests,
+)
+from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.metrics.columns import METRICS, margins_text
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
 from nacl_monai.paper.figures import SIGMAS
 from nacl_monai.paper.grid import (
@@ -22,18 +34,6 @@ from nacl_monai.paper.grid import (
 )
 from nacl_monai.paper.ranking import GLOBAL, RULES, rank_table
 from nacl_monai.paper.results import NothingToShow, Results
-from nacl_monai.reports.statistics import (
-    BETTER,
-    ENOUGH_TRAININGS,
-    EQUIVALENT,
-    SLIGHTLY,
-    WORSE,
-    decided,
-    is_scored,
-    patient_scores,
-    undecided_tests,
-)
-from nacl_monai.reports.tables import markdown_table
 
 HOLDS, FAILS, CANNOT_TELL, NO_RUN = "holds", "does not hold", "cannot tell", "no run"
 NOT_TESTED = "not tested"
@@ -288,11 +288,8 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
     header = ["Source", "Claim", "Dataset", "Metric", "Verdict", "For, against, undecided"]
     header += ["The least favorable comparison", "Patients × trainings"]
     rows = [_cells(row) for row in judged.to_dict("records")]
-    margins = ", ".join(
-        f"{METRICS[name].margin:g} of {METRICS[name].label}"
-        for name in judged["metric"].dropna().unique()
-        if name in METRICS
-    )
+    tested = [name for name in judged["metric"].dropna().unique() if name in METRICS]
+    margins = margins_text(tested, "the first method")
     return (
         f"{markdown_table(header, rows, 'llllllll')}\n\n"
         "A claim holds where its comparisons are decided in its favor, does not hold where they are "

@@ -20,14 +20,14 @@ from scipy.optimize import minimize_scalar
 
 from nacl_monai import audit, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.options import Options
-from nacl_monai.audits.reading import check_calibrator, known_by
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, read_calibrator
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.study import check_calibrator, known_by
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
 #: The regions of the audits.

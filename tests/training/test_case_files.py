@@ -22,9 +22,9 @@ from monai.transforms import AsDiscrete
 
 from nacl_monai import read_audit
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.evaluations.slices import case_slice
 from nacl_monai.reports import draw_reliability, save_figure
-from nacl_monai.reports.evaluated import run_of_bins
-from nacl_monai.reports.slices import case_slice
 from nacl_monai.training import (
     CalibrationError,
     ReliabilityPlot,
@@ -39,7 +39,8 @@ from nacl_monai.training.outputs import (
     probabilities_of,
     without_ignored,
 )
-from tests.training.conftest import CLASSES, REGIONS, STRUCTURES, refused
+from tests.conftest import refused
+from tests.training.conftest import CLASSES, REGIONS, STRUCTURES
 
 
 @pytest.fixture

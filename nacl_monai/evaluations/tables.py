@@ -1,0 +1,136 @@
+"""What tables share: Markdown, CSV, which values are the best as printed, and rank correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
+from nacl_monai.metrics.decisions import rank_correlation
+from nacl_monai.metrics.pooled import Pooled, direction
+
+_RULES = {"l": ":---", "r": "---:"}
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """A table in Markdown, without a newline at its end.
+
+    Args:
+        header: The headings of the columns.
+        rows: The cells of each row; a bar in a cell does not add a column.
+        align: One letter per column, "l" for left or "r" for right.
+
+    Example:
+        >>> print(markdown_table(["Method", "DSC ↑"], [["NACL", "0.91"]], "lr"))
+        | Method | DSC ↑ |
+        | :--- | ---: |
+        | NACL | 0.91 |
+    """
+    lines = [header, [_RULES[letter] for letter in align], *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+
+
+def csv_text(table: pd.DataFrame, decimals: int | None = 6) -> str:
+    r"""A table as CSV without its index; an empty cell is undefined.
+
+    Args:
+        table: What to write; what its index says must be a column.
+        decimals: Digits after the point; None writes every number so that it can be read back exactly.
+
+    Example:
+        >>> csv_text(pd.DataFrame({"method": ["a", "b"], "dice": [2 / 3, float("nan")]}))
+        'method,dice\na,0.666667\nb,\n'
+    """
+    float_format = None if decimals is None else f"%.{decimals}f"
+    return str(table.to_csv(index=False, float_format=float_format, lineterminator="\n"))
+
+
+def best_places(values: Iterable[float], metric: str) -> list[int]:
+    """0 for the best value, 1 for the second, 2 for any other.
+
+    The digits that are printed decide, so that equal digits share a place. Where all are equal,
+    nothing is best.
+
+    Args:
+        values: What a table shows side by side; NaN is undefined.
+        metric: The metric or column of ``cases.csv`` that they are of.
+
+    Example:
+        >>> best_places([0.8, 0.9, 0.7, 0.9004], "dice")
+        [1, 0, 2, 0]
+    """
+    shown = METRICS[metric_of(metric)]
+    printed = [float(shown.text(value)) for value in values]
+    ranking = sorted({-shown.direction * value for value in printed if not pd.isna(value)})
+    if len(ranking) < 2:
+        return [2] * len(printed)
+    places = {-shown.direction * value: min(place, 2) for place, value in enumerate(ranking)}
+    return [places.get(value, 2) for value in printed]
+
+
+def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
+    """A sentence on what is led with and was not counted, as by an earlier version; or nothing.
+
+    Args:
+        numbers: The pooled numbers of each run (`nacl_monai.metrics.record.Record.pooled_numbers`).
+
+    Example:
+        >>> uncounted([{}])
+        'Not counted: ECE near the prediction, contours and what is expected of structures. '
+    """
+    counted = list(numbers)
+    parts = {
+        METRICS["ece_near"].label: "ece_near",
+        "contours and what is expected of structures": "contour_misses",
+    }
+    missing = [text for text, name in parts.items() if not any(name in one for one in counted)]
+    return f"Not counted: {', '.join(missing)}. " if missing else ""
+
+
+def leading_text(numbers: Mapping[str, Pooled]) -> str:
+    """What is led with and how far decisions are off, on one line; empty where nothing was counted.
+
+    Args:
+        numbers: As those of `uncounted`.
+    """
+    shown = {name: METRICS[name] for name in (*LEADING, *DECISIONS) if name in numbers}
+    parts = [
+        f"{metric.label} {numbers[name].text(metric.decimals)}" for name, metric in shown.items()
+    ]
+    gap = numbers.get(LEADING[1])
+    return "; ".join([*parts, *([direction(gap)] if gap else [])])
+
+
+def rank_correlations(metrics: pd.DataFrame) -> dict[str, float]:
+    """Spearman's rank correlation of the expected with the true Dice over the cases of one run.
+
+    Args:
+        metrics: One row per case; columns ``dice_<structure>`` and ``expected_dice_<structure>``.
+
+    Returns:
+        The correlation of each structure by its name, over the cases whose label has it; and under
+        "mean" that of the means over the structures that a case's label has. NaN with fewer than three
+        cases, or where all cases are alike. Empty where no Dice is expected.
+
+    Example:
+        >>> rank_correlations(
+        ...     pd.DataFrame({"dice_LV": [0.5, 0.7, 0.9], "expected_dice_LV": [0.8, 0.9, 0.95]})
+        ... )
+        {'LV': 1.0, 'mean': 1.0}
+    """
+    start = "expected_dice_"
+    names = [name.removeprefix(start) for name in map(str, metrics) if name.startswith(start)]
+    true = metrics[[f"dice_{name}" for name in names]].set_axis(names, axis=1)
+    expected = metrics[[start + name for name in names]].set_axis(names, axis=1)
+    expected = expected.where(true.notna())
+    pairs = {name: (expected[name], true[name]) for name in names}
+    if pairs:
+        pairs["mean"] = expected.mean(axis=1), true.mean(axis=1)
+    return {name: _correlation(*pair) for name, pair in pairs.items()}
+
+
+def _correlation(first: pd.Series[float], second: pd.Series[float]) -> float:
+    both = pd.concat([first, second], axis=1).dropna()
+    return rank_correlation(*both.to_numpy().T)

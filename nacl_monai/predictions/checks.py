@@ -1,0 +1,218 @@
+"""What a prediction is refused for: its channels, their order, range and sums, and the segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+import torch
+
+from nacl_monai.data.faults import check_affine
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.structures import structure_masks
+from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities, read_image
+from nacl_monai.predictions.labels import Labels, turned
+from nacl_monai.predictions.layouts import labels_instead
+from nacl_monai.tensors import sum_tolerance
+
+_PERCENT = 100
+_FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
+#: So large a share of the foreground may have another most probable class than the segmentation.
+_UNLIKE = 0.01
+
+
+def check_channels(prediction: Prediction, predicted: Probabilities, channels: Channels) -> None:
+    """Refuses what the metric would refuse less plainly, before the label is read.
+
+    Raises:
+        InputError: If there are other channels than the classes, label maps, logits, or sums that only
+            a sigmoid has.
+    """
+    file, voxels = prediction.file, predicted.voxels
+    if (predicted.whole and _are_labels(voxels, channels)) or _are_masks(voxels):
+        raise labels_instead(file)
+    if len(voxels) != len(channels.values):
+        raise InputError(
+            f"{file}: has {len(voxels)} channels, but there are {channels.describe()}: "
+            f"{', '.join(channels.names)}; give the dataset.json of these predictions with --dataset"
+        )
+    _check_range(file, voxels, channels)
+    if not channels.overlapping:
+        _check_sums(file, voxels)
+
+
+def _are_labels(voxels: npt.NDArray[Any], channels: Channels) -> bool:
+    """Whether nothing is above 1; but in bytes, structures that are nowhere have the probability 0."""
+    nowhere = channels.overlapping and voxels.dtype == np.uint8 and not voxels.any()
+    return bool(voxels.max(initial=0) <= 1) and not nowhere
+
+
+def _are_masks(voxels: npt.NDArray[Any]) -> bool:
+    """Whether nothing is between 0 and 1, and a channel has both: no network draws such a boundary."""
+    one = 255 if voxels.dtype == np.uint8 else 1
+    planes = (plane for channel in voxels for plane in channel)
+    if not all(((plane == 0) | (plane == one)).all() for plane in planes):  # mostly by the first
+        return False
+    return any((channel == 0).any() and (channel == one).any() for channel in voxels)
+
+
+def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> None:
+    low, high = float(voxels.min()), float(voxels.max())
+    if np.isnan(low):
+        raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
+    # As far as the metric takes it: a calibrator is fitted to what can be audited.
+    over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
+    if high == _PERCENT and voxels.dtype == np.uint8:
+        ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
+        if ends > below:  # an end of the scale, and no peak
+            raise _percent(file)
+    if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
+        raise InputError(
+            f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
+            f"probabilities, after {channels.activation}"
+        )
+
+
+def _percent(file: Path) -> InputError:
+    return InputError(
+        f"{file}: reaches to 100, as percent do, but whole numbers are taken for 255ths; save "
+        "probabilities from 0 to 1"
+    )
+
+
+def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
+    probs, tolerance = dequantized(torch.from_numpy(voxels)[None])
+    off = float((probs.sum(1, dtype=torch.float32) - 1).abs().max())
+    if off > (tolerance or sum_tolerance(probs.dtype)):
+        sums = voxels.sum(0, dtype=np.int64) if voxels.dtype == np.uint8 else np.zeros(1)
+        if np.abs(sums - _PERCENT).max() <= len(voxels):  # each is rounded by itself
+            raise _percent(file)
+        raise InputError(
+            f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
+            "structure of its own, say --activation sigmoid"
+        )
+
+
+def check_agreement(predicted: Probabilities, channels: Channels) -> None:
+    """Compares what the probabilities say with the segmentation beside them, if there is one.
+
+    They differ where one of both is of another prediction, or where the axes were turned unseen. What
+    the stored precision cannot tell apart agrees with either. The background that both agree on counts
+    for nothing: it would hide a lesion. Structures that overlap are painted over each other in the order
+    that ``dataset.json`` has, and are not compared without one.
+
+    Args:
+        predicted: The probabilities.
+        channels: What they mean.
+
+    Raises:
+        InputError: If more than one in a hundred of the voxels in which either has a foreground differ.
+    """
+    file = predicted.segmentation
+    if file is None or (channels.overlapping and not channels.painted):
+        return
+    image = read_image(file)
+    check_affine(str(file), image.affine)
+    voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
+    if voxels.shape != predicted.voxels.shape[1:]:
+        raise InputError(f"{predicted.file}: has another shape than {file}; predict the case again")
+    says = _painted if channels.overlapping else _most_probable
+    shown, unlike = says(predicted.voxels, voxels, channels)
+    share = unlike.sum() / max(1, np.count_nonzero((shown != 0) | (voxels != 0)))
+    if share > _UNLIKE:
+        raise InputError(
+            f"{predicted.file}: its most probable classes are not those of {file} in {share:.1%} of the "
+            "foreground; predict the case again, or move the segmentation away"
+        )
+
+
+def _most_probable(
+    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The label values of the most probable classes, and where the segmentation has none of these."""
+    values = np.array([of[0] for of in channels.values.values()])
+    largest, classes = (one.numpy() for one in torch.from_numpy(probs).max(0))
+    unlike = values[classes] != segmentation
+    for value, plane in zip(values, probs, strict=True):
+        unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
+    return values[classes], unlike
+
+
+def _painted(
+    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The structures above one half, painted over each other, and where the segmentation is unlike."""
+    half = 127.5 if probs.dtype == np.uint8 else 0.5
+    shown, unsure = np.zeros(segmentation.shape, np.int64), np.zeros(segmentation.shape, np.bool_)
+    for value, plane in zip(channels.painted, probs, strict=True):
+        shown[plane > half] = value
+        unsure |= np.abs(plane - half) <= _step(probs.dtype)
+    return shown, (shown != segmentation) & ~unsure
+
+
+def _step(dtype: np.dtype[Any]) -> float:
+    """How far apart two equal probabilities may be stored."""
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 1.0
+
+
+def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
+    """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
+    if not channels.overlapping:
+        return structure_masks(probs.max(0).indices[None], channels.structures)
+    return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
+
+
+def channel_dice(
+    probs: torch.Tensor, labels: Labels, channels: Channels
+) -> npt.NDArray[np.float64]:
+    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
+    count = len(probs)
+    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
+    if channels.overlapping:
+        inside = predicted_masks(probs, channels)[:, counted].float()
+        marked = labels.classes[:, counted].float()
+        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
+    else:
+        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
+        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
+        sizes = both.sum(1)[:, None] + both.sum(0)
+    return (2 * both.double() / sizes).nan_to_num().numpy()
+
+
+def check_order(
+    place: Path | str,
+    dice: npt.NDArray[np.float64],
+    channels: Channels,
+    option: str = "--channels-as-given",
+) -> None:
+    """Refuses channels that agree with the labels far better in another order.
+
+    Args:
+        place: The folder of the predictions, or what else the message begins with.
+        dice: From `channel_dice`, the mean over cases.
+        channels: What the channels mean.
+        option: What takes them in the order that they have.
+
+    Raises:
+        InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
+            as far from 1.
+    """
+    places = np.arange(len(dice))
+    order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
+    moved = order != places
+    if not moved.any():
+        return
+    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
+    better = other - given
+    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
+        names = ", ".join(channels.names[k] for k in order)
+        raise InputError(
+            f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
+            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
+            f"classes, or say {option}"
+        )

@@ -1,0 +1,239 @@
+"""How saved numbers become the probabilities that are measured: by softmax, a calibrator, a mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nacl_monai.data.faults import on_one_grid
+from nacl_monai.errors import InputError
+from nacl_monai.metrics.record import listed
+from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.posthoc import OUTPUTS
+from nacl_monai.predictions.channels import Channels, read_dataset, with_structures
+from nacl_monai.predictions.checks import check_agreement, check_channels, predicted_masks
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.layouts import Layout, check_one_layout, in_order, recognized
+from nacl_monai.predictions.names import Names, named_once
+from nacl_monai.predictions.options import LOGITS, Options
+
+
+def named(predictions: Iterable[Prediction], patterns: Names) -> list[Prediction]:
+    """The predictions under the names of their cases; without those that have none.
+
+    Raises:
+        InputError: If two have one name.
+    """
+    cases = ((patterns.of_prediction(one.case), one) for one in predictions)
+    found = [replace(one, case=case) for case, one in cases if case is not None]
+    named_once((one.case, one.file) for one in found)
+    return found
+
+
+def read_as_asked(
+    folder: Path,
+    layout: Layout,
+    predictions: Sequence[Prediction],
+    channels: Channels,
+    options: Options,
+    stems: Collection[str],
+) -> Layout:
+    """The layout, read as options say: saved logits as probabilities, several folders as one model.
+
+    Args:
+        folder: The first folder.
+        layout: Its layout.
+        predictions: Its cases.
+        channels: What the channels mean.
+        options: The command's.
+        stems: Names of cases, as `recognized` takes them.
+
+    Raises:
+        InputError: If a member has other cases or channels.
+    """
+    layout = _of_logits(layout, channels, options)
+    if not options.members:
+        return layout
+    members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
+    for place in options.members:
+        its_layout, stored = recognized(place, stems)
+        its_cases = {one.case: one for one in named(stored, options.patterns)}
+        if unlike := sorted(members[0][1].keys() ^ its_cases.keys()):
+            raise InputError(
+                f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
+                "the same cases of every member"
+            )
+        its_channels = _channels_of(place, its_layout, channels, options)
+        check_one_layout(place, stored, its_channels)
+        if not its_channels.alike(channels):
+            raise InputError(
+                f"{place}: is of {', '.join(its_channels.names)}, but {folder} of "
+                f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
+            )
+        members.append((_of_logits(its_layout, channels, options).read, its_cases))
+    return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
+
+
+def _channels_of(place: Path, layout: Layout, channels: Channels, options: Options) -> Channels:
+    """What the channels of a member mean: those of the first, unless its own folder says more."""
+    dataset = None if options.dataset else layout.dataset(place)
+    if dataset is None:
+        return channels
+    found = read_dataset(dataset, options.activation)
+    if options.structures:
+        return with_structures(found, options.structures, options.activation)
+    return found
+
+
+def _of_logits(layout: Layout, channels: Channels, options: Options) -> Layout:
+    if not options.from_logits:
+        return layout
+    read = partial(activated, read=layout.read, activation=channels.activation)
+    return replace(layout, read=read)
+
+
+def activated(
+    prediction: Prediction, read: Callable[[Prediction], Probabilities], activation: str
+) -> Probabilities:
+    """The probabilities of saved logits.
+
+    Raises:
+        InputError: If nothing is beyond 0 and 1, as in probabilities.
+    """
+    predicted = read(prediction)
+    logits = torch.from_numpy(predicted.voxels).float()
+    if logits.min() >= 0 and logits.max() <= 1:
+        raise InputError(
+            f"{prediction.file}: reaches from 0 to 1 at most, as probabilities do; leave out "
+            "--from-logits"
+        )
+    probs = OUTPUTS[activation].probs_of(logits).numpy()
+    return replace(predicted, voxels=probs, whole=False, step=None)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Reads predictions through calibrators: what was saved is checked, then calibrated.
+
+    Attributes:
+        read: The layout's function.
+        channels: What the channels mean.
+        modules: Case → from logits to logits.
+    """
+
+    read: Callable[[Prediction], Probabilities]
+    channels: Channels
+    modules: Mapping[str, nn.Module]
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The calibrated probabilities of a case.
+
+        Raises:
+            InputError: If those that were saved cannot be read, or are not what they should be.
+        """
+        predicted = self.read(prediction)
+        check_channels(prediction, predicted, self.channels)
+        check_agreement(predicted, self.channels)
+        outputs = OUTPUTS[self.channels.activation]
+        logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
+        with torch.no_grad():
+            probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
+        # The segmentation beside it is of the probabilities that were saved.
+        voxels = probs.numpy()
+        return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
+
+
+#: How a member of an ensemble is read, and its cases by name.
+Member = tuple[Callable[[Prediction], Probabilities], Mapping[str, Prediction]]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    r"""Reads several predictions of a case as one: each is checked, then all are averaged.
+
+    The mean of probabilities is :math:`\frac{1}{M} \sum_m p_m`; that of logits, as nnU-Net has it, is
+    :math:`\mathrm{softmax}(\frac{1}{M} \sum_m \log p_m)`, since what a softmax forgets of the logits is
+    forgotten by the softmax of their mean, too.
+
+    Attributes:
+        members: Each one's function and cases.
+        channels: What the channels mean.
+        logits: Whether the mean is of logits.
+    """
+
+    members: Sequence[Member]
+    channels: Channels
+    logits: bool
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The mean probabilities of a case.
+
+        Raises:
+            InputError: If one cannot be read, is not what it should be, or is on another grid.
+        """
+        outputs, total = OUTPUTS[self.channels.activation], torch.zeros(())
+        first: Probabilities | None = None
+        masks = []
+        for read, cases in self.members:
+            of_member = in_order(cases[prediction.case], self.channels)
+            predicted = read(of_member)
+            check_channels(of_member, predicted, self.channels)
+            check_agreement(predicted, self.channels)
+            first = first or predicted
+            if not _on_one_grid(predicted, first):
+                raise InputError(
+                    f"{predicted.file}: is on another grid than {first.file}; predict the case again"
+                )
+            probs = torch.from_numpy(predicted.voxels)
+            masks += [predicted_masks(probs, self.channels)]
+            inside = dequantized(probs[None])[0][0].float()
+            total = total + (outputs.logits_of(probs, predicted.step) if self.logits else inside)
+        mean = total / len(masks)
+        if self.logits:
+            mean = outputs.probs_of(mean)
+        elif not self.channels.overlapping:
+            mean = mean / mean.sum(0)  # what storage rounded
+        assert first is not None  # noqa: S101 - there are two members or more
+        return replace(
+            first,
+            voxels=mean.numpy(),
+            whole=False,
+            segmentation=None,
+            step=None,
+            pairwise_dice=pairwise_dice(masks),
+        )
+
+
+def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
+    """Whether two predictions have the same shape, and are in the same place where a file says so."""
+    alike = one.voxels.shape == other.voxels.shape and one.turned == other.turned
+    if one.affine is None or other.affine is None:
+        return alike
+    return alike and on_one_grid(one.shape, one.affine, other.affine)
+
+
+def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
+    """How far the members of an ensemble agree: of each structure, the mean Dice of every two of them.
+
+    It is 1 for two members that do not predict the structure at all.
+
+    Args:
+        members: The masks of each, ``(S, *spatial)``.
+
+    Example:
+        >>> masks = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])  # Dice 2/3, 0, 0
+        >>> [round(value, 4) for value in pairwise_dice(list(masks))]
+        [0.2222]
+    """
+    dice = [
+        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
+        for one, other in combinations(members, 2)
+        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
+    ]
+    return [float(value) for value in torch.stack(dice).mean(0)]
