@@ -256,8 +256,12 @@ class Curves:
         """Refuses curves of which no promise can be made.
 
         Raises:
-            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network.
+            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network,
+                or if no file can have the name of a case or a structure.
         """
+        for name in (*self.cases, *self.structures):
+            if fault := records.fault_of_name(name):
+                raise InputError(f"{name!r}: {fault}; rename the case or the structure")
         check_current(self.definition, self.path)
         check_shards([self])
         if self.definition["split"] == "train":

@@ -15,16 +15,10 @@ from typing import Any
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions.names import Names
-from nacl_monai.runs import MARGIN, check_num_bins
+from nacl_monai.runs import KNOWN_REGIONS, MARGIN, check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
-#: All that can be asked for, the keys of `nacl_monai.metrics.REGIONS`, known here without torch.
-KNOWN_REGIONS = (
-    *EVALUATED_REGIONS,
-    "predicted",
-    "predicted_boundary",
-)
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 #: What may be averaged over the members of an ensemble.
 PROBS, LOGITS = AVERAGED = ("probs", "logits")

@@ -23,6 +23,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import ITK_SNAP
+from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.checks import (
@@ -302,6 +303,9 @@ def find(
     )
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
+    for written in (*channels.names, *channels.structures, *(case.name for case in cases)):
+        if fault := fault_of_name(written):
+            raise InputError(f"{folder}: {written!r} {fault}, and would name files; rename it")
     return _calibrated(_with_patients(study))
 
 
