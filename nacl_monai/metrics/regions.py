@@ -106,13 +106,10 @@ def boundary_band(
         )
     if not labels.numel():
         return torch.zeros_like(labels, dtype=torch.bool)
-    touching = _touches_other_label(labels)
-    band = torch.zeros_like(touching)
-    for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = bounding_box(touching[case], [int(width / size) for size in sizes])
-        if box is not None:
-            band[case][box] = _squared_distances(touching[case][box], width, sizes) < width**2
-    return band
+    touching = touches_other_label(labels)
+    sizes = case_spacings(spacing, len(labels), labels.ndim - 1)
+    cases = zip(touching, sizes, strict=True)
+    return torch.stack([squared_distances(one, width, [*size]) < width**2 for one, size in cases])
 
 
 def distances_to(
@@ -143,16 +140,13 @@ def distances_to(
     """
     if not 0 <= farthest < math.inf:
         raise InputError(f"margin: is {farthest}; give a finite number, 0 or more")
-    distances = torch.full(structure.shape, torch.inf, device=structure.device)
     if not structure.numel():
-        return distances
+        return torch.full(structure.shape, torch.inf, device=structure.device)
     beyond = max(farthest * _ROUNDED, torch.finfo(torch.float32).tiny)
-    for case, sizes in enumerate(case_spacings(spacing, len(structure), structure.ndim - 1)):
-        box = bounding_box(structure[case], [int(beyond / size) for size in sizes])
-        if box is not None:
-            squared = _squared_distances(structure[case][box], beyond, sizes)
-            distances[case][box] = squared.sqrt().where(squared <= beyond**2, torch.inf)
-    return distances
+    sizes = case_spacings(spacing, len(structure), structure.ndim - 1)
+    cases = zip(structure, sizes, strict=True)
+    squared = torch.stack([squared_distances(one, beyond, [*size]) for one, size in cases])
+    return squared.sqrt().where(squared <= beyond**2, torch.inf)
 
 
 def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
@@ -171,29 +165,41 @@ def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
     return distances <= margin * _ROUNDED
 
 
-def _squared_distances(mask: torch.Tensor, width: float, sizes: Spacing) -> torch.Tensor:
+def squared_distances(mask: torch.Tensor, width: float, sizes: list[float]) -> torch.Tensor:
     """The squared distance to the mask, ``(*spatial)``, float32; exact where it is below ``width``.
 
-    It takes, axis by axis, the smallest squared distance over the few steps that the width allows.
-    For narrow bands this is many times as fast as a distance transform.
+    Where it is not, it is at least the width's square, or infinite. In a box around the mask it takes,
+    axis by axis, the smallest squared distance over the few steps that the width allows. For narrow
+    bands this is many times as fast as a distance transform. TorchScript holds it.
     """
-    squared = torch.where(mask, 0.0, torch.inf)
-    for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
-        nearest = squared.clone()
+    distances = torch.full(mask.shape, math.inf, device=mask.device)
+    where = mask.nonzero()
+    if len(where) == 0:
+        return distances
+    inside, squared = distances, torch.where(mask, 0.0, math.inf)
+    for axis, size in enumerate(sizes):
+        reach, places = int(width / size), where[:, axis]
+        low = max(0, int(places.amin()) - reach)
+        length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - low
+        inside = inside.narrow(axis, low, length)
+        squared = squared.narrow(axis, low, length)
+    for axis, size in enumerate(sizes):
+        nearest, length = squared.clone(), squared.shape[axis]
         for step in range(1, min(math.ceil(width / size), length)):
-            inner = length - step
+            inner, further = length - step, (step * size) ** 2
             for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + (step * size) ** 2
+                through = squared.narrow(axis, there, inner) + further
                 closest = nearest.narrow(axis, here, inner)
                 torch.minimum(closest, through, out=closest)
         squared = nearest
-    return squared
+    inside.copy_(squared)
+    return distances
 
 
-def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
-    """Voxels with a face neighbor of another label."""
+def touches_other_label(labels: torch.Tensor) -> torch.Tensor:
+    """Voxels ``(B, *spatial)`` with a face neighbor of another label. TorchScript holds it."""
     touching = torch.zeros_like(labels, dtype=torch.bool)
-    for axis in range(1, labels.ndim):
+    for axis in range(1, labels.dim()):
         last = labels.shape[axis] - 1
         step = labels.narrow(axis, 0, last) != labels.narrow(axis, 1, last)
         touching.narrow(axis, 0, last).logical_or_(step)
