@@ -156,9 +156,10 @@ bench-verbs: .venv/development ## Compare audit, calibrate, promise and triage w
 site: .venv/docs ## Build the documentation into build/site; its tutorials are executed, and a warning is an error
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs build/site
 
-check: .venv/development ## Lint, check the format and the types
+check: .venv/development ## Lint, check format, complexity and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/complexity.py
 	$(BIN)/mypy
 
 size: ## Count lines of code and modules by room, without docstrings, comments and blanks

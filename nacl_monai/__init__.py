@@ -1,8 +1,9 @@
 """Neighbor-aware calibration of segmentation networks, as a MONAI application.
 
 Packages, in the direction in which data flows; each imports only from those before it:
-``losses``, ``metrics`` → ``posthoc`` → ``inference`` → ``data`` → ``reports`` → ``training``
-→ ``audits`` → ``promises`` → ``bundles`` → ``paper`` → ``dicom``, ``raters``, ``nnunet``.
+``inference`` → ``losses``, ``metrics`` → ``posthoc`` → ``data`` → ``evaluations`` → ``reports``
+→ ``training`` → ``audits`` → ``promises`` → ``bundles`` → ``paper`` → ``dicom``, ``raters``,
+``nnunet``.
 """
 
 from __future__ import annotations

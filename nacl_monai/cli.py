@@ -153,15 +153,19 @@ def _run(argv: Sequence[str] | None) -> int:
         return 0
     command = COMMANDS.get(words[0])
     if command is None:
-        nearest = difflib.get_close_matches(words[0], COMMANDS, n=1)
-        remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
-        print_error(f"{words[0]}: no such command; {remedy}")
-        return 2
+        return _unknown(words[0])
     is_package = (Path(__file__).parent / command.room).is_dir()
     module = import_module(f"nacl_monai.{command.room}{'.__main__' if is_package else ''}")
     has_several = [other.room for other in COMMANDS.values()].count(command.room) > 1
     code: int = module.main(words if has_several else words[1:])
     return code
+
+
+def _unknown(word: str) -> int:
+    nearest = difflib.get_close_matches(word, COMMANDS, n=1)
+    remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
+    print_error(f"{word}: no such command; {remedy}")
+    return 2
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _MOST = 5
@@ -64,3 +65,20 @@ def first_of(changes: list[str], most: int = _MOST) -> str:
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
     return str(values[key])[:_LONGEST] if key in values else "not set"
+
+
+def listed(names: Sequence[Any], most: int = 8) -> str:
+    """The first names, and how many there are if these are not all."""
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there more than once, or None.
+
+    Example:
+        >>> first_repeated(["a", "b", "c", "c", "b"])
+        'b'
+    """
+    times = Counter(names)
+    return next((name for name in names if times[name] > 1), None)

@@ -107,22 +107,26 @@ def check_output(
     """
     output = Path(output)
     remedy = f"choose another {option}"
-    for path in read:
-        if Path(path).resolve().is_relative_to(output.resolve()):
-            raise SettingError(
-                f"{option}: is {output}, of which {path} is read, and would be replaced; choose another"
-            )
+    _check_not_read(output, read, option)
     check_folder(output, remedy)
     if Path.cwd().is_relative_to(output.resolve()):
         raise InputError(f"{output}: is where this command runs, and would be taken away; {remedy}")
     places = (output, aside_of(output).parent) if output.exists() else (_standing(output),)
     for place in places:
         _check_writable(place, remedy)
-    names = sorted(path.name for path in output.glob("*") if not _is_nobodys(path.name))
-    if names and not (replace and (output / RECORD).is_file()):
-        whose = f"which `nacl-monai {command}` did not write" if replace else "and must be new"
-        raise InputError(f"{output}: holds {names[0]}, {whose}; {remedy}, or move it away")
+    whose = f"which `nacl-monai {command}` did not write" if replace else "and must be new"
+    held = sorted(path.name for path in output.glob("*") if not _is_nobodys(path.name))
+    if held and not (replace and (output / RECORD).is_file()):
+        raise InputError(f"{output}: holds {held[0]}, {whose}; {remedy}, or move it away")
     _written(output)  # which may be damaged
+
+
+def _check_not_read(output: Path, read: Iterable[str | Path], option: str) -> None:
+    for path in read:
+        if Path(path).resolve().is_relative_to(output.resolve()):
+            raise SettingError(
+                f"{option}: is {output}, of which {path} is read, and would be replaced; choose another"
+            )
 
 
 def check_new_file(file: Path) -> None:

@@ -14,16 +14,18 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
+from nacl_monai.inference import records
 from nacl_monai.output import aside_of
 
-#: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
-MARGIN = 3.0
+MARGIN = records.MARGIN
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"
 #: Behind the network in a run's name where it was trained on patches: ``unet3d_nacl_seed0``.
 PATCHES = "3d"
 #: What to do if ``run.json`` is damaged.
 RECORD_REMEDY = "remove it, and start the training again, which goes on and writes another"
+#: What to do if a file of an evaluation is damaged.
+EVALUATE_AGAIN = "evaluate the run again"
 #: What to do if a file of a promise is damaged.
 PROMISE_REMEDY = "make it again: nacl-monai promise PREDICTIONS LABELS"
 #: Every case keeps as many numbers for each region and class; more bins than this say nothing more.

@@ -1,4 +1,7 @@
-"""Datasets that many tests read: phantoms and, where they are at hand, real volumes."""
+"""Datasets that many tests read: phantoms and, where they are at hand, real volumes.
+
+What takes seconds to import, as phantoms and MONAI do, is imported where it is used.
+"""
 
 import os
 import shutil
@@ -7,12 +10,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from nacl_monai.phantoms import PHANTOMS
+from nacl_monai.errors import InputError
 
 pytest_plugins = ["tests.evaluated_runs"]
 
@@ -59,6 +60,7 @@ def _packages_of_networks(request):
 @pytest.fixture(scope="session")
 def phantom_of(tmp_path_factory):
     """Dataset's name → folder of its small phantom, written when first asked for; read only."""
+    from nacl_monai.phantoms import PHANTOMS
 
     @cache
     def write(name):
@@ -111,8 +113,19 @@ def nightly_but(kept, values):
     ]
 
 
+def refused(function, *arguments):
+    """The one line with which a call is refused."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def save_nifti(voxels, path, affine=None):
     """Writes ``voxels`` as NIfTI with ``affine`` (default: the identity)."""
+    import nibabel
+    import numpy as np
+
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
 
@@ -125,8 +138,10 @@ def forget_modules(*names):
 
 def change(file, function):
     """Rewrites the NIfTI ``file`` with ``function`` applied to its voxels."""
+    import nibabel
+
     stored = nibabel.load(file)
-    save_nifti(function(np.asarray(stored.dataobj).astype(np.float32)), Path(file), stored.affine)
+    save_nifti(function(stored.get_fdata(dtype="float32")), Path(file), stored.affine)
 
 
 def put(value):

@@ -1,24 +1,20 @@
-"""Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated."""
+"""Synthetic evaluated runs that look like cardiac MRI: one overconfident, one calibrated.
+
+Every session of tests imports this module, so it imports little before it is used.
+"""
 
 import hashlib
 import json
 import math
 import shutil
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from matplotlib.figure import Figure
-from PIL import Image
-from scipy.ndimage import gaussian_filter
-from scipy.stats import norm
 
-from nacl_monai.metrics.fine_bins import FINE_BINS, fine_bin_indices
-from nacl_monai.paper import write_all, write_page
-from nacl_monai.reports import read_runs
+from nacl_monai import evaluations, paper
 
 CLASSES = ("background", "RV", "myocardium", "LV")
 REGIONS = ("all", "foreground")
@@ -39,6 +35,11 @@ def write_run(
     The label is drawn from softmax(logits) and the network predicts softmax(logits / temperature):
     1 is calibrated by construction, less is overconfident.
     """
+    import pandas as pd
+    import torch
+
+    from nacl_monai.metrics.fine_bins import FINE_BINS, fine_bin_indices
+
     rng = np.random.default_rng(seed)
     evaluation = folder / "evaluation"
     (evaluation / "maps").mkdir(parents=True)
@@ -158,12 +159,17 @@ def heart(rng, size, sharpness, noise):
 
 def smooth_gumbel(rng, shape, width):
     """Gumbel noise with neighbors alike: each voxel's label keeps its exact probability."""
+    from scipy.ndimage import gaussian_filter
+    from scipy.stats import norm
+
     field = gaussian_filter(rng.normal(size=shape), (0, width, width))
     return -np.log(-np.log(norm.cdf(field / field.std()).clip(1e-12, 1 - 1e-12)))
 
 
 def write_experiment(root, dataset, name, temperature, **options):
     """A run of the grid: its folder's name says what it is, and its summary of what data."""
+    import pandas as pd
+
     folder = write_run(root / dataset / name, temperature, **options)
     path = folder / "evaluation" / "cases.csv"
     table = pd.read_csv(path, dtype={"case": str})
@@ -180,6 +186,8 @@ def write_experiment(root, dataset, name, temperature, **options):
 
 def rename_cases(run, prefix):
     """The same cases of other patients."""
+    import pandas as pd
+
     file = run / "evaluation/cases.csv"
     table = pd.read_csv(file, dtype={"case": str})
     for column in ("case", "patient"):
@@ -244,13 +252,17 @@ def calibrated_grid(grid, tmp_path_factory):
     return root
 
 
-BLANK = {"svg": b"<svg/>", "png": BytesIO()}
-Image.new("RGB", (9, 9)).save(BLANK["png"], "PNG")
+@cache
+def _blank_png():
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save(png := BytesIO(), "PNG")
+    return png.getvalue()
 
 
 def blank(_, file, *, format, **__):  # noqa: A002 - as matplotlib calls it
     """In place of `Figure.savefig`, which takes most of the time: a picture of nothing."""
-    content = BLANK["svg"] if format == "svg" else BLANK["png"].getvalue()
+    content = b"<svg/>" if format == "svg" else _blank_png()
     file.write(content) if hasattr(file, "write") else Path(file).write_bytes(content)
 
 
@@ -258,7 +270,7 @@ def blank(_, file, *, format, **__):  # noqa: A002 - as matplotlib calls it
 def unpainted(request, monkeypatch):
     """Pictures are drawn, but none of their pixels, unless a test asks for `painted`."""
     if "painted" not in request.fixturenames:
-        monkeypatch.setattr(Figure, "savefig", blank)
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
 
 
 @pytest.fixture
@@ -271,9 +283,9 @@ def reproduced(grid, tmp_path_factory):
     """Everything made of that grid, without pixels; read, never changed."""
     output = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", blank)
-        write_all([grid], output)
-        write_page([grid], output)
+        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        paper.write_all([grid], output)
+        paper.write_page([grid], output)
     return output
 
 
@@ -302,12 +314,13 @@ def copies(folders, tmp_path):
 @pytest.fixture
 def runs(folders):
     """The same two runs, read."""
-    return read_runs(folders, ["CE + Dice", "NACL"])
+    return evaluations.read_runs(folders, ["CE + Dice", "NACL"])
 
 
 @pytest.fixture
 def change_cases():
     """Rewrites a run's ``cases.csv`` after a change of its table."""
+    import pandas as pd
 
     def change(folder, edit):
         path = folder / "evaluation" / "cases.csv"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import nacl_monai
+from nacl_monai import evaluations, reports
 
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
@@ -24,8 +25,9 @@ ORDER = [
         "progress",
     ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
-    *("losses", "metrics", "posthoc", "inference", "data", "reports", "training", "audits"),
-    *("promises", "bundles", "paper", "dicom", "raters", "nnunet", "demo", "completion"),
+    *("inference", "losses", "metrics", "posthoc", "data", "predictions", "evaluations"),
+    *("reports", "training", "audits", "promises", "bundles", "paper", "dicom", "raters"),
+    *("nnunet", "demo", "completion"),
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("metrics", "losses"), ("losses", "networks"), ("losses", "phantoms")}
@@ -66,6 +68,15 @@ def test_imports_point_to_the_left():
             assert (*room, target) not in APART, f"{name} imports {other}"
 
 
+def test_training_draws_in_one_handler():
+    """The others write numbers, which need no room that draws."""
+    drawing = {name for name in MODULES if any("nacl_monai.reports" in n for n in imported(name))}
+
+    assert {name for name in drawing if name.startswith("nacl_monai.training")} == {
+        "nacl_monai.training.case_files"
+    }
+
+
 def test_imports_form_no_circle():
     """No module needs itself, however indirectly."""
     graph = {name: set(imported(name)) - {name} for name in MODULES}
@@ -92,6 +103,14 @@ def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
     assert sorted(package.__all__) == sorted(listed) == sorted(imported)
     for name, module in imported.items():
         assert getattr(package, name) is getattr(module, name)
+
+
+def test_names_that_reports_had_are_there_still():
+    """They are what evaluations have now; a name that neither has is an error."""
+    for name in evaluations.__all__:
+        assert getattr(reports, name) is getattr(evaluations, name)
+    with pytest.raises(AttributeError):
+        reports.raed_run  # noqa: B018
 
 
 def test_package_lists_what_it_has_and_type_checkers_see_it():

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.names import check_names
-from nacl_monai.audits.options import (
-    KNOWN_REGIONS,
-    Options,
-    add_audit_options,
-    add_margin,
-    add_options,
-    add_shard,
-    as_one,
-)
 from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
+from nacl_monai.predictions.names import check_names
+from nacl_monai.predictions.options import Options, add_options, as_one, check_used, options_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,27 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if faults else code
 
 
-def _audit(
-    folders: Sequence[Path],
-    output: Path,
-    names: Sequence[str] | None = None,
-    raters: Sequence[Path] | None = None,
-    rater_names: Sequence[str] | None = None,
-    **options: Any,
-) -> Sequence[InputError]:
-    given = folders if raters else folders[:-1]
-    predictions = as_one(given, options)
-    said = Options(**options)
-    check_output(output, "audit", read=[*folders, *(raters or ()), *said.files])
-    _check_names(given, raters or folders[-1:], said)
-    names = ["ensemble"] if said.members and names is None else names
+def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
+    predictions = as_one(folders if words.get("raters") else folders[:-1], words)
+    options = options_of("audit:folders", words)
+    output = options.output or Path("audit")
+    check_output(output, "audit", read=[*folders, *options.files])
+    _check_names(predictions, options.raters or folders[-1:], options)
+    names = options.names or (["ensemble"] if options.members else None)
     from nacl_monai.audits.command import audit_folders, distinct_names
 
-    if raters is not None:
-        called = distinct_names(raters, rater_names, "--rater-names", "raters")
-        by_name = dict(zip(called, raters, strict=True))
-        return audit_folders(predictions, by_name, output, said, names)
-    if rater_names is not None:
+    if options.raters:
+        called = distinct_names(
+            options.raters, options.rater_names or None, "--rater-names", "raters"
+        )
+        by_name = dict(zip(called, options.raters, strict=True))
+        return audit_folders(predictions, by_name, output, options, names)
+    if options.rater_names:
         raise SettingError(
             "--rater-names: are those of --raters, which is missing; give the folders"
         )
@@ -69,13 +56,13 @@ def _audit(
         raise InputError(
             f"{folders[0]}: is the only folder; give predictions first, then their labels"
         )
-    return audit_folders(predictions, folders[-1], output, said, names)
+    return audit_folders(predictions, folders[-1], output, options, names)
 
 
 def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: Options) -> None:
     """Before torch is imported."""
     for predicted, labeled in product(predictions, labels):
-        check_names(predicted, labeled, options.names)
+        check_names(predicted, labeled, options.patterns)
 
 
 def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
@@ -87,40 +74,42 @@ def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
 def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
     """Of a run or of saved predictions: two folders are those of predictions and labels."""
     parser = _calibrate_parser()
-    options, others = parser.parse_known_args(words)
+    options, overrides = parser.parse_known_args(words)
     given = vars(options)
     folders = given.pop("folders")
-    if len(folders) > 1:
-        of_run = [name for name in ("dataset_dir", "bundles", "calibrator") if name in given]
-        wrong = [*map(str, folders[2:]), *others, *of_run]
-        if wrong:
-            parser.error(
-                f"{', '.join(wrong)}: has no place beside saved predictions and their labels"
-            )
-        of_fit = ("output", "folds", "method", "region")
-        fit = {name: given.pop(name) for name in of_fit if name in given}
-        (predictions, labels), said = folders, Options(**given)
-        place = fit.get("output", Path("calibrated"))
-        check_output(place, "calibrate", read=[*folders, *said.files])
-        _check_names([predictions], [labels], said)
-        from nacl_monai.audits.calibrate import calibrate_folder
+    if len(folders) == 1:
+        _calibrate_run(parser, folders[0], given, overrides)
+        return []
+    if wrong := [*map(str, folders[2:]), *overrides]:
+        parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
+    return _calibrate_folder(folders[0], folders[1], options_of("calibrate:folders", given))
 
-        return calibrate_folder(predictions, labels, options=said, **fit)
-    dataset_dir, bundles = given.pop("dataset_dir", None), given.pop("bundles", None)
+
+def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequence[InputError]:
+    output = options.output or Path("calibrated")
+    check_output(output, "calibrate", read=[predictions, labels, *options.files])
+    _check_names([predictions], [labels], options)
+    from nacl_monai.audits.calibrate import calibrate_folder
+
+    fit = (options.method, options.region, options.folds)
+    return calibrate_folder(predictions, labels, output, options, *fit)
+
+
+def _calibrate_run(
+    parser: argparse.ArgumentParser, run: Path, given: Mapping[str, Any], overrides: Sequence[str]
+) -> None:
+    check_used("calibrate:run", given)
+    words = [*overrides]
     if "margin" in given:  # of a run, its evaluation has it
-        others = [*others, "--calibration::margin", f"{given.pop('margin'):g}"]
-    named = (given.pop(key, None) for key in ("calibrator", "method", "region"))
-    name = _name(parser, *named)
-    if given:
-        parser.error(f"{', '.join(given)}: is of saved predictions, whose labels are missing")
+        words += ["--calibration::margin", f"{given['margin']:g}"]
+    name = _name(parser, *map(given.get, ("calibrator", "method", "region")))
     from nacl_monai.audits.calibrate import calibrate_run
 
-    calibrate_run(folders[0], name, dataset_dir, others, bundles)
-    return []
+    calibrate_run(run, name, given.get("dataset_dir"), words, given.get("bundles"))
 
 
 def _name(
-    parser: argparse.ArgumentParser, name: str | None, method: str | None, region: str | None
+    parser: argparse.ArgumentParser, name: Path | None, method: str | None, region: str | None
 ) -> str:
     """The name of a run's calibrator, given as a whole or by its parts."""
     from nacl_monai.posthoc import METHODS, SIGMOID_METHODS
@@ -128,7 +117,7 @@ def _name(
     if name is not None:
         if method or region:
             parser.error("--calibrator: says method and region; leave --method and --region out")
-        return name
+        return str(name)
     method = method or next(iter(METHODS))
     if method not in METHODS:
         what = "is of structures" if method in SIGMOID_METHODS else "is not known"
@@ -143,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     what = "audit saved predictions of any tool"
     # What is not said is as `Options` has it.
-    audit = commands.add_parser("audit", help=what, argument_default=argparse.SUPPRESS)
+    audit = commands.add_parser(
+        "audit", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+    )
     audit.set_defaults(run=_audit)
     add = audit.add_argument
     folders = (
@@ -151,17 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         "these"
     )
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
-    raters = "several folders of label maps of the same cases, one per rater"
-    add("--raters", nargs="+", type=Path, metavar="LABELS", help=raters)
-    names = "a name per rater (default: that of the folder)"
-    add("--rater-names", nargs="+", metavar="NAME", help=names)
-    add("--output", type=Path, default=Path("audit"), metavar="DIR", help="default: audit")
-    names = "a name per model (default: that of its folder)"
-    add("--names", nargs="+", metavar="NAME", help=names)
-    add_options(audit)
-    add_audit_options(audit)
-    add_shard(audit)
-    add_margin(audit)
+    add_options(audit, "audit")
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
@@ -174,28 +155,14 @@ def _parser() -> argparse.ArgumentParser:
 def _calibrate_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nacl-monai calibrate",
-        description="Fits a calibrator, and shows what it does before and after.",
+        description="Fits a calibrator, and shows what it does before and after. Of a run, more --key "
+        "value are those of its evaluation.",
         argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
     )
     folders = "a run; or a folder of predictions and that of their label maps"
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
-    methods = (
-        "temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
-        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt"
-    )
-    parser.add_argument("--method", metavar="NAME", help=methods)
-    region = "voxels of the fit (default: near); where the label decides, it changes what is true"
-    parser.add_argument("--region", choices=KNOWN_REGIONS, help=region)
-    run = parser.add_argument_group("of a run; more --key value are those of its evaluation")
-    run.add_argument("--dataset_dir", type=Path, metavar="DIR", help="where its dataset is")
-    name = "method, region and ensemble in one: temperature_near, ensemble"
-    run.add_argument("--calibrator", metavar="NAME", help=name)
-    run.add_argument("--bundles", type=Path, metavar="DIR", help="default: bundles")
-    saved = parser.add_argument_group("of saved predictions")
-    saved.add_argument("--folds", type=int, metavar="N", help="default: 5")
-    saved.add_argument("--output", type=Path, metavar="DIR", help="default: calibrated")
-    add_options(saved)
-    add_margin(saved)
+    add_options(parser, "calibrate")
     return parser
 
 

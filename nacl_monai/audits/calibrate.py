@@ -12,7 +12,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,12 @@ import numpy as np
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.command import audit_one, print_faults, show
-from nacl_monai.audits.images import Pair
-from nacl_monai.audits.measuring import channel_dice, check_order
-from nacl_monai.audits.options import Options
-from nacl_monai.audits.output import check_measured, draw_all, visible_files
-from nacl_monai.audits.reading import Found, find, known_by, processes, read_case, through
+from nacl_monai.audits.command import audit_study, print_faults, show
+from nacl_monai.audits.output import draw_all, visible_files
 from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import read_runs
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
@@ -40,7 +35,6 @@ from nacl_monai.posthoc import (
     OUTPUTS,
     Calibrator,
     Fit,
-    NoRoomError,
     Outputs,
     RegionLogits,
     StructureLogits,
@@ -49,6 +43,10 @@ from nacl_monai.posthoc import (
     write_calibrator,
 )
 from nacl_monai.posthoc.file import FILE
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.predictions.study import Study, find
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 
@@ -91,9 +89,9 @@ def calibrate_folder(
     if folds < 2:
         raise SettingError(f"--folds: is {folds}; give 2 or more")
     with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
-        found = find(predictions, labels, options, BEFORE)
-        show(found)
-        text, faults = _fit_and_audit(found, folder, output, method, region, folds)
+        study = find(predictions, labels, options, BEFORE)
+        show(study)
+        text, faults = _fit_and_audit(study, folder, output, method, region, folds)
     print(text)
     print_written(visible_files(output))
     measured = options.margin_words
@@ -102,42 +100,34 @@ def calibrate_folder(
 
 
 def _fit_and_audit(
-    found: Found, folder: Path, output: Path, method: str | None, region: str | None, folds: int
+    study: Study, folder: Path, output: Path, method: str | None, region: str | None, folds: int
 ) -> tuple[str, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns what to print, and the faults."""
-    channels, options = found.settings.channels, found.options
+    channels, options = study.channels, study.options
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
     region = region or outputs.methods[method].region
     if caution(region):
         print(caution(region), file=sys.stderr)
     with outputs.voxels(channels.names, region, options.margin) as voxels:
-        patient_of, faults = _read(found, voxels)
+        cases, faults = _read(study, voxels)
         fit = fit_method(method, voxels)
-        parts = _cross_fitted(method, voxels, sorted(set(patient_of.values())), folds)
+        parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
     name = f"{method}_{region}"
-    for one in (fit, *(part.fit for part in parts)):
-        if one.bound:
-            raise InputError(
-                f"{name}: fitted to {', '.join(one.patients)}, ends with {one.bound}, where the search "
-                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
-                "another --region"
-            )
-    pairs = [pair for pair in found.pairs if pair[0].case in patient_of]
-    before = replace(found, pairs=pairs, faults=())
-    after = _after(before, name, parts, patient_of)
-    with processes(options.jobs) as apply:
-        for audited, part in ((before, BEFORE), (after, AFTER)):
-            audit_one(audited, folder / part, output / part, apply)
-    runs = reports.read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
+    _check_ends(name, [fit, *(part.fit for part in parts)])
+    before = replace(study, cases=cases, faults=())
+    after = _after(before, name, parts)
+    for audited, part in ((before, BEFORE), (after, AFTER)):
+        audit_study(audited, folder / part, output / part)
+    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     if options.pictures:
         draw_all(runs, folder)
         reports.write_trade_off(runs, folder)
     calibrator = Calibrator(
         fit,
         fit.patients,
-        known_by(options),
-        cases=sorted(case for case, patient in patient_of.items() if patient in fit.patients),
+        study.known_by,
+        cases=sorted(case.name for case in cases if case.patient in fit.patients),
         patient_pattern=options.patient_pattern,
         activation=channels.activation,
         channels=channels.names,
@@ -149,6 +139,17 @@ def _fit_and_audit(
     write_calibrator(folder / FILE, calibrator)
     fitted = f"{name}: {fit.text(runs[0].unit)}"
     return "\n\n".join([fitted, audit_table(runs), reports.trade_off_text(*runs)]), faults
+
+
+def _check_ends(name: str, fits: Iterable[Fit]) -> None:
+    """Refuses a fit that ends where the search ends."""
+    for fit in fits:
+        if fit.bound:
+            raise InputError(
+                f"{name}: fitted to {', '.join(fit.patients)}, ends with {fit.bound}, where the search "
+                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
+                "another --region"
+            )
 
 
 def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
@@ -174,37 +175,20 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(found: Found, voxels: Kept) -> tuple[dict[str, str], list[InputError]]:
-    """Reads all cases into the region; returns the patient of each, and prints the faults of others."""
-    options, names = found.options, [one.case for one, _ in found.pairs]
-    known = patients_of(names, options.patient_pattern, options.patients) or names
-    patient_of, faults = {}, list(found.faults)
-    pairs = progress_bar(found.pairs, description="Reading", unit="case")
-    dice: Any = 0
-    for pair, patient in zip(pairs, known, strict=True):
-        try:
-            dice = dice + _read_one(pair, found, voxels, patient)
-        except NoRoomError:
-            raise
-        except InputError as fault:
-            faults.append(fault)
-        else:
-            patient_of[pair[0].case] = patient
-    check_measured(found, list(patient_of), faults)
-    if not options.channels_as_given:
-        check_order(found.folder, dice / len(patient_of), found.settings.channels)
+def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[InputError]]:
+    """Reads all cases into the region; returns them, and prints the faults of others."""
+    faults: list[InputError] = []
+
+    def add(reading: Reading) -> None:
+        """Leaves none of the volumes in memory."""
+        labels = reading.labels[0]
+        outputs = OUTPUTS[study.channels.activation]
+        logits = outputs.logits_of(reading.stored, reading.predicted.step)
+        voxels.add(logits, labels.classes, reading.case.patient, labels.mask, voxel=labels.spacing)
+
+    read = [case for case, _ in study.each(add, faults, jobs=1)]
     print_faults(faults)
-    return patient_of, faults
-
-
-def _read_one(pair: Pair, found: Found, voxels: Kept, patient: str) -> Any:
-    """Reads a case into the region, and leaves none of its volumes in memory; returns its Dice."""
-    predicted, (labels,) = read_case(pair, found)
-    probs = torch.from_numpy(predicted.voxels)
-    dice = channel_dice(probs, labels, found.settings.channels)
-    logits = OUTPUTS[found.settings.channels.activation].logits_of(probs, predicted.step)
-    voxels.add(logits, labels.classes, patient, labels.mask, voxel=labels.spacing)
-    return dice
+    return read, faults
 
 
 def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
@@ -222,19 +206,17 @@ def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int
     ]
 
 
-def _after(
-    before: Found, name: str, parts: Sequence[_Part], patient_of: Mapping[str, str]
-) -> Found:
+def _after(before: Study, name: str, parts: Sequence[_Part]) -> Study:
     """The same predictions, each through the calibrator that has not seen its patient."""
     of_patients = {one: part.fit.module for part in parts for one in part.patients}
-    modules = {case: of_patients[patient] for case, patient in patient_of.items()}
+    modules = {case: of_patients[patient] for case, patient in before.patients.items()}
     folds = json.dumps([part.record for part in parts])
     record = {
         "calibrator": name,
         "calibrator_folds": len(parts),
         "calibrator_checksum": hashlib.sha256(folds.encode()).hexdigest(),
     }
-    return through(replace(before, name=name), modules, record)
+    return replace(before, name=name).through(modules, record)
 
 
 def calibrate_run(
@@ -277,7 +259,7 @@ def calibrate_run(
     _run("calibrating", [*common_words, *chosen])
     _run("evaluating", [*common_words, *chosen])
     calibrated = folder.calibrated(name)
-    runs = reports.read_runs([run, calibrated.path], [run.resolve().name, name])
+    runs = read_runs([run, calibrated.path], [run.resolve().name, name])
     files = reports.write_trade_off(runs, calibrated.path)
     print(audit_table(runs), reports.trade_off_text(*runs), sep="\n\n")
     print_written(files)

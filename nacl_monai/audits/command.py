@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from nacl_monai.audits.labels import Folders, by_name, check_name, check_raters
-from nacl_monai.audits.options import Options
+from nacl_monai.audits.measuring import measured_cases, settings_of
 from nacl_monai.audits.output import (
     NIFTI,
     WorstCases,
-    check_measured,
     draw_all,
     visible_files,
     write_audit,
     write_merged,
 )
-from nacl_monai.audits.reading import Found, find, measured_cases, processes
 from nacl_monai.audits.result import merge
 from nacl_monai.audits.table import audit_table, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
-from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
+from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
-from nacl_monai.reports import Run, check_alike, read_runs
+from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.study import Study, find
 
 
 def audit_folders(
@@ -61,29 +60,18 @@ def audit_folders(
     read = [*predictions, *by_name(labels).values(), *options.files]
     parts = names if len(names) > 1 else [""]
     with written_folder(output, "audit", read=read) as aside:
-        everything = [
+        studies = [
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)
         ]
-        for found in everything:  # refuse what cannot be meant before the first volume is read
-            show(found)
-            cases = [one.case for one, _ in found.pairs]
-            check_measured(found, cases, found.faults)
-            patients_of(cases, options.patient_pattern, options.patients)
+        for study in studies:  # refuse what cannot be meant before the first volume is read
+            show(study)
         audits, faults = [], []
-        with processes(options.jobs) as apply:
-            for found, part in zip(everything, parts, strict=True):
-                audit, of_folder = audit_one(found, aside / part, output / part, apply)
-                audits.append(audit)
-                faults += of_folder
-        drawn, refusal = list[Path](), None
-        if len(audits) > 1:
-            try:
-                _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
-                several = read_runs([audit.folder for audit in audits])
-                drawn = draw_all(several, aside) if options.pictures else []
-            except InputError as error:
-                refusal = error  # each audit is worth keeping
+        for study, part in zip(studies, parts, strict=True):
+            audit, of_folder = audit_study(study, aside / part, output / part)
+            audits.append(audit)
+            faults += of_folder
+        drawn, refusal = _side_by_side(audits, aside, output, options)
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
     if refusal:
@@ -91,51 +79,72 @@ def audit_folders(
     print(*tables, sep="\n")
     files = chain.from_iterable(visible_files(output / part) for part in parts)
     print_written([*files, *(output / file.name for file in drawn)])
-    if len(audits) > 1:
-        print_next("compare", *(output / part for part in parts))
-    elif isinstance(labels, Path) and options.members:
-        print_next("promise", *predictions, *options.members, labels, *options.words)
-    elif isinstance(labels, Path) and options.calibrator is None:
-        print_next("calibrate", predictions[0], labels, *options.words, *options.margin_words)
+    _print_next(predictions, labels, [output / part for part in parts], options)
     return faults
 
 
-def show(found: Found) -> None:
+def _side_by_side(
+    audits: Sequence[Run], aside: Path, output: Path, options: Options
+) -> tuple[list[Path], InputError | None]:
+    """Diagrams of several audits; what is wrong with them, since each audit is worth keeping."""
+    if len(audits) == 1:
+        return [], None
+    try:
+        _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
+        several = read_runs([audit.folder for audit in audits])
+        return draw_all(several, aside) if options.pictures else [], None
+    except InputError as error:
+        return [], error
+
+
+def _print_next(
+    predictions: Sequence[Path], labels: Folders, audits: Sequence[Path], options: Options
+) -> None:
+    """The usual next step."""
+    if len(audits) > 1:
+        print_next("compare", *audits)
+    elif isinstance(labels, Path) and options.members:
+        words = options.words("promise:folders")
+        print_next("promise", *predictions, *options.members, labels, *words)
+    elif isinstance(labels, Path) and options.calibrator is None:
+        words = options.words("calibrate:folders")
+        print_next("calibrate", predictions[0], labels, *words, *options.margin_words)
+
+
+def show(study: Study) -> None:
     """Prints what is to be audited, and warns where nobody could notice a turned volume."""
-    print(found)
-    unplaced = [one.file for one, _ in found.pairs if not found.layout.is_placed(one)]
+    print(study)
+    unplaced = study.unplaced()
     if unplaced:
         print(
             f"warning: {unplaced[0]}: no file beside it says where its voxels are, so only its shape is "
             f"compared with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
-            f"{counted(len(found.pairs), 'case')})",
+            f"{counted(len(study.cases), 'case')})",
             file=sys.stderr,
         )
 
 
-def audit_one(
-    found: Found, folder: Path, output: Path, apply: Callable[..., Iterable[Any]] = map
-) -> tuple[Run, list[InputError]]:
+def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
     Args:
-        found: From `find`.
+        study: From `nacl_monai.predictions.find`.
         folder: The new folder of the audit.
         output: What the folder will be called.
-        apply: `map`, or that of `nacl_monai.audits.reading.processes`.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
-    worst, nifti, options = WorstCases(found.settings), folder / NIFTI, found.options
-    written_maps = nifti if options.write else None
-    cases, numbers, faults = measured_cases(found, apply, worst.keep, written_maps)
-    check_measured(found, cases, faults)
-    if options.write:
-        for name, text in label_tables(found.settings.channels.label_names).items():
+    worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
+    cases, numbers, faults = measured_cases(
+        study, worst.keep, nifti if study.options.write else None
+    )
+    if study.options.write:
+        for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)
-    patients = patients_of(cases, options.patient_pattern, options.patients)
-    audit = write_audit(folder, output, found, patients, numbers, worst.pictures)
+    audit = write_audit(folder, output, study, cases, numbers, worst.pictures)
+    if study.raters:
+        print(f"note: {study.name}: several raters, and so no {CURVES_FILE} for a promise")
     print_faults(faults)
     return audit, faults
 
@@ -160,10 +169,35 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
         InputError: If the audits cannot be merged.
     """
     with written_folder(output, "merge", read=files) as aside:
-        table = audit_table([write_merged(aside, output, merge(files).run)])
+        merged = merge(files).run
+        curves = _curves_beside(files, merged.cases)
+        table = audit_table([write_merged(aside, output, merged)])
+        if curves:
+            curves[0].joined(curves[1:]).write(aside / CURVES_FILE)
     print(table)
+    if not curves:
+        print(f"note: not every audit has a {CURVES_FILE}, and so the merged one has none")
     print_written(visible_files(output))
     return []
+
+
+def _curves_beside(files: Sequence[Path], cases: Collection[str]) -> list[Curves]:
+    """What promises are made from, beside the bins of every audit; empty where one has none.
+
+    Raises:
+        InputError: If one is of other cases than the bins beside it.
+    """
+    places = [(file if file.is_dir() else file.parent) / CURVES_FILE for file in files]
+    if not all(map(Path.is_file, places)):
+        return []
+    curves = [read_curves(place) for place in places]
+    unlike = {*cases} ^ {case for part in curves for case in part.cases}
+    if unlike:
+        raise InputError(
+            f"{places[0]}: {min(unlike)!r} is in it or in another {CURVES_FILE}, or in the bins beside "
+            "them, but not in both; audit again, or move them away"
+        )
+    return curves
 
 
 def distinct_names(

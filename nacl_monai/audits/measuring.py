@@ -6,24 +6,20 @@ Against several raters there are as many numbers and one more: those against the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from itertools import combinations
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import scipy
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.labels import Labels
-from nacl_monai.audits.options import EVALUATED_REGIONS
+from nacl_monai.audits.pictures import picture, write_maps
 from nacl_monai.errors import InputError
+from nacl_monai.inference.promised import MM3_PER_ML
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
+from nacl_monai.metrics.curves import Array, Curves, curves_of_case, definition_of, joined_curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.structures import (
     agreed_dice,
@@ -32,11 +28,15 @@ from nacl_monai.metrics.structures import (
     structure_masks,
     volume_crps,
 )
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.checks import predicted_masks
+from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.options import EVALUATED_REGIONS
+from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
 
 SCORES = ("dice", "hd95")
-_MM3_PER_ML = 1000
-_FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,113 @@ class Measured:
     Attributes:
         record: What was counted of it.
         columns: Its numbers as ``cases.csv`` has them.
+        curve: What a promise is made from, where there is one rater.
         picture: The slice.
-        dice: From `channel_dice`.
     """
 
     record: Record
     columns: Mapping[str, float]
+    curve: Mapping[str, Array] | None = None
     picture: Mapping[str, Any] | None = None
-    dice: npt.NDArray[np.float64] | None = None
+
+
+def settings_of(study: Study) -> Settings:
+    """The settings of the audit of a study."""
+    options = study.options
+    regions = tuple(dict.fromkeys(("foreground", *options.regions)))
+    return Settings(study.channels, regions, options.num_bins, study.raters, options.margin)
+
+
+def measured_cases(
+    study: Study,
+    keep: Callable[[str, Measured], Measured] = lambda _, numbers: numbers,
+    nifti: Path | None = None,
+) -> tuple[list[Case], list[list[Measured]], list[InputError]]:
+    """The numbers of all cases.
+
+    Args:
+        study: From `nacl_monai.predictions.find`.
+        keep: Case and what was measured → what of it is returned.
+        nifti: The folder of each case's maps as NIfTI files, if they are asked for.
+
+    Returns:
+        The cases that could be measured, by name; their numbers, a list of all cases, or of several
+        raters one against their share and then one against each; the faults of other cases.
+
+    Raises:
+        InputError: If no case can be read, the channels seem to be in another order, or a calibrator was
+            fitted within another margin.
+    """
+    margin = study.calibrated.get("calibrator_margin")
+    if margin not in (None, study.options.margin):
+        raise InputError(
+            f"{study.options.calibrator}: was fitted within {margin:g} mm of predictions, not "
+            f"{study.options.margin:g} mm; give --margin {margin:g}"
+        )
+    compute = partial(
+        _measured, settings=settings_of(study), nifti=nifti, pictures=study.options.pictures
+    )
+    cases: list[Case] = []
+    numbers: list[list[Measured]] = []
+    faults: list[InputError] = []
+    for case, (first, *against_each) in study.each(compute, faults, f"Auditing {study.name}"):
+        cases.append(case)
+        numbers.append([keep(case.name, first), *against_each])
+    return cases, [list(of_view) for of_view in zip(*numbers, strict=True)], faults
+
+
+def _measured(
+    reading: Reading, settings: Settings, nifti: Path | None, pictures: bool
+) -> list[Measured]:
+    """The numbers of a case: of several raters against their share, and then against each."""
+    numbers = measured(
+        reading.case.name, reading.stored, reading.labels, settings, reading.predicted.step
+    )
+    if reading.predicted.pairwise_dice:
+        alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
+        columns = score_columns(alike, [*settings.channels.structures])
+        added = {name: float(value) for name, value in columns.items()}
+        numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
+    if not settings.raters:
+        numbers[0] = replace(numbers[0], curve=curve_of(reading))
+    if nifti is not None:
+        write_maps(nifti, reading)
+    if pictures:
+        numbers[0] = replace(numbers[0], picture=picture(reading))
+    return numbers
+
+
+def curve_of(reading: Reading) -> dict[str, Array]:
+    """What a promise is made from: the curves of a case, against its one rater.
+
+    Raises:
+        InputError: If no file says where its voxels are.
+    """
+    channels = reading.channels
+    return curves_of_case(
+        reading.stored,
+        reading.masks,
+        reading.labels[0].mask,
+        channels.structures,
+        reading.spacing,
+        overlapping=channels.overlapping,
+    )
+
+
+def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str, Array]]) -> Curves:
+    """The curves of the cases of a study as one object."""
+    channels = study.channels
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        study.layout.label,
+        study.calibrator,
+        channels.ignore,
+        study.options.joins,
+    )
+    patients = [case.patient for case in cases] if study.known else []
+    return joined_curves([case.name for case in cases], curves, patients, definition)
 
 
 def measured(
@@ -123,84 +222,50 @@ def measured(
     Raises:
         InputError: If the metric refuses.
     """
-    channels = settings.channels
     everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-    counted = [everywhere if one.mask is None else one.mask for one in raters]
+    counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
+    masks = counted if any(one.mask is not None for one in raters) else None
+    labels = torch.stack([one.classes for one in raters])
     pairs = [_structures(probs, one, settings) for one in raters]
     scores = [_scores(*pair) for pair in pairs]
-    labels, masks = torch.stack([one.classes for one in raters]), torch.stack(counted)
-    views: list[int | None] = [None, *range(len(raters))]
-    if len(raters) == 1:
-        labels, masks, views = labels[0], masks[0], [None]
-    else:
-        by_all = reduce(torch.logical_and, counted)
-        scores = [_shared_scores(pairs, by_all), *scores]
-        rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
-    masked = any(one.mask is not None for one in raters)
-    numbers = []
-    for rater, of_rater in zip(views, scores, strict=True):
+
+    def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
-        metric.add([probs], [labels], [masks] if masked else None)
-        named = settings.raters if rater is None else ()
-        record = metric.record([case], channels.names, raters=named, ignored=channels.ignore)
-        if named and record.decisions is not None:
-            mm3 = rated * math.prod(raters[0].spacing)
-            of_rater["crps"] = volume_crps(record.decisions.expected[0], mm3) / _MM3_PER_ML
-        of_case = {name: values.double()[None] for name, values in of_rater.items()}
-        columns = score_columns(of_case, list(channels.structures)) | metric.columns()
-        numbers.append(Measured(record, {key: float(value) for key, value in columns.items()}))
-    return numbers
+        single = len(raters) == 1
+        of_case, inside = (labels[0], counted[0]) if single else (labels, counted)
+        metric.add([probs], [of_case], None if masks is None else [inside])
+        return metric
+
+    if len(raters) == 1:
+        return [_numbers(case, count(None), scores[0], settings, ())]
+    by_all = counted.all(0)
+    metric = count(None)
+    shared = _shared_scores(pairs, by_all)
+    expected = metric.record([case], settings.channels.names).decisions
+    if expected is not None:
+        rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
+        mm3 = rated * math.prod(raters[0].spacing)
+        shared["crps"] = volume_crps(expected.expected[0], mm3) / MM3_PER_ML
+    against_each = [
+        _numbers(case, count(rater), of_rater, settings, ())
+        for rater, of_rater in enumerate(scores)
+    ]
+    return [_numbers(case, metric, shared, settings, settings.raters), *against_each]
 
 
-def channel_dice(
-    probs: torch.Tensor, labels: Labels, channels: Channels
-) -> npt.NDArray[np.float64]:
-    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
-    count = len(probs)
-    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
-    if channels.overlapping:
-        inside = predicted_masks(probs, channels)[:, counted].float()
-        marked = labels.classes[:, counted].float()
-        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
-    else:
-        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
-        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
-        sizes = both.sum(1)[:, None] + both.sum(0)
-    return (2 * both.double() / sizes).nan_to_num().numpy()
-
-
-def check_order(
-    place: Path | str,
-    dice: npt.NDArray[np.float64],
-    channels: Channels,
-    option: str = "--channels-as-given",
-) -> None:
-    """Refuses channels that agree with the labels far better in another order.
-
-    Args:
-        place: The folder of the predictions, or what else the message begins with.
-        dice: From `channel_dice`, the mean over cases.
-        channels: What the channels mean.
-        option: What takes them in the order that they have.
-
-    Raises:
-        InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
-            as far from 1.
-    """
-    places = np.arange(len(dice))
-    order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
-    moved = order != places
-    if not moved.any():
-        return
-    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
-    better = other - given
-    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
-        names = ", ".join(channels.names[k] for k in order)
-        raise InputError(
-            f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
-            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
-            f"classes, or say {option}"
-        )
+def _numbers(
+    case: str,
+    metric: CaseSums,
+    scores: Mapping[str, torch.Tensor],
+    settings: Settings,
+    raters: Sequence[str],
+) -> Measured:
+    """What a metric has counted of a case, and its scores."""
+    channels = settings.channels
+    record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
+    of_case = {name: values.double()[None] for name, values in scores.items()}
+    columns = score_columns(of_case, list(channels.structures)) | metric.columns()
+    return Measured(record, {key: float(value) for key, value in columns.items()})
 
 
 def joined(
@@ -251,31 +316,3 @@ def _structures(
     if labels.mask is not None:
         pair = (pair[0] * labels.mask, pair[1] * labels.mask)
     return pair[0][None], pair[1][None]
-
-
-def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
-    """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
-    if not channels.overlapping:
-        return structure_masks(probs.max(0).indices[None], channels.structures)
-    return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
-
-
-def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
-    """How far the members of an ensemble agree: of each structure, the mean Dice of every two of them.
-
-    It is 1 for two members that do not predict the structure at all.
-
-    Args:
-        members: The masks of each, ``(S, *spatial)``.
-
-    Example:
-        >>> masks = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])  # Dice 2/3, 0, 0
-        >>> [round(value, 4) for value in pairwise_dice(list(masks))]
-        [0.2222]
-    """
-    dice = [
-        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
-        for one, other in combinations(members, 2)
-        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
-    ]
-    return [float(value) for value in torch.stack(dice).mean(0)]

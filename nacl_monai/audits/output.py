@@ -13,18 +13,19 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined
-from nacl_monai.audits.reading import Found
-from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import Record
-from nacl_monai.reports.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
-from nacl_monai.reports.evaluation_files import (
+from nacl_monai.audits.measuring import SCORES, Measured, Settings, curves_of, joined, settings_of
+from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
+from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
     evaluation_record,
     write_case_table,
     write_evaluation_record,
 )
-from nacl_monai.reports.slices import write_slice
+from nacl_monai.evaluations.slices import write_slice
+from nacl_monai.metrics.curves import CURVES_FILE
+from nacl_monai.metrics.record import Record
+from nacl_monai.predictions.reading import Case
+from nacl_monai.predictions.study import Study
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE = "reliability_", "page.html"
@@ -66,8 +67,8 @@ class WorstCases:
 def write_audit(
     folder: Path,
     output: Path,
-    found: Found,
-    patients: Sequence[str],
+    study: Study,
+    cases: Sequence[Case],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
 ) -> Run:
@@ -78,8 +79,8 @@ def write_audit(
     Args:
         folder: The new folder of the audit.
         output: What the folder will be called.
-        found: What was audited.
-        patients: The patient of each case; empty where nobody knows.
+        study: What was audited.
+        cases: Those that were measured.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
 
@@ -89,24 +90,37 @@ def write_audit(
     Raises:
         InputError: If it cannot be written.
     """
-    joins = found.options.joins
-    places = [folder, *(folder / RATERS / rater for rater in found.settings.raters)]
+    settings = settings_of(study)
+    places = [folder, *(folder / RATERS / rater for rater in settings.raters)]
     for place, of_place in zip(places, numbers, strict=True):
-        settings = found.settings if place is folder else replace(found.settings, raters=())
-        table = pd.DataFrame([one.columns for one in of_place])
-        columns = {
-            str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
-        }
-        _write_numbers(
-            EvaluationFolder(place),
-            found.name,
-            joined(of_place, patients, found.calibrator, joins),
-            columns,
-            {**settings.as_record(), **found.calibrated, **({"ensemble": joins} if joins else {})},
-        )
+        used = settings if place is folder else replace(settings, raters=())
+        _write_view(EvaluationFolder(place), study, cases, of_place, used)
+    curves = [measured.curve for measured in numbers[0] if measured.curve is not None]
+    if curves:
+        curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    return _drawn(folder, output, found.name, found.options.pictures)
+    return _drawn(folder, output, study.name, study.options.pictures)
+
+
+def _write_view(
+    folder: EvaluationFolder,
+    study: Study,
+    cases: Sequence[Case],
+    numbers: Sequence[Measured],
+    settings: Settings,
+) -> None:
+    """The numbers of all cases against one rater, or against the share of several."""
+    joins = study.options.joins
+    patients = [case.patient for case in cases] if study.known else []
+    table = pd.DataFrame([measured.columns for measured in numbers])
+    columns = {
+        str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
+    }
+    record = joined(numbers, patients, study.calibrator, joins)
+    ensemble = {"ensemble": joins} if joins else {}
+    about = {**settings.as_record(), **study.calibrated, **ensemble}
+    _write_numbers(folder, study.name, record, columns, about)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
@@ -171,14 +185,3 @@ def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
         figure = reports.draw_reliability(audits, region=region)
         files += reports.save_figure(figure, output / f"{_DIAGRAM}{region}")
     return files
-
-
-def check_measured(found: Found, cases: Sequence[str], faults: Sequence[InputError]) -> None:
-    """Refuses an audit of no case.
-
-    Raises:
-        InputError: Then, with the last fault: those of files that were read are last.
-    """
-    if not cases:
-        reason = f": {faults[-1]}" if faults else ""
-        raise InputError(f"{found.folder}: no case could be audited{reason}")

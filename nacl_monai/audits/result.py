@@ -13,9 +13,9 @@ from nacl_monai import reports
 from nacl_monai.audits.output import write_merged
 from nacl_monai.audits.table import audit_table, note, number_table, text_table
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import Run, run_of_bins
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.output import written_folder
-from nacl_monai.reports.evaluated import Run, run_of_bins
 from nacl_monai.runs import TOP
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from nacl_monai.counting import counted
+from nacl_monai.evaluations.evaluated import Run, by_rater, human_run
+from nacl_monai.evaluations.tables import uncounted
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
     POOLED_ERRORS,
     shown_scores,
 )
-from nacl_monai.reports.evaluated import Run, by_rater, human_run
-from nacl_monai.reports.tables import uncounted
 
 
 def audit_table(audits: Sequence[Run]) -> str:

@@ -14,19 +14,19 @@ from monai.bundle import ConfigParser
 import nacl_monai
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import (
+    Estimate,
+    Evaluated,
+    Run,
+    markdown_table,
+    read_tested,
+)
 from nacl_monai.files import read_object
 from nacl_monai.menus import dataset_folder
 from nacl_monai.metrics import REGIONS, Pooled, direction
 from nacl_monai.metrics.columns import LEADING, METRICS, region_label
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports import (
-    Estimate,
-    Evaluated,
-    Run,
-    draw_reliability,
-    markdown_table,
-    read_tested,
-)
+from nacl_monai.reports import draw_reliability
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.hints import referred

@@ -20,10 +20,10 @@ from typing import Any
 import monai.bundle
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
-from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS, merge_kv
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from monai.utils import OptionalImportError, ensure_tuple, optional_import
 
-from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
+from nacl_monai.bundles.overrides import checked_overrides, joined, keys_referred_to
 from nacl_monai.errors import SettingError
 from nacl_monai.training.hints import is_made_later
 
@@ -67,19 +67,16 @@ def check_run(words: Sequence[str]) -> None:
         SettingError: If `check_command_line` would raise it.
     """
     arguments = _run_arguments(words)
-    for name in _REFUSED:
-        if name in arguments:
-            raise SettingError(f"--{name}: would skip a part of the run; leave it out")
+    if refused := sorted(arguments.keys() & _REFUSED):
+        raise SettingError(f"--{refused[0]}: would skip a part of the run; leave it out")
     if "config_file" not in arguments:
         return
-    tracking = arguments.get("tracking")
-    if tracking == "mlflow" and find_spec("mlflow") is None:
-        raise SettingError("--tracking mlflow: MLflow is not installed; pip install mlflow")
+    tracked = _tracking_keys(arguments.get("tracking"))
     config = _loaded(arguments["config_file"], "config_file")
     _check_run_id(str(arguments.get("run_id", "run")), config)
     if config.get("bundle_root") == "." and "bundle_root" not in arguments:
         _check_is_here(arguments["config_file"])
-    others = _RUN_ARGUMENTS | (_tracking_keys(tracking) - config.keys())
+    others = _RUN_ARGUMENTS | (tracked - config.keys())
     asked = {k: v for k, v in arguments.items() if not (k in others or k.startswith("_meta_"))}
     checked_overrides(config, asked)
 
@@ -190,11 +187,7 @@ def _loaded(files: Any, key: str) -> dict[str, Any]:
     if any(file.parent.name == "common" for file in places) and find_spec("nacl_monai"):
         # The bundles' check; an export has no bundles, and may be without this package.
         import_module("nacl_monai.menus").check_fragments(places)
-    config = ConfigParser(config={})
-    for part in parts:
-        for name, value in part.items():
-            merge_kv(config, name, value)
-    return dict(config.get())
+    return joined(parts)
 
 
 def _read(file: Any, key: str) -> dict[str, Any]:
@@ -248,6 +241,8 @@ def _tracking_keys(tracking: Any) -> set[str]:
     """The keys that MONAI adds by itself when experiments are tracked."""
     if tracking is None:
         return set()
+    if tracking == "mlflow" and find_spec("mlflow") is None:
+        raise SettingError("--tracking mlflow: MLflow is not installed; pip install mlflow")
     settings: Any = (
         DEFAULT_EXP_MGMT_SETTINGS.get(tracking) if isinstance(tracking, str) else tracking
     )

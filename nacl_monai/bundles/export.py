@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import monai.bundle
@@ -50,7 +51,7 @@ def export_bundle(
     run: str | Path,
     output: str | Path,
     dataset: str,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
     bundles: str | Path | None = None,
     trust: bool = False,
     calibrator: str | None = None,
@@ -90,31 +91,27 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
-    check_folder(output, "choose another --output")
-    for path in (output, zipped):
-        if path.exists():
-            raise InputError(f"{path}: is already there; remove it, or choose another --output")
-    check_output(output, "export", replace=False)
+    _check_new(output, zipped)
     if source.unfinished:
         raise InputError(f"{source.path}: its training is not finished; train on, then export it")
     configs = {
         kind: self_contained(config, kind)
-        for kind, config in run_configs(dataset, overrides or {}, run, bundles, trust).items()
+        for kind, config in run_configs(dataset, overrides, run, bundles, trust).items()
     }
     fitted = None if calibrator is None else find_calibrator(source, calibrator)
-    average = _measured_average(source.calibrated(calibrator))
-    for kind in ("evaluate", "inference"):
-        configs[kind].update(average)
+    evaluated, behind = source.calibrated(calibrator), ""
+    average = _measured_average(evaluated)
+    configs["evaluate"] |= average
+    configs["inference"] |= average
     if fitted is not None:
         configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
+        behind = described(str(calibrator), fitted)
     copied = {} if promise is None else _promised(promise, configs["inference"])
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        evaluated = source.calibrated(calibrator)
-        behind = "" if fitted is None else described(str(calibrator), fitted)
         image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
@@ -128,6 +125,14 @@ def export_bundle(
     return [output, zipped]
 
 
+def _check_new(output: Path, zipped: Path) -> None:
+    check_folder(output, "choose another --output")
+    for path in (output, zipped):
+        if path.exists():
+            raise InputError(f"{path}: is already there; remove it, or choose another --output")
+    check_output(output, "export", replace=False)
+
+
 def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
     """Puts a promise into the configuration of inference; returns the file that it is read from.
 
@@ -137,6 +142,7 @@ def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
     made = read_promise(file)
+    made.check_current(file)
     if unlike := unlike_model(made.definition, classes, structures, config["calibrator_name"]):
         raise InputError(f"{file}: is of {unlike}; give that of this model")
     config["promise"] = "$@bundle_root + '/models/promise.json'"
@@ -306,7 +312,7 @@ def check_onnx() -> None:
 
 
 def write_onnx(
-    models: Path, network: nn.Module, image: Mapping[str, Any], fit: Fit | None = None
+    models: Path, network: nn.Module, image: Mapping[str, Any], fitted: Fit | None = None
 ) -> None:
     """Writes ``model.onnx``, and with a calibrator that it can hold ``plain.onnx``, the network alone.
 
@@ -316,12 +322,12 @@ def write_onnx(
         models: The folder.
         network: With its weights.
         image: What the metadata say of the input.
-        fit: What is put behind, unless it needs whole images.
+        fitted: What is put behind, unless it needs whole images.
     """
     example = torch.zeros(1, image["num_channels"], *image["spatial_shape"])
     files = {"model.onnx": network}
-    if fit is not None and not fit.sees_distance:
-        files = {"plain.onnx": network, "model.onnx": Behind(network, fit.module)}
+    if fitted is not None and not fitted.sees_distance:
+        files = {"plain.onnx": network, "model.onnx": Behind(network, fitted.module)}
     for name, module in files.items():
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         names |= {"external_data": False, "verbose": False}

@@ -8,15 +8,17 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, ReferenceResolver
+from monai.bundle.utils import merge_kv
 
 from nacl_monai.differences import leaves, parts, top_level
 from nacl_monai.errors import FOLDER_REMEDY, SettingError, check_no_code
@@ -60,16 +62,20 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         check_type(key, value, _type_of_key(key, parser), replaced[key])
         parser[key] = deepcopy(value)
         _check_arguments(key, value)
-    for key, value in leaves(parser.get()):
-        _check_references(key, value, parser)
-        _check_syntax(key, value)
-        _check_target(key, value)
-        _check_import(key, value)
+    _check_leaves(parser)
     for key, value in overrides.items():
         if ConfigExpression.is_expression(value) and not references(value):
             evaluated(parser, key, value)
     check_limits(parser, replaced)
     return overrides
+
+
+def joined(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The keys of several files, joined as MONAI joins them."""
+    config = ConfigParser(config={})
+    for name, value in chain.from_iterable(file.items() for file in files):
+        merge_kv(config, name, value)
+    return dict(config.get())
 
 
 def _nearest(key: str, known: list[str], prefix: str = "--") -> str:
@@ -105,10 +111,8 @@ def _check_later(key: str, overrides: Mapping[str, Any]) -> None:
 
 def _chosen(key: str, value: Any, parser: ConfigParser) -> Any:
     """``value``; the name of a class in place of a reference to a menu of classes as its definition."""
-    default = parser.get(key)
-    is_reference = isinstance(default, str) and default.startswith("@")
-    menu = default.rpartition("::")[0] if is_reference else ""  # @losses of @losses::nacl
-    if not (menu and isinstance(value, str)) or is_made_later(value):
+    menu = str(parser.get(key)).rpartition("::")[0]  # @losses of @losses::nacl
+    if not (menu.startswith("@") and isinstance(value, str)) or is_made_later(value):
         return value
     entries = parser.get(menu[1:])
     if not (isinstance(entries, Mapping) and any(map(is_made_later, entries.values()))):
@@ -172,6 +176,14 @@ def _check_arguments(key: str, value: Any) -> None:
         if name in taken:
             check_type(name, below, taken[name], None)
         _check_arguments(name, below)
+
+
+def _check_leaves(parser: ConfigParser) -> None:
+    for key, value in leaves(parser.get()):
+        _check_references(key, value, parser)
+        _check_syntax(key, value)
+        _check_target(key, value)
+        _check_import(key, value)
 
 
 def _check_references(key: str, value: Any, parser: ConfigParser) -> None:
@@ -308,17 +320,24 @@ def check_literal(key: str, value: Any) -> None:
         SettingError: For NaN, infinity and numbers that overflow, bytes, sets, complex numbers,
             mappings whose keys are not text, and text with a ``#``, which MONAI takes for ``::``.
     """
-    if isinstance(value, Mapping | list | tuple):
-        for name in value if isinstance(value, Mapping) else ():
+    if isinstance(value, Mapping):
+        for name in value:
             if not isinstance(name, str):
                 raise SettingError(f"--{key} {value}: {name!r} is not text; put it in quotes")
-        for below in value.values() if isinstance(value, Mapping) else value:
+        check_literal(key, [*value.values()])
+    elif isinstance(value, list | tuple):
+        for below in value:
             check_literal(key, below)
-    elif isinstance(value, float) and not math.isfinite(value):
+    else:
+        _check_scalar(key, value)
+
+
+def _check_scalar(key: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(f"--{key}: {value} is not a finite number; choose one")
-    elif isinstance(value, str) and "#" in value and not is_made_later(value):
+    if isinstance(value, str) and "#" in value and not is_made_later(value):
         raise SettingError(f"--{key} {value}: MONAI would take # for ::; choose a name without it")
-    elif not isinstance(value, bool | int | float | str | None):
+    if not isinstance(value, bool | int | float | str | None):
         raise SettingError(
             f"--{key} {value}: is neither text, a number, a list nor a mapping; write one of these"
         )

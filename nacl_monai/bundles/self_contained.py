@@ -25,10 +25,9 @@ from pydoc import locate
 from typing import Any
 
 from monai.bundle import ConfigComponent, ConfigParser
-from monai.bundle.utils import merge_kv
 from torch import nn
 
-from nacl_monai.bundles.overrides import checked_overrides, keys_referred_to
+from nacl_monai.bundles.overrides import checked_overrides, joined, keys_referred_to
 from nacl_monai.bundles.scripts import SCRIPTS, scripted
 from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
@@ -71,8 +70,8 @@ def run_configs(
         InputError: If there is no such dataset or key, or if the record is damaged, says otherwise, or
             is not trusted, see `check_known_code`.
     """
-    shared = _load(*fragments(dataset, "train", bundles)[:2])
-    configs = {kind: _load(*fragments(dataset, kind, bundles)) for kind in KINDS}
+    shared = joined(map(read_keys, fragments(dataset, "train", bundles)[:2]))
+    configs = {kind: joined(map(read_keys, fragments(dataset, kind, bundles))) for kind in KINDS}
     folder = RunFolder(Path(run))
     file = folder.config
     record = read_record(file) if file.is_file() else {}
@@ -84,21 +83,17 @@ def run_configs(
     for kind, config in configs.items():
         # The trained weights replace those that the training began with.
         keys = config.keys() if kind == "train" else shared.keys() - {"pretrained"}
-        config.update(deepcopy({key: value for key, value in record.items() if key in keys}))
-    # Each override goes into the configurations that have its key; one of them must.
-    for key, value in checked_overrides(reduce(or_, configs.values()), overrides).items():
-        for config in configs.values():
-            if top_level(key) in config:
-                ConfigParser(config)[key] = value
+        config.update(deepcopy({key: record[key] for key in record.keys() & keys}))
+    _override(configs.values(), overrides)
     return {kind: {**config, **completed(config)} for kind, config in configs.items()}
 
 
-def _load(*files: Path) -> Config:
-    """The keys of files as MONAI joins them, each of which is parsed once for all configurations."""
-    config = ConfigParser(config={})
-    for name, value in chain.from_iterable(read_keys(file).items() for file in files):
-        merge_kv(config, name, value)
-    return dict(config.get())
+def _override(configs: Collection[Config], overrides: Mapping[str, Any]) -> None:
+    """Each override goes into the configurations that have its key; one of them must."""
+    for key, value in checked_overrides(reduce(or_, configs), overrides).items():
+        for config in configs:
+            if top_level(key) in config:
+                ConfigParser(config)[key] = value
 
 
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the

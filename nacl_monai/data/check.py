@@ -370,5 +370,9 @@ def _in_words(value: Any) -> str:
         return str(value).removeprefix("@") or '""'
     if "_target_" not in value:
         return ", ".join(f"{key}: {_in_words(one)}" for key, one in value.items())
-    settings = [f"{key}={_in_words(one)}" for key, one in value.items() if key not in _HIDDEN]
-    return f"{str(value['_target_']).rpartition('.')[2]}({', '.join(settings)})"
+    return _step_in_words(value)
+
+
+def _step_in_words(step: Mapping[str, Any]) -> str:
+    settings = [f"{key}={_in_words(one)}" for key, one in step.items() if key not in _HIDDEN]
+    return f"{str(step['_target_']).rpartition('.')[2]}({', '.join(settings)})"

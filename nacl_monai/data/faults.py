@@ -181,13 +181,16 @@ def warn_of_forms(file: str) -> None:
                 "do so; the one with the voxel size of pixdim counts, or else the sform"
             )
     elif scode:
-        sizes, pixdim = spacing_of(sform), header["pixdim"][1:4]
-        if distance_of_grids(shape, *(np.diag([*one, 1]) for one in (sizes, pixdim))) > _NOTEWORTHY:
-            said, other = ("×".join(f"{n:.3g}" for n in one) for one in (sizes, pixdim))
-            _warn_once(
-                f"{file}: has voxels of {said} mm by its sform and of {other} mm by its pixdim, and "
-                "others may do so; the sform counts"
-            )
+        _warn_of_sizes(file, shape, spacing_of(sform), header["pixdim"][1:4])
+
+
+def _warn_of_sizes(file: str, shape: Sequence[int], *sizes: npt.NDArray[Any]) -> None:
+    if distance_of_grids(shape, *(np.diag([*size, 1]) for size in sizes)) > _NOTEWORTHY:
+        sform, pixdim = ("×".join(f"{mm:.3g}" for mm in size) for size in sizes)
+        _warn_once(
+            f"{file}: has voxels of {sform} mm by its sform and of {pixdim} mm by its pixdim, and "
+            "others may do so; the sform counts"
+        )
 
 
 def _warn_once(line: str) -> None:

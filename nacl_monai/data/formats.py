@@ -373,18 +373,22 @@ def describe_datalist(root: Path) -> Description:
     sets: dict[str, list[str]] = {}
     for name in lists[1:]:
         sets.setdefault(_SETS[name], []).extend(names[id(entry)] for entry in entries[name])
-    modality = content.get("modality")  # a word for it names a channel only if it is CT
-    channels = modality.values() if isinstance(modality, dict) else [str(modality)]
-    named = isinstance(modality, dict) or is_word_for_ct(str(modality))
     return Description(
         format="a datalist of MONAI",
         cases=_found_by("listed_cases", file=file.name, lists=lists),
         modalities=_modalities(file, everything),
-        channels=[*map(str, channels)] if named else [],
+        channels=_named_channels(content.get("modality")),
         sets=sets,
         folds=_folds(file, entries["training"], names),
         **_described(file, content),
     )
+
+
+def _named_channels(modality: Any) -> list[str]:
+    """The names of the channels; a word for all of them names one only if it is CT."""
+    if isinstance(modality, dict):
+        return [*map(str, modality.values())]
+    return [str(modality)] if is_word_for_ct(str(modality)) else []
 
 
 def _datalists(root: Path) -> dict[Path, dict[str, Any]]:

@@ -131,14 +131,7 @@ def _choose(
     if faults:
         return classes
     chosen = choose_cases(description, found.cases, options)
-    check_no_code(source, [description.title.strip(), *description.modalities])
-    if description.sets or description.folds or options.patients is not None:
-        check_no_code(options.patients or source, map(split_unit, found.cases))
-    if options.patients is not None:
-        check_no_code(options.patients, [case["case"] for case in found.cases])
-    if options.patient_pattern is not None:
-        where = Path("--patient-pattern")
-        check_no_code(where, [options.patient_pattern], "begin it with (?:), which matches all")
+    _check_no_code(description, found.cases, options)
     return [
         chosen,
         choose_channels(description, found),
@@ -146,6 +139,19 @@ def _choose(
         choose_split(description, found.cases),
         *choose_preprocessing(description, found, options),
     ]
+
+
+def _check_no_code(description: Description, cases: Sequence[Case], options: Options) -> None:
+    """Refuses names that MONAI would evaluate in the new configuration."""
+    source = description.source
+    check_no_code(source, [description.title.strip(), *description.modalities])
+    if description.sets or description.folds or options.patients is not None:
+        check_no_code(options.patients or source, map(split_unit, cases))
+    if options.patients is not None:
+        check_no_code(options.patients, [case["case"] for case in cases])
+    if options.patient_pattern is not None:
+        where = Path("--patient-pattern")
+        check_no_code(where, [options.patient_pattern], "begin it with (?:), which matches all")
 
 
 def _write(source: Path, target: Path, values: Mapping[str, Any]) -> None:
@@ -246,9 +252,7 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     """
     unit_of = {case["case"]: split_unit(case) for case in cases}
     units = [*unit_of.values()]
-    given = {part: _units(description, names, unit_of) for part, names in description.sets.items()}
-    for part, names in description.sets.items():
-        _check_apart(description, part, names, unit_of)
+    given = {part: _official_units(description, part, unit_of) for part in description.sets}
     if description.folds and "val" not in given:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
         return _by_folds(units, folds, given.get("test", []))
@@ -299,10 +303,10 @@ def _units(description: Description, names: Sequence[str], unit_of: Mapping[str,
     return sorted({unit_of[name] for name in names})
 
 
-def _check_apart(
-    description: Description, part: str, names: Sequence[str], unit_of: Mapping[str, str]
-) -> None:
-    """Refuses an official set that its patients would enlarge by their other cases."""
+def _official_units(description: Description, part: str, unit_of: Mapping[str, str]) -> list[str]:
+    """The patients of an official set, which is refused if their other cases would enlarge it."""
+    names = description.sets[part]
+    units = _units(description, names, unit_of)
     case_of = {unit_of[name]: name for name in names}
     for name, unit in unit_of.items():
         if unit in case_of and name not in names:
@@ -311,3 +315,4 @@ def _check_apart(
                 f"the case {case_of[unit]}, but not with {name}; remove one of the cases, or correct "
                 "the patients"
             )
+    return units

@@ -118,11 +118,7 @@ def patients_of(
         raise SettingError("--patients: is given beside --patient-pattern; give one of them")
     patients = [] if pattern is None else _by_pattern(cases, pattern)
     if table is not None:
-        patient_of = _read_table(Path(table))
-        missing = [case for case in cases if not patient_of.get(case)]
-        if missing:
-            raise InputError(f"{table}: has no patient for the case {missing[0]!r}; add it")
-        patients = [patient_of[case] for case in cases]
+        patients = _by_table(cases, Path(table))
     check_no_formula(table or "--patient-pattern", patients)
     spelled: dict[str, str] = {}
     for patient in patients:
@@ -133,6 +129,14 @@ def patients_of(
                 "would be two people; write the name in one form"
             )
     return patients
+
+
+def _by_table(cases: Sequence[str], table: Path) -> list[str]:
+    patient_of = _read_table(table)
+    for case in cases:
+        if not patient_of.get(case):
+            raise InputError(f"{table}: has no patient for the case {case!r}; add it")
+    return [patient_of[case] for case in cases]
 
 
 def _by_pattern(cases: Sequence[str], pattern: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import floor, log10
@@ -185,9 +185,7 @@ def choose_classes(
         _compare(description, description.labels, found, report_fault)
     labels = named_labels(description, found)
     values = sorted({*chain(*labels.values())})
-    # A class is called as the label that has its value alone.
-    single = {parts[0]: name for name, parts in labels.items() if len(parts) == 1}
-    classes = ["background", *(single.get(value, f"value_{value}") for value in values)]
+    classes = _class_names(labels, values)
     _check_names(description.source, classes)
     places = {value: place for place, value in enumerate(values, 1)}
     structures = {name: [places[value] for value in parts] for name, parts in labels.items()}
@@ -206,6 +204,12 @@ def choose_classes(
         ignored = {"ignore_index": description.ignored}
         choices.append(Choice(f"Voxels of the value {description.ignored} {why}", ignored))
     return choices
+
+
+def _class_names(labels: Mapping[str, Sequence[int]], values: Iterable[int]) -> list[str]:
+    """A class is called as the label that has its value alone."""
+    single = {parts[0]: name for name, parts in labels.items() if len(parts) == 1}
+    return ["background", *(single.get(value, f"value_{value}") for value in values)]
 
 
 def named_labels(description: Description, found: Survey) -> dict[str, list[int]]:

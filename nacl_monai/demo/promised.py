@@ -6,13 +6,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from nacl_monai.audits.options import Options
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
+from nacl_monai.metrics.curves import CURVES_FILE, read_curves
 from nacl_monai.posthoc.file import BY_DATASET
-from nacl_monai.promises.cases import NewCase, image_of, new_cases
+from nacl_monai.predictions.options import Options
+from nacl_monai.promises.cases import NewCase, find_new, new_cases
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.curves import CURVES_FILE, read_curves
 from nacl_monai.promises.fit import PROMISE_FILE, Promise, fit, read_promise
 from nacl_monai.promises.pictures import draw_case
 from nacl_monai.reports.style import save_png
@@ -52,7 +52,7 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
         others,
         [Control(level)],
         check=False,
-        checksum=checksum(run.evaluation.path / CURVES_FILE),
+        sums=checksum(run.evaluation.path / CURVES_FILE),
         known_by=BY_DATASET,
     )
     made.write(output / PROMISE_FILE)
@@ -72,11 +72,10 @@ def draw_last(run: RunFolder, data: Path, output: Path) -> str:
     """
     file = output / PROMISE_FILE
     made, options = read_promise(file), Options(pictures=False)
-    (case,) = new_cases(file, made, run.path / "predictions", options)
-    if isinstance(case, InputError):
-        raise case
-    places = [data / one for one in _files(run, case.case)]
-    image, label = (image_of(one, case.predicted, options.affine_tolerance) for one in places)
+    faults: list[InputError] = []
+    study = find_new(file, made, run.path / "predictions", options)
+    (case,) = new_cases(study, made, faults)
+    image, label = (case.reading.image(data / one) for one in _files(run, case.name))
     structures = made.definition["structures"]
     labels = {name: label == channel for name, (channel,) in structures.items()}
     text = _sentence(made, case)
@@ -97,5 +96,5 @@ def _sentence(made: Promise, case: NewCase) -> str:
     return (
         f"The outer contour misses at most {share} of {names}, on average over people like these; at "
         f"most {share} of the inner contour is something else. {len(made.patients)} people calibrated "
-        f"it. Neither they nor the person of {case.case} trained the network."
+        f"it. Neither they nor the person of {case.name} trained the network."
     )

@@ -89,20 +89,24 @@ def plan(
     for word in overrides:
         if reason := _DECIDED.get(word.partition("=")[0]):
             raise SettingError(f"{word}: is not for the demo to be told ({reason}); leave it out")
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; name that of the unpacked download")
-    phantom = folder is None and dataset == "acdc"
-    if folder is None and dataset != DATASET and not phantom:
-        raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
+    data, phantom = _data(dataset, folder)
     own = folder is not None and dataset == DATASET
     usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)
-    return Plan(
-        dataset,
-        folder or (Path("runs/demo/phantom") if phantom else shipped(FOLDER)),
-        output.absolute() if output else Path("runs/demo", dataset),
-        phantom,
-        replaced(usual, overrides),
-    )
+    output = output.absolute() if output else Path("runs/demo", dataset)
+    return Plan(dataset, data, output, phantom, replaced(usual, overrides))
+
+
+def _data(dataset: str, folder: Path | None) -> tuple[Path, bool]:
+    """The folder of the data, and whether they are a phantom that has yet to be written."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; name that of the unpacked download")
+        return folder, False
+    if dataset == DATASET:
+        return shipped(FOLDER), False
+    if dataset == "acdc":
+        return Path("runs/demo/phantom"), True
+    raise InputError(f"{dataset}: comes without data; name their folder: --dataset_dir DIR")
 
 
 def run(plan: Plan) -> None:

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nacl_monai.audits.names import stem_of
 from nacl_monai.cli import write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_new_file
+from nacl_monai.predictions.names import stem_of
 
 if TYPE_CHECKING:
     from nacl_monai.dicom.frames import Frames
@@ -56,39 +56,59 @@ def _parser() -> argparse.ArgumentParser:
 def _write(words: argparse.Namespace) -> list[Path]:
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
-    from nacl_monai.dicom.frames import read_contours, read_frames, read_source, read_values
-    from nacl_monai.dicom.segmentation import (
-        case_of,
-        check_names,
-        class_names,
-        contour_names,
-        write_map,
-    )
+    from nacl_monai.dicom.frames import read_source
+    from nacl_monai.dicom.segmentation import case_of, contour_names
 
-    file, *others = words.files
+    file = words.files[0]
     contours = contour_names(words.files) if words.names is None else {}
     stem = f"{case_of(file)}_contours" if contours else stem_of(file)
     output = words.output or file.with_name(f"{stem}.dcm")
     check_new_file(output)
-    odd = [one for one in words.files if one not in contours or case_of(one) != case_of(file)]
-    if others and odd:
-        raise SettingError(
-            f"MAP: {odd[-1]} is too much; give one map, or the contours of one case, as "
-            "NAME_outer_STRUCTURE.nii.gz"
-        )
-    source, names = read_source(words.series), words.names
+    for other in words.files[1:]:
+        if not {file, other} <= contours.keys() or case_of(other) != case_of(file):
+            raise SettingError(
+                f"MAP: {other} is too much; give one map, or the contours of one case, as "
+                "NAME_outer_STRUCTURE.nii.gz"
+            )
+    source = read_source(words.series)
     if contours:
-        names = ["", *contours.values()]
-        check_names(names)
-        frames = read_contours(words.files, source, words.affine_tolerance)
-        return _write_segments(frames, source, names, output, file)
-    if words.kind == "segmentation" or stem_of(file).endswith("_probabilities"):
+        return _write_contours(words, source, ["", *contours.values()], output)
+    return (_write_label if words.kind == "segmentation" else _write_maps)(words, source, output)
+
+
+def _write_contours(
+    words: argparse.Namespace, source: Series, names: list[str], output: Path
+) -> list[Path]:
+    from nacl_monai.dicom.frames import read_contours
+    from nacl_monai.dicom.segmentation import check_names
+
+    check_names(names)
+    frames = read_contours(words.files, source, words.affine_tolerance)
+    return _write_segments(frames, source, names, output, words.files[0])
+
+
+def _write_label(words: argparse.Namespace, source: Series, output: Path) -> list[Path]:
+    """A label map, or probabilities, as one segmentation."""
+    from nacl_monai.dicom.frames import read_frames
+    from nacl_monai.dicom.segmentation import check_names, class_names
+
+    file = words.files[0]
+    names = words.names or class_names(file)
+    check_names(names)
+    frames = read_frames(file, source, len(names), words.affine_tolerance)
+    return _write_segments(frames, source, names, output, file)
+
+
+def _write_maps(words: argparse.Namespace, source: Series, output: Path) -> list[Path]:
+    """Numbers as a Parametric Map, or as one of each class."""
+    from nacl_monai.dicom.frames import read_values
+    from nacl_monai.dicom.segmentation import check_names, class_names, write_map
+
+    file, names = words.files[0], words.names
+    if stem_of(file).endswith("_probabilities"):
         names = names or class_names(file)
     if names:
         check_names(names)
-    if words.kind == "segmentation":
-        frames = read_frames(file, source, len(names), words.affine_tolerance)
-        return _write_segments(frames, source, names, output, file)
     maps = read_values(file, source, names, words.affine_tolerance)
     files = [output]
     if len(maps) > 1:

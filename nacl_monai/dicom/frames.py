@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.audits.images import Image, read_image
-from nacl_monai.audits.labels import whole_numbers
-from nacl_monai.audits.names import stem_of
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import ImageFault, Series, read_series
 from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.predictions.images import Image, read_image
+from nacl_monai.predictions.labels import whole_numbers
+from nacl_monai.predictions.names import stem_of
 from nacl_monai.tensors import sum_tolerance
 
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0

@@ -18,12 +18,12 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from nacl_monai import __version__
-from nacl_monai.audits.names import stem_of
 from nacl_monai.dicom.frames import Frames
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.inference.images import Series
 from nacl_monai.inference.maps import COLORS, ITK_SNAP, names_in
+from nacl_monai.predictions.names import stem_of
 
 _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"

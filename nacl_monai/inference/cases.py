@@ -70,12 +70,11 @@ def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
     """
     if not Path(path).is_dir():
         return [path]
-    entries = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
+    entries = sorted(Path(path).glob("[!.]*"))
     volumes = [entry for entry in entries if _split(entry.name, [""])]
-    of_modalities = [entry for entry in volumes if _split(entry.name, modalities)]
-    images = [str(entry) for entry in of_modalities or volumes]
-    series = [path] if any(entry.is_file() for entry in entries) else []
-    return images or series
+    images = [entry for entry in volumes if _split(entry.name, modalities)] or volumes
+    series = [path] if any(map(Path.is_file, entries)) else []
+    return [*map(str, images)] or series
 
 
 def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:

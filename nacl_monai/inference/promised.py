@@ -7,26 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+from . import records
+from .records import CONTOURS, DICE, INNER, MARGIN_ONLY, VOLUME
+
+if TYPE_CHECKING:
+    import torch
 
 Array = npt.NDArray[Any]
-#: In mm; the last holds every voxel.
-MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
+MARGINS, MARGIN = records.MARGINS, records.MARGIN
 #: The file of an applied promise.
 APPLIED = "promised.csv"
 #: An inner contour has so much of the predicted structure, or nothing.
 LEAST = 0.25
 #: Probabilities are summed in these units, so that no order of voxels changes a bit.
 SCALE = 2.0**32
-#: Of the family "within" and of expected Dice, in mm, unless another is chosen by other patients.
-MARGIN = 3.0
 _ROUNDING = 1e-6  # of a distance in mm
 _SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
-_MM3_PER_ML = 1000
+#: A milliliter.
+MM3_PER_ML = 1000
 
 
 class Levels(NamedTuple):
@@ -74,50 +77,17 @@ def structure_levels(
 
 def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
     """The position of the smallest margin that holds each voxel."""
+    import torch  # noqa: PLC0415 - whoever makes a promise has no voxels, and starts without it
+
+    from .distances import ROUNDED, bounding_box, squared_distances  # noqa: PLC0415 - as above
+
     margins = np.full(predicted.shape, len(MARGINS) - 1, np.int8)
-    box = []
-    for axis, size in enumerate(spacing):  # beyond the widest margin no distance is needed
-        others = tuple(other for other in range(predicted.ndim) if other != axis)
-        places = np.flatnonzero(predicted.any(others))
-        if not len(places):
-            return margins
-        reach = int(MARGINS[-2] / size) + 1
-        box.append(slice(max(0, places[0] - reach), places[-1] + reach + 1))
-    near = tuple(box)
-    distances = distances_to(predicted[near], spacing, MARGINS[-2])
-    margins[near] = np.searchsorted(MARGINS[:-1], distances - _ROUNDING)
+    mask, beyond = torch.from_numpy(predicted), MARGINS[-2] * ROUNDED
+    near = bounding_box(mask, [int(beyond / size) for size in spacing])
+    if near is not None:  # beyond the widest margin no distance is needed
+        squared = squared_distances(mask[near], beyond, [*spacing], torch.float64)
+        margins[near] = np.searchsorted(MARGINS[:-1], squared.sqrt().numpy() - _ROUNDING)
     return margins
-
-
-def distances_to(inside: Array, spacing: Sequence[float], most: float) -> Array:
-    r"""Euclidean distances to the nearest voxel of a mask, exact up to a largest one.
-
-    Squares add up axis by axis, so that each axis takes the minimum over its own steps:
-
-    .. math:: f_a(x) = \min_k f_{a-1}(x - k e_a) + (k s_a)^2
-
-    This is what SciPy computes, without SciPy, which no bundle has.
-
-    Args:
-        inside: The mask.
-        spacing: The size of a voxel along each axis.
-        most: Larger distances may be too large, or infinite.
-
-    Example:
-        >>> distances_to(np.array([[True, False, False], [False] * 3]), (2.0, 1.0), 5).round(3).tolist()
-        [[0.0, 1.0, 2.0], [2.0, 2.236, 2.828]]
-    """
-    squares = np.where(inside, 0.0, np.inf)
-    for axis, size in enumerate(spacing):
-        before = np.moveaxis(squares, axis, 0)
-        nearest = before.copy()
-        for step in range(1, min(int(most / size) + 1, len(before) - 1) + 1):
-            square = (step * size) ** 2
-            np.minimum(nearest[step:], before[:-step] + square, out=nearest[step:])
-            np.minimum(nearest[:-step], before[step:] + square, out=nearest[:-step])
-        squares = np.moveaxis(nearest, 0, axis)
-    distances: Array = np.sqrt(squares)
-    return distances
 
 
 @dataclass(frozen=True)
@@ -181,7 +151,7 @@ def apply_kept(
         of_structure.setdefault(one["structure"], {})[one["kind"]] = {**one, "margin": margin}
     structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
     levels = structure_levels(probs, structures, spacing, overlapping)
-    voxel = float(np.prod(spacing)) / _MM3_PER_ML
+    voxel = float(np.prod(spacing)) / MM3_PER_ML
     return [
         _applied(name, of_level, of_structure.get(name, {}), voxel)
         for name, of_level in zip(structures, levels, strict=True)
@@ -191,19 +161,17 @@ def apply_kept(
 def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -> Applied:
     prediction = np.asarray(levels.margins == 0)
     predicted = int(prediction.sum())
-    contours = {
-        kind: levels.above(kept[kind]["values"]) for kind in ("outer", "inner") if kind in kept
-    }
-    if "inner" in contours and contours["inner"].sum() < LEAST * predicted:
-        contours["inner"] = np.zeros_like(contours["inner"])
+    contours = {kind: levels.above(kept[kind]["values"]) for kind in CONTOURS if kind in kept}
+    if INNER in contours and contours[INNER].sum() < LEAST * predicted:
+        contours[INNER] = np.zeros_like(contours[INNER])
     expected, low, high, bound = (float("nan"),) * 4
-    if (of_volume := kept.get("volume")) is not None:
-        plain = of_volume["family"] == "margin"  # without probabilities
+    if (of_volume := kept.get(VOLUME)) is not None:
+        plain = of_volume["family"] == MARGIN_ONLY  # without probabilities
         expected = (predicted if plain else levels.expected(of_volume["margin"])) * voxel
         (q,) = of_volume["values"]
         low, high = ((expected + voxel) * np.exp([-q, q]) - voxel).tolist()
-    if (of_dice := kept.get("dice")) is not None:
-        plain = of_dice["family"] == "margin"
+    if (of_dice := kept.get(DICE)) is not None:
+        plain = of_dice["family"] == MARGIN_ONLY
         dice = 1.0 if plain else _expected_dice(levels, of_dice["margin"], predicted)
         bound = float(np.clip(dice - of_dice["values"][0], 0, 1))
     return Applied(
@@ -219,10 +187,19 @@ def _applied(name: str, levels: Levels, kept: Mapping[str, Any], voxel: float) -
 
 
 def _expected_dice(levels: Levels, margin: float, predicted: int) -> float:
-    """As ``nacl_monai.promises.Curves.expected_dice``."""
+    """It is 0 where nothing is predicted."""
     if not predicted:
         return 0.0
-    return 2 * levels.expected(0.0) / (predicted + levels.expected(margin))
+    return float(dice_of(levels.expected(0.0), predicted, levels.expected(margin)))
+
+
+def dice_of(both: Any, size: Any, other: Any) -> Any:
+    """Dice of two sets by their sizes and that of what is in both; of probabilities, by their sums.
+
+    Expected Dice has in ``both`` the probabilities of the predicted voxels, in ``size`` their number,
+    and in ``other`` the probabilities of all voxels within a margin.
+    """
+    return 2 * both / (size + other)
 
 
 def table_rows(case: str, structures: Sequence[Applied]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
+from .records import BY_TABLE, fault_in_promise, is_current, patient_of
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -81,20 +82,13 @@ class SaveMaps(Transform):
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for name, path in paths.items():
-            if path.exists() and not is_map(path):
-                raise ImageFault(
-                    f"{path}: is there, and no map of inference; choose another --output_dir"
-                )
+            _check_map(path)
             voxels = _voxels(name, MAPS[name](probs))
             image = map_image(voxels, name, file, probs.affine.numpy())
             writes[path] = partial(compress, image)
         missing = {path: text for path, text in self.tables.items() if not path.exists()}
         writes |= {path: methodcaller("write", text.encode()) for path, text in missing.items()}
-        try:
-            write_together(writes)
-        except OSError as error:
-            where, why = error.filename, error.strerror
-            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+        _write(writes)
         return {**data, "files": list(paths.values())}
 
 
@@ -130,27 +124,32 @@ class SavePromised(Transform):
         self.promise = promise
         if promise is None:
             return
-        try:
-            record = json.loads(Path(promise).read_text(encoding="utf-8"))
-            self.definition, self.seen = record["definition"], record["spacing"]
-            level = min(one["level"] for one in record["kept"])
-            self.kept = [one for one in record["kept"] if one["level"] == level]
-            unlike = unlike_model(
-                self.definition, classes, structures, calibrator if calibrated else None
-            )
-            patients = {*record["cases"], *record["patients"]}
-            pattern = record["patient_pattern"]
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            refuse(f"{promise}: cannot be read ({error!r}); make it again: nacl-monai promise")
+        record = _read_promise(promise)
+        self.definition, self.seen = record["definition"], record["spacing"]
+        level = min(one["level"] for one in record["kept"])
+        self.kept = [one for one in record["kept"] if one["level"] == level]
+        unlike = unlike_model(
+            self.definition, classes, structures, calibrator if calibrated else None
+        )
         if unlike:
             refuse(f"{promise}: is of {unlike}; give that of this model")
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
+        self._check_unseen(record)
+
+    def _check_unseen(self, record: Mapping[str, Any]) -> None:
+        """Refuses an image of a calibration patient; nnU-Net's name of an image is that of its case."""
+        if record["known_by"] == BY_TABLE:
+            refuse(
+                f"{self.promise}: was calibrated by patients whom a table names, and nothing says "
+                "whether these are others; apply it with nacl-monai promise --apply, and --patients"
+            )
+        patients = {*record["cases"], *record["patients"]}
         for file, stem in self.stems.items():
-            match = re.search(pattern, stem.name) if pattern else None
-            if patients & {stem.name, match[1] if match else stem.name}:
+            case = stem.name.removesuffix("_0000")
+            if patients & {stem.name, case, patient_of(case, record["patient_pattern"])}:
                 refuse(
-                    f"{promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
+                    f"{self.promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,19 +171,12 @@ class SavePromised(Transform):
         for one in structures:
             for kind, contour in one.contours.items():
                 path = stem.with_name(f"{stem.name}_{kind}_{one.structure}.nii.gz")
-                if path.exists() and not is_map(path):
-                    raise ImageFault(
-                        f"{path}: is there, and no map of inference; choose another --output_dir"
-                    )
+                _check_map(path)
                 image = map_image(contour.astype(np.uint8), "label", file, affine)
                 writes[path] = partial(compress, image)
         self.rows += table_rows(stem.name, structures)
         writes[self.table] = methodcaller("write", self._text().encode())
-        try:
-            write_together(writes)
-        except OSError as error:
-            where, why = error.filename, error.strerror
-            refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+        _write(writes)
         new = [path for path in writes if path != self.table or len(self.rows) == len(structures)]
         return {**data, "files": [*data.get("files", ()), *new]}
 
@@ -200,6 +192,33 @@ class SavePromised(Transform):
             }
             table.writerow({**row, **cells})
         return text.getvalue()
+
+
+def _check_map(path: Path) -> None:
+    if path.exists() and not is_map(path):
+        raise ImageFault(f"{path}: is there, and no map of inference; choose another --output_dir")
+
+
+def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    try:
+        write_together(files)
+    except OSError as error:
+        where, why = error.filename, error.strerror
+        refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+
+
+def _read_promise(file: str | Path) -> Any:
+    again = "make it again: nacl-monai promise"
+    try:
+        record: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+        fault = fault_in_promise(record) if isinstance(record, dict) else "it is no record"
+    except (OSError, RecursionError, ValueError) as error:
+        refuse(f"{file}: cannot be read ({error!r}); {again}")
+    if fault:
+        refuse(f"{file}: is not as it was written, {fault}; {again}")
+    if not is_current(record["definition"]):
+        refuse(f"{file}: is of an earlier version, which does not say whose it is; {again}")
+    return record
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:

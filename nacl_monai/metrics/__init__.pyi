@@ -8,6 +8,7 @@ from .calibration import (
     smooth_calibration_error,
 )
 from .columns import DEFAULT_ERRORS, ERRORS
+from .curves import Curves, read_curves
 from .decisions import (
     DecisionNumbers,
     Decisions,
@@ -42,6 +43,7 @@ __all__ = [
     "BoundedHausdorffMetric",
     "CalibrationBins",
     "CalibrationMetric",
+    "Curves",
     "DecisionNumbers",
     "Decisions",
     "FineBins",
@@ -73,6 +75,7 @@ __all__ = [
     "pooled_gap",
     "pooled_ratio",
     "rank_correlation",
+    "read_curves",
     "read_record",
     "region_mask",
     "smooth_calibration_error",

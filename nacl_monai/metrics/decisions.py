@@ -41,16 +41,12 @@ import scipy
 import torch
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference.distances import bounding_box
+from nacl_monai.inference.promised import dice_of
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pooled import RESAMPLES, Pooled, pooled_ratio
 from nacl_monai.metrics.raters import masks_of_raters, of_raters
-from nacl_monai.metrics.regions import (
-    Spacing,
-    bounding_box,
-    case_spacings,
-    distances_to,
-    within,
-)
+from nacl_monai.metrics.regions import Spacing, case_spacings, distances_to, within
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
@@ -118,11 +114,11 @@ class Decisions(VoxelSums):
 
     def expected_dice(self) -> torch.Tensor:
         """The Dice that the probabilities expect, ``(...)``."""
-        return self._defined(2 * self.expected_overlap / (self.expected + self.predicted))
+        return self._defined(dice_of(self.expected_overlap, self.predicted, self.expected))
 
     def dice(self) -> torch.Tensor:
         """The true Dice, ``(...)``; 0 where the label has no such structure."""
-        return self._defined(2 * self.overlap / (self.labeled + self.predicted))
+        return self._defined(dice_of(self.overlap, self.predicted, self.labeled))
 
     def _of_label(self, volume: torch.Tensor) -> torch.Tensor:
         """A volume in those of the structure; NaN where it is not predicted, or not labeled."""
@@ -339,10 +335,8 @@ def _volumes(
     probs = first.probs[case, classes].sum(0, dtype=exact)
     predicted = _of_classes(first.prediction[case], classes)
     labels = [_of_classes(rater.labels[case], classes) for rater in raters]
-    masks = [rater.counted[case] for rater in raters if rater.counted is not None]
-    counted = probs
-    if masks:
-        counts = reduce(torch.logical_and, masks)
+    counted, counts = probs, _counted(raters, case)
+    if counts is not None:
         labels, counted = [label & counts for label in labels], probs.where(counts, 0)
         near, predicted = near & counts, predicted & counts
     everywhere = counted.sum(dtype=torch.float64).item()
@@ -365,6 +359,12 @@ def _volumes(
         everywhere,
     )
     return [volume * math.prod(sizes) for volume in volumes]
+
+
+def _counted(raters: Sequence[LabeledVoxels], case: int) -> torch.Tensor | None:
+    """Where no rater's label is to be ignored; None where none ignores any."""
+    masks = [rater.counted[case] for rater in raters if rater.counted is not None]
+    return reduce(torch.logical_and, masks) if masks else None
 
 
 @dataclass(frozen=True)

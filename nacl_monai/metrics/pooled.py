@@ -83,7 +83,7 @@ class Pooled:
 
     @property
     def mean(self) -> float:
-        """The value, as an `nacl_monai.reports.Estimate` calls it."""
+        """The value, as an `nacl_monai.evaluations.Estimate` calls it."""
         return self.value
 
     def interval(self) -> tuple[float, float]:

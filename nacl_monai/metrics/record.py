@@ -28,12 +28,6 @@ perhaps an array ``calibrator``; they are read, and what they do not say is "not
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tokenize
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -46,8 +40,9 @@ import numpy.typing as npt
 import torch
 
 from nacl_monai.differences import differences, first_of, leaves
+from nacl_monai.differences import first_repeated as first_repeated  # noqa: PLC0414 - of before
+from nacl_monai.differences import listed as listed  # noqa: PLC0414 - of before
 from nacl_monai.errors import InputError
-from nacl_monai.files import atomic_path
 from nacl_monai.metrics.bins import CalibrationBins, SumsT, VoxelSums
 from nacl_monai.metrics.columns import (
     DEFAULT_ERRORS,
@@ -59,6 +54,12 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
 from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.impossible import (
+    bins_faults,
+    decision_faults,
+    fine_faults,
+    score_faults,
+)
 from nacl_monai.metrics.pooled import Pooled, pooled_error, pooled_gap
 from nacl_monai.metrics.regions import (
     REGIONS,
@@ -69,28 +70,17 @@ from nacl_monai.metrics.regions import (
     region_parameters,
 )
 from nacl_monai.metrics.scores import ScoreSums
-from nacl_monai.runs import MARGIN, TOP
+from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
+from nacl_monai.metrics.sums_file import Arrays, check_joined, check_shards, read_sums, write_sums
+from nacl_monai.metrics.sums_file import read_arrays as read_arrays  # noqa: PLC0414 - of before
+from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
 
 FOREGROUND = "foreground"
 NEAR = "near"
 # The regions of files that record no definition.
 _UNRECORDED = {"all", "foreground", "union", "boundary"}
-#: What NumPy raises over an NPZ file that is damaged, or is none.
-UNREADABLE_NPZ = (
-    EOFError,
-    MemoryError,  # a header may announce too much
-    OSError,
-    RuntimeError,  # of a compression or a password that a flipped bit announces
-    SyntaxError,  # a header is Python
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
-_AGAIN = "evaluate the run again"
 _FINE, _HUMAN, _SCORE, _DECISION = "fine_", "human_", "score_", "decision_"
 # The arrays of sums, and those that a file may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
@@ -99,12 +89,16 @@ _FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE
 _SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
 _DECISIONS = {f"{_DECISION}{volume.name}": np.float64 for volume in fields(Decisions)}
 _AXES = ("num_bins", "regions", "classes", "raters")
+_NAMES, _OPTIONAL_NAMES = ("cases", "regions", "classes"), ("patients", "raters")
 _OPTIONAL_SUMS = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS, _DECISIONS)
-_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), "patients", "raters", "calibrator")
-# In half precision edges are rounded, and a probability may be a little above 1.
-_ROUNDED = 1e-2
-
-Arrays = dict[str, npt.NDArray[Any]]
+_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), *_OPTIONAL_NAMES)
+# The optional sums of a record, in the order of the above.
+_PARTS: dict[str, tuple[type[VoxelSums], str]] = {
+    "fine": (FineBins, _FINE),
+    "human": (CalibrationBins, _HUMAN),
+    "scores": (ScoreSums, _SCORE),
+    "decisions": (Decisions, _DECISION),
+}
 
 
 @dataclass(frozen=True)
@@ -268,7 +262,7 @@ class Record:
         """
         self.select(region)
         if self.fine is None:
-            raise InputError(f"{self.path}: no array 'fine_counts'; {_AGAIN}")
+            raise InputError(f"{self.path}: no array 'fine_counts'; {EVALUATE_AGAIN}")
         return self.fine[:, self.regions.index(region)]
 
     def errors(self, error: str, region: str) -> torch.Tensor:
@@ -334,8 +328,7 @@ class Record:
 
     def _changed(self, change: Callable[[Any], Any], **others: Any) -> Record:
         """A record with all its sums changed alike."""
-        kept = ("sums", "fine", "scores", "human", "decisions")
-        parts = {name: getattr(self, name) for name in kept}
+        parts = {name: getattr(self, name) for name in ("sums", *_PARTS)}
         return replace(
             self, **{name: part and change(part) for name, part in parts.items()}, **others
         )
@@ -347,52 +340,46 @@ class Record:
             InputError: If one was counted otherwise; it names the difference.
         """
         parts = [self, *others]
-        for other in others:
-            unlike = self.difference(other, joining=True)
-            if unlike:
-                raise InputError(
-                    f"{other.path}: differs from {self.path} in {unlike}; evaluate or audit "
-                    "both with the same options"
-                )
+        check_joined(parts, "evaluate or audit both with the same options")
+        check_shards(parts)
+        kept: dict[str, Any] = {name: _joined([getattr(p, name) for p in parts]) for name in _PARTS}
         return replace(
             self,
             cases=list(chain.from_iterable(part.cases for part in parts)),
             sums=CalibrationBins.joined([part.sums for part in parts]),
-            fine=_joined([part.fine for part in parts]),
-            scores=_joined([part.scores for part in parts]),
             patients=_joined_names([part.patients for part in parts]),
-            human=_joined([part.human for part in parts]),
-            decisions=_joined([part.decisions for part in parts]),
+            definition={key: self.definition[key] for key in self.definition if key != "shard"},
+            **kept,
         )
 
-    def difference(self, other: Record, *, joining: bool = False) -> str:
+    def difference(self, other: Record) -> str:
         """How another record was counted otherwise, whatever its cases; empty if it was not.
 
-        Args:
-            other: The other record.
-            joining: Whether their sums are to be one record. What is only shown side by side may have
-                other calibrators, ensembles or ignored labels, and be of an earlier version.
+        What is only shown side by side may have other calibrators, ensembles or ignored labels, and be
+        of an earlier version.
         """
-        ours, theirs = self._counted(joining), other._counted(joining)
-        if not joining and "definition" not in ours.keys() & theirs.keys():
+        ours, theirs = (part._definition("ignored", "ensemble") for part in (self, other))
+        if "definition" not in ours.keys() & theirs.keys():
             ours, theirs = ({key: part[key] for key in _AXES} for part in (ours, theirs))
         return first_of(differences(ours, theirs))
 
-    def _counted(self, joining: bool) -> dict[str, Any]:
-        """What must be alike in two records."""
+    def counted(self) -> dict[str, Any]:
+        """What must be alike in two records that are joined."""
+        return self._definition() | {
+            "patients": "unknown" if self.patients is None else "known",
+            "calibrator": " ".join(self.calibrator) or "none",
+        }
+
+    def _definition(self, *skipped: str) -> dict[str, Any]:
+        """What was counted, key by key, without some."""
         values = (self.sums.num_bins, self.regions, self.classes, self.raters)
-        axes: dict[str, Any] = dict(zip(_AXES, values, strict=True))
-        if joining:
-            axes["patients"] = "unknown" if self.patients is None else "known"
-            axes["calibrator"] = " ".join(self.calibrator) or "none"
         recorded = {"definition": "recorded"} if "regions" in self.definition else {}
-        skipped = ("calibrator", *(() if joining else ("ignored", "ensemble")))
         rest = {
             "region" if key == "regions" else key: value
             for key, value in self.definition.items()
-            if key not in ("num_bins", *skipped)
+            if key not in ("num_bins", "calibrator", "shard", *skipped)
         }
-        return axes | recorded | dict(leaves(rest))
+        return dict(zip(_AXES, values, strict=True)) | recorded | dict(leaves(rest))
 
     def unlike_voxels(self, other: Record) -> str:
         """In which region the same cases have other numbers of voxels; empty if in none.
@@ -424,16 +411,13 @@ class Record:
         """
         repeated = first_repeated(self.cases)
         if repeated is not None:
-            raise InputError(f"{self.path}: case {repeated!r} is there twice; {_AGAIN}")
-        for sums in (self.sums, self.human):
-            if sums is not None:
-                self._refuse(_faults(sums))
-        if self.fine is not None:
-            self._refuse(_fine_faults(self.fine, self.sums[:, :, 0]))
-        if self.scores is not None:
-            self._refuse(_score_faults(self.scores, self.sums[:, :, 0]))
-        if self.decisions is not None:
-            self._refuse({"a volume cannot be": _impossible(self.decisions)})
+            raise InputError(f"{self.path}: case {repeated!r} is there twice; {EVALUATE_AGAIN}")
+        top = self.sums[:, :, 0]
+        self._refuse(bins_faults(self.sums))
+        self._refuse({} if self.human is None else bins_faults(self.human))
+        self._refuse({} if self.fine is None else fine_faults(self.fine, top))
+        self._refuse({} if self.scores is None else score_faults(self.scores, top))
+        self._refuse({} if self.decisions is None else decision_faults(self.decisions))
         return self
 
     def _refuse(self, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -441,7 +425,7 @@ class Record:
         for fault, where in faults.items():
             if where.any():
                 case = self.cases[int(np.argwhere(where)[0][0])]
-                raise InputError(f"{self.path}: {fault}, in case {case!r}; {_AGAIN}")
+                raise InputError(f"{self.path}: {fault}, in case {case!r}; {EVALUATE_AGAIN}")
 
     def write(self, file: str | Path) -> Path:
         """Writes a ``bins.npz``, whole or not at all; returns its path.
@@ -452,20 +436,11 @@ class Record:
         names = {"cases": self.cases, "regions": self.regions, "classes": self.classes}
         optional = {"patients": self.patients, "raters": self.raters}
         names |= {key: values for key, values in optional.items() if values}
-        arrays: Arrays = {key: np.array(values) for key, values in names.items()}
-        arrays |= self.sums.arrays()
-        parts: tuple[tuple[VoxelSums | None, str], ...] = (
-            *((self.fine, _FINE), (self.human, _HUMAN)),
-            *((self.scores, _SCORE), (self.decisions, _DECISION)),
-        )
-        for sums, prefix in parts:
+        arrays: dict[str, Any] = names | self.sums.arrays()
+        for name, (_, prefix) in _PARTS.items():
+            sums = getattr(self, name)
             arrays |= {} if sums is None else sums.arrays(prefix)
-        arrays["definition"] = np.array(json.dumps(self.definition, ensure_ascii=False))
-        arrays["checksum"] = np.array(arrays_checksum(arrays))
-        with atomic_path(file) as temporary, temporary.open("wb") as stream:  # savez would add .npz
-            # By the name, the types that NumPy's stubs expect are those of its options.
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        return Path(file)
+        return write_sums(file, arrays, self.definition)
 
 
 def definition_of(
@@ -544,59 +519,52 @@ def read_record(file: str | Path) -> Record:
     """
     path = Path(file)
     path = path / "bins.npz" if path.is_dir() else path
-    needed = ("cases", "regions", "classes", *_SUMS)
-    arrays = read_arrays(path, needed, REMEDY, (*_OPTIONAL, "definition", "checksum"))
-    definition = _read_definition(path, arrays)
-    names = {key: list(map(str, arrays[key])) for key in ("cases", "regions", "classes")}
-    fine, human, scores, decisions = (_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS)
-    _check_shapes(path, arrays, (*_SUMS, *human), names)
-    _check_shapes(path, arrays, tuple(fine), {k: names[k] for k in ("cases", "regions")})
-    if scores:
-        shape = len(names["cases"]), len(names["regions"])
-        if [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
-            raise InputError(
-                f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {_AGAIN}"
-            )
-    if decisions:
-        shape = len(names["cases"]), len(definition.get("decisions", {}).get("structures", ()))
-        if any(arrays[key].shape != shape for key in decisions):
-            raise InputError(
-                f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {_AGAIN}"
-            )
+    arrays, definition = read_sums(path, (*_NAMES, *_SUMS), REMEDY, EVALUATE_AGAIN, _OPTIONAL)
+    definition = definition or _earlier(path)
+    names = {
+        key: list(map(str, arrays[key])) for key in (*_NAMES, *_OPTIONAL_NAMES) if key in arrays
+    }
+    there = [_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS]
+    structures = definition.get("decisions", {}).get("structures", ())
+    _check_all_shapes(path, arrays, there, [names[key] for key in _NAMES], structures)
     dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS | _DECISIONS
-    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes if key in arrays}
-    return Record(
-        sums=CalibrationBins.from_arrays(sums),
-        fine=FineBins.from_arrays(sums, _FINE) if fine else None,
-        scores=ScoreSums.from_arrays(sums, _SCORE) if scores else None,
-        patients=list(map(str, arrays["patients"])) if "patients" in arrays else None,
-        human=CalibrationBins.from_arrays(sums, _HUMAN) if human else None,
-        decisions=Decisions.from_arrays(sums, _DECISION) if decisions else None,
-        raters=list(map(str, arrays.get("raters", ()))),
-        definition=definition,
-        path=path,
-        **names,
-    )
+    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes.keys() & arrays.keys()}
+    parts = {
+        name: kind.from_arrays(sums, prefix) if keys else None
+        for (name, (kind, prefix)), keys in zip(_PARTS.items(), there, strict=True)
+    }
+    held: dict[str, Any] = {"patients": None, "raters": [], **names, **parts}
+    return Record(sums=CalibrationBins.from_arrays(sums), definition=definition, path=path, **held)
 
 
-def _read_definition(path: Path, arrays: Arrays) -> dict[str, Any]:
-    """What was counted; of a file of an earlier version, its calibrator at most."""
-    if not {"definition", "checksum"} & arrays.keys():
-        return {"calibrator": list(map(str, arrays.get("calibrator", ())))}
-    checked = {key: arrays[key] for key in arrays if key not in ("checksum", "calibrator")}
-    if str(arrays.get("checksum")) != arrays_checksum(checked):
-        raise InputError(f"{path}: is not as it was written, its checksum differs; {_AGAIN}")
-    definition: dict[str, Any] = json.loads(str(arrays["definition"]))
-    return definition
+def _earlier(path: Path) -> dict[str, Any]:
+    """What an earlier version says of what was counted: its calibrator at most."""
+    known = read_arrays(path, (), REMEDY, ["calibrator"])
+    return {"calibrator": [str(text) for array in known.values() for text in array]}
 
 
-def arrays_checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The SHA-256 of arrays with their names, types and shapes, in whatever order they are."""
-    digest = hashlib.sha256()
-    for key in sorted(arrays):
-        digest.update(f"{key} {arrays[key].dtype.str} {arrays[key].shape}\n".encode())
-        digest.update(arrays[key].tobytes())
-    return digest.hexdigest()
+def _check_all_shapes(
+    path: Path,
+    arrays: Arrays,
+    there: Sequence[Sequence[str]],
+    names: Sequence[Sequence[str]],
+    structures: Sequence[str],
+) -> None:
+    """Refuses sums that are not of all cases, regions, classes or structures."""
+    fine, human, scores, decisions = there
+    axes = dict(zip(_NAMES, names, strict=True))
+    _check_shapes(path, arrays, (*_SUMS, *human), axes)
+    _check_shapes(path, arrays, fine, {key: axes[key] for key in _NAMES[:2]})
+    shape = len(axes["cases"]), len(axes["regions"])
+    if scores and [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
+        raise InputError(
+            f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {EVALUATE_AGAIN}"
+        )
+    shape = len(axes["cases"]), len(structures)
+    if any(arrays[key].shape != shape for key in decisions):
+        raise InputError(
+            f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {EVALUATE_AGAIN}"
+        )
 
 
 def _name_of(region: Region) -> str:
@@ -615,68 +583,13 @@ def _joined_names(parts: Sequence[list[str] | None]) -> list[str] | None:
     return list(chain.from_iterable(kept)) if len(kept) == len(parts) else None
 
 
-def _faults(sums: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
-    """Where equal bins hold what no voxels give."""
-    edges = np.linspace(0, 1, sums.num_bins + 1)
-    counts, positives, confidences = sums.arrays().values()
-    slack = _ROUNDED * counts + 1e-9
-    return {
-        "a count is negative": (counts < 0) | (positives < 0),
-        "more voxels are right than there are": positives > counts,
-        "a confidence is outside its bin": ~(
-            (confidences >= counts * edges[:-1] - slack)
-            & (confidences <= counts * edges[1:] + slack)
-        ),
-        "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
-    }
-
-
-def _fine_faults(fine: FineBins, top: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
-    """Where fine bins hold what no voxels give, or are of other voxels than the equal ones."""
-    counts, _, errors = fine.arrays().values()
-    wrong = (top.counts - top.positives).sum(-1).numpy()
-    return {
-        "a count of the fine bins cannot be": ((counts < 0) | (errors < 0) | (errors > counts)).any(
-            -1
-        ),
-        "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
-        | (errors.sum(-1) != wrong),
-    }
-
-
-def _score_faults(scores: ScoreSums, top: CalibrationBins) -> dict[str, npt.NDArray[np.bool_]]:
-    """Where scores are what no voxels give, or are of other voxels than the bins."""
-    counts, (nll, brier) = scores.counts.numpy(), scores.scores.numpy().transpose(2, 0, 1)
-    slack = _ROUNDED * counts + 1e-9
-    return {
-        "the scores are of other voxels": counts != top.counts.sum(-1).numpy(),
-        "a score cannot be": ~((nll >= -slack) & (brier >= -slack) & (brier <= 2 * counts + slack)),
-    }
-
-
-def _impossible(decisions: Decisions) -> npt.NDArray[np.bool_]:
-    """Where a volume is what no voxels give, ``(cases, structures)``."""
-    volumes = {name: tensor.numpy() for name, tensor in vars(decisions).items()}
-    slack = _ROUNDED * sum(volumes.values()) + 1e-9
-    parts = {
-        "overlap": ("predicted", "labeled"),
-        "expected_overlap": ("predicted", "expected"),
-        "expected": ("expected_everywhere",),
-        "missed": ("labeled",),
-    }
-    wrong: npt.NDArray[np.bool_] = np.any(
-        [~(volume >= -slack) | np.isinf(volume) for volume in volumes.values()]
-        + [volumes[part] > volumes[whole] + slack for part in parts for whole in parts[part]],
-        axis=0,
-    )
-    return wrong
-
-
 def _all_or_none(path: Path, arrays: Arrays, keys: Mapping[str, type]) -> list[str]:
     """Those of the arrays that are there, which are all or none."""
     there = [key for key in keys if key in arrays]
     if there and len(there) < len(keys):
-        raise InputError(f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {_AGAIN}")
+        raise InputError(
+            f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {EVALUATE_AGAIN}"
+        )
     return there
 
 
@@ -688,54 +601,11 @@ def _check_shapes(
     for key in keys:
         shape, dtype = arrays[key].shape, arrays[key].dtype
         if not np.issubdtype(dtype, np.number):
-            raise InputError(f"{path}: {key} is of the type {dtype.str}, not numbers; {_AGAIN}")
+            raise InputError(
+                f"{path}: {key} is of the type {dtype.str}, not numbers; {EVALUATE_AGAIN}"
+            )
         if shape[:-1] != expected or shape != arrays[keys[0]].shape:
             raise InputError(
                 f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "
-                f"({', '.join(map(str, expected))}, M); {_AGAIN}"
+                f"({', '.join(map(str, expected))}, M); {EVALUATE_AGAIN}"
             )
-
-
-def read_arrays(
-    path: Path, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
-) -> Arrays:
-    """Arrays of an NPZ file by their names.
-
-    Args:
-        path: The file.
-        keys: The arrays that it must hold; any other is left alone.
-        remedy: What the user can do where it does not, for the message.
-        optional: Arrays that are returned where it holds them.
-
-    Raises:
-        InputError: If the file is missing, is not an NPZ file or lacks an array.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {remedy}")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive]
-            arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
-    except UNREADABLE_NPZ as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable NPZ file ({reason}); {remedy}") from error
-    if missing:
-        raise InputError(f"{path}: no array {listed(missing)}; {remedy}")
-    return arrays
-
-
-def listed(names: Sequence[Any], most: int = 8) -> str:
-    """The first names, and how many there are if these are not all."""
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
-
-
-def first_repeated(names: Sequence[str]) -> str | None:
-    """The first name that is there more than once, or None.
-
-    Example:
-        >>> first_repeated(["a", "b", "c", "c", "b"])
-        'b'
-    """
-    times = Counter(names)
-    return next((name for name in names if times[name] > 1), None)

@@ -23,14 +23,12 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.distances import ROUNDED, squared_distances
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
 from nacl_monai.runs import MARGIN
 
 Spacing = Sequence[float]
-
-# What is as far as the margin is within it, whatever the rounding of spacings.
-_ROUNDED = 1 + 1e-6
 
 
 def case_spacings(
@@ -142,7 +140,7 @@ def distances_to(
         raise InputError(f"margin: is {farthest}; give a finite number, 0 or more")
     if not structure.numel():
         return torch.full(structure.shape, torch.inf, device=structure.device)
-    beyond = max(farthest * _ROUNDED, torch.finfo(torch.float32).tiny)
+    beyond = max(farthest * ROUNDED, torch.finfo(torch.float32).tiny)
     sizes = case_spacings(spacing, len(structure), structure.ndim - 1)
     cases = zip(structure, sizes, strict=True)
     squared = torch.stack([squared_distances(one, beyond, [*size]) for one, size in cases])
@@ -162,38 +160,7 @@ def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
         >>> [within(distances, margin).sum().item() for margin in (0, 1, 3)]
         [1, 2, 4]
     """
-    return distances <= margin * _ROUNDED
-
-
-def squared_distances(mask: torch.Tensor, width: float, sizes: list[float]) -> torch.Tensor:
-    """The squared distance to the mask, ``(*spatial)``, float32; exact where it is below ``width``.
-
-    Where it is not, it is at least the width's square, or infinite. In a box around the mask it takes,
-    axis by axis, the smallest squared distance over the few steps that the width allows. For narrow
-    bands this is many times as fast as a distance transform. TorchScript holds it.
-    """
-    distances = torch.full(mask.shape, math.inf, device=mask.device)
-    where = mask.nonzero()
-    if len(where) == 0:
-        return distances
-    inside, squared = distances, torch.where(mask, 0.0, math.inf)
-    for axis, size in enumerate(sizes):
-        reach, places = int(width / size), where[:, axis]
-        low = max(0, int(places.amin()) - reach)
-        length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - low
-        inside = inside.narrow(axis, low, length)
-        squared = squared.narrow(axis, low, length)
-    for axis, size in enumerate(sizes):
-        nearest, length = squared.clone(), squared.shape[axis]
-        for step in range(1, min(math.ceil(width / size), length)):
-            inner, further = length - step, (step * size) ** 2
-            for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + further
-                closest = nearest.narrow(axis, here, inner)
-                torch.minimum(closest, through, out=closest)
-        squared = nearest
-    inside.copy_(squared)
-    return distances
+    return distances <= margin * ROUNDED
 
 
 def touches_other_label(labels: torch.Tensor) -> torch.Tensor:
@@ -205,18 +172,6 @@ def touches_other_label(labels: torch.Tensor) -> torch.Tensor:
         touching.narrow(axis, 0, last).logical_or_(step)
         touching.narrow(axis, 1, last).logical_or_(step)
     return touching
-
-
-def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
-    """The box around the true voxels, with a margin: most of a CT is far from any boundary."""
-    where = mask.nonzero()
-    if not len(where):
-        return None
-    low, high = where.amin(0).tolist(), where.amax(0).tolist()
-    return tuple(
-        slice(max(0, first - extra), last + 1 + extra)
-        for first, last, extra in zip(low, high, margin, strict=True)
-    )
 
 
 #: A function that returns a mask ``(B, *spatial)``, or None for all voxels. Its parameters say what

@@ -13,10 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from nacl_monai.counting import counted
-from nacl_monai.metrics.columns import METRICS
-from nacl_monai.paper.grid import dataset_label, method_label, read_method
-from nacl_monai.paper.results import Results
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations.statistics import (
     BETTER,
     ENOUGH_TRAININGS,
     EQUIVALENT,
@@ -28,6 +25,10 @@ from nacl_monai.reports.statistics import (
     patient_scores,
     trainings_text,
 )
+from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.metrics.columns import METRICS
+from nacl_monai.paper.grid import dataset_label, method_label, read_method
+from nacl_monai.paper.results import Results
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -36,7 +37,6 @@ from nacl_monai.reports.style import (
     new_figure,
     panel_grid,
 )
-from nacl_monai.reports.tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Comparison:
 
     Attributes:
         reference: The name of the method that the others are compared with.
-        tests: The rows of `nacl_monai.reports.statistics.paired_tests` behind ``dataset`` and
+        tests: The rows of `nacl_monai.evaluations.statistics.paired_tests` behind ``dataset`` and
             ``metric``; none for a dataset on which only one method was run.
         unpaired: Other methods that have no seed in common with it on a dataset.
     """
@@ -86,7 +86,7 @@ def unpaired_methods(scores: pd.DataFrame, reference: str) -> list[str]:
     """The methods that have scores, and none of a seed of the reference.
 
     Args:
-        scores: From `nacl_monai.reports.statistics.patient_scores`.
+        scores: From `nacl_monai.evaluations.statistics.patient_scores`.
         reference: One of their columns.
     """
     seeds = {name: set(scores[name].dropna().index.unique("seed")) for name in scores}

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nacl_monai.evaluations import Run
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.paper import figures, radars, ranking, tables
 from nacl_monai.paper.grid import (
@@ -33,10 +35,8 @@ from nacl_monai.paper.results import NothingToShow, Results, first_runs
 from nacl_monai.paper.tables import COLUMNS, CORRELATION, beside_paper, correlate, summarize
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.posthoc import METHODS
-from nacl_monai.reports import Run
 from nacl_monai.reports.logits import draw_class_logits, draw_epoch_logits
 from nacl_monai.reports.style import add_caption, save_figure
-from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import short_name
 
 

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from nacl_monai.evaluations import Run
 from nacl_monai.menus import choose_loss
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.grid import (
@@ -31,7 +32,6 @@ from nacl_monai.paper.grid import (
 )
 from nacl_monai.paper.results import NothingToShow, Results
 from nacl_monai.paper.tables import mean_scores
-from nacl_monai.reports import Run
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure

@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import Run
+from nacl_monai.evaluations.tables import best_places
 from nacl_monai.files import write_text
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTable
@@ -22,12 +24,10 @@ from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import PROJECT, Results, first_runs, read_results
 from nacl_monai.paper.tables import MEAN, note
 from nacl_monai.paper.trainings import remarks
-from nacl_monai.reports import Run
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
-from nacl_monai.reports.tables import best_places
 
 PAGE = "report.html"
 

@@ -145,7 +145,7 @@ def draw_figure6(results: Results) -> tuple[Figure, pd.DataFrame]:
     """DSC, and below it ECE, at three values of every loss's hyper-parameter."""
     means = mean_scores(results, SHOWN)
     present = {method.loss for method in results.methods}
-    losses = [loss for loss in PAPER_LOSSES if loss in present]
+    losses = list(filter(present.__contains__, PAPER_LOSSES))
     swept = [(loss, key, values) for loss in losses for key, values in sweep(loss).items()]
     with house_style():
         figure, radars = new_radars(results.datasets, SHOWN, height=3.5, margin=1.4)
@@ -159,8 +159,11 @@ def draw_figure6(results: Results) -> tuple[Figure, pd.DataFrame]:
                 ]
                 for place in range(len(SWEEP_STYLES))
             ]
-            labels = [loss_label(loss) for loss in losses]
-            draw_lines(axes, labels, list(zip(lines, SWEEP_STYLES.values(), strict=True)))
+            draw_lines(
+                axes,
+                [*map(loss_label, losses)],
+                list(zip(lines, SWEEP_STYLES.values(), strict=True)),
+            )
             zoom(axes, lines)
             axes.set_title(f"{dataset_label(dataset)}: {METRICS[column].heading}", pad=14)
         add_legend(figure, SWEEP_STYLES)

@@ -19,10 +19,15 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.statistics import (
+    DIGITS,
+    bootstrap_means,
+    bootstrap_weights,
+    patient_scores,
+)
 from nacl_monai.metrics.columns import METRICS, metric_of
 from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.results import Results
-from nacl_monai.reports.statistics import DIGITS, bootstrap_means, bootstrap_weights, patient_scores
 from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
 
 Array = npt.NDArray[np.float64]
@@ -50,7 +55,7 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
     seed k. A metric weighs the same in the global rank however many structures it has.
 
     Args:
-        scores: From `nacl_monai.reports.statistics.patient_scores`, of the same methods.
+        scores: From `nacl_monai.evaluations.statistics.patient_scores`, of the same methods.
         resamples: Number of resamplings.
 
     Returns:

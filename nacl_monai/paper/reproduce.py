@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.menus import dataset_names, read_menu
 from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown, draw_forest
@@ -17,7 +18,6 @@ from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.results import PROJECT, NothingToShow, Results, read_results
 from nacl_monai.reports.style import save_figure
-from nacl_monai.reports.tables import csv_text
 
 
 def write_exhibit(

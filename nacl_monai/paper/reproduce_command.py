@@ -131,21 +131,26 @@ def snakemake_words(options: argparse.Namespace, others: Sequence[str] = ()) -> 
         )
     settings = {key: " ".join(getattr(options, key) or ()) for key in _LISTS}
     settings |= {key: getattr(options, key) for key in _TEXTS}
-    given = [f"{key}={value}" for key, value in settings.items() if value]
-    keys = [pair.partition("=")[0] for pair in options.config]
-    for key in keys:
-        if key in (*settings, *_FOLDERS) and getattr(options, key):
-            raise SettingError(f"--config {key}: is set by --{key}, too; leave one of them out")
-        if keys.count(key) > 1:
-            raise SettingError(f"--config {key}: is set twice; leave one of them out")
+    config = [*(f"{key}={value}" for key, value in settings.items() if value), *options.config]
+    _check_config(options)
     folder = workflow_folder()
     return [
         *others,  # in front, since some options take all words behind them
         *("--snakefile", str(folder / _SNAKEFILE)),
         *("--workflow-profile", str(_profile(options.profile, folder / "profiles"))),
         *("--forcerun", "render", *options.forcerun),
-        *(["--config", *given, *options.config] if given or options.config else []),
+        *(["--config", *config] if config else []),
     ]
+
+
+def _check_config(options: argparse.Namespace) -> None:
+    """Refuses a key of ``--config`` that is set twice."""
+    keys = [pair.partition("=")[0] for pair in options.config]
+    for key in keys:
+        if key in (*_LISTS, *_TEXTS, *_FOLDERS) and getattr(options, key):
+            raise SettingError(f"--config {key}: is set by --{key}, too; leave one of them out")
+        if keys.count(key) > 1:
+            raise SettingError(f"--config {key}: is set twice; leave one of them out")
 
 
 def _profile(name: str, profiles: Path) -> Path:

@@ -29,6 +29,13 @@ from typing import Any
 import pandas as pd
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import (
+    Evaluated,
+    Run,
+    check_alike,
+    read_runs,
+    read_tested,
+)
 from nacl_monai.paper.grid import (
     PAPER_DATASETS,
     PAPER_NETWORKS,
@@ -46,7 +53,6 @@ from nacl_monai.paper.trainings import (
     common_seeds,
     seeds_of,
 )
-from nacl_monai.reports import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.runs import RunFolder
 
 Score = Callable[[pd.DataFrame, Path], pd.DataFrame]

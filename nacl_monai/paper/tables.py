@@ -18,11 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
-from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
-from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
-from nacl_monai.reports import rank_correlations
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations import rank_correlations
+from nacl_monai.evaluations.statistics import (
     ENOUGH_TRAININGS,
     Estimate,
     cells_of,
@@ -31,7 +28,10 @@ from nacl_monai.reports.statistics import (
     patient_scores,
     trainings_text,
 )
-from nacl_monai.reports.tables import best_places, markdown_table
+from nacl_monai.evaluations.tables import best_places, markdown_table
+from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
+from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
+from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
 
 #: What says of which experiments a mean is.
 EXPERIMENT = ["method", "network", "fraction"]

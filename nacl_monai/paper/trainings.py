@@ -17,10 +17,10 @@ from typing import Any
 
 from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import Evaluated
 from nacl_monai.files import read_object
 from nacl_monai.menus import choose_loss, read_menu
 from nacl_monai.paper.grid import Experiment, Setup, dataset_label, network_label, read_name
-from nacl_monai.reports import Evaluated
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
 
 #: What a configuration of another version raises, which lacks a key or has something else there.
@@ -69,13 +69,16 @@ def resolved(value: Any, config: Mapping[str, Any]) -> Any:
         return {key: resolved(part, config) for key, part in value.items() if key != "_desc_"}
     if isinstance(value, list):
         return [resolved(part, config) for part in value]
-    if isinstance(value, str) and (choices := _BY_DIMS.fullmatch(value)):
-        value = choices[1].split(", ")[config["dims"]]
-        value = int(value) if value.isdecimal() else value
-    if isinstance(value, str) and value.startswith("@"):
+    return _resolved_text(value, config) if isinstance(value, str) else value
+
+
+def _resolved_text(text: str, config: Mapping[str, Any]) -> Any:
+    if choices := _BY_DIMS.fullmatch(text):
+        text = choices[1].split(", ")[config["dims"]]
+    if text.startswith("@"):
         with suppress(*LACKING):
-            return resolved(value_at(config, value[1:]), config)
-    return value
+            return resolved(value_at(config, text[1:]), config)
+    return int(text) if choices and text.isdecimal() else text
 
 
 def check_name(folder: Path, experiment: Experiment) -> None:
@@ -206,7 +209,6 @@ def check_folds(runs: Mapping[Experiment, Evaluated]) -> None:
     for experiment in runs:
         folds.setdefault((experiment.setup, experiment.seed), []).append(experiment.fold or 0)
     every = list(range(1 + max(experiment.fold or 0 for experiment in runs)))
-    tested: dict[str, int] = {}
     for experiment, evaluated in runs.items():
         own = sorted(folds[experiment.setup, experiment.seed])
         if own != every:
@@ -214,6 +216,12 @@ def check_folds(runs: Mapping[Experiment, Evaluated]) -> None:
                 f"{evaluated.folder}: its training has the folds {', '.join(map(str, own))}, but there "
                 f"are {', '.join(map(str, every))}; evaluate each once, or move the training away"
             )
+    _check_patients(runs)
+
+
+def _check_patients(runs: Mapping[Experiment, Evaluated]) -> None:
+    """Refuses a patient who is tested in two folds."""
+    tested: dict[str, int] = {}
     for experiment, evaluated in runs.items():
         fold = experiment.fold or 0
         for patient in evaluated.patients:
@@ -234,18 +242,27 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
         InputError: If the configuration of a run is damaged.
     """
     configs = {one: config_of(path) for one, path in folders.items()}
-    epochs = {config["max_epochs"] for config in configs.values() if "max_epochs" in config}
-    *others, longest = map(str, sorted(epochs) or [0])
-    sentences = [f"Trained for {', '.join(others)} or {longest} epochs."] if others else []
     datasets = list(dict.fromkeys(one.dataset for one in configs))
     several = len(datasets) > 1
-    for dataset in datasets:
-        trained = [one for one in configs if one.dataset == dataset and not one.method.joins_seeds]
-        if trained and not common_seeds(trained):
-            where = f" on {dataset_label(dataset)}" if several else ""
-            sentences.append(f"The trainings{where} have no seed in common.")
     networks = (_network(one, config, several) for one, config in configs.items())
-    return [*sentences, *filter(None, dict.fromkeys(networks))]
+    seeds = (_seeds(dataset, configs, several) for dataset in datasets)
+    return list(filter(None, [_lengths(configs.values()), *seeds, *dict.fromkeys(networks)]))
+
+
+def _lengths(configs: Iterable[Mapping[str, Any]]) -> str:
+    """For how many epochs, where not all were trained for as many; else empty."""
+    epochs = {config["max_epochs"] for config in configs if "max_epochs" in config}
+    *others, longest = map(str, sorted(epochs) or [0])
+    return f"Trained for {', '.join(others)} or {longest} epochs." if others else ""
+
+
+def _seeds(dataset: str, experiments: Iterable[Experiment], several: bool) -> str:
+    """That the trainings on a dataset have no seed in common; empty where they have one."""
+    alone = [one for one in experiments if one.dataset == dataset and not one.method.joins_seeds]
+    if not alone or common_seeds(alone):
+        return ""
+    where = f" on {dataset_label(dataset)}" if several else ""
+    return f"The trainings{where} have no seed in common."
 
 
 def _network(experiment: Experiment, config: Mapping[str, Any], several: bool) -> str:

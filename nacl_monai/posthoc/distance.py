@@ -40,7 +40,8 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.regions import squared_distances, touches_other_label
+from nacl_monai.inference.distances import squared_distances
+from nacl_monai.metrics.regions import touches_other_label
 from nacl_monai.posthoc.scaling import LARGEST, SMALLEST, known_values
 
 if TYPE_CHECKING:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,16 +10,40 @@ from typing import Any
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
+from nacl_monai.inference import records
 from nacl_monai.metrics.record import NEAR
+from nacl_monai.posthoc.distance import UNITS
 from nacl_monai.posthoc.ensemble import ENSEMBLE
-from nacl_monai.posthoc.fit import Fit, module_of
+from nacl_monai.posthoc.fit import METHODS, SIGMOID_METHODS, Fit, module_of
 from nacl_monai.runs import MARGIN
 
 #: Its name in a folder.
 FILE = "calibrator.json"
-#: How the patients of a fit were known: as the data set's cases say, by a table, by a pattern of names;
-#: or not at all, so that each case counts as one.
-BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = ("dataset", "table", "pattern", "case")
+#: How the patients of a fit were known.
+BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = records.WAYS
+_METHOD: dict[str, records.Check] = {
+    "method": records.any_of(*METHODS, *SIGMOID_METHODS),
+    "parameters": records.mapped(lambda value: records.numbers(value) or value in UNITS),
+}
+_FIT: dict[str, records.Check] = {
+    **_METHOD,
+    **dict.fromkeys(("nll_before", "nll"), records.number()),
+    "moved": records.number(0, 1),
+    "region": records.text,
+    "voxels": records.whole(),
+}
+_TEXTS = records.maybe(records.each(records.text))
+_CALIBRATOR: dict[str, records.Check] = {
+    "patients": records.each(records.text),
+    "known_by": records.any_of(*WAYS),
+    "patient_pattern": records.maybe(records.pattern),
+    **dict.fromkeys(("cases", "channels"), _TEXTS),
+    **dict.fromkeys(("activation", "weights", "average"), records.maybe(records.text)),
+    "folds": records.maybe(records.each(records.keyed({"patients": records.each(records.text)}))),
+    "margin": records.maybe(records.number(0)),
+    "members": records.maybe(records.mapped(records.text)),
+    "calibrators": records.maybe(records.mapped(records.keyed(_METHOD))),
+}
 
 
 @dataclass(frozen=True)
@@ -76,13 +98,11 @@ def write_calibrator(file: Path, calibrator: Calibrator) -> Path:
     """
     said = asdict(calibrator)
     del said["fit"]
-    said = {
-        name: value for name, value in said.items() if value or value == 0
-    }  # as a margin may be
+    said = {key: value for key, value in said.items() if value or value == 0}  # as a margin may be
     fit = {"method": ENSEMBLE} if calibrator.fit is None else asdict(calibrator.fit)
-    return write_text(
-        file, json.dumps({**fit, "patients": [], **said}, indent=2, ensure_ascii=False) + "\n"
-    )
+    record = json.loads(json.dumps({**fit, "patients": [], **said}))
+    record[records.CHECKSUM] = records.own_checksum(record)
+    return write_text(file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibrate") -> Calibrator:
@@ -100,32 +120,28 @@ def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibra
     record = read_object(file, remedy)
     try:
         return _calibrator(record)
-    except (AttributeError, KeyError, TypeError, ValueError, re.error, InputError) as error:
-        raise InputError(f"{file}: is damaged; {remedy}") from error
+    except (TypeError, ValueError, InputError) as error:
+        raise InputError(f"{file}: is not as it was written, {error}; {remedy}") from error
 
 
 def _calibrator(record: Mapping[str, Any]) -> Calibrator:
     """Raises whatever a record that is none leads to."""
-    fit = None
-    if record["method"] != ENSEMBLE:
-        fit = Fit(**{one.name: record[one.name] for one in fields(Fit)})
-        _ = fit.module
-    own = [one.name for one in fields(Calibrator) if one.name != "fit"]
-    said = Calibrator(fit, **{name: record[name] for name in own if name in record})
-    for behind in said.calibrators.values():
+    joined = record.get("method") == ENSEMBLE
+    if fault := records.fault_in(record, _CALIBRATOR if joined else _CALIBRATOR | _FIT):
+        raise InputError(fault)
+    if (record.get("weights") is None) == (not record.get("channels")):
+        raise InputError("it must be of a run, or else of saved predictions")
+    own = [one.name for one in fields(Calibrator) if record.get(one.name) is not None]
+    calibrator = Calibrator(None, **{name: record[name] for name in own})
+    for behind in calibrator.calibrators.values():
         module_of(behind)
-    if fit is not None and fit.region == NEAR and said.margin is None:  # before it was kept
-        said = replace(said, margin=MARGIN)
-    if said.margin is not None and not 0 <= said.margin < math.inf:
-        raise ValueError
-    if (said.weights is None) == (not said.channels) or said.known_by not in WAYS:
-        raise ValueError
-    pattern = said.patient_pattern
-    if (pattern is None) == (said.known_by == BY_PATTERN):
-        raise ValueError
-    if pattern is not None and re.compile(pattern).groups != 1:
-        raise ValueError
-    texts = [*said.patients, *said.cases, *said.channels, *said.members]
-    if isinstance(said.patients, str) or not all(isinstance(text, str) for text in texts):
-        raise TypeError
-    return said
+    return calibrator if joined else _with_fit(calibrator, record)
+
+
+def _with_fit(calibrator: Calibrator, record: Mapping[str, Any]) -> Calibrator:
+    fit = Fit(**{one.name: record[one.name] for one in fields(Fit)})
+    _ = fit.module
+    margin = calibrator.margin
+    if fit.region == NEAR and margin is None:  # before it was kept
+        margin = MARGIN
+    return replace(calibrator, fit=fit, margin=margin)

@@ -2,296 +2,129 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from nacl_monai.audits.arrays import case_names, patient_names
-from nacl_monai.audits.channels import Channels, class_names, read_dataset, with_structures
-from nacl_monai.audits.checks import check_agreement, check_channels
-from nacl_monai.audits.images import Pair, Prediction, Probabilities, read_image
-from nacl_monai.audits.labels import Labels, check_grid, turned, voxel_sizes
-from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
-from nacl_monai.audits.measuring import channel_dice, check_order
-from nacl_monai.audits.names import images_by_name
-from nacl_monai.audits.options import Options
-from nacl_monai.audits.output import check_measured
-from nacl_monai.audits.readers import Calibrated, named, read_as_asked
-from nacl_monai.audits.reading import (
-    Found,
-    check_calibrator,
-    find,
-    known_by,
-    processes,
-    read_case,
-)
-from nacl_monai.data.faults import VoxelGrid
-from nacl_monai.data.patients import patients_of
+from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum
-from nacl_monai.inference.maps import map_image, write_nifti
-from nacl_monai.inference.promised import MARGIN, apply_kept, structure_levels, unlike_spacing
+from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
+from nacl_monai.metrics.curves import (
+    Curves,
+    checked_curves,
+    definition_of,
+    joined_curves,
+)
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import (
     Voxels,
     as_tensor,
-    binary_problems,
-    checked_voxels,
     dequantized,
 )
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
-from nacl_monai.progress import progress_bar
+from nacl_monai.predictions.arrays import array_study
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.options import SIGMOID, Options, options_of
+from nacl_monai.predictions.reading import Reading
+from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import MEAN, WITHIN, Control
-from nacl_monai.promises.curves import (
-    Curves,
-    counted,
-    definition_of,
-)
 from nacl_monai.promises.fit import Promise, fit
+from nacl_monai.tensors import check_probabilities, check_unit_interval
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
 
 
-def curves_of(found: Found) -> tuple[Curves, list[InputError]]:
+def read_study(study: Study) -> tuple[Curves, list[InputError]]:
     """The curves of all cases that can be read, and the faults of the others.
-
-    Args:
-        found: From `nacl_monai.audits.reading.find`.
 
     Raises:
         InputError: If no case can be read, or channels seem to be in another order.
     """
-    options, channels = found.options, found.settings.channels
-    one = partial(_curve_of, found=replace(found, pairs=()))
-    cases, curves, faults, dice = [], [], list(found.faults), np.zeros(())
-    with processes(options.jobs) as apply:
-        results = progress_bar(
-            apply(one, found.pairs), description="Reading", unit="case", total=len(found.pairs)
-        )
-        for (prediction, _), result in zip(found.pairs, results, strict=True):
-            if isinstance(result, InputError):
-                faults.append(result)
-            else:
-                cases.append(prediction.case)
-                curves.append(result[0])
-                dice = dice + result[1]
-    check_measured(found, cases, faults)
-    if not options.channels_as_given:
-        check_order(found.folder, dice / len(cases), channels)
-    definition = definition_of(
-        channels.values,
-        channels.structures,
-        channels.activation,
-        found.layout.label,
-        found.calibrator,
-        channels.ignore,
-        options.joins,
-    )
-    patients = patients_of(cases, options.patient_pattern, options.patients)
-    return joined_curves(cases, curves, patients, definition), faults
-
-
-def _curve_of(pair: Pair, found: Found) -> tuple[dict[str, Array], Array] | InputError:
-    """The curves of a case and Dice of its channels; its fault, if it has one."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
-    channels = found.settings.channels
-    try:
-        predicted, labels, masks = _labeled(pair, found)
-        probs = torch.from_numpy(predicted.voxels)
-        curve = curves_of_case(
-            probs,
-            masks,
-            labels.mask,
-            channels.structures,
-            _spacing(predicted),
-            overlapping=channels.overlapping,
-        )
-        return curve, channel_dice(probs, labels, channels)
-    except InputError as fault:
-        return fault
-
-
-def _labeled(pair: Pair, found: Found) -> tuple[Probabilities, Labels, list[torch.Tensor]]:
-    """A prediction, which is where its label is unless it says so, the label, and its structures."""
-    predicted, (labels,) = read_case(pair, found)
-    affine = labels.affine if predicted.affine is None else predicted.affine
-    channels = found.settings.channels
-    masks = [
-        labels.classes[list(of)].any(0)
-        if channels.overlapping
-        else torch.isin(labels.classes, torch.tensor(of))
-        for of in channels.structures.values()
-    ]
-    return replace(predicted, affine=affine), labels, masks
+    faults: list[InputError] = []
+    found = list(study.each(curve_of, faults))
+    cases, curves = [case for case, _ in found], [curve for _, curve in found]
+    return curves_of(study, cases, curves), faults
 
 
 def held_out_case(
-    found: Found, curves: Curves, case: str, control: Control, **family: Any
+    study: Study, curves: Curves, name: str, control: Control, **family: Any
 ) -> NewCase:
     """A case of a calibration patient by the promise of all others, who must be enough, with its label.
 
     Args:
-        found: From `nacl_monai.audits.reading.find`.
+        study: From `nacl_monai.predictions.find`.
         curves: Of all cases.
-        case: Its name.
+        name: Of the case.
         control: What is promised.
         **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
     """
-    others = curves.without(curves.patients[curves.cases.index(case)])
-    kept = [asdict(one) for one in fit(others, [control], check=False, **family).kept]
-    (pair,) = (one for one in found.pairs if one[0].case == case)
-    predicted, _, masks = _labeled(pair, found)
-    probs = dequantized(torch.from_numpy(predicted.voxels)[None])[0][0]
-    structures = apply_kept(kept, curves.definition, probs, _spacing(predicted))
-    labels = dict(zip(curves.structures, (mask.numpy() for mask in masks), strict=True))
-    return NewCase(case, predicted, structures, labels)
-
-
-def _spacing(predicted: Probabilities) -> tuple[float, ...]:
-    """The size of a voxel along each axis of the voxels, in mm."""
-    if predicted.affine is None:
-        raise InputError(
-            f"{predicted.file}: no file beside it says where its voxels are, so that no margin in mm is "
-            "known; add the .pkl or the segmentation"
-        )
-    return voxel_sizes(predicted.affine, are_turned=predicted.turned)
-
-
-def curves_of_case(
-    probs: torch.Tensor,
-    labels: Sequence[torch.Tensor],
-    mask: torch.Tensor | None,
-    structures: Mapping[str, Sequence[int]],
-    spacing: Sequence[float],
-    *,
-    overlapping: bool,
-) -> dict[str, Array]:
-    """The curves of all structures of a case, each (S, K, M), and its spacing."""
-    levels = structure_levels(dequantized(probs[None])[0][0], structures, spacing, overlapping)
-    counts = None if mask is None else mask.numpy()
-    parts = [
-        counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)
-    ]
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]} | {
-        "spacings": np.array(spacing, np.float64)
-    }
-
-
-def joined_curves(
-    cases: Sequence[str],
-    curves: Sequence[Mapping[str, Array]],
-    patients: Sequence[str],
-    definition: Mapping[str, Any],
-) -> Curves:
-    """The curves of all cases as one object; without patients, each case is one."""
-    arrays: dict[str, Any] = {
-        name: np.stack([curve[name] for curve in curves]) for name in curves[0]
-    }
-    return Curves(
-        list(cases),
-        list(definition["structures"]),
-        **arrays,
-        patients=list(patients) or list(cases),
-        definition=definition,
-        known=bool(patients),
-    )
+    rest = curves.without(curves.patients[curves.cases.index(name)])
+    kept = [asdict(one) for one in fit(rest, [control], check=False, **family).kept]
+    (case,) = (case for case in study.cases if case.name == name)
+    reading = study.read(case)
+    structures = apply_kept(kept, curves.definition, reading.probs, reading.spacing)
+    masks = (mask.numpy() for mask in reading.masks)
+    return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
 
 
 def curves_of_arrays(
-    probs: Iterable[Voxels],
-    labels: Iterable[Voxels],
+    probs: Any,
+    labels: Any,
     *,
-    mask: Iterable[Voxels] | None = None,
-    ignore_index: int | None = None,
     spacing: Sequence[float] | Sequence[Sequence[float]] | None = None,
-    classes: Sequence[str] = (),
-    structures: Sequence[str] = (),
-    cases: Sequence[str] = (),
-    patients: Sequence[str] = (),
-    from_logits: bool = False,
+    channels_as_given: bool = False,
+    **form: Any,
 ) -> Curves:
     """The curves of arrays, as `nacl_monai.promise` takes them.
+
+    Args:
+        probs: As of `nacl_monai.audit`.
+        labels: Of one rater.
+        spacing: The size of a voxel along each axis in mm, of all cases or of each.
+        channels_as_given: Whether to take channels that agree far better with the labels in another
+            order.
+        **form: What else `nacl_monai.predictions.arrays.array_study` takes.
 
     Raises:
         InputError: If input is not a probability or not a label, or numbers of cases, names or sizes
             differ.
     """
-    several, labeled = list(probs), list(labels)
-    masks = [None] * len(several) if mask is None else list(mask)
-    for what, given in {"labels": labeled, "mask": masks}.items():
-        if len(given) != len(several):
-            raise InputError(
-                f"{what}: are {len(given)} for {len(several)} cases; give one for each"
-            )
-    patients = patient_names(patients)
-    names = case_names(cases, len(several), patients)
-    if not several:
-        raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
-    names_of = list(structures) or list(classes) or class_names(len(several[0]))
-    if len(names_of) != len(several[0]):
-        raise InputError(
-            f"classes: {len(names_of)} names for {len(several[0])} channels; give one each"
-        )
-    first = 0 if structures else 1  # the label value of the first channel is 1, or background's 0
-    channels = {name: (k + 1 - first,) for k, name in enumerate(names_of)}
-    named = {name: (k,) for k, name in enumerate(names_of) if k >= first}
-    sizes = case_spacings(spacing, len(several), np.ndim(several[0]) - 1)
+    study = array_study(probs, labels, **form)
+    if study.raters:
+        raise InputError("labels: are of several raters; a promise is against one")
+    channels = study.channels
+    overlapping = channels.names if channels.overlapping else ()
+    sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
+    masks: Sequence[Any] = study.masks or [None] * len(study.probs)
+    how = study.ignore_index, study.from_logits
     curves = []
-    for one, label, counts, size in zip(several, labeled, masks, sizes, strict=True):
-        batch = [None if part is None else as_tensor(part)[None] for part in (one, label, counts)]
-        curves.append(checked_curves(batch, named, structures, size, ignore_index, from_logits))
-    activation = "sigmoid" if structures else "softmax"
-    definition = definition_of(channels, named, activation, _ARRAYS, ignored=ignore_index)
-    return joined_curves(names, curves, patients, definition)
-
-
-def checked_curves(
-    batch: Sequence[Any],
-    named: Mapping[str, Sequence[int]],
-    overlapping: Sequence[str],
-    spacing: Sequence[float],
-    ignore_index: int | None,
-    from_logits: bool,
-) -> dict[str, Array]:
-    """The curves of a case of arrays, once they are checked.
-
-    Args:
-        batch: Probabilities, labels, and the mask of what counts or None, each with a batch axis of 1.
-        named: Name → channels of each structure.
-        overlapping: Names of the channels where these are structures that may overlap.
-        spacing: The size of a voxel along each axis, in mm.
-        ignore_index: The label of voxels that do not count.
-        from_logits: Whether logits are given.
-    """
-    probs, labels, mask = batch
-    if overlapping:
-        probs = probs.sigmoid() if from_logits else probs
-        problems = list(binary_problems(probs, labels, overlapping, mask, ignore_index))
-        inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
-        masks = [voxels.labels[0] == 1 for voxels in problems]
-        counts = problems[0].counted
-    else:
-        voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
-        inside, counts = voxels.probs[0], voxels.counted
-        masks = [voxels.labels[0] == k for k in range(len(inside))]
-    labeled = [torch.stack([masks[k] for k in channels]).any(0) for channels in named.values()]
-    counts = None if counts is None else counts[0]
-    return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
+    for case, label, counts, size in zip(study.probs, study.labels, masks, sizes, strict=True):
+        batch = [None if part is None else part[None].cpu() for part in (case, label, counts)]
+        curves.append(checked_curves(batch, channels.structures, overlapping, size, *how))
+    if not channels_as_given:
+        study.check_order()
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        _ARRAYS,
+        ignored=study.ignore_index,
+    )
+    return joined_curves(study.names, curves, study.patients, definition)
 
 
 def applied(
-    promise: Promise, probs: torch.Tensor, spacing: Sequence[float], level: float | None = None
+    promise: Promise, probs: Voxels, spacing: Sequence[float], level: float | None = None
 ) -> list[Applied]:
     r"""The contours, volumes and bounds of Dice of a new case.
 
@@ -303,9 +136,17 @@ def applied(
         level: The level α; by default the smallest that was promised.
 
     Raises:
-        InputError: If there are other channels, or voxels of a size that no calibration patient had.
+        InputError: If these are no probabilities, there are other channels, or voxels of a size that no
+            calibration patient had.
     """
+    promise.check_current()
     definition = promise.definition
+    probs, tolerance = dequantized(as_tensor(probs)[None].detach().cpu())
+    if definition["activation"] == SIGMOID:
+        check_unit_interval(probs, activation=SIGMOID)
+    else:
+        check_probabilities(probs, tolerance)
+    probs = probs[0]
     if len(probs) != len(definition["channels"]):
         raise InputError(
             f"probs: have {len(probs)} channels, but what was promised is of "
@@ -314,7 +155,7 @@ def applied(
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
     kept = [asdict(one) for one in promise.of_level(level)]
-    return apply_kept(kept, definition, dequantized(probs[None])[0][0], spacing)
+    return apply_kept(kept, definition, probs, spacing)
 
 
 @dataclass(frozen=True)
@@ -322,145 +163,103 @@ class NewCase:
     """A case that a promise is applied to.
 
     Attributes:
-        case: Its name.
-        predicted: Its probabilities.
+        reading: Its probabilities.
         structures: What is promised of each structure.
         labels: Structure → where it is labeled, ``(z, y, x)``; empty where nobody knows.
     """
 
-    case: str
-    predicted: Probabilities
+    reading: Reading
     structures: Sequence[Applied]
     labels: Mapping[str, Array] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Of the case."""
+        return self.reading.case.name
 
-def new_cases(
-    file: Path, promise: Promise, folder: Path, options: Options, level: float | None = None
-) -> Iterator[NewCase | InputError]:
-    """Applies a promise to a folder of new predictions; a case that cannot be read is its fault.
+
+def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> Study:
+    """New predictions that a promise holds for.
 
     Args:
         file: Of the promise, for messages.
         promise: What was promised.
         folder: In any layout that an audit reads.
         options: As of an audit.
-        level: The level α.
 
     Raises:
-        InputError: If the folder as a whole is of other channels, another calibrator, or of a patient
-            who calibrated the promise.
+        InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
+            a patient who calibrated the promise.
     """
-    layout, predictions, channels = _find(file, promise, folder, options)
-    for prediction in progress_bar(predictions, description="Applying", unit="case"):
-        try:
-            one = in_order(prediction, channels)
-            predicted = layout.read(one)
-            check_channels(one, predicted, channels)
-            check_agreement(predicted, channels)
-            spacing = _spacing(predicted)
-            probs = torch.from_numpy(predicted.voxels)
-            yield NewCase(one.case, predicted, applied(promise, probs, spacing, level))
-        except InputError as fault:
-            where, _, what = str(fault).partition(": ")
-            of_arrays = where in ("probs", "spacing")
-            yield InputError(f"{prediction.file}: {what}") if of_arrays else fault
-
-
-def _find(
-    file: Path, promise: Promise, folder: Path, options: Options
-) -> tuple[Layout, list[Prediction], Channels]:
-    """The layout of new predictions, and the cases; as `nacl_monai.audits.reading.find` with labels."""
+    promise.check_current(file)
     definition = promise.definition
+    _check_same_model(file, definition, options)
     values = {name: tuple(of) for name, of in definition["channels"].items()}
-    channels = Channels(definition["activation"], values, definition["ignored"], str(file))
-    endings = [*values, *(str(of[0]) for of in values.values() if of)]
-    names = {
-        stem.removesuffix(f"_{ending}")
-        for stem in (images_by_name(folder) if folder.is_dir() else ())
-        for ending in endings
-        if stem.endswith(f"_{ending}")
-    }
-    layout, predictions = recognized(folder, names)
-    dataset = options.dataset or layout.dataset(folder)
-    if dataset is not None:
-        given = read_dataset(dataset, options.activation)
-        if options.structures:
-            given = with_structures(given, options.structures, options.activation)
-        if (given.activation, [*given.values.items()]) != (channels.activation, [*values.items()]):
-            raise InputError(
-                f"{folder}: is of {', '.join(given.names)} by {given.activation}, but what {file} "
-                f"promises is of {', '.join(values)} by {channels.activation}; give predictions of the "
-                "same model"
-            )
-        channels = given
-    check_one_layout(folder, predictions, channels)
-    predictions = named(predictions, options.names)
-    of_channels = [*values.values()]
-    scored = {
-        name: tuple(value for k in of for value in of_channels[k])
-        for name, of in definition["structures"].items()
-    }
-    measured = channels if channels.overlapping else replace(channels, scored=scored)
-    layout = read_as_asked(folder, layout, predictions, measured, options, names)
-    told = (promise.patients, promise.known_by, promise.cases, promise.patient_pattern)
-    whose = Calibrator(None, *told, channels.activation, channels.names)
-    names_of = [one.case for one in predictions]
-    check_calibrator(file, whose, channels, names_of, options)
-    return _read_through(file, promise, layout, names_of, channels, options), predictions, channels
+    of_channels, scored = [*values.values()], None
+    if definition["activation"] != SIGMOID:
+        scored = {
+            name: tuple(value for k in of for value in of_channels[k])
+            for name, of in definition["structures"].items()
+        }
+    channels = Channels(definition["activation"], values, definition["ignored"], str(file), scored)
+    study = find(folder, None, options, promised=channels)
+    whose = Calibrator(
+        None,
+        promise.patients,
+        promise.known_by,
+        promise.cases,
+        promise.patient_pattern,
+        channels.activation,
+        channels.names,
+    )
+    check_calibrator(file, whose, channels, [*study.patients], options)
+    return study
 
 
-def _read_through(
-    file: Path,
-    promise: Promise,
-    layout: Layout,
-    cases: Sequence[str],
-    channels: Channels,
-    options: Options,
-) -> Layout:
-    """The layout, read through what the calibration patients' predictions went through."""
-    joins = promise.definition.get("ensemble", [])
+def _check_same_model(file: Path, definition: Mapping[str, Any], options: Options) -> None:
+    """Refuses predictions that went through something else than the calibration patients'."""
+    joins = definition.get("ensemble", [])
     if joins != options.joins:
         raise InputError(
             f"{file}: was made of {_model(joins)}, but these are {_model(options.joins)}; give the "
             "predictions of the same model, of an ensemble with --ensemble"
         )
-    said, given, fitted = list(promise.definition["calibrator"]), [], None
+    promised, behind = list(definition["calibrator"]), []
     if options.calibrator is not None:
-        calibrator = read_calibrator(options.calibrator)
-        fitted, given = calibrator.fit, [calibrator.name, checksum(options.calibrator)]
-    if said != given:
+        behind = [read_calibrator(options.calibrator).name, checksum(options.calibrator)]
+    if promised != behind:
         raise InputError(
-            f"{file}: was made of predictions behind {said[0] if said else 'no calibrator'}, but these "
-            f"are behind {given[0] if given else 'none'}; give the same one with --calibrator"
+            f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "
+            f"but these are behind {behind[0] if behind else 'none'}; give the same with --calibrator"
         )
-    if fitted is None:
-        return layout
-    modules = dict.fromkeys(cases, fitted.module)
-    return replace(layout, read=Calibrated(layout.read, channels, modules))
 
 
 def _model(joins: Sequence[Any]) -> str:
     return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"
 
 
-def image_of(file: Path, predicted: Probabilities, affine_tolerance: float) -> Array:
-    """The first channel of an image on the grid of a prediction, ``(z, y, x)``, to look at.
+def new_cases(
+    study: Study, promise: Promise, faults: list[InputError], level: float | None = None
+) -> Iterator[NewCase]:
+    """Applies a promise to new predictions.
 
     Args:
-        file: The image.
-        predicted: The prediction.
-        affine_tolerance: How far apart both may put a voxel, in mm.
+        study: From `find_new`.
+        promise: What was promised.
+        faults: Takes those of cases that cannot be read.
+        level: The level α.
 
     Raises:
-        InputError: If it cannot be read, or is elsewhere.
+        InputError: If no case can be read.
     """
-    image = read_image(file)
-    voxels = image.voxels[0] if image.voxels.ndim == 4 else image.voxels
-    if predicted.turned:
-        voxels = turned(voxels, image.affine)
-    grid = VoxelGrid(str(file), image.shape, image.affine)
-    check_grid(predicted, grid, tuple(voxels.shape[::-1]), affine_tolerance)
-    return voxels
+    compute = partial(_new_case, promise=promise, level=level)
+    for _, case in study.each(compute, faults, "Applying"):
+        yield case
+
+
+def _new_case(reading: Reading, promise: Promise, level: float | None) -> NewCase:
+    """What is promised of a case."""
+    return NewCase(reading, applied(promise, reading.stored, reading.spacing, level))
 
 
 def write_contours(case: NewCase, folder: Path) -> None:
@@ -468,17 +267,10 @@ def write_contours(case: NewCase, folder: Path) -> None:
 
     They are on the grid of the file that says where the voxels of the prediction are.
     """
-    predicted = case.predicted
-    affine = np.eye(4) if predicted.affine is None else predicted.affine
     for one in case.structures:
         for kind, contour in one.contours.items():
-            voxels = contour.T.astype(np.uint8)
-            if predicted.turned:
-                nib: Any = nibabel.orientations
-                back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(affine))
-                voxels = nib.apply_orientation(voxels, back)
-            image = map_image(voxels, "label", predicted.source, affine)
-            write_nifti(image, folder / f"{case.case}_{kind}_{one.structure}.nii.gz")
+            file = folder / f"{case.name}_{kind}_{one.structure}.nii.gz"
+            case.reading.write(file, contour.astype(np.uint8), "label")
 
 
 def promise(
@@ -530,9 +322,8 @@ def promise(
         ('outer', 20)
     """
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
-        words = Options(**options, pictures=False)
-        found = find(Path(probs), Path(labels), words)
-        curves, faults = curves_of(found)
+        words = options_of("promise:folders", options)
+        curves, faults = read_study(find(Path(probs), Path(labels), words))
         if faults:
             raise faults[0]
         about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}

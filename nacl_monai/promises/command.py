@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,29 +14,29 @@ import pandas as pd
 
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
-from nacl_monai.audits.names import CHANNEL, images_by_name
-from nacl_monai.audits.options import Options
 from nacl_monai.audits.output import visible_files
-from nacl_monai.audits.reading import Found, find, known_by
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted, number_within
-from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
-from nacl_monai.inference.promised import APPLIED, MARGIN, Applied, table_rows
+from nacl_monai.inference.promised import APPLIED, Applied, table_rows
+from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
+from nacl_monai.predictions.names import CHANNEL, images_by_name
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import (
     NewCase,
-    curves_of,
+    find_new,
     held_out_case,
-    image_of,
     new_cases,
+    read_study,
     write_contours,
 )
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN, Control
-from nacl_monai.promises.curves import CURVES_FILE, Array, Curves, read_curves
+from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
     UNCONTROLLED,
@@ -47,13 +49,14 @@ from nacl_monai.promises.fit import (
     risk_text,
 )
 from nacl_monai.reports.style import data_source
-from nacl_monai.reports.tables import csv_text
 from nacl_monai.runs import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGE = "nacl_monai.promises"
+#: The levels where nobody says.
+LEVELS = (0.05, 0.1)
 _HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
@@ -69,25 +72,24 @@ _UNKNOWN = "each case counts as a patient; say whose it is with --patient-patter
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
 
-def promise_folders(
-    given: Sequence[Path],
-    output: Path,
-    options: Options,
-    controls: Sequence[Control],
-    images: Path | None = None,
-    **settings: Any,
-) -> list[InputError]:
+@dataclass(frozen=True)
+class _Made:
+    """A promise, what it was made from, and the words that make it again."""
+
+    promise: Promise
+    curves: Curves
+    controls: Sequence[Control]
+    settings: Mapping[str, Any]
+
+
+def promise_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Makes promises by calibration patients, prints and writes them.
 
     Args:
-        given: A folder of predictions and one of label maps; or evaluated runs, or ``promise.npz`` of
-            several sites.
+        given: A folder of predictions and one of label maps.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv``, figures and their
             page.
-        options: As of an audit.
-        controls: One for each level.
-        images: The folder of the images, for pictures; without them these show the probabilities.
-        settings: Family and margin, as `nacl_monai.promises.fit` takes them.
+        options: As of an audit, with levels, control, family and margin.
 
     Returns:
         The faults of single cases; the others calibrate.
@@ -95,64 +97,107 @@ def promise_folders(
     Raises:
         InputError: If it takes more patients, or the input cannot be used; nothing is written then.
     """
-    faults: list[InputError] = []
-    found, settings = None, {"family": WITHIN, "margin": MARGIN, **settings}
-    shown: Mapping[str, Path] = {}
+    predictions, labels = given
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
-        files = [file for path in given if (file := _curves_file(path))]
-        if len(files) == len(given):
-            first, *others = map(read_curves, files)
-            curves = first.joined(others)
-            about: dict[str, Any] = {"known_by": BY_DATASET if curves.known else BY_CASE}
-        else:
-            if len(given) != 2:
-                raise SettingError(
-                    "promise: takes a folder of predictions and one of labels, an evaluated run, or "
-                    "promise.npz of sites"
-                )
-            predictions, labels = given
-            found = find(predictions, labels, options)
-            show(found)
-            cases = [one.case for one, _ in found.pairs]
-            patients = patients_of(cases, options.patient_pattern, options.patients) or cases
-            for one in controls:  # before the first volume is read
-                one.check_patients(len(set(patients)), "--level")
-            shown = images_of_cases(images, cases) if images else {}
-            curves, faults = curves_of(found)
-            about = {"known_by": known_by(options), "patient_pattern": options.patient_pattern}
-        file = curves.write(folder / CURVES_FILE)
-        made = fit(curves, controls, checksum=checksum(file), **settings, **about)
-        made.write(folder / PROMISE_FILE)
-        write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(made.held_out)))
-        checked = [one for one in controls if one.needed < len(made.patients)]
-        figures: Iterable[tuple[str, Figure]] = ()
-        drawn: Iterable[tuple[str, Figure]] = ()
-        if options.pictures:
-            figures = _promise_figures(made, curves, controls[0], checked, settings)
-            if found and checked:
-                drawn = _contours(found, curves, checked[0], settings, shown)
-        words = [*given, *options.members, "--level", *(one.level for one in controls)]
-        words += ["--control", made.control, "--confidence", made.confidence]
-        words += [word for name in settings for word in (f"--{name}", settings[name])]
-        words += [*options.words, *(["--images", images] if images else []), "--output", output]
-        _write_promise_page(folder, made, figures, drawn, words)
+        study = find(predictions, labels, options)
+        show(study)
+        for control in _controls(options):  # before the first volume is read
+            control.check_patients(len(set(study.patients.values())), "--level")
+        images = images_of_cases(options.images, list(study.patients)) if options.images else {}
+        curves, faults = read_study(study)
+        about = {"known_by": study.known_by, "patient_pattern": options.patient_pattern}
+        made = _fitted(curves, folder, options, about)
+        _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
     print_faults(faults)
-    print(made.text())
-    if made.known_by == BY_CASE:
-        print(f"note: {_UNKNOWN}")
-    print_written(visible_files(output))
-    print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *options.words)
+    _print_made(made.promise, output, options)
     return faults
 
 
-def count_shard(
-    predictions: Path, labels: Path, output: Path, options: Options
-) -> list[InputError]:
+def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+    """The same from what was counted: ``promise.npz`` of several sites, or evaluated runs.
+
+    Args:
+        given: These files, or the folders that they are in.
+        output: As of `promise_folders`.
+        options: Levels, control, family and margin.
+
+    Returns:
+        No fault.
+
+    Raises:
+        InputError: As there.
+    """
+    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
+        files = [file for path in given if (file := _curves_file(path))]
+        if len(files) != len(given):
+            raise SettingError(
+                "promise: takes a folder of predictions and one of labels, an evaluated run, or "
+                "promise.npz of sites"
+            )
+        first, *more = map(read_curves, files)
+        curves = first.joined(more)
+        known_by = BY_DATASET if curves.known else BY_CASE
+        made = _fitted(curves, folder, options, {"known_by": known_by})
+        _write_page(made, folder, given, output, options)
+    _print_made(made.promise, output, options)
+    return []
+
+
+def _controls(options: Options) -> list[Control]:
+    return [
+        Control(level, options.control, options.confidence).check()
+        for level in options.level or LEVELS
+    ]
+
+
+def _fitted(curves: Curves, folder: Path, options: Options, about: Mapping[str, Any]) -> _Made:
+    """The promise, whose numbers are written."""
+    settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
+    controls = _controls(options)
+    file = curves.write(folder / CURVES_FILE)
+    promise = fit(curves, controls, sums=checksum(file), **settings, **about)
+    promise.write(folder / PROMISE_FILE)
+    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
+    return _Made(promise, curves, controls, settings)
+
+
+def _write_page(
+    made: _Made,
+    folder: Path,
+    given: Sequence[Path],
+    output: Path,
+    options: Options,
+    contours: Callable[[Control], Iterable[tuple[str, Figure]]] = lambda _: (),
+) -> None:
+    """The figures and the page, with contours where somebody was held out."""
+    checked = [one for one in made.controls if one.needed < len(made.promise.patients)]
+    figures: Iterable[tuple[str, Figure]] = ()
+    drawn: Iterable[tuple[str, Figure]] = ()
+    if options.pictures:
+        figures = _promise_figures(made, checked)
+        drawn = contours(checked[0]) if checked else ()
+    words = [*given, *options.members, "--level", *(one.level for one in made.controls)]
+    words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
+    words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
+    words += options.words("promise:folders")
+    words += [*(["--images", options.images] if options.images else []), "--output", output]
+    _write_promise_page(folder, made.promise, figures, drawn, words)
+
+
+def _print_made(promise: Promise, output: Path, options: Options) -> None:
+    print(promise.text())
+    if promise.known_by == BY_CASE:
+        print(f"note: {_UNKNOWN}")
+    print_written(visible_files(output))
+    words = options.words("promise:apply")
+    print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *words)
+
+
+def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Writes ``promise.npz`` of a part of the patients, who alone need not be enough for a promise.
 
     Args:
-        predictions: The folder of predictions.
-        labels: That of label maps.
+        given: The folder of predictions, and that of label maps.
         output: The folder for the file.
         options: As of an audit, with ``shard``.
 
@@ -162,10 +207,11 @@ def count_shard(
     Raises:
         InputError: If the input cannot be used; nothing is written then.
     """
-    with written_folder(output, "promise", read=[predictions, labels, *options.files]) as folder:
-        found = find(predictions, labels, options)
-        show(found)
-        curves, faults = curves_of(found)
+    predictions, labels = given
+    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
+        study = find(predictions, labels, options)
+        show(study)
+        curves, faults = read_study(study)
         curves.write(folder / CURVES_FILE)
     print_faults(faults)
     print_written(visible_files(output))
@@ -179,43 +225,31 @@ def _curves_file(path: Path) -> Path | None:
     return path if path.suffix == ".npz" else next(filter(Path.is_file, places), None)
 
 
-def _promise_figures(
-    made: Promise,
-    curves: Curves,
-    first: Control,
-    checked: Sequence[Control],
-    settings: Mapping[str, Any],
-) -> Iterator[tuple[str, Figure]]:
+def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[str, Figure]]:
     """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
-    yield "sizes", pictures.draw_sizes(curves, first, settings["margin"])
+    yield "sizes", pictures.draw_sizes(made.curves, made.controls[0], made.settings["margin"])
     if checked:
-        yield "kept", pictures.draw_kept(made)
-        yield "volumes", pictures.draw_volumes(curves, checked[0], **settings)
+        yield "kept", pictures.draw_kept(made.promise)
+        yield "volumes", pictures.draw_volumes(made.curves, checked[0], **made.settings)
 
 
 def _contours(
-    found: Found,
-    curves: Curves,
-    control: Control,
-    settings: Mapping[str, Any],
-    images: Mapping[str, Path],
+    study: Study, made: _Made, images: Mapping[str, Path], control: Control
 ) -> Iterator[tuple[str, Figure]]:
     """Of two cases of held-out patients, of which as much is missed as usual, and most of all."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
-    names = curves.structures
+    curves, settings, names = made.curves, made.settings, made.curves.structures
     missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
     order = missed.sum(0).argsort(kind="stable")
     for what, place in (("as usual", order[len(order) // 2]), ("most of all", order[-1])):
-        held_out = held_out_case(found, curves, curves.cases[place], control, **settings)
+        held_out = held_out_case(study, curves, curves.cases[place], control, **settings)
         worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
-        figure = draw_case(
-            held_out, [names[k] for k in worst], _image(images, held_out, found.options)
-        )
-        yield f"{held_out.case} at {control.level:.0%}, missed {what}: {shares}", figure
+        figure = draw_case(held_out, [names[k] for k in worst], _image(images, held_out))
+        yield f"{held_out.name} at {control.level:.0%}, missed {what}: {shares}", figure
 
 
 def _write_promise_page(
@@ -258,17 +292,14 @@ def _promise_row(made: Promise, kept: Kept) -> list[str]:
     return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
 
 
-def apply_folder(
-    file: Path, new: Path, output: Path, options: Options, level: float | None = None
-) -> list[InputError]:
+def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
     """Writes the contours of new cases, and a table with intervals of volume and bounds of Dice.
 
     Args:
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for the files.
-        options: As of an audit.
-        level: The level α; by default the smallest that was promised.
+        options: As of an audit; its level is by default the smallest that was promised.
 
     Returns:
         The faults of single cases.
@@ -277,16 +308,13 @@ def apply_folder(
         InputError: If the promise does not hold for these predictions, or no case can be read.
     """
     rows: list[dict[str, Any]] = []
-    faults = []
+    faults: list[InputError] = []
     with written_folder(output, "promise", read=[file, new, *options.files]) as folder:
-        made = read_promise(file)
-        for case in new_cases(file, made, new, options, level):
-            if isinstance(case, InputError):
-                faults.append(case)
-            else:
-                write_contours(case, folder)
-                rows += table_rows(case.case, case.structures)
-        _check_any(rows, new, faults)
+        promise = read_promise(file)
+        study = find_new(file, promise, new, options)
+        for case in new_cases(study, promise, faults, next(iter(options.level), None)):
+            write_contours(case, folder)
+            rows += table_rows(case.name, case.structures)
         write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
     print_faults(faults)
     table = pd.DataFrame(rows)
@@ -294,36 +322,20 @@ def apply_folder(
     print_written([output / APPLIED])
     contours = len(visible_files(output)) - 1
     print(f"wrote {counted(contours, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
-    print_next("triage", file, new, *options.members, *options.words)
+    print_next("triage", file, new, *options.members, *options.words("triage:apply"))
     return faults
 
 
-def _check_any(rows: Sequence[Any], new: Path, faults: Sequence[InputError]) -> None:
-    if not rows:
-        reason = f": {faults[-1]}" if faults else ""
-        raise InputError(f"{new}: no case could be read{reason}")
-
-
-def triage_folder(
-    file: Path,
-    new: Path,
-    output: Path,
-    options: Options,
-    budget: str = "20%",
-    labels: Path | None = None,
-    images: Path | None = None,
-) -> list[InputError]:
+def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
     """Writes the list of new cases that someone must look at, the most doubtful first, and its page.
 
     Args:
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
-        options: As of an audit.
-        budget: How many can be looked at, or a share of the cases in percent.
-        labels: The folder of label maps, if there are any: then it says how many of the worst tenth
-            are in the budget.
-        images: The folder of the images, for pictures; without them these show the probabilities.
+        options: As of an audit; ``budget`` is how many can be looked at, or a share of the cases in
+            percent; ``labels`` say how many of the worst tenth are in it; ``images`` are for pictures,
+            which show the probabilities otherwise.
 
     Returns:
         The faults of single cases, who must be looked at, too.
@@ -333,43 +345,37 @@ def triage_folder(
             is shown has no image.
         SettingError: If the budget is neither a number nor a share.
     """
-    faults, rows = [], []
+    faults: list[InputError] = []
+    rows: list[dict[str, Any]] = []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
-        made = read_promise(file)
-        number_within(budget, 1)
+        promise = read_promise(file)
         pictures: dict[str, NewCase] = {}
-        for case in new_cases(file, made, new, options):
-            if isinstance(case, InputError):
-                faults.append(case)
-            else:
-                rows.append(_triaged(case, made))
-                first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
-                pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
-        _check_any(rows, new, faults)
+        study = find_new(file, promise, new, options)
+        for case in new_cases(study, promise, faults):
+            rows.append(_triaged(case, promise))
+            first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
+            pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
         table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
-        number = number_within(budget, len(table))
+        number = number_within(options.budget, len(table))
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         write_text(folder / _TRIAGE, csv_text(table))
+        labels = options.labels
         share = _share_found(table, number, find(new, labels, options)) if labels else ""
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
-        figures = _figures(shown, list(table["structure"]), images, options)
-        given = ["nacl-monai", "triage", file, new, *options.members, "--budget", budget]
-        given += ["--labels", labels] * bool(labels) + ["--images", images] * bool(images)
+        shown = shown if options.pictures else []
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
             number=number,
             count=counted(len(table), "case"),
             cases=table["case"][:number],
             found=share,
             faults=faults,
-            level=f"{made.of_level()[0].level:.0%}",
-            unit=made.unit,
-            patients=len(made.patients),
-            pictures=list(
-                zip(table["case"], table["reason"], map(reports.png_source, figures), strict=False)
-            ),
+            level=f"{promise.of_level()[0].level:.0%}",
+            unit=promise.unit,
+            patients=len(promise.patients),
+            pictures=list(_drawn_cases(shown, table, options)),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
-            command=shlex.join(map(str, [*given, *options.words, "--output", output])),
+            command=_triage_command(file, new, output, options),
         )
         write_text(folder / _PAGE, text + "\n")
     print_faults(faults)
@@ -381,6 +387,14 @@ def triage_folder(
     return faults
 
 
+def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
+    """The words that make the page again."""
+    words = ["nacl-monai", "triage", file, new, *options.members, "--budget", options.budget]
+    words += ["--labels", options.labels] * bool(options.labels)
+    words += ["--images", options.images] * bool(options.images)
+    return shlex.join(map(str, [*words, *options.words("triage:apply"), "--output", output]))
+
+
 def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The rows of the page: case, whether to look, what else is known of it, and the reason."""
     numbers = table[[name for name in table if name in _HEADINGS]]
@@ -389,10 +403,10 @@ def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
         yield table["case"][k], table["look"][k], cells, table["reason"][k]
 
 
-def _image(images: Mapping[str, Path], case: NewCase, options: Options) -> Array | None:
+def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
     """The image of a case, if it has one."""
-    file = images.get(case.case)
-    return None if file is None else image_of(file, case.predicted, options.affine_tolerance)
+    file = images.get(case.name)
+    return None if file is None else case.reading.image(file)
 
 
 def images_of_cases(images: Path, cases: Sequence[str]) -> dict[str, Path]:
@@ -410,29 +424,31 @@ def images_of_cases(images: Path, cases: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def _figures(
-    cases: Sequence[NewCase], structures: Sequence[str], images: Path | None, options: Options
-) -> Iterator[Figure]:
-    """The worst structure of each case, on its image or on its probabilities."""
+def _drawn_cases(
+    cases: Sequence[NewCase], table: pd.DataFrame, options: Options
+) -> Iterator[tuple[str, str, str]]:
+    """Name, reason and picture of the first cases: the worst structure, on its image if there is one."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
-    files = images_of_cases(images, [case.case for case in cases]) if images else {}
-    for case, structure in zip(cases, structures, strict=False):
-        yield draw_case(case, [structure], _image(files, case, options))
+    images = options.images
+    files = images_of_cases(images, [case.name for case in cases]) if images else {}
+    for case, row in zip(cases, table.to_dict("records"), strict=False):
+        figure = draw_case(case, [row["structure"]], _image(files, case))
+        yield case.name, row["reason"], reports.png_source(figure)
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
     """The Dice that a case has at least, its volume, and why it is doubtful."""
-    alike = case.predicted.pairwise_dice or [1.0] * len(case.structures)
+    alike = case.reading.predicted.pairwise_dice or [1.0] * len(case.structures)
     least = [_at_least(*one, made) for one in zip(case.structures, alike, strict=True)]
     worst = int(np.argmin(least))
     return {
-        "case": case.case,
+        "case": case.name,
         "structure": case.structures[worst].structure,
         "dice_low": least[worst],
         "volume_ml": sum(one.expected for one in case.structures),
         "reason": _reason(case.structures[worst], _disagreement(case.structures, alike), made),
-        **({"pairwise_dice": min(alike)} if case.predicted.pairwise_dice else {}),
+        **({"pairwise_dice": min(alike)} if case.reading.predicted.pairwise_dice else {}),
     }
 
 
@@ -474,9 +490,9 @@ def _reason(one: Applied, apart: str | None, made: Promise) -> str:
     return "; ".join(doubts or [f"low bound of Dice: {one.structure}"])
 
 
-def _share_found(table: pd.DataFrame, number: int, found: Found) -> str:
+def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:
     """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
-    curves, _ = curves_of(found)
+    curves, _ = read_study(study)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
     places = [k for k, name in enumerate(table["case"]) if name in dice]
     true = [dice[name] for name in table["case"] if name in dice]

@@ -61,13 +61,14 @@ from scipy.special import expit, logit, xlogy
 
 from nacl_monai.counting import check_share
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference import records
 from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
-from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
-MEAN, MOST = CONTROLS = ("mean", "most")
-THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
-OUTER, INNER = CONTOURS = ("outer", "inner")
+MEAN, MOST = CONTROLS = records.CONTROLS
+THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
+OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
 #: So many times smaller are the log-odds that a voxel needs beyond a margin than within it.
 _SURER = 6

@@ -15,9 +15,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.statistics import (
+    bootstrap_means,
+    bootstrap_ratios,
+    bootstrap_weights,
+    percentile_interval,
+)
 from nacl_monai.files import read_object, write_text
+from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
-from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves, check_current
 from nacl_monai.promises.control import (
     CONTOURS,
     INNER,
@@ -32,21 +39,14 @@ from nacl_monai.promises.control import (
     margin_of,
     path_of,
 )
-from nacl_monai.promises.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
-from nacl_monai.reports.statistics import (
-    bootstrap_means,
-    bootstrap_ratios,
-    bootstrap_weights,
-    percentile_interval,
-)
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
 #: The name of the file in a folder.
 PROMISE_FILE = "promise.json"
-VOLUME, DICE = NUMBERS = ("volume", "dice")
+VOLUME, DICE = records.NUMBERS
 #: What is promised of every structure.
-KINDS = (*CONTOURS, *NUMBERS)
+KINDS = records.KINDS
 #: What each fails by.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
@@ -82,6 +82,14 @@ class Kept:
     values: Sequence[float]
     patients: int
     size: float
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Kept:
+        """A promise as ``promise.json`` has it, which knows neither infinity nor NaN."""
+        margin = np.inf if record["margin"] == "all" else float(record["margin"])
+        size = np.nan if record["size"] is None else float(record["size"])
+        known = {one.name: record[one.name] for one in fields(cls)}
+        return cls(**known | {"margin": margin, "size": size})
 
     @property
     def useless(self) -> bool:
@@ -304,11 +312,11 @@ class Promise:
         control: "mean", over patients; or "most", with `confidence` over the calibration patients.
         confidence: 1 − δ of "most".
         definition: Channels, structures, calibrator and tool of the predictions, as
-            `nacl_monai.promises.curves.definition_of` has them.
+            `nacl_monai.metrics.curves.definition_of` has them.
         patients: Who calibrated it.
         cases: Their cases.
         spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
-        checksum: That of ``promise.npz``.
+        sums: The checksum of ``promise.npz``.
         known_by: How patients were known, as in ``calibrator.json``.
         patient_pattern: The regular expression that told them, if one did.
         held_out: The rows of `check_held_out`.
@@ -323,8 +331,8 @@ class Promise:
     patients: Sequence[str]
     cases: Sequence[str]
     spacing: Sequence[Sequence[float]]
-    checksum: str = ""
-    known_by: str = BY_CASE
+    sums: str = ""
+    known_by: str = records.BY_CASE
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -375,7 +383,7 @@ class Promise:
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
-        record = asdict(self)
+        record = {"apply": "nacl-monai promise --apply promise.json NEW", **asdict(self)}
         for one in (*record["kept"], *record["held_out"]):
             one |= {
                 key: None
@@ -384,10 +392,20 @@ class Promise:
             }
             if one.get("margin") == np.inf:
                 one["margin"] = "all"
-        text = json.dumps(
-            {"apply": "nacl-monai promise --apply promise.json NEW", **record}, indent=1
-        )
+        record = json.loads(json.dumps(record))
+        text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
+
+    def check_current(self, where: object = "promise") -> None:
+        """Refuses to use what was promised by a file that does not say whose predictions it is of.
+
+        Args:
+            where: The file, for the message.
+
+        Raises:
+            InputError: If it is of 0.3.0, whose files are read to be drawn and compared.
+        """
+        check_current(self.definition, where)
 
 
 def read_promise(file: str | Path) -> Promise:
@@ -401,34 +419,10 @@ def read_promise(file: str | Path) -> Promise:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
     record = read_object(path, PROMISE_REMEDY)
-    try:
-        kept = [
-            Kept(
-                **one
-                | {
-                    "margin": np.inf if one["margin"] == "all" else float(one["margin"]),
-                    "size": np.nan if one["size"] is None else float(one["size"]),
-                }
-            )
-            for one in record["kept"]
-        ]
-        given = {one.name: record[one.name] for one in fields(Promise)}
-        structures = set(given["definition"]["structures"])
-        if (
-            not kept
-            or set(given["absent"]) != structures
-            or any(
-                one.kind not in KINDS
-                or one.structure not in structures
-                or one.margin not in MARGINS
-                or len(one.values) != (len(MARGINS) if one.kind in CONTOURS else 1)
-                for one in kept
-            )
-        ):
-            raise ValueError("a promise is of nothing")
-        return Promise(**given | {"kept": kept})
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged, or of another version; {PROMISE_REMEDY}") from error
+    if fault := records.fault_in_promise(record):
+        raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
+    record["kept"] = list(map(Kept.of_record, record["kept"]))
+    return Promise(**{one.name: record[one.name] for one in fields(Promise) if one.name in record})
 
 
 def fit(
@@ -452,9 +446,10 @@ def fit(
 
     Raises:
         SettingError: If a level, family or margin cannot be meant.
-        InputError: If it takes more patients.
+        InputError: If it takes more patients, or these trained the network, or are a part of others.
     """
     margin_of(family, margin)
+    curves.check_usable()
     patients = sorted(set(curves.patients))
     for one in controls:
         one.check().check_patients(len(patients), curves.path)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine
 
+from nacl_monai.metrics.curves import (
+    CURVES_FILE,
+    Array,
+    checked_curves,
+    definition_of,
+    joined_curves,
+)
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.promises.cases import checked_curves, joined_curves
-from nacl_monai.promises.curves import CURVES_FILE, Array, definition_of
 from nacl_monai.training import CalibrationError
 from nacl_monai.training.case_files import CaseHandler
+from nacl_monai.training.evaluation_record import EvaluationRecord
 from nacl_monai.training.outputs import probabilities_and_labels
 from nacl_monai.training.processes import joined
 
@@ -26,7 +33,8 @@ class CaseCurves(CaseHandler):
     """Writes ``promise.npz``, from which `nacl-monai promise` makes promises without the images.
 
     Structures, their classes, the ignored label and the size of voxels are those of the decisions of
-    the calibration metric.
+    the calibration metric. Where it measures margins in voxels, no size in mm is known: there is no
+    file, and it says so.
 
     Args:
         output_dir: Folder of the file.
@@ -34,12 +42,15 @@ class CaseCurves(CaseHandler):
             are the metric's.
         calibration: The evaluator's calibration metric.
         calibrator: Name of what is behind the network; None without.
+        record: What says of which weights, run and set of the split the evaluation is; None where nobody
+            knows.
     """
 
     output_dir: str | Path
     classes: Sequence[str]
     calibration: CalibrationError
     calibrator: str | None = None
+    record: EvaluationRecord | None = None
 
     def _start(self) -> None:
         super()._start()
@@ -47,6 +58,8 @@ class CaseCurves(CaseHandler):
 
     def _collect(self, engine: Engine) -> None:
         super()._collect(engine)
+        if self.calibration.metric_fn.margin_spacing is None:
+            return
         for probs, labels in zip(*probabilities_and_labels(engine.state.output), strict=True):
             self._curves.append(self._curve(probs, labels))
 
@@ -62,6 +75,13 @@ class CaseCurves(CaseHandler):
         metric = self.calibration.metric_fn
         return dict(metric.decisions) or {name: (k,) for k, name in enumerate(metric.structures)}
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        if self.record is None:
+            return {}
+        run = self.record.files["weights"].absolute().parent.name
+        return {"weights": self.record.record.get("weights"), "split": self.record.set, "run": run}
+
     def _finish(self, engine: Engine) -> None:
         self._curves = joined(self._curves)
         super()._finish(engine)
@@ -69,6 +89,11 @@ class CaseCurves(CaseHandler):
     def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
         """Writes the file; see the class."""
         metric = self.calibration.metric_fn
+        if not self._curves:
+            print(
+                f"no {CURVES_FILE}: nothing says how large voxels are; give margin_spacing: pixdim"
+            )
+            return
         names = metric.structures or self.classes
         first = 1 if metric.structures else 0
         definition = definition_of(
@@ -78,6 +103,7 @@ class CaseCurves(CaseHandler):
             _EVALUATOR,
             [self.calibrator] if self.calibrator else [],
             metric.ignore_index,
+            **self._identity,
         )
         curves = joined_curves(cases, self._curves, patients, definition)
         curves.write(Path(self.output_dir) / CURVES_FILE)

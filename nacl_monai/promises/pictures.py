@@ -13,12 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nacl_monai.audits.images import Affine
-from nacl_monai.audits.labels import voxel_sizes
-from nacl_monai.audits.pictures import seen
 from nacl_monai.inference.promised import MARGIN
-from nacl_monai.metrics.voxels import dequantized
-from nacl_monai.promises.cases import NewCase
+from nacl_monai.metrics.curves import Curves
+from nacl_monai.predictions.images import Affine
+from nacl_monai.predictions.labels import voxel_sizes
+from nacl_monai.promises.cases import Applied, NewCase
 from nacl_monai.promises.control import (
     FAMILIES,
     INNER,
@@ -28,7 +27,6 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
 )
-from nacl_monai.promises.curves import Curves
 from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules, held_out_volumes
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
@@ -168,48 +166,58 @@ def draw_case(
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
         caption: The text below it.
     """
-    predicted = case.predicted
-    affine = None if predicted.turned else predicted.affine
-    if image is None:
-        image = dequantized(torch.from_numpy(predicted.voxels[None]))[0][0].float().amax(0).numpy()
-    right, anterior = _sizes(predicted.affine)
+    reading = case.reading
+    background = reading.probs.float().amax(0).numpy() if image is None else image
+    shown = reading.seen(torch.from_numpy(background)).numpy()
     promised = {one.structure: one for one in case.structures}
     with house_style():
         figure = new_figure(4.2, width=0.6 + 3.4 * len(structures))
         axes = figure.subplots(1, len(structures), squeeze=False)[0]
+        drawn: dict[str, bool] = {}
         for axis, name in zip(axes, structures, strict=True):
-            one = promised[name]
-            masks = {
-                "label": case.labels.get(name, np.zeros(0)),
-                **{f"{kind} contour": contour for kind, contour in one.contours.items()},
-                "prediction": one.prediction,
-            }
-            volumes = {
-                kind: seen(torch.from_numpy(np.ascontiguousarray(mask)), affine).numpy()
-                for kind, mask in masks.items()
-                if mask.size
-            }
-            plane = int(volumes[f"{OUTER} contour"].sum((0, 1)).argmax())
-            slices = {kind: np.rot90(volume[..., plane]) for kind, volume in volumes.items()}
-            shown = np.rot90(seen(torch.from_numpy(image), affine).numpy()[..., plane])
-            nothing = np.zeros(shown.shape, bool)
-            window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
-            low, high = np.percentile(shown[window], [1, 99.5])
-            axis.imshow(shown[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
-            for kind, mask in slices.items():
-                inside = mask[window]
-                if inside.any() and not inside.all():
-                    axis.contour(inside, [0.5], **_LINES[kind])
+            masks = _seen_masks(case, promised[name])
+            _draw_structure(axis, masks, shown, reading.affine)
             axis.set(title=name, xticks=[], yticks=[])
             axis.grid(visible=False)
-        drawn = [kind for kind in _LINES if kind in masks and masks[kind].size]
+            drawn |= dict.fromkeys(masks, True)
         handles = [
-            Line2D([], [], color=_LINES[kind]["colors"], ls=_LINES[kind]["linestyles"], label=kind)
-            for kind in drawn
+            Line2D([], [], color=style["colors"], ls=style["linestyles"], label=kind)
+            for kind, style in _LINES.items()
+            if kind in drawn
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2 if len(axes) < 2 else 4)
         add_caption(figure, caption)
     return figure
+
+
+def _seen_masks(case: NewCase, promised: Applied) -> dict[str, Array]:
+    """Label, contours and prediction of a structure, as one looks at them; without those unknown."""
+    masks = {
+        "label": case.labels.get(promised.structure, np.zeros(0)),
+        **{f"{kind} contour": contour for kind, contour in promised.contours.items()},
+        "prediction": promised.prediction,
+    }
+    return {
+        kind: case.reading.seen(torch.from_numpy(np.ascontiguousarray(mask))).numpy()
+        for kind, mask in masks.items()
+        if mask.size
+    }
+
+
+def _draw_structure(axis: Axes, masks: dict[str, Array], shown: Array, affine: Affine) -> None:
+    """The slice with most of the outer contour."""
+    plane = int(masks[f"{OUTER} contour"].sum((0, 1)).argmax())
+    slices = {kind: np.rot90(volume[..., plane]) for kind, volume in masks.items()}
+    background = np.rot90(shown[..., plane])
+    nothing = np.zeros(background.shape, bool)
+    window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
+    low, high = np.percentile(background[window], [1, 99.5])
+    right, anterior = _sizes(affine)
+    axis.imshow(background[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
+    for kind, mask in slices.items():
+        inside = mask[window]
+        if inside.any() and not inside.all():
+            axis.contour(inside, [0.5], **_LINES[kind])
 
 
 def _sizes(affine: Affine) -> tuple[float, float]:

@@ -16,9 +16,6 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.audits.channels import read_dataset
-from nacl_monai.audits.images import read_image
-from nacl_monai.audits.labels import label_files, whole_numbers
 from nacl_monai.counting import counted
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
@@ -28,6 +25,9 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.output import check_new_file
+from nacl_monai.predictions.channels import read_dataset
+from nacl_monai.predictions.images import read_image
+from nacl_monai.predictions.labels import label_files, whole_numbers
 from nacl_monai.raters.priors import RatedMasks, blur
 from nacl_monai.raters.scores import Fit, PriorScores, fit_width, score_priors
 
@@ -100,11 +100,7 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     files = find_cases(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
     cases = list(read_cases(files, options.affine_tolerance))
-    held = [
-        {int(value) for case in cases for value in np.unique(case.labels[rater]) if value}
-        for rater in range(len(options.raters))
-    ]
-    values = check_values(options.raters, held)
+    values = check_values(options.raters, [_held(cases, n) for n in range(len(options.raters))])
     _check_raters(options.raters, values, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
@@ -117,6 +113,11 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
         masks = (masks for masks in structures if masks is not None)
         scores[value] = score_priors(masks, priors, [options.band])
     return scores, tuple(np.median(spacings, axis=0).tolist())
+
+
+def _held(cases: Sequence[RatedCase], rater: int) -> set[int]:
+    """The label values of a rater, but for the background's."""
+    return {int(value) for case in cases for value in np.unique(case.labels[rater])} - {0}
 
 
 def _check_raters(
@@ -214,19 +215,18 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
     if len(folders) < 2:
         raise SettingError(f"{folders[0]}: is the only rater; give two or more folders")
     for number, folder in enumerate(folders):
-        if folder.resolve() in [other.resolve() for other in folders[:number]]:
+        if folder.resolve() in map(Path.resolve, folders[:number]):
             raise InputError(f"{folder}: is given twice; give every rater once")
     files = [label_files(folder) for folder in folders]
     cases = sorted(set().union(*files))
-    for folder, of in zip(folders, files, strict=True):
-        missing = [case for case in cases if case not in of]
-        if missing:
+    for folder, own in zip(folders, files, strict=True):
+        if missing := sorted({*cases} - own.keys()):
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InputError(
                 f"{folder}: has no label map of the case {missing[0]!r}{more}; every rater needs every "
                 "case, so add it, or take the case out of the other folders"
             )
-    return {case: [of[case] for of in files] for case in cases}
+    return {case: [own[case] for own in files] for case in cases}
 
 
 def read_cases(

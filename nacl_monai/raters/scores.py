@@ -28,9 +28,9 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.statistics import COVERAGE, bootstrap_weights, percentile_interval
 from nacl_monai.metrics.bins import bin_indices
 from nacl_monai.raters.priors import Planes, Prior, RatedMasks
-from nacl_monai.reports.statistics import COVERAGE, bootstrap_weights, percentile_interval
 
 Array = npt.NDArray[np.float64]
 

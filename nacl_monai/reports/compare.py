@@ -15,6 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from nacl_monai.evaluations.evaluated import Run, read_runs
+from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
+from nacl_monai.evaluations.tables import best_places, csv_text, markdown_table, uncounted
 from nacl_monai.files import write_text
 from nacl_monai.metrics import Pooled, pooled_difference
 from nacl_monai.metrics.columns import (
@@ -25,10 +28,8 @@ from nacl_monai.metrics.columns import (
     PAPER_METRICS,
     PROPER_SCORES,
 )
-from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -37,7 +38,6 @@ from nacl_monai.reports.style import (
     new_figure,
     save_figure,
 )
-from nacl_monai.reports.tables import best_places, csv_text, markdown_table, uncounted
 
 #: Above what is for comparison with the paper: where the label decides, the truth has an error.
 _PAPER = "The paper's measures, over regions that the label decides"
@@ -47,7 +47,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     """Every metric in ``cases.csv``, averaged over the cases in which it is defined.
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
 
     Returns:
         One row per method (the index), in the given order. Columns: ``cases``, the number of test
@@ -124,7 +124,7 @@ class Difference:
 def proper_differences(runs: Sequence[Run]) -> list[Difference]:
     """How the first run differs from each other.
 
-    Proper scores are tested patient by patient in pairs (`nacl_monai.reports.paired_tests`); the
+    Proper scores are tested patient by patient in pairs (`nacl_monai.evaluations.paired_tests`); the
     difference of the ECE near the prediction is over patients who are drawn for both.
     """
     first, *others = runs
@@ -347,18 +347,27 @@ def verdict_of(differences: Sequence[Difference]) -> str:
 
     A run with a larger NLL or Brier score over all voxels is never called an improvement.
     """
-    words = {BETTER: list[str](), WORSE: list[str](), CANNOT_TELL: list[str]()}
-    for one in differences:
-        decision = next((word for word in (BETTER, WORSE) if word in one.decision), CANNOT_TELL)
-        words[decision].append(METRICS[one.metric].label)
     if not differences:
         return "Verdict: no number whose zero is the truth was counted."
-    lost = [one for one in differences if one.metric in PROPER_SCORES and WORSE in one.decision]
-    kind = "no improvement" if lost or not words[BETTER] else "better"
-    kind = "worse" if words[WORSE] and not words[BETTER] else kind
-    parts = [f"{word} by {', '.join(names)}" for word, names in words.items() if names]
+    found = {
+        word: [one.metric for one in differences if _kind(one) == word]
+        for word in (BETTER, WORSE, CANNOT_TELL)
+    }
+    if found[BETTER]:
+        kind = "no improvement" if {*PROPER_SCORES}.intersection(found[WORSE]) else "better"
+    else:
+        kind = "worse" if found[WORSE] else "no improvement"
+    parts = [f"{word} by {_labels(names)}" for word, names in found.items() if names]
     text = "; ".join(parts).replace(f"{CANNOT_TELL} by", "no difference beyond chance by")
     return f"Verdict: {kind}. {text[:1].upper()}{text[1:]}."
+
+
+def _labels(names: Sequence[str]) -> str:
+    return ", ".join(METRICS[name].label for name in names)
+
+
+def _kind(difference: Difference) -> str:
+    return next((word for word in (BETTER, WORSE) if word in difference.decision), CANNOT_TELL)
 
 
 def write_trade_off(runs: Sequence[Run], output: str | Path) -> list[Path]:

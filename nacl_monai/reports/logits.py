@@ -2,24 +2,15 @@
 
 *Neighbor-aware calibration of segmentation networks with penalty-based constraints* (Murugesan
 et al., 2024), figures 4 and 5. Everything is drawn from sums and counts.
-
-============================= ==================================================================
-``evaluation/logits.npz``     ``classes`` (C,); ``sums`` (C, C): at ``[k, j]`` the sum of |logit j|
-                              over the voxels of true class k; ``counts`` (C,): their number.
-``logit_histogram.npz``       ``epochs`` (E,); ``edges`` (M + 1,); ``counts`` (E, M + 2): voxels
-                              whose largest logit is below, in each bin, and above the edges.
-============================= ==================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -30,8 +21,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import REMEDY, read_arrays
-from nacl_monai.reports.evaluated import Run, folds_of, read_runs
+from nacl_monai.evaluations.evaluated import Run, read_runs
+from nacl_monai.evaluations.logits import (
+    ClassLogits,
+    EpochLogits,
+    read_class_logits,
+    read_epoch_logits,
+)
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -42,91 +38,6 @@ from nacl_monai.reports.style import (
     panel_grid,
     save_figure,
 )
-from nacl_monai.runs import RunFolder
-
-Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ClassLogits:
-    """The content of ``logits.npz``, as means: (true class, output); NaN where a class is absent."""
-
-    classes: list[str]
-    means: Array
-
-
-@dataclass(frozen=True)
-class EpochLogits:
-    """The content of ``logit_histogram.npz``."""
-
-    epochs: npt.NDArray[np.int64]
-    edges: Array
-    counts: npt.NDArray[np.int64]
-
-    @property
-    def shares(self) -> Array:
-        """The share of each epoch's voxels per bin, (E, M); those outside the edges are missing."""
-        shares: Array = self.counts[:, 1:-1] / self.counts.sum(axis=1, keepdims=True)
-        return shares
-
-    @property
-    def outside(self) -> float:
-        """The share of all voxels that are outside the edges."""
-        return float(self.counts[:, [0, -1]].sum() / self.counts.sum())
-
-    def quantiles(self, levels: Sequence[float]) -> Array:
-        """Quantiles of each epoch's largest logits, (E, levels), linear within a bin.
-
-        A quantile outside the edges is the outermost edge.
-        """
-        below = self.counts.cumsum(axis=1)
-        return np.array(
-            [
-                np.interp(np.multiply(levels, total), reached, self.edges)
-                for reached, total in zip(below[:, :-1], below[:, -1], strict=True)
-            ]
-        )
-
-
-def read_class_logits(folder: str | Path) -> ClassLogits:
-    """Reads ``evaluation/logits.npz`` of a run.
-
-    Raises:
-        InputError: If the file is missing or is not what it should be, or if the folder names a
-            cross-validation, whose networks have logits of their own.
-    """
-    if folds := folds_of(folder):
-        raise InputError(
-            f"{folder}: logits are drawn of single runs; name a fold, such as {folds[0]}"
-        )
-    path = RunFolder(Path(folder)).evaluation.logits
-    arrays = read_arrays(path, ("classes", "sums", "counts"), REMEDY)
-    n = len(arrays["classes"])
-    if arrays["sums"].shape != (n, n) or arrays["counts"].shape != (n,):
-        raise InputError(
-            f"{path}: sums is {arrays['sums'].shape} and counts is {arrays['counts'].shape}, "
-            f"not ({n}, {n}) and ({n},); evaluate the run again"
-        )
-    with np.errstate(invalid="ignore"):
-        means = arrays["sums"] / arrays["counts"][:, None]
-    return ClassLogits([str(name) for name in arrays["classes"]], means)
-
-
-def read_epoch_logits(folder: str | Path) -> EpochLogits:
-    """Reads ``logit_histogram.npz`` of a run.
-
-    Raises:
-        InputError: If the file is missing or is not what it should be.
-    """
-    path = RunFolder(Path(folder)).logit_histogram
-    arrays = read_arrays(path, ("epochs", "edges", "counts"), remedy="train the run again")
-    shape = (len(arrays["epochs"]), len(arrays["edges"]) + 1)
-    if arrays["counts"].shape != shape or not shape[0]:
-        raise InputError(
-            f"{path}: counts is {arrays['counts'].shape}, not {shape}; train the run again"
-        )
-    return EpochLogits(arrays["epochs"], arrays["edges"], arrays["counts"])
-
 
 #: Most panels side by side.
 COLUMNS = 3
@@ -145,7 +56,7 @@ def draw_class_logits(runs: Sequence[Run]) -> Figure:
     """For each true class the mean size of every logit, one panel per method (figure 4).
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
 
     Raises:
         InputError: If a run has no logits, or if the runs have different classes.
@@ -181,7 +92,7 @@ def draw_epoch_logits(runs: Sequence[Run]) -> Figure:
     """The distribution of the largest logit over the epochs, one panel per method (figure 5).
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
 
     Raises:
         InputError: If a run has no histogram of logits.

@@ -24,8 +24,8 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.evaluated import Run
-from nacl_monai.reports.slices import CaseMap
+from nacl_monai.evaluations.evaluated import Run
+from nacl_monai.evaluations.slices import CaseMap
 from nacl_monai.reports.style import (
     CONFIDENCE_COLORMAP,
     WIDTH,
@@ -86,7 +86,7 @@ def draw_maps(
     """Draws image and label, then each method's prediction above its maps of uncertainty.
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
         case: The test case to show; by default `median_case`.
         show: "confidence", "entropy" or both, one below the other.
         rule: Why it is this case, where one is named.

@@ -16,6 +16,15 @@ import pandas as pd
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import (
+    DRAWN,
+    PREFERRED,
+    Run,
+    by_rater,
+    error_region,
+    human_run,
+    read_runs,
+)
 from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
@@ -27,15 +36,6 @@ from nacl_monai.metrics.columns import (
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.evaluated import (
-    DRAWN,
-    PREFERRED,
-    Run,
-    by_rater,
-    error_region,
-    human_run,
-    read_runs,
-)
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
@@ -94,7 +94,7 @@ def write_page(
     """Writes the page of an evaluated run or of an audit.
 
     Args:
-        run: From `nacl_monai.reports.read_run`.
+        run: From `nacl_monai.evaluations.read_run`.
         path: The file.
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
@@ -169,25 +169,31 @@ def decision_verdicts(run: Run) -> Iterator[str]:
     Yields:
         Nothing where decisions were not counted, or have no interval.
     """
-    names = ("contour_misses", "contour_size", "expected_volume_bias", "expected_volume_error")
-    found = [run.bins.pooled_numbers.get(name) for name in names]
-    misses, size, bias, error = found
+    numbers = run.bins.pooled_numbers
+    misses, size = numbers.get("contour_misses"), numbers.get("contour_size")
     if misses and size and not np.isnan(misses.low):
-        contour, share = f"{100 * MISS:g} % contour", _percent(misses)
-        facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
-        if misses.low > MISS:
-            yield f"Do not trust the {contour}: {facts}."
-        elif misses.high < MISS:
-            yield f"The {contour} misses less than it says: {facts}."
-        else:
-            yield f"The {contour} keeps its word as far as these cases can tell: {facts}."
+        yield _contour_verdict(misses, size)
+    bias, error = numbers.get("expected_volume_bias"), numbers.get("expected_volume_error")
     if bias and error and not np.isnan(bias.low):
-        start = f"The expected volume is off by {_percent(error)} in a case"
-        if bias.low <= 0 <= bias.high:
-            yield f"{start}, and neither too large nor too small by more than chance."
-        else:
-            side = "large" if bias.value > 0 else "small"
-            yield f"{start}, and too {side} in all: by {_percent(bias, abs)}."
+        yield _volume_verdict(bias, error)
+
+
+def _contour_verdict(misses: Pooled, size: Pooled) -> str:
+    contour, share = f"{100 * MISS:g} % contour", _percent(misses)
+    facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
+    if misses.low > MISS:
+        return f"Do not trust the {contour}: {facts}."
+    if misses.high < MISS:
+        return f"The {contour} misses less than it says: {facts}."
+    return f"The {contour} keeps its word as far as these cases can tell: {facts}."
+
+
+def _volume_verdict(bias: Pooled, error: Pooled) -> str:
+    start = f"The expected volume is off by {_percent(error)} in a case"
+    if bias.low <= 0 <= bias.high:
+        return f"{start}, and neither too large nor too small by more than chance."
+    side = "large" if bias.value > 0 else "small"
+    return f"{start}, and too {side} in all: by {_percent(bias, abs)}."
 
 
 def _percent(number: Pooled, shown: Callable[[float], float] = float) -> str:

@@ -22,8 +22,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from nacl_monai.reports.evaluated import Run, read_runs
-from nacl_monai.reports.statistics import COVERAGE, pooled_band
+from nacl_monai.evaluations.evaluated import Run, read_runs
+from nacl_monai.evaluations.statistics import COVERAGE, pooled_band
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -86,7 +86,7 @@ def reliability_curve(
     """The reliability curve of one run in one region.
 
     Args:
-        run: From `nacl_monai.reports.read_run`.
+        run: From `nacl_monai.evaluations.read_run`.
         region: One of the regions in ``bins.npz``.
         class_name: "top-1", the predicted class, or one class by its name.
         resamples: Resamplings of patients for the 95 % band.
@@ -167,7 +167,7 @@ def draw_reliability(
     """Draws reliability diagrams of several runs side by side, on the same axes.
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
         region: Voxels that count, one of the regions in ``bins.npz``; by default those near the
             prediction, the foreground where these were not counted, and of structures that overlap
             those of the first.

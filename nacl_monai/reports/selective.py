@@ -17,9 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from nacl_monai.evaluations.evaluated import Run, read_runs
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.metrics.fine_bins import aurc, error_auroc
-from nacl_monai.reports.evaluated import Run, read_runs
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -29,7 +30,6 @@ from nacl_monai.reports.style import (
     panel_grid,
     save_figure,
 )
-from nacl_monai.reports.tables import csv_text
 
 Array = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def risk_curve(run: Run, region: str) -> RiskCurve:
     Voxels of a fine bin count as equally confident, and their errors as spread evenly.
 
     Args:
-        run: From `nacl_monai.reports.read_run`.
+        run: From `nacl_monai.evaluations.read_run`.
         region: One of the regions in ``bins.npz``.
 
     Raises:
@@ -101,7 +101,7 @@ def draw_selective(runs: Sequence[Run], regions: Sequence[str] = ()) -> tuple[Fi
     """Draws the risk–coverage curves of several runs, a panel per region.
 
     Args:
-        runs: From `nacl_monai.reports.read_runs`.
+        runs: From `nacl_monai.evaluations.read_runs`.
         regions: Some of the regions in ``bins.npz``; by default all.
 
     Returns:

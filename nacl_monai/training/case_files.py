@@ -20,12 +20,12 @@ from monai.utils.enums import CommonKeys
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluation_files import write_case_table
+from nacl_monai.evaluations.slices import case_slice, write_slice
+from nacl_monai.evaluations.tables import leading_text
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.regions import Region
-from nacl_monai.reports.evaluation_files import write_case_table
-from nacl_monai.reports.slices import case_slice, write_slice
-from nacl_monai.reports.tables import leading_text
 from nacl_monai.runs import MARGIN, EvaluationFolder
 from nacl_monai.training.outputs import (
     batch_entries,
@@ -374,7 +374,7 @@ class ReliabilityPlot(CaseHandler):
             tracker.client.log_image(tracker.cur_run.info.run_id, pixels(figure), file)
 
     def _figure(self, cases: Sequence[str], patients: Sequence[str]) -> Figure:
-        from nacl_monai.reports.evaluated import run_of_bins  # noqa: PLC0415
+        from nacl_monai.evaluations.evaluated import run_of_bins  # noqa: PLC0415
         from nacl_monai.reports.reliability import draw_reliability  # noqa: PLC0415
 
         metric = self.calibration.metric_fn

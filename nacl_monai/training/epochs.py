@@ -93,13 +93,9 @@ def refusal_of_length(config: Mapping[str, Any], earlier: object, epochs: int) -
     length = config[_EPOCHS]
     if not (isinstance(length, int) and isinstance(earlier, int) and length > earlier):
         return "a training can only be made longer"
-    others = [
-        key
-        for key, value in leaves(config)
-        if isinstance(value, str) and f"@{_EPOCHS}" in value and not key.startswith(_KNOWN)
-    ]
-    if others:  # nobody looks at what it decides there
-        return f"{others[0]} depends on {_EPOCHS}"
+    for key, value in leaves(config):
+        if f"@{_EPOCHS}" in str(value) and not key.startswith(_KNOWN):
+            return f"{key} depends on {_EPOCHS}"  # nobody looks at what it decides there
     try:
         before, now = _scheduler({**config, _EPOCHS: earlier}), _scheduler(config)
         rates = _rates(before, epochs)

@@ -16,14 +16,14 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, write_text
-from nacl_monai.output import check_output, close_output, open_output
-from nacl_monai.reports.evaluation_files import (
+from nacl_monai.evaluations.evaluation_files import (
     check_config,
     config_checksum,
     evaluation_record,
     write_evaluation_record,
 )
+from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.output import check_output, close_output, open_output
 from nacl_monai.runs import EvaluationFolder, RunFolder
 
 _COMMAND, _OPTION = "evaluate", "--evaluation_dir"

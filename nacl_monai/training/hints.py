@@ -55,24 +55,27 @@ def fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in inner
     kind = _NOTHING if hint is None else get_origin(hint) or hint
-    if not isinstance(kind, type):
-        return True
-    if kind in _EXACT:
-        return type(value) in _EXACT[kind]
-    return _is_one(value, kind, inner)
+    return not isinstance(kind, type) or _is_one(value, kind, inner)
 
 
 def _is_one(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
     """Whether ``value`` is of ``kind``, a class that may have members of the types ``inner``."""
+    if kind in _EXACT:
+        return type(value) in _EXACT[kind]
     if isinstance(value, str):
-        return kind in (str, Hashable)
+        return kind is Hashable
     if isinstance(value, list | tuple):
         is_list = issubclass(kind, list | tuple) or isinstance(value, kind)
-        members = [hint for hint in inner or (Any,) if hint is not ...]
-        return is_list and all(any(fits(part, hint) for hint in members) for part in value)
+        return is_list and _hold(value, inner)
     if isinstance(value, Mapping) and inner:
-        return issubclass(kind, Mapping) and all(fits(part, inner[-1]) for part in value.values())
+        return issubclass(kind, Mapping) and _hold(value.values(), inner[-1:])
     return isinstance(value, kind)
+
+
+def _hold(members: Iterable[Any], hints: tuple[Any, ...]) -> bool:
+    """Whether each member is of one of these types; of any, where there are none."""
+    kinds = [hint for hint in hints if hint is not ...] or [Any]
+    return all(any(fits(member, kind) for kind in kinds) for member in members)
 
 
 def is_made_later(value: Any) -> bool:
@@ -118,18 +121,21 @@ def parameters(component: Mapping[str, Any], locator: ComponentLocator) -> dict[
     target = locate(name) if isinstance(name, str) else None
     if not callable(target):
         return None
-    makers: list[Any] = [target]
-    if inspect.isclass(target):
-        makers = [vars(kind)["__init__"] for kind in target.__mro__ if "__init__" in vars(kind)]
     named: dict[str, Any] = {}
-    for maker in makers:
+    for maker in _makers(target):
         arguments = inspect.signature(maker).parameters.values()
-        by_name = [a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY)]
-        named = {**{a.name: _type_of_argument(a, maker) for a in by_name}, **named}
-        if not any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
+        by_name = (a for a in arguments if a.kind in (a.POSITIONAL_OR_KEYWORD, a.KEYWORD_ONLY))
+        named = {a.name: _type_of_argument(a, maker) for a in by_name} | named
+        if inspect.Parameter.VAR_KEYWORD not in [argument.kind for argument in arguments]:
             break
     named.pop("self", None)
     return named
+
+
+def _makers(target: Any) -> list[Any]:
+    """The ``__init__`` of a class and those of its parents, or the function itself."""
+    kinds = target.__mro__ if inspect.isclass(target) else ()
+    return [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] or [target]
 
 
 def _type_of_argument(argument: inspect.Parameter, maker: Any) -> Any:

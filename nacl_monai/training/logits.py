@@ -40,7 +40,7 @@ def with_spacing(
     device: torch.device | str | None = None,
     non_blocking: bool = False,
     **options: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """A batch as MONAI's evaluator takes it, whose images know the spacing that labels know.
 
     A calibrator behind the network may ask for it.

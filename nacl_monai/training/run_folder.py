@@ -202,13 +202,13 @@ def unlike_settings(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def _without_unchosen(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the entries of menus to which nothing refers."""
-    texts = [value for _, value in leaves(config) if isinstance(value, str)]
+    texts = (str(value) for _, value in leaves(config))
     referred = {key for text in texts for key in ReferenceResolver.match_refs_pattern(text)}
     kept = dict(config)
     for menu in MENUS:
         if isinstance(config.get(menu), Mapping) and menu not in referred:
-            chosen = {key.split("::")[1] for key in referred if key.startswith(f"{menu}::")}
-            kept[menu] = {name: config[menu][name] for name in config[menu] if name in chosen}
+            chosen = {"::".join(key.split("::")[:2]) for key in referred}
+            kept[menu] = {k: v for k, v in config[menu].items() if f"{menu}::{k}" in chosen}
     return kept
 
 

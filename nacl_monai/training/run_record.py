@@ -20,8 +20,8 @@ from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluation_files import trained_with
 from nacl_monai.files import git_commit, read_object, write_text
-from nacl_monai.reports.evaluation_files import trained_with
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 try:
@@ -38,8 +38,9 @@ class RunRecord:
 
     Keys: ``seed``; ``finished``, whether the last epoch is done; ``best_epoch``, whose model is kept,
     and ``best_metric``, its validation metric (both None before the first validation);
-    ``config_sha256`` and ``max_epochs``, what `nacl_monai.reports.evaluation_files.trained_with` says of
-    ``config.json``, if there is one; ``pretrained``, what the training began with, if with any weights;
+    ``config_sha256`` and ``max_epochs``, what
+    `nacl_monai.evaluations.evaluation_files.trained_with` says of ``config.json``, if there is one;
+    ``pretrained``, what the training began with, if with any weights;
     and the list ``sessions``, each with
     ``command``, ``versions``, ``git_commit`` (None outside a repository), ``device``, ``processes``,
     ``started`` (UTC), ``seconds``, ``epochs`` (first and last that it completed, or None),

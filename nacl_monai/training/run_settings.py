@@ -14,8 +14,8 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluation_files import check_trained
 from nacl_monai.files import checksum, git_commit, read_object
-from nacl_monai.reports.evaluation_files import check_trained
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
 from nacl_monai.training.hints import is_made_later, referred

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import scipy
 import torch
 
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics.regions import region_mask
 from nacl_monai.posthoc import border_distances
 from nacl_monai.posthoc.distance import KNOTS
-from nacl_monai.reports.tables import markdown_table
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import Scan, scans
 
@@ -173,7 +173,7 @@ def cross_fitted(setting: Setting, several: Sequence[Scan], share: float) -> tup
     """What a setting does to people that are not in its fit."""
     sampled, people = samples_of(several, setting, share), samples_of(several, setting, 1.0)
     drawn = np.random.default_rng(0).permutation(sorted(people)).tolist()
-    theta = {}
+    theta: dict[str, torch.Tensor] = {}
     for fold in range(4):
         others = [sampled[one] for k, one in enumerate(drawn) if k % 4 != fold]
         theta |= dict.fromkeys(drawn[fold::4], fit(setting, others))

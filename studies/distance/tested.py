@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from scipy.stats import wilcoxon
 
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
-from nacl_monai.reports.tables import markdown_table
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import HEAD, Scan, numbers, scans
 from studies.runs import behind

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from nacl_monai.data.cases import split_unit
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import decision_numbers
 from nacl_monai.metrics.pooled import pooled_error
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
-from nacl_monai.reports.tables import markdown_table
 from nacl_monai.runs import RunFolder
 from nacl_monai.tensors import without_metadata
 from studies.fits.lts import fit_tree

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.raters.scores import CLIP, METRICS, NUM_BINS, PriorScores, fit_width
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
-from nacl_monai.reports.tables import markdown_table
 from studies.lidc.priors import FAMILIES, reliability
 
 _HEAD = """\

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import wilcoxon
 
+from nacl_monai.evaluations.statistics import bootstrap_weights, percentile_interval
 from nacl_monai.losses.neighborhood import window_of_width
 from nacl_monai.raters.priors import Prior, RatedMasks, blur, softened, softened_to_width
 from nacl_monai.raters.scores import CLIP, METRICS, RESAMPLES, Array, PriorScores, fit_width
-from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
 
 
 def hard() -> Prior:

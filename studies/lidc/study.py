@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from nacl_monai.evaluations.statistics import bootstrap_weights, percentile_interval
 from nacl_monai.files import atomic_path, write_text
 from nacl_monai.progress import progress_bar
 from nacl_monai.raters.priors import Prior, RatedMasks
 from nacl_monai.raters.scores import METRICS, RESAMPLES, PriorScores, fit_width, score_priors
-from nacl_monai.reports.statistics import bootstrap_weights, percentile_interval
 from nacl_monai.reports.style import save_figure
 from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from studies.lidc.page import draw_reliability, draw_widths, report

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nacl_monai.cli import write_files
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.paper.exhibits import MAIN
 from nacl_monai.paper.results import read_results
-from nacl_monai.reports.tables import csv_text
 from studies.paper.claims import claims_to_markdown, judge_claims
 from studies.paper.evidence import write_evidence
 from studies.paper.treatments import treatments_to_text

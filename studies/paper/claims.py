@@ -9,6 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nacl_monai.evaluations.statistics import (
+    BETTER,
+    ENOUGH_TRAININGS,
+    EQUIVALENT,
+    SLIGHTLY,
+    WORSE,
+    decided,
+    is_scored,
+    patient_scores,
+    undecided_tests,
+)
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
 from nacl_monai.paper.figures import SIGMAS
@@ -22,18 +34,6 @@ from nacl_monai.paper.grid import (
 )
 from nacl_monai.paper.ranking import GLOBAL, RULES, rank_table
 from nacl_monai.paper.results import NothingToShow, Results
-from nacl_monai.reports.statistics import (
-    BETTER,
-    ENOUGH_TRAININGS,
-    EQUIVALENT,
-    SLIGHTLY,
-    WORSE,
-    decided,
-    is_scored,
-    patient_scores,
-    undecided_tests,
-)
-from nacl_monai.reports.tables import markdown_table
 
 HOLDS, FAILS, CANNOT_TELL, NO_RUN = "holds", "does not hold", "cannot tell", "no run"
 NOT_TESTED = "not tested"

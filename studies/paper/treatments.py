@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.paper.comparisons import Comparison, compare_methods, comparison_to_markdown
 from nacl_monai.paper.exhibits import POSTHOC_NAMES
 from nacl_monai.paper.grid import AFTERWARDS, PROPOSED, Method, main_grid, method_label
 from nacl_monai.paper.results import Results
-from nacl_monai.reports.tables import csv_text
 
 #: Proper scores, the order in which to trust voxels, and the paper's two regions.
 METRICS = ("nll_all", "brier_all", "aurc_all", "aurc_union", "ece_foreground", "ece_union")

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nacl_monai.counting import counted
-from nacl_monai.metrics.columns import METRICS
-from nacl_monai.paper.comparisons import unpaired_methods
-from nacl_monai.paper.grid import PROPOSED, dataset_label, method_label
-from nacl_monai.paper.results import Results
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations.statistics import (
     BETTER,
     CANNOT_TELL,
     ENOUGH_TRAININGS,
@@ -24,6 +20,10 @@ from nacl_monai.reports.statistics import (
     patient_scores,
     trainings_text,
 )
+from nacl_monai.metrics.columns import METRICS
+from nacl_monai.paper.comparisons import unpaired_methods
+from nacl_monai.paper.grid import PROPOSED, dataset_label, method_label
+from nacl_monai.paper.results import Results
 
 #: Metrics by which a method is judged, a sentence each; the forest plots show the others.
 JUDGED = ("ece_foreground", "dice")
@@ -44,7 +44,7 @@ def verdict(results: Results, dataset: str) -> str:
     """NACL's place by calibration and by segmentation, and what the data are.
 
     It is called better, worse or as good only where a test decides so, corrected for the methods of
-    a metric; see `nacl_monai.reports.statistics`.
+    a metric; see `nacl_monai.evaluations.statistics`.
 
     Args:
         results: The results of the main tables.

@@ -19,8 +19,8 @@ import pandas as pd
 from nacl_monai.cli import write_files
 from nacl_monai.data import hippocampus_patient, split_patients
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.files import write_text
-from nacl_monai.reports.tables import markdown_table
 
 #: People who train; the others of the training set join those who validate.
 TRAINING, VALIDATING = 22, 37

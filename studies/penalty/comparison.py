@@ -16,14 +16,14 @@ import pandas as pd
 
 from nacl_monai.cli import write_files
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluation_files import read_evaluation_of
+from nacl_monai.evaluations.statistics import paired_tests, patient_scores
+from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.files import write_text
+from nacl_monai.metrics import read_curves
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
-from nacl_monai.promises import read_curves
-from nacl_monai.reports.evaluation_files import read_evaluation_of
-from nacl_monai.reports.statistics import paired_tests, patient_scores
-from nacl_monai.reports.tables import csv_text, markdown_table
 from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"

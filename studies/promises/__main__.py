@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nacl_monai.promises import Curves, read_curves
+from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.metrics import Curves, read_curves
 from nacl_monai.promises.control import FAMILIES, OUTER, Control
 from nacl_monai.promises.fit import UNCONTROLLED, Rules, uncontrolled
-from nacl_monai.reports.tables import markdown_table
 
 LEVELS = (0.02, 0.05, 0.1)
 

@@ -19,15 +19,15 @@ from matplotlib.figure import Figure
 from monai.transforms import Compose
 
 from nacl_monai.cli import write_files
+from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.structures import structure_dice, structure_masks
 from nacl_monai.paper.grid import method_label
 from nacl_monai.posthoc import METHODS, read_calibrator
 from nacl_monai.progress import progress_bar
-from nacl_monai.reports.evaluated import run_of_bins
 from nacl_monai.reports.style import add_caption, house_style, new_figure, save_png
-from nacl_monai.reports.tables import csv_text, markdown_table
 from nacl_monai.runs import RunFolder
 from studies.runs import behind, evaluation_of
 from studies.shift.corruptions import CHANGES, Corrupt

@@ -12,7 +12,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
-from nacl_monai.reports import read_run, read_runs
+from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.reports.style import data_source
 from tests.audits.conftest import Study, softmax_cases
 

@@ -13,7 +13,7 @@ import SimpleITK
 from nacl_monai import audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
-from nacl_monai.reports import read_run
+from nacl_monai.evaluations import read_run
 from tests.audits.conftest import (
     AFFINE,
     ALL,

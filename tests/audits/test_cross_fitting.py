@@ -20,13 +20,14 @@ from scipy.optimize import minimize_scalar
 
 from nacl_monai import audit, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.options import Options
-from nacl_monai.audits.reading import check_calibrator, known_by
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, read_calibrator
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.study import check_calibrator, known_by
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
 #: The regions of the audits.
@@ -397,26 +398,55 @@ def test_record_says_how_patients_were_known(tmp_path):
         {"margin": -1.0},
         {"margin": math.inf},
         {"margin": "wide"},
+        {"parameters": {"temperature": 10**400}},
+        {"parameters": {"temperature": True}},
+        {"parameters": {"temperature": [[1.0]]}},
+        {"patients": "Ada"},
+        {"patients": [1]},
+        {"nll": math.nan},
+        {"moved": 2},
+        {"folds": [1]},
+        {"calibrators": {"a": {}}},
+        {"members": ["a"]},
     ],
 )
-def test_damaged_calibrator_is_refused(damage, calibrated, tmp_path):
-    """In one line that names it; so is one that is missing."""
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_damaged_calibrator_is_refused(damage, is_sealed, calibrated, tmp_path):
+    """In one line that names it, and a crafted one with a right checksum, too; so is one missing."""
     file = tmp_path / "calibrator.json"
     with pytest.raises(InputError, match=r"calibrator.json: no such file"):
         read_calibrator(file)
-    file.write_text(json.dumps({**calibrated.record, **damage}))
+    record = {**calibrated.record, **damage}
+    record["checksum"] = own_checksum(record) if is_sealed else record["checksum"]
+    file.write_text(json.dumps(record))
 
-    with pytest.raises(InputError, match=r"calibrator.json: is damaged; write it anew"):
+    with pytest.raises(
+        InputError, match=r"json: is not as it was written, .*; write it anew"
+    ) as error:
         read_calibrator(file)
+    assert is_sealed != ("its checksum differs" in str(error.value))
+
+
+def test_edited_temperature_is_refused(calibrated, tmp_path):
+    """Though a temperature of 50 can be; one without any checksum is read, as 0.3.0 wrote it."""
+    file = tmp_path / "calibrator.json"
+    record = {**calibrated.record, "parameters": {"temperature": 50.0}}
+    file.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="its checksum differs"):
+        read_calibrator(file)
+
+    del record["checksum"]
+    file.write_text(json.dumps(record))
+    assert read_calibrator(file).fit.parameters == {"temperature": 50.0}
 
 
 def test_margin_of_a_fit_is_three_where_its_file_is_older(calibrated, tmp_path):
     """And none where its region has no margin."""
-    assert calibrated.record.pop("margin") == 3
+    assert calibrated.record["margin"] == 3
     file = tmp_path / "calibrator.json"
     for region, margin in (("near", 3), ("all", None)):
         record = {**calibrated.record, "region": region}
-        del record["margin"]
+        del record["margin"], record["checksum"]
         file.write_text(json.dumps(record))
         assert read_calibrator(file).margin == margin
 

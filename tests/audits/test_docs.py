@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from nacl_monai.audits import LAYOUTS
 from nacl_monai.audits.__main__ import _parser
+from nacl_monai.predictions import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.audits.channels import Channels, read_dataset
-from nacl_monai.audits.checks import check_channels
-from nacl_monai.audits.images import Prediction, Probabilities
-from nacl_monai.audits.layouts import read_npz, read_plain
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import Channels, read_dataset
+from nacl_monai.predictions.checks import check_channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.layouts import read_npz, read_plain
 from tests.audits.conftest import AFFINE, SHAPE, Study, itk, moved, save, write_json
 
 BAD = "patient0_scan1"
@@ -260,7 +260,7 @@ def test_masks_are_no_probabilities_however_they_are_stored(write, dtype, one, s
         study.cases[case] = (one * masks.astype(dtype), label)
 
     line = refused(LABELS, write(study), study.labels, read=True)
-    assert "no case could be audited: " in line
+    assert "no case could be read: " in line
 
 
 def as_bytes(study, one):

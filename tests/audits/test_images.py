@@ -5,10 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.audits.images import read_image
-from nacl_monai.audits.labels import whole_numbers
 from nacl_monai.errors import InputError
-from nacl_monai.reports import read_run
+from nacl_monai.evaluations import read_run
+from nacl_monai.predictions.images import read_image
+from nacl_monai.predictions.labels import whole_numbers
 from tests.audits.conftest import AFFINE, SHAPE, bins_of, save, write_json
 from tests.audits.test_contract import LAYOUTS
 

@@ -7,10 +7,11 @@ import scipy
 import SimpleITK
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import Probabilities
-from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.pictures import write_maps
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.reading import Case, Reading
 from tests.audits.conftest import AFFINE, SHAPE, save
 
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
@@ -77,7 +78,8 @@ def maps_of(tmp_path, voxels, label, affine=AFFINE):
     predicted = Probabilities(voxels, None, label, label)
     labels = Labels(torch.zeros(voxels.shape[1:], dtype=torch.uint8), None, affine)
     channels = Channels("softmax", {"background": (0,), "tumor": (7,)})
-    write_maps(tmp_path, "case", predicted, labels, label, channels)
+    case = Case("case", Prediction("case", {"": label}), [label])
+    write_maps(tmp_path, Reading(case, predicted, [labels], channels, 0.1))
     names = ("probabilities", "confidence", "entropy", "label")
     return {name: nibabel.load(tmp_path / f"case_{name}.nii.gz") for name in names}
 

@@ -9,8 +9,8 @@ import pytest
 from nacl_monai import merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import read_run
 from nacl_monai.metrics import read_record
-from nacl_monai.reports import read_run
 from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
 
 RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")
@@ -164,3 +164,38 @@ def test_saved_audit_is_the_same(sites, tmp_path):
 
     pd.testing.assert_frame_equal(audit.errors, again.errors, check_exact=True)
     assert again.run.patients.tolist() == audit.run.patients.tolist()
+
+
+def test_audit_is_enough_for_a_promise(tmp_path, capsys):
+    """Its promise.npz, and with it promise.json, are those of the folders; merged ones, too."""
+    study = Study(tmp_path, softmax_cases(cases=8))
+    words = [str(study.nnunet()), str(study.labels), "--no-pictures"]
+    places = {name: tmp_path / name for name in ("audit", "1", "2", "merged", "folders", "sums")}
+    assert main(["audit", *words, "--output", str(places["audit"])]) == 0
+    for part in "12":
+        shard = ["--shard", f"{part}/2", "--output", str(places[part])]
+        assert main(["audit", *words, *shard]) == 0
+    assert (
+        main(["merge", *(str(places[part]) for part in "12"), "--output", str(places["merged"])])
+        == 0
+    )
+    level = ["--level", "0.3", "--no-pictures", "--output"]
+    assert main(["promise", *words[:2], *level, str(places["folders"])]) == 0
+    assert main(["promise", str(places["audit"]), *level, str(places["sums"])]) == 0
+
+    files = [places[name] / "promise.npz" for name in ("audit", "merged", "folders", "sums")]
+    assert len({file.read_bytes() for file in files}) == 1
+    one, other = (places[name] / "promise.json" for name in ("folders", "sums"))
+    assert one.read_text() == other.read_text()
+
+    (places["2"] / "promise.npz").unlink()
+    assert (
+        main(["merge", *(str(places[part]) for part in "12"), "--output", str(tmp_path / "m")]) == 0
+    )
+    assert not (tmp_path / "m/promise.npz").exists()
+    assert "note: not every audit has a promise.npz" in capsys.readouterr().out
+    (places["1"] / "promise.npz").replace(places["2"] / "promise.npz")
+    (places["audit"] / "promise.npz").rename(places["1"] / "promise.npz")
+    assert (
+        main(["merge", *(str(places[part]) for part in "12"), "--output", str(tmp_path / "n")]) == 1
+    )

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from nacl_monai import audit
-from nacl_monai.audits.layouts import find_own
-from nacl_monai.audits.names import Names
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.layouts import find_own
+from nacl_monai.predictions.names import Names
 from tests.audits.conftest import CLASSES, save
 from tests.audits.test_contract import check_numbers
 
@@ -30,7 +30,7 @@ def renamed(study):
 
 @pytest.mark.parametrize("way", ["expressions", "table"])
 def test_names_need_not_be_equal(way, renamed, study, audited, tmp_path):
-    """The case has the name of its label map."""
+    """The case is called by the group, or as its prediction is."""
     table = tmp_path / "pairs.csv"
     rows = [f"pred_{case}_softmax,{case}_seg" for case in study.cases]
     table.write_text("\n".join(["prediction,label", *rows]))
@@ -38,7 +38,8 @@ def test_names_need_not_be_equal(way, renamed, study, audited, tmp_path):
 
     check_numbers(folder, study.metric())
     cases = pd.read_csv(folder / "cases.csv")["case"]
-    assert cases.tolist() == [f"{case}_seg" for case in study.cases]
+    name = "{}" if way == "expressions" else "pred_{}_softmax"
+    assert cases.tolist() == [name.format(case) for case in study.cases]
 
 
 def test_nearest_pair_is_shown_with_the_option_that_joins_it(renamed, audited, refused):

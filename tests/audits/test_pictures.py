@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import Probabilities
-from nacl_monai.audits.labels import Labels
 from nacl_monai.audits.measuring import Settings, measured
 from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.reading import Case, Reading
 from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases
 
 
@@ -62,11 +63,11 @@ def test_anterior_is_up_whatever_the_axes_of_the_file(axes, signs):
         inside[axis] = 3 if high == (sign > 0) else 0
     label[tuple(inside)] = 1
     probs = np.stack([1 - 0.9 * label, 0.9 * label]).astype(np.float32)
-    shown = picture(
-        Probabilities(probs.transpose(0, 3, 2, 1), None, None, None),
-        Labels(torch.from_numpy(np.ascontiguousarray(label.T)), None, affine),
-        Channels("softmax", {"background": (0,), "a": (1,)}),
-    )
+    predicted = Probabilities(probs.transpose(0, 3, 2, 1), None, None, None)
+    labels = Labels(torch.from_numpy(np.ascontiguousarray(label.T)), None, affine)
+    channels = Channels("softmax", {"background": (0,), "a": (1,)})
+    case = Case("case", Prediction("case", {}))
+    shown = picture(Reading(case, predicted, [labels], channels, 0.1))
 
     for name in ("label", "prediction"):
         assert np.argwhere(shown[name]).tolist() == [[0, 3]]

@@ -12,8 +12,9 @@ from scipy.ndimage import distance_transform_edt
 from nacl_monai import audit, merge, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
-from nacl_monai.reports import page, read_run, read_runs
-from nacl_monai.reports.evaluated import by_rater, human_run
+from nacl_monai.evaluations import read_run, read_runs
+from nacl_monai.evaluations.evaluated import by_rater, human_run
+from nacl_monai.reports import page
 from tests.audits.conftest import (
     AFFINE,
     ALL,

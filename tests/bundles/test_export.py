@@ -27,11 +27,11 @@ from nacl_monai.bundles import export as onnx
 from nacl_monai.bundles.export import export_bundle, newest_run
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations import Evaluated
+from nacl_monai.evaluations.evaluation_files import EvaluationOf
 from nacl_monai.files import checksum
 from nacl_monai.menus import read_menu
 from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_calibrator
-from nacl_monai.reports import Evaluated
-from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import save_nifti

@@ -20,10 +20,10 @@ from nacl_monai.bundles.card import (
 )
 from nacl_monai.bundles.self_contained import run_configs, self_contained
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations import Evaluated
+from nacl_monai.evaluations.evaluation_files import EvaluationOf
 from nacl_monai.menus import dataset_names
 from nacl_monai.metrics.columns import METRICS
-from nacl_monai.reports import Evaluated
-from nacl_monai.reports.evaluation_files import EvaluationOf
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.evaluated_runs import write_run

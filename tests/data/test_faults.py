@@ -18,7 +18,6 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from nacl_monai.audits.images import read_grid, read_image
 from nacl_monai.bundles.error_lines import one_line_errors
 from nacl_monai.data import LoadCase
 from nacl_monai.data.__main__ import main
@@ -26,6 +25,7 @@ from nacl_monai.data.cases import image_files
 from nacl_monai.data.faults import warn_of_forms
 from nacl_monai.inference import ReadImage
 from nacl_monai.phantoms import PHANTOMS
+from nacl_monai.predictions.images import read_grid, read_image
 from tests.conftest import ROOT, change, put, save_nifti
 
 DATASETS = sorted(PHANTOMS)

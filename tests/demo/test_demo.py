@@ -18,9 +18,9 @@ from nacl_monai.demo import __main__ as command
 from nacl_monai.demo import steps as steps_module
 from nacl_monai.demo.promised import draw_last, level_of, promise_to_last
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.metrics.curves import CURVES_FILE
 from nacl_monai.promises import read_promise
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.curves import CURVES_FILE
 from nacl_monai.runs import RunFolder
 from tests.audits.conftest import AFFINE, CLASSES, save, write_json
 from tests.promises.test_commands import SIZES, blobs

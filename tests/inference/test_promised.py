@@ -16,8 +16,8 @@ from scipy.ndimage import distance_transform_edt
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.inference import SaveMaps, SavePromised
+from nacl_monai.inference.distances import squared_distances
 from nacl_monai.inference.images import ImageFault
-from nacl_monai.inference.promised import distances_to
 from tests.conftest import save_nifti
 
 CLASSES = ["background", "anterior", "posterior"]
@@ -38,9 +38,10 @@ def test_distances_are_those_of_scipy(mask, sizes, most):
     mask.flat[0] = True
     expected = distance_transform_edt(~mask, sampling=spacing)
 
-    found = distances_to(mask, spacing, most)
+    squared = squared_distances(torch.from_numpy(mask), most, spacing, torch.float64)
 
-    near, far = expected < most * (1 - 1e-9), expected > most * (1 + 1e-9)
+    found, near = squared.sqrt().numpy(), expected < most * (1 - 1e-9)
+    far = expected > most * (1 + 1e-9)
     np.testing.assert_allclose(found[near], expected[near], rtol=1e-12)
     assert (found[far] > most).all()
 
@@ -123,7 +124,29 @@ def test_damaged_promise_is_refused(made, image, tmp_path, change):
     damaged = {key: value for key, value in record.items() if key not in lost}
     (tmp_path / "promise.json").write_text(json.dumps(damaged))
 
-    with pytest.raises(SystemExit, match="cannot be read"):
+    with pytest.raises(SystemExit, match="is not as it was written"):
+        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("[1]", "is not as it was written"), ("{", "cannot be read"), ("[" * 10**5, "cannot be read")],
+)
+def test_file_that_is_no_promise_is_refused(image, tmp_path, text, line):
+    (tmp_path / "promise.json").write_text(text)
+
+    with pytest.raises(SystemExit, match=line):
+        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
+
+
+def test_promise_of_an_earlier_version_is_refused(made, image, tmp_path):
+    """Nobody knows of which network it is."""
+    record = json.loads(made.read_text())
+    for key in ("weights", "split", "run", "shard"):
+        del record["definition"][key]
+    (tmp_path / "promise.json").write_text(json.dumps(record))
+
+    with pytest.raises(SystemExit, match="is of an earlier version"):
         saver(tmp_path / "promise.json", image, tmp_path / "predictions")
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from metric_samples import measured
 
-from nacl_monai.audits.options import KNOWN_REGIONS
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
 from nacl_monai.metrics.columns import (
@@ -18,6 +17,7 @@ from nacl_monai.metrics.columns import (
     named_errors,
     structure_of,
 )
+from nacl_monai.predictions.options import KNOWN_REGIONS
 
 STRUCTURES = ["RV", "left_kidney", "union", "95"]
 

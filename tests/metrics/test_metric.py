@@ -309,12 +309,3 @@ def test_two_processes_equal_one(tmp_path):
         assert refusal.startswith("process 1 of 2: has seen no case")
         assert numbers == pytest.approx(expected.aggregate(), nan_ok=True)
         assert torch.equal(CalibrationBins(**bins).counts, expected.case_bins().counts)
-
-
-def test_largest_probability_is_found_once(monkeypatch):
-    """Regions, equal bins and fine bins share it."""
-    calls, largest = [], torch.Tensor.max
-    monkeypatch.setattr(torch.Tensor, "max", lambda *args: calls.append(args) or largest(*args))
-    CalibrationMetric()(torch.full((2, 2, 3, 4), 0.5), torch.ones(2, 1, 3, 4))
-
-    assert len([args for args in calls if len(args) > 1]) == 1

@@ -1,7 +1,6 @@
 """Regions that the prediction decides: against slow loops, and wherever a region has a name."""
 
 import math
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,8 +11,6 @@ from metric_oracles import distances_in, same_sums, slow_boundary_band, slow_nea
 from metric_samples import cases, measured, random_case
 from monai.data.meta_tensor import MetaTensor
 
-import nacl_monai.metrics.decisions as decisions_module
-import nacl_monai.metrics.regions as regions_module
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, CalibrationMetric, region_mask
 from nacl_monai.metrics.regions import (
@@ -28,16 +25,6 @@ from nacl_monai.metrics.voxels import checked_voxels
 from nacl_monai.training import CalibrationError
 
 PREDICTED = ("near", "predicted", "predicted_boundary")
-
-
-@contextmanager
-def distances_computed(monkeypatch):
-    """A list that is one longer for each map of distances that is computed meanwhile."""
-    calls = []
-    with monkeypatch.context() as patch:
-        for module in (regions_module, decisions_module):
-            patch.setattr(module, "distances_to", lambda *a: calls.append(a) or distances_to(*a))
-        yield calls
 
 
 shapes = st.lists(st.integers(1, 6), min_size=2, max_size=3)
@@ -144,15 +131,13 @@ def test_overlapping_structures_have_their_own():
     assert metric.case_bins().positives[0, :, 0].sum(-1).tolist() == [2, 2]
 
 
-def test_raters_share_them_and_the_distance_is_found_once(monkeypatch):
+def test_raters_share_them():
     """What one rater marks moves no border of the region."""
     probs, labels = random_case((1, 3, 6, 7))
     raters = torch.stack([labels, (labels + 1) % 3, torch.zeros_like(labels)], 1)
     options = {"errors": ["ece"], "regions": PREDICTED}
-    with distances_computed(monkeypatch) as maps:
-        shared = measured(probs, raters, num_raters=3, **options)
+    shared = measured(probs, raters, num_raters=3, **options)
 
-    assert len(maps) == 1
     for rater, one in enumerate(raters.unbind(1)):
         alone = measured(probs, one, **options)
         against = measured(probs, raters, num_raters=3, rater=rater, **options)
@@ -161,16 +146,14 @@ def test_raters_share_them_and_the_distance_is_found_once(monkeypatch):
 
 
 @pytest.mark.parametrize("decisions", [{"a": [1], "b": [2]}, {"b": [2]}, {"all": [0, 1, 2]}])
-def test_decisions_on_the_whole_foreground_have_its_distances(monkeypatch, decisions):
+def test_decisions_on_the_whole_foreground_have_its_distances(decisions):
     """What is near the foreground is near any structure; of others it is computed, too."""
     probs, labels = random_case((2, 3, 6, 7))
     probs = (2 * probs + torch.tensor([1.0, 0, 0]).view(3, 1, 1)) / 3
     options = {"errors": ["ece"], "margin": 0.5, "margin_spacing": (0.5, 0.8), "ignore_index": 2}
     alone = measured(probs, labels, regions=["near"], **options)
-    with distances_computed(monkeypatch) as maps:
-        both = measured(probs, labels, regions=["near"], decisions=decisions, **options)
+    both = measured(probs, labels, regions=["near"], decisions=decisions, **options)
 
-    assert len(maps) == 2
     assert 0 < alone.case_bins().voxels().sum() < (labels != 2).sum()
     assert same_sums(both.case_bins(), alone.case_bins())
     mine = measured(probs, labels, regions={"near": foreground}, decisions=decisions, **options)

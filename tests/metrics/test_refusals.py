@@ -9,12 +9,12 @@ from metric_samples import measured
 
 from nacl_monai import audit
 from nacl_monai.audits.__main__ import main
-from nacl_monai.audits.channels import with_structures
 from nacl_monai.data.check import check_label_classes
 from nacl_monai.data.formats import label_values
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, adaptive_calibration_error, calibration_bins
 from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
+from nacl_monai.predictions.channels import with_structures
 
 PROBS = torch.full((1, 2, 4, 4), 0.5)
 LABELS = torch.zeros(1, 4, 4, dtype=torch.long)

@@ -76,19 +76,6 @@ def test_parameter_with_a_default_keeps_it():
     assert drawn(boundary) == ["..########.."] * 2
 
 
-def test_only_regions_that_ask_compute_the_prediction(monkeypatch):
-    """The prediction is computed for union once, and not at all for the others."""
-    calls = []
-    largest = torch.Tensor.max
-    monkeypatch.setattr(torch.Tensor, "max", lambda *args: calls.append(args) or largest(*args))
-    voxels = LabeledVoxels(PROBS, LABELS)
-
-    region_masks(named_regions(["all", "foreground"]), voxels)
-    assert calls == []
-    region_masks({**REGIONS, "again": REGIONS["union"]}, voxels)
-    assert len(calls) == 1
-
-
 def test_only_regions_that_ask_need_a_spacing():
     """A spacing that is unknown is not an error for regions without a width."""
 

@@ -42,8 +42,7 @@ from nacl_monai.paper.grid import (
 from nacl_monai.paper.results import NothingToShow, first_runs
 from nacl_monai.posthoc import METHODS
 from nacl_monai.reports.style import OKABE_ITO
-from tests.conftest import ROOT
-from tests.reports.conftest import refused
+from tests.conftest import ROOT, refused
 
 
 @pytest.mark.parametrize("content", [Table("", ("dice",)), MethodTable(("dice",))])

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.evaluations.statistics import patient_scores
 from nacl_monai.paper import EXHIBITS, rank_methods, ranking, read_results
-from nacl_monai.reports.statistics import patient_scores
-from tests.reports.conftest import refused
+from tests.conftest import refused
 
 NAN = float("nan")
 

@@ -20,9 +20,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.paper import EXHIBITS, write_all, write_exhibit
 from nacl_monai.paper import reproduce_command as command
 from nacl_monai.paper.reproduce_command import copy_workflow, workflow_folder
-from tests.conftest import ROOT, nightly_but
+from tests.conftest import ROOT, nightly_but, refused
 from tests.paper.test_exhibits import NAMES
-from tests.reports.conftest import refused
 from tests.test_makefile import AWKWARD
 
 FIGURES = [name for name in EXHIBITS if name.startswith("figure")]

@@ -30,8 +30,8 @@ from nacl_monai.paper.trainings import (
     resolved,
     unlike_name,
 )
+from tests.conftest import refused
 from tests.evaluated_runs import rename_cases, write_experiment
-from tests.reports.conftest import refused
 
 
 def names(results):

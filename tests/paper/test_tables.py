@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from nacl_monai.evaluations import paired_tests
 from nacl_monai.paper import EXHIBITS, compare_methods, mean_scores, read_results, summarize
 from nacl_monai.paper.comparisons import STYLES, Comparison, comparison_to_markdown, draw_forest
 from nacl_monai.paper.grid import PAPER_DATASETS, PAPER_LOSSES
@@ -19,7 +20,6 @@ from nacl_monai.paper.tables import (
     read_published,
     to_markdown,
 )
-from nacl_monai.reports import paired_tests
 
 
 def test_mean_is_over_cases_then_seeds_then_patients(grid):

@@ -16,12 +16,16 @@ from torch.nn.functional import cross_entropy
 
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import (
+    Calibrator,
     DistanceTemperatures,
+    Fit,
     RegionLogits,
     StructureLogits,
     border_distances,
     fit_method,
     module_of,
+    read_calibrator,
+    write_calibrator,
 )
 from nacl_monai.posthoc.distance import KNOTS, fit_curve
 from tests.metrics.simulated_truth import simulated
@@ -361,3 +365,17 @@ def test_few_images_of_the_truth_cost_half_a_percent_at_most(spread, dims):
         module = DistanceTemperatures(curve_of(truth, range(start, start + 20)).tolist())
         after = cross_entropy(module(truth.logits, spacing=spacing), truth.labels)
         assert after / before <= 1.005
+
+
+@pytest.mark.parametrize("curves", [CURVE, [CURVE, CURVE[::-1]]])
+def test_file_keeps_the_curve_and_its_unit(curves, tmp_path):
+    """What is read is what was written; another unit is refused."""
+    parameters = {"knots": [*KNOTS], "temperatures": curves, "unit": "voxels"}
+    fit = Fit("distance", parameters, 0.5, 0.25, 0.0, "all", ("a",), 7)
+    file = tmp_path / "calibrator.json"
+    write_calibrator(file, Calibrator(fit, ("a",), "dataset", weights="x", average="logits"))
+
+    assert read_calibrator(file).fit.parameters == parameters
+    record = {"method": "distance", "parameters": {**parameters, "unit": "cm"}}
+    with pytest.raises(InputError, match="unit: is 'cm'"):
+        module_of(record)

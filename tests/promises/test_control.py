@@ -13,6 +13,7 @@ from scipy.stats import binom, binomtest, norm
 
 from nacl_monai.errors import SettingError
 from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
+from nacl_monai.metrics.curves import THRESHOLDS, Curves, counted
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
     FAMILIES,
@@ -24,7 +25,6 @@ from nacl_monai.promises.control import (
     hoeffding_bentkus,
     path_of,
 )
-from nacl_monai.promises.curves import THRESHOLDS, Curves, counted
 from nacl_monai.promises.fit import Rules
 
 GRID = [(n, level) for n in (19, 40, 100) for level in (0.05, 0.1, 0.2)]

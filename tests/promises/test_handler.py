@@ -1,14 +1,20 @@
 """What an evaluator keeps for promises is what its arrays give."""
 
+import hashlib
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 
-from nacl_monai.promises import CaseCurves, read_curves
+from nacl_monai.errors import InputError
+from nacl_monai.promises import CaseCurves, fit, read_curves
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.training import CalibrationError
+from nacl_monai.promises.control import Control
+from nacl_monai.runs import EvaluationFolder
+from nacl_monai.training import CalibrationError, EvaluationRecord
 
 SIZES = (3.0, 1.0, 1.5)
 CLASSES = ["background", "left", "right"]
@@ -65,6 +71,7 @@ def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
     assert found.cases == ["case0", "case1", "case2"]
     assert found.patients == ["patient0", "patient0", "patient1"]
     assert found.definition["calibrator"] == ["temperature_near"]
+    assert [found.definition[key] for key in ("weights", "split", "run", "shard")] == [None] * 4
 
 
 def test_structure_may_be_the_background(tmp_path):
@@ -84,3 +91,41 @@ def test_structure_of_several_classes_is_their_union(tmp_path):
         label = case["label"][0].numpy()
         everywhere = found.counts[k, 0, 0, -1], found.hits[k, 0, 0, -1]
         assert everywhere == ((label != 2).sum(), (label == 1).sum())
+
+
+def test_nothing_is_kept_where_no_size_in_mm_is_known(tmp_path, capsys):
+    """A margin in voxels would be taken for one in mm; it says why there is no file."""
+    calibration = CalibrationError(decisions={"left": [1]})
+    handler = CaseCurves(tmp_path, CLASSES, calibration)
+    SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(list(volumes(False)), batch_size=1),
+        network=torch.nn.Identity(),
+        val_handlers=[handler],
+    ).run()
+
+    assert not [*tmp_path.iterdir()]
+    assert "no promise.npz: nothing says how large voxels are" in capsys.readouterr().out
+
+
+def test_curves_say_whose_weights_and_which_set_they_are_of(tmp_path):
+    """As the record of the evaluation has them; those who trained the network promise nothing."""
+    run = tmp_path / "unet_nacl_seed0"
+    (run / "evaluation").mkdir(parents=True)
+    (run / "model.pt").write_bytes(b"weights")
+    where = EvaluationFolder(run / "evaluation"), run / "model.pt", run / "split.json"
+    for name in ("val", "train"):
+        record = EvaluationRecord(*where, name, {})
+        calibration = CalibrationError(margin_spacing="pixdim", decisions={"left": [1]})
+        SupervisedEvaluator(
+            device="cpu",
+            val_data_loader=DataLoader(list(volumes(False)), batch_size=1),
+            network=torch.nn.Identity(),
+            val_handlers=[CaseCurves(tmp_path, CLASSES, calibration, record=record)],
+        ).run()
+        curves = read_curves(tmp_path)
+
+        assert curves.definition["weights"] == hashlib.sha256(b"weights").hexdigest()
+        assert (curves.definition["split"], curves.definition["run"]) == (name, run.name)
+        with pytest.raises(InputError, match="who trained") if name == "train" else nullcontext():
+            fit(curves, [Control(0.4)], check=False)

@@ -1,22 +1,12 @@
-"""What tests of reports share: figures without pixels, the line of a refusal, true probabilities."""
+"""What tests of reports share: figures without pixels, true probabilities."""
 
 import pytest
 import torch
-
-from nacl_monai.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def _unpainted(unpainted):
     """Figures without pixels take a tenth of the time."""
-
-
-def refused(function, *arguments):
-    """The one line with which a call is refused."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def predicted(temperature, *, cases=12, size=12, seed=1, shift=0.0):

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nacl_monai import audit
+from nacl_monai.evaluations import read_runs
+from nacl_monai.evaluations.tables import best_places
 from nacl_monai.reports import (
     comparison_markdown,
     comparison_table,
     comparison_text,
-    read_runs,
     write_comparison,
 )
 from nacl_monai.reports.compare import (
@@ -27,7 +28,6 @@ from nacl_monai.reports.compare import (
     verdict_of,
     write_trade_off,
 )
-from nacl_monai.reports.tables import best_places
 from tests.reports.conftest import predicted
 
 

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from nacl_monai.reports import draw_maps, median_case, read_runs
+from nacl_monai.evaluations import read_runs
+from nacl_monai.reports import draw_maps, median_case
 from nacl_monai.reports.maps import OPACITY, structure_window
 from nacl_monai.reports.style import CLASS_COLORS
-from tests.reports.conftest import refused
+from tests.conftest import refused
 
 
 def titled(figure):

@@ -19,12 +19,14 @@ import nacl_monai.reports
 from nacl_monai import audit
 from nacl_monai.audits.result import merge, read_audit
 from nacl_monai.audits.table import audit_table
+from nacl_monai.evaluations import read_runs
 from nacl_monai.metrics import CalibrationBins, calibration_bins
-from nacl_monai.reports import comparison_table, comparison_text, read_runs
+from nacl_monai.reports import comparison_table, comparison_text
 from nacl_monai.reports.page import leading_verdict, verdict, write_page, write_pages
 from nacl_monai.reports.style import page_template
+from tests.conftest import refused
 from tests.evaluated_runs import blank
-from tests.reports.conftest import predicted, refused
+from tests.reports.conftest import predicted
 
 UNDER = [-0.1, -0.12, -0.1, -0.1, -0.11, -0.1, -0.1]
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.reports import draw_selective, read_run, risk_curve, write_selective
-from tests.reports.conftest import refused
+from nacl_monai.evaluations import read_run
+from nacl_monai.reports import draw_selective, risk_curve, write_selective
+from tests.conftest import refused
 
 
 def voxels_of(folder, region):

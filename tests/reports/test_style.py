@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nacl_monai.evaluations import read_runs
 from nacl_monai.reports import (
     draw_class_logits,
     draw_epoch_logits,
@@ -19,7 +20,6 @@ from nacl_monai.reports import (
     draw_selective,
     house_style,
     new_figure,
-    read_runs,
     save_figure,
 )
 from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, panel_grid, png_source

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.evaluations import read_run
 from nacl_monai.paper import EXHIBITS, read_results, write_exhibit
 from nacl_monai.paper.grid import PAPER_LOSSES, method, read_method
 from nacl_monai.paper.ranking import RULES
-from nacl_monai.reports import read_run
 from studies.paper.__main__ import main
 from studies.paper.claims import (
     CANNOT_TELL,

@@ -22,9 +22,9 @@ from monai.transforms import AsDiscrete
 
 from nacl_monai import read_audit
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.evaluations.slices import case_slice
 from nacl_monai.reports import draw_reliability, save_figure
-from nacl_monai.reports.evaluated import run_of_bins
-from nacl_monai.reports.slices import case_slice
 from nacl_monai.training import (
     CalibrationError,
     ReliabilityPlot,

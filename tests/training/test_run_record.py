@@ -8,8 +8,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Trainer
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluation_files import check_trained
 from nacl_monai.output import abandon_output
-from nacl_monai.reports.evaluation_files import check_trained
 from nacl_monai.runs import EvaluationFolder, RunFolder
 from nacl_monai.training import EvaluationRecord, RunRecord, open_evaluation, run_parameters
 from nacl_monai.training.run_record import git_commit

@@ -6,7 +6,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
-from nacl_monai.reports.evaluation_files import trained_with
+from nacl_monai.evaluations.evaluation_files import trained_with
 from tests.training.conftest import refused
 
 TRAINED = {

@@ -13,8 +13,7 @@ from scipy.stats import ttest_1samp
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW
 
-from nacl_monai.metrics.columns import METRICS
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations.statistics import (
     BETTER,
     CANNOT_TELL,
     DECISIONS,
@@ -30,6 +29,7 @@ from nacl_monai.reports.statistics import (
     spread_of_trainings,
     undecided_tests,
 )
+from nacl_monai.metrics.columns import METRICS
 
 #: What is undefined is NaN, and no warning tells so.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -10,10 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nacl_monai.evaluations import (
+    check_alike,
+    read_evaluated,
+    read_run,
+    read_runs,
+    read_tested,
+)
+from nacl_monai.evaluations.evaluated import check_means, check_values, folds_of
 from nacl_monai.metrics.record import read_record
-from nacl_monai.reports import check_alike, read_evaluated, read_run, read_runs, read_tested
-from nacl_monai.reports.evaluated import check_means, check_values, folds_of
-from tests.reports.conftest import refused
+from tests.conftest import refused
 
 SUMS = ("counts", "positives", "confidences", "fine_counts", "fine_excess", "fine_errors")
 

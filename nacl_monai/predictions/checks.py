@@ -1,4 +1,4 @@
-"""What a prediction is refused for: its channels, range and sums, and the segmentation beside it."""
+"""What a prediction is refused for: its channels, their order, range and sums, and the segmentation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import Prediction, Probabilities, read_image
-from nacl_monai.audits.labels import turned
-from nacl_monai.audits.layouts import labels_instead
 from nacl_monai.data.faults import check_affine
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.structures import structure_masks
 from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities, read_image
+from nacl_monai.predictions.labels import Labels, turned
+from nacl_monai.predictions.layouts import labels_instead
 from nacl_monai.tensors import sum_tolerance
 
 _PERCENT = 100
+_FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 #: So large a share of the foreground may have another most probable class than the segmentation.
 _UNLIKE = 0.01
 
@@ -155,3 +158,61 @@ def _painted(
 def _step(dtype: np.dtype[Any]) -> float:
     """How far apart two equal probabilities may be stored."""
     return float(np.finfo(dtype).eps) if dtype.kind == "f" else 1.0
+
+
+def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
+    """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
+    if not channels.overlapping:
+        return structure_masks(probs.max(0).indices[None], channels.structures)
+    return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
+
+
+def channel_dice(
+    probs: torch.Tensor, labels: Labels, channels: Channels
+) -> npt.NDArray[np.float64]:
+    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
+    count = len(probs)
+    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
+    if channels.overlapping:
+        inside = predicted_masks(probs, channels)[:, counted].float()
+        marked = labels.classes[:, counted].float()
+        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
+    else:
+        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
+        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
+        sizes = both.sum(1)[:, None] + both.sum(0)
+    return (2 * both.double() / sizes).nan_to_num().numpy()
+
+
+def check_order(
+    place: Path | str,
+    dice: npt.NDArray[np.float64],
+    channels: Channels,
+    option: str = "--channels-as-given",
+) -> None:
+    """Refuses channels that agree with the labels far better in another order.
+
+    Args:
+        place: The folder of the predictions, or what else the message begins with.
+        dice: From `channel_dice`, the mean over cases.
+        channels: What the channels mean.
+        option: What takes them in the order that they have.
+
+    Raises:
+        InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half
+            as far from 1.
+    """
+    places = np.arange(len(dice))
+    order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
+    moved = order != places
+    if not moved.any():
+        return
+    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
+    better = other - given
+    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
+        names = ", ".join(channels.names[k] for k in order)
+        raise InputError(
+            f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
+            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
+            f"classes, or say {option}"
+        )

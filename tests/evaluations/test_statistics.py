@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, ttest_1samp
 
-from nacl_monai.reports import rank_correlations
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations import rank_correlations
+from nacl_monai.evaluations.statistics import (
     cells_of,
     estimate,
     patient_scores,
 )
-from tests.reports.conftest import refused
+from tests.conftest import refused
 
 #: What is undefined is NaN, and no warning tells so.
 pytestmark = pytest.mark.filterwarnings("error")

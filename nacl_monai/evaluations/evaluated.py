@@ -20,18 +20,18 @@ import pandas as pd
 from nacl_monai.counting import counted
 from nacl_monai.differences import differences, first_of
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.columns import ERRORS, limits_of
-from nacl_monai.metrics.pooled import Pooled
-from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
-from nacl_monai.reports.evaluation_files import (
+from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
     EvaluationOf,
     evaluation_in,
     read_cases,
     read_evaluation_of,
 )
-from nacl_monai.reports.slices import CaseMap, read_map
-from nacl_monai.reports.statistics import Estimate, estimate
+from nacl_monai.evaluations.slices import CaseMap, read_map
+from nacl_monai.evaluations.statistics import Estimate, estimate
+from nacl_monai.metrics.columns import ERRORS, limits_of
+from nacl_monai.metrics.pooled import Pooled
+from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
 from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 
 _AGAIN = "evaluate the run again"

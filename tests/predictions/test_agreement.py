@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nacl_monai.audits.channels import numbered, read_dataset
-from nacl_monai.audits.checks import check_agreement
-from nacl_monai.audits.images import Probabilities
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import numbered, read_dataset
+from nacl_monai.predictions.checks import check_agreement
+from nacl_monai.predictions.images import Probabilities
 from tests.audits.conftest import save, write_json
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nacl_monai.reports.statistics import (
+from nacl_monai.evaluations.statistics import (
     bootstrap_means,
     bootstrap_weights,
     percentile_interval,

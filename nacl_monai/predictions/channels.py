@@ -8,11 +8,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.options import SIGMOID, SOFTMAX
 from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.inference.maps import names_in
+from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.runs import check_class_names
 
 _ANOTHER = "give another with --dataset"
@@ -49,6 +49,11 @@ class Channels:
     def names(self) -> list[str]:
         """The names of the channels."""
         return list(self.values)
+
+    def alike(self, other: Channels) -> bool:
+        """Whether the channels of another mean the same, in the same order."""
+        ours, theirs = ((one.activation, *one.values.items()) for one in (self, other))
+        return ours == theirs
 
     @property
     def label_values(self) -> set[int]:
@@ -216,9 +221,10 @@ def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | N
     """
     if channels is None:
         return
-    said, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
-    same_sets = len(said) == len(known) and all(of in known for of in said)
-    if said != known and (same_sets or any(len(of) > 1 for of in known)):
+    asked, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
+    same_sets = sorted(map(sorted, asked)) == sorted(map(sorted, known))
+    has_regions = max(map(len, known)) > 1
+    if asked != known and (same_sets or has_regions):
         words = (f"{name}={','.join(map(str, of))}" for name, of in channels.values.items())
         raise SettingError(
             f"--structures: contradict {channels.source}, whose channels are {' '.join(words)} in this "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -105,12 +106,19 @@ class Names:
         assert self.pairs is not None  # noqa: S101 - whoever asks has looked
         try:
             with self.pairs.open(newline="", encoding="utf-8-sig") as stream:
-                rows = list(csv.DictReader(stream))
-            return {row["prediction"].strip(): row["label"].strip() for row in rows}
+                rows = [
+                    (row["prediction"].strip(), row["label"].strip())
+                    for row in csv.DictReader(stream)
+                ]
         except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
             raise InputError(
                 f"{self.pairs}: is not a table of pairs; write the columns prediction and label"
             ) from error
+        for column in (0, 1):
+            name, times = Counter(row[column] for row in rows or [("", "")]).most_common(1)[0]
+            if times > 1:
+                raise InputError(f"{self.pairs}: has {times} rows of {name!r}; leave one")
+        return dict(rows)
 
     @property
     def equal(self) -> bool:
@@ -118,13 +126,19 @@ class Names:
         return self.prediction is None and self.pairs is None
 
     def of_prediction(self, name: str) -> str | None:
-        """The case of a prediction; None of a file that is not meant."""
-        return self._table.get(name) if self.pairs else _group(self.prediction, name)
+        """The case of a prediction; None of a file that is not meant.
+
+        It is the group of the expression, or else the name without ``_0000``.
+        """
+        if self.pairs and name not in self._table:
+            return None
+        return name.removesuffix(CHANNEL) if self.pairs else _group(self.prediction, name)
 
     def of_label(self, name: str) -> str | None:
         """The case of a label map; None of a file that is not meant."""
         if self.pairs:
-            return name if name in self._table.values() else None
+            cases = {label: case for case, label in self._table.items()}
+            return self.of_prediction(cases[name]) if name in cases else None
         return _group(self.label, name)
 
     def labels(self, files: Mapping[str, Path]) -> dict[str, Path]:
@@ -135,7 +149,7 @@ class Names:
 
 def _group(pattern: str | None, name: str) -> str | None:
     if pattern is None:
-        return name
+        return name.removesuffix(CHANNEL)
     match = re.fullmatch(pattern, name)
     return match[1] if match else None
 
@@ -189,14 +203,20 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
             raise InputError(f"{place}: is not a folder; give the folder of the {what}")
     if not (folder.is_dir() and labels.is_dir()):
         return
+    labeled = names.labels({stem_of(file): file for file in image_files(labels)})
+    cases = _predicted(folder, names)
+    if not (cases and labeled):
+        return
+    starts = {name[:end] for name in cases for end in _ends(name)}
+    if not starts & labeled.keys():
+        raise no_pair(folder, labels, cases, labeled)
+
+
+def _predicted(folder: Path, names: Names) -> set[str]:
+    """Whatever below a folder may be the name of a case."""
     files = list(folder.rglob("[!.]*"))
     predicted = {stem_of(file) for file in files} | {file.name for file in files if file.is_dir()}
-    labeled = names.labels({stem_of(file): file for file in image_files(labels)})
-    cases = {name for name in map(names.of_prediction, predicted) if name is not None}
-    starts = {name[:end] for name in cases for end in _ends(name)}
-    plain = {name.removesuffix(CHANNEL) for name in labeled}
-    if cases and labeled and not starts & {*plain, *labeled}:
-        raise no_pair(folder, labels, cases, labeled)
+    return {name for name in map(names.of_prediction, predicted) if name is not None}
 
 
 def _ends(name: str) -> list[int]:

@@ -356,7 +356,7 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
 
     With one or two trainings per method the question is whether other patients would say the same of
     these weights: Wilcoxon's signed-rank test over patients. With three it is whether other patients and
-    other trainings would: a t test with the two-way error of `nacl_monai.reports.statistics`. Both
+    other trainings would: a t test with the two-way error of `nacl_monai.evaluations.statistics`. Both
     are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin`. Decisions are
     those of `decided`; the family is the other methods.
 

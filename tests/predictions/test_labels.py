@@ -6,11 +6,13 @@ import os
 import numpy as np
 import pytest
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import Prediction, Probabilities
-from nacl_monai.audits.labels import pair, read_labels
-from nacl_monai.audits.reading import processes
 from nacl_monai.errors import InputError
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.labels import pair, read_labels
+from nacl_monai.predictions.names import Names
+from nacl_monai.predictions.readers import named
+from nacl_monai.predictions.study import processes
 from tests.audits.conftest import save
 
 
@@ -21,21 +23,34 @@ def predictions(tmp_path, *names):
 @pytest.mark.parametrize("predicted", ["a", "a_0000"])
 @pytest.mark.parametrize("labeled", ["a", "a_0000"])
 def test_names_are_equal_but_for_the_channel_of_an_image(predicted, labeled, tmp_path):
-    """The case has the name of its label map."""
-    labels = {name: tmp_path / f"{name}.nii.gz" for name in (labeled, "b_0001")}
-    pairs, faults = pair(predictions(tmp_path, predicted, "b_0001"), [labels], tmp_path)
+    """The case has the plain name."""
+    patterns = Names()
+    labels = patterns.labels({name: tmp_path / f"{name}.nii.gz" for name in (labeled, "b_0001")})
+    used = named(predictions(tmp_path, predicted, "b_0001"), patterns)
+    pairs, faults = pair(used, [labels], tmp_path)
 
-    assert [one.case for one, _ in pairs] == [labeled, "b_0001"]
+    assert [prediction.case for prediction, _ in pairs] == ["a", "b_0001"]
     assert not faults
 
 
-def test_two_predictions_of_one_label_are_a_fault(tmp_path):
-    """A case counts once."""
-    labels = {"a": tmp_path / "a.nii.gz"}
-    pairs, faults = pair(predictions(tmp_path, "a", "a_0000"), [labels], tmp_path)
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [(Names(), ("a", "a_0000")), (Names(r"pred_(\d)_.", r"(\d)_seg"), ("pred_7_x", "pred_7_y"))],
+)
+def test_two_predictions_of_one_case_are_refused(patterns, names, tmp_path):
+    """What is written of one would replace what is written of the other."""
+    with pytest.raises(InputError, match="has the name of .*; leave one of them out"):
+        named(predictions(tmp_path, *names), patterns)
 
-    assert len(pairs) == len(faults) == 1
-    assert "a_0000.npz: is the case of" in str(faults[0])
+
+@pytest.mark.parametrize("rows", ["a,x\na,y", "a,x\nb,x"])
+def test_row_of_a_table_of_pairs_that_collides_is_refused(rows, tmp_path):
+    """One of both would be dropped without a word."""
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"prediction,label\n{rows}\n")
+
+    with pytest.raises(InputError, match=r"pairs\.csv: has 2 rows of '[ax]'; leave one"):
+        Names(pairs=table).of_prediction("a")
 
 
 def test_classes_beyond_a_byte_keep_their_numbers(tmp_path):

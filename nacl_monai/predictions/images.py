@@ -11,11 +11,11 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.audits.names import NIFTI
 from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
 from nacl_monai.inference.grids import affine_of, read_itk
 from nacl_monai.metrics.voxels import native
+from nacl_monai.predictions.names import NIFTI
 
 Affine = npt.NDArray[np.float64] | None
 Array = npt.NDArray[Any]
@@ -37,10 +37,6 @@ class Prediction:
     def file(self) -> Path:
         """The first file."""
         return next(iter(self.files.values()))
-
-
-#: A case, and its label map by each rater.
-Pair = tuple[Prediction, Sequence[Path]]
 
 
 @dataclass(frozen=True)

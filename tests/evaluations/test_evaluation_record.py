@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from nacl_monai.reports.evaluation_files import read_evaluation_of
-from tests.reports.conftest import refused
+from nacl_monai.evaluations.evaluation_files import read_evaluation_of
+from tests.conftest import refused
 
 UNITS = ("p1", "p2")
 SPLIT = {"train": ["p3"], "val": ["p4"], "test": list(UNITS), "drawn": {"seed": 0}}

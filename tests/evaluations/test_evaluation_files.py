@@ -14,19 +14,19 @@ import torch
 from nacl_monai import audit
 from nacl_monai.audits.result import read_audit
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.record import listed, read_arrays, read_record
-from nacl_monai.reports import read_run
-from nacl_monai.reports.evaluation_files import (
+from nacl_monai.evaluations import read_run
+from nacl_monai.evaluations.evaluation_files import (
     read_cases,
     trained_with,
     write_case_table,
     write_evaluation_record,
 )
-from nacl_monai.reports.slices import read_map
+from nacl_monai.evaluations.slices import read_map
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.record import listed, read_arrays, read_record
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
-from tests.reports.conftest import refused
+from tests.conftest import refused
 
 
 @pytest.fixture

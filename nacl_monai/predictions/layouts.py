@@ -23,8 +23,14 @@ import nibabel
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import (
+from nacl_monai.data.faults import on_one_grid
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_object
+from nacl_monai.inference.grids import itk_affine
+from nacl_monai.metrics.record import UNREADABLE_NPZ
+from nacl_monai.metrics.voxels import native
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import (
     Affine,
     Array,
     Image,
@@ -34,7 +40,7 @@ from nacl_monai.audits.images import (
     read_image,
     stored_as,
 )
-from nacl_monai.audits.names import (
+from nacl_monai.predictions.names import (
     CHANNEL,
     ENDINGS,
     image_files,
@@ -42,12 +48,6 @@ from nacl_monai.audits.names import (
     named_once,
     stem_of,
 )
-from nacl_monai.data.faults import on_one_grid
-from nacl_monai.errors import InputError
-from nacl_monai.files import read_object
-from nacl_monai.inference.grids import itk_affine
-from nacl_monai.metrics.record import UNREADABLE_NPZ
-from nacl_monai.metrics.voxels import native
 from nacl_monai.runs import EvaluationFolder
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
@@ -129,17 +129,7 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
         with file.open("rb") as stream:
             loaded = np.load(stream, allow_pickle=False)
             arrays = loaded if isinstance(loaded, NpzFile) else {_KEY: loaded}
-            if _KEY_OF_FIRST_VERSION in arrays and _KEY not in arrays:
-                raise InputError(
-                    f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of "
-                    "the image; predict with nnUNetv2_predict --save_probabilities"
-                )
-            if _KEY not in arrays and len(arrays) != 1:
-                raise InputError(
-                    f"{file}: holds no array {_KEY!r}, but {', '.join(arrays) or 'nothing'}; save "
-                    "probabilities (classes, z, y, x) alone, or under this name"
-                )
-            array = arrays[_KEY if _KEY in arrays else next(iter(arrays))]
+            array = arrays[_key(file, list(arrays))]
     except InputError:
         raise
     except (KeyError, *UNREADABLE_NPZ) as error:
@@ -151,6 +141,23 @@ def _array(file: Path) -> np.ndarray[Any, Any]:
             "(classes, z, y, x)"
         )
     return native(array)
+
+
+def _key(file: Path, names: Sequence[str]) -> str:
+    """Under which name a file holds probabilities."""
+    if _KEY in names:
+        return _KEY
+    if _KEY_OF_FIRST_VERSION in names:
+        raise InputError(
+            f"{file}: is of nnU-Net's first version, which crops its probabilities to a part of the "
+            "image; predict with nnUNetv2_predict --save_probabilities"
+        )
+    if len(names) != 1:
+        raise InputError(
+            f"{file}: holds no array {_KEY!r}, but {', '.join(names) or 'nothing'}; save probabilities "
+            "(classes, z, y, x) alone, or under this name"
+        )
+    return names[0]
 
 
 def _segmentation(file: Path) -> Path | None:

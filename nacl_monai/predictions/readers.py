@@ -5,29 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from nacl_monai.audits.channels import Channels, read_dataset, with_structures
-from nacl_monai.audits.checks import check_agreement, check_channels
-from nacl_monai.audits.images import Prediction, Probabilities
-from nacl_monai.audits.layouts import Layout, check_one_layout, in_order, recognized
-from nacl_monai.audits.measuring import pairwise_dice, predicted_masks
-from nacl_monai.audits.names import Names
-from nacl_monai.audits.options import LOGITS, Options
 from nacl_monai.data.faults import on_one_grid
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS
+from nacl_monai.predictions.channels import Channels, read_dataset, with_structures
+from nacl_monai.predictions.checks import check_agreement, check_channels, predicted_masks
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.layouts import Layout, check_one_layout, in_order, recognized
+from nacl_monai.predictions.names import Names, named_once
+from nacl_monai.predictions.options import LOGITS, Options
 
 
-def named(predictions: Iterable[Prediction], names: Names) -> list[Prediction]:
-    """The predictions under the names of their cases; without those that have none."""
-    cases = ((names.of_prediction(one.case), one) for one in predictions)
-    return [replace(one, case=case) for case, one in cases if case is not None]
+def named(predictions: Iterable[Prediction], patterns: Names) -> list[Prediction]:
+    """The predictions under the names of their cases; without those that have none.
+
+    Raises:
+        InputError: If two have one name.
+    """
+    cases = ((patterns.of_prediction(one.case), one) for one in predictions)
+    found = [replace(one, case=case) for case, one in cases if case is not None]
+    named_once((one.case, one.file) for one in found)
+    return found
 
 
 def read_as_asked(
@@ -54,29 +60,35 @@ def read_as_asked(
     layout = _of_logits(layout, channels, options)
     if not options.members:
         return layout
-    cases = {one.case for one in predictions}
     members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
     for place in options.members:
-        its_layout, given = recognized(place, stems)
-        its_cases = {one.case: one for one in named(given, options.names)}
-        if unlike := sorted(cases ^ its_cases.keys()):
+        its_layout, stored = recognized(place, stems)
+        its_cases = {one.case: one for one in named(stored, options.patterns)}
+        if unlike := sorted(members[0][1].keys() ^ its_cases.keys()):
             raise InputError(
                 f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
                 "the same cases of every member"
             )
-        dataset = None if options.dataset else its_layout.dataset(place)
-        its_channels = channels if dataset is None else read_dataset(dataset, options.activation)
-        if dataset is not None and options.structures:
-            its_channels = with_structures(its_channels, options.structures, options.activation)
-        check_one_layout(place, given, its_channels)
-        ours, theirs = ((one.activation, *one.values.items()) for one in (channels, its_channels))
-        if ours != theirs:
+        its_channels = _channels_of(place, its_layout, channels, options)
+        check_one_layout(place, stored, its_channels)
+        if not its_channels.alike(channels):
             raise InputError(
                 f"{place}: is of {', '.join(its_channels.names)}, but {folder} of "
                 f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
             )
         members.append((_of_logits(its_layout, channels, options).read, its_cases))
     return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
+
+
+def _channels_of(place: Path, layout: Layout, channels: Channels, options: Options) -> Channels:
+    """What the channels of a member mean: those of the first, unless its own folder says more."""
+    dataset = None if options.dataset else layout.dataset(place)
+    if dataset is None:
+        return channels
+    found = read_dataset(dataset, options.activation)
+    if options.structures:
+        return with_structures(found, options.structures, options.activation)
+    return found
 
 
 def _of_logits(layout: Layout, channels: Channels, options: Options) -> Layout:
@@ -204,3 +216,24 @@ def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
     if one.affine is None or other.affine is None:
         return alike
     return alike and on_one_grid(one.shape, one.affine, other.affine)
+
+
+def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
+    """How far the members of an ensemble agree: of each structure, the mean Dice of every two of them.
+
+    It is 1 for two members that do not predict the structure at all.
+
+    Args:
+        members: The masks of each, ``(S, *spatial)``.
+
+    Example:
+        >>> masks = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]])  # Dice 2/3, 0, 0
+        >>> [round(value, 4) for value in pairwise_dice(list(masks))]
+        [0.2222]
+    """
+    dice = [
+        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
+        for one, other in combinations(members, 2)
+        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
+    ]
+    return [float(value) for value in torch.stack(dice).mean(0)]

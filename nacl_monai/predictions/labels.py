@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -15,18 +14,17 @@ import numpy.typing as npt
 import scipy
 import torch
 
-from nacl_monai.audits.channels import Channels
-from nacl_monai.audits.images import (
+from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
+from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import (
     Affine,
-    Pair,
     Prediction,
     Probabilities,
     read_image,
 )
-from nacl_monai.audits.names import CHANNEL, images_by_name, no_pair, stem_of
-from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
-from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.predictions.names import images_by_name, no_pair
 
 VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
 
@@ -75,50 +73,25 @@ def label_files(folder: Path) -> dict[str, Path]:
 
 def pair(
     predictions: Sequence[Prediction], raters: Sequence[Mapping[str, Path]], folder: Path
-) -> tuple[list[Pair], list[InputError]]:
+) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
     """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
 
-    Names are equal, but for the ``_0000`` that nnU-Net puts behind the names of images. A folder
-    ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label map
-    without a prediction is a fault.
+    A folder ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label
+    map without a prediction is a fault.
 
     Args:
-        predictions: The predictions of one folder.
+        predictions: The predictions of one folder, under the names of their cases.
         raters: For each of them, case → file.
         folder: The folder of the predictions, for the messages.
 
     Raises:
         InputError: If a rater has no label map of any case, or if no case has those of all.
     """
-    faults: list[InputError] = []
-    labels: dict[Path, list[Path]] = defaultdict(list)
-    are_of_fold = all(one.file.parent.name == VALIDATION for one in predictions)
-    for files in raters:
-        place = next(iter(files.values())).parent
-        plain = {name.removesuffix(CHANNEL): file for name, file in files.items()} | {**files}
-        used: dict[Path, Prediction] = {}
-        for one in predictions:
-            try:
-                used[_label_of(one, plain, used, place)] = one
-            except InputError as fault:
-                faults.append(fault)
-        if not used:
-            raise no_pair(folder, place, {one.case for one in predictions}, files.keys())
-        for label, one in used.items():
-            labels[one.file].append(label)
-        left = [label for label in files.values() if label not in used]
-        if left and not are_of_fold:
-            others = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
-            faults.append(
-                InputError(
-                    f"{left[0]}{others} no prediction in {folder}; predict it, or leave it out"
-                )
-            )
-    found = [(one, labels[one.file]) for one in predictions]
-    pairs: list[Pair] = [
-        (Prediction(stem_of(of_case[0]), one.files), of_case)
-        for one, of_case in found
-        if len(of_case) == len(raters)
+    faults = [fault for files in raters for fault in _unpaired(predictions, files, folder)]
+    pairs: list[tuple[Prediction, Sequence[Path]]] = [
+        (prediction, [files[prediction.case] for files in raters])
+        for prediction in predictions
+        if all(prediction.case in files for files in raters)
     ]
     if not pairs:
         raise InputError(
@@ -127,21 +100,28 @@ def pair(
     return pairs, faults
 
 
-def _label_of(
-    one: Prediction, labels: Mapping[str, Path], used: Mapping[Path, Prediction], place: Path
-) -> Path:
-    """The label map of a prediction, by its name or else by the plain one, which no other has."""
-    name = one.case.removesuffix(CHANNEL)
-    label = labels.get(one.case, labels.get(name))
-    if label is None:
-        raise InputError(
-            f"{one.file}: has no label map {name!r} in {place}; add it, or leave it out"
-        )
-    if label in used:
-        raise InputError(
-            f"{one.file}: is the case of {used[label].file}, too; leave one of them out"
-        )
-    return label
+def _unpaired(
+    predictions: Sequence[Prediction], files: Mapping[str, Path], folder: Path
+) -> Iterator[InputError]:
+    """The faults of predictions that a rater has not labeled, and of label maps without a prediction.
+
+    Raises:
+        InputError: If no prediction has a label map.
+    """
+    place = next(iter(files.values())).parent
+    cases = {prediction.case for prediction in predictions}
+    if not cases & files.keys():
+        raise no_pair(folder, place, cases, files.keys())
+    for prediction in predictions:
+        case = prediction.case
+        if case not in files:
+            yield InputError(
+                f"{prediction.file}: has no label map {case!r} in {place}; add it, or leave it out"
+            )
+    left = [files[case] for case in sorted(files.keys() - cases)]
+    if left and {prediction.file.parent.name for prediction in predictions} != {VALIDATION}:
+        more = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
+        yield InputError(f"{left[0]}{more} no prediction in {folder}; predict it, or leave it out")
 
 
 def read_labels(

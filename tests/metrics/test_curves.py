@@ -1,5 +1,9 @@
 """Curves count the voxels of every set, exactly, whatever the order of voxels, cases and sites."""
 
+import json
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +14,10 @@ from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
 from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
-from nacl_monai.promises import read_curves
+from nacl_monai.metrics import read_curves
+from nacl_monai.metrics.curves import THRESHOLDS, counted
+from nacl_monai.metrics.sums_file import arrays_checksum
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.curves import THRESHOLDS, counted
 
 SUMS = ("counts", "hits", "sums")
 ARRAYS = (*SUMS, "spacings")
@@ -161,6 +166,19 @@ def test_what_is_written_is_read(tmp_path):
     assert all((getattr(read, name) == getattr(curves, name)).all() for name in SUMS)
 
 
+def test_curves_are_read_without_torch(tmp_path):
+    """Which takes seconds to import; whatever makes promises of them starts at once."""
+    file = some(["a"]).write(tmp_path / "promise.npz")
+    code = (
+        "import sys; from nacl_monai.metrics.curves import read_curves\n"
+        f"curves = read_curves({str(file)!r})\n"
+        "print(curves.cases, [name for name in ('monai', 'torch', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "['a'] []\n"
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -209,3 +227,121 @@ def test_arrays_that_cannot_be_meant_are_refused(change, line):
 
     with pytest.raises(InputError, match=line):
         curves_of_arrays(**given | change)
+
+
+def crafted(path, change):
+    """Changes a file, and gives it the checksum that it then has."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "checksum"}
+    definition = json.loads(str(arrays["definition"]))
+    change(arrays, definition)
+    arrays["definition"] = np.array(json.dumps(definition))
+    arrays["checksum"] = np.array(arrays_checksum(arrays))
+    np.savez(path, **arrays)
+    return path
+
+
+def at(name, value, place=(0, 0, 0, 0)):
+    return lambda arrays, _: arrays[name].__setitem__(place, value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        at("counts", -1),
+        at("counts", 2**63 - 1),
+        at("hits", 1000),
+        at("hits", -1, (0, 0, -1, 0)),
+        at("sums", 2**60),
+        at("sums", -5),
+        at("counts", 1, (0, 0, 201, 6)),  # above what no voxel reaches
+        at("counts", 0, (0, 0, 0, 6)),  # fewer than within a margin
+        lambda arrays, _: arrays["counts"].sort(axis=2),  # rising with the threshold
+        lambda arrays, _: arrays["spacings"].fill(np.nan),
+        lambda arrays, _: arrays["spacings"].fill(-1),
+        lambda arrays, _: arrays.update(counts=arrays["counts"].astype(float)),
+        lambda arrays, _: arrays.update(hits=arrays["hits"][:, :, 1:]),
+        lambda arrays, _: arrays.update(cases=np.array(["a"])),
+        lambda arrays, _: arrays.update(cases=np.array(["a", "a"])),
+        lambda arrays, _: arrays.update(cases=np.array(["a", "../b"])),
+        lambda arrays, _: arrays.update(cases=np.array([1, 2])),
+        lambda arrays, _: arrays.update(patients=np.array(["p"])),
+        lambda arrays, _: arrays.update(structures=np.array(["x", "y"])),
+        lambda _, definition: definition.update(structures={"x/../y": [1], "class_2": [2]}),
+        lambda _, definition: definition.update(structures={"class_1": [1], "class_2": [9]}),
+        lambda _, definition: definition.update(logits=[-16, 16, 100]),
+        lambda _, definition: definition.update(weights=5),
+        lambda _, definition: definition.update(shard="x"),
+        lambda _, definition: definition.clear(),
+    ],
+)
+def test_crafted_file_has_a_right_checksum_and_is_refused(tmp_path, change):
+    """In one line: no voxels give such sums, or the next file would be another one."""
+    path = crafted(some(["a", "b"]).write(tmp_path / "promise.npz"), change)
+
+    with pytest.raises(InputError) as caught:
+        read_curves(path)
+    assert str(caught.value).startswith(f"{path}: is not as it was written, ")
+    assert "\n" not in str(caught.value)
+
+
+def test_probabilities_that_sum_to_a_little_more_than_one_are_read(tmp_path):
+    """As those of several classes do in half precision."""
+    probs = np.full((1, 3, 2, 2), [[[[0.0]], [[0.5005]], [[0.5]]]], np.float16)
+    curves = curves_of_arrays(probs, np.ones((1, 2, 2), int))
+
+    assert read_curves(curves.write(tmp_path / "promise.npz")).cases == curves.cases
+
+
+def identified(case, seed=0, **identity):
+    """Curves of one case that say whose they are."""
+    curves = some([case], seed)
+    return replace(curves, definition={**curves.definition, **identity})
+
+
+@pytest.mark.parametrize(
+    ("shards", "line"),
+    [
+        (["1/2", "2/2"], None),
+        (["2/2", "1/2", None], None),
+        (["1/1"], None),
+        (["1/2"], "is shard 1/2"),
+        (["1/3", "3/3"], "is shard 1/3"),
+        (["1/2", "1/2"], "is shard 1/2"),
+        (["1/12", "2/3"], "is shard 1/12"),
+    ],
+)
+def test_shards_are_joined_once_each_and_all(shards, line):
+    """Patients that are missing, or of another division, would show nowhere."""
+    first, *others = (identified(f"c{k}", k, shard=shard) for k, shard in enumerate(shards))
+
+    with pytest.raises(InputError, match=line) if line else nullcontext():
+        whole = first.joined(others)
+        assert whole.definition["shard"] is None
+        assert whole.cases == [f"c{k}" for k in range(len(shards))]
+
+
+@pytest.mark.parametrize("key", ["weights", "split", "run"])
+def test_curves_of_another_model_are_not_joined(key):
+    """But predictions of one model in two layouts are."""
+    ours, theirs = identified("a", **{key: "x"}), identified("b", **{key: "y"})
+
+    with pytest.raises(InputError, match=rf"differs from .* in {key} \(x, now y\)"):
+        ours.joined([theirs])
+    assert identified("a", tool="npz").joined([identified("b", tool="nifti")]).cases == ["a", "b"]
+
+
+def test_file_of_an_earlier_version_is_read_and_not_joined(tmp_path):
+    """Nobody knows of which network it is; its curves may still be drawn."""
+
+    def forget(_, definition):
+        for key in ("weights", "split", "run", "shard"):
+            del definition[key]
+
+    path = crafted(some(["a"]).write(tmp_path / "promise.npz"), forget)
+    earlier = read_curves(path)
+
+    assert earlier.dice.shape == (1, 2)
+    for join in (lambda: earlier.joined([]), lambda: some(["b"]).joined([earlier])):
+        with pytest.raises(InputError, match=f"{path}: is of an earlier version.*make it again"):
+            join()

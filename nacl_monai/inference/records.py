@@ -1,0 +1,240 @@
+"""JSON records that travel, such as ``promise.json``: a checksum, and what each key may hold.
+
+The checksum is the SHA-256 of all other keys; it shows an edit. It is no signature, since whoever makes
+a file can make its checksum. So a table says of each key what it may hold, and names that become parts
+of files' names lead nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Check = Callable[[Any], bool]
+CHECKSUM = "checksum"
+#: Distances to the predicted structure in mm; the last holds every voxel.
+MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
+#: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
+MARGIN = 3.0
+#: How patients were known: as the dataset's cases say, by a table, by a pattern of names; or not at all,
+#: so that each case counts as one.
+BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = ("dataset", "table", "pattern", "case")
+MEAN, MOST = CONTROLS = ("mean", "most")
+THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
+OUTER, INNER = CONTOURS = ("outer", "inner")
+VOLUME, DICE = NUMBERS = ("volume", "dice")
+#: What is promised of every structure.
+KINDS = (*CONTOURS, *NUMBERS)
+#: Whose predictions they are, and which part of them; files of 0.3.0 do not say.
+IDENTITY = ("weights", "split", "run", "shard")
+# Windows keeps these names for devices, whatever their ending and case.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+
+
+def own_checksum(record: Mapping[str, Any]) -> str:
+    """The SHA-256 of all keys but ``checksum``, as JSON with sorted keys."""
+    rest = {key: value for key, value in record.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
+    """What shows that a record is not as it was written; empty if nothing does.
+
+    Args:
+        record: With or without a checksum, as earlier versions wrote it.
+        table: What each key may hold; it may lack those that may be None.
+
+    Example:
+        >>> fault_in({"level": 2, "known_by": "case"}, {"level": number(0, 1)})
+        "its 'level' cannot be"
+    """
+    try:
+        if CHECKSUM in record and record[CHECKSUM] != own_checksum(record):
+            return "its checksum differs"
+        wrong = next((key for key, may_be in table.items() if not may_be(record.get(key))), None)
+    except RecursionError:
+        return "it is nested by the thousand"
+    if (record.get("known_by") == BY_PATTERN) == (record.get("patient_pattern") is None):
+        wrong = wrong or "patient_pattern"
+    return f"its {wrong!r} cannot be" if wrong else ""
+
+
+def fault_of_name(name: str) -> str:
+    """What keeps the name of a case or a structure from being one of a file; empty if nothing does.
+
+    Example:
+        >>> fault_of_name("left ventricle"), fault_of_name("x/../label"), fault_of_name("nul")
+        ('', 'leads to another folder', 'is a device of Windows')
+    """
+    if name in ("", ".", "..") or re.search(r"[/\\]", name):
+        return "leads to another folder"
+    if not name.isprintable():
+        return "has a character that nobody sees"
+    return "is a device of Windows" if _DEVICES.fullmatch(name) else ""
+
+
+def patient_of(case: str, pattern: str | None) -> str | None:
+    """The patient whom a pattern's group finds in the name of a case; None where it fits nothing."""
+    match = None if pattern is None else re.search(pattern, case)
+    return match[1] if match else None
+
+
+def text(value: Any) -> bool:
+    """A text that UTF-8 knows."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def name(value: Any) -> bool:
+    """A text that may be a part of a file's name."""
+    return text(value) and not fault_of_name(value)
+
+
+def pattern(value: Any) -> bool:
+    """A regular expression with one group."""
+    try:
+        return text(value) and re.compile(value).groups == 1
+    except (re.error, OverflowError):
+        return False
+
+
+def numbers(value: Any) -> bool:
+    """A finite number, or a list of such, however deep."""
+    return each(numbers)(value) or number()(value)
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> Check:
+    """A finite number from ``low`` to ``high``, and no truth value."""
+    low, high = max(low, -sys.float_info.max), min(high, sys.float_info.max)
+    return lambda value: type(value) in (int, float) and low <= value <= high
+
+
+def share(value: Any) -> bool:
+    """A number between 0 and 1, neither of these."""
+    return number(0, 1)(value) and value not in (0, 1)
+
+
+def whole(low: int = 0) -> Check:
+    """An integer that 64 bits hold."""
+    return lambda value: type(value) is int and low <= value < 2**63
+
+
+def any_of(*values: Any) -> Check:
+    """One of some values."""
+    return lambda value: type(value) is not bool and value in values
+
+
+def maybe(check: Check) -> Check:
+    """None, or what a check lets pass."""
+    return lambda value: value is None or check(value)
+
+
+def each(check: Check, least: int = 0, most: float = math.inf) -> Check:
+    """A list, each part of which passes."""
+
+    def passes(value: Any) -> bool:
+        return isinstance(value, list) and least <= len(value) <= most and all(map(check, value))
+
+    return passes
+
+
+def mapped(check: Check, key: Check = text) -> Check:
+    """A mapping, each value of which passes, and each key."""
+
+    def passes(value: Any) -> bool:
+        return isinstance(value, dict) and all(map(key, value)) and all(map(check, value.values()))
+
+    return passes
+
+
+def keyed(table: Mapping[str, Check]) -> Check:
+    """A record as a table says."""
+    return lambda value: isinstance(value, dict) and not fault_in(value, table)
+
+
+#: The size of a voxel along one to three axes.
+SIZES = each(number(sys.float_info.min), 1, 3)
+_COUNTED: dict[str, Check] = {
+    "logits": each(number(), 3, 3),
+    "margins": each(any_of(*MARGINS[:-1], "all"), len(MARGINS), len(MARGINS)),
+    "channels": mapped(each(whole(-(2**62)))),
+    "structures": mapped(each(whole(), 1), key=name),
+    "activation": any_of("softmax", "sigmoid"),
+    "tool": text,
+    "calibrator": each(text, 0, 2),
+    "ignored": maybe(whole(-(2**62))),
+    "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
+    **dict.fromkeys(IDENTITY, maybe(text)),
+    "shard": maybe(lambda value: text(value) and bool(re.fullmatch(r"[1-9]\d*/[1-9]\d*", value))),
+}
+_KEPT: dict[str, Check] = {
+    "structure": name,
+    "kind": any_of(*KINDS),
+    "level": share,
+    "family": any_of(*FAMILIES),
+    "margin": any_of(*MARGINS[:-1], "all"),
+    "values": each(number(-1), 1),
+    "patients": whole(1),
+    "size": maybe(number()),
+}
+_HELD_OUT = dict.fromkeys(("structure", "kind", "family"), text) | dict.fromkeys(
+    ("level", "risk", "low", "high"), number(0, 1)
+)
+
+
+def definition(value: Any) -> bool:
+    """What was counted for promises, as ``promise.json`` and ``promise.npz`` say it."""
+    if not keyed(_COUNTED)(value):
+        return False
+    return {k for ks in value["structures"].values() for k in ks} <= {
+        *range(len(value["channels"]))
+    }
+
+
+def _promised(value: Any) -> bool:
+    """One promise: a contour has a threshold for each margin, a number has one value."""
+    if not keyed(_KEPT)(value):
+        return False
+    values = value["values"]
+    if value["kind"] in CONTOURS:
+        return len(values) == len(MARGINS) and 0 <= min(values) <= max(values) <= 2
+    return len(values) == 1 and (value["kind"] == DICE or values[0] >= 0)
+
+
+_PROMISE: dict[str, Check] = {
+    "definition": definition,
+    "kept": each(_promised, 1),
+    "control": any_of(*CONTROLS),
+    "confidence": share,
+    "patients": each(text, 1),
+    "cases": each(name, 1),
+    "spacing": lambda value: each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1]),
+    "known_by": any_of(*WAYS),
+    "patient_pattern": maybe(pattern),
+    "held_out": each(keyed(_HELD_OUT)),
+    "sums": maybe(text),
+    "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
+}
+
+
+def is_current(definition: Mapping[str, Any]) -> bool:
+    """Whether a definition is of a version that says whose predictions were counted."""
+    return all(key in definition for key in IDENTITY)
+
+
+def fault_in_promise(record: Mapping[str, Any]) -> str:
+    """As `fault_in`, of ``promise.json``; the checksum in those of 0.3.0 is of another file."""
+    found = record.get("definition")
+    if isinstance(found, dict) and not is_current(found):
+        record = {key: value for key, value in record.items() if key != CHECKSUM}
+    elif CHECKSUM not in record:
+        return "it has no checksum"
+    if fault := fault_in(record, _PROMISE):
+        return fault
+    structures = record["definition"]["structures"].keys()
+    promised = {kept["structure"] for kept in record["kept"]}
+    return "" if promised <= structures == record["absent"].keys() else "its structures differ"

@@ -1,0 +1,457 @@
+r"""What a promise is made from, ``promise.npz``: for each case and structure, a count of every set.
+
+The sets of a structure with probabilities :math:`p` are
+
+.. math::
+
+    S(t, m) = \{x : p(x) \ge t,\ d(x) \le m\},
+
+where :math:`d` is the distance in mm to the predicted structure (the most probable class; of structures
+that may overlap, above one half). Thresholds and margins are fixed (:data:`THRESHOLDS`,
+:data:`MARGINS`), so that no image is needed any more, and no label:
+
+===================== =======================================================================
+``cases`` (N,)        names
+``structures`` (S,)   names
+``counts``            (N, S, K, M) int64: voxels in each set
+``hits``              labeled voxels in it
+``sums``              their probabilities, in units of :math:`2^{-32}`
+``spacings`` (N, D)   sizes of a voxel in mm
+``patients`` (N,)     optional: which cases belong together
+``definition``        thresholds, margins, channels, structures, calibrator, tool, as JSON
+``checksum``          SHA-256 of all of the above
+===================== =======================================================================
+
+Every sum is of integers, so that no order of voxels, cases or sites changes a bit. The set without
+threshold, :math:`S(0, m)`, has the volume, the expected volume and both Dice in it
+(:attr:`Curves.volumes`, :attr:`Curves.dice`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from nacl_monai.differences import first_repeated, leaves, listed
+from nacl_monai.errors import InputError
+from nacl_monai.inference import records
+from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
+from nacl_monai.inference.promised import SCALE as _SCALE
+from nacl_monai.metrics.impossible import curve_faults
+from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
+from nacl_monai.runs import PROMISE_REMEDY
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+#: The name of the file in a folder.
+CURVES_FILE = "promise.npz"
+_LOGITS = (-16.0, 16.0, 200)
+#: No threshold, 200 of them, and one that no voxel reaches.
+THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
+#: The position of the sets without threshold, and of those without margin.
+NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
+_SUMS = ("counts", "hits", "sums")
+_HALF = 2.0**16
+
+
+def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
+    """The curve of one structure of one case: "counts", "hits" and "sums", each (K, M), int64.
+
+    Args:
+        levels: From `structure_levels`.
+        label: Where the structure is, boolean.
+        mask: The voxels that count, boolean; None for all.
+    """
+    probs, margins, inside = (
+        part.ravel() if mask is None else part[mask] for part in (*levels, label)
+    )
+    shape = len(THRESHOLDS), len(MARGINS)
+    passed = np.searchsorted(THRESHOLDS, probs, side="right") - 1
+    cells = passed * shape[1] + margins
+    units = np.rint(probs * _SCALE)
+    high = np.floor(units / _HALF)  # a float sums integers exactly up to 2^53, so in two halves
+    parts = {
+        "counts": np.bincount(cells, minlength=shape[0] * shape[1]),
+        "hits": np.bincount(cells[inside.astype(bool)], minlength=shape[0] * shape[1]),
+        "sums": sum(
+            np.bincount(cells, weights, shape[0] * shape[1]).astype(np.int64) * scale
+            for weights, scale in ((high, int(_HALF)), (units - high * _HALF, 1))
+        ),
+    }
+    return {
+        name: np.asarray(part, np.int64).reshape(shape)[::-1].cumsum(0)[::-1].cumsum(1)
+        for name, part in parts.items()
+    }
+
+
+def checked_curves(
+    batch: Sequence[Any],
+    named: Mapping[str, Sequence[int]],
+    overlapping: Sequence[str],
+    spacing: Sequence[float],
+    ignore_index: int | None,
+    from_logits: bool,
+) -> dict[str, Array]:
+    """The curves of a case of arrays, once they are checked.
+
+    Args:
+        batch: Probabilities, labels, and the mask of what counts or None, each with a batch axis of 1.
+        named: Name → channels of each structure.
+        overlapping: Names of the channels where these are structures that may overlap.
+        spacing: The size of a voxel along each axis, in mm.
+        ignore_index: The label of voxels that do not count.
+        from_logits: Whether logits are given.
+
+    Raises:
+        InputError: If input is not a probability or not a label.
+    """
+    import torch  # noqa: PLC0415 - which a promise does without, and so do the modules behind it
+
+    from nacl_monai.metrics.voxels import binary_problems, checked_voxels  # noqa: PLC0415 - as above
+
+    probs, labels, mask = batch
+    if overlapping:
+        probs = probs.sigmoid() if from_logits else probs
+        problems = list(binary_problems(probs, labels, overlapping, mask, ignore_index))
+        inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
+        masks = [voxels.labels[0] == 1 for voxels in problems]
+        counts = problems[0].counted
+    else:
+        voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
+        inside, counts = voxels.probs[0], voxels.counted
+        masks = [voxels.labels[0] == k for k in range(len(inside))]
+    labeled = [torch.stack([masks[k] for k in channels]).any(0) for channels in named.values()]
+    counts = None if counts is None else counts[0]
+    return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
+
+
+def curves_of_case(
+    probs: torch.Tensor,
+    labels: Sequence[torch.Tensor],
+    mask: torch.Tensor | None,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+    *,
+    overlapping: bool,
+) -> dict[str, Array]:
+    """The curves of all structures of a case, each (S, K, M), and its spacing.
+
+    Args:
+        probs: ``(C, *spatial)``, any floating dtype, or uint8 for ``round(255 p)``; already checked.
+        labels: Where each structure is, ``(*spatial)``, boolean.
+        mask: The voxels that count, ``(*spatial)``, boolean; None for all.
+        structures: Name → channels.
+        spacing: The size of a voxel along each spatial axis, in mm.
+        overlapping: Whether each channel is a structure of its own, as after a sigmoid.
+    """
+    from nacl_monai.metrics.voxels import dequantized  # noqa: PLC0415 - as above
+
+    levels = structure_levels(dequantized(probs[None])[0][0], structures, spacing, overlapping)
+    counts = None if mask is None else mask.numpy()
+    parts = [
+        counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)
+    ]
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]} | {
+        "spacings": np.array(spacing, np.float64)
+    }
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of several cases; see the module for the arrays.
+
+    Attributes:
+        cases: Names.
+        structures: Names.
+        counts: Voxels, (N, S, K, M).
+        hits: Labeled voxels.
+        sums: Probabilities in units of 2^-32.
+        spacings: (N, D), in mm.
+        patients: The patient of each case; the cases themselves where nobody says.
+        definition: What was counted.
+        known: Whether patients were given.
+        path: The file that they are from.
+    """
+
+    cases: list[str]
+    structures: list[str]
+    counts: Array
+    hits: Array
+    sums: Array
+    spacings: Array
+    patients: list[str]
+    definition: Mapping[str, Any] = field(default_factory=dict)
+    known: bool = True
+    path: Path = Path(CURVES_FILE)
+
+    @property
+    def voxel_ml(self) -> Array:
+        """The volume of a voxel of each case, (N, 1)."""
+        volumes: Array = self.spacings.prod(-1)[:, None] / MM3_PER_ML
+        return volumes
+
+    @property
+    def volumes(self) -> Array:
+        """The volume of each labeled structure in ml, (N, S)."""
+        volumes: Array = self.hits[:, :, NO_THRESHOLD, NO_MARGIN] * self.voxel_ml
+        return volumes
+
+    @property
+    def expected_volumes(self) -> Array:
+        """The sum of the probabilities within each margin in ml, (N, S, M)."""
+        volumes: Array = self.sums[:, :, NO_THRESHOLD] / _SCALE * self.voxel_ml[..., None]
+        return volumes
+
+    @property
+    def dice(self) -> Array:
+        """Dice of the predicted and the labeled structure, (N, S); 1 where both are empty."""
+        both = self.hits[:, :, NO_THRESHOLD, 0]
+        return _dice(both, self.predicted, self.hits[:, :, NO_THRESHOLD, NO_MARGIN], 1)
+
+    @property
+    def expected_dice(self) -> Array:
+        r"""Dice as the probabilities within each margin expect it, (N, S, M).
+
+        .. math:: 2 \sum_{\text{predicted}} p \,/\, (|\text{predicted}| + \sum_{d \le m} p)
+
+        Where nothing is predicted, nothing is within a margin, and nothing can be expected: it is 0.
+        """
+        sums = self.sums[:, :, NO_THRESHOLD] / _SCALE
+        return _dice(sums[..., :1], self.predicted[..., None], sums, 0)
+
+    @property
+    def predicted(self) -> Array:
+        """The number of predicted voxels, (N, S)."""
+        voxels: Array = self.counts[:, :, NO_THRESHOLD, 0]
+        return voxels
+
+    def without(self, patient: str) -> Curves:
+        """The cases of all other patients."""
+        return self._taken([k for k, name in enumerate(self.patients) if name != patient])
+
+    def _taken(self, rows: Sequence[int]) -> Curves:
+        """Some of the cases, in this order."""
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in (*_SUMS, "spacings")}
+        cases, patients = ([names[k] for k in rows] for names in (self.cases, self.patients))
+        return replace(self, cases=cases, patients=patients, **arrays)
+
+    def counted(self) -> dict[str, Any]:
+        """What must be alike in two that are joined; the layout of files need not be."""
+        skipped = ("tool", "shard")
+        alike = {key: value for key, value in self.definition.items() if key not in skipped}
+        return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
+
+    def check_usable(self) -> None:
+        """Refuses curves of which no promise can be made.
+
+        Raises:
+            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network.
+        """
+        check_current(self.definition, self.path)
+        check_shards([self])
+        if self.definition["split"] == "train":
+            raise InputError(
+                f"{self.path}: is of the patients who trained the network, who cannot calibrate it; "
+                "evaluate others: --cases_to_evaluate val"
+            )
+
+    def joined(self, others: Sequence[Curves]) -> Curves:
+        """The cases of this and of others, by name; no image is needed.
+
+        Raises:
+            InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
+                them, or only some know patients; or shards are not those of one division.
+        """
+        parts = [self, *others]
+        for part in parts:
+            check_current(part.definition, part.path)
+        check_joined(parts, "make both with the same options, of predictions of one model")
+        check_shards(parts)
+        _check_apart(parts)
+        merged: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in (*_SUMS, "spacings")
+        }
+        for kind in ("cases", "patients"):
+            merged[kind] = [name for part in parts for name in getattr(part, kind)]
+        whole = replace(
+            self, **merged, definition={**self.definition, "shard": None}, path=Path(CURVES_FILE)
+        )
+        return whole._taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
+
+    def write(self, file: str | Path) -> Path:
+        """Writes a ``promise.npz``, whole or not at all; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        arrays = {name: getattr(self, name) for name in (*_SUMS, "spacings", "cases", "structures")}
+        arrays |= {"patients": self.patients} if self.known else {}
+        return write_sums(file, arrays, self.definition)
+
+
+def joined_curves(
+    cases: Sequence[str],
+    curves: Sequence[Mapping[str, Array]],
+    patients: Sequence[str],
+    definition: Mapping[str, Any],
+) -> Curves:
+    """The curves of all cases as one object; without patients, each case is one.
+
+    Args:
+        cases: Names.
+        curves: Of each case, from `curves_of_case`.
+        patients: The patient of each; empty where nobody knows.
+        definition: From `definition_of`.
+    """
+    arrays: dict[str, Any] = {
+        name: np.stack([curve[name] for curve in curves]) for name in curves[0]
+    }
+    return Curves(
+        list(cases),
+        list(definition["structures"]),
+        **arrays,
+        patients=list(patients) or list(cases),
+        definition=definition,
+        known=bool(patients),
+    )
+
+
+def _check_apart(parts: Sequence[Curves]) -> None:
+    for kind in ("cases", "patients"):
+        names = [name for part in parts for name in dict.fromkeys(getattr(part, kind))]
+        if (repeated := first_repeated(names)) is not None:
+            raise InputError(
+                f"{parts[0].path}: {repeated!r} of its {kind} is in another file, too; rename one if "
+                "they are not the same"
+            )
+
+
+def _dice(both: Array, size: Array, other: Array, of_nothing: float) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.where(size + other > 0, dice_of(both, size, other), of_nothing)
+
+
+def definition_of(
+    channels: Mapping[str, Sequence[int]],
+    structures: Mapping[str, Sequence[int]],
+    activation: str,
+    tool: str,
+    calibrator: Sequence[str] = (),
+    ignored: int | None = None,
+    ensemble: Sequence[Any] = (),
+    **identity: str | None,
+) -> dict[str, Any]:
+    """What is counted, as files keep it.
+
+    Args:
+        channels: Name of each channel → its values in label maps.
+        structures: Name → channels.
+        activation: "softmax" or "sigmoid".
+        tool: Whose layout the predictions have.
+        calibrator: Name and checksum of what the probabilities went through.
+        ignored: The label of voxels that do not count.
+        ensemble: What was averaged, and over how many members.
+        **identity: The checksum of the network's ``weights``, the set of the ``split`` that the patients
+            are of, the ``run``, and the ``shard``, "k/n"; None, as by default, where nobody knows.
+    """
+    return {
+        "logits": list(_LOGITS),
+        "margins": [*MARGINS[:-1], "all"],
+        "channels": {name: list(map(int, values)) for name, values in channels.items()},
+        "structures": {name: list(map(int, of)) for name, of in structures.items()},
+        "activation": activation,
+        "tool": tool,
+        "calibrator": list(calibrator),
+        "ignored": ignored,
+        **({"ensemble": list(ensemble)} if ensemble else {}),
+        **dict.fromkeys(records.IDENTITY),
+        **identity,
+    }
+
+
+def check_current(definition: Mapping[str, Any], where: object) -> None:
+    """Refuses to use what does not say whose predictions it is of: it may be drawn and compared.
+
+    Args:
+        definition: Of curves or of a promise.
+        where: The file, for the message.
+
+    Raises:
+        InputError: If it is of 0.3.0.
+    """
+    if not records.is_current(definition):
+        raise InputError(
+            f"{where}: is of an earlier version, which does not say whose predictions it is of; "
+            f"{PROMISE_REMEDY}"
+        )
+
+
+def read_curves(file: str | Path) -> Curves:
+    """Reads a ``promise.npz``.
+
+    Args:
+        file: The file, or the folder that it is in.
+
+    Raises:
+        InputError: If it is missing, damaged or edited, or was counted by other thresholds.
+    """
+    path = Path(file)
+    path = path / CURVES_FILE if path.is_dir() else path
+    keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
+    arrays: dict[str, Any]
+    arrays, definition = read_sums(path, keys, PROMISE_REMEDY, PROMISE_REMEDY, ["patients"])
+    held = {key: array.tolist() for key, array in arrays.items() if key not in _SUMS}
+    faults = chain(_faults_of_form(held, arrays, definition), _faults_of_sums(held, arrays))
+    if (fault := next(faults, None)) is not None:
+        raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
+    known = "patients" in held
+    held = {"patients": held["cases"], **held, **{key: arrays[key] for key in (*_SUMS, "spacings")}}
+    return Curves(**held, definition=definition, known=known, path=path)
+
+
+_NAMES = records.each(records.name, 1)
+_FORM: dict[str, records.Check] = {
+    "definition": records.definition,
+    "cases": _NAMES,
+    "structures": _NAMES,
+    "patients": records.maybe(records.each(records.text)),
+    "spacings": records.each(records.SIZES),
+}
+
+
+def _faults_of_form(
+    held: Mapping[str, Any], arrays: Mapping[str, Array], definition: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is of another type, shape or name than this version writes."""
+    if fault := records.fault_in({**held, "definition": definition}, _FORM):
+        yield fault
+    if definition["logits"] != list(_LOGITS) or held["structures"] != list(
+        definition["structures"]
+    ):
+        yield "its definition cannot be"
+    cases = held["cases"]
+    if {len({*cases}), *(len(held.get(key, cases)) for key in ("patients", "spacings"))} != {
+        len(cases)
+    }:
+        yield "a case, its patient or the size of its voxels is missing, or there twice"
+    shape = len(cases), len(held["structures"]), len(THRESHOLDS), len(MARGINS)
+    if any(arrays[name].dtype != np.int64 or arrays[name].shape != shape for name in _SUMS):
+        yield f"{listed(_SUMS)} are not {shape}, as of this version"
+
+
+def _faults_of_sums(held: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[str]:
+    """Sums that no voxels give."""
+    counts, hits, sums = (arrays[name] for name in _SUMS)
+    for fault, where in curve_faults(THRESHOLDS, counts, hits, sums).items():
+        if where.any():
+            yield f"{fault}, in case {held['cases'][int(np.argwhere(where)[0][0])]!r}"

@@ -1,0 +1,6 @@
+from .layouts import LAYOUTS, Layout
+from .options import Options
+from .reading import Case, Reading
+from .study import Study, find
+
+__all__ = ["LAYOUTS", "Case", "Layout", "Options", "Reading", "Study", "find"]

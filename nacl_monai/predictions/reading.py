@@ -1,0 +1,145 @@
+"""A case, and what was read of it: probabilities, labels, and where its voxels are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+
+from nacl_monai.data.faults import VoxelGrid
+from nacl_monai.errors import InputError
+from nacl_monai.inference.maps import map_image, write_nifti
+from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Affine, Array, Prediction, Probabilities, read_image
+from nacl_monai.predictions.labels import Labels, check_grid, turned, voxel_sizes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image.
+
+    Attributes:
+        name: What every file and table calls it.
+        prediction: Its files.
+        labels: Its label map by each rater; none where nobody has labeled it.
+        patient: Whose it is; the case itself where nobody says.
+    """
+
+    name: str
+    prediction: Prediction
+    labels: Sequence[Path] = ()
+    patient: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a case, on one grid.
+
+    Attributes:
+        case: The case.
+        predicted: Its probabilities.
+        labels: Its labels by each rater, if there are any.
+        channels: What the channels mean.
+        tolerance: How far apart two files may put a voxel, in mm.
+    """
+
+    case: Case
+    predicted: Probabilities
+    labels: Sequence[Labels]
+    channels: Channels
+    tolerance: float
+
+    @property
+    def stored(self) -> torch.Tensor:
+        """The probabilities as they were stored, ``(C, z, y, x)``."""
+        return torch.from_numpy(self.predicted.voxels)
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """The probabilities as floating numbers, ``(C, z, y, x)``."""
+        return dequantized(self.stored[None])[0][0]
+
+    @property
+    def affine(self) -> Affine:
+        """From ``(x, y, z)`` to mm; of the label where no file of the prediction says it."""
+        if self.predicted.affine is None and self.labels:
+            return self.labels[0].affine
+        return self.predicted.affine
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The size of a voxel along each axis of the voxels, in mm.
+
+        Raises:
+            InputError: If no file says where the voxels are.
+        """
+        if self.affine is None:
+            raise InputError(
+                f"{self.predicted.file}: no file beside it says where its voxels are, so that no margin "
+                "in mm is known; add the .pkl or the segmentation"
+            )
+        return voxel_sizes(self.affine, are_turned=self.predicted.turned)
+
+    @property
+    def masks(self) -> list[torch.Tensor]:
+        """Where the first rater has each structure."""
+        classes, structures = self.labels[0].classes, self.channels.structures.values()
+        if self.channels.overlapping:
+            return [classes[list(channels)].any(0) for channels in structures]
+        return [torch.isin(classes, torch.tensor(channels)) for channels in structures]
+
+    def seen(self, voxels: torch.Tensor) -> torch.Tensor:
+        """Voxels ``(…, z, y, x)`` along right, anterior and superior; the last keeps its direction."""
+        axes, runs_back = _anatomical(None if self.predicted.turned else self.affine)
+        moved = voxels.movedim([-1 - axis for axis in axes], (-3, -2, -1))
+        return moved.flip([axis for axis, back in zip((-3, -2), runs_back, strict=False) if back])
+
+    def image(self, file: Path) -> Array:
+        """The first channel of an image on the grid of the prediction, ``(z, y, x)``, to look at.
+
+        Raises:
+            InputError: If it cannot be read, or is elsewhere.
+        """
+        image = read_image(file)
+        voxels = image.voxels[0] if image.voxels.ndim == 4 else image.voxels
+        if self.predicted.turned:
+            voxels = turned(voxels, image.affine)
+        grid = VoxelGrid(str(file), image.shape, image.affine)
+        check_grid(self.predicted, grid, tuple(voxels.shape[::-1]), self.tolerance)
+        return voxels
+
+    def write(self, file: Path, voxels: Array, kind: str) -> None:
+        """Writes a map on the grid of the label map, or of the file that says where the prediction is.
+
+        Args:
+            file: To write, ``.nii.gz``.
+            voxels: ``(z, y, x)``, or ``(C, z, y, x)`` for channels last.
+            kind: What the header calls it.
+        """
+        source = self.case.labels[0] if self.case.labels else self.predicted.source
+        affine = self.labels[0].affine if self.labels else self.predicted.affine
+        affine = np.eye(4) if affine is None else affine
+        channels_last = voxels.T if voxels.ndim == 3 else voxels.transpose(3, 2, 1, 0)
+        if self.predicted.turned:
+            nib: Any = nibabel.orientations
+            back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(affine))
+            channels_last = nib.apply_orientation(channels_last, back)
+        write_nifti(map_image(channels_last, kind, source, affine), file)
+
+
+def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:
+    """Which of x, y and z runs right or left, anterior or posterior, up or down, and which run backward.
+
+    Without an affine, or with one that says nothing, the axes are taken as they are.
+    """
+    turn: Any = nibabel.orientations.io_orientation(np.eye(4) if affine is None else affine)  # type: ignore[no-untyped-call]
+    if np.isnan(turn).any():
+        return (0, 1, 2), (False, False, False)
+    axes = np.argsort(turn[:, 0])
+    return axes.tolist(), (turn[axes, 1] < 0).tolist()

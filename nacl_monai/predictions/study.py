@@ -1,0 +1,429 @@
+"""A study: predictions of any tool, with label maps or without, found, named and read in one place."""
+
+from __future__ import annotations
+
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from nacl_monai.counting import counted
+from nacl_monai.data.faults import VoxelGrid, check_same_grid
+from nacl_monai.data.patients import patients_of
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum
+from nacl_monai.inference.maps import ITK_SNAP
+from nacl_monai.posthoc import NoRoomError, read_calibrator
+from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
+from nacl_monai.predictions.checks import (
+    channel_dice,
+    check_agreement,
+    check_channels,
+    check_order,
+)
+from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.images import Prediction, read_grid
+from nacl_monai.predictions.labels import Folders, by_name, label_files, pair, read_labels
+from nacl_monai.predictions.layouts import (
+    Layout,
+    check_one_layout,
+    count_files,
+    in_order,
+    recognized,
+)
+from nacl_monai.predictions.names import CHANNEL, images_by_name
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.readers import Calibrated, named, read_as_asked
+from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.progress import progress_bar
+
+T = TypeVar("T")
+Map = Callable[..., Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Predictions of one model, from `find`.
+
+    Attributes:
+        folder: The folder of the predictions.
+        name: The model's name in tables and diagrams.
+        layout: The layout that was recognized, and how its cases are read.
+        channels: What the channels mean.
+        options: The command's.
+        cases: By name.
+        raters: The names of several raters; empty of one.
+        labeled: Number of label maps.
+        faults: Of cases that cannot be read: no partner, a missing file.
+        known: Whether patients were given.
+        calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
+    """
+
+    folder: Path
+    name: str
+    layout: Layout
+    channels: Channels
+    options: Options
+    cases: Sequence[Case]
+    raters: Sequence[str] = ()
+    labeled: int = 0
+    faults: Sequence[InputError] = ()
+    known: bool = False
+    calibrated: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def calibrator(self) -> list[str]:
+        """Its name and checksum; empty without one."""
+        keys = ("calibrator", "calibrator_checksum")
+        return [self.calibrated[key] for key in keys if key in self.calibrated]
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Case → patient."""
+        return {case.name: case.patient for case in self.cases}
+
+    @property
+    def known_by(self) -> str:
+        """How patients are known, as files keep it."""
+        return known_by(self.options)
+
+    def __str__(self) -> str:
+        """The line that is printed."""
+        few = f" of {self.labeled} labeled" if self.labeled not in (0, len(self.cases)) else ""
+        raters = self.raters
+        by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
+        joins = self.options.joins
+        by += f", mean {joins[0]} of {joins[1]} folders" if joins else ""
+        count = f"{len(self.cases)}{few} cases"
+        return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
+
+    def unplaced(self) -> list[Path]:
+        """The predictions of which no file says where they are: a turned volume goes unnoticed."""
+        predictions = (case.prediction for case in self.cases)
+        return [one.file for one in predictions if not self.layout.is_placed(one)]
+
+    def read(self, case: Case) -> Reading:
+        """The probabilities of a case and its labels by each rater, checked, on one grid.
+
+        Raises:
+            InputError: If they cannot be read, are not what they should be, or do not fit each other.
+        """
+        predicted = self.layout.read(case.prediction)
+        check_channels(case.prediction, predicted, self.channels)
+        check_agreement(predicted, self.channels)
+        tolerance = self.options.affine_tolerance
+        labels = [read_labels(file, self.channels, predicted, tolerance) for file in case.labels]
+        if len(case.labels) > 1:
+            first, *others = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
+            for grid in others:
+                check_same_grid(grid, first, tolerance)
+        return Reading(case, predicted, labels, self.channels, tolerance)
+
+    def each(
+        self,
+        compute: Callable[[Reading], T],
+        faults: list[InputError],
+        description: str = "Reading",
+        jobs: int | None = None,
+    ) -> Iterator[tuple[Case, T]]:
+        """Reads and computes case by case, one volume in memory at a time and process.
+
+        Args:
+            compute: What is computed of a case; it is pickled for other processes.
+            faults: Takes those of cases that cannot be read or computed; the others go on.
+            description: Of the progress bar.
+            jobs: Processes; by default those of the options.
+
+        Yields:
+            Each case that could be read, by name, and what was computed of it.
+
+        Raises:
+            InputError: At the end, if no case could be read, or the channels seem to be in another
+                order.
+        """
+        faults.extend(self.faults)
+        compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
+        count, dice = 0, np.zeros(())
+        with processes(self.options.jobs if jobs is None else jobs) as apply:
+            results = progress_bar(
+                apply(compute_one, self.cases),
+                description=description,
+                unit="case",
+                total=len(self.cases),
+            )
+            for case, result in zip(self.cases, results, strict=True):
+                if isinstance(result, InputError):
+                    faults.append(result)
+                else:
+                    value, of_case = result
+                    count, dice = count + 1, dice + of_case
+                    yield case, value
+        if not count:
+            reason = f": {faults[-1]}" if faults else ""
+            raise InputError(f"{self.folder}: no case could be read{reason}")
+        if dice.ndim:
+            check_order(self.folder, dice / count, self.channels)
+
+    def through(self, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Study:
+        """The same predictions, read through calibrators.
+
+        Args:
+            modules: Case → from logits to logits.
+            record: What ``evaluation.json`` says of them.
+        """
+        read = Calibrated(self.layout.read, self.channels, modules)
+        return replace(self, layout=replace(self.layout, read=read), calibrated=record)
+
+
+def _computed(
+    case: Case, study: Study, compute: Callable[..., Any]
+) -> tuple[Any, Any] | InputError:
+    """What is computed of a case, and Dice of its channels where labels can say; or its fault."""
+    # Of MONAI's own deprecations.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
+    dice: Any = 0
+    try:
+        reading = study.read(case)
+        if reading.labels and not study.options.channels_as_given:
+            dice = channel_dice(reading.stored, reading.labels[0], study.channels)
+        return compute(reading), dice
+    except NoRoomError:
+        raise
+    except InputError as fault:  # what computes knows no files
+        where, _, what = str(fault).partition(": ")
+        of_arrays = where in ("probs", "labels", "spacing")
+        return InputError(f"{case.prediction.file}: {where} {what}") if of_arrays else fault
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[Map]:
+    """Yields a function like `map` that shares the work among processes, as long as the block runs.
+
+    Raises:
+        InputError: If a process was killed.
+    """
+    if jobs < 2:
+        yield map
+        return
+    # A process that is forked after torch has started threads may hang.
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // jobs)
+    try:
+        with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+            yield pool.map
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
+        ) from error
+
+
+def find(
+    folder: Path,
+    labels: Folders | None,
+    options: Options,
+    name: str | None = None,
+    promised: Channels | None = None,
+) -> Study:
+    """Recognizes the layout of a folder, names its cases, and pairs them with label maps.
+
+    Args:
+        folder: The folder of the predictions.
+        labels: Folder of the label maps; with several raters, name → folder; None without labels.
+        options: The command's options.
+        name: The model's name; by default the folder's.
+        promised: What the channels must mean; by default what files say.
+
+    Raises:
+        InputError: If the layout is unknown, no case has a label map, nothing says what the channels
+            mean or they are others than promised, or a calibrator is of other channels or was fitted on
+            a patient of these.
+    """
+    places = {} if labels is None else by_name(labels)
+    patterns = options.patterns
+    files = [patterns.labels(label_files(place)) for place in places.values()]
+    labeled = set[str]().union(*files)
+    stems = _stems(folder, labeled, promised) if patterns.equal else set[str]()
+    layout, stored = recognized(folder, stems)
+    predictions = named(stored, patterns)
+    if not predictions or not all(files):
+        raise InputError(
+            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
+            f"--pairs say, as {stored[0].case!r} has not; correct them"
+        )
+    pairs, faults = _paired(predictions, files, folder)
+    used = [prediction for prediction, _ in pairs]
+    channels = _channels(folder, [*places.values()], layout, used, options, promised)
+    check_one_layout(folder, used, channels)
+    cases = list(_cases(pairs, channels, faults))
+    layout = read_as_asked(folder, layout, predictions, channels, options, stems)
+    study = Study(
+        folder,
+        name or folder.resolve().name,
+        layout,
+        channels,
+        options,
+        cases,
+        tuple(places) if len(places) > 1 else (),
+        len(labeled),
+        faults,
+    )
+    if not cases:
+        raise InputError(f"{folder}: no case could be read: {faults[-1]}")
+    return _calibrated(_with_patients(study))
+
+
+def _paired(
+    predictions: Sequence[Prediction], files: Sequence[Mapping[str, Path]], folder: Path
+) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
+    """The predictions by name, with the label maps of every rater where there are any; and faults."""
+    ordered = sorted(predictions, key=lambda prediction: prediction.case)
+    if not files:
+        return [(prediction, ()) for prediction in ordered], []
+    return pair(ordered, files, folder)
+
+
+def _cases(
+    pairs: Sequence[tuple[Prediction, Sequence[Path]]], channels: Channels, faults: list[InputError]
+) -> Iterator[Case]:
+    """The cases whose files are those of the channels; the faults of the others."""
+    for prediction, label_maps in pairs:
+        try:
+            yield Case(prediction.case, in_order(prediction, channels), label_maps)
+        except InputError as fault:
+            faults.append(fault)
+
+
+def _stems(folder: Path, labeled: set[str], promised: Channels | None) -> set[str]:
+    """How names of files begin: those of label maps, or what is before a promised channel's."""
+    if promised is None:
+        return labeled | {f"{case}{CHANNEL}" for case in labeled}
+    values = promised.values.items()
+    endings = [f"_{ending}" for name, of in values for ending in (name, *map(str, of[:1]))]
+    names = images_by_name(folder) if folder.is_dir() else ()
+    return {
+        name.removesuffix(ending) for name in names for ending in endings if name.endswith(ending)
+    }
+
+
+def _with_patients(study: Study) -> Study:
+    """The study with its patients; of a shard, those of every so many-th patient.
+
+    Both sides of a person are in one shard. The first reports the faults of cases that cannot be read.
+
+    Raises:
+        SettingError: If there are fewer patients than shards, and none is left for this one.
+    """
+    options, names = study.options, [case.name for case in study.cases]
+    known = patients_of(names, options.patient_pattern, options.patients)
+    cases = [
+        replace(case, patient=patient)
+        for case, patient in zip(study.cases, known or names, strict=True)
+    ]
+    study = replace(study, cases=cases, known=bool(known))
+    if options.shard is None:
+        return study
+    part, parts = options.shard
+    people = list(dict.fromkeys(case.patient for case in cases))
+    chosen = {*people[part - 1 :: parts]}
+    if not chosen:
+        raise SettingError(
+            f"--shard: {part}/{parts} is of none of {counted(len(people), 'patient')}; give fewer shards"
+        )
+    cases = [case for case in cases if case.patient in chosen]
+    return replace(study, cases=cases, faults=study.faults if part == 1 else ())
+
+
+def _calibrated(study: Study) -> Study:
+    """The study behind its calibrator, if there is one."""
+    file = study.options.calibrator
+    if file is None:
+        return study
+    calibrator = read_calibrator(file)
+    check_calibrator(file, calibrator, study.channels, [*study.patients], study.options)
+    assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
+    modules = dict.fromkeys(study.patients, calibrator.fit.module)
+    record = {
+        "calibrator": calibrator.name,
+        "calibrator_checksum": checksum(file),
+        "calibrator_margin": calibrator.margin,
+    }
+    return study.through(modules, record)
+
+
+def _channels(
+    folder: Path,
+    labels: Sequence[Path],
+    layout: Layout,
+    predictions: Sequence[Prediction],
+    options: Options,
+    promised: Channels | None,
+) -> Channels:
+    """What the channels mean, by the first ``dataset.json`` that is there, or else by their number."""
+    if options.dataset and not options.dataset.is_file():
+        raise InputError(f"{options.dataset}: no such file; correct --dataset")
+    activation = options.activation
+    dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels, activation)
+    channels = read_dataset(dataset, activation) if dataset else None
+    if promised is not None:
+        return _as_promised(folder, channels, promised, options)
+    if options.structures:
+        return with_structures(channels, options.structures, activation)
+    return channels or numbered(_count(layout, predictions), activation, folder / ITK_SNAP)
+
+
+def _as_promised(
+    folder: Path, channels: Channels | None, promised: Channels, options: Options
+) -> Channels:
+    """The promised channels, which those of the predictions must be wherever something says so."""
+    found = channels or promised
+    if options.structures:
+        found = with_structures(found, options.structures, options.activation)
+    ours, theirs = (
+        (
+            one.activation,
+            *one.values.items(),
+            *(one.structures.items() if options.structures else ()),
+        )
+        for one in (promised, found)
+    )
+    if ours != theirs or options.activation not in (None, promised.activation):
+        raise InputError(
+            f"{folder}: is of {', '.join(options.structures or found.names)} by "
+            f"{options.activation or found.activation}, but what {promised.source} promises is of "
+            f"{', '.join(promised.names)} by {promised.activation}; give predictions of the same model"
+        )
+    return replace(promised, painted=found.painted)
+
+
+def _beside_labels(folders: Sequence[Path], activation: str | None) -> Path | None:
+    """The ``dataset.json`` above the label maps, which must say the same for all raters."""
+    files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
+    found = [file for file in files if file.is_file()]
+    for file in found[1:]:
+        first = read_dataset(found[0], activation)
+        if read_dataset(file, activation) != replace(first, source=str(file)):
+            raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
+    return next(iter(found), None)
+
+
+def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
+    """The files of a case, if there are several; or the channels of the first that can be read."""
+    if len(predictions[0].files) > 1:
+        return count_files(predictions[0])
+    faults = []
+    for one in predictions:
+        try:
+            return len(layout.read(one).voxels)
+        except InputError as fault:
+            faults.append(fault)
+    raise faults[0]

@@ -1,0 +1,167 @@
+"""What calibration patients allow: again by slow loops, and as MAPIE's intervals are."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from nacl_monai.evaluations.statistics import bootstrap_weights
+from nacl_monai.promises import fit
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.control import Control
+from nacl_monai.promises.curves import THRESHOLDS
+from nacl_monai.promises.fit import Rules, check_held_out
+
+SPACING = (2.0, 0.5)
+LEVEL = 0.2
+#: Two scans of each of the first three patients.
+PATIENTS = [f"p{max(k // 2, k - 3):02d}" for k in range(14)]
+
+
+@pytest.fixture(scope="module")
+def images():
+    """The probability of a disc and a label with its border nearby; of one patient neither is there."""
+    rng = np.random.default_rng(2)
+    place = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"), -1) - 7.5
+    sizes = rng.uniform(3, 6, len(PATIENTS)) * [*[1] * (len(PATIENTS) - 1), -1]
+    away = sizes[:, None, None] - np.linalg.norm(place, axis=-1)
+    labels = away + rng.normal(0, 1, (len(PATIENTS), 1, 1)) > 0
+    return norm.cdf(away).astype(np.float32), labels.astype(int)
+
+
+@pytest.fixture(scope="module")
+def curves(images):
+    inside, labels = images
+    probs = np.stack([1 - inside, inside], 1)
+    return curves_of_arrays(probs, labels, spacing=SPACING, patients=PATIENTS)
+
+
+def means(values):
+    """The mean over the cases of each patient, in the order of their names."""
+    names = sorted({*PATIENTS})
+    return [np.mean([v for v, p in zip(values, PATIENTS, strict=True) if p == n]) for n in names]
+
+
+def allowed(losses):
+    """Whether the losses of these patients control the risk of the next one."""
+    return sum(losses) + 1 <= LEVEL * (len(losses) + 1) + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["outer", "inner"])
+def test_contour_is_that_of_a_slow_loop_over_thresholds(images, curves, kind):
+    """From all voxels up, or from none down, to the last set that the mean over patients allows."""
+    largest = np.zeros(len({*PATIENTS}))
+    for threshold in THRESHOLDS if kind == "outer" else THRESHOLDS[::-1]:
+        losses, sizes = [], []
+        for p, label in zip(*images, strict=True):
+            contour = p >= threshold
+            if kind == "inner" and contour.sum() < 0.25 * (p > 0.5).sum():
+                contour[:] = False
+            whole = label.sum() if kind == "outer" else contour.sum()
+            hit = (contour & (label > 0)).sum()
+            losses.append(1 - hit / whole if whole else 0)
+            sizes.append(contour.sum())
+        largest = np.maximum(largest, means(losses))
+        if not allowed(largest):
+            break
+        expected = threshold, sum(means(sizes)) / sum(means(images[1].sum((1, 2))))
+
+    kept = Rules(curves, 0, kind, "threshold").kept(Control(LEVEL))
+
+    assert kept.values[-1] == expected[0]
+    assert kept.size == pytest.approx(expected[1])
+
+
+def test_interval_of_a_volume_is_mapie_s(curves):
+    """Of log volumes, where it takes the absolute residuals of one case per patient."""
+    regression = pytest.importorskip("mapie.regression")
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class Known(RegressorMixin, BaseEstimator):
+        def fit(self, *_):
+            self.fitted_ = True
+            return self
+
+        def predict(self, rows):
+            return rows[:, 0]
+
+    singles = [case for case, patient in enumerate(PATIENTS) if PATIENTS.count(patient) == 1]
+    for patient in ("p00", "p01", "p02"):
+        curves = curves.without(patient)
+    assert len(curves.cases) == len(singles)
+    voxel = math.prod(SPACING) / 1000
+    expected, true = (
+        np.log(volumes[:, 0] + voxel)
+        for volumes in (curves.expected_volumes[..., -1], curves.volumes)
+    )
+    theirs = regression.SplitConformalRegressor(Known().fit(), confidence_level=1 - LEVEL)
+    theirs.conformalize(expected[:, None], true)
+    _, ends = theirs.predict_interval(np.zeros((1, 1)))
+
+    kept = Rules(curves, 0, "volume", "threshold").kept(Control(LEVEL))
+
+    assert kept.values[0] == pytest.approx(ends[0, 1, 0], rel=1e-9)
+    assert kept.size == pytest.approx(math.exp(ends[0, 1, 0]))
+
+
+def test_bound_of_dice_is_that_of_a_slow_loop(images, curves):
+    """The least q of which few enough are further below what is expected; a patient is a mean."""
+    gaps = []
+    for p, label in zip(images[0].astype(float), images[1], strict=True):
+        predicted, size = p > 0.5, label.sum()
+        both = (predicted & (label > 0)).sum()
+        dice = 2 * both / (predicted.sum() + size) if predicted.sum() + size else 1
+        expects = 2 * p[predicted].sum() / (predicted.sum() + p.sum()) if predicted.any() else 0
+        gaps.append(expects - dice)
+    bounds = [q for q in gaps if allowed(means([gap > q for gap in gaps]))]
+
+    kept = Rules(curves, 0, "dice", "threshold").kept(Control(LEVEL))
+
+    assert kept.values[0] == pytest.approx(min(bounds), abs=1e-6)
+    assert kept.size == pytest.approx(min(bounds) - np.mean(means(gaps)), abs=1e-6)
+
+
+def test_intervals_over_held_out_patients_are_those_of_a_loop(curves):
+    """Each resampling has its own mean loss, and its own size of all contours by all structures."""
+    rules = Rules(curves, 0, "outer", "within")
+    losses, sizes = rules.held_out(Control(LEVEL))
+    risks, shares = [], []
+    for weights in bootstrap_weights(len(losses), 2000):
+        drawn = np.repeat(np.arange(len(losses)), weights.astype(int))
+        risks.append(losses[drawn].mean())
+        shares.append(sizes[drawn].sum() / rules.whole[drawn].sum())
+
+    table = check_held_out(curves, [Control(LEVEL)]).set_index(["kind", "family"])
+
+    row = table.loc[("outer", "within")]
+    assert (row["risk"], row["low"], row["high"]) == pytest.approx(
+        (losses.mean(), *np.quantile(risks, (0.025, 0.975)))
+    )
+    assert (row["size_low"], row["size_high"]) == pytest.approx(np.quantile(shares, (0.025, 0.975)))
+
+
+def test_level_that_takes_all_patients_is_not_checked(curves):
+    """One less could not promise it; what the probabilities alone say needs nobody."""
+    levels = [LEVEL, 1 / (len({*PATIENTS}) + 1)]
+
+    table = check_held_out(curves, [Control(level) for level in levels])
+
+    checked = table[table["family"] != "no control"]
+    assert {*checked["level"]} == {LEVEL}
+    assert {*table["level"]} == {*levels}
+    assert len(fit(curves, [Control(level) for level in levels], check=False).kept) == 8
+
+
+def test_patients_without_a_prediction_are_counted_and_those_who_rightly_have_none():
+    """The mean over the scans of each: one has one of two rightly, one has none rightly."""
+    labels = np.zeros((5, 4, 4), int)
+    labels[[0, 2, 4], 1, 1] = 1
+    probs = np.full((5, 2, 4, 4), 0.4)
+    probs[:, 0] = 0.6
+    probs[4, :, 1, 1] = 0.1, 0.9
+    curves = curves_of_arrays(probs, labels, patients=["a", "a", "b", "c", "d"])
+
+    promised = fit(curves, [Control(0.5)], check=False)
+
+    assert promised.absent == {"class_1": [3, 1.5]}
