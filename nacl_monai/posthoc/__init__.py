@@ -1,5 +1,6 @@
 """Calibration after training: modules from logits to logits, and their fit on validation patients."""
 
+from nacl_monai.posthoc.distance import DistanceTemperatures
 from nacl_monai.posthoc.ensemble import ENSEMBLE, Ensemble
 from nacl_monai.posthoc.file import Calibrator, read_calibrator, write_calibrator
 from nacl_monai.posthoc.fit import (
@@ -31,6 +32,7 @@ __all__ = [
     "SIGMOID_METHODS",
     "Calibrator",
     "ClassTemperatures",
+    "DistanceTemperatures",
     "Ensemble",
     "Fit",
     "LocalTemperatures",

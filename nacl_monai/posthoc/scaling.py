@@ -81,7 +81,12 @@ class Temperature(nn.Module):
             raise InputError(f"temperature: is {temperature}; choose a finite number above 0")
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits divided by the temperature, in their own shape and dtype."""
         return logits / self.temperature.to(logits.dtype)
 
@@ -227,7 +232,12 @@ class ClassTemperatures(nn.Module):
         values = known_values("temperatures", temperatures, len(temperatures), positive=True)
         self.register_buffer("temperatures", values)
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits divided by their class's temperature, in their own shape and dtype."""
         return logits / along_classes(self.temperatures, logits)
 
@@ -275,7 +285,12 @@ class VectorScaling(nn.Module):
         self.register_buffer("scales", known_values("scales", scales, len(biases), positive=True))
         self.register_buffer("biases", known_values("biases", biases, len(scales)))
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits with scales and biases, in their own shape and dtype."""
         return logits * along_classes(self.scales, logits) + along_classes(self.biases, logits)
 

@@ -154,7 +154,10 @@ def test_share_of_the_voxels_that_change_their_class():
     assert fit.moved > 0.1
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].sees_image])
+@pytest.mark.parametrize(
+    "method",
+    [name for name, one in METHODS.items() if not (one.sees_image or one.sees_distance)],
+)
 def test_fit_is_finite_where_nearly_all_is_certain_background(method):
     """One voxel in a hundred is foreground, the others have logits of 60 and are right."""
     fit = fitted(drawn(3.0, foreground=0.01, voxels=50_000), method=method)
@@ -175,7 +178,7 @@ def test_empty_region_is_refused():
 @pytest.mark.parametrize("name", METHODS)
 def test_label_has_no_say_where_nobody_names_a_region(name):
     """The fit leaves true probabilities as they are; where labels decide, a line warns of it."""
-    assert METHODS[name].region == "near"
+    assert METHODS[name].region == ("all" if METHODS[name].sees_distance else "near")
     assert [region for region in REGIONS if caution(region)] == ["foreground", "union", "boundary"]
     assert "region union: the label decides its voxels" in caution("union")
 
@@ -203,8 +206,8 @@ PROBS = {
 
 
 @pytest.mark.parametrize("activation", OUTPUTS)
-def test_first_method_is_one_temperature(activation):
-    """What a command takes where nobody says which; it is refitted from its record."""
+def test_first_method_is_by_the_distance_to_the_border(activation):
+    """What a command takes where nobody says which; it is made again from its record."""
     outputs = OUTPUTS[activation]
     labels = torch.randint(2, (4, 5), generator=torch.Generator().manual_seed(1))
     labels = labels if activation == "softmax" else torch.stack([labels, labels, 1 - labels])
@@ -212,7 +215,7 @@ def test_first_method_is_one_temperature(activation):
         voxels.add(outputs.logits_of(PROBS[activation]), labels, "patient001")
         fit = fit_method(next(iter(outputs.methods)), voxels)
 
-    assert list(fit.parameters) == ["temperature"]
+    assert fit.method == "distance"
     record = {"method": fit.method, "parameters": fit.parameters}
     assert repr(module_of(record)) == repr(fit.module)
 
