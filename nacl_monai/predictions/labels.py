@@ -304,7 +304,9 @@ def check_name(name: str, option: str) -> None:
         SettingError: If it is empty, or leads elsewhere.
     """
     if fault := records.fault_of_name(name):
-        raise SettingError(f"{option}: {name!r} {fault}; choose another")
+        raise SettingError(
+            f"{option}: {name!r} is not a name of a folder, it {fault}; choose another"
+        )
 
 
 def _check_apart(one: Path, other: Path) -> None:

@@ -303,10 +303,15 @@ def find(
     )
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
-    for written in (*channels.names, *channels.structures, *(case.name for case in cases)):
-        if fault := fault_of_name(written):
-            raise InputError(f"{folder}: {written!r} {fault}, and would name files; rename it")
+    _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     return _calibrated(_with_patients(study))
+
+
+def _check_written(folder: Path, names: Iterable[str]) -> None:
+    """Refuses names of cases and structures that cannot be those of files."""
+    for name in names:
+        if fault := fault_of_name(name):
+            raise InputError(f"{folder}: {name!r} {fault}, and would name files; rename it")
 
 
 def _paired(
@@ -353,14 +358,16 @@ def _with_patients(study: Study) -> Study:
     options, names = study.options, [case.name for case in study.cases]
     known = patients_of(names, options.patient_pattern, options.table)
     known = names if options.one_each else known
-    cases = [
-        replace(case, patient=patient)
-        for case, patient in zip(study.cases, known or names, strict=True)
-    ]
-    study = replace(study, cases=cases, known=bool(known))
-    if options.shard is None:
-        return study
-    part, parts = options.shard
+    pairs = zip(study.cases, known or names, strict=True)
+    study = replace(
+        study, cases=[replace(case, patient=name) for case, name in pairs], known=bool(known)
+    )
+    return study if options.shard is None else _shard_of(study, *options.shard)
+
+
+def _shard_of(study: Study, part: int, parts: int) -> Study:
+    """The cases of every so many-th patient."""
+    cases = study.cases
     people = list(dict.fromkeys(case.patient for case in cases))
     chosen = {*people[part - 1 :: parts]}
     if not chosen:
