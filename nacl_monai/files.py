@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+from unicodedata import normalize
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -265,3 +266,19 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
+
+
+def check_apart(where: object, names: Iterable[str]) -> None:
+    """Refuses files that are one wherever neither case nor the form of Unicode tells names apart.
+
+    Raises:
+        InputError: If two of the names are such.
+    """
+    seen: dict[str, int] = {}
+    listed = list(names)
+    for place, name in enumerate(listed):
+        first = seen.setdefault(normalize("NFC", name).casefold(), place)
+        if first != place:
+            raise InputError(
+                f"{where}: {listed[first]!r} and {name!r} would be one file; rename one"
+            )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nacl_monai.cli import write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import check_apart
 from nacl_monai.output import check_new_file
 from nacl_monai.predictions.names import stem_of
 
@@ -113,6 +114,7 @@ def _write_maps(words: argparse.Namespace, source: Series, output: Path) -> list
     files = [output]
     if len(maps) > 1:
         names = [re.sub(r"[^\w.-]", "_", name) for name in maps]
+        check_apart(file, names)
         files = [output.with_name(f"{output.stem}_{name}.dcm") for name in names]
     for path in files:
         check_new_file(path)

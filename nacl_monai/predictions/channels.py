@@ -40,6 +40,24 @@ class Channels:
     scored: Mapping[str, tuple[int, ...]] | None = None
     painted: tuple[int, ...] = ()
 
+    @classmethod
+    def counted(cls, definition: Mapping[str, Any], source: str) -> Channels:
+        """The channels that the definition of a promise's sums has.
+
+        Args:
+            definition: From `nacl_monai.metrics.curves.definition_of`.
+            source: What says so, for messages.
+        """
+        values = {name: tuple(of) for name, of in definition["channels"].items()}
+        activation, scored = definition["activation"], None
+        if activation != SIGMOID:
+            of_channels = [*values.values()]
+            scored = {
+                name: tuple(value for channel in channels for value in of_channels[channel])
+                for name, channels in definition["structures"].items()
+            }
+        return cls(activation, values, definition["ignored"], source, scored)
+
     @property
     def overlapping(self) -> bool:
         """Whether each channel is a structure of its own."""

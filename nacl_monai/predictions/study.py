@@ -21,10 +21,10 @@ from nacl_monai.counting import counted
 from nacl_monai.data.faults import VoxelGrid, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import checksum
+from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.maps import ITK_SNAP
 from nacl_monai.inference.records import fault_of_name
-from nacl_monai.posthoc import NoRoomError, read_calibrator
+from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.checks import (
     channel_dice,
@@ -117,6 +117,18 @@ class Study:
         by += f", mean {joins[0]} of {joins[1]} folders" if joins else ""
         count = f"{len(self.cases)}{few} cases"
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
+
+    def check_unseen(self, file: Path, whose: Calibrator) -> None:
+        """Refuses a study that what was fitted to others cannot be applied to.
+
+        Args:
+            file: What was fitted, for messages.
+            whose: Whose patients it was fitted to, and to which channels.
+
+        Raises:
+            InputError: See `nacl_monai.predictions.identity.check_calibrator`.
+        """
+        check_calibrator(file, whose, self.channels, [*self.patients], self.options)
 
     def unplaced(self) -> list[Path]:
         """The predictions of which no file says where they are: a turned volume goes unnoticed."""
@@ -304,6 +316,7 @@ def find(
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
+    check_apart(folder, (case.name for case in cases))
     return _calibrated(_with_patients(study))
 
 
@@ -384,7 +397,7 @@ def _calibrated(study: Study) -> Study:
     if file is None:
         return study
     calibrator = read_calibrator(file)
-    check_calibrator(file, calibrator, study.channels, [*study.patients], study.options)
+    study.check_unseen(file, calibrator)
     assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
     modules = dict.fromkeys(study.patients, calibrator.fit.module)
     record = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum
+from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import (
@@ -32,11 +33,10 @@ from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import array_study
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.identity import check_calibrator
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.promises.control import MEAN, WITHIN, Control
+from nacl_monai.promises.control import CONTOURS, MEAN, WITHIN, Control
 from nacl_monai.promises.fit import Promise, fit
 from nacl_monai.tensors import check_probabilities, check_unit_interval
 
@@ -195,14 +195,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     promise.check_current(file)
     definition = promise.definition
     _check_same_model(file, definition, options)
-    values = {name: tuple(of) for name, of in definition["channels"].items()}
-    of_channels, scored = [*values.values()], None
-    if definition["activation"] != SIGMOID:
-        scored = {
-            name: tuple(value for k in of for value in of_channels[k])
-            for name, of in definition["structures"].items()
-        }
-    channels = Channels(definition["activation"], values, definition["ignored"], str(file), scored)
+    channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
     whose = Calibrator(
         None,
@@ -213,7 +206,11 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         channels.activation,
         channels.names,
     )
-    check_calibrator(file, whose, channels, [*study.patients], options)
+    study.check_unseen(file, whose)
+    kinds, structures = CONTOURS, definition["structures"]
+    check_apart(
+        folder, (contour_name(*parts) for parts in product(study.patients, kinds, structures))
+    )
     return study
 
 
@@ -263,6 +260,11 @@ def _new_case(reading: Reading, promise: Promise, level: float | None) -> NewCas
     return NewCase(reading, applied(promise, reading.stored, reading.spacing, level))
 
 
+def contour_name(case: str, kind: str, structure: str) -> str:
+    """The file of a contour."""
+    return f"{case}_{kind}_{structure}.nii.gz"
+
+
 def write_contours(case: NewCase, folder: Path) -> None:
     """Writes ``CASE_outer_STRUCTURE.nii.gz`` and ``CASE_inner_STRUCTURE.nii.gz``, 1 inside.
 
@@ -270,7 +272,7 @@ def write_contours(case: NewCase, folder: Path) -> None:
     """
     for one in case.structures:
         for kind, contour in one.contours.items():
-            file = folder / f"{case.name}_{kind}_{one.structure}.nii.gz"
+            file = folder / contour_name(case.name, kind, one.structure)
             case.reading.write(file, contour.astype(np.uint8), "label")
 
 

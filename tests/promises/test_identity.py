@@ -8,8 +8,10 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.files import check_apart
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises import applied, promise, read_promise
+from nacl_monai.promises.cases import contour_name
 from tests.audits.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs
 
@@ -106,6 +108,18 @@ def test_several_cases_of_a_patient_are_not_taken_for_patients(tmp_path, capsys)
     assert len(read_promise(tmp_path / "promise").patients) == 8
     assert main([*map(str, words), "--patient-pattern", r"(p\d+)_"]) == 0
     assert len(read_promise(tmp_path / "promise").patients) == 4
+
+
+def test_names_that_are_one_file_are_refused(study, tmp_path, capsys):
+    """On another disk, or by a structure whose name is like the end of another's contour."""
+    cases = dict(zip(["A", "a", *"bcdefg"], study.cases.values(), strict=True))
+    place = Study(tmp_path, cases)
+    line = refused(["audit", place.nnunet(), place.labels, *LEVEL[2:], *output(tmp_path)], capsys)
+    assert "'A' and 'a' would be one file" in line
+
+    pairs = ("k", "y_outer_y"), ("k_outer_y", "y")
+    with pytest.raises(InputError, match="'k_outer_y_outer_y.nii.gz' and"):
+        check_apart("new", [contour_name(case, "outer", structure) for case, structure in pairs])
 
 
 @pytest.mark.parametrize("verb", ["audit", "promise"])
