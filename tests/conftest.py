@@ -113,10 +113,10 @@ def nightly_but(kept, values):
     ]
 
 
-def refused(function, *arguments):
+def refused(function, *arguments, **options):
     """The one line with which a call is refused."""
     with pytest.raises(InputError) as caught:
-        function(*arguments)
+        function(*arguments, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

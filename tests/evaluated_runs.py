@@ -166,18 +166,25 @@ def smooth_gumbel(rng, shape, width):
     return -np.log(-np.log(norm.cdf(field / field.std()).clip(1e-12, 1 - 1e-12)))
 
 
-def write_experiment(root, dataset, name, temperature, **options):
-    """A run of the grid: its folder's name says what it is, and its summary of what data."""
+def edit_cases(folder, edit):
+    """Rewrites a run's ``cases.csv`` after a change of its table."""
     import pandas as pd
 
-    folder = write_run(root / dataset / name, temperature, **options)
     path = folder / "evaluation" / "cases.csv"
-    table = pd.read_csv(path, dtype={"case": str})
-    table.insert(1, "patient", [f"p{int(case) // 2}" for case in table["case"]])
-    table = table.assign(
-        ece_union=1.1 * table["ece_foreground"], cece_union=1.2 * table["cece_foreground"]
-    )
-    table.to_csv(path, index=False)
+    edit(pd.read_csv(path, dtype={"case": str})).to_csv(path, index=False)
+
+
+def write_experiment(root, dataset, name, temperature, **options):
+    """A run of the grid: its folder's name says what it is, and its summary of what data."""
+    folder = write_run(root / dataset / name, temperature, **options)
+
+    def edit(table):
+        table.insert(1, "patient", [f"p{int(case) // 2}" for case in table["case"]])
+        return table.assign(
+            ece_union=1.1 * table["ece_foreground"], cece_union=1.2 * table["cece_foreground"]
+        )
+
+    edit_cases(folder, edit)
     summary = json.dumps({"dataset": dataset})
     (folder / "evaluation" / "summary.json").write_text(summary, encoding="utf-8")
     (folder / "split.json").write_text("{}", encoding="utf-8")
@@ -186,13 +193,9 @@ def write_experiment(root, dataset, name, temperature, **options):
 
 def rename_cases(run, prefix):
     """The same cases of other patients."""
-    import pandas as pd
-
-    file = run / "evaluation/cases.csv"
-    table = pd.read_csv(file, dtype={"case": str})
-    for column in ("case", "patient"):
-        table[column] = prefix + table[column]
-    table.to_csv(file, index=False)
+    edit_cases(
+        run, lambda table: table.assign(**{k: prefix + table[k] for k in ("case", "patient")})
+    )
     (run / "evaluation/bins.npz").unlink()
 
 
@@ -319,15 +322,8 @@ def runs(folders):
 
 @pytest.fixture
 def change_cases():
-    """Rewrites a run's ``cases.csv`` after a change of its table."""
-    import pandas as pd
-
-    def change(folder, edit):
-        path = folder / "evaluation" / "cases.csv"
-        table = pd.read_csv(path, dtype={"case": str})
-        edit(table).to_csv(path, index=False)
-
-    return change
+    """`edit_cases`."""
+    return edit_cases
 
 
 @pytest.fixture

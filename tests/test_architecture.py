@@ -14,6 +14,7 @@ from nacl_monai import evaluations, reports
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
     *(
+        "inference",
         "errors",
         "differences",
         "tensors",
@@ -25,7 +26,7 @@ ORDER = [
         "progress",
     ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
-    *("inference", "losses", "metrics", "posthoc", "data", "predictions", "evaluations"),
+    *("losses", "metrics", "posthoc", "data", "predictions", "evaluations"),
     *("reports", "training", "audits", "promises", "bundles", "paper", "dicom", "raters"),
     *("nnunet", "demo", "completion"),
 ]

@@ -28,7 +28,7 @@ from nacl_monai.files import (
     write_text,
 )
 from nacl_monai.sources import imported_names, is_users, source_file, source_files
-from tests.conftest import save_nifti
+from tests.conftest import refused, save_nifti
 
 
 def test_file_appears_whole_in_a_new_folder(tmp_path):
@@ -155,9 +155,10 @@ def test_folder_that_cannot_be_made_is_an_error(tmp_path):
     """A folder that cannot be made is an error that names the file."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(InputError) as refused:
-        write_text(tmp_path / "file" / "below" / "a.csv", "1")
-    assert str(refused.value) == f"{tmp_path / 'file'}: is not a folder; choose another folder"
+    assert (
+        refused(write_text, tmp_path / "file" / "below" / "a.csv", "1")
+        == f"{tmp_path / 'file'}: is not a folder; choose another folder"
+    )
 
 
 def test_pipe_is_not_replaced_by_a_file(tmp_path):
@@ -207,9 +208,7 @@ sys.stdin.read()
 
 
 def refusal(folder):
-    with pytest.raises(InputError) as caught:
-        lock_folder(folder)
-    return str(caught.value)
+    return refused(lock_folder, folder)
 
 
 @pytest.mark.parametrize("end", ["killed", "done"])

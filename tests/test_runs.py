@@ -16,7 +16,7 @@ from nacl_monai.runs import (
     fold_folders,
     short_name,
 )
-from tests.conftest import ROOT
+from tests.conftest import ROOT, refused
 
 LOSSES = tuple(read_menu("losses", ROOT / "bundles"))
 NETWORKS = tuple(read_menu("networks", ROOT / "bundles"))
@@ -69,10 +69,7 @@ class TestName:
     )
     def test_other_names_are_refused(self, name):
         """The message repeats the name, the pattern and the losses there are."""
-        with pytest.raises(InputError) as caught:
-            RunName.parse(name, LOSSES)
-
-        message = str(caught.value)
+        message = refused(RunName.parse, name, LOSSES)
         assert message.startswith(f"{name}: not the name of a run; ")
         assert "<network>_<loss>[_<key>=<value>]_seed<n>" in message
         assert message.endswith(", ".join(LOSSES))

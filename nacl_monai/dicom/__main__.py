@@ -112,7 +112,8 @@ def _write_maps(words: argparse.Namespace, source: Series, output: Path) -> list
     maps = read_values(file, source, names, words.affine_tolerance)
     files = [output]
     if len(maps) > 1:
-        files = [output.with_name(f"{output.stem}_{_as_file(name)}.dcm") for name in maps]
+        names = [re.sub(r"[^\w.-]", "_", name) for name in maps]
+        files = [output.with_name(f"{output.stem}_{name}.dcm") for name in names]
     for path in files:
         check_new_file(path)
     for (name, values), path in zip(maps.items(), files, strict=True):
@@ -132,10 +133,6 @@ def _write_segments(
     for number, name in enumerate(names[1:], start=1):
         print(f"segment {number}: {name}, coded as {_code(name)}")
     return [output]
-
-
-def _as_file(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _code(name: str) -> str:

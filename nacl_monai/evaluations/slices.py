@@ -57,7 +57,10 @@ def case_slice(
             "probabilities; give one for each"
         )
     label = label if label.ndim == probs.ndim else label[None]
-    position = _position(_foreground(label, overlapping))
+    foreground = _foreground(
+        label, overlapping
+    )  # the slice with most of it; a picture is the slice 0
+    position = int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
     planes = (_plane(one, position) for one in (probs, label))
     pictures = (_overlapping if overlapping else _exclusive)(*planes)
     if image is not None:
@@ -74,11 +77,6 @@ def _foreground(label: torch.Tensor, overlapping: bool) -> torch.Tensor:
     if overlapping:
         return (label > 0).any(0)
     return (label[1:] > 0).any(0) if len(label) > 1 else label[0] != 0
-
-
-def _position(foreground: torch.Tensor) -> int:
-    """The slice with most of it; a picture is the slice 0."""
-    return int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
 
 
 def _plane(voxels: torch.Tensor, position: int) -> torch.Tensor:

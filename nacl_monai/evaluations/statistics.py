@@ -12,11 +12,13 @@ each of :math:`P` patients and the mean :math:`\bar y_{\cdot s}` of each of :mat
     V_S = \frac{\operatorname{var}_s(\bar y_{\cdot s})}{S}
 
 and Student's t has the degrees of freedom of Welch and Satterthwaite. One or two trainings say too
-little about others: :math:`V_S` is left out, and the interval is only of these weights. Three say
-little, too: by chance their spread is often far too small. Its own :math:`V_S` alone would let an
-interval of a difference cover 92 % instead of 95 %, and Holm's first step err four times as often as
-it may. So a test of several methods takes the variance that trainings of all of them have on average,
-with all their degrees of freedom, and the own one where that is larger (`spread_of_trainings`).
+little about others: :math:`V_S` is left out, and the interval is only of these weights.
+
+A difference has the patients in common, and not the trainings: one method's may be sixteen times as
+far apart as another's. So :math:`V_P` is that of the patients' differences, and each method has a
+:math:`V_S` of its own, with :math:`S - 1` degrees of freedom. A variance that is pooled over the methods
+of a table would let the interval of one whose trainings are far apart cover 86 %. Two methods that
+follow the same trainings, such as a calibrator and nothing, have one: that of their differences.
 Where the score has a range, the part of the interval outside it is cut off: the mean is not there, so
 that the coverage stays the same.
 
@@ -24,13 +26,15 @@ Where no formula says how steady a rank or a curve is, patients are drawn with r
 
 References:
     An Approximate Distribution of Estimates of Variance Components (Satterthwaite, 1946).
+    The Generalization of `Student's' Problem when Several Different Population Variances are Involved
+    (Welch, 1947).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,18 +52,6 @@ Array = npt.NDArray[np.float64]
 COVERAGE = 0.95
 #: As many trainings say something about another one.
 ENOUGH_TRAININGS = 3
-
-
-class Spread(NamedTuple):
-    """How far trainings of several methods are apart.
-
-    Attributes:
-        variance: Of the mean score of one training; of a difference, that of two.
-        freedom: Its degrees of freedom.
-    """
-
-    variance: float
-    freedom: int
 
 
 @dataclass(frozen=True)
@@ -114,13 +106,12 @@ class Estimate:
         return float(stdtr(self.freedom, -distance / self.error))
 
 
-def estimate(scores: Sequence[Array], spread: Spread | None = None) -> Estimate:
+def estimate(scores: Sequence[Array]) -> Estimate:
     """The mean of patients' scores, and its standard error.
 
     Args:
         scores: One array (patients, trainings) per dataset; NaN is undefined. The mean of several
             datasets is the mean of their means; their errors are independent.
-        spread: How far trainings are apart, at the least. Default: as far as these are.
 
     Example:
         >>> dice = estimate([np.array([[0.7], [0.8], [0.9], [0.8]])])
@@ -129,12 +120,43 @@ def estimate(scores: Sequence[Array], spread: Spread | None = None) -> Estimate:
         (0.8, 0.67, 0.93, 4)
     """
     defined = [_defined(cells) for cells in scores]
-    patients = sum(map(len, defined))
-    trainings = max(cells.shape[1] for cells in defined)
-    if not all(cells.size for cells in defined):
+    return _estimated(defined, [[cells] for cells in defined])
+
+
+def difference(scores: Array, others: Array, *, same_trainings: bool = False) -> Estimate:
+    """The mean of one method's scores minus another's, and its standard error.
+
+    Args:
+        scores: (patients, trainings); NaN is undefined.
+        others: The same patients, and trainings of the same seeds.
+        same_trainings: Whether both follow the same trainings, such as with and without a calibrator.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> patients, steady, unsteady = (rng.normal(size=s) for s in ((20, 1), (20, 3), (1, 3)))
+        >>> gap = difference(patients + 0.1 * steady, patients + 9 * unsteady)
+        >>> gap.freedom < 3  # the second method's trainings decide
+        True
+    """
+    hidden = np.isnan(scores - others)
+    pair = [_defined(np.where(hidden, np.nan, side)) for side in (scores, others)]
+    cells = pair[0] - pair[1]
+    return _estimated([cells], [[cells] if same_trainings else pair])
+
+
+def _estimated(datasets: Sequence[Array], methods: Sequence[Sequence[Array]]) -> Estimate:
+    """The mean over datasets, and the methods of each whose trainings make it uncertain."""
+    patients = sum(map(len, datasets))
+    trainings = max(cells.shape[1] for cells in datasets)
+    if not all(cells.size for cells in datasets):
         return Estimate(np.nan, np.nan, np.nan, patients, trainings)
-    mean = float(np.mean([np.nanmean(cells, axis=1).mean() for cells in defined]))
-    return Estimate(mean, *_error(defined, spread), patients, trainings)
+    mean = float(np.mean([np.nanmean(cells, axis=1).mean() for cells in datasets]))
+    terms = [
+        term
+        for cells, trained in zip(datasets, methods, strict=True)
+        for term in (_term(cells, 1), *(_term(own, 0) for own in trained if _says_enough(own)))
+    ]
+    return Estimate(mean, *_error(terms, len(datasets)), patients, trainings)
 
 
 def _defined(cells: Array) -> Array:
@@ -143,53 +165,27 @@ def _defined(cells: Array) -> Array:
     return cells[known.any(axis=1)][:, known.any(axis=0)]
 
 
-def _error(datasets: Sequence[Array], spread: Spread | None) -> tuple[float, float]:
-    """The standard error of the mean and its degrees of freedom; NaN with fewer than two patients."""
-    if min(map(len, datasets)) < 2:
+def _says_enough(cells: Array) -> bool:
+    """Whether its trainings say something about another one."""
+    return len(cells.T) >= ENOUGH_TRAININGS
+
+
+def _term(cells: Array, axis: int) -> tuple[float, int]:
+    """The squared error of a mean, of the means over an axis, with its degrees of freedom."""
+    means = np.nanmean(cells, axis=axis)
+    if len(means) < 2:
+        return np.nan, 0
+    return float(means.var(ddof=1)) / len(means), len(means) - 1
+
+
+def _error(terms: Sequence[tuple[float, int]], datasets: int) -> tuple[float, float]:
+    """The standard error of the mean of some datasets, and its degrees of freedom; NaN without any."""
+    variances, freedoms = np.array(terms).T
+    if not freedoms.all():
         return np.nan, np.nan
-    parts = np.array([part for cells in datasets for part in _variances(cells, spread)])
-    variances, freedoms = parts[:, 0] / len(datasets) ** 2, parts[:, 1]
     total = float(variances.sum())
     freedom = 1 / float(((variances / total) ** 2 / freedoms).sum()) if total else np.inf
-    return total**0.5, freedom
-
-
-def _variances(cells: Array, spread: Spread | None) -> list[tuple[float, int]]:
-    """The terms of the squared standard error, with their degrees of freedom."""
-    of_patients, of_trainings = (np.nanmean(cells, axis=axis) for axis in (1, 0))
-    terms = [(_variance(of_patients) / len(of_patients), len(of_patients) - 1)]
-    count = len(of_trainings)
-    if count >= ENOUGH_TRAININGS:
-        own, freedom = _variance(of_trainings), count - 1
-        if spread:
-            own, freedom = max(own, spread.variance), spread.freedom
-        terms.append((own / count, freedom))
-    return terms
-
-
-def _variance(values: Array) -> float:
-    return float(values.var(ddof=1))
-
-
-def spread_of_trainings(scores: Mapping[str, Array]) -> Spread | None:
-    """The variance of a difference of two trainings' means, of all methods of a table.
-
-    Twice the mean of the methods' own variances over their trainings. A calibrator behind a training
-    is named ``training+calibrator`` and adds no degree of freedom.
-
-    Args:
-        scores: An array (patients, trainings) of each method.
-
-    Returns:
-        None where no method has `ENOUGH_TRAININGS`.
-    """
-    variances, freedoms = [], {}
-    for method, cells in scores.items():
-        means = np.nanmean(_defined(cells), axis=0)
-        if len(means) >= ENOUGH_TRAININGS and np.ptp(means) > 0:  # an ensemble has one result
-            variances.append(_variance(means))
-            freedoms[method.partition("+")[0]] = len(means) - 1
-    return Spread(2 * float(np.mean(variances)), sum(freedoms.values())) if variances else None
+    return total**0.5 / datasets, freedom
 
 
 def trainings_text(low: int, high: int) -> str:
@@ -340,13 +336,15 @@ SIGNIFICANCE = 0.05
 DIGITS = 6
 
 BETTER, WORSE = "better", "worse"
+#: Of a number neither end of which is better.
+HIGHER, LOWER = "higher", "lower"
 SLIGHTLY = "slightly "
 EQUIVALENT = "equivalent"
 TOO_FEW = "too few patients"
 CANNOT_TELL = "cannot tell"
 #: All that a test can decide about the reference.
 DECISIONS = (
-    *(BETTER, WORSE, SLIGHTLY + BETTER, SLIGHTLY + WORSE),
+    *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
     *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
 )
 
@@ -357,8 +355,9 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
     With one or two trainings per method the question is whether other patients would say the same of
     these weights: Wilcoxon's signed-rank test over patients. With three it is whether other patients and
     other trainings would: a t test with the two-way error of `nacl_monai.evaluations.statistics`. Both
-    are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin`. Decisions are
-    those of `decided`; the family is the other methods.
+    are two-sided. Equivalence is tested by two one-sided t tests against `Metric.margin_at` the mean of
+    the reference. Decisions are those of `decided`; the family is the other methods. One that is named
+    ``<reference>+<calibrator>`` follows the same trainings.
 
     Args:
         scores: From `patient_scores`.
@@ -369,37 +368,48 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
         One row per other method of which a score pairs with one of the reference, as none does where
         they have no seed in common: ``patients`` with both scores defined and ``trainings``;
         ``difference``, the mean of reference minus other, ``low`` and ``high``, the ends of its 95 %
-        interval; ``p`` and ``p_holm``; ``p_equivalent``, corrected; ``effect``, the rank-biserial
-        correlation over patients, positive where the reference is better; ``decision``, one of
-        `DECISIONS`.
+        interval; ``p`` and ``p_holm``; ``margin``, the smallest difference that matters, and
+        ``p_equivalent``, corrected; ``effect``, the rank-biserial correlation over patients, positive
+        where the reference is better, or higher; ``decision``, one of `DECISIONS`.
     """
     return decided(undecided_tests(scores, reference, metric), metric)
 
 
 def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
     """The rows of `paired_tests` with no p corrected, so that several references can be one family."""
-    shown = METRICS[metric_of(metric)]
-    spread = spread_of_trainings({str(name): cells_of(scores[name]) for name in scores})
+    shown, trained = METRICS[metric_of(metric)], _training_of(reference)
     rows = {}
-    differing = (
+    paired = (
         scores.drop(columns=reference).rsub(scores[reference], axis=0).dropna(axis=1, how="all")
     )
-    for other in differing:
-        cells = cells_of(differing[other])
-        mean = estimate([cells], spread)
-        low, high = mean.interval()
-        differences = _patients_differences(cells)
-        rows[str(other)] = {
-            "patients": mean.patients,
-            "trainings": mean.trainings,
-            "difference": mean.mean,
+    for other in map(str, paired):
+        pair = cells_of(scores[reference]), cells_of(scores[other])
+        gap = difference(*pair, same_trainings=trained == _training_of(other))
+        low, high = gap.interval()
+        differences = _patients_differences(pair[0] - pair[1])
+        margin = shown.margin_at(_mean_beside(*pair))
+        rows[other] = {
+            "patients": gap.patients,
+            "trainings": gap.trainings,
+            "difference": gap.mean,
             "low": low,
             "high": high,
-            "p": _p_value(mean, differences),
-            "p_equivalent": mean.p_equivalent(shown.margin),
-            "effect": shown.direction * rank_biserial(differences),
+            "p": _p_value(gap, differences),
+            "margin": margin,
+            "p_equivalent": gap.p_equivalent(margin),
+            "effect": (shown.direction or 1) * rank_biserial(differences),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def _training_of(method: str) -> str:
+    """What was trained, whatever follows: ``nacl`` of ``nacl+temperature_near``."""
+    return method.partition("+")[0]
+
+
+def _mean_beside(scores: Array, others: Array) -> float:
+    """The mean of one method in the patients and trainings that both have."""
+    return estimate([np.where(np.isnan(others), np.nan, scores)]).mean
 
 
 def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -418,10 +428,12 @@ def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
     table.insert(list(table).index("p") + 1, "p_holm", _holm(table["p"]))
     table["p_equivalent"] = _holm(table["p_equivalent"])
     direction = METRICS[metric_of(metric)].direction
-    better = np.sign(table["effect"]) * (table["effect"] * table["difference"] * direction > 0)
+    ends = (BETTER, WORSE) if direction else (HIGHER, LOWER)
+    agree = table["effect"] * table["difference"] * (direction or 1) > 0
+    claims = np.where(agree, np.where(table["effect"] > 0, *ends), "")
     table["decision"] = [
-        _decision(row, int(sign), len(table))
-        for sign, row in zip(better, table.to_dict("records"), strict=True)
+        _decision(row, str(claim), len(table))
+        for claim, row in zip(claims, table.to_dict("records"), strict=True)
     ]
     return table
 
@@ -483,14 +495,14 @@ def _holm(p: pd.Series[float]) -> Array:
     return corrected
 
 
-def _decision(row: Mapping[Any, Any], sign: int, rivals: int) -> str:
+def _decision(row: Mapping[Any, Any], word: str, rivals: int) -> str:
     """What a row of the tests says about the reference; see `DECISIONS`.
 
-    The sign is that of the difference, or 0 where the mean and the ranks disagree about it.
+    The word is what the difference says; empty where the mean and the ranks disagree about it.
     """
     equivalent = row["p_equivalent"] < SIGNIFICANCE
-    if sign and row["p_holm"] < SIGNIFICANCE:
-        return (SLIGHTLY if equivalent else "") + (BETTER if sign > 0 else WORSE)
+    if word and row["p_holm"] < SIGNIFICANCE:
+        return SLIGHTLY * bool(equivalent) + word
     if equivalent:
         return EQUIVALENT
     if (

@@ -28,15 +28,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: 
         | NACL | 0.91 |
     """
     lines = [header, [_RULES[letter] for letter in align], *rows]
-    return "\n".join(_markdown_line(line) for line in lines)
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
 
 
 def csv_text(table: pd.DataFrame, decimals: int | None = 6) -> str:
@@ -127,20 +120,15 @@ def rank_correlations(metrics: pd.DataFrame) -> dict[str, float]:
         ... )
         {'LV': 1.0, 'mean': 1.0}
     """
-    names = [
-        str(column).removeprefix("expected_dice_") for column in metrics if _is_expected(column)
-    ]
+    start = "expected_dice_"
+    names = [name.removeprefix(start) for name in map(str, metrics) if name.startswith(start)]
     true = metrics[[f"dice_{name}" for name in names]].set_axis(names, axis=1)
-    expected = metrics[[f"expected_dice_{name}" for name in names]].set_axis(names, axis=1)
+    expected = metrics[[start + name for name in names]].set_axis(names, axis=1)
     expected = expected.where(true.notna())
     pairs = {name: (expected[name], true[name]) for name in names}
     if pairs:
         pairs["mean"] = expected.mean(axis=1), true.mean(axis=1)
     return {name: _correlation(*pair) for name, pair in pairs.items()}
-
-
-def _is_expected(column: object) -> bool:
-    return str(column).startswith("expected_dice_")
 
 
 def _correlation(first: pd.Series[float], second: pd.Series[float]) -> float:

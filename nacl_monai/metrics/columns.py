@@ -22,6 +22,9 @@ from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, ForegroundBins
 from nacl_monai.metrics.scores import ScoreSums
 
+#: The smallest difference of two values that matters, as a share of what they are compared with.
+MARGIN_SHARE = 0.05
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -31,8 +34,8 @@ class Metric:
         label: Its name in tables and figures.
         decimals: Digits after the point.
         higher_is_better: False for errors and distances; None where neither end is better.
-        margin: The smallest difference that matters: 0.01 of DSC and of calibration errors, a voxel
-            of HD95, which is the grid that it is measured on.
+        margin: The smallest difference that matters: 0.01 of DSC and of what else is best at 1; None
+            is `MARGIN_SHARE` of the value, as of all errors.
         low: The smallest value that it can have.
         high: The largest.
         audited: Whether the table and the page of an audit show it.
@@ -41,7 +44,7 @@ class Metric:
     label: str
     decimals: int = 3
     higher_is_better: bool | None = False
-    margin: float = 0.01
+    margin: float | None = None
     low: float = 0.0
     high: float = 1.0
     audited: bool = False
@@ -55,6 +58,15 @@ class Metric:
     def direction(self) -> int:
         """1 where an increase is an improvement, −1 where it is a loss, 0 where it is neither."""
         return 0 if self.higher_is_better is None else 2 * self.higher_is_better - 1
+
+    def margin_at(self, value: float) -> float:
+        """The smallest difference from a value that matters.
+
+        Example:
+            >>> METRICS["dice"].margin_at(0.8), METRICS["nll_all"].margin_at(0.5)
+            (0.01, 0.025)
+        """
+        return MARGIN_SHARE * abs(value) if self.margin is None else self.margin
 
     def text(self, value: float, sign: str = "") -> str:
         """The value with the metric's digits; ``sign="+"`` also marks positive ones."""
@@ -153,6 +165,7 @@ ERRORS: dict[str, Error] = {
     "error_auroc": Error(
         "AUROC of errors",
         higher_is_better=True,
+        margin=0.01,
         sums=FineBins,
         compute=lambda fine, _: error_auroc(fine.counts, fine.errors),
     ),
@@ -180,8 +193,8 @@ DEFAULT_ERRORS = tuple(name for name, error in ERRORS.items() if error.default)
 #: The scores of structures, and the decisions on them (`nacl_monai.metrics.decisions`). A single case
 #: has no error of what is expected, no rank correlation, and nothing to be found among others.
 SCORES: dict[str, Metric] = {
-    "dice": Metric("DSC", higher_is_better=True, audited=True),
-    "hd95": Metric("HD95", decimals=2, margin=1.0, high=float_info.max, audited=True),
+    "dice": Metric("DSC", higher_is_better=True, margin=0.01, audited=True),
+    "hd95": Metric("HD95", decimals=2, high=float_info.max, audited=True),
     "crps": Metric("CRPS of the volume in ml", high=float_info.max, audited=True),
     "contour_misses": Metric("5 % contour, misses", higher_is_better=None),
     "contour_size": Metric("5 % contour, size", higher_is_better=None, high=float_info.max),
@@ -189,13 +202,15 @@ SCORES: dict[str, Metric] = {
         "Expected volume, bias", higher_is_better=None, low=-1.0, high=float_info.max
     ),
     "expected_volume_error": Metric("Expected volume, error", high=float_info.max),
-    "expected_dice": Metric("Expected DSC", higher_is_better=None),
+    "expected_dice": Metric("Expected DSC", higher_is_better=None, margin=0.01),
     "expected_dice_error": Metric("Expected DSC, error"),
-    "pairwise_dice": Metric("DSC of an ensemble's members with each other", higher_is_better=None),
-    "rank_correlation": Metric(
-        "Rank correlation of expected and true DSC", higher_is_better=True, low=-1.0
+    "pairwise_dice": Metric(
+        "DSC of an ensemble's members with each other", higher_is_better=None, margin=0.01
     ),
-    "worst_found": Metric("Worst tenth found by 20 %", higher_is_better=True),
+    "rank_correlation": Metric(
+        "Rank correlation of expected and true DSC", higher_is_better=True, margin=0.01, low=-1.0
+    ),
+    "worst_found": Metric("Worst tenth found by 20 %", higher_is_better=True, margin=0.01),
 }
 
 #: What a caption calls the voxels of a region, and what follows the label of an error there.
@@ -228,6 +243,21 @@ METRICS: dict[str, Metric] = SCORES | {
     for region in REGION_WORDS
     for name, error in ERRORS.items()
 }
+
+
+def margins_text(names: Iterable[str], reference: str) -> str:
+    """The smallest differences that matter: "5 % of NACL's value, 0.01 of DSC".
+
+    Args:
+        names: Metrics.
+        reference: What the others are compared with.
+    """
+    metrics = [METRICS[name] for name in dict.fromkeys(names)]
+    known = [metric for metric in metrics if metric.margin is not None]
+    fixed = [f"{metric.margin:g} of {metric.label}" for metric in known]
+    share = [f"{100 * MARGIN_SHARE:g} % of the value of {reference}"]
+    return ", ".join([*(share if len(fixed) < len(metrics) else []), *fixed])
+
 
 #: Those that every evaluation writes.
 MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")

@@ -305,16 +305,12 @@ class Record:
         """
         regions = (*self.regions, *self.regions_of_structures)
         pairs = {f"{e}_{region}": (e, region) for e in self.known_errors for region in regions}
-        if names is None:
-            chosen = [name for name, (error, _) in pairs.items() if error in DEFAULT_ERRORS]
-        else:
-            names = set(names)
-            chosen = [name for name in pairs if name in names]
         numbers = {} if self.decisions is None else self.decisions.case_numbers()
         decisions = score_columns(numbers, self.decided)
-        return {name: self.errors(*pairs[name]) for name in chosen} | {
-            name: values for name, values in decisions.items() if names is None or name in names
-        }
+        usual = [name for name, (error, _) in pairs.items() if error in DEFAULT_ERRORS]
+        chosen = {*usual, *decisions} if names is None else set(names)
+        errors = {name: self.errors(*pairs[name]) for name in pairs if name in chosen}
+        return errors | {name: decisions[name] for name in decisions if name in chosen}
 
     def ordered(self, cases: Sequence[str]) -> Record:
         """The same sums with the cases in another order."""

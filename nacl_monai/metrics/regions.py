@@ -26,7 +26,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference.distances import ROUNDED, squared_distances
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
-from nacl_monai.runs import MARGIN
+from nacl_monai.runs import KNOWN_REGIONS, MARGIN
 
 Spacing = Sequence[float]
 
@@ -270,15 +270,13 @@ def predicted_boundary(
 
 #: The regions that are known by name. Where the label decides, true probabilities have an error: such a
 #: region is for comparison with the paper.
-REGIONS: dict[str, Region] = {
-    "all": all_voxels,
-    "foreground": foreground,
-    "union": union,
-    "boundary": boundary,
-    "near": near,
-    "predicted": predicted,
-    "predicted_boundary": predicted_boundary,
-}
+REGIONS: dict[str, Region] = dict(
+    zip(
+        KNOWN_REGIONS,
+        (all_voxels, foreground, union, boundary, near, predicted, predicted_boundary),
+        strict=True,
+    )
+)
 
 
 def named_regions(regions: Iterable[str] | Mapping[str, Region | None]) -> dict[str, Region]:

@@ -26,7 +26,7 @@ from nacl_monai.evaluations.statistics import (
     trainings_text,
 )
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.metrics.columns import METRICS
+from nacl_monai.metrics.columns import METRICS, margins_text
 from nacl_monai.paper.grid import dataset_label, method_label, read_method
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.style import (
@@ -118,14 +118,12 @@ def _notes(comparison: Comparison) -> str:
     """What the reader must know to read the tests rightly."""
     tests, reference = comparison.tests, method_label(comparison.reference)
     samples = [_sampled(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
-    margins = [
-        f"{METRICS[name].margin:g} of {METRICS[name].label}" for name in tests["metric"].unique()
-    ]
+    margins = margins_text(tests["metric"], reference)
     notes = [
         *samples,
         "Each p is two-sided; Holm's correction is for the other methods of one dataset and metric; "
         f"bold: below {SIGNIFICANCE}. Difference: {reference} minus the other. Equivalent: closer "
-        f"than what matters ({', '.join(margins)}) by two one-sided t tests, with the same "
+        f"than what matters ({margins}) by two one-sided t tests, with the same "
         "correction; slightly: significant and equivalent. Effect: matched-pairs rank-biserial "
         f"correlation over patients, positive where {reference} is better.",
     ]
@@ -149,8 +147,8 @@ def _sampled(dataset: object, rows: pd.DataFrame) -> str:
             "and t intervals over patients, which say nothing about another training."
         )
     return (
-        f"{label} {trainings} trainings per method; t tests and intervals over both, with the spread "
-        "of the trainings of all methods."
+        f"{label} {trainings} trainings per method; t tests and intervals over both, each method "
+        "with the spread of its own trainings."
     )
 
 
@@ -184,14 +182,14 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     others = list(dict.fromkeys(tests["method"]))
     lines, columns = panel_grid(len(groups), COLUMNS)
     reference = method_label(comparison.reference)
-    shown = METRICS[metric]
+    shown, margin = METRICS[metric], margins_text([metric], reference)
     with house_style():
         figure = new_figure(lines * (0.3 * len(others) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes in panels.flat[len(groups) :]:
             axes.set_axis_off()
         for axes, (dataset, rows) in zip(panels.flat, groups, strict=False):
-            _draw_panel(axes, rows, others, shown.margin)
+            _draw_panel(axes, rows, others)
             axes.set_title(dataset_label(str(dataset)))
             axes.set_xlabel(f"Difference of {shown.label}")
         marks = [
@@ -199,7 +197,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
             for name, style in STYLES.items()
         ]
         figure.legend(
-            handles=[*marks, Patch(label=f"less than {shown.margin:g}", color=MARGIN["color"])],
+            handles=[*marks, Patch(label=f"less than {margin}", color=MARGIN["color"])],
             loc="outside upper center",
             ncols=5,
             columnspacing=1.2,
@@ -214,8 +212,9 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str], margin: float) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str]) -> None:
     """One dataset: a line per other method, the first at the top."""
+    margin = rows["margin"].min()
     axes.axvspan(-margin, margin, **MARGIN)
     axes.axvline(0, color="black", linewidth=1)
     for row in rows.to_dict("records"):

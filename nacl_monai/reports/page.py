@@ -277,7 +277,7 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
     }
     runs, human = by_rater(run), human_run(run)
     rows = [
-        (one.name, [_cell(one, column) for column in columns])
+        (one.name, [one.mean(c).text() if c in one.metrics else "–" for c in columns])
         for one in (*runs, *([human] if human else ()))
     ]
     return {
@@ -288,10 +288,6 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
         if pictures
         else "",
     }
-
-
-def _cell(run: Run, column: str) -> str:
-    return run.mean(column).text() if column in run.metrics else "–"
 
 
 _Shown = Sequence[tuple[str, Metric, str]]

@@ -21,7 +21,7 @@ from nacl_monai.evaluations.statistics import (
     undecided_tests,
 )
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.metrics.columns import METRICS
+from nacl_monai.metrics.columns import METRICS, margins_text
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN
 from nacl_monai.paper.figures import SIGMAS
 from nacl_monai.paper.grid import (
@@ -288,11 +288,8 @@ def claims_to_markdown(judged: pd.DataFrame) -> str:
     header = ["Source", "Claim", "Dataset", "Metric", "Verdict", "For, against, undecided"]
     header += ["The least favorable comparison", "Patients × trainings"]
     rows = [_cells(row) for row in judged.to_dict("records")]
-    margins = ", ".join(
-        f"{METRICS[name].margin:g} of {METRICS[name].label}"
-        for name in judged["metric"].dropna().unique()
-        if name in METRICS
-    )
+    tested = [name for name in judged["metric"].dropna().unique() if name in METRICS]
+    margins = margins_text(tested, "the first method")
     return (
         f"{markdown_table(header, rows, 'llllllll')}\n\n"
         "A claim holds where its comparisons are decided in its favor, does not hold where they are "

@@ -4,26 +4,39 @@ RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, eva
 patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
 others that were given the same treatment after training, and with what was proposed beyond the paper.
 What has fewer trainings than NACL mixed is shown and not tested.
+
+``numbers.csv`` follows from ``cases.csv``, as means over people, and from ``leading.npz``
+(`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: promises, whose
+curves are too large, and what evaluations said whose bins were not kept.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from nacl_monai.cli import write_files
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import read_evaluation_of
-from nacl_monai.evaluations.statistics import paired_tests, patient_scores
+from nacl_monai.evaluations.statistics import (
+    ENOUGH_TRAININGS,
+    cells_of,
+    estimate,
+    paired_tests,
+    patient_scores,
+)
 from nacl_monai.evaluations.tables import csv_text, markdown_table
-from nacl_monai.files import write_text
+from nacl_monai.files import atomic_path, write_text
 from nacl_monai.metrics import read_curves
 from nacl_monai.metrics.columns import METRICS
+from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
+from studies.penalty import leading
 from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"
@@ -38,10 +51,6 @@ OTHERS = tuple(loss for loss in MAIN_LOSSES if loss not in LOSSES)
 TESTED = ("nll_all", "brier_all", "dice", "ece_union", "ece_foreground")
 #: Columns of the cases that are kept.
 MEANS = (*TESTED, "hd95", "ece_boundary", "ece_all")
-POOLED = (
-    *("ece_near", "confidence_gap_near", "contour_misses", "contour_size"),
-    *("expected_volume_bias", "expected_volume_error"),
-)
 #: A promise at this level, of so many people for all others, over so many divisions.
 LEVEL, CALIBRATING, DRAWS = 0.05, 24, 200
 #: Column of the table → its digits.
@@ -57,6 +66,11 @@ SHOWN = {
     "promised_size_without_probabilities": 2,
     "promised_interval": 2,
 }
+#: Below a table with such columns.
+NOT_AGAIN = (
+    "†: as the evaluations said. What they are made of was not kept, so they are not recomputable, "
+    "and not tested."
+)
 HEADS = {
     "promised_size": "contour with a guarantee, size",
     "promised_size_without_probabilities": "the same by a margin alone",
@@ -74,24 +88,23 @@ def evaluations(runs: Path, network: str) -> Iterator[tuple[str, int, Path]]:
                     yield loss + after, int(run.name[-1]), within / "evaluation"
 
 
-def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cases of every evaluation, and its numbers over all people."""
-    cases, numbers = [], []
+def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, Mapping, pd.DataFrame]:
+    """The cases of every evaluation, the arrays of ``leading.npz``, and what else evaluations say."""
+    cases, records, promises = [], dict[tuple[str, int], Record](), []
     for method, seed, folder in evaluations(runs, network):
         table = pd.read_csv(folder / "cases.csv")
         read_evaluation_of(folder.parent, table["patient"])  # of other weights, it is refused
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         table = table[["case", "patient", *MEANS]]
         cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
-        pooled = summary.get("pooled", {})  # evaluations of earlier versions have none
-        found = {name: pooled[name]["value"] for name in POOLED if name in pooled}
-        found |= {name: summary["metrics"][name]["mean"] for name in MEANS}
+        if (folder / "bins.npz").is_file():
+            records[method, seed] = read_record(folder / "bins.npz")
         if (folder / "promise.npz").is_file():
-            found |= promised(folder / "promise.npz")
-        numbers.append({"method": method, "seed": seed, **found})
+            kept = promised(folder / "promise.npz")
+            promises += [{"method": method, "seed": seed, **kept}] if kept else []
     if not cases:
         raise InputError(f"{runs}: holds no evaluated run of {network}; evaluate one")
-    return pd.concat(cases), pd.DataFrame(numbers)
+    return pd.concat(cases), leading.packed(records), pd.DataFrame(promises)
 
 
 def promised(file: Path) -> dict[str, float]:
@@ -112,19 +125,47 @@ def promised(file: Path) -> dict[str, float]:
     return found
 
 
-def table(numbers: pd.DataFrame) -> str:
-    """A row per method: the mean of its trainings, and each."""
+def numbers_of(cases: pd.DataFrame, arrays: leading.Arrays) -> pd.DataFrame:
+    """Each training's means over people, and its numbers of all cases together."""
+    people = cases.groupby(["method", "seed", "patient"], sort=False)[list(MEANS)].mean()
+    means = people.groupby(["method", "seed"], sort=False).mean().reset_index()
+    return means.merge(leading.numbers(arrays), "left") if arrays else means
+
+
+def table(numbers: pd.DataFrame, evaluated: pd.DataFrame, arrays: leading.Arrays) -> str:
+    """A row per method: the mean of its trainings, each, and the interval of a leading number."""
+    shown = [name for name in SHOWN if name in {*numbers, *evaluated}]
+    intervals = {name: leading.scores(arrays, name) for name in leading.LEADING if arrays}
+    trained = numbers.merge(evaluated, "left") if len(evaluated) else numbers
     rows = []
-    shown = {name: digits for name, digits in SHOWN.items() if name in numbers}
-    for method, trainings in numbers.groupby("method", sort=False):
-        row = [method_label(str(method))]
-        for name, digits in shown.items():
-            values = trainings[name].dropna()
-            each = ", ".join(f"{value:.{digits}f}" for value in values)
-            row.append(f"{values.mean():.{digits}f} ({each})" if len(values) else "–")
-        rows.append(row)
-    heads = [HEADS[name] if name in HEADS else METRICS[name].heading for name in shown]
-    return markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
+    for method, trainings in trained.groupby("method", sort=False):
+        cells = [
+            _cell(trainings[name].dropna(), SHOWN[name]) + _interval(intervals, name, str(method))
+            for name in shown
+        ]
+        rows.append([method_label(str(method)), *cells])
+    heads = [_head(name) + " †" * (name in evaluated) for name in shown]
+    text = markdown_table(["method", *heads], rows, "l" + "r" * len(heads)) + "\n"
+    return f"{text}\n{NOT_AGAIN}\n" if "†" in text else text
+
+
+def _head(name: str) -> str:
+    return HEADS[name] if name in HEADS else METRICS[name].heading
+
+
+def _interval(scores: Mapping[str, pd.DataFrame], name: str, method: str) -> str:
+    """That of a leading number over people and trainings, of a method whose bins were kept."""
+    if name not in scores or method not in scores[name]:
+        return ""
+    ends = estimate([cells_of(scores[name][method])]).interval()
+    low, high = (f"{max(0.0, end):.{SHOWN[name]}f}" for end in ends)
+    return f" [{low}, {high}]"
+
+
+def _cell(values: pd.Series, digits: int) -> str:
+    """The mean, and each training."""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    return f"{values.mean():.{digits}f} ({each})" if len(values) else "–"
 
 
 def families() -> Iterator[tuple[str, str, Iterable[str]]]:
@@ -136,33 +177,55 @@ def families() -> Iterator[tuple[str, str, Iterable[str]]]:
     yield "others", CHOSEN, OTHERS
 
 
-def compared(cases: pd.DataFrame) -> Iterator[tuple[str, Comparison]]:
+def compared(cases: pd.DataFrame, arrays: leading.Arrays) -> Iterator[tuple[str, Comparison]]:
     """The chosen penalty against the others of each family."""
     (dataset,) = cases["dataset"].unique()
     trainings = cases.groupby("method")["seed"].nunique()
     for family, reference, others in families():
         enough = trainings.index[trainings >= trainings.get(reference, 0)]
         alike = cases[cases["method"].isin(enough.intersection([reference, *others]))]
-        if reference not in set(alike["method"]) or alike["method"].nunique() < 2:
+        methods = list(alike["method"].unique())
+        if reference not in methods or len(methods) < 2:
             continue
+        scores = {name: patient_scores(alike, name) for name in TESTED}
+        if (
+            trainings[reference] >= ENOUGH_TRAININGS
+        ):  # a signed rank is of scores, not of pseudo-values
+            scores |= led(arrays, reference, methods)
         found = [
-            paired_tests(patient_scores(alike, name), reference, name)
+            paired_tests(table, reference, name)
             .reset_index()
             .assign(dataset=dataset, metric=name, reference=reference, family=family)
-            for name in TESTED
+            for name, table in scores.items()
         ]
         yield family, Comparison(reference, pd.concat(found, ignore_index=True))
 
 
-def written(cases: pd.DataFrame, numbers: pd.DataFrame, output: Path) -> Iterator[Path]:
+def led(arrays: leading.Arrays, reference: str, methods: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """The scores of the numbers that lead, of those methods whose bins were kept."""
+    kept = [name for name in methods if name in arrays.get("methods", ())]
+    if reference not in kept or len(kept) < 2:
+        return {}
+    return {name: leading.scores(arrays, name)[kept] for name in leading.LEADING}
+
+
+def written(
+    cases: pd.DataFrame, arrays: leading.Arrays, evaluated: pd.DataFrame, output: Path
+) -> Iterator[Path]:
     """Writes the table and the tests, and what they are made of."""
-    comparisons = list(compared(cases))
+    comparisons = list(compared(cases, arrays))
     texts = [f"**{family}**\n\n{comparison_to_markdown(one)}" for family, one in comparisons]
     tests = pd.concat([pd.DataFrame(), *(one.tests for _, one in comparisons)])
+    numbers = numbers_of(cases, arrays)
+    if arrays:
+        with atomic_path(output / "leading.npz") as path, path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        yield output / "leading.npz"
     for name, text in (
         ("cases.csv", csv_text(cases)),
         ("numbers.csv", csv_text(numbers)),
-        ("comparison.md", "\n".join([table(numbers), *texts])),
+        *([("evaluated.csv", csv_text(evaluated))] if len(evaluated) else []),
+        ("comparison.md", "\n".join([table(numbers, evaluated, arrays), *texts])),
         ("tests.csv", csv_text(tests)),
     ):
         write_text(output / name, text)

@@ -34,7 +34,7 @@ from nacl_monai.menus import read_menu
 from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_calibrator
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
-from tests.conftest import save_nifti
+from tests.conftest import refused, save_nifti
 
 NETWORKS = ", ".join(read_menu("networks"))
 
@@ -327,10 +327,7 @@ def test_newest_finished_run_of_a_choice_is_taken(run, add):
 @pytest.mark.parametrize("runs", ["runs", "nowhere"])
 def test_no_run_is_one_line_with_the_remedy(run, runs):
     """The line has the folder that was looked for, and how to name another."""
-    with pytest.raises(InputError) as caught:
-        newest_run(run.parents[2] / runs, "hippocampus", "attention_unet", "nacl")
-
-    assert str(caught.value) == (
+    assert refused(newest_run, run.parents[2] / runs, "hippocampus", "attention_unet", "nacl") == (
         f"{run.parents[2]}/{runs}/hippocampus/attention_unet_nacl_seed*: no finished training there; "
         "train first, or name a run: --run DIR (make: RUN=DIR)"
     )

@@ -26,6 +26,7 @@ from nacl_monai.menus import dataset_names
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
+from tests.conftest import refused
 from tests.evaluated_runs import write_run
 
 
@@ -71,10 +72,7 @@ def test_package_that_is_not_installed_is_one_line(run):
     network = {"_target_": "UNet", "_desc_": {"packages": ["no-such-package"]}}
     sizes = {"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8]}
 
-    with pytest.raises(InputError) as refused:
-        metadata_of(run, network_def={**network, **sizes, "strides": [2]})
-
-    assert str(refused.value) == (
+    assert refused(metadata_of, run, network_def={**network, **sizes, "strides": [2]}) == (
         "no-such-package: is needed and not installed; pip install no-such-package"
     )
 

@@ -25,7 +25,7 @@ from nacl_monai.data.check import (
 )
 from nacl_monai.data.loading import LoadedCase
 from nacl_monai.errors import InputError, SettingError
-from tests.conftest import ROOT, change, put, save_nifti
+from tests.conftest import ROOT, change, put, refused, save_nifti
 
 BUNDLES = ROOT / "bundles"
 NO_NIFTI = b"<html>please log in</html>"
@@ -246,9 +246,7 @@ def test_folder_whose_name_is_code_is_refused(name, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
 
-    with pytest.raises(InputError) as refused:
-        check_dataset("acdc", name)
-    assert str(refused.value) == (
+    assert refused(check_dataset, "acdc", name) == (
         f"{name}: {name!r} begins with {name[0]}, by which MONAI evaluates a text; "
         "write a path in front of it, such as ./, or rename it"
     )

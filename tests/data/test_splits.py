@@ -22,6 +22,7 @@ from nacl_monai.data import (
     split_patients,
 )
 from nacl_monai.errors import InputError, SettingError
+from tests.conftest import refused
 
 PAPER = {"train": 70, "val": 10, "test": 20}
 
@@ -277,10 +278,7 @@ class TestFile:
         split_cases(**asked)
         before = file.read_text()
 
-        with pytest.raises(InputError) as caught:
-            split_cases(**{**asked, **again})
-
-        assert str(caught.value) == (
+        assert refused(split_cases, **{**asked, **again}) == (
             f"{file}: was drawn with other {named}; remove it to draw another, or take 'drawn' out "
             "of it to follow it as it is"
         )

@@ -23,6 +23,7 @@ from nacl_monai.promises import read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.runs import RunFolder
 from tests.audits.conftest import AFFINE, CLASSES, save, write_json
+from tests.conftest import refused
 from tests.promises.test_commands import SIZES, blobs
 
 
@@ -219,10 +220,8 @@ def test_folder_of_anything_else_stays_as_it_is(steps, demo, is_previous):
     (folder / "thesis.txt").write_text("years of work")
     before = steps()
     for _ in range(2):
-        with pytest.raises(InputError) as refused:
-            run(demo)
         line = f"{folder}: holds something else than a demo; choose another --output"
-        assert str(refused.value) == line
+        assert refused(run, demo) == line
 
     assert (folder / "thesis.txt").read_text() == "years of work"
     assert (demo.output / "dice_ce.log").is_file() == is_previous
@@ -260,9 +259,9 @@ def test_failed_step_ends_the_demo(steps, demo, tmp_path, failing, line):
     """With the last lines of the log, where the step wrote into it; nothing is compared."""
     (tmp_path / "failing").write_text(failing)
 
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as caught:
         run(demo)
-    assert line in str(refused.value)
+    assert line in str(caught.value)
     assert "compare" not in [words[0] for words in steps()]
 
 

@@ -21,6 +21,7 @@ from nacl_monai.losses import (
     LearnedPenalty,
     crac_penalty,
 )
+from tests.conftest import refused
 
 
 @pytest.fixture(params=[(6, 5), (4, 3, 5)], ids=["2-D", "3-D"])
@@ -94,9 +95,7 @@ def test_multipliers_of_other_classes_are_refused(batch):
     penalty = CRaCPenalty()
     penalty.update(*penalty.measure(torch.randn(1, 5, 4, 4), torch.zeros(1, 1, 4, 4)))
 
-    with pytest.raises(InputError) as caught:
-        penalty(*batch)
-    assert str(caught.value) == (
+    assert refused(penalty, *batch) == (
         "multipliers: have the shape (2, 5), but logits have 3 classes; pass (2, 3), the inner region "
         "first, or one number"
     )

@@ -6,6 +6,7 @@ import torch
 import nacl_monai
 from nacl_monai import losses, metrics
 from nacl_monai.errors import InputError
+from tests.conftest import refused
 
 LOSSES = [name for name in losses.__all__ if name.endswith("_loss") or name == "cross_entropy"]
 ERRORS = [name for name in metrics.__all__ if name.endswith(("_error", "_gap", "_score"))]
@@ -14,13 +15,6 @@ ERRORS = [name for name in ERRORS if not name.startswith("pooled_")]  # which ta
 LOGITS = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.randint(3, (2, 1, 8, 6), generator=torch.Generator().manual_seed(1))
 PROBS = LOGITS.softmax(1)
-
-
-def refusal(function, outputs, labels, **settings):
-    with pytest.raises(InputError) as caught:
-        function(outputs, labels, **settings)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 #: Every loss and every metric of probabilities, with the word for what it takes.
@@ -35,30 +29,30 @@ def test_mistake_is_one_line_with_its_remedy(function, outputs, word):
     """A dictionary, a generator, channels last, one sigmoid channel, a label that is no class."""
     function(outputs, LABELS)
 
-    assert refusal(function, {"out": outputs}, LABELS) == (
+    assert refused(function, {"out": outputs}, LABELS) == (
         f"{word}: are a dict, not a tensor; pass the tensor in it, as {word}['out']"
     )
-    assert refusal(function, (one for one in outputs), LABELS) == (
+    assert refused(function, (one for one in outputs), LABELS) == (
         f"{word}: are a generator, not a tensor; pass one batch after the other"
     )
     for labels in (LABELS, LABELS[:, 0]):
-        assert refusal(function, outputs.movedim(1, -1), labels).endswith(
+        assert refused(function, outputs.movedim(1, -1), labels).endswith(
             f"so that the classes are last; pass {word}.movedim(-1, 1)"
         )
     assert (
         "one channel, as of a sigmoid; pass at least 2 classes, background first: torch.cat(["
-        in refusal(function, outputs[:, :1], LABELS.clamp_max(1))
+        in refused(function, outputs[:, :1], LABELS.clamp_max(1))
     )
     if "penalty" not in function.__name__:
-        assert "ignore_index=255" in refusal(function, outputs, LABELS.where(LABELS != 2, 255))
+        assert "ignore_index=255" in refused(function, outputs, LABELS.where(LABELS != 2, 255))
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_arrays_are_for_metrics(name):
     """A loss has a gradient, which NumPy knows nothing of."""
     function = getattr(losses, name)
-    assert refusal(function, LOGITS.numpy(), LABELS).endswith("pass torch.as_tensor(logits)")
-    assert refusal(function, LOGITS, LABELS.numpy()).endswith("pass torch.as_tensor(labels)")
+    assert refused(function, LOGITS.numpy(), LABELS).endswith("pass torch.as_tensor(logits)")
+    assert refused(function, LOGITS, LABELS.numpy()).endswith("pass torch.as_tensor(labels)")
 
 
 def test_label_to_be_ignored_is_an_option_of_arrays_alone():

@@ -17,7 +17,8 @@ from nacl_monai.metrics.columns import (
     named_errors,
     structure_of,
 )
-from nacl_monai.predictions.options import KNOWN_REGIONS
+from nacl_monai.runs import KNOWN_REGIONS
+from tests.conftest import refused
 
 STRUCTURES = ["RV", "left_kidney", "union", "95"]
 
@@ -42,9 +43,9 @@ def test_columns_of_a_region_are_not_those_of_one_whose_name_is_longer():
 def test_unknown_metric_is_refused_with_the_known_ones(column):
     """What only resembles a metric is none."""
     for split in (metric_of, structure_of):
-        with pytest.raises(InputError) as caught:
-            split(column)
-        assert str(caught.value).startswith(f"{column}: no known metric; choose from dice, hd95, ")
+        assert refused(split, column).startswith(
+            f"{column}: no known metric; choose from dice, hd95, "
+        )
 
 
 def test_errors_and_distances_improve_when_they_fall():

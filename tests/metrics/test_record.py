@@ -1,6 +1,6 @@
 """What was counted: written and read as it is, or refused in one line that says what is wrong."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -121,6 +121,23 @@ def test_records_of_other_definitions_are_not_joined(options, said):
         first.joined([other])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shards", "line"),
+    [("1/2 2/2", None), ("1/3 2/3", "is shard 1/3"), ("2/2 2/2", "is shard 2/2")],
+)
+def test_records_of_shards_are_joined_once_each_and_all(shards, line):
+    """The sums of two of three would pass for those of all."""
+    first, other = (
+        replace(one, definition={**one.definition, "shard": shard})
+        for one, shard in zip((counted(), counted(["c"])), shards.split(), strict=True)
+    )
+
+    with pytest.raises(InputError, match=line) if line else nullcontext():
+        whole = first.joined([other])
+        assert whole.cases == ["a", "b", "c"]
+        assert "shard" not in whole.definition
 
 
 def test_definition_that_is_not_recorded_is_no_other_one_to_look_at(bins_file):

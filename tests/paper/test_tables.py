@@ -393,7 +393,7 @@ def test_notes_say_what_was_sampled_and_what_matters():
 
     assert "ACDC: 20 patients, one training per method; Wilcoxon's signed-rank test" in text
     assert "Hippocampus: 34 patients, 3 trainings per method; t tests and intervals" in text
-    assert "closer than what matters (0.01 of DSC, 1 of HD95)" in text
+    assert "closer than what matters (5 % of the value of NACL, 0.01 of DSC)" in text
 
 
 OTHERS = {"dice_ce": "CE+DSC", "svls": "SVLS", "mbls": "MbLS"}
@@ -415,6 +415,7 @@ def comparison():
     ]
     tests = pd.DataFrame(rows, columns=["dataset", "metric", "method", "difference", "decision"])
     tests["low"], tests["high"] = tests["difference"] - 0.004, tests["difference"] + 0.006
+    tests["margin"] = tests["metric"].map({"dice": 0.01, "hd95": 0.1})
     return Comparison("nacl", tests)
 
 
@@ -446,14 +447,15 @@ def test_color_and_marker_say_what_is_decided(comparison):
 
 
 @pytest.mark.parametrize(
-    ("metric", "margin", "side"), [("dice", 0.01, "right"), ("hd95", 1, "left")]
+    ("metric", "margin", "name", "side"),
+    [("dice", 0.01, "0.01 of DSC", "right"), ("hd95", 0.1, "5 % of the value of NACL", "left")],
 )
-def test_margin_is_shaded_and_named(comparison, metric, margin, side):
+def test_margin_is_shaded_and_named(comparison, metric, margin, name, side):
     """It is the metric's; the caption says where better is."""
     figure = draw_forest(comparison, metric)
     axes = figure.axes[0]
     box = axes.transData.inverted().transform_bbox(axes.patches[0].get_window_extent())
 
     assert (box.x0, box.x1) == pytest.approx((-margin, margin))
-    assert f"less than {margin:g}" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert f"less than {name}" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"further {side} is better for NACL" in " ".join(figure.get_supxlabel().split())

@@ -27,7 +27,8 @@ STUDIES = sorted(str(path.parent.relative_to(RESULTS)) for path in RESULTS.rglob
 TABLES = ("table?", "after_training", "three_d", "unet_authors", "hyperparameters", "widths")
 NETWORKS = {"three_d": "unet3d", "unet_authors": "unet_authors"}
 HIGHER = ("dice",)
-MARGIN = {"hd95": 1.0}
+NEITHER = ("contour_misses",)
+LEADING = ("ece_near", "contour_misses")
 
 
 #: Those of the other dataset are of the same form.
@@ -117,36 +118,42 @@ def mean(values):
     return sum(values) / len(values) if values else math.nan
 
 
-def estimate(cells, spread=(0, 0)):
-    """Mean, standard error and degrees of freedom; see docs/reproduce.md."""
+def estimate(cells, trained=None):
+    """Mean, standard error and degrees of freedom; see docs/reproduce.md.
+
+    The methods whose trainings count are the cells themselves, or both of a difference.
+    """
     cells = [row for row in cells if not all(math.isnan(value) for value in row)]
-    patients, seeds = [mean(row) for row in cells], [mean(col) for col in zip(*cells, strict=True)]
+    patients = [mean(row) for row in cells]
     parts = [(np.var(patients, ddof=1) / len(patients), len(patients) - 1)]
-    if len(seeds) > 2:
-        variance, freedom = spread
-        variance = max(variance, np.var(seeds, ddof=1))
-        parts.append((variance / len(seeds), freedom or len(seeds) - 1))
+    for method in [cells] if trained is None else trained:
+        seeds = [mean(col) for col in zip(*method, strict=True)]
+        if len(seeds) > 2:
+            parts.append((np.var(seeds, ddof=1) / len(seeds), len(seeds) - 1))
     total = sum(variance for variance, _ in parts)
     freedom = total**2 / sum(variance**2 / df for variance, df in parts) if total else math.inf
     return mean(patients), math.sqrt(total), freedom, patients
 
 
-def spread_of(cells):
-    """Twice the mean variance over trainings; calibrators behind a training add no freedom."""
-    found, trained = [], {}
-    for method, rows in cells.items():
-        means = [mean(col) for col in zip(*rows, strict=True)]
-        means = [value for value in means if not math.isnan(value)]
-        if len(means) > 2 and len(set(means)) > 1:
-            found.append(np.var(means, ddof=1))
-            trained[method.split("+")[0]] = len(means) - 1
-    return (2 * sum(found) / len(found), sum(trained.values())) if found else (0, 0)
+def compared(cells, reference, other):
+    """`estimate` of a difference; a calibrator behind a training follows the same trainings."""
+    ours, theirs = cells[reference], cells[other]
+    hidden = np.isnan(ours - theirs)
+    pair = [np.where(hidden, math.nan, side) for side in (ours, theirs)]
+    same = reference.partition("+")[0] == other.partition("+")[0]
+    return estimate(ours - theirs, None if same else pair)
 
 
-def interval(cells, spread=(0, 0)):
-    center, error, freedom, _ = estimate(cells, spread)
+def interval(center, error, freedom, *_):
     half = stats.t.ppf(0.975, freedom) * error
     return center - half, center + half
+
+
+def margin_of(metric, reference, other):
+    """A hundredth of DSC; else 5 % of the reference's mean where both are defined."""
+    if metric in HIGHER:
+        return 0.01
+    return 0.05 * abs(estimate(np.where(np.isnan(other), math.nan, reference))[0])
 
 
 def holm(values):
@@ -157,14 +164,19 @@ def holm(values):
     return corrected
 
 
-def difference_p(cells, spread):
+def difference_p(found, trainings):
     """Of one or two trainings by Wilcoxon's test over patients, else by the t test of `estimate`."""
-    center, error, freedom, patients = estimate(cells, spread)
+    center, error, freedom, patients = found
     if not np.round(patients, 6).any():  # a temperature changes no label
         return 1.0
-    if cells.shape[1] < 3:
+    if trainings < 3:
         return stats.wilcoxon(np.round(patients, 6)).pvalue
     return 2 * stats.t.sf(abs(center) / error, freedom)
+
+
+def equivalent_p(found, margin):
+    center, error, freedom, _ = found
+    return stats.t.sf((margin - abs(center)) / error, freedom) if error else 0.0
 
 
 def test_means_and_intervals_agree(study):
@@ -180,8 +192,8 @@ def test_means_and_intervals_agree(study):
             cells = scores(runs, path.stem, column, methods)
             for row in rows:
                 if (row["metric"], row["structure"]) == (metric, structure):
-                    low, high = interval(cells[row["method"]])
-                    expected = [estimate(cells[row["method"]])[0], low, high]
+                    found = estimate(cells[row["method"]])
+                    expected = [found[0], *interval(*found)]
                     written = [number(row[key]) for key in ("mean", "low", "high")]
                     assert written == pytest.approx(expected, abs=2e-6), row
                     assert int(row["seeds"]) == cells[row["method"]].shape[1]
@@ -216,21 +228,19 @@ def test_tests_of_losses_treated_alike_agree(study):
 
 def check_tests(metric, rows, cells, reference="nacl"):
     """All methods of one metric are corrected together."""
-    sign = 1 if metric in HIGHER else -1
-    margin = MARGIN.get(metric, 0.01)
-    spread = spread_of(cells)
+    sign = 1 if metric in (*HIGHER, *NEITHER) else -1
     p, equivalent, effect = {}, {}, {}
     for name in rows:
-        difference = cells[reference] - cells[name]
-        center, error, freedom, patients = estimate(difference, spread)
-        p[name] = difference_p(difference, spread)
-        equivalent[name] = stats.t.sf((margin - abs(center)) / error, freedom) if error else 0.0
-        kept = [value for value in np.round(patients, 6) if value]
+        found = compared(cells, reference, name)
+        margin = margin_of(metric, cells[reference], cells[name])
+        p[name] = difference_p(found, cells[name].shape[1])
+        equivalent[name] = equivalent_p(found, margin)
+        kept = [value for value in np.round(found[3], 6) if value]
         walsh = [a + b for a, b in combinations_with_replacement(kept, 2)]
         total = sum(np.sign(walsh))  # their signs add up to Wilcoxon's signed ranks
         effect[name] = sign * total / max(len(kept) * (len(kept) + 1) / 2, 1)
-        written = [number(rows[name][key]) for key in ("difference", "low", "high")]
-        assert written == pytest.approx([center, *interval(difference, spread)], abs=2e-6)
+        written = [number(rows[name][key]) for key in ("difference", "low", "high", "margin")]
+        assert written == pytest.approx([found[0], *interval(*found), margin], abs=2e-6)
     for name, row in rows.items():
         p_holm, p_equivalent = holm(p)[name], holm(equivalent)[name]
         written = [number(row[key]) for key in ("p", "p_holm", "p_equivalent", "effect")]
@@ -238,7 +248,8 @@ def check_tests(metric, rows, cells, reference="nacl"):
         slightly = "slightly " if p_equivalent < 0.05 else ""
         decision = "equivalent" if slightly else "cannot tell"
         if p_holm < 0.05:
-            decision = slightly + ("better" if effect[name] > 0 else "worse")
+            words = ("higher", "lower") if metric in NEITHER else ("better", "worse")
+            decision = slightly + words[int(effect[name] < 0)]
         assert row["decision"] == decision, (metric, name)
 
 
@@ -293,13 +304,12 @@ def test_verdicts_of_claims_agree(study):
             runs = [run.name.partition("_")[2] for run in folder.iterdir()]
             trained = [name for name in rivals if f"{name.partition('+')[0]}_seed0" in runs]
             cells = scores(folder, "claims", row["metric"], ["nacl", *trained])
-            spread = spread_of(cells)
             p, equivalent, gaps = {}, {}, {}
             for name in trained:
-                difference = cells["nacl"] - cells[name]
-                center, error, freedom, _ = estimate(difference, spread)
-                gaps[name], p[name] = center, difference_p(difference, spread)
-                equivalent[name] = stats.t.sf((0.01 - abs(center)) / error, freedom)
+                found = compared(cells, "nacl", name)
+                margin = margin_of(row["metric"], cells["nacl"], cells[name])
+                gaps[name], p[name] = found[0], difference_p(found, cells[name].shape[1])
+                equivalent[name] = equivalent_p(found, margin)
             better = sum(holm(p)[name] < 0.05 and gaps[name] < 0 for name in trained)
             against = sum(
                 (holm(p)[name] < 0.05 and gaps[name] > 0)
@@ -324,11 +334,22 @@ PENALTIES = pytest.mark.parametrize(
 
 @PENALTIES
 def test_penalty_s_table_and_tests_are_made_again(results, tmp_path):
-    """From the committed cases and numbers, byte for byte."""
-    cases, numbers = (pd.read_csv(results / f"{name}.csv") for name in ("cases", "numbers"))
-
-    for path in comparison.written(cases, numbers, tmp_path):
+    """From the committed cases, bins and what evaluations said, byte for byte."""
+    evaluated = results / "evaluated.csv"
+    made = comparison.written(
+        pd.read_csv(results / "cases.csv"),
+        leading_of(results),
+        pd.read_csv(evaluated) if evaluated.exists() else pd.DataFrame(),
+        tmp_path,
+    )
+    for path in made:
         assert path.read_bytes() == (results / path.name).read_bytes(), path.name
+
+
+def leading_of(results):
+    """The arrays of a study whose bins were kept."""
+    file = results / "leading.npz"
+    return dict(np.load(file)) if file.exists() else {}
 
 
 def test_settings_page_is_made_again():
@@ -340,20 +361,34 @@ def test_settings_page_is_made_again():
     assert page(trained) == (results / "settings.md").read_text(encoding="utf-8")
 
 
-@PENALTIES
-def test_penalty_s_tests_and_means_agree(results):
-    """Each treatment is a family; the mean over all cases is a number of the table."""
+def people_of(results):
+    """{(metric, method): {(patient, seed): values of their cases}} of ``cases.csv``."""
     found = defaultdict(lambda: defaultdict(list))
-    means = defaultdict(list)
     for row in rows_of(results / "cases.csv"):
         for name in comparison.MEANS:
-            found[name, row["method"]][row["patient"], int(row["seed"])].append(number(row[name]))
-            means[row["method"], row["seed"], name].append(number(row[name]))
+            key = row["patient"], int(row["seed"])
+            found[name, row["method"]][key].append(number(row[name]))
+    return found
+
+
+@PENALTIES
+def test_penalty_s_means_agree(results):
+    """Over people, each the mean of their cases; what leads is of all cases together."""
+    found, led = people_of(results), led_by(leading_of(results))
     for row in rows_of(results / "numbers.csv"):
         for name in comparison.MEANS:
-            expected = mean(means[row["method"], row["seed"], name])
-            assert number(row[name]) == pytest.approx(expected, abs=2e-6), row
+            values = found[name, row["method"]]
+            people = [mean(values[key]) for key in values if key[1] == int(row["seed"])]
+            assert number(row[name]) == pytest.approx(mean(people), abs=2e-6), row
+        for name in LEADING if led else ():
+            _, shown = led[name, row["method"], int(row["seed"])]
+            assert number(row[name]) == pytest.approx(shown, abs=2e-6), row
 
+
+@PENALTIES
+def test_penalty_s_tests_agree(results):
+    """Each treatment is a family."""
+    found, led = people_of(results), led_by(leading_of(results))
     families = defaultdict(dict)
     for row in rows_of(results / "tests.csv"):
         families[row["family"], row["reference"], row["metric"]][row["method"]] = row
@@ -361,9 +396,48 @@ def test_penalty_s_tests_and_means_agree(results):
     for (family, reference, metric), rows in families.items():
         if family != "choice":
             assert {name.partition("+")[2] for name in rows} == {reference.partition("+")[2]}
-        cells = {}
-        for name in (reference, *rows):
-            values = found[metric, name]
-            patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
-            cells[name] = np.array([[mean(values[p, s]) for s in seeds] for p in patients])
+        cells = {name: cells_of(metric, name, found, led) for name in (reference, *rows)}
         check_tests(metric, rows, cells, reference)
+
+
+def cells_of(metric, method, found, led):
+    """An array (patients, seeds); of what leads, the pseudo-values."""
+    if metric in LEADING:
+        return np.array([led[key][0] for key in sorted(led) if key[:2] == (metric, method)]).T
+    values = found[metric, method]
+    patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
+    return np.array([[mean(values[p, s]) for s in seeds] for p in patients])
+
+
+def led_by(arrays):
+    """{(number, method, seed): (pseudo-values of people, the number)} of ``leading.npz``."""
+    if not arrays:
+        return {}
+    people, found = sorted(set(arrays["patients"])), {}
+    member = np.array([arrays["patients"] == name for name in people], dtype=float)
+    for k, (method, seed) in enumerate(zip(arrays["methods"], arrays["seeds"], strict=True)):
+        parts = {
+            "ece_near": (arrays["confidences"][k] - arrays["positives"][k], arrays["counts"][k]),
+            "contour_misses": [
+                np.where(arrays["predicted"][k] > 0, arrays[name][k], 0)[..., None]
+                for name in ("missed", "labeled")
+            ],
+        }
+        for name, (above, below) in parts.items():
+            above, below = (np.tensordot(member, part, 1) for part in (above, below))
+            folded = np.abs if name == "ece_near" else np.asarray
+
+            def value(weights, above=above, below=below, folded=folded):
+                tops, bottoms = np.tensordot(weights, above, 1), np.tensordot(weights, below, 1)
+                return np.mean(folded(tops).sum(-1) / bottoms.sum(-1))
+
+            everyone = np.ones(len(people))
+            raw = shown = value(everyone)
+            if name == "ece_near":  # less the bias of noise
+                rng = np.random.default_rng(0)
+                drawn = rng.multinomial(len(people), everyone / len(people), 2000)
+                shown = max(0, 2 * raw - np.mean([value(weights) for weights in drawn]))
+            without = [value(everyone - one) for one in np.eye(len(people))]
+            pseudo = len(people) * raw - (len(people) - 1) * np.array(without)
+            found[name, str(method), int(seed)] = pseudo - pseudo.mean() + shown, shown
+    return found

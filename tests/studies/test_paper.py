@@ -193,7 +193,7 @@ def test_every_claim_has_a_row_and_a_line(grid):
     lines = claims_to_markdown(table).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(table)
     assert not re.search(r"\bnan\b", "\n".join(lines))
-    assert "0.01 of ECE" in lines[-1]
+    assert "5 % of the value of the first method, 0.01 of DSC" in lines[-1]
 
 
 def rewrite(grid, name, **values):

@@ -3,11 +3,20 @@
 import shutil
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nacl_monai.errors import InputError
-from studies.penalty.comparison import TESTED, collected, compared, evaluations
+from nacl_monai.evaluations.statistics import cells_of, difference
+from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.metrics.decisions import Decisions
+from nacl_monai.metrics.pooled import pooled_error
+from nacl_monai.metrics.record import Record
+from studies.penalty import leading
+from studies.penalty.comparison import MEANS, TESTED, collected, compared, evaluations, written
+from tests.studies import test_committed
 
 
 def test_runs_of_another_network_are_not_mixed_in(tmp_path):
@@ -41,8 +50,103 @@ def test_methods_with_fewer_trainings_are_not_tested():
         for seed, patient in product(range(seeds), range(8))
     ]
     scores = {name: 0.1 + 0.01 * pd.Series(range(len(cells))) for name in TESTED}
-    found = dict(compared(pd.DataFrame(cells).assign(**scores)))
+    found = dict(compared(pd.DataFrame(cells).assign(**scores), {}))
 
     assert set(found) == {"others"}
     assert set(found["others"].tests["method"]) == {"svls"}
     assert set(found["others"].tests["trainings"]) == {3}
+
+
+def records(rng, methods, seeds=3, people=20):
+    """Evaluations of two cases of each person: bins near the prediction, and two structures."""
+    names = [f"p{k:02}_{side}" for k in range(people) for side in "lr"]
+    difficult = np.repeat(rng.normal(0, 0.02, people), 2)[:, None]
+    found = {}
+    for method, gap in methods.items():
+        for seed in range(seeds):
+            counts = rng.integers(50, 150, (len(names), 6))
+            means = np.linspace(0.5, 0.95, 6)
+            accuracy = means - gap - difficult + rng.normal(0, 0.01, (len(names), 1))
+            hits = rng.binomial(counts, accuracy.clip(0, 1))
+            sums = [counts, hits, counts * means]
+            bins = CalibrationBins(*(torch.as_tensor(part)[:, None, None] for part in sums))
+            labeled = torch.as_tensor(rng.uniform(50, 150, (len(names), 2)))
+            missed = labeled * torch.as_tensor(rng.beta(2, 20 / (1 + 10 * gap), labeled.shape))
+            rest = [labeled * torch.as_tensor(rng.uniform(0.8, 1, labeled.shape)) for _ in range(6)]
+            volumes = Decisions(rest[0], labeled, *rest[1:5], missed, rest[5])
+            found[method, seed] = Record(
+                *(names, ["near"], ["top-1"], bins),
+                patients=[name[:3] for name in names],
+                decisions=volumes,
+                definition={"decisions": {"structures": ["a", "b"]}},
+            )
+    return found
+
+
+RECORDS = records(np.random.default_rng(0), {"nacl_mixed": 0.02, "nacl": 0.05})
+
+
+def test_numbers_of_kept_bins_are_those_of_the_evaluation():
+    """And they are the mean of what stands for the scores of people."""
+    arrays = leading.packed(RECORDS)
+    numbers = leading.numbers(arrays).set_index(["method", "seed"])
+
+    for key, record in RECORDS.items():
+        for name in leading.POOLED:
+            assert numbers.loc[key, name] == pytest.approx(record.pooled_numbers[name].value)
+    for name in leading.LEADING:
+        means = leading.scores(arrays, name).groupby("seed").mean()
+        for method, seed in RECORDS:
+            assert means.loc[seed, method] == pytest.approx(numbers.loc[(method, seed), name])
+
+
+def test_spread_of_pseudo_values_is_the_jackknife_s():
+    """(P − 1) / P times the squared distances of the numbers without one person, by a loop."""
+    record = RECORDS["nacl", 1]
+    scores = leading.scores(leading.packed(RECORDS), "ece_near")["nacl"].xs(1, level="seed")
+    without = []
+    for person in scores.index:
+        kept = [owner != person for owner in record.patients]
+        others = [owner for owner, keep in zip(record.patients, kept, strict=True) if keep]
+        without.append(pooled_error(record.sums[torch.tensor(kept), 0], others, resamples=1).raw)
+    apart = np.array(without) - np.mean(without)
+
+    assert scores.var(ddof=1) / 20 == pytest.approx((apart**2).sum() * 19 / 20)
+
+
+def test_numbers_that_lead_are_tested_and_made_again(tmp_path):
+    """From what is written, by code of its own; the difference is that of what is shown."""
+    arrays = leading.packed(RECORDS)
+    cells = [
+        {"case": case, "patient": patient, "dataset": "acdc", "method": method, "seed": seed}
+        for (method, seed), record in RECORDS.items()
+        for case, patient in zip(record.cases, record.patients, strict=True)
+    ]
+    rng = np.random.default_rng(1)
+    cases = pd.DataFrame(cells).assign(**{name: rng.random(len(cells)).round(6) for name in MEANS})
+    list(written(cases, arrays, pd.DataFrame(), tmp_path))
+
+    tests = pd.read_csv(tmp_path / "tests.csv").set_index(["family", "metric"])
+    numbers = pd.read_csv(tmp_path / "numbers.csv").groupby("method").mean()
+    for name in leading.LEADING:
+        gap = numbers.loc["nacl_mixed", name] - numbers.loc["nacl", name]
+        assert tests.loc[("as trained", name), "difference"] == pytest.approx(gap, abs=2e-6)
+    assert tests.loc[("as trained", "ece_near"), "decision"] == "better"
+    assert tests.loc[("as trained", "contour_misses"), "decision"] == "lower"
+    assert "† " not in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    test_committed.test_penalty_s_means_agree(tmp_path)
+    test_committed.test_penalty_s_tests_agree(tmp_path)
+    test_committed.test_penalty_s_table_and_tests_are_made_again(tmp_path, tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_intervals_of_differences_near_the_prediction_cover():
+    """Two methods that are alike on average, 20 people, three trainings, 300 simulations."""
+    rng, covered = np.random.default_rng(2), []
+    for _ in range(300):
+        arrays = leading.packed(records(rng, {"a": 0.05, "b": 0.05}))
+        scores = leading.scores(arrays, "ece_near")
+        low, high = difference(*(cells_of(scores[name]) for name in "ab")).interval()
+        covered.append(low <= 0 <= high)
+
+    assert np.mean(covered) >= 0.93 - 0.045

@@ -10,7 +10,6 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
-from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
 from nacl_monai.training import (
     CalibrationError,
@@ -98,13 +97,6 @@ def expected_calibration_error(confidence, correct, num_bins=15):
         if inside.any():
             error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
     return error
-
-
-def refused(function, *arguments, **options):
-    """The line with which a call is refused."""
-    with pytest.raises(InputError) as caught:
-        function(*arguments, **options)
-    return str(caught.value)
 
 
 def trainer_of(network, cases, loss, handlers, *, epochs, optimizer, batch_size=1, **options):

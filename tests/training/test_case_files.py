@@ -39,7 +39,8 @@ from nacl_monai.training.outputs import (
     probabilities_of,
     without_ignored,
 )
-from tests.training.conftest import CLASSES, REGIONS, STRUCTURES, refused
+from tests.conftest import refused
+from tests.training.conftest import CLASSES, REGIONS, STRUCTURES
 
 
 @pytest.fixture

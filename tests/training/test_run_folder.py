@@ -15,7 +15,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import keep_data, open_run, run_folder
 from nacl_monai.training.run_folder import own_code, warn_of_changed_code
-from tests.training.conftest import refused
+from tests.conftest import refused
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
 

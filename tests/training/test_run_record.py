@@ -13,7 +13,7 @@ from nacl_monai.output import abandon_output
 from nacl_monai.runs import EvaluationFolder, RunFolder
 from nacl_monai.training import EvaluationRecord, RunRecord, open_evaluation, run_parameters
 from nacl_monai.training.run_record import git_commit
-from tests.training.conftest import refused
+from tests.conftest import refused
 
 
 def validator(epoch=-1, metric=-1):

@@ -7,7 +7,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import trained_with
-from tests.training.conftest import refused
+from tests.conftest import refused
 
 TRAINED = {
     "dataset": "acdc",
