@@ -1,4 +1,4 @@
-"""How saved numbers become the probabilities that are measured: by softmax, a calibrator, a mean."""
+"""How saved numbers become the probabilities that are measured: by softmax or a mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from nacl_monai.data.faults import on_one_grid
 from nacl_monai.errors import InputError
@@ -21,7 +20,6 @@ from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels, read_dataset, with_structures
 from nacl_monai.predictions.checks import check_agreement, check_channels, predicted_masks
 from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import voxel_sizes
 from nacl_monai.predictions.layouts import Layout, check_one_layout, in_order, recognized
 from nacl_monai.predictions.names import Names, named_once
 from nacl_monai.predictions.options import LOGITS, Options
@@ -148,45 +146,6 @@ class Digested:
         digest = hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=16)
         digest.update(repr((voxels.shape, voxels.dtype.str)).encode())
         return replace(predicted, digest=digest.hexdigest())
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """Reads predictions through calibrators: what was saved is checked, then calibrated.
-
-    Attributes:
-        read: The layout's function.
-        channels: What the channels mean.
-        modules: Case → from logits, image and spacing to logits.
-    """
-
-    read: Callable[[Prediction], Probabilities]
-    channels: Channels
-    modules: Mapping[str, nn.Module]
-
-    def __call__(self, prediction: Prediction) -> Probabilities:
-        """The calibrated probabilities of a case.
-
-        Raises:
-            InputError: If those that were saved cannot be read, or are not what they should be.
-        """
-        predicted = self.read(prediction)
-        check_channels(prediction, predicted, self.channels)
-        check_agreement(predicted, self.channels)
-        outputs = OUTPUTS[self.channels.activation]
-        logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
-        with torch.no_grad():
-            found = self.modules[prediction.case](logits[None], spacing=_spacing_of(predicted))
-            probs = outputs.probs_of(found[0])
-        # The segmentation beside it is of the probabilities that were saved.
-        voxels = probs.numpy()
-        return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
-
-
-def _spacing_of(predicted: Probabilities) -> list[float] | None:
-    if predicted.affine is None:
-        return None
-    return [*voxel_sizes(predicted.affine, are_turned=predicted.turned)]
 
 
 #: How a member of an ensemble is read, and its cases by name.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import torch
+from torch import nn
 
 from nacl_monai.data.faults import VoxelGrid
 from nacl_monai.errors import InputError
 from nacl_monai.inference.maps import map_image, write_nifti
 from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Affine, Array, Prediction, Probabilities, read_image
 from nacl_monai.predictions.labels import Labels, check_grid, turned, voxel_sizes
@@ -93,6 +95,30 @@ class Reading:
         if self.channels.overlapping:
             return [classes[list(channels)].any(0) for channels in structures]
         return [torch.isin(classes, torch.tensor(channels)) for channels in structures]
+
+    def through(self, module: nn.Module) -> Reading:
+        """The same case behind a calibrator, from logits, image and spacing to logits.
+
+        Raises:
+            InputError: If the calibrator's distances are in mm and nobody knows how large voxels are,
+                or in voxels and somebody does.
+        """
+        outputs = OUTPUTS[self.channels.activation]
+        logits = outputs.logits_of(self.stored, self.predicted.step)
+        spacing = None if self.affine is None else [*self.spacing]
+        try:
+            with torch.no_grad():
+                probs = outputs.probs_of(module(logits[None], spacing=spacing)[0])
+        except ValueError as error:
+            raise InputError(
+                f"{self.predicted.file}: {error}; calibrate predictions like these, or add the file "
+                "that says where they are"
+            ) from error
+        # The segmentation beside it is of the probabilities that were saved.
+        predicted = replace(
+            self.predicted, voxels=probs.numpy(), whole=False, segmentation=None, step=None
+        )
+        return replace(self, predicted=predicted)
 
     def seen(self, voxels: torch.Tensor) -> torch.Tensor:
         """Voxels ``(…, z, y, x)`` along right, anterior and superior; the last keeps its direction."""

@@ -44,7 +44,7 @@ from nacl_monai.predictions.layouts import (
 )
 from nacl_monai.predictions.names import CHANNEL, images_by_name
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.readers import Calibrated, Digested, named, read_as_asked
+from nacl_monai.predictions.readers import Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
 
@@ -68,6 +68,7 @@ class Study:
         faults: Of cases that cannot be read: no partner, a missing file.
         known: Whether patients were given.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
+        modules: The calibrator of each case, if there are any.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class Study:
     faults: Sequence[InputError] = ()
     known: bool = False
     calibrated: Mapping[str, Any] = field(default_factory=dict)
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
 
     @property
     def calibrator(self) -> list[str]:
@@ -150,7 +152,9 @@ class Study:
             first, *others = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
             for grid in others:
                 check_same_grid(grid, first, tolerance)
-        return Reading(case, predicted, labels, self.channels, tolerance)
+        reading = Reading(case, predicted, labels, self.channels, tolerance)
+        module = self.modules.get(case.name)
+        return reading if module is None else reading.through(module)
 
     def each(
         self,
@@ -203,11 +207,10 @@ class Study:
         """The same predictions, read through calibrators.
 
         Args:
-            modules: Case → from logits to logits.
+            modules: Case → from logits, image and spacing to logits.
             record: What ``evaluation.json`` says of them.
         """
-        read = Calibrated(self.layout.read, self.channels, modules)
-        return replace(self, layout=replace(self.layout, read=read), calibrated=record)
+        return replace(self, modules=modules, calibrated=record)
 
 
 def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
