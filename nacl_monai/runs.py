@@ -242,3 +242,13 @@ class EvaluationFolder(_Folder):
     def map_of(self, case: str) -> Path:
         """The slice of one case."""
         return self.maps / f"{case}.npz"
+
+
+#: The file of what a promise is made from.
+CURVES_FILE = "promise.npz"
+
+
+def curves_file(path: Path) -> Path | None:
+    """The ``promise.npz`` that is given, or that of an audit or of an evaluated run; None of others."""
+    places = (path / CURVES_FILE, RunFolder(path).evaluation.path / CURVES_FILE)
+    return path if path.suffix == ".npz" else next(filter(Path.is_file, places), None)

@@ -48,14 +48,13 @@ from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, 
 from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.impossible import curve_faults
 from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
+from nacl_monai.runs import CURVES_FILE as CURVES_FILE  # noqa: PLC0414 - its name is its writer's, too
 from nacl_monai.runs import PROMISE_REMEDY
 
 if TYPE_CHECKING:
     import torch
 
 Array = npt.NDArray[Any]
-#: The name of the file in a folder.
-CURVES_FILE = "promise.npz"
 _LOGITS = (-16.0, 16.0, 200)
 #: No threshold, 200 of them, and one that no voxel reaches.
 THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])

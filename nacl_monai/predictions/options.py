@@ -312,7 +312,7 @@ class Options:
         None,
         "audit calibrate:folders promise triage",
         WRITTEN,
-        "the folder that is written (default: audit, calibrated, promise, triage, by the command)",
+        "default: audit, calibrated, promise or triage, as the command is called",
         type=Path,
         metavar="DIR",
     )

@@ -14,7 +14,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
 from nacl_monai.predictions.options import add_options, as_one, options_of
-from nacl_monai.runs import PROMISE_REMEDY
+from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,8 @@ def _promise(
         return _apply(apply, given, words)
     *first, last = given
     paths = [*as_one(first, words), last]
-    kind = "folders" if len(paths) == 2 and all(map(Path.is_dir, paths)) else "sums"
+    sums = len(paths) != 2 or all(map(curves_file, paths))
+    kind = "sums" if sums else "folders"
     if "shard" in words and kind == "folders":
         kind = "shard"
     options = options_of(f"promise:{kind}", words)

@@ -50,7 +50,7 @@ from nacl_monai.promises.fit import (
     risk_text,
 )
 from nacl_monai.reports.style import data_source
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import curves_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +130,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
         InputError: As there.
     """
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
-        files = [file for path in given if (file := _curves_file(path))]
+        files = [file for path in given if (file := curves_file(path))]
         if len(files) != len(given):
             raise SettingError(
                 "promise: takes a folder of predictions and one of labels, an evaluated run, or "
@@ -218,12 +218,6 @@ def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[I
     print_written(visible_files(output))
     print_next("promise", output / CURVES_FILE, "THOSE_OF_THE_OTHER_SHARDS")
     return faults
-
-
-def _curves_file(path: Path) -> Path | None:
-    """The ``promise.npz`` that is given, or that of a folder or of an evaluated run."""
-    places = (path / CURVES_FILE, RunFolder(path).evaluation.path / CURVES_FILE)
-    return path if path.suffix == ".npz" else next(filter(Path.is_file, places), None)
 
 
 def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[str, Figure]]:

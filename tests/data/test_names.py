@@ -145,7 +145,8 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
         for rater in ("a", "b"):
             label = rng.integers(0, 3, (6, 5, 4)).astype(np.uint8)
             save_nifti(label, tmp_path / f"{rater}/{name}.nii.gz")
-    write_json("labels.json", {"labels": {"background": 0, markup: 1, "../x": 2}})
+    write_json("elsewhere.json", {"labels": {"background": 0, markup: 1, "../x": 2}})
+    write_json("labels.json", {"labels": {"background": 0, markup: 1, "..x": 2}})
     before = set(tmp_path.rglob("*"))
     words = ["audit", "predictions", "--no-pictures", "--jobs", "1", "--dataset", "labels.json"]
 
@@ -154,6 +155,7 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
     assert main([*words[:2], "b", *words[2:], "--names", markup, "--output", "out"]) == 1
     (tmp_path / "b/=1+1.nii.gz").unlink()
     assert main([*words[:2], "a", *words[2:], "--names", markup, "--output", "out"]) == 0
+    assert main(["audit", "predictions", "a", "--dataset", "elsewhere.json"]) == 1
     assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
     pages = list((tmp_path / "out").rglob("*.html"))
     assert pages

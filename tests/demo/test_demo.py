@@ -176,7 +176,8 @@ def test_last_person_has_no_part_in_the_promise(tmp_path):
     probs, labels = zip(*cases.values(), strict=True)
     names = {"cases": list(cases), "patients": [case[:3] for case in cases]}
     curves = curves_of_arrays(probs, labels, spacing=SIZES, classes=list(CLASSES), **names)
-    curves.write(run.evaluation.path / CURVES_FILE)
+    evaluated = {**curves.definition, "known_by": "dataset"}
+    replace(curves, definition=evaluated).write(run.evaluation.path / CURVES_FILE)
     last = list(cases)[-1]
     files = {f"images/{last}.nii.gz": "", f"labels/{last}.nii.gz": ""}
     write_json(run.data, {"test": {last: files}})

@@ -325,11 +325,14 @@ def test_shards_are_joined_once_each_and_all(shards, line):
 @pytest.mark.parametrize("key", ["weights", "split", "run"])
 def test_curves_of_another_model_are_not_joined(key):
     """But predictions of one model in two layouts are."""
-    ours, theirs = identified("a", **{key: "x"}), identified("b", **{key: "y"})
+    ours, theirs = identified("a", **{key: "x"}), identified("b", 1, **{key: "y"})
 
     with pytest.raises(InputError, match=rf"differs from .* in {key} \(x, now y\)"):
         ours.joined([theirs])
-    assert identified("a", tool="npz").joined([identified("b", tool="nifti")]).cases == ["a", "b"]
+    assert identified("a", tool="npz").joined([identified("b", 1, tool="nifti")]).cases == [
+        "a",
+        "b",
+    ]
 
 
 def test_file_of_an_earlier_version_is_read_and_not_joined(tmp_path):

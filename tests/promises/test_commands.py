@@ -49,6 +49,7 @@ def blobs(first, cases, seed=0):
 
 FIGURES = ("sizes", "kept", "volumes")
 PATIENTS = ["--patient-pattern", r"(p\d+)_"]
+EACH = ["--patients", "cases"]
 LEVELS = ["--level", "0.2", "0.3"]
 
 
@@ -513,9 +514,12 @@ def test_promise_is_not_applied_to_what_it_is_not_of(new, made, tmp_path, capsys
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--level", "0.05"], "16 patients are too few to promise 0.05; it takes 19, or a larger"),
+        (
+            ["--level", "0.05", *EACH],
+            "16 patients are too few to promise 0.05; it takes 19, or a larger",
+        ),
         (["--level", "0.1", *PATIENTS], "8 patients are too few to promise 0.1; it takes 9"),
-        (["--level", "0.1", "--control", "most"], "it takes 22"),
+        (["--level", "0.1", "--control", "most", *EACH], "it takes 22"),
         (["--level", "0.2", "--control", "most", "--confidence", "2"], "--confidence: is 2"),
     ],
 )
@@ -528,8 +532,9 @@ def test_promise_that_cannot_be_made_is_refused(old, tmp_path, capsys, words, li
 
 
 def test_cases_that_count_as_patients_are_said(old, tmp_path, capsys):
-    """Two scans of one person are less than two people; without pictures, the page says so, too."""
-    words = ["promise", old.nnunet(), old.labels, "--level", "0.3", "--no-pictures"]
+    """Where no name looks like one of several; without pictures, the page says so, too."""
+    plain = Study(tmp_path / "plain", dict(zip("abcdefgh", old.cases.values(), strict=False)))
+    words = ["promise", plain.nnunet(), plain.labels, "--level", "0.3", "--no-pictures"]
 
     run(tmp_path / "p", *words)
     assert "note: each case counts as a patient" in capsys.readouterr().out
@@ -537,7 +542,7 @@ def test_cases_that_count_as_patients_are_said(old, tmp_path, capsys):
     assert "each case counts as a patient" in page
     assert "<img" not in page
     assert not [*(tmp_path / "p").glob("*.png")]
-    run(tmp_path / "p", *words, *PATIENTS)
+    run(tmp_path / "p", *words, *EACH)
     assert "each case counts" not in capsys.readouterr().out
 
 
