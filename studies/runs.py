@@ -1,6 +1,7 @@
 """A trained run, ready to segment, for studies that do otherwise than an evaluation does."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -31,7 +32,10 @@ def evaluation_of(run: RunFolder, data: Path, cases: str, cache: Path) -> Config
 
 
 def behind(
-    module: nn.Module, logits: torch.Tensor, image: torch.Tensor | None = None
+    module: nn.Module,
+    logits: torch.Tensor,
+    image: torch.Tensor | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> torch.Tensor:
     """The logits ``(C, *spatial)`` of a volume behind a calibrator.
 
@@ -39,11 +43,12 @@ def behind(
         module: What was fitted.
         logits: Those of the network.
         image: ``(channels, *spatial)``, for a calibrator that is a network of slices.
+        spacing: Size of a voxel in mm, for a calibrator that measures distances.
     """
     with torch.no_grad():
         if image is not None:
             seen = (part.movedim(-1, 0) for part in (logits, image))
             calibrated: torch.Tensor = module(*seen).movedim(0, -1)
         else:
-            calibrated = module(logits[None])[0]
+            calibrated = module(logits[None], spacing=spacing and [*spacing])[0]
     return calibrated

@@ -314,7 +314,7 @@ def check_onnx() -> None:
 def write_onnx(
     models: Path, network: nn.Module, image: Mapping[str, Any], fitted: Fit | None = None
 ) -> None:
-    """Writes ``model.onnx``, and with a calibrator ``plain.onnx``, the network alone.
+    """Writes ``model.onnx``, and with a calibrator that it can hold ``plain.onnx``, the network alone.
 
     Both take an ``image`` of one slice, and give its ``logits``.
 
@@ -322,11 +322,11 @@ def write_onnx(
         models: The folder.
         network: With its weights.
         image: What the metadata say of the input.
-        fitted: What is put behind.
+        fitted: What is put behind, unless it needs whole images.
     """
     example = torch.zeros(1, image["num_channels"], *image["spatial_shape"])
     files = {"model.onnx": network}
-    if fitted is not None:
+    if fitted is not None and not fitted.sees_distance:
         files = {"plain.onnx": network, "model.onnx": Behind(network, fitted.module)}
     for name, module in files.items():
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
@@ -371,7 +371,8 @@ def find_calibrator(run: RunFolder, name: str) -> Fit:
 def put_behind(models: Path, fit: Fit, config: str) -> None:
     """Writes ``calibrator.ts``, and puts it behind the network in ``model.ts``.
 
-    The network alone stays as ``plain.ts``.
+    The network alone stays as ``plain.ts``. A calibrator that needs whole images and their spacing is
+    not put there, since the input is a slice or a patch: ``model.ts`` stays the network alone.
 
     Args:
         models: The folder, with the network's ``model.ts``.
@@ -380,6 +381,12 @@ def put_behind(models: Path, fit: Fit, config: str) -> None:
     """
     calibrator = torch.jit.script(fit.module.eval())
     torch.jit.save(calibrator, models / "calibrator.ts")
+    if fit.sees_distance:
+        print(
+            "model.ts: is the network alone, since the calibrator needs whole images; inference has it, "
+            "and calibrator.ts takes (logits, spacing=[…])"
+        )
+        return
     model, plain = models / "model.ts", models / "plain.ts"
     model.rename(plain)
     network, metadata, files = load_net_with_metadata(str(plain), more_extra_files=(config,))
@@ -390,13 +397,22 @@ def put_behind(models: Path, fit: Fit, config: str) -> None:
 def described(name: str, fit: Fit) -> str:
     """The model card's section: what was fitted, on whom, with what effect, how to do without."""
     patients = counted(len(fit.patients), "validation patient")
+    models = "`models/model.ts` and, if it is there, `models/model.onnx`"
+    has, plain = f"Inference, {models} have", "`models/model.pt`, `plain` files"
+    if fit.sees_distance:
+        has, plain = "Inference has", f"`models/model.pt`, {models}"
     return (
-        "## Calibration\n\n"
-        "Inference, `models/model.ts` and, if it is there, `models/model.onnx` have the calibrator "
+        f"## Calibration\n\n{has} the calibrator "
         f"`{name}` behind the network, fitted by NLL over the region `{fit.region}` of "
         f"{patients}: there the NLL fell from {fit.nll_before:.4f} to {fit.nll:.4f}, and "
         f"{fit.moved:.2%} of the voxels changed their class. `--calibrated False` leaves it out of "
-        "inference. `models/model.pt`, "
-        "`plain` files, evaluation, and what the commands above write anew are the network alone."
-        "\n\n"
+        f"inference. {plain}, evaluation, and what the commands above write anew are the network alone."
+        f"{_OF_WHOLE_IMAGES if fit.sees_distance else ''}\n\n"
     )
+
+
+_OF_WHOLE_IMAGES = (
+    " The calibrator needs the logits of a whole image, since it measures the distance to the predicted "
+    "border: `torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])`, with logits "
+    "(1, classes, H, W, D) and the size of a voxel in mm."
+)

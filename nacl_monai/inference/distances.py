@@ -20,9 +20,11 @@ ROUNDED = 1 + 1e-6
 
 
 def squared_distances(
-    mask: torch.Tensor, width: float, sizes: Sequence[float], dtype: torch.dtype = torch.float32
+    mask: torch.Tensor, width: float, sizes: list[float], dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
     """The squared Euclidean distance to the mask, ``(*spatial)``; exact where it is below ``width``.
+
+    TorchScript holds it.
 
     Args:
         mask: Boolean, ``(*spatial)``.
@@ -32,21 +34,31 @@ def squared_distances(
 
     Example:
         >>> mask = torch.tensor([[True, False, False], [False] * 3])
-        >>> squared_distances(mask, 3.0, (2.0, 1.0)).tolist()
+        >>> squared_distances(mask, 3.0, [2.0, 1.0]).tolist()
         [[0.0, 1.0, 4.0], [4.0, 5.0, 8.0]]
     """
-    squared = torch.full(mask.shape, torch.inf, dtype=dtype, device=mask.device)
-    squared.masked_fill_(mask, 0)
-    for axis, (length, size) in enumerate(zip(mask.shape, sizes, strict=True)):
-        nearest = squared.clone()
+    distances = torch.full(mask.shape, math.inf, dtype=dtype, device=mask.device)
+    where = mask.nonzero()
+    if len(where) == 0:
+        return distances
+    inside, squared = distances, distances.masked_fill(mask, 0.0)
+    for axis, size in enumerate(sizes):
+        reach, places = int(width / size), where[:, axis]
+        low = max(0, int(places.amin()) - reach)
+        length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - low
+        inside = inside.narrow(axis, low, length)
+        squared = squared.narrow(axis, low, length)
+    for axis, size in enumerate(sizes):
+        nearest, length = squared.clone(), squared.shape[axis]
         for step in range(1, min(math.ceil(width / size), length)):
-            inner = length - step
+            inner, further = length - step, (step * size) ** 2
             for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + (step * size) ** 2
+                through = squared.narrow(axis, there, inner) + further
                 closest = nearest.narrow(axis, here, inner)
                 torch.minimum(closest, through, out=closest)
         squared = nearest
-    return squared
+    inside.copy_(squared)
+    return distances
 
 
 def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:

@@ -85,7 +85,7 @@ def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
     mask, beyond = torch.from_numpy(predicted), MARGINS[-2] * ROUNDED
     near = bounding_box(mask, [int(beyond / size) for size in spacing])
     if near is not None:  # beyond the widest margin no distance is needed
-        squared = squared_distances(mask[near], beyond, spacing, torch.float64)
+        squared = squared_distances(mask[near], beyond, [*spacing], torch.float64)
         margins[near] = np.searchsorted(MARGINS[:-1], squared.sqrt().numpy() - _ROUNDING)
     return margins
 

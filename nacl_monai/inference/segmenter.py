@@ -21,7 +21,7 @@ from monai.utils import progress_bar
 from torch import nn
 
 from .images import ImageFault, refuse
-from .windows import Behind
+from .windows import spacing_of
 
 
 def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
@@ -91,7 +91,7 @@ class Segmenter:
         postprocessing: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the
             paths under ``files``.
         device: Where the network is.
-        calibrator: From logits and image to logits, on ``device``; put behind the network.
+        calibrator: From logits, image and spacing to logits, on ``device``; it sees the whole image.
         calibrated: Whether to do so.
     """
 
@@ -122,8 +122,6 @@ class Segmenter:
                 be segmented; with exit code 1.
         """
         load_weights(self.network, self.checkpoint)
-        if self.calibrator is not None:
-            self.network = Behind(self.network, self.calibrator)
         files: list[Path] = []
         faults: list[str] = []
         done, newline = 0, not sys.stderr.isatty()
@@ -158,7 +156,11 @@ class Segmenter:
         case = dict(self.dataset[index])
         batch = case["image"].as_tensor()[None].to(self.device)
         with eval_mode(self.network):
-            case["pred"] = self.inferer(batch, self.network)[0]
+            logits = self.inferer(batch, self.network)
+            if self.calibrator is not None:
+                spacing = spacing_of(case["image"][None])
+                logits = self.calibrator(logits, batch, spacing)
+            case["pred"] = logits[0]
             files: list[Path] = self.postprocessing(case)["files"]
         return files
 

@@ -27,24 +27,48 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 AVERAGES = ("probabilities", "logits")
 
 
+def spacing_of(image: torch.Tensor) -> list[float] | None:
+    """The size of a voxel of an image, in mm, as MONAI's metadata say; None where there are none.
+
+    Args:
+        image: ``(B, M, *spatial)``, of one image or of several with the same spacing.
+
+    Example:
+        >>> spacing_of(torch.zeros(1, 1, 4, 4, 4)) is None
+        True
+    """
+    if not isinstance(image, MetaTensor):
+        return None
+    of_first = image.pixdim[0] if image.is_batch else image.pixdim
+    return [float(size) for size in of_first[: image.ndim - 2]]
+
+
+def without_metadata(image: torch.Tensor) -> torch.Tensor:
+    """The same voxels, which know no spacing."""
+    return image.as_tensor() if isinstance(image, MetaTensor) else image
+
+
 class Behind(nn.Module):
-    """A network with a calibrator behind it, which sees the image as well: together a network again.
+    """A network with a calibrator behind it: together a network again.
+
+    A calibrator is called with the logits, the image and its spacing; each looks at what it needs.
+    TorchScript and ONNX know no spacing, so that they hold only a calibrator that needs none.
 
     Args:
         network: From image (B, M, ...) to logits (B, C, ...).
-        calibrator: From logits, and the image if it wants to see it, to logits.
+        calibrator: From logits, image, and spacing in mm or None, to logits.
 
     Example:
-        >>> halved = torch.nn.Bilinear(2, 2, 2, bias=False)  # of logits and image
-        >>> _ = torch.nn.init.constant_(halved.weight, 0.5)
-        >>> Behind(torch.nn.Identity(), halved)(torch.ones(1, 2)).tolist()
-        [[2.0, 2.0]]
+        >>> halved = Behind(torch.nn.Identity(), lambda logits, image, spacing: logits / 2)
+        >>> halved(torch.ones(1, 2)).tolist()
+        [[0.5, 0.5]]
     """
 
     def __init__(self, network: nn.Module, calibrator: nn.Module) -> None:
@@ -55,8 +79,9 @@ class Behind(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The calibrated logits (B, C, ...)."""
         logits: torch.Tensor = self.network(image)
-        calibrated: torch.Tensor = self.calibrator(logits, image)
-        return calibrated
+        if torch.jit.is_scripting():
+            return self.calibrator(logits, image)  # type: ignore[no-any-return]
+        return self.calibrator(logits, image, spacing_of(image))  # type: ignore[no-any-return]
 
 
 class WindowInferer(SlidingWindowInferer):
@@ -65,10 +90,10 @@ class WindowInferer(SlidingWindowInferer):
     A volume that one window covers, or that a network of slices sees in one window per slice, keeps the
     network's logits to the bit. A smaller one is padded with zeros.
 
-    A calibrator behind the network (`Behind`) sees the averaged
-    logits of a volume that several windows cover, as where it was fitted. A temperature then changes no
-    label map. Each network of an ensemble (``mean_of`` beside ``members``) sees such a volume by itself,
-    so that what was fitted behind it sees its averaged logits.
+    A calibrator behind the network (`Behind`) sees the logits of the whole volume, averaged where
+    several windows cover it, and its spacing if the volume knows it, as where it was fitted. A
+    temperature then changes no label map. Each network of an ensemble (``mean_of`` beside ``members``)
+    sees such a volume by itself, so that what was fitted behind it sees its averaged logits.
 
     Args:
         roi_size: Two sides for a network of slices, stacked along the last axis; or three.
@@ -120,12 +145,14 @@ class WindowInferer(SlidingWindowInferer):
             logits = logits_of(windows)
             return torch.cat([logits.softmax(1), logits.logsumexp(1, keepdim=True)], 1)
 
-        if all(n <= side for n, side in zip(inputs.shape[2:], self.sides, strict=False)):
-            return self.one_by_one(inputs, logits_of)
         if (mean_of := getattr(network, "mean_of", None)) is not None:
             return mean_of([self(inputs, member, *args, **kwargs) for member in network.members])
         if (calibrator := getattr(network, "calibrator", None)) is not None:
-            return calibrator(self(inputs, network.network, *args, **kwargs), inputs)
+            logits = self(inputs, network.network, *args, **kwargs)
+            return calibrator(logits, without_metadata(inputs), spacing_of(inputs))
+        inputs = without_metadata(inputs)  # with them a network is slower
+        if all(n <= side for n, side in zip(inputs.shape[2:], self.sides, strict=False)):
+            return self.one_by_one(inputs, logits_of)
         if self.average == "logits":
             return super().__call__(inputs, logits_of)
         means: Any = super().__call__(inputs, probabilities_of)

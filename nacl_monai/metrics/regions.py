@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.distances import ROUNDED, bounding_box, squared_distances
+from nacl_monai.inference.distances import ROUNDED, squared_distances
 from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, aligned, checked_voxels
 from nacl_monai.runs import KNOWN_REGIONS, MARGIN
@@ -104,13 +104,10 @@ def boundary_band(
         )
     if not labels.numel():
         return torch.zeros_like(labels, dtype=torch.bool)
-    touching = _touches_other_label(labels)
-    band = torch.zeros_like(touching)
-    for case, sizes in enumerate(case_spacings(spacing, len(labels), labels.ndim - 1)):
-        box = bounding_box(touching[case], [int(width / size) for size in sizes])
-        if box is not None:
-            band[case][box] = squared_distances(touching[case][box], width, sizes) < width**2
-    return band
+    touching = touches_other_label(labels)
+    sizes = case_spacings(spacing, len(labels), labels.ndim - 1)
+    cases = zip(touching, sizes, strict=True)
+    return torch.stack([squared_distances(one, width, [*size]) < width**2 for one, size in cases])
 
 
 def distances_to(
@@ -141,16 +138,13 @@ def distances_to(
     """
     if not 0 <= farthest < math.inf:
         raise InputError(f"margin: is {farthest}; give a finite number, 0 or more")
-    distances = torch.full(structure.shape, torch.inf, device=structure.device)
     if not structure.numel():
-        return distances
+        return torch.full(structure.shape, torch.inf, device=structure.device)
     beyond = max(farthest * ROUNDED, torch.finfo(torch.float32).tiny)
-    for case, sizes in enumerate(case_spacings(spacing, len(structure), structure.ndim - 1)):
-        box = bounding_box(structure[case], [int(beyond / size) for size in sizes])
-        if box is not None:
-            squared = squared_distances(structure[case][box], beyond, sizes)
-            distances[case][box] = squared.sqrt().where(squared <= beyond**2, torch.inf)
-    return distances
+    sizes = case_spacings(spacing, len(structure), structure.ndim - 1)
+    cases = zip(structure, sizes, strict=True)
+    squared = torch.stack([squared_distances(one, beyond, [*size]) for one, size in cases])
+    return squared.sqrt().where(squared <= beyond**2, torch.inf)
 
 
 def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
@@ -169,10 +163,10 @@ def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
     return distances <= margin * ROUNDED
 
 
-def _touches_other_label(labels: torch.Tensor) -> torch.Tensor:
-    """Voxels with a face neighbor of another label."""
+def touches_other_label(labels: torch.Tensor) -> torch.Tensor:
+    """Voxels ``(B, *spatial)`` with a face neighbor of another label. TorchScript holds it."""
     touching = torch.zeros_like(labels, dtype=torch.bool)
-    for axis in range(1, labels.ndim):
+    for axis in range(1, labels.dim()):
         last = labels.shape[axis] - 1
         step = labels.narrow(axis, 0, last) != labels.narrow(axis, 1, last)
         touching.narrow(axis, 0, last).logical_or_(step)

@@ -12,6 +12,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.record import NEAR
+from nacl_monai.posthoc.distance import UNITS
 from nacl_monai.posthoc.ensemble import ENSEMBLE
 from nacl_monai.posthoc.fit import METHODS, SIGMOID_METHODS, Fit, module_of
 from nacl_monai.runs import MARGIN
@@ -22,7 +23,7 @@ FILE = "calibrator.json"
 BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = records.WAYS
 _METHOD: dict[str, records.Check] = {
     "method": records.any_of(*METHODS, *SIGMOID_METHODS),
-    "parameters": records.mapped(records.numbers),
+    "parameters": records.mapped(lambda value: records.numbers(value) or value in UNITS),
 }
 _FIT: dict[str, records.Check] = {
     **_METHOD,

@@ -32,6 +32,7 @@ from torch import nn
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import depends_on_labels
+from nacl_monai.posthoc.distance import DistanceTemperatures, fit_curve
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of, structure_logits_of
 from nacl_monai.posthoc.scaling import (
@@ -56,9 +57,12 @@ class Method:
     """A way to calibrate logits.
 
     Attributes:
-        module: Makes the module from logits to logits; its arguments are the names of its buffers.
+        module: Makes the module; its arguments are the names of its buffers, and the unit of distances.
+            It is called with logits ``(B, C, *spatial)``, and where they are known with the image
+            ``(B, M, *spatial)`` and the spacing in mm, and returns logits.
         fit: Finds it by the NLL of voxels.
         sees_image: Whether it needs the image beside the logits.
+        sees_distance: Whether it needs whole images, since it looks for the predicted border.
         region: The voxels of the fit where nobody says which. Where the label decides, a fit changes
             true probabilities: a voxel of the background is in prediction ∪ label only where the
             network is wrong, so that whatever is fitted there learns to distrust the background.
@@ -67,6 +71,7 @@ class Method:
     module: Callable[..., nn.Module]
     fit: Callable[[Any], nn.Module]
     sees_image: bool = False
+    sees_distance: bool = False
     region: str = "near"
 
 
@@ -118,6 +123,11 @@ class Fit:
         return module_of({"method": self.method, "parameters": self.parameters})
 
     @property
+    def sees_distance(self) -> bool:
+        """Whether it needs whole images, since it looks for the predicted border."""
+        return {**METHODS, **SIGMOID_METHODS}[self.method].sees_distance
+
+    @property
     def bound(self) -> str:
         """The parameter that is where the search for it ends, as "temperature 100"; or nothing."""
         hottest = (SMALLEST, LARGEST)
@@ -138,17 +148,25 @@ class Fit:
         Args:
             unit: What the patients are called: "cases" where nobody knows whose they are.
         """
-        network = any(np.ndim(values) > 1 for values in self.parameters.values())
         found = ", ".join(
-            f"{name} {' '.join(f'{value:.4g}' for value in np.atleast_1d(values))}"
+            f"{name} {_listed(values)}"
             for name, values in self.parameters.items()
-            if np.ndim(values) == 0 or not network
+            if np.ndim(values) == 0
+            or "second_bias" not in self.parameters  # no weights of a network
         )
         people = counted(len(self.patients), unit.removesuffix("s"))
         return (
             f"{found} over {people}, NLL {self.nll_before:.4f} → {self.nll:.4f}, "
             f"{self.moved:.2%} of the voxels change their class"
         )
+
+
+def _listed(values: Any) -> str:
+    """Numbers in a line, with a / between the curves of structures; a word as it is."""
+    if isinstance(values, str):
+        return values
+    rows = np.atleast_2d(values)
+    return " / ".join(" ".join(f"{value:.4g}" for value in row) for row in rows)
 
 
 def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
@@ -187,7 +205,9 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
             f"region {voxels.region}: has no voxel in any patient of the fit; choose another region"
         )
     module = methods[method].fit(voxels)
-    if isinstance(voxels, StructureLogits):
+    if methods[method].sees_distance:
+        calibrated = _calibrated_by_distance(voxels, module)
+    elif isinstance(voxels, StructureLogits):
         calibrated = _calibrated_structures(voxels, module)
     elif methods[method].sees_image:
         calibrated = _calibrated_slices(voxels, module)
@@ -196,7 +216,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
     nll_before, nll, moved = _compared(calibrated)
     return Fit(
         method=method,
-        parameters={name: values.tolist() for name, values in module.named_buffers()},
+        parameters=_parameters(module),
         nll_before=nll_before,
         nll=nll,
         moved=moved,
@@ -204,6 +224,12 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits) -> Fit:
         patients=tuple(voxels.patients),
         voxels=voxels.count,
     )
+
+
+def _parameters(module: nn.Module) -> dict[str, Any]:
+    """What the module can be made of again."""
+    unit = {"unit": module.unit} if isinstance(module, DistanceTemperatures) else {}
+    return {name: values.tolist() for name, values in module.named_buffers()} | unit
 
 
 #: Voxels of a volume without and with a calibrator, ``(n, C)``, their labels, the weight of each.
@@ -236,6 +262,18 @@ def _calibrated_structures(voxels: StructureLogits, module: nn.Module) -> Iterat
                 yield logits.T, after, labels, volume.weight
 
 
+def _calibrated_by_distance(
+    voxels: RegionLogits | StructureLogits, module: Any
+) -> Iterator[_Calibrated]:
+    problems = voxels.problems if isinstance(voxels, StructureLogits) else [voxels]
+    curves = module.temperatures.reshape(len(problems), -1)
+    for problem, curve in zip(problems, curves, strict=True):
+        for volume in problem:
+            for (logits, labels), distances in volume.blocks_with_distances():
+                after = module.divided(logits, distances, curve)
+                yield logits.T, after.T, labels, volume.weight
+
+
 def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
     """The mean NLL before and after in nats, and the share of voxels whose class changes."""
     nll, moved, patients = [0.0, 0.0], 0.0, 0.0
@@ -246,6 +284,14 @@ def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
         moved += weight * (after.argmax(1) != before.argmax(1)).sum().item()
         patients += weight * len(labels)
     return nll[0] / patients, nll[1] / patients, moved / patients
+
+
+def _fit_distance(voxels: RegionLogits | StructureLogits) -> DistanceTemperatures:
+    """A curve; of structures that may overlap one each."""
+    if isinstance(voxels, StructureLogits):
+        curves: Any = _by_structure(voxels, fit_curve)
+        return DistanceTemperatures(curves, unit=voxels.problems[0].unit)
+    return DistanceTemperatures(fit_curve(voxels), unit=voxels.unit)
 
 
 def _fit_one(voxels: StructureLogits) -> Temperature:
@@ -292,18 +338,21 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
         )
 
 
-#: By the name that a command asks for: of exclusive classes, and of structures that may overlap. No name
-#: is in both, since a calibrator of the ones does not calibrate the others.
+_DISTANCE = Method(DistanceTemperatures, _fit_distance, sees_distance=True, region="all")
+#: By the name that a command asks for: of exclusive classes, and of structures that may overlap. Only
+#: "distance" is in both, whose parameters say of which it is.
 METHODS: dict[str, Method] = {
     "temperature": Method(Temperature, fit_temperature),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
     "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
+    "distance": _DISTANCE,
 }
 SIGMOID_METHODS: dict[str, Method] = {
     "sigmoid_temperature": Method(Temperature, _fit_one),
     "structure_temperatures": Method(ClassTemperatures, _fit_each),
     "platt": Method(VectorScaling, _fit_platt),
+    "distance": _DISTANCE,
 }
 
 

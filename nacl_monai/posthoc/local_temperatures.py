@@ -99,12 +99,18 @@ class LocalTemperatures(nn.Module):
                 "fit them again"
             )
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,
+        spacing: list[float] | None = None,  # noqa: ARG002 - see `Behind`
+    ) -> torch.Tensor:
         """The logits over their voxels' temperatures, in their own shape and dtype.
 
         Args:
             logits: (B, C, H, W), or (B, C, H, W, D) of a volume.
             image: What the network has seen, (B, M, H, W), or (B, M, H, W, D).
+            spacing: Not looked at.
         """
         if image is None:
             raise ValueError("image: local temperatures need the image; pass it behind the logits")

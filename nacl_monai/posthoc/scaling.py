@@ -38,7 +38,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,9 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc.voxels import Voxels
+
+if TYPE_CHECKING:
+    from nacl_monai.posthoc.voxels import Voxels
 
 #: Between these a temperature is looked for.
 SMALLEST, LARGEST = 0.01, 100.0
@@ -81,12 +83,17 @@ class Temperature(nn.Module):
             raise InputError(f"temperature: is {temperature}; choose a finite number above 0")
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits divided by the temperature, in their own shape and dtype."""
         return logits / self.temperature.to(logits.dtype)
 
 
-def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
+def fit_temperature(voxels: "Iterable[Voxels]") -> Temperature:
     """Fits one temperature by NLL.
 
     Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
@@ -99,6 +106,7 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
         InputError: If colder is always better, as it is where every voxel is right.
 
     Example:
+        >>> from nacl_monai.posthoc.voxels import Voxels
         >>> logits = torch.tensor([[3.0, 0.0]] * 4)
         >>> voxels = [Voxels(logits, torch.tensor([0, 0, 0, 1]), 0.25)]
         >>> round(fit_temperature(voxels).temperature.item(), 4)  # 3 / log(3)
@@ -120,7 +128,7 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
     return Temperature(math.exp(scipy.optimize.brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
-def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
+def _slope(voxels: "Iterable[Voxels]", log_temperature: float) -> float:
     """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
     total = 0.0
     for volume in voxels:
@@ -155,7 +163,7 @@ def known_values(
     return torch.tensor(list(values), dtype=torch.float32)
 
 
-def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[float], list[float]]:
+def fit_affine(voxels: "Iterable[Voxels]", largest_bias: float) -> tuple[list[float], list[float]]:
     r"""The scales and biases of the smallest mean NLL of :math:`\mathrm{softmax}(s \odot l + b)`.
 
     The fit begins at the best single temperature, so that it is never worse. A common bias changes no
@@ -187,7 +195,7 @@ def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[floa
 
 
 def _nll(
-    voxels: Iterable[Voxels], theta: npt.NDArray[np.float64]
+    voxels: "Iterable[Voxels]", theta: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """The mean NLL, and its slopes in scales and biases."""
     scales, biases = torch.from_numpy(theta)[:, None].chunk(2)
@@ -227,12 +235,17 @@ class ClassTemperatures(nn.Module):
         values = known_values("temperatures", temperatures, len(temperatures), positive=True)
         self.register_buffer("temperatures", values)
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits divided by their class's temperature, in their own shape and dtype."""
         return logits / along_classes(self.temperatures, logits)
 
 
-def fit_class_temperatures(voxels: Iterable[Voxels]) -> ClassTemperatures:
+def fit_class_temperatures(voxels: "Iterable[Voxels]") -> ClassTemperatures:
     """Fits the temperatures by NLL, which is convex in their inverses.
 
     Args:
@@ -275,12 +288,17 @@ class VectorScaling(nn.Module):
         self.register_buffer("scales", known_values("scales", scales, len(biases), positive=True))
         self.register_buffer("biases", known_values("biases", biases, len(scales)))
 
-    def forward(self, logits: torch.Tensor, image: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002 - see `Behind`
+    def forward(
+        self,
+        logits: torch.Tensor,
+        image: torch.Tensor | None = None,  # noqa: ARG002 - see `Behind`
+        spacing: list[float] | None = None,  # noqa: ARG002
+    ) -> torch.Tensor:
         """The logits with scales and biases, in their own shape and dtype."""
         return logits * along_classes(self.scales, logits) + along_classes(self.biases, logits)
 
 
-def fit_vector_scaling(voxels: Iterable[Voxels]) -> VectorScaling:
+def fit_vector_scaling(voxels: "Iterable[Voxels]") -> VectorScaling:
     """Fits scales and biases by NLL, which is convex in them; the fit begins at the best temperature.
 
     Args:

@@ -15,6 +15,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, known_region, region_masks
 from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
+from nacl_monai.posthoc.distance import KNOTS, border_distances
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
@@ -26,11 +27,13 @@ class Voxels(NamedTuple):
         logits: ``(n, C)``, float32.
         labels: Class indices, ``(n,)``, int64.
         weight: The weight of each of these voxels. All voxels of a patient weigh 1 together.
+        distances: To the nearest change of the predicted label, ``(n,)``, float32.
     """
 
     logits: torch.Tensor
     labels: torch.Tensor
     weight: float
+    distances: torch.Tensor = torch.empty(0)
 
     def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The logits, ``(C, n)``, float64, and the labels, some thousand voxels at a time.
@@ -43,6 +46,13 @@ class Voxels(NamedTuple):
         )
         for logits, labels in blocks:
             yield logits.T.to(torch.float64, memory_format=torch.contiguous_format), labels
+
+    def blocks_with_distances(
+        self,
+    ) -> Iterator[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]]:
+        """The same, each with its voxels' distances, float64."""
+        distances = (block.double() for block in torch.split(self.distances, _BLOCK))
+        return zip(self.blocks(), distances, strict=True)
 
 
 class Volume(NamedTuple):
@@ -109,6 +119,7 @@ class RegionLogits:
         self.width = width
         self.spacing = spacing
         self.voxels_of: Counter[str] = Counter()
+        self._units: dict[str, str] = {}
         self._volumes: list[tuple[str, Path]] = []
         self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-")
 
@@ -137,7 +148,8 @@ class RegionLogits:
             mask: The voxels that count, ``(*spatial)``; all by default.
             image: ``(M, *spatial)``; only calibrators that see it need it.
             ignore_index: Voxels with this label do not count.
-            voxel: The size of a voxel in mm, in which the margin is measured; None for 1 mm.
+            voxel: The size of a voxel in mm, in which the margin is measured, and the distance to the
+                predicted border; None where it is unknown, for voxels.
 
         Raises:
             InputError: If the logits are not finite, or the labels do not fit them.
@@ -164,7 +176,10 @@ class RegionLogits:
         chosen = ... if kept is None else kept
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
-        _save((flat.cpu(), indices[chosen].flatten().cpu()), file)
+        prediction, sizes = logits.max(1)[1], None if voxel is None else [*map(float, voxel)]
+        distances = border_distances(prediction, KNOTS[-1], sizes)[chosen].flatten()
+        _save((flat.cpu(), indices[chosen].flatten().cpu(), distances.cpu()), file)
+        self._units[patient] = "mm" if voxel is not None else "voxels"
         if image is not None:
             inside = torch.ones_like(indices[0], dtype=torch.bool) if kept is None else kept[0]
             parts = _around(logits[0], without_metadata(image), indices[0], inside)
@@ -176,6 +191,22 @@ class RegionLogits:
     def patients(self) -> list[str]:
         """The sorted names of all patients that have a voxel in the region."""
         return sorted(patient for patient, voxels in self.voxels_of.items() if voxels)
+
+    @property
+    def unit(self) -> str:
+        """What the distances to the predicted border are measured in, "mm" or "voxels".
+
+        Raises:
+            InputError: If the size of some patients' voxels is known and that of others is not.
+        """
+        units = {name: unit for name, unit in self._units.items() if name in self.voxels_of}
+        if len({*units.values()}) > 1:
+            unknown = min(name for name, unit in units.items() if unit == "voxels")
+            raise InputError(
+                f"spacing of {unknown}: is unknown, but that of others is known; give images that all "
+                "know it, or choose another method"
+            )
+        return next(iter(units.values()))
 
     @property
     def count(self) -> int:
@@ -193,9 +224,9 @@ class RegionLogits:
 
     def __iter__(self) -> Iterator[Voxels]:
         for patient, file in self._volumes:
-            logits, labels = torch.load(file, mmap=True)
+            logits, labels, distances = torch.load(file, mmap=True)
             if len(labels):
-                yield Voxels(logits, labels, 1 / self.voxels_of[patient])
+                yield Voxels(logits, labels, 1 / self.voxels_of[patient], distances)
 
     def volumes(self) -> Iterator[Volume]:
         """The volumes with a voxel in the region, where they were added with their images.
@@ -302,7 +333,7 @@ class StructureLogits:
             masks: 0 and 1, same shape.
             patient: Whose volume it is.
             mask: The voxels that count, ``(*spatial)``; all by default.
-            voxel: The size of a voxel in mm; None for 1 mm.
+            voxel: The size of a voxel in mm; None where it is unknown, for voxels.
 
         Raises:
             InputError: If the logits are not finite, the masks do not fit them or are not binary, or if

@@ -21,7 +21,7 @@ from .epochs import (
     next_step,
 )
 from .evaluation_record import EvaluationRecord, ValidationTable, open_evaluation
-from .logits import LogitHistogram, LogitProfile, Multipliers
+from .logits import LogitHistogram, LogitProfile, Multipliers, with_spacing
 from .outputs import most_probable_class
 from .processes import (
     BroadcastBuffers,
@@ -94,4 +94,5 @@ __all__ = [
     "run_parameters",
     "share_batch",
     "training_sampler",
+    "with_spacing",
 ]

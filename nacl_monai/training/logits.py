@@ -11,7 +11,8 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import IterationEvents
+from monai.data import MetaTensor
+from monai.engines import IterationEvents, default_prepare_batch
 from monai.utils.enums import CommonKeys
 
 from nacl_monai.files import atomic_path
@@ -32,6 +33,23 @@ def network_logits(engine: Engine) -> torch.Tensor:
     if not isinstance(logits, torch.Tensor):
         return torch.as_tensor(logits[0])
     return logits[:, 0] if logits.ndim > output[CommonKeys.IMAGE].ndim else logits
+
+
+def with_spacing(
+    batch: dict[str, torch.Tensor],
+    device: torch.device | str | None = None,
+    non_blocking: bool = False,
+    **options: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A batch as MONAI's evaluator takes it, whose images know the spacing that labels know.
+
+    A calibrator behind the network may ask for it.
+    """
+    image, label = default_prepare_batch(batch, device, non_blocking, **options)
+    if isinstance(label, MetaTensor):
+        image = MetaTensor(image, affine=label.affine)
+        image.is_batch = label.is_batch
+    return image, label
 
 
 def summed(numbers: torch.Tensor) -> torch.Tensor:

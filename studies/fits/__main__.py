@@ -46,9 +46,11 @@ class Scan(NamedTuple):
     spacing: tuple[float, ...]
 
 
-def scans(run: RunFolder, data: Path, cache: Path) -> tuple[list[Scan], dict[str, list[int]]]:
-    """The validation cases of a run with their logits, and the structures."""
-    config = evaluation_of(run, data, "val", cache)
+def scans(
+    run: RunFolder, data: Path, cache: Path, cases: str = "val"
+) -> tuple[list[Scan], dict[str, list[int]]]:
+    """The cases of a set of a run with their logits, and the structures."""
+    config = evaluation_of(run, data, cases, cache)
     network, inferer = (config.get_parsed_content(key) for key in ("trained_network", "inferer"))
     found = []
     for item in config.get_parsed_content("volumes"):
@@ -84,7 +86,7 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
         modules |= dict.fromkeys(half, module)
     for scan in several:
         image = scan.image if sees_image else None
-        yield behind(modules[scan.patient], scan.logits, image)
+        yield behind(modules[scan.patient], scan.logits, image, scan.spacing)
 
 
 def numbers(

@@ -31,7 +31,7 @@ from nacl_monai.evaluations import Evaluated
 from nacl_monai.evaluations.evaluation_files import EvaluationOf
 from nacl_monai.files import checksum
 from nacl_monai.menus import read_menu
-from nacl_monai.posthoc import Calibrator, Fit, write_calibrator
+from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_calibrator
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import refused, save_nifti
@@ -335,6 +335,14 @@ def test_no_run_is_one_line_with_the_remedy(run, runs):
 
 FITS = {
     "temperature_union": ("temperature", {"temperature": 3.0}),
+    "distance_all": (
+        "distance",
+        {
+            "temperatures": [3.0, 2.0, 1.5, 1.0, 0.8, 0.5],
+            "knots": [0.0, 1.0, 2.0, 3.0, 5.0, 8.0],
+            "unit": "mm",
+        },
+    ),
     "vector_all": ("vector", {"scales": [0.5, 1.0, 2.0], "biases": [0.5, -0.5, 0.0]}),
 }
 
@@ -403,6 +411,31 @@ def test_calibrator_is_behind_the_network(exported_with, name):
     for calibrated in (True, False):
         parser = ConfigParser({**parser.get(), "calibrated": calibrated})
         assert parser.get_parsed_content("evaluator::calibrated") == calibrated
+
+
+def test_calibrator_of_whole_images_is_in_inference_alone(exported_with):
+    """To the bit; `model.ts` is the network, and the card says so."""
+    _, bundle = exported_with("distance_all")
+    models, image = bundle / "models", torch.rand(2, 1, 48, 64)
+    config = ConfigParser.load_config_file(bundle / "configs/inference.json")
+    parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(models / "model.pt"))
+    with torch.no_grad():
+        plain = network(image)
+        assert torch.equal(torch.jit.load(models / "model.ts")(image), plain)
+        volume, spacing = plain[None].movedim(1, -1), [0.5, 1.0, 4.0]
+        found = parser.get_parsed_content("calibrator_def")(volume, spacing=spacing)
+        expected = DistanceTemperatures(**FITS["distance_all"][1])(volume, spacing=spacing)
+    assert torch.equal(found, expected)
+    assert not (models / "plain.ts").exists()
+    card = (bundle / "docs/README.md").read_text()
+    assert "Inference has the calibrator `distance_all` behind the network" in card
+    assert (
+        "`models/model.onnx`, evaluation, and what the commands above write anew are the net"
+        in card
+    )
+    assert "torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])" in card
 
 
 def test_model_card_and_metadata_say_what_is_behind_the_network(exported_with):

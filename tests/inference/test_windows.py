@@ -5,11 +5,14 @@ from itertools import product
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map
 from monai.inferers import SliceInferer
 
 from nacl_monai.inference import Behind, WindowInferer
+from nacl_monai.inference.windows import spacing_of
 from nacl_monai.posthoc import (
+    DistanceTemperatures,
     Ensemble,
     Temperature,
     VectorScaling,
@@ -183,3 +186,63 @@ def test_each_network_of_an_ensemble_sees_the_volume_by_itself(network, image, a
     mean = (one + two) / 2
     expected = mean if behind is None else behind(mean.log()).softmax(1)
     torch.testing.assert_close(found.softmax(1), expected, rtol=1e-4, atol=1e-6)
+
+
+CURVE = [2.5, 2.0, 1.5, 1.0, 0.8, 0.5]
+SIZES = [0.8, 1.0, 3.0]
+
+
+def located(image):
+    """The image with metadata that know its spacing."""
+    return MetaTensor(image, affine=torch.diag(torch.tensor([*SIZES, 1.0])))
+
+
+@pytest.mark.parametrize("roi_size", [[8, 8, 6], [16, 8, 16], [16, 8], [8, 8]])
+def test_distance_to_the_border_is_that_in_the_whole_volume(network, image, roi_size):
+    """To the bit: along all axes, for patches as for slices, of one window or of several."""
+    if len(roi_size) == 2:
+        network = torch.nn.Conv2d(2, 3, kernel_size=5, padding=2)
+    inferer, calibrator = WindowInferer(roi_size), DistanceTemperatures(CURVE)
+    with torch.no_grad():
+        expected = calibrator(inferer(image, network), spacing=SIZES)
+        found = inferer(located(image), Behind(network, calibrator))
+
+    assert torch.equal(found, expected)
+    assert not isinstance(found, MetaTensor)
+
+
+def test_each_member_and_the_mean_of_an_ensemble_know_the_spacing(network, image):
+    """Distances to the border of each one's own prediction; that behind the mean to the mean's."""
+    inferer, curve = WindowInferer([8, 8, 6]), DistanceTemperatures(CURVE)
+    other = copy.deepcopy(network)
+    other.weight.data *= -2
+    members = Ensemble([Behind(network, curve), Behind(other, curve)])
+    with torch.no_grad():
+        alone = [curve(inferer(image, one), spacing=SIZES) for one in (network, other)]
+        expected = curve(members.mean_of(alone), spacing=SIZES)
+        found = inferer(located(image), Behind(members, curve))
+
+    assert torch.equal(found, expected)
+
+
+def test_image_of_unknown_spacing_has_no_distance_in_millimeters(network, image):
+    """Nor has a calibrator of voxels anything to say of one whose spacing is known."""
+    inferer, voxels = WindowInferer([8, 8, 6]), DistanceTemperatures(CURVE, unit="voxels")
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="spacing: is unknown"):
+            inferer(image, Behind(network, DistanceTemperatures(CURVE)))
+        with pytest.raises(ValueError, match="spacing: is known"):
+            inferer(located(image), Behind(network, voxels))
+        assert inferer(image, Behind(network, voxels)).isfinite().all()
+
+
+def test_network_in_its_place_knows_the_spacing_too(image):
+    """Where another inferer than this one calls it; of a batch the first image says it."""
+    network, calibrator = torch.nn.Conv3d(2, 3, 1), DistanceTemperatures(CURVE)
+    whole, batch = located(image), MetaTensor(image, affine=torch.eye(4).expand(2, 4, 4))
+    batch.is_batch = True
+    with torch.no_grad():
+        found = Behind(network, calibrator)(whole)
+        expected = calibrator(network(image), spacing=SIZES)
+        torch.testing.assert_close(found.as_tensor(), expected)
+    assert spacing_of(batch) == [1.0] * 3

@@ -154,7 +154,10 @@ def test_share_of_the_voxels_that_change_their_class():
     assert fit.moved > 0.1
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].sees_image])
+@pytest.mark.parametrize(
+    "method",
+    [name for name, one in METHODS.items() if not (one.sees_image or one.sees_distance)],
+)
 def test_fit_is_finite_where_nearly_all_is_certain_background(method):
     """One voxel in a hundred is foreground, the others have logits of 60 and are right."""
     fit = fitted(drawn(3.0, foreground=0.01, voxels=50_000), method=method)
@@ -175,7 +178,7 @@ def test_empty_region_is_refused():
 @pytest.mark.parametrize("name", METHODS)
 def test_label_has_no_say_where_nobody_names_a_region(name):
     """The fit leaves true probabilities as they are; where labels decide, a line warns of it."""
-    assert METHODS[name].region == "near"
+    assert METHODS[name].region == ("all" if METHODS[name].sees_distance else "near")
     assert [region for region in REGIONS if caution(region)] == ["foreground", "union", "boundary"]
     assert "region union: the label decides its voxels" in caution("union")
 

@@ -14,6 +14,8 @@ from nacl_monai.posthoc import METHODS, OUTPUTS, SIGMOID_METHODS, StructureLogit
 from tests.posthoc.shipping import LOGITS
 
 NAMES = ("WT", "TC", "ET")
+#: Methods that treat a voxel alike wherever it is.
+OF_ONE_PLACE = [name for name, one in SIGMOID_METHODS.items() if not one.sees_distance]
 
 
 def exact(temperatures, biases=(0.0, 0.0, 0.0), background=0):
@@ -56,7 +58,7 @@ def test_each_structure_is_fitted_within_the_margin_of_its_own_prediction():
             assert [problem.count for problem in structures.problems] == voxels
 
 
-@pytest.mark.parametrize("method", SIGMOID_METHODS)
+@pytest.mark.parametrize("method", OF_ONE_PLACE)
 @pytest.mark.parametrize("temperature", [0.3, 3.0])
 def test_temperature_that_was_put_in_is_found_from_one_percent(method, temperature):
     """To a thousandth, where one voxel in a hundred is inside, and nearly all others are far outside."""
@@ -87,7 +89,7 @@ def parameters_of(method, theta):
     return theta[:3], theta[3:] if method == "platt" else np.zeros(3)
 
 
-@pytest.mark.parametrize("method", SIGMOID_METHODS)
+@pytest.mark.parametrize("method", OF_ONE_PLACE)
 def test_no_parameters_have_a_smaller_loss(method):
     """An independent search over the loss itself, patient by patient, ends at the same NLL."""
     volumes = [drawn([0.5, 2.0, 1.0], seed=k, voxels=100 + 100 * k) for k in range(3)]
@@ -123,7 +125,7 @@ def test_platt_scaling_is_logistic_regression():
 def test_more_parameters_fit_no_worse(seed, scale):
     """One temperature is among those of structures, and these are among scales and biases."""
     volume = drawn(scale, seed=seed)
-    before, *fits = (fitted(volume, method=method) for method in SIGMOID_METHODS)
+    before, *fits = (fitted(volume, method=method) for method in OF_ONE_PLACE)
 
     for fit in fits:
         assert fit.nll <= before.nll + 1e-6
@@ -151,7 +153,7 @@ def test_bias_keeps_to_its_bound():
         ("foreground", lambda masks: masks & False, "are none at all"),
     ],
 )
-@pytest.mark.parametrize("method", SIGMOID_METHODS)
+@pytest.mark.parametrize("method", OF_ONE_PLACE)
 def test_voxels_of_one_side_are_refused(method, region, spoil, said):
     """Over the label's foreground every voxel is inside, whatever was predicted."""
     logits, masks = drawn(1.0)
@@ -185,13 +187,13 @@ def test_structure_that_is_always_right_is_named():
 
 def test_unknown_method_is_refused_with_the_choice():
     """A method for exclusive classes, too."""
-    assert not set(METHODS) & set(SIGMOID_METHODS)
-    for method in ("isotonic", *METHODS):
-        with pytest.raises(InputError, match=f"method: is '{method}'; choose from sigmoid_temp"):
+    assert set(METHODS) & set(SIGMOID_METHODS) == {"distance"}
+    for method in ("isotonic", *(set(METHODS) - {"distance"})):
+        with pytest.raises(InputError, match=f"method: is '{method}'; choose from .*sigmoid_temp"):
             fitted(drawn(1.0), method=method)
 
 
-@pytest.mark.parametrize("method", SIGMOID_METHODS)
+@pytest.mark.parametrize("method", OF_ONE_PLACE)
 def test_module_of_a_record_changes_each_channel_by_its_own_parameters(method):
     """Its classes are those for exclusive classes, whose tests ship them in every form."""
     fit = fitted(drawn([0.5, 2.0, 3.0]), method=method)

@@ -1,0 +1,91 @@
+"""``python -m studies.distance.tested DATA RUN …``: calibrators on people that no fit has seen.
+
+Each is fitted on all validation people of a run, and judged on its test people. Written are a table, the
+differences between calibrators in pairs of people, and the proper scores of each person.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import wilcoxon
+
+from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.runs import RunFolder
+from studies.fits.__main__ import HEAD, Scan, numbers, scans
+from studies.runs import behind
+
+CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", "distance_all")
+
+
+def calibrated(name: str, fitting: list[Scan], tested: list[Scan]) -> list[torch.Tensor]:
+    """The logits of tested scans behind a calibrator that the others fit."""
+    if name == "nothing":
+        return [scan.logits for scan in tested]
+    method, _, region = name.rpartition("_")
+    sees_image = METHODS[method].sees_image
+    with RegionLogits(region) as voxels:
+        for scan in fitting:
+            image = scan.image if sees_image else None
+            voxels.add(scan.logits, scan.label, scan.patient, image=image, voxel=scan.spacing)
+        fit = fit_method(method, voxels)
+    sys.stderr.write(f"{name}: {fit.text()}\n")
+    return [
+        behind(fit.module, scan.logits, scan.image if sees_image else None, scan.spacing)
+        for scan in tested
+    ]
+
+
+def differences(people: pd.DataFrame) -> list[list[str]]:
+    """Each run's differences of distance_all from the others, with intervals and tests over people."""
+    rows = []
+    for run, part in people.groupby("run", sort=False):
+        for score in ("nll_all", "brier_all"):
+            wide = part.pivot_table(index="person", columns="calibrator", values=score)
+            for other in wide.columns.drop("distance_all"):
+                change = (wide["distance_all"] - wide[other]).to_numpy()
+                drawn = np.random.default_rng(0).integers(0, len(change), (5000, len(change)))
+                low, high = np.quantile(change[drawn].mean(1), [0.025, 0.975])
+                fewer = f"{(change < 0).sum()} of {len(change)}"
+                interval = f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+                rows.append(
+                    [str(run), score, other, interval, fewer, f"{wilcoxon(change).pvalue:.2g}"]
+                )
+    return rows
+
+
+def main() -> None:
+    """Writes ``people.csv``, and prints two tables in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m studies.distance.tested", description=__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--output", type=Path, default=Path("people.csv"))
+    chosen = parser.parse_args()
+    rows, parts = [], []
+    for path in chosen.runs:
+        run = RunFolder(path)
+        fitting, structures = scans(run, chosen.data, chosen.cache)
+        tested, _ = scans(run, chosen.data, chosen.cache, "test")
+        for name in ("nothing", *CALIBRATORS):
+            outputs = calibrated(name, fitting, tested)
+            row, proper = numbers(tested, iter(outputs), structures)
+            rows.append([path.name, f"`{name}`", *row])
+            sys.stderr.write(f"{rows[-1]}\n")
+            scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
+            scores["person"] = [scan.patient for scan in tested]
+            means = scores.groupby("person", as_index=False).mean().round(6)
+            parts.append(means.assign(run=path.name, calibrator=name))
+            columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
+            pd.concat(parts)[columns].to_csv(chosen.output, index=False)
+    sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n\n")
+    head = ["run", "score", "distance_all minus", "mean [95 % interval]", "lower in", "p"]
+    sys.stdout.write(markdown_table(head, differences(pd.concat(parts)), "lllrrr") + "\n")
+
+
+if __name__ == "__main__":
+    main()
