@@ -77,7 +77,7 @@ def calibrate_folder(
             diagrams, and the page.
         options: The command's options.
         method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
-            structures overlap; by default one temperature.
+            structures overlap; by default by the distance to the predicted border.
         region: The voxels of the fit; by default the method's.
         folds: Folds of the patients, at most as many as there are patients.
 

@@ -110,6 +110,30 @@ def boundary_band(
     return torch.stack([squared_distances(one, width, [*size]) < width**2 for one, size in cases])
 
 
+def border_distances(
+    prediction: torch.Tensor, farthest: float, spacing: list[float] | None = None
+) -> torch.Tensor:
+    """How far each voxel is from the nearest change of the predicted label.
+
+    Args:
+        prediction: Class indices or a mask, ``(B, *spatial)``.
+        farthest: What is farther away, or has no change in the image, has this distance.
+        spacing: Size of a voxel along each axis; None measures in voxels.
+
+    Returns:
+        ``(B, *spatial)``, float32; 0 at voxels with a face neighbor of another label.
+
+    Example:
+        >>> border_distances(torch.tensor([[0, 0, 0, 1, 1, 1, 1]]), 2.5).tolist()
+        [[2.0, 1.0, 0.0, 0.0, 1.0, 2.0, 2.5]]
+    """
+    sizes = [1.0] * (prediction.dim() - 1) if spacing is None else spacing
+    changes = touches_other_label(prediction)
+    return torch.stack(
+        [squared_distances(one, farthest, sizes).sqrt().clamp(max=farthest) for one in changes]
+    )
+
+
 def distances_to(
     structure: torch.Tensor, farthest: float, spacing: Spacing | Sequence[Spacing] | None = None
 ) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Calibration after training: modules from logits to logits, and their fit on validation patients."""
 
-from nacl_monai.posthoc.distance import DistanceTemperatures, border_distances
+from nacl_monai.posthoc.distance import DistanceTemperatures
 from nacl_monai.posthoc.ensemble import ENSEMBLE, Ensemble
 from nacl_monai.posthoc.file import Calibrator, read_calibrator, write_calibrator
 from nacl_monai.posthoc.fit import (
@@ -42,7 +42,6 @@ __all__ = [
     "StructureLogits",
     "Temperature",
     "VectorScaling",
-    "border_distances",
     "caution",
     "fit_class_temperatures",
     "fit_local_temperatures",

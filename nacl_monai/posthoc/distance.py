@@ -31,7 +31,7 @@ Each of several structures that may overlap has a curve, and the distance to its
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,45 +40,18 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.distances import squared_distances
-from nacl_monai.metrics.regions import touches_other_label
+from nacl_monai.metrics.regions import border_distances
 from nacl_monai.posthoc.scaling import LARGEST, SMALLEST, known_values
-
-if TYPE_CHECKING:
-    from nacl_monai.posthoc.voxels import Voxels
+from nacl_monai.posthoc.voxels import FARTHEST, Voxels
 
 #: Distances between which log T is linear.
-KNOTS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+KNOTS = (0.0, 1.0, 2.0, 3.0, 5.0, FARTHEST)
 #: What distances are measured in.
 UNITS = ("mm", "voxels")
 _RIDGE = 0.01
 # Of the largest slope, as a share of the NLL at T = 1.
 _TOLERANCE = 1e-6
 _Array = npt.NDArray[np.float64]
-
-
-def border_distances(
-    prediction: torch.Tensor, farthest: float, spacing: list[float] | None = None
-) -> torch.Tensor:
-    """How far each voxel is from the nearest change of the predicted label.
-
-    Args:
-        prediction: Class indices or a mask, ``(B, *spatial)``.
-        farthest: What is farther away, or has no change in the image, has this distance.
-        spacing: Size of a voxel along each axis; None measures in voxels.
-
-    Returns:
-        ``(B, *spatial)``, float32; 0 at voxels with a face neighbor of another label.
-
-    Example:
-        >>> border_distances(torch.tensor([[0, 0, 0, 1, 1, 1, 1]]), 2.5).tolist()
-        [[2.0, 1.0, 0.0, 0.0, 1.0, 2.0, 2.5]]
-    """
-    sizes = [1.0] * (prediction.dim() - 1) if spacing is None else spacing
-    changes = touches_other_label(prediction)
-    return torch.stack(
-        [squared_distances(one, farthest, sizes).sqrt().clamp(max=farthest) for one in changes]
-    )
 
 
 def between_knots(
@@ -178,7 +151,7 @@ class DistanceTemperatures(nn.Module):
 
 
 def fit_curve(
-    voxels: "Iterable[Voxels]", knots: Sequence[float] = KNOTS, ridge: float = _RIDGE
+    voxels: Iterable[Voxels], knots: Sequence[float] = KNOTS, ridge: float = _RIDGE
 ) -> list[float]:
     """The temperatures at the knots.
 
@@ -191,7 +164,6 @@ def fit_curve(
         InputError: If colder is always better, as it is where every voxel is right.
 
     Example:
-        >>> from nacl_monai.posthoc.voxels import Voxels
         >>> logits, labels = torch.tensor([[3.0, 0.0]] * 8), torch.tensor([0, 0, 0, 1] * 2)
         >>> voxels = [Voxels(logits, labels, 0.125, torch.tensor([0.0] * 4 + [8.0] * 4))]
         >>> [round(one, 3) for one in fit_curve(voxels, [0.0, 8.0])]  # 3 / log(3)
@@ -222,13 +194,13 @@ def fit_curve(
     return np.exp(found.x).clip(SMALLEST, LARGEST).tolist()  # type: ignore[no-any-return]
 
 
-def _is_wrong(volume: "Voxels") -> bool:
+def _is_wrong(volume: Voxels) -> bool:
     """Whether any voxel's most probable class is not its label."""
     blocks = volume.blocks()
     return any(bool((one.amax(0) > one.gather(0, labels[None])[0]).any()) for one, labels in blocks)
 
 
-def _sums(voxels: "Iterable[Voxels]", knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:
+def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:
     """The mean NLL, its slopes and its second derivatives by log T at the knots."""
     count, total, weights = len(theta), 0.0, 0.0
     # log T is that of the first knot, and of each step to the next the share that a voxel has passed.

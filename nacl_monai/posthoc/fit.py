@@ -339,20 +339,20 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
 
 
 _DISTANCE = Method(DistanceTemperatures, _fit_distance, sees_distance=True, region="all")
-#: By the name that a command asks for: of exclusive classes, and of structures that may overlap. Only
-#: "distance" is in both, whose parameters say of which it is.
+#: By the name that a command asks for, the first where it asks for none: of exclusive classes, and of
+#: structures that may overlap. Only "distance" is in both, whose parameters say of which it is.
 METHODS: dict[str, Method] = {
+    "distance": _DISTANCE,
     "temperature": Method(Temperature, fit_temperature),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
     "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
-    "distance": _DISTANCE,
 }
 SIGMOID_METHODS: dict[str, Method] = {
+    "distance": _DISTANCE,
     "sigmoid_temperature": Method(Temperature, _fit_one),
     "structure_temperatures": Method(ClassTemperatures, _fit_each),
     "platt": Method(VectorScaling, _fit_platt),
-    "distance": _DISTANCE,
 }
 
 

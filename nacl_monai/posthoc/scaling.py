@@ -38,7 +38,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +47,7 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-
-if TYPE_CHECKING:
-    from nacl_monai.posthoc.voxels import Voxels
+from nacl_monai.posthoc.voxels import Voxels
 
 #: Between these a temperature is looked for.
 SMALLEST, LARGEST = 0.01, 100.0
@@ -93,7 +91,7 @@ class Temperature(nn.Module):
         return logits / self.temperature.to(logits.dtype)
 
 
-def fit_temperature(voxels: "Iterable[Voxels]") -> Temperature:
+def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
     """Fits one temperature by NLL.
 
     Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
@@ -106,7 +104,6 @@ def fit_temperature(voxels: "Iterable[Voxels]") -> Temperature:
         InputError: If colder is always better, as it is where every voxel is right.
 
     Example:
-        >>> from nacl_monai.posthoc.voxels import Voxels
         >>> logits = torch.tensor([[3.0, 0.0]] * 4)
         >>> voxels = [Voxels(logits, torch.tensor([0, 0, 0, 1]), 0.25)]
         >>> round(fit_temperature(voxels).temperature.item(), 4)  # 3 / log(3)
@@ -128,7 +125,7 @@ def fit_temperature(voxels: "Iterable[Voxels]") -> Temperature:
     return Temperature(math.exp(scipy.optimize.brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
-def _slope(voxels: "Iterable[Voxels]", log_temperature: float) -> float:
+def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
     """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
     total = 0.0
     for volume in voxels:
@@ -163,7 +160,7 @@ def known_values(
     return torch.tensor(list(values), dtype=torch.float32)
 
 
-def fit_affine(voxels: "Iterable[Voxels]", largest_bias: float) -> tuple[list[float], list[float]]:
+def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[float], list[float]]:
     r"""The scales and biases of the smallest mean NLL of :math:`\mathrm{softmax}(s \odot l + b)`.
 
     The fit begins at the best single temperature, so that it is never worse. A common bias changes no
@@ -195,7 +192,7 @@ def fit_affine(voxels: "Iterable[Voxels]", largest_bias: float) -> tuple[list[fl
 
 
 def _nll(
-    voxels: "Iterable[Voxels]", theta: npt.NDArray[np.float64]
+    voxels: Iterable[Voxels], theta: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """The mean NLL, and its slopes in scales and biases."""
     scales, biases = torch.from_numpy(theta)[:, None].chunk(2)
@@ -245,7 +242,7 @@ class ClassTemperatures(nn.Module):
         return logits / along_classes(self.temperatures, logits)
 
 
-def fit_class_temperatures(voxels: "Iterable[Voxels]") -> ClassTemperatures:
+def fit_class_temperatures(voxels: Iterable[Voxels]) -> ClassTemperatures:
     """Fits the temperatures by NLL, which is convex in their inverses.
 
     Args:
@@ -298,7 +295,7 @@ class VectorScaling(nn.Module):
         return logits * along_classes(self.scales, logits) + along_classes(self.biases, logits)
 
 
-def fit_vector_scaling(voxels: "Iterable[Voxels]") -> VectorScaling:
+def fit_vector_scaling(voxels: Iterable[Voxels]) -> VectorScaling:
     """Fits scales and biases by NLL, which is convex in them; the fit begins at the best temperature.
 
     Args:

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.regions import Spacing, known_region, region_masks
+from nacl_monai.metrics.regions import Spacing, border_distances, known_region, region_masks
 from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
-from nacl_monai.posthoc.distance import KNOTS, border_distances
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
@@ -73,6 +72,8 @@ class Volume(NamedTuple):
     weight: float
 
 
+#: Up to here the distance to the predicted border is kept, in mm, or in voxels where no size is known.
+FARTHEST = 8.0
 #: So many voxels around a region a calibrator may see in a slice.
 REACH = 4
 _BLOCK = 16_384
@@ -177,7 +178,7 @@ class RegionLogits:
         flat = logits.movedim(1, -1)[chosen].reshape(-1, logits.shape[1])
         file = Path(self._folder.name) / f"{len(self._volumes)}.pt"
         prediction, sizes = logits.max(1)[1], None if voxel is None else [*map(float, voxel)]
-        distances = border_distances(prediction, KNOTS[-1], sizes)[chosen].flatten()
+        distances = border_distances(prediction, FARTHEST, sizes)[chosen].flatten()
         _save((flat.cpu(), indices[chosen].flatten().cpu(), distances.cpu()), file)
         self._units[patient] = "mm" if voxel is not None else "voxels"
         if image is not None:

@@ -90,7 +90,7 @@ class Options:
         f"{_TESTED} calibrate:run",
         WHAT,
         "calibrator.json, as calibrate writes it: the probabilities behind it; to calibrate a run, "
-        "method, region and ensemble in one: temperature_near, ensemble",
+        "method, region and ensemble in one: distance_all, ensemble",
         type=Path,
         metavar="FILE",
         travels=True,
@@ -243,15 +243,16 @@ class Options:
         None,
         _FITTED,
         WHAT,
-        "temperature (default), class_temperatures, vector or, of a run, local_temperatures; of "
-        "structures that overlap sigmoid_temperature (default), structure_temperatures or platt",
+        "distance (default: to the predicted border), temperature, class_temperatures, vector or, of a "
+        "run, local_temperatures; of structures that overlap distance (default), sigmoid_temperature, "
+        "structure_temperatures or platt",
         metavar="NAME",
     )
     region: str | None = option(
         None,
         _FITTED,
         WHAT,
-        "voxels of the fit (default: near); where the label decides, it changes what is true",
+        "voxels of the fit (default: all of distance, or near); a label's change what is true",
         choices=KNOWN_REGIONS,
     )
     folds: int = option(

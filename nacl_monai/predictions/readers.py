@@ -19,6 +19,7 @@ from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels, read_dataset, with_structures
 from nacl_monai.predictions.checks import check_agreement, check_channels, predicted_masks
 from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.labels import voxel_sizes
 from nacl_monai.predictions.layouts import Layout, check_one_layout, in_order, recognized
 from nacl_monai.predictions.names import Names, named_once
 from nacl_monai.predictions.options import LOGITS, Options
@@ -124,7 +125,7 @@ class Calibrated:
     Attributes:
         read: The layout's function.
         channels: What the channels mean.
-        modules: Case → from logits to logits.
+        modules: Case → from logits, image and spacing to logits.
     """
 
     read: Callable[[Prediction], Probabilities]
@@ -143,10 +144,17 @@ class Calibrated:
         outputs = OUTPUTS[self.channels.activation]
         logits = outputs.logits_of(torch.from_numpy(predicted.voxels), predicted.step)
         with torch.no_grad():
-            probs = outputs.probs_of(self.modules[prediction.case](logits[None])[0])
+            found = self.modules[prediction.case](logits[None], spacing=_spacing_of(predicted))
+            probs = outputs.probs_of(found[0])
         # The segmentation beside it is of the probabilities that were saved.
         voxels = probs.numpy()
         return replace(predicted, voxels=voxels, whole=False, segmentation=None, step=None)
+
+
+def _spacing_of(predicted: Probabilities) -> list[float] | None:
+    if predicted.affine is None:
+        return None
+    return [*voxel_sizes(predicted.affine, are_turned=predicted.turned)]
 
 
 #: How a member of an ensemble is read, and its cases by name.

@@ -18,8 +18,7 @@ import scipy
 import torch
 
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.metrics.regions import region_mask
-from nacl_monai.posthoc import border_distances
+from nacl_monai.metrics.regions import border_distances, region_mask
 from nacl_monai.posthoc.distance import KNOTS
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import Scan, scans

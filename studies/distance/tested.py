@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--calibrators", nargs="+", default=["nothing", *CALIBRATORS])
     parser.add_argument("--output", type=Path, default=Path("people.csv"))
     chosen = parser.parse_args()
     rows, parts = [], []
@@ -71,7 +72,7 @@ def main() -> None:
         run = RunFolder(path)
         fitting, structures = scans(run, chosen.data, chosen.cache)
         tested, _ = scans(run, chosen.data, chosen.cache, "test")
-        for name in ("nothing", *CALIBRATORS):
+        for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
             row, proper = numbers(tested, iter(outputs), structures)
             rows.append([path.name, f"`{name}`", *row])

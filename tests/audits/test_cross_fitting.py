@@ -19,6 +19,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
+from torch.nn.functional import cross_entropy
 
 from nacl_monai import audit, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
@@ -26,7 +27,15 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.posthoc import METHODS, SIGMOID_METHODS, Calibrator, Fit, read_calibrator
+from nacl_monai.posthoc import (
+    METHODS,
+    SIGMOID_METHODS,
+    Calibrator,
+    DistanceTemperatures,
+    Fit,
+    logits_of,
+    read_calibrator,
+)
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import check_calibrator, known_by
@@ -65,7 +74,8 @@ def calibrate(study, run):
 
     def command(*words, predictions=None, labels=None):
         folders = [predictions or study.nnunet(), labels or study.labels]
-        words = ["--regions", "union", "--no-pictures", *words]
+        method = [] if "--method" in words else ["--method", "temperature"]
+        words = ["--regions", "union", "--no-pictures", *method, *words]
         return run(*folders, *words, verb="calibrate", output="out")
 
     return command
@@ -114,7 +124,7 @@ def calibrated(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     study, printed = Study(root, softmax_cases(cases=8)), StringIO()
     words = ["calibrate", study.nnunet(), study.labels, *PATTERN, "--regions", "union"]
-    words += ["--folds", 2, "--output", root / "out"]
+    words += ["--method", "temperature", "--folds", 2, "--output", root / "out"]
     with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         undraw(patch)
         assert main([*map(str, words)]) == 0
@@ -158,6 +168,24 @@ def test_calibrator_is_fitted_to_all_patients(calibrated):
 def temperature_of(folds):
     """Patient → the temperature of the fold."""
     return {name: fold["parameters"]["temperature"] for fold in folds for name in fold["patients"]}
+
+
+def test_distance_to_the_predicted_border_is_the_default(study, run, tmp_path):
+    """Each case is audited by the fold's curve over mm, which its file says."""
+    words = [*PATTERN, "--folds", 2, "--regions", "all", "--no-pictures"]
+    code, out, err = run(study.nnunet(), study.labels, *words, verb="calibrate", output="out")
+    assert code == 0, err
+    record = record_in(tmp_path / "out")
+    assert "distance_all: knots 0 1 2 3 5 8, temperatures" in out
+    assert (record["method"], record["parameters"]["unit"]) == ("distance", "mm")
+    found = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")["nll_all"]
+    for fold in record["folds"]:
+        module = DistanceTemperatures(**fold["parameters"])
+        for case in (one for one in study.cases if one.split("_")[0] in fold["patients"]):
+            probs, label = study.cases[case]
+            logits = module(logits_of(torch.from_numpy(probs))[None], spacing=[*SPACING])
+            expected = cross_entropy(logits.double(), torch.from_numpy(label)[None].long())
+            assert found[case] == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_nobody_is_tested_on_what_was_fitted_to_them(calibrated):
@@ -253,10 +281,12 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
     assert len(record["cases"]) == len(pd.read_csv(tmp_path / "out/after/cases.csv")) == 7
 
 
-OF_CLASSES = "is not for 3 classes by softmax … choose from temperature, class_temperatures, vector"
+OF_CLASSES = (
+    "is not for 3 classes by softmax … choose from distance, temperature, class_temperatures, vector"
+)
 OF_STRUCTURES = (
-    "is not for 2 overlapping structures by sigmoid … choose from sigmoid_temperature, "
-    "structure_temperatures, platt"
+    "is not for 2 overlapping structures by sigmoid … choose from distance, "
+    "sigmoid_temperature, structure_temperatures, platt"
 )
 
 
@@ -292,7 +322,7 @@ def test_each_structure_is_audited_through_the_temperature_of_other_people(
 ):
     """The errors are those of the metric in memory, on the sigmoid of logits / T."""
     folders = {"predictions": regions.nnunet(), "labels": regions.labels}
-    record = fitted(*PATTERN, "--folds", 3, **folders)
+    record = fitted(*PATTERN, "--folds", 3, "--method", "sigmoid_temperature", **folders)
 
     names = ["whole", "posterior"]
     assert (record["method"], record["channels"]) == ("sigmoid_temperature", names)

@@ -15,13 +15,13 @@ from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy
 
 from nacl_monai.errors import InputError
+from nacl_monai.metrics.regions import border_distances
 from nacl_monai.posthoc import (
     Calibrator,
     DistanceTemperatures,
     Fit,
     RegionLogits,
     StructureLogits,
-    border_distances,
     fit_method,
     module_of,
     read_calibrator,

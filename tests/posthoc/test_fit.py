@@ -206,8 +206,8 @@ PROBS = {
 
 
 @pytest.mark.parametrize("activation", OUTPUTS)
-def test_first_method_is_one_temperature(activation):
-    """What a command takes where nobody says which; it is refitted from its record."""
+def test_first_method_is_by_the_distance_to_the_border(activation):
+    """What a command takes where nobody says which; it is made again from its record."""
     outputs = OUTPUTS[activation]
     labels = torch.randint(2, (4, 5), generator=torch.Generator().manual_seed(1))
     labels = labels if activation == "softmax" else torch.stack([labels, labels, 1 - labels])
@@ -215,7 +215,7 @@ def test_first_method_is_one_temperature(activation):
         voxels.add(outputs.logits_of(PROBS[activation]), labels, "patient001")
         fit = fit_method(next(iter(outputs.methods)), voxels)
 
-    assert list(fit.parameters) == ["temperature"]
+    assert fit.method == "distance"
     record = {"method": fit.method, "parameters": fit.parameters}
     assert repr(module_of(record)) == repr(fit.module)
 

@@ -184,7 +184,7 @@ def test_name_says_method_region_and_where_the_ensemble_is(method, region):
 )
 def test_other_names_are_refused(name):
     """The message says what a name is made of, with the choices."""
-    with pytest.raises(SettingError, match="write <method>_<region> with a method out of temper"):
+    with pytest.raises(SettingError, match="write <method>_<region> with a method out of distance"):
         read_name(name)
 
 
