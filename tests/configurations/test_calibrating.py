@@ -150,8 +150,8 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         (["a", "b", "--dataset_dir", "x"], "--dataset_dir: has no effect on a folder of"),
         (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
         (["a", "b", "--calibrator", "x"], "--calibrator: has no effect on a folder of"),
-        (["RUN", "--method", "platt"], "platt: is of structures; choose from temperature,"),
-        (["RUN", "--method", "magic"], "magic: is not known; choose from temperature, class"),
+        (["RUN", "--method", "platt"], "platt: is of structures; choose from distance,"),
+        (["RUN", "--method", "magic"], "magic: is not known; choose from distance, temp"),
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )
