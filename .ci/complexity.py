@@ -18,6 +18,8 @@ LISTED = {
     "audits/arrays.audit": PASSES_ON,
     "audits/calibrate._fit_and_audit": "the steps of a command, in their order",
     "audits/measuring.measured": "a case against one rater, against the share of several, and each",
+    "predictions/study.find": "the steps from a folder to its cases, in their order",
+    "metrics/record.columns": "which columns there are, and which of them are asked for",
     "predictions/names.check_names": "what can be refused by names alone",
     "promises/pictures.draw_sizes": "a chart, from its axes to its caption",
 }

@@ -41,7 +41,8 @@ def number_within(budget: str, cases: int) -> int:
     try:
         amount = float(number)
     except ValueError:
-        amount = -1
-    if rest or not 0 < amount < math.inf or (percent and amount > 100):
+        amount = -1.0
+    whole = percent or amount.is_integer()
+    if rest or not 0 < amount < math.inf or not whole or (percent and amount > 100):
         raise SettingError(f"--budget: is {budget!r}; give a number of cases, or a share: 20%")
     return min(cases, math.ceil(amount * cases / 100 - 1e-9) if percent else math.ceil(amount))

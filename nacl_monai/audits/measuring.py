@@ -198,6 +198,7 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
         study.calibrator,
         channels.ignore,
         study.options.joins,
+        **study.identity,
     )
     patients = [case.patient for case in cases] if study.known else []
     return joined_curves([case.name for case in cases], curves, patients, definition)
@@ -273,6 +274,7 @@ def joined(
     patients: Sequence[str],
     calibrator: Sequence[str] = (),
     ensemble: Sequence[Any] = (),
+    shard: str | None = None,
 ) -> Record:
     """What was counted of all cases.
 
@@ -281,11 +283,13 @@ def joined(
         patients: The patient of each; empty where nobody knows.
         calibrator: Name and checksum of what the probabilities went through.
         ensemble: What was averaged, and over how many members.
+        shard: Which part of the patients they are of, "k/n".
     """
     first, *others = (one.record for one in numbers)
     record = first.joined(others)
     definition = {**record.definition, "calibrator": list(calibrator)}
     definition |= {"ensemble": list(ensemble)} if ensemble else {}
+    definition |= {"shard": shard} if shard else {}
     return replace(record, patients=list(patients) or None, definition=definition)
 
 

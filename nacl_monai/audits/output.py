@@ -117,7 +117,7 @@ def _write_view(
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
-    record = joined(numbers, patients, study.calibrator, joins)
+    record = joined(numbers, patients, study.calibrator, joins, study.identity["shard"])
     ensemble = {"ensemble": joins} if joins else {}
     about = {**settings.as_record(), **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)

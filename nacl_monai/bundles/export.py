@@ -28,7 +28,7 @@ from nacl_monai.bundles.self_contained import (
 )
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import check_folder, read_object, write_text
+from nacl_monai.files import check_folder, checksum, read_object, write_text
 from nacl_monai.inference import Behind
 from nacl_monai.inference.promised import unlike_model
 from nacl_monai.menus import bundles_folder, dataset_folder
@@ -106,7 +106,7 @@ def export_bundle(
     if fitted is not None:
         configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
         behind = described(str(calibrator), fitted)
-    copied = {} if promise is None else _promised(promise, configs["inference"])
+    copied = {} if promise is None else _promised(promise, source, configs["inference"])
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -133,11 +133,12 @@ def _check_new(output: Path, zipped: Path) -> None:
     check_output(output, "export", replace=False)
 
 
-def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
+def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> dict[str, str]:
     """Puts a promise into the configuration of inference; returns the file that it is read from.
 
     Raises:
-        InputError: If the promise is of another model than the one that is exported.
+        InputError: If the promise is of another model than the one that is exported, of other weights,
+            or of patients who trained it.
     """
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
@@ -145,6 +146,22 @@ def _promised(file: Path, config: dict[str, Any]) -> dict[str, str]:
     made.check_current(file)
     if unlike := unlike_model(made.definition, classes, structures, config["calibrator_name"]):
         raise InputError(f"{file}: is of {unlike}; give that of this model")
+    weights = made.definition["weights"]
+    if weights not in (None, checksum(run.model)):
+        raise InputError(
+            f"{file}: was made of other weights than {run.model}; evaluate the run again, and make its "
+            "promise of that"
+        )
+    trained = {
+        name
+        for record in (run.split, run.data)
+        for name in read_object(record, "train the run again").get("train", ())
+    }
+    if both := sorted({*made.patients, *made.cases} & trained):
+        raise InputError(
+            f"{file}: was calibrated by {both[0]}, who trained the network; make it of patients who did "
+            "not: nacl-monai evaluate --cases_to_evaluate val"
+        )
     config["promise"] = "$@bundle_root + '/models/promise.json'"
     path = file / PROMISE_FILE if file.is_dir() else file
     return {f"models/{PROMISE_FILE}": path.read_text(encoding="utf-8")}

@@ -9,7 +9,6 @@ from pathlib import Path
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object
 from nacl_monai.metrics.curves import CURVES_FILE, read_curves
-from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import NewCase, find_new, new_cases
 from nacl_monai.promises.control import Control
@@ -53,7 +52,6 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
         [Control(level)],
         check=False,
         sums=checksum(run.evaluation.path / CURVES_FILE),
-        known_by=BY_DATASET,
     )
     made.write(output / PROMISE_FILE)
     return data / _files(run, curves.cases[-1])[0]

@@ -21,17 +21,24 @@ CHECKSUM = "checksum"
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
 #: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
 MARGIN = 3.0
-#: How patients were known: as the dataset's cases say, by a table, by a pattern of names; or not at all,
-#: so that each case counts as one.
-BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = ("dataset", "table", "pattern", "case")
+#: How patients were known: as the dataset's cases say, by a table, by a pattern of names; not at all, so
+#: that each case counts as one; or as each being a patient's only case.
+WAYS = BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE, ONE_EACH = (
+    "dataset",
+    "table",
+    "pattern",
+    "case",
+    "cases",
+)
 MEAN, MOST = CONTROLS = ("mean", "most")
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
 VOLUME, DICE = NUMBERS = ("volume", "dice")
 #: What is promised of every structure.
 KINDS = (*CONTOURS, *NUMBERS)
-#: Whose predictions they are, and which part of them; files of 0.3.0 do not say.
-IDENTITY = ("weights", "split", "run", "shard")
+#: Whose predictions they are, which part of them, and how their patients are known; files of 0.3.0 do
+#: not say.
+IDENTITY = ("weights", "split", "run", "shard", "known_by", "patient_pattern")
 # Windows keeps these names for devices, whatever their ending and case.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
@@ -169,6 +176,7 @@ _COUNTED: dict[str, Check] = {
     "ignored": maybe(whole(-(2**62))),
     "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
+    "patient_pattern": maybe(pattern),
     "shard": maybe(lambda value: text(value) and bool(re.fullmatch(r"[1-9]\d*/[1-9]\d*", value))),
 }
 _KEPT: dict[str, Check] = {

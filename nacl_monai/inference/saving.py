@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -106,6 +107,7 @@ class SavePromised(Transform):
         structures: Name → classes.
         calibrator: Name of what may be behind the network; None without.
         calibrated: Whether it is.
+        weights: The file of the run's weights; None where nobody has them as they were.
 
     Raises:
         SystemExit: If the promise is missing or damaged, of another model, or a case calibrated it.
@@ -120,6 +122,7 @@ class SavePromised(Transform):
         structures: Mapping[str, Sequence[int]],
         calibrator: str | None = None,
         calibrated: bool = True,
+        weights: str | Path | None = None,
     ) -> None:
         self.promise = promise
         if promise is None:
@@ -133,6 +136,9 @@ class SavePromised(Transform):
         )
         if unlike:
             refuse(f"{promise}: is of {unlike}; give that of this model")
+        promised = self.definition["weights"]
+        if weights is not None and promised not in (None, _checksum(weights)):
+            refuse(f"{promise}: was made of other weights than {weights}; evaluate the run again")
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
         self._check_unseen(record)
@@ -192,6 +198,10 @@ class SavePromised(Transform):
             }
             table.writerow({**row, **cells})
         return text.getvalue()
+
+
+def _checksum(file: str | Path) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def _check_map(path: Path) -> None:

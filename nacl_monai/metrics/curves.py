@@ -248,7 +248,7 @@ class Curves:
 
     def counted(self) -> dict[str, Any]:
         """What must be alike in two that are joined; the layout of files need not be."""
-        skipped = ("tool", "shard")
+        skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
 
@@ -256,8 +256,12 @@ class Curves:
         """Refuses curves of which no promise can be made.
 
         Raises:
-            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network.
+            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network,
+                or if no file can have the name of a case or a structure.
         """
+        for name in (*self.cases, *self.structures):
+            if fault := records.fault_of_name(name):
+                raise InputError(f"{name!r}: {fault}; rename the case or the structure")
         check_current(self.definition, self.path)
         check_shards([self])
         if self.definition["split"] == "train":
@@ -285,9 +289,8 @@ class Curves:
         }
         for kind in ("cases", "patients"):
             merged[kind] = [name for part in parts for name in getattr(part, kind)]
-        whole = replace(
-            self, **merged, definition={**self.definition, "shard": None}, path=Path(CURVES_FILE)
-        )
+        definition = {**self.definition, "shard": None, **_known(parts)}
+        whole = replace(self, **merged, definition=definition, path=Path(CURVES_FILE))
         return whole._taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
 
     def write(self, file: str | Path) -> Path:
@@ -328,6 +331,13 @@ def joined_curves(
     )
 
 
+def _known(parts: Sequence[Curves]) -> dict[str, Any]:
+    """How patients are known in all parts; where it differs, only a table can tell new ones."""
+    keys = ("known_by", "patient_pattern")
+    ways = {tuple(part.definition[key] for key in keys) for part in parts}
+    return dict(zip(keys, ways.pop() if len(ways) == 1 else (records.BY_TABLE, None), strict=True))
+
+
 def _check_apart(parts: Sequence[Curves]) -> None:
     for kind in ("cases", "patients"):
         names = [name for part in parts for name in dict.fromkeys(getattr(part, kind))]
@@ -336,6 +346,15 @@ def _check_apart(parts: Sequence[Curves]) -> None:
                 f"{parts[0].path}: {repeated!r} of its {kind} is in another file, too; rename one if "
                 "they are not the same"
             )
+    seen: dict[bytes, str] = {}
+    for part in parts:
+        for k, case in enumerate(part.cases):
+            sums = b"".join(getattr(part, name)[k].tobytes() for name in _SUMS)
+            if part.predicted[k].any() and seen.setdefault(sums, case) != case:
+                raise InputError(
+                    f"{part.path}: {case!r} has the very sums of {seen[sums]!r}, so that one patient "
+                    "would count twice; leave one of them out"
+                )
 
 
 def _dice(both: Array, size: Array, other: Array, of_nothing: float) -> Array:
@@ -364,7 +383,8 @@ def definition_of(
         ignored: The label of voxels that do not count.
         ensemble: What was averaged, and over how many members.
         **identity: The checksum of the network's ``weights``, the set of the ``split`` that the patients
-            are of, the ``run``, and the ``shard``, "k/n"; None, as by default, where nobody knows.
+            are of, the ``run``, the ``shard``, "k/n", and how patients are ``known_by``, perhaps by the
+            ``patient_pattern``; None, as by default, where nobody knows.
     """
     return {
         "logits": list(_LOGITS),

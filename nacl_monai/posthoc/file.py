@@ -20,7 +20,7 @@ from nacl_monai.runs import MARGIN
 #: Its name in a folder.
 FILE = "calibrator.json"
 #: How the patients of a fit were known.
-BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE = WAYS = records.WAYS
+WAYS = BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE, ONE_EACH = records.WAYS
 _METHOD: dict[str, records.Check] = {
     "method": records.any_of(*METHODS, *SIGMOID_METHODS),
     "parameters": records.mapped(lambda value: records.numbers(value) or value in UNITS),

@@ -9,13 +9,15 @@ from pathlib import Path
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.posthoc import Calibrator
-from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE
+from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 
 
 def known_by(options: Options) -> str:
     """How a command knows the patients of its cases, as ``calibrator.json`` says it."""
+    if options.one_each:
+        return ONE_EACH
     if options.patients is not None:
         return BY_TABLE
     return BY_CASE if options.patient_pattern is None else BY_PATTERN
@@ -57,7 +59,7 @@ def check_calibrator(
             f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
             "calibrator"
         )
-    pattern, table = options.patient_pattern, options.patients
+    pattern, table = options.patient_pattern, options.table
     patients = patients_of(cases, pattern, table)
     names, fitted = {*cases, *patients}, {*calibrator.patients, *calibrator.cases}
     if table is None:

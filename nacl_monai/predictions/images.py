@@ -55,6 +55,7 @@ class Probabilities:
         step: The step between stored probabilities, where the dtype does not say, as of integers that
             a file scales.
         pairwise_dice: Of an ensemble, Dice of its members with each other, a number per structure.
+        digest: Of the stored voxels; empty where they are constant, or nobody asked.
     """
 
     voxels: npt.NDArray[Any]
@@ -66,6 +67,7 @@ class Probabilities:
     segmentation: Path | None = None
     step: float | None = None
     pairwise_dice: Sequence[float] = ()
+    digest: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import torch
 from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.inference import records
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import (
     Affine,
@@ -302,8 +303,10 @@ def check_name(name: str, option: str) -> None:
     Raises:
         SettingError: If it is empty, or leads elsewhere.
     """
-    if Path(name).name != name or name in ("", ".", ".."):
-        raise SettingError(f"{option}: {name!r} is not a name of a folder; choose another")
+    if fault := records.fault_of_name(name):
+        raise SettingError(
+            f"{option}: {name!r} is not a name of a folder, it {fault}; choose another"
+        )
 
 
 def _check_apart(one: Path, other: Path) -> None:

@@ -15,16 +15,10 @@ from typing import Any
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions.names import Names
-from nacl_monai.runs import MARGIN, check_num_bins
+from nacl_monai.runs import KNOWN_REGIONS, MARGIN, check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
-#: All that can be asked for, the keys of `nacl_monai.metrics.REGIONS`, known here without torch.
-KNOWN_REGIONS = (
-    *EVALUATED_REGIONS,
-    "predicted",
-    "predicted_boundary",
-)
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 #: What may be averaged over the members of an ensemble.
 PROBS, LOGITS = AVERAGED = ("probs", "logits")
@@ -117,7 +111,7 @@ class Options:
         None,
         _READ_NEW,
         WHOSE,
-        "a table with the columns case and patient",
+        "a table with the columns case and patient; or cases, where each is a patient's only one",
         type=Path,
         metavar="CSV",
         travels=True,
@@ -368,6 +362,16 @@ class Options:
         check_num_bins(self.num_bins, "--num-bins")
 
     @property
+    def one_each(self) -> bool:
+        """Whether each case is said to be of a patient of its own."""
+        return self.patients == Path("cases")
+
+    @property
+    def table(self) -> Path | None:
+        """The table of the patients."""
+        return None if self.one_each else self.patients
+
+    @property
     def patterns(self) -> Names:
         """How cases are found in the names of files."""
         return Names(self.prediction_name, self.label_name, self.pairs)
@@ -398,7 +402,8 @@ class Options:
         """The files and folders that it names, to be read."""
         values = (getattr(self, name) for name in sorted(_PATHS - {"output"}))
         several = (value if isinstance(value, tuple) else [value] for value in values)
-        return [path for paths in several for path in paths if path is not None]
+        paths = [path for paths in several for path in paths if path is not None]
+        return [path for path in paths if not (self.one_each and path == self.patients)]
 
     @property
     def joins(self) -> list[Any]:

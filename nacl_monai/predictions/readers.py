@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -62,6 +64,11 @@ def read_as_asked(
     if not options.members:
         return layout
     members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
+    places = [folder, *options.members]
+    if len({place.resolve() for place in places}) < len(places):
+        raise InputError(
+            f"{places[-1]}: one folder of the ensemble is given twice; give each member once"
+        )
     for place in options.members:
         its_layout, stored = recognized(place, stems)
         its_cases = {one.case: one for one in named(stored, options.patterns)}
@@ -116,6 +123,31 @@ def activated(
         )
     probs = OUTPUTS[activation].probs_of(logits).numpy()
     return replace(predicted, voxels=probs, whole=False, step=None)
+
+
+@dataclass(frozen=True)
+class Digested:
+    """Reads predictions with a digest of what is stored, by which a second name is found.
+
+    Attributes:
+        read: The layout's function.
+    """
+
+    read: Callable[[Prediction], Probabilities]
+
+    def __call__(self, prediction: Prediction) -> Probabilities:
+        """The probabilities of a case as they are stored.
+
+        Raises:
+            InputError: If they cannot be read.
+        """
+        predicted = self.read(prediction)
+        voxels = predicted.voxels
+        if (voxels == voxels[:, :1, :1, :1]).all():
+            return predicted
+        digest = hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=16)
+        digest.update(repr((voxels.shape, voxels.dtype.str)).encode())
+        return replace(predicted, digest=digest.hexdigest())
 
 
 @dataclass(frozen=True)

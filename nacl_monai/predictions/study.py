@@ -23,6 +23,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import ITK_SNAP
+from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.checks import (
@@ -43,7 +44,7 @@ from nacl_monai.predictions.layouts import (
 )
 from nacl_monai.predictions.names import CHANNEL, images_by_name
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.readers import Calibrated, named, read_as_asked
+from nacl_monai.predictions.readers import Calibrated, Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
 
@@ -97,6 +98,16 @@ class Study:
         """How patients are known, as files keep it."""
         return known_by(self.options)
 
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Which part of the patients it is, and how they are known, as definitions of sums keep it."""
+        shard, options = self.options.shard, self.options
+        return {
+            "shard": f"{shard[0]}/{shard[1]}" if shard else None,
+            "known_by": self.known_by,
+            "patient_pattern": options.patient_pattern,
+        }
+
     def __str__(self) -> str:
         """The line that is printed."""
         few = f" of {self.labeled} labeled" if self.labeled not in (0, len(self.cases)) else ""
@@ -148,12 +159,13 @@ class Study:
             Each case that could be read, by name, and what was computed of it.
 
         Raises:
-            InputError: At the end, if no case could be read, or the channels seem to be in another
-                order.
+            InputError: If two cases have the same probabilities; at the end, if no case could be read,
+                or the channels seem to be in another order.
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
         count, dice = 0, np.zeros(())
+        seen: dict[str, Case] = {}
         with processes(self.options.jobs if jobs is None else jobs) as apply:
             results = progress_bar(
                 apply(compute_one, self.cases),
@@ -165,7 +177,8 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case = result
+                    value, of_case, digest = result
+                    _check_once(case, digest, seen)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
@@ -185,10 +198,20 @@ class Study:
         return replace(self, layout=replace(self.layout, read=read), calibrated=record)
 
 
+def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
+    """Refuses a prediction that is another's under a second name; all may be constant, though."""
+    first = seen.setdefault(digest, case) if digest else case
+    if first is not case:
+        raise InputError(
+            f"{case.prediction.file}: has the very probabilities of {first.prediction.file}, so that "
+            "one patient would count twice; leave one of them out"
+        )
+
+
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
-) -> tuple[Any, Any] | InputError:
-    """What is computed of a case, and Dice of its channels where labels can say; or its fault."""
+) -> tuple[Any, Any, str] | InputError:
+    """What is computed of a case, Dice of its channels if labels can say, its digest; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -196,7 +219,7 @@ def _computed(
         reading = study.read(case)
         if reading.labels and not study.options.channels_as_given:
             dice = channel_dice(reading.stored, reading.labels[0], study.channels)
-        return compute(reading), dice
+        return compute(reading), dice, reading.predicted.digest
     except NoRoomError:
         raise
     except InputError as fault:  # what computes knows no files
@@ -265,6 +288,7 @@ def find(
     channels = _channels(folder, [*places.values()], layout, used, options, promised)
     check_one_layout(folder, used, channels)
     cases = list(_cases(pairs, channels, faults))
+    layout = replace(layout, read=Digested(layout.read))
     layout = read_as_asked(folder, layout, predictions, channels, options, stems)
     study = Study(
         folder,
@@ -279,7 +303,15 @@ def find(
     )
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
+    _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     return _calibrated(_with_patients(study))
+
+
+def _check_written(folder: Path, names: Iterable[str]) -> None:
+    """Refuses names of cases and structures that cannot be those of files."""
+    for name in names:
+        if fault := fault_of_name(name):
+            raise InputError(f"{folder}: {name!r} {fault}, and would name files; rename it")
 
 
 def _paired(
@@ -324,15 +356,18 @@ def _with_patients(study: Study) -> Study:
         SettingError: If there are fewer patients than shards, and none is left for this one.
     """
     options, names = study.options, [case.name for case in study.cases]
-    known = patients_of(names, options.patient_pattern, options.patients)
-    cases = [
-        replace(case, patient=patient)
-        for case, patient in zip(study.cases, known or names, strict=True)
-    ]
-    study = replace(study, cases=cases, known=bool(known))
-    if options.shard is None:
-        return study
-    part, parts = options.shard
+    known = patients_of(names, options.patient_pattern, options.table)
+    known = names if options.one_each else known
+    pairs = zip(study.cases, known or names, strict=True)
+    study = replace(
+        study, cases=[replace(case, patient=name) for case, name in pairs], known=bool(known)
+    )
+    return study if options.shard is None else _shard_of(study, *options.shard)
+
+
+def _shard_of(study: Study, part: int, parts: int) -> Study:
+    """The cases of every so many-th patient."""
+    cases = study.cases
     people = list(dict.fromkeys(case.patient for case in cases))
     chosen = {*people[part - 1 :: parts]}
     if not chosen:

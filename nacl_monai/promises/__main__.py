@@ -62,7 +62,7 @@ def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Seque
     for number in options.level:
         check_share("--level", number)
     output = options.output or Path("promise")
-    check_output(output, "promise", read=[promise, new, *options.files])
+    check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
     if more or len(options.level) > 1:
         raise SettingError(

@@ -32,7 +32,7 @@ from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import array_study
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.identity import check_calibrator
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
@@ -119,6 +119,7 @@ def curves_of_arrays(
         channels.activation,
         _ARRAYS,
         ignored=study.ignore_index,
+        known_by=BY_TABLE if study.patients else BY_CASE,
     )
     return joined_curves(study.names, curves, study.patients, definition)
 
@@ -326,9 +327,7 @@ def promise(
         curves, faults = read_study(find(Path(probs), Path(labels), words))
         if faults:
             raise faults[0]
-        about = {"known_by": known_by(words), "patient_pattern": words.patient_pattern}
     else:
         curves = curves_of_arrays(probs, labels, **options)
-        about = {"known_by": BY_TABLE if curves.known else BY_CASE}
     controls = [Control(level, control, confidence) for level in dict.fromkeys(levels)]
-    return fit(curves, controls, family, margin, check=check, **about)
+    return fit(curves, controls, family, margin, check=check)

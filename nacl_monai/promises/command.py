@@ -24,7 +24,7 @@ from nacl_monai.inference.promised import APPLIED, Applied, table_rows
 from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
-from nacl_monai.posthoc.file import BY_CASE, BY_DATASET
+from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.names import CHANNEL, images_by_name
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
@@ -43,6 +43,7 @@ from nacl_monai.promises.fit import (
     USELESS,
     Kept,
     Promise,
+    check_cases,
     fit,
     held_out_misses,
     read_promise,
@@ -101,12 +102,13 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
     with written_folder(output, "promise", read=[*given, *options.files]) as folder:
         study = find(predictions, labels, options)
         show(study)
+        if study.known_by == BY_CASE:
+            check_cases(list(study.patients), predictions)
         for control in _controls(options):  # before the first volume is read
             control.check_patients(len(set(study.patients.values())), "--level")
         images = images_of_cases(options.images, list(study.patients)) if options.images else {}
         curves, faults = read_study(study)
-        about = {"known_by": study.known_by, "patient_pattern": options.patient_pattern}
-        made = _fitted(curves, folder, options, about)
+        made = _fitted(curves, folder, options)
         _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
     print_faults(faults)
     _print_made(made.promise, output, options)
@@ -136,8 +138,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
             )
         first, *more = map(read_curves, files)
         curves = first.joined(more)
-        known_by = BY_DATASET if curves.known else BY_CASE
-        made = _fitted(curves, folder, options, {"known_by": known_by})
+        made = _fitted(curves, folder, options)
         _write_page(made, folder, given, output, options)
     _print_made(made.promise, output, options)
     return []
@@ -150,12 +151,12 @@ def _controls(options: Options) -> list[Control]:
     ]
 
 
-def _fitted(curves: Curves, folder: Path, options: Options, about: Mapping[str, Any]) -> _Made:
+def _fitted(curves: Curves, folder: Path, options: Options) -> _Made:
     """The promise, whose numbers are written."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
-    promise = fit(curves, controls, sums=checksum(file), **settings, **about)
+    promise = fit(curves, controls, sums=checksum(file), **settings)
     promise.write(folder / PROMISE_FILE)
     write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
     return _Made(promise, curves, controls, settings)
@@ -309,7 +310,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     """
     rows: list[dict[str, Any]] = []
     faults: list[InputError] = []
-    with written_folder(output, "promise", read=[file, new, *options.files]) as folder:
+    with written_folder(output, "promise --apply", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
         for case in new_cases(study, promise, faults, next(iter(options.level), None)):

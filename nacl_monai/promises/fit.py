@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import (
     bootstrap_means,
@@ -425,6 +426,21 @@ def read_promise(file: str | Path) -> Promise:
     return Promise(**{one.name: record[one.name] for one in fields(Promise) if one.name in record})
 
 
+def check_cases(cases: Sequence[str], where: object) -> None:
+    """Refuses cases that look like several of each patient, where nobody says whose they are.
+
+    Raises:
+        InputError: Then: so few patients would promise more than they can.
+    """
+    pattern = pattern_of_several(cases)
+    if pattern is not None:
+        raise InputError(
+            f"{where}: {cases[0]!r} and others look like several cases of each patient, and a promise "
+            f"is over patients; say whose they are, --patient-pattern '{pattern}', or that each is a "
+            "patient's only one, --patients cases"
+        )
+
+
 def fit(
     curves: Curves,
     controls: Sequence[Control],
@@ -432,7 +448,7 @@ def fit(
     margin: float = MARGIN,
     *,
     check: bool = True,
-    **about: Any,
+    sums: str = "",
 ) -> Promise:
     """The promises that calibration patients allow.
 
@@ -442,7 +458,7 @@ def fit(
         family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether held-out patients are asked, too.
-        **about: What else `Promise` keeps.
+        sums: The checksum of the file of the curves.
 
     Raises:
         SettingError: If a level, family or margin cannot be meant.
@@ -450,6 +466,8 @@ def fit(
     """
     margin_of(family, margin)
     curves.check_usable()
+    if curves.definition["known_by"] == records.BY_CASE:
+        check_cases(curves.cases, curves.path)
     patients = sorted(set(curves.patients))
     for one in controls:
         one.check().check_patients(len(patients), curves.path)
@@ -465,9 +483,11 @@ def fit(
         patients,
         curves.cases,
         [sizes.min(0).tolist(), sizes.max(0).tolist()],
+        sums,
         held_out=record,
         absent=dict(_absent(curves)),
-        **about,
+        known_by=curves.definition["known_by"] or records.BY_CASE,
+        patient_pattern=curves.definition["patient_pattern"],
     )
 
 

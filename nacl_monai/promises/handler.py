@@ -18,6 +18,7 @@ from nacl_monai.metrics.curves import (
     joined_curves,
 )
 from nacl_monai.metrics.regions import case_spacings
+from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.training import CalibrationError
 from nacl_monai.training.case_files import CaseHandler
 from nacl_monai.training.evaluation_record import EvaluationRecord
@@ -78,9 +79,10 @@ class CaseCurves(CaseHandler):
     @property
     def _identity(self) -> dict[str, Any]:
         if self.record is None:
-            return {}
+            return {"known_by": BY_DATASET}
         run = self.record.files["weights"].absolute().parent.name
-        return {"weights": self.record.record.get("weights"), "split": self.record.set, "run": run}
+        weights = self.record.record.get("weights")
+        return {"weights": weights, "split": self.record.set, "run": run, "known_by": BY_DATASET}
 
     def _finish(self, engine: Engine) -> None:
         self._curves = joined(self._curves)

@@ -8,11 +8,13 @@ from contextlib import suppress
 import pytest
 import torch
 from monai.data import Dataset, MetaTensor
+from monai.inferers import SimpleInferer
 from torch import nn
 
 from nacl_monai.inference import Segmenter
 from nacl_monai.inference.images import ImageFault, refuse
 from nacl_monai.inference.segmenter import load_weights
+from nacl_monai.posthoc import DistanceTemperatures
 from tests.conftest import flip_headers
 
 
@@ -174,6 +176,26 @@ def test_trained_network_segments_every_image(segment, capsys):
     assert output.splitlines() == ["wrote out/a_label.nii.gz", "wrote out/b_label.nii.gz"]
     assert "1/2 Segmenting [" in errors
     assert "2/2 Segmenting [" in errors
+
+
+def test_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path):
+    """Of axes of any size, behind whatever the inferer stitched; switched off it sees nothing."""
+    torch.manual_seed(0)
+    network = nn.Conv3d(1, 2, 1)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    affine = torch.diag(torch.tensor([0.5, 2.0, 3.0, 1.0]))
+    image = MetaTensor(torch.randn(1, 6, 5, 4), affine=affine)
+    module = DistanceTemperatures([3.0, 1.0], [0.0, 4.0])
+    scripted = torch.jit.script(module.eval())
+    for calibrated in (True, False):
+        saving = Remembering()
+        data = Dataset([{"image": image, "name": "a"}], dict)
+        words = (network, tmp_path / "model.pt", data, SimpleInferer(), saving, "cpu")
+        Segmenter(*words, calibrator=scripted, calibrated=calibrated).run()
+        with torch.no_grad():
+            plain = network(image.as_tensor()[None])
+            expected = module(plain, spacing=[0.5, 2.0, 3.0]) if calibrated else plain
+        assert torch.equal(saving.cases[0]["pred"], expected[0])
 
 
 BAD = "error: bad.nii: is bad; leave it out"

@@ -17,7 +17,7 @@ from nacl_monai.metrics.columns import (
     named_errors,
     structure_of,
 )
-from nacl_monai.predictions.options import KNOWN_REGIONS
+from nacl_monai.runs import KNOWN_REGIONS
 from tests.conftest import refused
 
 STRUCTURES = ["RV", "left_kidney", "union", "95"]

@@ -1,21 +1,17 @@
 """What calibration patients allow: again by slow loops, and as MAPIE's intervals are."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import bootstrap_weights
-from nacl_monai.metrics import read_curves
-from nacl_monai.metrics.curves import THRESHOLDS
-from nacl_monai.promises import fit, read_promise
+from nacl_monai.promises import fit
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
+from nacl_monai.promises.curves import THRESHOLDS
 from nacl_monai.promises.fit import Rules, check_held_out
-from tests.losses.test_architecture import entered
 
 SPACING = (2.0, 0.5)
 LEVEL = 0.2
@@ -169,49 +165,3 @@ def test_patients_without_a_prediction_are_counted_and_those_who_rightly_have_no
     promised = fit(curves, [Control(0.5)], check=False)
 
     assert promised.absent == {"class_1": [3, 1.5]}
-
-
-HALF = [Control(0.5)]
-
-
-def random_curves(patients=4, **definition):
-    rng = np.random.default_rng(0)
-    inside = rng.random((patients, 5, 6))
-    labels = (rng.random(inside.shape) < inside).astype(int)
-    found = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
-    return replace(found, definition={**found.definition, **definition})
-
-
-def test_promise_of_a_file_enters_few_files(tmp_path):
-    """Of the package: the command around it is counted beside the 20 that it may enter."""
-    file = random_curves().write(tmp_path / "promise.npz")
-
-    def make():
-        return fit(read_curves(file).joined([]), HALF).write(tmp_path / "promise.json")
-
-    make()  # what is imported late is entered once
-    assert len({name for name, _ in entered(make)}) <= 12
-
-
-def test_promise_is_read_as_it_was_made(tmp_path):
-    """With what its definition says of the network, NaN and infinite margins among the rest."""
-    made = fit(random_curves(weights="1f", run="unet_nacl_seed0", split="val"), HALF, sums="2e")
-
-    read = read_promise(made.write(tmp_path / "promise.json"))
-
-    assert read.kept == made.kept
-    assert {one.margin for one in read.kept} == {3.0}
-    assert (read.sums, read.definition["weights"], read.definition["split"]) == ("2e", "1f", "val")
-    read.check_current()
-
-
-@pytest.mark.parametrize(
-    ("definition", "line"),
-    [
-        ({"shard": "1/3"}, "is shard 1/3 of those given"),
-        ({"split": "train"}, "is of the patients who trained the network"),
-    ],
-)
-def test_whoever_trained_or_is_a_part_promises_nothing(definition, line):
-    with pytest.raises(InputError, match=line):
-        fit(random_curves(**definition), HALF)

@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from monai.data import DataLoader, MetaTensor
 from monai.inferers import SimpleInferer
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
+from nacl_monai.inference.windows import spacing_of
 from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS, Calibrator, Fit, read_calibrator, write_calibrator
 from nacl_monai.runs import RunFolder
-from nacl_monai.training import calibrated_network, fit_calibrator
+from nacl_monai.training import calibrated_network, fit_calibrator, with_spacing
 from nacl_monai.training.calibrators import Steps, read_name
 from nacl_monai.training.checkpoints import save_state
 from nacl_monai.training.ensembles import ensemble_of, find_members
@@ -165,6 +167,29 @@ def test_fit_is_recorded_with_its_patients_and_weights(run, capsys):
     assert (found.patients, found.known_by) == (["v1"], "dataset")
     assert (found.weights, found.average) == (checksum(run.model), "probabilities")
     assert "temperature_union: " in capsys.readouterr().out
+
+
+def test_evaluated_image_knows_the_spacing_of_its_label():
+    """As a calibrator behind the network asks for it; the voxels stay."""
+    affine = torch.diag(torch.tensor([0.5, 2.0, 3.0, 1.0]))
+    label = MetaTensor(torch.zeros(1, 6, 5, 4), affine=affine)
+    item = {"image": torch.randn(1, 6, 5, 4), "label": label}
+    (batch,) = DataLoader([item], batch_size=1)
+
+    image, _ = with_spacing(batch, "cpu")
+    assert spacing_of(image) == [0.5, 2.0, 3.0]
+    assert torch.equal(image.as_tensor(), item["image"][None])
+    assert spacing_of(with_spacing({**batch, "label": torch.zeros(1, 1, 6, 5, 4)})[0]) is None
+
+
+def test_distance_is_fitted_in_the_millimeters_of_the_labels(run):
+    """And in voxels where nobody knows them."""
+    label = torch.tensor([[[1, 1, 1, 0, 1]]])
+    for known, unit in ((MetaTensor(label, affine=torch.eye(4)), "mm"), (label, "voxels")):
+        volume = {**VOLUME, "label": known}
+        fit_calibrator("distance_all", NETWORK, constant, [volume], "cpu", run)
+        found = read_calibrator(run.calibrated("distance_all").calibrator).fit
+        assert found.parameters["unit"] == unit
 
 
 @pytest.mark.parametrize(("method", "region"), [*itertools.product(METHODS, REGIONS)])

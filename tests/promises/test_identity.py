@@ -1,0 +1,210 @@
+"""What a promise says of whose it is: nobody is promised by themselves, and nobody counts twice."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.inference.records import own_checksum
+from nacl_monai.promises import applied, promise, read_promise
+from tests.audits.conftest import Study
+from tests.promises.test_commands import PATIENTS, blobs
+
+LEVEL = ["--level", "0.3", "--no-pictures"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Eight cases of as many patients, with names that say nothing else."""
+    cases = {f"case{k}": pair for k, pair in enumerate(blobs(0, 8).values())}
+    return Study(tmp_path_factory.mktemp("study"), cases)
+
+
+def made_of(study, tmp_path, *words):
+    """A promise of the study, its labels and predictions renamed."""
+    place = shutil.copytree(study.nnunet(), tmp_path / "predictions")
+    labels = shutil.copytree(study.labels, tmp_path / "labels")
+    for file in sorted(labels.iterdir()):
+        file.rename(labels / file.name.replace(".nii.gz", "_seg.nii.gz"))
+    assert main(["promise", *map(str, (place, labels, *LEVEL, *words)), *output(tmp_path)]) == 0
+    return place
+
+
+def output(tmp_path, name="promise"):
+    return ["--output", str(tmp_path / name)]
+
+
+def refused(words, capsys):
+    capsys.readouterr()
+    assert main([*map(str, words)]) in (1, 2)
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--label-name", "(.+)_seg"],
+        ["--prediction-name", "(.+)", "--label-name", "(.+)_seg"],
+        ["--pairs", "{}/pairs.csv"],
+    ],
+)
+@pytest.mark.parametrize("through", ["folders", "sums"])
+def test_calibration_patient_is_recognized_whatever_labels_are_called(
+    words, through, study, tmp_path, capsys
+):
+    """As new cases they have the names that they had when they calibrated; through sums, too."""
+    rows = ["prediction,label", *(f"{case},{case}_seg" for case in study.cases)]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    place = made_of(study, tmp_path, *(word.format(tmp_path) for word in words))
+    promise = tmp_path / "promise"
+    if through == "sums":
+        again = ["promise", promise / "promise.npz", *LEVEL, *output(tmp_path, "again")]
+        assert main([*map(str, again)]) == 0
+        promise = tmp_path / "again"
+
+    line = refused(["promise", "--apply", promise, place, *output(tmp_path, "new")], capsys)
+    assert "was fitted on case0, who cannot test it" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_pattern_and_table_travel_through_sums(tmp_path, capsys):
+    """A third scan of a calibration patient is of the patient, however the promise was made."""
+    study, new = Study(tmp_path, blobs(0, 16)), Study(tmp_path / "new", blobs(17, 1))
+    new.cases["p03_later"] = new.cases.pop("p08_scan17")
+    table = tmp_path / "t.csv"
+    rows = [f"{case},{case[:3]}" for case in [*study.cases, "p03_later"]]
+    table.write_text("\n".join(["case,patient", *rows]))
+    place = str(new.nnunet())
+    for name, words in {"pattern": PATIENTS, "table": ["--patients", str(table)]}.items():
+        audited = ["audit", str(study.nnunet()), str(study.labels), *words, "--no-pictures"]
+        assert main([*audited, *output(tmp_path, f"audit_{name}")]) == 0
+        made = ["promise", str(tmp_path / f"audit_{name}"), *LEVEL, *output(tmp_path, name)]
+        assert main(made) == 0
+        assert read_promise(tmp_path / name).known_by == name
+
+    apply = {
+        name: ["promise", "--apply", tmp_path / name, place, *output(tmp_path, "c")]
+        for name in ("pattern", "table")
+    }
+    assert "was fitted on p03, who cannot test it" in refused(apply["pattern"], capsys)
+    assert "give the table with --patients" in refused(apply["table"], capsys)
+    assert "was fitted on p03" in refused([*apply["table"], "--patients", table], capsys)
+
+
+def test_several_cases_of_a_patient_are_not_taken_for_patients(tmp_path, capsys):
+    """Unless each is said to be a patient's only one, or the pattern that is printed says whose."""
+    study = Study(tmp_path, blobs(0, 8))
+    words = ["promise", study.nnunet(), study.labels, *LEVEL, *output(tmp_path)]
+
+    line = refused(words, capsys)
+    assert r"--patient-pattern '(p\d+)_', or that each is a patient's only one" in line
+    assert main([*map(str, words), "--patients", "cases"]) == 0
+    assert read_promise(tmp_path / "promise").known_by == "cases"
+    assert len(read_promise(tmp_path / "promise").patients) == 8
+    assert main([*map(str, words), "--patient-pattern", r"(p\d+)_"]) == 0
+    assert len(read_promise(tmp_path / "promise").patients) == 4
+
+
+@pytest.mark.parametrize("verb", ["audit", "promise"])
+def test_prediction_under_two_names_is_refused(verb, study, tmp_path, capsys):
+    """A copy would count a patient twice."""
+    cases = {**study.cases, "copy": study.cases["case3"]}
+    twice = Study(tmp_path, cases)
+
+    words = [*LEVEL] if verb == "promise" else LEVEL[2:]
+    line = refused([verb, twice.nnunet(), twice.labels, *words, *output(tmp_path)], capsys)
+    assert "has the very probabilities of " in line
+    assert not (tmp_path / "promise").exists()
+
+
+def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
+    """Under other names they are the same patients."""
+    other = Study(tmp_path / "b", {f"b{name}": pair for name, pair in study.cases.items()})
+    for name, site in {"one": study, "two": other}.items():
+        words = ["audit", str(site.nnunet()), str(site.labels), "--no-pictures"]
+        assert main([*words, *output(tmp_path, name)]) == 0
+
+    for verb in (["merge"], ["promise", *LEVEL]):
+        sites = [tmp_path / name / "promise.npz" for name in ("one", "two")]
+        if verb == ["merge"]:
+            sites = [tmp_path / name / "bins.npz" for name in ("one", "two")]
+        line = refused([*verb[:1], *sites, *verb[1:], *output(tmp_path, "both")], capsys)
+        assert "has the very sums of 'case0', so that one patient would count twice" in line
+
+
+def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
+    """It would weigh twice."""
+    words = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
+
+    assert "is given twice; give each member once" in refused([*words, *output(tmp_path)], capsys)
+
+
+@pytest.mark.parametrize("parts", [["1/3", "2/3"], ["1/2", "2/3"], ["1/2", "1/2"]])
+def test_shards_of_another_division_are_refused(parts, study, tmp_path, capsys):
+    """Or with one missing or doubled; in a merge of audits, too."""
+    for k, part in enumerate(parts):
+        words = ["audit", str(study.nnunet()), str(study.labels), "--no-pictures"]
+        assert main([*words, "--shard", part, *output(tmp_path, str(k))]) == 0
+
+    for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
+        files = [tmp_path / str(k) / file for k in range(len(parts))]
+        line = refused([verb, *files, *output(tmp_path, verb)], capsys)
+        assert "give all shards of one division together, each once" in line
+
+
+def test_contours_of_a_promise_stay_where_another_is_made(study, tmp_path):
+    """Both are commands of their own."""
+    assert main(["promise", str(study.nnunet()), str(study.labels), *LEVEL, *output(tmp_path)]) == 0
+    new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
+    apply = ["promise", "--apply", str(tmp_path / "promise"), str(new.nnunet())]
+    assert main([*apply, *output(tmp_path, "both")]) == 0
+    words = ["promise", str(study.nnunet()), str(study.labels), *LEVEL]
+    assert main([*words, *output(tmp_path, "both")]) == 0
+
+    names = {file.name for file in (tmp_path / "both").iterdir()}
+    assert {"promised.csv", "new_outer_anterior.nii.gz", "promise.json"} <= names
+
+
+def test_edited_promise_is_refused_and_a_crafted_one_writes_nowhere_else(study, tmp_path, capsys):
+    """An edit by its checksum, and a structure that leads elsewhere by its name."""
+    assert main(["promise", str(study.nnunet()), str(study.labels), *LEVEL, *output(tmp_path)]) == 0
+    file = tmp_path / "promise/promise.json"
+    record = json.loads(file.read_text())
+    new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
+    apply = ["promise", "--apply", file, new.nnunet(), *output(tmp_path, "c")]
+
+    file.write_text(
+        json.dumps({**record, "kept": [{**one, "level": 0.01} for one in record["kept"]]})
+    )
+    assert "is not as it was written" in refused(apply, capsys)
+    text = json.dumps(record).replace('"anterior"', '"../precious/label"')
+    crafted = json.loads(text)
+    file.write_text(json.dumps({**crafted, "checksum": own_checksum(crafted)}))
+    assert "is not as it was written" in refused(apply, capsys)
+    assert not (tmp_path / "precious").exists()
+
+
+def test_python_refuses_what_the_command_refuses():
+    """Arrays that are no probabilities, masks that are none, names that are doubled."""
+    inside = np.random.default_rng(0).uniform(size=(6, 5, 5))
+    probs, labels = np.stack([1 - inside, inside], 1), (inside > 0.6).astype(int)
+    mask = np.full(labels.shape, -1)
+    options = {"levels": [0.4], "check": False}
+    wrong = {
+        "mask: holds other numbers": {"mask": mask},
+        "mask: hides values": {"mask": np.ma.masked_array(labels >= 0, labels > 0)},
+        "classes: two are called 'a'": {"classes": ["a", "a"]},
+        "channels agree far better": {},
+    }
+    for line, words in wrong.items():
+        given = probs if words else probs[:, ::-1]
+        with pytest.raises(InputError, match=line):
+            promise(given, labels, **options, **words)
+    made = promise(probs, labels, **options)
+    cases = {"hold NaN": probs[0] * np.nan, "beyond": 9 * probs[0], "off 1": probs[0] / 2}
+    for line, case in cases.items():
+        with pytest.raises(InputError, match=line):
+            applied(made, case, (1, 1))
