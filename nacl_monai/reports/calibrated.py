@@ -127,17 +127,18 @@ def advice(found: Sequence[Answer]) -> str:
         >>> advice([Answer("ece_near", 0.06, 0.01, "better"), Answer("nll_all", 0.07, 0.08, "worse")])
         'Judged by ECE near the prediction, use it; judged by NLL over all voxels, do not.'
     """
-    better, worse = (
-        " and ".join(METRICS[one.metric].label for one in found if one.word == word)
-        for word in (BETTER, WORSE)
-    )
+    better, worse = (_labels(found, word) for word in (BETTER, WORSE))
     if better and worse:
         return f"Judged by {better}, use it; judged by {worse}, do not."
     if better or worse:
         return "Use it." if better else "Do not use it."
-    if found and all(one.word == NO_DIFFERENCE for one in found):
+    if {one.word for one in found} == {NO_DIFFERENCE}:
         return "Leave the model as it is: it needs no calibrator."
     return "Whether to use it these patients cannot tell: measure more of them."
+
+
+def _labels(found: Sequence[Answer], word: str) -> str:
+    return " and ".join(METRICS[one.metric].label for one in found if one.word == word)
 
 
 def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
