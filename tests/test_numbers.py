@@ -162,3 +162,25 @@ def test_temperatures_have_the_numbers_of_their_runs(trainings):
         for (column, digits), cell in zip(ERRORS.items(), cells, strict=True):
             each = means(folders, column)
             assert cell == text(sum(each) / len(each), digits), column
+
+
+def test_calibrators_of_the_page_are_means_of_the_trainings():
+    """Of the three of each loss, as the page of the results has them one by one."""
+    heading = "training | behind it | NLL, all voxels"
+    text = (DOCS / "results/hippocampus/distance/README.md").read_text(encoding="utf-8")
+    found = re.findall(r"^\| (\S.*), seed \d \| `(\w+)` \| (.*) \|$", text.split(heading)[1], re.M)
+    several = {}
+    for loss, calibrator, cells in found:
+        if "[" not in cells:
+            values = [float(cell.rstrip("%")) for cell in cells.split(" | ")]
+            several.setdefault((loss, calibrator), []).append(values)
+
+    shown = list(rows(DOCS / "calibrate.md", "trained with | fitted | NLL, all voxels"))
+    assert len(shown) == 8
+    for loss, (calibrator, *cells) in shown:
+        trainings = several[loss, calibrator.strip("`")]
+        assert len(trainings) == 3
+        for cell, *values, digits in zip(cells, *trainings, (4, 4, 3, 1, 2), strict=True):
+            assert float(cell.rstrip(" %")) == pytest.approx(
+                sum(values) / 3, abs=0.51 * 10**-digits
+            )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ from nacl_monai.audits.output import draw_all, visible_files
 from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations import read_runs
+from nacl_monai.evaluations import Run, read_runs
 from nacl_monai.files import atomic_path
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
@@ -42,7 +43,7 @@ from nacl_monai.posthoc import (
     fit_method,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import FILE
+from nacl_monai.posthoc.file import FILE, read_calibrator
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case, Reading
@@ -54,6 +55,7 @@ from nacl_monai.runs import RunFolder
 BEFORE, AFTER = "before", "after"
 #: What programs without this package read in place of calibrator.json.
 _SCRIPTED = "calibrator.ts"
+_PAGE = "page.html"
 Kept = RegionLogits | StructureLogits
 
 
@@ -71,8 +73,8 @@ def calibrate_folder(
     Args:
         predictions: A folder that ``nacl-monai audit`` reads.
         labels: The folder of the label maps.
-        output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, and
-            their diagrams.
+        output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, their
+            diagrams, and the page.
         options: The command's options.
         method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
             structures overlap; by default by the distance to the predicted border.
@@ -91,18 +93,22 @@ def calibrate_folder(
     with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
         study = find(predictions, labels, options, BEFORE)
         show(study)
-        text, faults = _fit_and_audit(study, folder, output, method, region, folds)
+        runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
+        asked = replace(options, method=method, region=region, folds=folds, output=output)
+        words = [predictions, labels, *asked.words("calibrate:folders", travels=False)]
+        _write_page(folder, runs, calibrator, words, pictures=options.pictures)
+        text = _text(runs, calibrator)
     print(text)
     print_written(visible_files(output))
-    measured = options.margin_words
+    measured = [*options.words("audit:folders"), *options.margin_words]
     print_next("audit", "TEST_PREDICTIONS", "TEST_LABELS", *measured, "--calibrator", output / FILE)
     return faults
 
 
 def _fit_and_audit(
     study: Study, folder: Path, output: Path, method: str | None, region: str | None, folds: int
-) -> tuple[str, list[InputError]]:
-    """Writes the calibrator and the audits to a new folder; returns what to print, and the faults."""
+) -> tuple[list[Run], Calibrator, list[InputError]]:
+    """Writes the calibrator and the audits to a new folder; returns them, and the faults."""
     channels, options = study.channels, study.options
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
@@ -122,7 +128,6 @@ def _fit_and_audit(
     runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     if options.pictures:
         draw_all(runs, folder)
-        reports.write_trade_off(runs, folder)
     calibrator = Calibrator(
         fit,
         fit.patients,
@@ -137,8 +142,27 @@ def _fit_and_audit(
     with atomic_path(folder / _SCRIPTED) as path:
         torch.jit.save(torch.jit.script(fit.module), path)
     write_calibrator(folder / FILE, calibrator)
-    fitted = f"{name}: {fit.text(runs[0].unit)}"
-    return "\n\n".join([fitted, audit_table(runs), reports.trade_off_text(*runs)]), faults
+    return runs, calibrator, faults
+
+
+def _write_page(
+    folder: Path,
+    runs: Sequence[Run],
+    calibrator: Calibrator,
+    words: Sequence[object],
+    *,
+    pictures: bool = True,
+) -> None:
+    """The page of a calibrator, which ends with the command that made it."""
+    command = shlex.join(map(str, ["nacl-monai", "calibrate", *words]))
+    reports.write_calibrated(runs, calibrator, folder / _PAGE, command, pictures=pictures)
+
+
+def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
+    """What was fitted, the numbers without and with it, and the verdict."""
+    fit = calibrator.fit
+    fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
+    return "\n\n".join([*fitted, audit_table(runs), "\n".join(reports.verdicts(*runs))])
 
 
 def _check_ends(name: str, fits: Iterable[Fit]) -> None:
@@ -260,9 +284,13 @@ def calibrate_run(
     _run("evaluating", [*common_words, *chosen])
     calibrated = folder.calibrated(name)
     runs = read_runs([run, calibrated.path], [run.resolve().name, name])
-    files = reports.write_trade_off(runs, calibrated.path)
-    print(audit_table(runs), reports.trade_off_text(*runs), sep="\n\n")
-    print_written(files)
+    calibrator = read_calibrator(calibrated.calibrator)
+    words = [run, "--calibrator", name, "--dataset_dir", dataset_dir, *overrides]
+    words += ["--bundles", bundles] if bundles else []
+    _write_page(calibrated.path, runs, calibrator, words)
+    print(_text(runs, calibrator))
+    print_written([calibrated.path / _PAGE])
+    print_next("export", dataset, "--run", run, "--calibrator", name)
 
 
 def _run(run_id: str, words: Sequence[str]) -> None:

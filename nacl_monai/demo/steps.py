@@ -36,7 +36,6 @@ _DECIDED = {
     "--output_dir": "write --output DIR",
 }
 _WITH_OWN_DATA = ("--max_epochs", "10")
-_METHOD, _REGION = "temperature", "near"
 # Two trainings at once would wait for each other's threads.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 # What the first training says; every demo has it, and nothing else does.
@@ -110,7 +109,7 @@ def _data(dataset: str, folder: Path | None) -> tuple[Path, bool]:
 
 
 def run(plan: Plan) -> None:
-    """Trains CE+DSC and NACL, evaluates both and CE+DSC with a temperature, and compares the three.
+    """Trains CE+DSC and NACL, evaluates both and calibrated CE+DSC, and compares the three.
 
     Of the data that come with the package it draws a promise, too, which nine test people calibrate for
     the tenth. CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is
@@ -121,6 +120,7 @@ def run(plan: Plan) -> None:
             before anything is done; or if a step fails, whose error is printed.
     """
     from nacl_monai.bundles.command_line import check_run  # noqa: PLC0415 - slow
+    from nacl_monai.posthoc import METHODS  # noqa: PLC0415 - as above
 
     config = [str(file) for file in fragments(plan.dataset, "train")]
     words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
@@ -133,14 +133,14 @@ def run(plan: Plan) -> None:
         step("phantom", plan.dataset, str(plan.folder), "--cases", "20")
     usual, nacl = plan.output / "dice_ce", plan.output / "nacl"
     calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder)]
-    calibrate += ["--method", _METHOD, "--region", _REGION]
     print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
         for words in _trained(plan, "nacl", nacl):
             step(*words)
         _wait_for(steps, log)
-    calibrated = RunFolder(usual).calibrated(f"{_METHOD}_{_REGION}").path
-    names = ("--names", "CE+DSC", "CE+DSC, temperature", "NACL")
+    method, how = next(iter(METHODS.items()))
+    calibrated = RunFolder(usual).calibrated(f"{method}_{how.region}").path
+    names = ("--names", "CE+DSC", f"CE+DSC, {method}", "NACL")
     output = ("--output", str(plan.output / "comparison"))
     step("compare", *map(str, (usual, calibrated, nacl)), *output, *names)
     if plan.dataset == DATASET:

@@ -376,14 +376,20 @@ class Options:
         """How cases are found in the names of files."""
         return Names(self.prediction_name, self.label_name, self.pairs)
 
-    def words(self, use: str) -> list[str]:
-        """What another command, ``"promise:apply"``, takes of what is said of the data."""
+    def words(self, use: str, *, travels: bool = True) -> list[str]:
+        """What another command, ``"promise:apply"``, takes of what is said of the data.
+
+        Args:
+            use: Verb and kind.
+            travels: False for all that is said, which makes the same again.
+        """
         words = []
         for row in rows(use):
             value = getattr(self, row.name)
-            if row.metadata.get("travels") and value and value != row.default:
+            is_set = value != row.default and value not in ([], ())
+            if is_set and (row.metadata.get("travels") or not travels):
                 values = value if isinstance(value, (list, tuple)) else [value]
-                words += [flag(row.name), *([] if value is True else map(str, values))]
+                words += [flag(row.name), *([] if isinstance(value, bool) else map(str, values))]
         return words
 
     @property
@@ -424,8 +430,9 @@ def rows(use: str = "") -> list[Field[Any]]:
 
 def flag(name: str) -> str:
     """How a command has the name of a row."""
-    names = {"pictures": "--no-pictures", "affine_tolerance": "--affine_tolerance"}
-    return names.get(name, f"--{name.replace('_', '-')}")
+    if name in ("affine_tolerance", "dataset_dir"):  # as bundles have them
+        return f"--{name}"
+    return "--no-pictures" if name == "pictures" else f"--{name.replace('_', '-')}"
 
 
 def check_used(use: str, given: Mapping[str, Any]) -> None:

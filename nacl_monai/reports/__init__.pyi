@@ -1,11 +1,5 @@
-from .compare import (
-    comparison_markdown,
-    comparison_table,
-    comparison_text,
-    trade_off_text,
-    write_comparison,
-    write_trade_off,
-)
+from .calibrated import Answer, answers, draw_temperatures, verdicts, write_calibrated
+from .compare import comparison_markdown, comparison_table, comparison_text, write_comparison
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases
 from .page import write_page, write_pages
@@ -14,8 +8,10 @@ from .selective import RiskCurve, draw_selective, risk_curve, write_selective
 from .style import house_style, new_figure, page_template, png_source, save_figure, save_png
 
 __all__ = [
+    "Answer",
     "ReliabilityCurve",
     "RiskCurve",
+    "answers",
     "comparison_markdown",
     "comparison_table",
     "comparison_text",
@@ -24,6 +20,7 @@ __all__ = [
     "draw_maps",
     "draw_reliability",
     "draw_selective",
+    "draw_temperatures",
     "house_style",
     "median_case",
     "new_figure",
@@ -34,12 +31,12 @@ __all__ = [
     "risk_curve",
     "save_figure",
     "save_png",
-    "trade_off_text",
+    "verdicts",
+    "write_calibrated",
     "write_comparison",
     "write_logits",
     "write_page",
     "write_pages",
     "write_reliability",
     "write_selective",
-    "write_trade_off",
 ]

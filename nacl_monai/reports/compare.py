@@ -1,8 +1,7 @@
 """The whole comparison of runs: one table, reliability diagrams, maps of uncertainty.
 
 Every number in the table is a mean over the cases in which it is defined; where these are not all,
-their number is beside it. A trade-off shows what calibration changes in each region: what helps in one
-can harm in another.
+their number is beside it.
 """
 
 from __future__ import annotations
@@ -12,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from nacl_monai.evaluations.evaluated import Run, read_runs
-from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, COVERAGE, WORSE, paired_tests
+from nacl_monai.evaluations.statistics import (
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    SLIGHTLY,
+    WORSE,
+    paired_tests,
+)
 from nacl_monai.evaluations.tables import best_places, csv_text, markdown_table, uncounted
 from nacl_monai.files import write_text
 from nacl_monai.metrics import Pooled, pooled_difference
@@ -30,17 +34,12 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.style import (
-    OKABE_ITO,
-    WIDTH,
-    add_caption,
-    house_style,
-    new_figure,
-    save_figure,
-)
+from nacl_monai.reports.style import save_figure
 
 #: Above what is for comparison with the paper: where the label decides, the truth has an error.
 _PAPER = "The paper's measures, over regions that the label decides"
+#: The smallest difference of shares that matters: of an error near 0, 5 % of its value are nothing.
+SHARE_MARGIN = 0.01
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -143,7 +142,7 @@ def proper_differences(runs: Sequence[Run]) -> list[Difference]:
         apart = near_difference(first, other)
         if apart is not None:
             names, ends = (first.name, other.name), (apart.value, *apart.interval())
-            found.append(Difference("ece_near", names, ends, _decision(apart)))
+            found.append(Difference("ece_near", names, ends, pooled_decision(apart)))
     return found
 
 
@@ -160,9 +159,17 @@ def near_difference(run: Run, other: Run) -> Pooled | None:
     return pooled_difference(ours, theirs, list(run.patients))
 
 
-def _decision(change: Pooled) -> str:
-    """Whether the first of two errors is better by more than chance."""
-    return BETTER if change.high < 0 else WORSE if change.low > 0 else CANNOT_TELL
+def pooled_decision(change: Pooled) -> str:
+    """Whether the first of two errors of all cases together is better by more than chance.
+
+    Returns:
+        One of `nacl_monai.evaluations.statistics.DECISIONS`; within `SHARE_MARGIN` it is equivalent, or
+        slightly better or worse.
+    """
+    small = change.low > -SHARE_MARGIN and change.high < SHARE_MARGIN
+    if change.low > 0 or change.high < 0:
+        return SLIGHTLY * small + (BETTER if change.high < 0 else WORSE)
+    return EQUIVALENT if small else CANNOT_TELL
 
 
 def write_comparison(
@@ -272,112 +279,3 @@ def _notes(table: pd.DataFrame, best: str) -> list[str]:
             "such means may be over different cases."
         )
     return notes
-
-
-_COLORS = ("black", *(OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple")))
-# Between the runs of a region, of the distance between regions.
-_STEP = 0.16
-
-
-def draw_trade_off(runs: Sequence[Run]) -> Figure:
-    """The ECE of every region, one point per run, with its 95 % interval.
-
-    Args:
-        runs: The same cases without and with calibrators; the first is what the others change.
-    """
-    regions = runs[0].bins.regions
-    with house_style():
-        figure = new_figure(height=0.55 * len(regions) + 1.6, width=WIDTH * 0.75)
-        axes = figure.subplots()
-        for number, run in enumerate(runs):
-            _draw_run(axes, run, regions, number)
-        places = [-place - _STEP * (len(runs) - 1) / 2 for place in range(len(regions))]
-        axes.set_yticks(places, [region.replace("_", ", ", 1) for region in regions])
-        axes.set_xlim(left=0)
-        axes.set_xlabel("ECE")
-        axes.grid(visible=False, axis="y")
-        figure.legend(loc="outside upper center", ncols=len(runs))
-        add_caption(
-            figure,
-            f"Mean over {len(runs[0].cases)} {runs[0].of.cases} with the {COVERAGE:.0%} interval over "
-            f"{runs[0].unit}; further left is better calibrated.",
-        )
-    return figure
-
-
-def _draw_run(axes: Axes, run: Run, regions: Sequence[str], number: int) -> None:
-    color = _COLORS[number % len(_COLORS)]
-    means = [run.mean(f"ece_{region}") for region in regions]
-    places = [-place - _STEP * number for place in range(len(regions))]
-    for mean, place in zip(means, places, strict=True):
-        axes.hlines(place, *mean.interval(), color=color, linewidth=2)
-    axes.plot(
-        [mean.mean for mean in means],
-        places,
-        label=run.name,
-        color=color,
-        linestyle="",
-        marker="o",
-        markersize=7,
-        markerfacecolor=color if number else "white",
-    )
-
-
-def trade_off_text(before: Run, after: Run) -> str:
-    """What a calibrator changes: a verdict by numbers whose zero is the truth, then region by region.
-
-    Args:
-        before: Without it.
-        after: The same cases with it.
-    """
-    differences = proper_differences([after, before])
-    lines = [verdict_of(differences), *(f"  {one.text}" for one in differences)]
-    lines.append(
-        f"Change of the ECE from {before.name} to {after.name} [95 % interval], by region:"
-    )
-    for region in before.bins.regions:
-        column = f"ece_{region}"
-        change = before.mean(after.metrics[column] - before.metrics[column])
-        lines.append(f"  {region.replace('_', ', ', 1)}: {change.text()}")
-    return "\n".join(lines)
-
-
-def verdict_of(differences: Sequence[Difference]) -> str:
-    """By what a run is better or worse than another by more than chance, in one sentence.
-
-    A run with a larger NLL or Brier score over all voxels is never called an improvement.
-    """
-    if not differences:
-        return "Verdict: no number whose zero is the truth was counted."
-    found = {
-        word: [one.metric for one in differences if _kind(one) == word]
-        for word in (BETTER, WORSE, CANNOT_TELL)
-    }
-    if found[BETTER]:
-        kind = "no improvement" if {*PROPER_SCORES}.intersection(found[WORSE]) else "better"
-    else:
-        kind = "worse" if found[WORSE] else "no improvement"
-    parts = [f"{word} by {_labels(names)}" for word, names in found.items() if names]
-    text = "; ".join(parts).replace(f"{CANNOT_TELL} by", "no difference beyond chance by")
-    return f"Verdict: {kind}. {text[:1].upper()}{text[1:]}."
-
-
-def _labels(names: Sequence[str]) -> str:
-    return ", ".join(METRICS[name].label for name in names)
-
-
-def _kind(difference: Difference) -> str:
-    return next((word for word in (BETTER, WORSE) if word in difference.decision), CANNOT_TELL)
-
-
-def write_trade_off(runs: Sequence[Run], output: str | Path) -> list[Path]:
-    """Writes ``trade_off.png`` and ``.svg``; returns the two paths.
-
-    Args:
-        runs: As for `draw_trade_off`.
-        output: Folder for the figure.
-
-    Raises:
-        InputError: If a file cannot be written.
-    """
-    return save_figure(draw_trade_off(runs), Path(output) / "trade_off")

@@ -4,9 +4,11 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import shutil
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
+from html import unescape
 from io import StringIO
 from pathlib import Path
 
@@ -37,6 +39,7 @@ from nacl_monai.posthoc import (
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import check_calibrator, known_by
+from nacl_monai.reports import verdicts
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
 #: The regions of the audits.
@@ -61,8 +64,8 @@ def regions(regions):
 
 @pytest.fixture
 def undrawn(undrawn, monkeypatch):  # noqa: ARG001
-    """The trade-off as well, which `calibrated` draws."""
-    monkeypatch.setattr("nacl_monai.reports.write_trade_off", lambda *_: [])
+    """The page of the calibrator as well, which `calibrated` writes."""
+    monkeypatch.setattr("nacl_monai.reports.write_calibrated", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -105,6 +108,7 @@ class Calibrated:
     study: Study
     folder: Path
     printed: str
+    words: list
 
     @property
     def record(self):
@@ -119,12 +123,12 @@ def calibrated(tmp_path_factory):
     """The study, calibrated in two folds; read, never changed."""
     root = tmp_path_factory.mktemp("study")
     study, printed = Study(root, softmax_cases(cases=8)), StringIO()
-    words = [study.nnunet(), study.labels, *PATTERN, "--regions", "union", "--folds", 2]
-    words += ["--method", "temperature"]
+    words = ["calibrate", study.nnunet(), study.labels, *PATTERN, "--regions", "union"]
+    words += ["--method", "temperature", "--folds", 2, "--output", root / "out"]
     with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         undraw(patch)
-        assert main(["calibrate", *map(str, words), "--output", str(root / "out")]) == 0
-    return Calibrated(study, root / "out", printed.getvalue())
+        assert main([*map(str, words)]) == 0
+    return Calibrated(study, root / "out", printed.getvalue(), words)
 
 
 def slow_temperature(cases, patients, ignored=(), margin=3):
@@ -224,14 +228,16 @@ def test_before_is_the_plain_audit(calibrated):
     check_errors(calibrated.cases("before"), cases, [1.0] * len(cases))
 
 
-def test_change_is_told_by_region(calibrated):
-    """The difference of the means that the two audits wrote."""
-    before, after = (calibrated.cases(name) for name in ("before", "after"))
+def test_each_question_is_answered_by_what_the_audits_wrote(calibrated):
+    """In what is printed and on the page, which ends with the command that makes it again."""
+    runs = [read_audit(calibrated.folder / name).run for name in (BEFORE, AFTER)]
 
-    for region in AUDITED:
-        change = (after[f"ece_{region}"] - before[f"ece_{region}"]).mean()
-        assert f"  {region}: {change:.3f} [" in calibrated.printed
-    assert (calibrated.folder / "trade_off.png").stat().st_size > 5_000
+    sentences = verdicts(*runs)
+    assert "\n".join(sentences) in calibrated.printed
+    page = unescape((calibrated.folder / "page.html").read_text())
+    assert all(sentence in page for sentence in sentences)
+    (command,) = re.findall("Made by <code>nacl-monai (.*)</code>", page)
+    assert shlex.split(command) == [*map(str, calibrated.words)]
 
 
 def test_script_needs_no_package(calibrated):

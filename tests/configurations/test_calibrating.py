@@ -114,7 +114,7 @@ def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp
 
 
 def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypatch, capfd):
-    """It fits, evaluates, and prints both evaluations with the change in every region."""
+    """It fits, evaluates, answers each question by both evaluations, and writes its page."""
     _, run, shared = acdc
     steps, start = [], subprocess.run
 
@@ -133,12 +133,12 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
 
     printed = capfd.readouterr().out
     before, after = (
-        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")["ece_union"]
+        pd.read_csv(folder / "evaluation/cases.csv")["nll_all"].mean()
         for folder in (run, calibrated)
     )
     assert steps == ["calibrating", "evaluating"]  # the run is evaluated already
-    assert f"  union: {(after - before).mean():.3f}" in printed
-    assert (calibrated / "trade_off.png").is_file()
+    assert f", NLL {before:.4f} → {after:.4f}." in printed
+    assert f"--calibrator {NAME} --dataset_dir" in (calibrated / "page.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,12 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
     [
         (["RUN"], "--dataset_dir: is missing; say where the dataset of this run is"),
         (["RUN/nothing", "--dataset_dir", "x"], "config.json: no such file; name a training's"),
-        (["RUN", "--folds", "3"], "folds: is of saved predictions, whose labels are missing"),
-        (["a", "b", "--dataset_dir", "x"], "dataset_dir: has no place beside saved predictions"),
+        (["RUN", "--folds", "3"], "--folds: has no effect on a run; leave it out"),
+        (["a", "b", "--dataset_dir", "x"], "--dataset_dir: has no effect on a folder of"),
         (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
-        (["a", "b", "--calibrator", "x"], "calibrator: has no place beside saved predictions"),
-        (["RUN", "--method", "platt"], "platt: is of structures; choose from temperature,"),
-        (["RUN", "--method", "magic"], "magic: is not known; choose from temperature, class"),
+        (["a", "b", "--calibrator", "x"], "--calibrator: has no effect on a folder of"),
+        (["RUN", "--method", "platt"], "platt: is of structures; choose from distance,"),
+        (["RUN", "--method", "magic"], "magic: is not known; choose from distance, temp"),
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )

@@ -126,7 +126,7 @@ def of(steps, run):
 
 
 def test_both_are_trained_evaluated_and_compared(steps, demo):
-    """CE+DSC with a temperature too; the settings are those of the trainings, which the rest follows."""
+    """Calibrated CE+DSC too; the settings are those of the trainings, which the rest follows."""
     run(demo)
 
     *made, compared = steps()
@@ -138,7 +138,7 @@ def test_both_are_trained_evaluated_and_compared(steps, demo):
     assert compared[:4] == [
         "compare",
         str(demo.output / "dice_ce"),
-        str(demo.output / "dice_ce/calibrated/temperature_near"),
+        str(demo.output / "dice_ce/calibrated/distance_all"),
         str(demo.output / "nacl"),
     ]
     assert "said by calibrate" in (demo.output / "dice_ce.log").read_text()

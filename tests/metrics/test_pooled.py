@@ -21,6 +21,7 @@ from nacl_monai.metrics.pooled import (
     pooled_difference,
     pooled_error,
     pooled_gap,
+    pooled_offsets,
     pooled_ratio,
 )
 
@@ -132,6 +133,34 @@ def test_difference_draws_the_same_patients_for_both():
         *(slow_resamples(one, owners, slow_error, 50, 3) for one in (bins, others))
     )
     raw = np.subtract(*(slow_error([p.sum(0) for p in one.tensors()]) for one in (bins, others)))
+    low, high = np.quantile(resampled, levels(4))
+    assert found.raw == pytest.approx(raw)
+    assert found.value == pytest.approx(2 * raw - np.mean(resampled))
+    assert (found.low, found.high) == (pytest.approx(2 * raw - high), pytest.approx(2 * raw - low))
+
+
+def test_offset_is_how_far_a_ratio_is_from_its_target():
+    """Patient by patient in a loop, each drawn for both methods; what drawing adds is taken away."""
+    rng = np.random.default_rng(5)
+    missed, others = rng.uniform(0, 4, (6, 2)), rng.uniform(0, 20, (6, 2))  # below 5 %, and above
+    labeled, owners = rng.uniform(50, 100, (6, 2)), np.array(list("aabbcd"))
+
+    found = pooled_offsets(
+        (missed, labeled), (others, labeled), 0.05, list(owners), resamples=60, seed=3
+    )
+
+    def offset(above, rows):
+        return abs(np.mean([above[rows, k].sum() / labeled[rows, k].sum() for k in (0, 1)]) - 0.05)
+
+    resampled = []
+    for times in draws(4, 60, 3):
+        rows = [
+            r
+            for who, n in zip("abcd", times, strict=True)
+            for r in np.tile(np.flatnonzero(owners == who), int(n))
+        ]
+        resampled.append(offset(missed, rows) - offset(others, rows))
+    raw = offset(missed, range(6)) - offset(others, range(6))
     low, high = np.quantile(resampled, levels(4))
     assert found.raw == pytest.approx(raw)
     assert found.value == pytest.approx(2 * raw - np.mean(resampled))

@@ -1,4 +1,4 @@
-"""Comparisons hold means of where a metric is defined, and changes region by region; tables are text."""
+"""Comparisons hold means of where a metric is defined, and tests by what is best for the truth."""
 
 import csv
 import math
@@ -9,25 +9,18 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from nacl_monai import audit
 from nacl_monai.evaluations import read_runs
 from nacl_monai.evaluations.tables import best_places
+from nacl_monai.metrics import Pooled
 from nacl_monai.reports import (
     comparison_markdown,
     comparison_table,
     comparison_text,
     write_comparison,
 )
-from nacl_monai.reports.compare import (
-    Difference,
-    difference_lines,
-    draw_trade_off,
-    trade_off_text,
-    verdict_of,
-    write_trade_off,
-)
+from nacl_monai.reports.compare import difference_lines, pooled_decision
 from tests.reports.conftest import predicted
 
 
@@ -132,52 +125,6 @@ class TestWriteComparison:
         pd.testing.assert_frame_equal(back, table.astype(float), check_exact=True)
 
 
-def differences(runs, region):
-    """Differences of the ECE, a number per patient: the mean over their cases."""
-    before, after = runs
-    change = after.metrics[f"ece_{region}"] - before.metrics[f"ece_{region}"]
-    patients = before.patients
-    return np.array([change[patients == one].mean() for one in sorted(set(patients))])
-
-
-def test_text_has_the_mean_difference_and_its_t_interval(runs):
-    """Over patients, paired, a line per region."""
-    verdict, score, *lines = trade_off_text(*runs).splitlines()
-
-    assert verdict == "Verdict: better. Better by NLL over all voxels."
-    assert score == f"  {difference_lines(runs[::-1])[0]}"
-    assert lines[0] == ("Change of the ECE from CE + Dice to NACL [95 % interval], by region:")
-    for region, line in zip(runs[0].bins.regions, lines[1:], strict=True):
-        found = differences(runs, region)
-        low, high = stats.t.interval(0.95, len(found) - 1, found.mean(), stats.sem(found))
-        assert line == f"  {region}: {found.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
-def test_each_region_has_a_point_at_the_mean_on_a_line_over_its_interval(runs):
-    """Of each run; the first run's points are hollow."""
-    (axes,) = draw_trade_off(runs).axes
-    regions = runs[0].bins.regions
-    points = [line for line in axes.lines if line.get_marker() == "o"]
-    spans = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
-    means = [[run.mean(run.metrics[f"ece_{region}"]) for region in regions] for run in runs]
-
-    assert [label.get_text() for label in axes.get_yticklabels()] == regions
-    for line, of_run in zip(points, means, strict=True):
-        assert line.get_xdata() == pytest.approx([mean.mean for mean in of_run])
-    np.testing.assert_allclose(spans, [mean.interval() for of_run in means for mean in of_run])
-    assert points[0].get_markerfacecolor() == "white"
-    assert points[1].get_markerfacecolor() == points[1].get_color()
-
-
-@pytest.mark.usefixtures("painted")
-def test_files_of_the_trade_off_are_written(runs, tmp_path):
-    """As PNG and SVG."""
-    files = write_trade_off(runs, tmp_path)
-
-    assert [file.name for file in files] == ["trade_off.png", "trade_off.svg"]
-    assert all(file.stat().st_size > 5_000 for file in files)
-
-
 class TestBestPlaces:
     @pytest.mark.parametrize(
         ("values", "metric", "places"),
@@ -263,21 +210,17 @@ def test_what_was_not_counted_is_said(led, runs):
 
 
 @pytest.mark.parametrize(
-    ("decisions", "said"),
+    ("interval", "decision"),
     [
-        ("worse|worse|better", "no improvement. Better by ECE near the prediction; worse by NLL"),
-        ("better|cannot tell|better", "better. Better by NLL over all voxels, ECE near the"),
-        ("cannot tell|equivalent|worse", "worse. Worse by ECE near the prediction; no difference"),
-        ("equivalent|too few patients|cannot tell", "no improvement. No difference beyond chance"),
-        ("slightly worse|worse|cannot tell", "worse. Worse by NLL over all voxels, Brier score"),
+        ((-0.05, -0.02), "better"),
+        ((0.02, 0.05), "worse"),
+        ((-0.02, 0.005), "cannot tell"),
+        ((-0.005, 0.005), "equivalent"),
+        ((-0.005, -0.001), "slightly better"),
+        ((0.001, 0.005), "slightly worse"),
+        ((math.nan, math.nan), "cannot tell"),
     ],
 )
-def test_loss_over_all_voxels_is_no_improvement(decisions, said):
-    """Whatever it gains near the prediction."""
-    metrics = ("nll_all", "brier_all", "ece_near")
-    differences = [
-        Difference(metric, ("a", "b"), (0.1, 0.0, 0.2), word)
-        for metric, word in zip(metrics, decisions.split("|"), strict=True)
-    ]
-
-    assert verdict_of(differences).startswith(f"Verdict: {said}")
+def test_pooled_errors_are_decided_by_their_interval_and_by_what_matters(interval, decision):
+    """An error near 0 has a difference that matters: 0.01, and not 5 % of nothing."""
+    assert pooled_decision(Pooled(0.0, 0.0, *interval, 20, 0)) == decision

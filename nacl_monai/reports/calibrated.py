@@ -1,0 +1,239 @@
+"""What a calibrator changes: an answer to each question that people ask, and its page.
+
+A calibrator may be better near the prediction and worse over all voxels, so that no single word says it.
+Each question has a number whose zero, or whose target, is the truth, and an answer: better, worse, no
+difference where it is smaller than what matters, or cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from nacl_monai.counting import counted
+from nacl_monai.evaluations.evaluated import Run
+from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, TOO_FEW, WORSE
+from nacl_monai.files import write_text
+from nacl_monai.metrics import Decisions
+from nacl_monai.metrics.columns import DECISIONS as DECIDED
+from nacl_monai.metrics.columns import METRICS, OF_ORDER, PROPER_SCORES
+from nacl_monai.metrics.decisions import MISS
+from nacl_monai.metrics.pooled import pooled_offsets
+from nacl_monai.posthoc import Calibrator
+from nacl_monai.reports.compare import pooled_decision, proper_differences
+from nacl_monai.reports.reliability import draw_reliability
+from nacl_monai.reports.style import (
+    OKABE_ITO,
+    WIDTH,
+    add_caption,
+    house_style,
+    new_figure,
+    page_template,
+    png_source,
+)
+
+NO_DIFFERENCE = "no difference"
+_NEAR, _CONTOUR = "ece_near", "contour_misses"
+#: The number of each question → the question, and what the number is called there.
+_QUESTIONS = {
+    _NEAR: ("Near the prediction", "ECE"),
+    _CONTOUR: (f"{100 * MISS:g} % contour", "misses"),
+    **{name: ("Over all voxels", METRICS[name].label.split(" over")[0]) for name in PROPER_SCORES},
+}
+_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a calibrator does to one number.
+
+    Attributes:
+        metric: The number, a key of `nacl_monai.metrics.columns.METRICS`.
+        before: Without the calibrator, as tables have it.
+        after: With it.
+        word: "better", "worse", "no difference" or "cannot tell".
+    """
+
+    metric: str
+    before: float
+    after: float
+    word: str
+
+    @property
+    def text(self) -> str:
+        """A sentence: "Near the prediction: better, ECE 0.062 → 0.011."."""
+        question, label = _QUESTIONS[self.metric]
+        decimals, unit = (
+            (1, "%") if self.metric == _CONTOUR else (METRICS[self.metric].decimals, "f")
+        )
+        values = f"{self.before:.{decimals}{unit}} → {self.after:.{decimals}{unit}}"
+        return f"{question}: {self.word}, {label} {values}."
+
+
+def answers(before: Run, after: Run) -> list[Answer]:
+    """What a calibrator does, by numbers that are best for the truth.
+
+    Errors near the prediction, and how far the misses of a contour are from what it says, are of all
+    cases together, and patients are drawn for both; proper scores are tested patient by patient. A
+    difference that is smaller than what matters is none, however sure it is.
+
+    Args:
+        before: Without it.
+        after: The same cases with it.
+
+    Returns:
+        An answer for each number that both have.
+    """
+    decisions = {one.metric: one.decision for one in proper_differences([after, before])}
+    if before.bins.decisions is not None and after.bins.decisions is not None:
+        sums = _contour_sums(after.bins.decisions), _contour_sums(before.bins.decisions)
+        decisions[_CONTOUR] = pooled_decision(pooled_offsets(*sums, MISS, list(after.patients)))
+    numbers = {name: (before.number(name), after.number(name)) for name in _QUESTIONS}
+    return [
+        Answer(name, one.mean, other.mean, _word(decisions[name]))
+        for name, (one, other) in numbers.items()
+        if name in decisions and one and other
+    ]
+
+
+def _contour_sums(volumes: Decisions) -> list[npt.NDArray[np.float64]]:
+    """What is missed and labeled of the structures that are predicted, as `decision_numbers` adds it."""
+    parts = (volumes.missed, volumes.labeled)
+    return [part.where(volumes.predicted > 0, 0).cpu().numpy() for part in parts]
+
+
+def _word(decision: str) -> str:
+    """A decision of `nacl_monai.evaluations.statistics` in the word of an answer."""
+    if decision in (BETTER, WORSE):
+        return decision
+    return CANNOT_TELL if decision in (CANNOT_TELL, TOO_FEW) else NO_DIFFERENCE
+
+
+def verdicts(before: Run, after: Run) -> list[str]:
+    """The text of each of the `answers`, and what to do."""
+    found = answers(before, after)
+    return [*(answer.text for answer in found), advice(found)]
+
+
+def advice(found: Sequence[Answer]) -> str:
+    """What the answers together recommend, in one line.
+
+    Example:
+        >>> advice([Answer("ece_near", 0.06, 0.01, "better"), Answer("nll_all", 0.07, 0.08, "worse")])
+        'Judged by ECE near the prediction, use it; judged by NLL over all voxels, do not.'
+    """
+    better, worse = (_labels(found, word) for word in (BETTER, WORSE))
+    if better and worse:
+        return f"Judged by {better}, use it; judged by {worse}, do not."
+    if better or worse:
+        return "Use it." if better else "Do not use it."
+    if {one.word for one in found} == {NO_DIFFERENCE}:
+        return "Leave the model as it is: it needs no calibrator."
+    return "Whether to use it these patients cannot tell: measure more of them."
+
+
+def _labels(found: Sequence[Answer], word: str) -> str:
+    return " and ".join(METRICS[one.metric].label for one in found if one.word == word)
+
+
+def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
+    """The temperatures at the knots of each curve: the calibrator's, then those of its folds.
+
+    Returns:
+        By the structure of each curve, or the calibrator's name; nothing of another method.
+    """
+    fit = calibrator.fit
+    if fit is None or "knots" not in fit.parameters:
+        return {}
+    parameters = [fit.parameters, *(fold["parameters"] for fold in calibrator.folds)]
+    fits = [np.atleast_2d(one["temperatures"]).tolist() for one in parameters]
+    names = calibrator.channels if len(fits[0]) > 1 else [calibrator.name]
+    return dict(zip(names, map(list, zip(*fits, strict=True)), strict=True))
+
+
+def draw_temperatures(
+    curves: Mapping[str, Sequence[Sequence[float]]], knots: Sequence[float], unit: str, caption: str
+) -> Figure:
+    """T over the distance to the nearest change of the predicted label, on a logarithmic axis.
+
+    Args:
+        curves: By name, several fits of each, the temperatures at the knots; the first is drawn bold.
+        knots: The distances.
+        unit: What they are measured in.
+        caption: The text below.
+    """
+    colors = [color for name, color in OKABE_ITO.items() if name != "yellow"][::-1]
+    with house_style():
+        figure = new_figure(height=3.8, width=WIDTH * 0.75)
+        axes = figure.subplots()
+        axes.axhline(1, color="0.5", linestyle="--", linewidth=1)
+        for place, (name, fits) in enumerate(curves.items()):
+            color = colors[place % len(colors)]
+            for fit in fits[1:]:
+                axes.plot(knots, fit, color=color, linewidth=0.8, alpha=0.6)
+            axes.plot(knots, fits[0], "o-", color=color, linewidth=2, markersize=4, label=name)
+        axes.set(yscale="log", ylabel="temperature")
+        axes.set_xlabel(f"distance to the nearest change of the predicted label in {unit}")
+        low, high = axes.get_ylim()
+        ticks = [tick for tick in _TICKS if low <= tick <= high]
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        figure.legend(loc="outside upper center", ncols=4)
+        add_caption(figure, f"Above 1: the model is too sure; below 1: not sure enough. {caption}")
+    return figure
+
+
+def write_calibrated(
+    runs: Sequence[Run], calibrator: Calibrator, path: Path, command: str, *, pictures: bool = True
+) -> Path:
+    """Writes the page of a calibrator; returns the path.
+
+    Args:
+        runs: The same cases without and with it.
+        calibrator: What was fitted, with its folds if the cases are those of the fit.
+        path: The file.
+        command: The command line that makes the page again.
+        pictures: Whether the page has diagrams, or numbers alone.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    *found, recommended = verdicts(*runs)
+    text = page_template(file="calibrated.html.j2").render(
+        name=runs[1].name,
+        verdicts=found,
+        advice=recommended,
+        fitted=calibrator.fit.text(runs[0].unit) if calibrator.fit else "the members' mean",
+        folds=len(calibrator.folds),
+        tested=counted(runs[0].patients.nunique(), runs[0].unit.removesuffix("s")),
+        unit=runs[0].unit,
+        rows=list(_decision_rows(runs)),
+        figures=dict(_figures(runs, calibrator)) if pictures else {},
+        command=command,
+    )
+    return write_text(path, text + "\n")
+
+
+def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str, str]]:
+    """The curve, if there is one, and the reliability diagrams, each as the source of a picture."""
+    curves = temperature_curves(calibrator)
+    if curves and calibrator.fit:
+        parameters = calibrator.fit.parameters
+        thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
+        figure = draw_temperatures(curves, parameters["knots"], parameters["unit"], thin)
+        yield "curve", png_source(figure)
+    yield "reliability", png_source(draw_reliability(runs))
+
+
+def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:
+    """Contours and volumes, before and after."""
+    for name in DECIDED:
+        numbers = [run.number(name) for run in runs]
+        if name not in OF_ORDER and all(numbers):
+            metric = METRICS[name]
+            yield [metric.heading, *(one.text(metric.decimals) for one in numbers if one)]
