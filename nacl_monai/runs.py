@@ -20,8 +20,13 @@ from nacl_monai.output import aside_of
 MARGIN = records.MARGIN
 #: The regions that are known by name, as `nacl_monai.metrics.REGIONS` computes them.
 KNOWN_REGIONS = (
-    *("all", "foreground", "union", "boundary"),
-    *("near", "predicted", "predicted_boundary"),
+    "all",
+    "foreground",
+    "union",
+    "boundary",
+    "near",
+    "predicted",
+    "predicted_boundary",
 )
 #: The first of the classes in ``bins.npz``: whichever class is predicted.
 TOP = "top-1"

@@ -143,7 +143,8 @@ def test_line_of_make_is_taken(line, tmp_path):
 def place(tmp_path_factory):
     """A folder with everything that the pages name, in the order in which a reader would make it."""
     root = tmp_path_factory.mktemp("reader")
-    cases = softmax_cases(cases=12)
+    patients = enumerate(softmax_cases(cases=12).values())
+    cases = {f"patient{k}_scan0": volumes for k, volumes in patients}
     study = Study(root, cases)
     folds = (f"FOLD_{k}" for k in range(5))
     for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine", *folds):

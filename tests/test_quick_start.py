@@ -36,7 +36,7 @@ def test_files_are_audited_calibrated_and_promised_without_monai_and_ignite(tmp_
     commands = [
         ["audit", *folders],
         ["calibrate", *folders, "--folds", "2"],
-        ["promise", *folders, "--level", "0.3", "--output", promise],
+        ["promise", *folders, "--level", "0.3", "--patients", "cases", "--output", promise],
         ["promise", "--apply", *new],
         ["triage", *new],
     ]

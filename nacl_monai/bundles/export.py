@@ -155,6 +155,7 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> dict[str, s
     trained = {
         name
         for record in (run.split, run.data)
+        if record.is_file()
         for name in read_object(record, "train the run again").get("train", ())
     }
     if both := sorted({*made.patients, *made.cases} & trained):
