@@ -91,8 +91,8 @@ def test_word_without_effect_is_refused_before_anything_is_read(words, line, cap
 @pytest.mark.parametrize("function", [audit, promise])
 def test_python_has_the_options_of_the_command(function):
     """A word that is none, or has no effect, is refused with those that do."""
-    with pytest.raises(SettingError, match="colour: is no option; choose from .*patient_pattern"):
-        function("predictions", "labels", colour="red")
+    with pytest.raises(SettingError, match="hue: is no option; choose from .*patient_pattern"):
+        function("predictions", "labels", hue="red")
     with pytest.raises(SettingError, match="--budget: has no effect on a folder"):
         function("predictions", "labels", budget="5")
 
