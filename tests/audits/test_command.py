@@ -97,7 +97,8 @@ def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     assert main([*line[2:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"
-    assert last == f"next: nacl-monai audit TEST_PREDICTIONS TEST_LABELS --calibrator {file}"
+    again = shlex.join(["TEST_PREDICTIONS", "TEST_LABELS", *map(str, words)])
+    assert last == f"next: nacl-monai audit {again} --calibrator {file}"
 
     audits = [str(tmp_path / "audit" / name) for name in ("plain", "sharp")]
     line = shlex.split(run(plain, sharp, labels)[1].splitlines()[-1])
