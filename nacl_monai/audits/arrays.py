@@ -131,11 +131,11 @@ def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
         places = {name: Path(str(place)) for name, place in labels.items()}
     check_raters(places)
     study = find(Path(str(probs)), places, options)
-    cases, numbers, faults = measured_cases(study)
+    cases, numbers, faults = measured_cases(study, curves=False)
     if faults:
         raise faults[0]
-    patients = [case.patient for case in cases] if study.known else []
-    return _of_record(joined(numbers[0], patients, study.calibrator, options.joins))
+    record = joined(numbers[0], study.patients_of(cases), study.calibrator, options.joins)
+    return _of_record(record)
 
 
 def _of_record(record: Record) -> Audit:

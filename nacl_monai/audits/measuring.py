@@ -115,6 +115,7 @@ def measured_cases(
     study: Study,
     keep: Callable[[str, Measured], Measured] = lambda _, numbers: numbers,
     nifti: Path | None = None,
+    curves: bool = True,
 ) -> tuple[list[Case], list[list[Measured]], list[InputError]]:
     """The numbers of all cases.
 
@@ -122,6 +123,7 @@ def measured_cases(
         study: From `nacl_monai.predictions.find`.
         keep: Case and what was measured → what of it is returned.
         nifti: The folder of each case's maps as NIfTI files, if they are asked for.
+        curves: Whether to count what a promise is made from, against one rater.
 
     Returns:
         The cases that could be measured, by name; their numbers, a list of all cases, or of several
@@ -138,7 +140,11 @@ def measured_cases(
             f"{study.options.margin:g} mm; give --margin {margin:g}"
         )
     compute = partial(
-        _measured, settings=settings_of(study), nifti=nifti, pictures=study.options.pictures
+        _measured,
+        settings=settings_of(study),
+        nifti=nifti,
+        curves=curves and not study.raters,
+        pictures=study.options.pictures,
     )
     cases: list[Case] = []
     numbers: list[list[Measured]] = []
@@ -150,7 +156,7 @@ def measured_cases(
 
 
 def _measured(
-    reading: Reading, settings: Settings, nifti: Path | None, pictures: bool
+    reading: Reading, settings: Settings, nifti: Path | None, curves: bool, pictures: bool
 ) -> list[Measured]:
     """The numbers of a case: of several raters against their share, and then against each."""
     numbers = measured(
@@ -161,7 +167,7 @@ def _measured(
         columns = score_columns(alike, [*settings.channels.structures])
         added = {name: float(value) for name, value in columns.items()}
         numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
-    if not settings.raters:
+    if curves:
         numbers[0] = replace(numbers[0], curve=curve_of(reading))
     if nifti is not None:
         write_maps(nifti, reading)
@@ -200,8 +206,8 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
         study.options.joins,
         **study.identity,
     )
-    patients = [case.patient for case in cases] if study.known else []
-    return joined_curves([case.name for case in cases], curves, patients, definition)
+    names = [case.name for case in cases]
+    return joined_curves(names, curves, study.patients_of(cases), definition)
 
 
 def measured(

@@ -112,12 +112,13 @@ def _write_view(
 ) -> None:
     """The numbers of all cases against one rater, or against the share of several."""
     joins = study.options.joins
-    patients = [case.patient for case in cases] if study.known else []
     table = pd.DataFrame([measured.columns for measured in numbers])
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
-    record = joined(numbers, patients, study.calibrator, joins, study.identity["shard"])
+    record = joined(
+        numbers, study.patients_of(cases), study.calibrator, joins, study.identity["shard"]
+    )
     ensemble = {"ensemble": joins} if joins else {}
     about = {**settings.as_record(), **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
+from nacl_monai.inference.records import patient_of
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
@@ -90,5 +90,5 @@ def check_calibrator(
 
 def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     """The patients of the cases that a pattern fits; it need not fit the other's names."""
-    found = {case: re.search(pattern, case) for case in cases if pattern is not None}
-    return {case: match[1] for case, match in found.items() if match}
+    found = {case: patient_of(case, pattern) for case in cases}
+    return {case: patient for case, patient in found.items() if patient is not None}

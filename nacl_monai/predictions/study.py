@@ -95,6 +95,10 @@ class Study:
         """Case → patient."""
         return {case.name: case.patient for case in self.cases}
 
+    def patients_of(self, cases: Iterable[Case]) -> list[str]:
+        """The patient of each of these cases, as sums keep them; none where nobody says."""
+        return [case.patient for case in cases] if self.known else []
+
     @property
     def known_by(self) -> str:
         """How patients are known, as files keep it."""
