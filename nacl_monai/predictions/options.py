@@ -209,11 +209,21 @@ class Options:
         (),
         f"{_PROMISED} promise:apply",
         WHAT,
-        "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1); with "
-        "--apply, one of those promised",
+        "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
+        "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
         nargs="+",
         type=float,
         metavar="α",
+    )
+    miss: Sequence[float] = option(
+        (),
+        f"{_PROMISED} promise:apply",
+        WHAT,
+        "the largest shares of a structure outside in each other patient, of --control each (default: "
+        "0.1); with --apply, one of those promised",
+        nargs="+",
+        type=float,
+        metavar="β",
     )
     family: str = option(
         "within",
@@ -223,11 +233,12 @@ class Options:
         choices=("within", "threshold", "margin"),
     )
     control: str = option(
-        "mean",
+        "each",
         _PROMISED,
         WHAT,
-        "over patients on average, or with --confidence over calibration patients",
-        choices=("mean", "most"),
+        "what is held: the miss in each of most patients; its mean over patients; or that mean with "
+        "--confidence over calibration patients",
+        choices=("each", "mean", "most"),
     )
     confidence: float = option(0.9, _PROMISED, WHAT, "of --control most", metavar="P")
     budget: str = option(

@@ -36,7 +36,7 @@ from nacl_monai.promises.cases import (
     read_study,
     write_contours,
 )
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
+from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
     UNCONTROLLED,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGE = "nacl_monai.promises"
-#: The levels where nobody says.
-LEVELS = (0.05, 0.1)
 _HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
@@ -145,10 +143,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
 
 
 def _controls(options: Options) -> list[Control]:
-    return [
-        Control(level, options.control, options.confidence).check()
-        for level in options.level or LEVELS
-    ]
+    return controls_of(options.control, options.level, options.miss, options.confidence)
 
 
 def _fitted(curves: Curves, folder: Path, options: Options) -> _Made:
@@ -177,7 +172,11 @@ def _write_page(
     if options.pictures:
         figures = _promise_figures(made, checked)
         drawn = contours(checked[0]) if checked else ()
-    words = [*given, *options.members, "--level", *(one.level for one in made.controls)]
+    levels, misses = (
+        dict.fromkeys(getattr(one, name) for one in made.controls) for name in ("level", "miss")
+    )
+    words = [*given, *options.members, "--level", *levels]
+    words += ["--miss", *misses] * (made.promise.control == EACH)
     words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
     words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
     words += options.words("promise:folders")
@@ -244,7 +243,10 @@ def _contours(
         worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
         figure = draw_case(held_out, [names[k] for k in worst], _image(images, held_out))
-        yield f"{held_out.name} at {control.level:.0%}, missed {what}: {shares}", figure
+        share = f"{control.level:.0%}"
+        if control.kind == EACH:
+            share = f"{control.miss:.0%} in all but {share} of patients"
+        yield f"{held_out.name} at {share}, missed {what}: {shares}", figure
 
 
 def _write_promise_page(
@@ -276,14 +278,14 @@ def _promise_row(made: Promise, kept: Kept) -> list[str]:
     """A promise in the table of its page: its risk and size, and those of its controls."""
     row, plain, free = (made.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
     cells = [
-        f"{kept.structure}, {kept.kind} {kept.level:.0%}",
+        kept.label,
         "not checked",
         f"{kept.size:.2f}",
         "–",
     ]
     if row and plain:
         cells[1:] = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
-    cells[2] += ", of no use" * kept.useless
+    cells[2] += ", of no use" * kept.useless(row)
     return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
 
 
@@ -294,7 +296,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for the files.
-        options: As of an audit; its level is by default the smallest that was promised.
+        options: As of an audit; its level and miss are by default the smallest that were promised.
 
     Returns:
         The faults of single cases.
@@ -307,7 +309,8 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     with written_folder(output, "promise --apply", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
-        for case in new_cases(study, promise, faults, next(iter(options.level), None)):
+        level, miss = (next(iter(numbers), None) for numbers in (options.level, options.miss))
+        for case in new_cases(study, promise, faults, level, miss):
             write_contours(case, folder)
             rows += table_rows(case.name, case.structures)
         write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
