@@ -203,6 +203,8 @@ def check_order(
             as far from 1.
     """
     places = np.arange(len(dice))
+    if (dice.diagonal() == dice.max(1)).all():
+        return
     order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
     moved = order != places
     if not moved.any():
