@@ -228,6 +228,7 @@ _PROMISE: dict[str, Check] = {
     "patient_pattern": maybe(pattern),
     "held_out": each(keyed(_HELD_OUT)),
     "sums": maybe(text),
+    "group": maybe(text),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }
 

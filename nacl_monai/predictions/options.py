@@ -196,6 +196,19 @@ class Options:
         choices=("each", "mean", "most"),
     )
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
+    groups: Path | None = asked(
+        None,
+        f"audit:folders {_PROMISED}",
+        "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
+        "hold in each?",
+        "CSV",
+    )
+    by_group: str | None = asked(
+        None,
+        _PROMISED,
+        "a promise for each value of this column of --groups, too, by its own patients",
+        "COLUMN",
+    )
     budget: str = asked(
         "20%", "triage:apply", "how many cases can be looked at, or which share", "N"
     )

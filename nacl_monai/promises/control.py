@@ -71,7 +71,7 @@ import numpy.typing as npt
 import scipy
 from scipy.special import expit, logit, xlogy
 
-from nacl_monai.counting import check_share
+from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
@@ -139,6 +139,14 @@ class Control(NamedTuple):
         lost = 1 if self.kind == EACH else 0.5
         return next(n for n in count(self.needed) if self.holds(np.full((n, 1), lost / n)).all())
 
+    def few(self, patients: int) -> str:
+        """What so few patients lack."""
+        verb = "is" if patients == 1 else "are"
+        return (
+            f"{counted(patients, 'patient')} {verb} too few to promise {self.level:g}; it takes "
+            f"{self.needed}, and {self.useful} for contours of use"
+        )
+
     def check_patients(self, patients: int, where: object) -> None:
         """Refuses too few patients.
 
@@ -146,10 +154,7 @@ class Control(NamedTuple):
             InputError: If it takes more.
         """
         if patients < self.needed:
-            raise InputError(
-                f"{where}: {patients} patients are too few to promise {self.level:g}; it takes "
-                f"{self.needed}, and {self.useful} for contours of use, or a larger --level"
-            )
+            raise InputError(f"{where}: {self.few(patients)}, or a larger --level")
 
     def holds(self, losses: Array) -> npt.NDArray[np.bool_]:
         """Whether the risk of each rule is controlled.

@@ -163,7 +163,7 @@ def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int
         margin: The position of the margin.
     """
     if family == MARGIN_ONLY:
-        predicted: Array = curves.counts[:, structure, NO_THRESHOLD, 0] * curves.voxel_ml[:, 0]
+        predicted: Array = curves.predicted_volumes[:, structure]
         return predicted if kind == VOLUME else np.ones(len(curves.cases))
     expected = curves.expected_volumes if kind == VOLUME else curves.expected_dice
     return np.asarray(expected[:, structure, margin])
@@ -342,24 +342,25 @@ def check_held_out(
         for kind, family in product(KINDS, (WITHIN, THRESHOLD, MARGIN_ONLY)):
             rules = Rules(curves, structure, kind, family, margin)
             rows += [
-                (*_head(name, kind, one), family, *rules.held_out(one), rules.whole)
+                (*head_of(name, kind, one), family, *rules.held_out(one), rules.whole)
                 for one in asked(kind, controls)
                 if one.needed < len(rules.patients)
             ]
         whole = by_patient(curves.volumes[:, structure], curves.patients)
         for one in controls:
             risks = uncontrolled(curves, structure, one)
-            rows.append((*_head(name, OUTER, one), UNCONTROLLED, *risks, whole))
+            rows.append((*head_of(name, OUTER, one), UNCONTROLLED, *risks, whole))
     table = pd.DataFrame([row[:5] for row in rows], columns=HEAD, dtype=object)
     table["level"] = table["level"].astype(float)
-    return table.join(_over_patients(*(np.stack([row[k] for row in rows], 1) for k in (5, 6, 7))))
+    return table.join(over_patients(*(np.stack([row[k] for row in rows], 1) for k in (5, 6, 7))))
 
 
-def _head(structure: str, kind: str, control: Control) -> tuple[Any, ...]:
+def head_of(structure: str, kind: str, control: Control) -> tuple[Any, ...]:
+    """What tells a promise from others, but for its family."""
     return structure, kind, control.level, miss_of(kind, control)
 
 
-def _over_patients(loss: Array, size: Array, whole: Array) -> pd.DataFrame:
+def over_patients(loss: Array, size: Array, whole: Array) -> pd.DataFrame:
     """The means of losses, and of sizes by the wholes, each (patients, rows), with their intervals."""
     table = pd.DataFrame()
     weights = bootstrap_weights(len(loss), 2000)
@@ -384,9 +385,13 @@ def _wilson(yes: Array) -> Array:
 
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
     """What became of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
-    low, high = (100 * row[end] for end in ("low", "high"))
     what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
-    return f"{what} {row['risk']:.1%} [{low:.1f}, {high:.1f}]"
+    return f"{what} {share_text(row)}"
+
+
+def share_text(row: Mapping[Any, Any]) -> str:
+    """A share of held-out patients, or of what they miss: "4.0% [3.4, 4.6]"."""
+    return f"{row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -409,6 +414,7 @@ class Promise:
         held_out: The rows of `check_held_out`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
+        group: The group that the patients are of, "site A"; empty for all.
     """
 
     kept: Sequence[Kept]
@@ -423,6 +429,7 @@ class Promise:
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    group: str = ""
 
     def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
         """The promises of a level, of contours with a miss; by default of the smallest.
@@ -439,7 +446,7 @@ class Promise:
     def unit(self) -> str:
         """Over what a promise is kept, in words."""
         if self.control == EACH:
-            return "for patients like these"
+            return f"for patients like these{f' of {self.group}' if self.group else ''}"
         if self.control == MEAN:
             return "on average over patients like these"
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
@@ -556,6 +563,7 @@ def fit(
     *,
     check: bool = True,
     sums: str = "",
+    group: str = "",
 ) -> Promise:
     """The promises that calibration patients allow.
 
@@ -566,6 +574,7 @@ def fit(
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether held-out patients are asked, too.
         sums: The checksum of the file of the curves.
+        group: As of `Promise`.
 
     Raises:
         SettingError: If a level, family or margin cannot be meant.
@@ -595,6 +604,7 @@ def fit(
         absent=dict(_absent(curves)),
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
+        group=group,
     )
 
 
