@@ -169,9 +169,17 @@ class Options:
     level: Sequence[float] = asked(
         (),
         f"{_PROMISED} promise:apply",
-        "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1); with "
-        "--apply, one of those promised",
+        "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
+        "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
         "α",
+        type=float,
+    )
+    miss: Sequence[float] = asked(
+        (),
+        f"{_PROMISED} promise:apply",
+        "the largest shares of a structure outside in each other patient, of --control each (default: "
+        "0.1); with --apply, one of those promised",
+        "β",
         type=float,
     )
     family: str = asked(
@@ -181,12 +189,26 @@ class Options:
         choices=("within", "threshold", "margin"),
     )
     control: str = asked(
-        "mean",
+        "each",
         _PROMISED,
-        "over patients on average, or with --confidence over calibration patients",
-        choices=("mean", "most"),
+        "what is held: the miss in each of most patients; its mean over patients; or that mean with "
+        "--confidence over calibration patients",
+        choices=("each", "mean", "most"),
     )
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
+    groups: Path | None = asked(
+        None,
+        f"audit:folders {_PROMISED}",
+        "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
+        "hold in each?",
+        "CSV",
+    )
+    by_group: str | None = asked(
+        None,
+        _PROMISED,
+        "a promise for each value of this column of --groups, too, by its own patients",
+        "COLUMN",
+    )
     budget: str = asked(
         "20%", "triage:apply", "how many cases can be looked at, or which share", "N"
     )
