@@ -28,6 +28,7 @@ KINDS = {
     "shard": "a part of the patients, whose sums alone are written",
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
+    "new": "new predictions",
     "run": "a run",
 }
 #: Headings of the help.
@@ -39,10 +40,10 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is written",
 )
 _READ = "audit:folders calibrate:folders promise:folders promise:shard"
-_READ_NEW = f"{_READ} promise:apply triage:apply"
+_READ_NEW = f"{_READ} promise:apply triage:apply maps:new"
 _PROMISED = "promise:folders promise:sums"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply"
+_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -199,7 +200,7 @@ class Options:
     )
     affine_tolerance: float = option(
         AFFINE_TOLERANCE,
-        f"{_READ} triage:apply",
+        f"{_READ} triage:apply maps:new",
         MEASURED,
         "how far apart two files may put a voxel",
         type=distance,
@@ -308,11 +309,27 @@ class Options:
         type=Path,
         metavar="DIR",
     )
+    threshold: float | None = option(
+        None,
+        "maps:new",
+        WHAT,
+        "also write where each structure has this probability or more",
+        type=float,
+        metavar="P",
+    )
+    reference: Path | None = option(
+        None,
+        "maps:new",
+        WRITTEN,
+        "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
+        type=Path,
+        metavar="IMAGES",
+    )
     output: Path | None = option(
         None,
-        "audit calibrate:folders promise triage",
+        "audit calibrate:folders promise triage maps:new",
         WRITTEN,
-        "default: audit, calibrated, promise or triage, as the command is called",
+        "default: audit, calibrated, promise, triage or maps, as the command is called",
         type=Path,
         metavar="DIR",
     )
@@ -329,7 +346,7 @@ class Options:
         "also write probabilities, confidence and entropy of every case, as images",
         choices=["nifti"],
     )
-    jobs: int = option(1, f"{_READ} triage:apply", WRITTEN, "processes", metavar="N")
+    jobs: int = option(1, f"{_READ} triage:apply maps:new", WRITTEN, "processes", metavar="N")
     shard: tuple[int, int] | None = option(
         None,
         "audit:folders promise:shard",
