@@ -131,6 +131,20 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
         )
 
 
+def segmented(probs: npt.NDArray[Any], channels: Channels) -> npt.NDArray[Any]:
+    """The label map that probabilities say, as nnU-Net makes it.
+
+    Of exclusive classes each voxel has the label value of the most probable, the first of several;
+    structures that overlap are painted where they are above one half, each over those before.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        channels: What they mean; of structures that overlap, also how they are painted.
+    """
+    says = _painted if channels.overlapping else _most_probable
+    return says(probs, np.zeros(probs.shape[1:], np.int64), channels)[0]
+
+
 def _most_probable(
     probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
