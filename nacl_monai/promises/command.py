@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,18 +36,15 @@ from nacl_monai.promises.cases import (
     read_study,
     write_contours,
 )
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
+from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
-    UNCONTROLLED,
     USELESS,
-    Kept,
     Promise,
     check_cases,
     fit,
     held_out_misses,
     read_promise,
-    risk_text,
 )
 from nacl_monai.reports.style import data_source
 from nacl_monai.runs import curves_file
@@ -157,8 +154,7 @@ def _fitted(curves: Curves, folder: Path, options: Options) -> _Made:
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
     promise = fit(curves, controls, sums=checksum(file), **settings)
-    promise.write(folder / PROMISE_FILE)
-    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
+    _write_numbers(folder, promise)
     return _Made(promise, curves, controls, settings)
 
 
@@ -182,7 +178,12 @@ def _write_page(
     words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
     words += options.words("promise:folders")
     words += [*(["--images", options.images] if options.images else []), "--output", output]
-    _write_promise_page(folder, made.promise, figures, drawn, words)
+    sources = {}
+    for name, figure in figures:
+        png, _ = reports.save_figure(figure, folder / name)
+        sources[name] = data_source(png.read_bytes())
+    command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
+    write_page(made.promise, folder / _PAGE, sources, drawn, command)
 
 
 def _print_made(promise: Promise, output: Path, options: Options) -> None:
@@ -247,44 +248,50 @@ def _contours(
         yield f"{held_out.name} at {control.level:.0%}, missed {what}: {shares}", figure
 
 
-def _write_promise_page(
-    folder: Path,
-    made: Promise,
-    figures: Iterable[tuple[str, Figure]],
+def write_page(
+    promise: Promise,
+    file: Path,
+    figures: Mapping[str, str],
     drawn: Iterable[tuple[str, Figure]],
-    words: Sequence[Any],
-) -> None:
-    """The figures, and the page with them and with contours of some cases."""
-    sources = {}
-    for name, figure in figures:
-        png, _ = reports.save_figure(figure, folder / name)
-        sources[name] = data_source(png.read_bytes())
+    command: str,
+) -> Path:
+    """Writes the page of a promise, with figures and contours of some cases; returns its path."""
     text = reports.page_template(_PACKAGE, "promise.html.j2").render(
-        made=made,
-        note=_UNKNOWN if made.known_by == BY_CASE else "",
+        made=promise,
+        note=_UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{USELESS:g}",
-        verdicts=[text for one, text in made.verdicts() if one.kind == OUTER],
-        figures=sources,
+        verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
+        figures=figures,
         pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
-        rows=[_promise_row(made, one) for one in made.kept],
-        command=shlex.join(map(str, ["nacl-monai", "promise", *words])),
+        headings=list(promise.table),
+        rows=list(promise.table.itertuples()),
+        command=command,
     )
-    write_text(folder / _PAGE, text + "\n")
+    return write_text(file, text + "\n")
 
 
-def _promise_row(made: Promise, kept: Kept) -> list[str]:
-    """A promise in the table of its page: its risk and size, and those of its controls."""
-    row, plain, free = (made.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
-    cells = [
-        f"{kept.structure}, {kept.kind} {kept.level:.0%}",
-        "not checked",
-        f"{kept.size:.2f}",
-        "–",
-    ]
-    if row and plain:
-        cells[1:] = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
-    cells[2] += ", of no use" * kept.useless
-    return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+def page_of_promise(promise: Promise, file: Path) -> Path:
+    """`Promise.page`: what the promise alone says, without curves."""
+    from nacl_monai.promises.pictures import draw_kept  # noqa: PLC0415 - as above
+
+    figures = {"kept": reports.png_source(draw_kept(promise))} if promise.held_out else {}
+    return write_page(promise, file, figures, (), f"{_PACKAGE}.Promise.page")
+
+
+def save_promise(promise: Promise, output: Path) -> Path:
+    """`Promise.save`: the promise, its curves if they are known, what became of it, and the page."""
+    with written_folder(output, "promise") as folder:
+        if promise.curves is not None:
+            file = promise.curves.write(folder / CURVES_FILE)
+            promise = replace(promise, sums=checksum(file))
+        _write_numbers(folder, promise)
+        page_of_promise(promise, folder / _PAGE)
+    return output
+
+
+def _write_numbers(folder: Path, promise: Promise) -> None:
+    promise.write(folder / PROMISE_FILE)
+    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
 
 
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:

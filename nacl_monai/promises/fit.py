@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nacl_monai.counting import counted
 from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import (
@@ -54,6 +55,8 @@ UNCONTROLLED = "no control"
 #: An outer contour that is so many times as large as the structure, or an inner one that is so many
 #: times smaller, is of no use.
 USELESS = 4.0
+#: What a table says of each promise.
+COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
 
 
 @dataclass(frozen=True)
@@ -323,6 +326,7 @@ class Promise:
         held_out: The rows of `check_held_out`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
+        curves: What it was fitted to; None of one that was read.
     """
 
     kept: Sequence[Kept]
@@ -337,6 +341,7 @@ class Promise:
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    curves: Curves | None = field(default=None, compare=False)
 
     def of_level(self, level: float | None = None) -> list[Kept]:
         """The promises of a level; by default of the smallest.
@@ -384,7 +389,9 @@ class Promise:
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
-        record = {"apply": "nacl-monai promise --apply promise.json NEW", **asdict(self)}
+        record = {"apply": "nacl-monai promise --apply promise.json NEW"}
+        record |= asdict(replace(self, curves=None))
+        del record["curves"]
         for one in (*record["kept"], *record["held_out"]):
             one |= {
                 key: None
@@ -396,6 +403,56 @@ class Promise:
         record = json.loads(json.dumps(record))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
+        return pd.DataFrame.from_dict(
+            {f"{one.structure}, {one.kind} {one.level:.0%}": self._row(one) for one in self.kept},
+            orient="index",
+            columns=COLUMNS,
+        )
+
+    def _row(self, kept: Kept) -> list[str]:
+        row, plain, free = (self.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+        cells = ["not checked", f"{kept.size:.2f}", "–"]
+        if row and plain:
+            cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
+        cells[1] += ", of no use" * kept.useless
+        return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+
+    @property
+    def _heading(self) -> str:
+        return f"Promised {self.unit}, by {counted(len(self.patients), 'patient')}:"
+
+    def __repr__(self) -> str:
+        return f"{self._heading}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._heading}</p>{self.table.to_html()}"
+
+    def page(self, file: str | Path) -> Path:
+        """Writes the page of the promise, which needs no network; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        from nacl_monai.promises.command import page_of_promise  # noqa: PLC0415 - it draws
+
+        return page_of_promise(self, Path(file))
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes what `read_promise` makes this object of again, with its page; returns the folder.
+
+        Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
+        promise was read.
+
+        Raises:
+            InputError: If it cannot be written, or if the folder holds anything else.
+        """
+        from nacl_monai.promises.command import save_promise  # noqa: PLC0415 - as above
+
+        return save_promise(self, Path(folder))
 
     def check_current(self, where: object = "promise") -> None:
         """Refuses to use what was promised by a file that does not say whose predictions it is of.
@@ -423,7 +480,8 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
-    return Promise(**{one.name: record[one.name] for one in fields(Promise) if one.name in record})
+    known = [one.name for one in fields(Promise) if one.compare and one.name in record]
+    return Promise(**{name: record[name] for name in known})
 
 
 def check_cases(cases: Sequence[str], where: object) -> None:
@@ -488,6 +546,7 @@ def fit(
         absent=dict(_absent(curves)),
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
+        curves=curves,
     )
 
 
