@@ -247,7 +247,7 @@ def _computed(
             dice = channel_dice(reading.stored, reading.labels[0], study.channels)
         percent = may_be_percent(reading.predicted, reading.labels)
         return compute(reading), dice, reading.predicted.digest, percent
-    except NoRoomError:
+    except (NoRoomError, SettingError):  # no case is at fault
         raise
     except InputError as fault:  # what computes knows no files
         where, _, what = str(fault).partition(": ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from nacl_monai.promises.fit import (
     held_out_misses,
     read_promise,
 )
+from nacl_monai.promises.page import UNKNOWN, write_numbers, write_page
 from nacl_monai.reports.style import data_source
 from nacl_monai.runs import curves_file
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 _PACKAGE = "nacl_monai.promises"
 #: The levels where nobody says.
 LEVELS = (0.05, 0.1)
-_HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
+_TRIAGE, _PAGE = "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -66,7 +67,6 @@ _HEADINGS = {
 _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
 _SIDE_BY_SIDE = 3  # so many structures of a case
-_UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
 
@@ -154,7 +154,7 @@ def _fitted(curves: Curves, folder: Path, options: Options) -> _Made:
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
     promise = fit(curves, controls, sums=checksum(file), **settings)
-    _write_numbers(folder, promise)
+    write_numbers(promise, folder)
     return _Made(promise, curves, controls, settings)
 
 
@@ -182,14 +182,15 @@ def _write_page(
     for name, figure in figures:
         png, _ = reports.save_figure(figure, folder / name)
         sources[name] = data_source(png.read_bytes())
+    pictures = [(caption, reports.png_source(figure)) for caption, figure in drawn]
     command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
-    write_page(made.promise, folder / _PAGE, sources, drawn, command)
+    write_page(made.promise, folder / _PAGE, USELESS, command, sources, pictures)
 
 
 def _print_made(promise: Promise, output: Path, options: Options) -> None:
     print(promise.text())
     if promise.known_by == BY_CASE:
-        print(f"note: {_UNKNOWN}")
+        print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
     words = options.words("promise:apply")
     print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *words)
@@ -246,52 +247,6 @@ def _contours(
         shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
         figure = draw_case(held_out, [names[k] for k in worst], _image(images, held_out))
         yield f"{held_out.name} at {control.level:.0%}, missed {what}: {shares}", figure
-
-
-def write_page(
-    promise: Promise,
-    file: Path,
-    figures: Mapping[str, str],
-    drawn: Iterable[tuple[str, Figure]],
-    command: str,
-) -> Path:
-    """Writes the page of a promise, with figures and contours of some cases; returns its path."""
-    text = reports.page_template(_PACKAGE, "promise.html.j2").render(
-        made=promise,
-        note=_UNKNOWN if promise.known_by == BY_CASE else "",
-        useless=f"{USELESS:g}",
-        verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
-        figures=figures,
-        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
-        headings=list(promise.table),
-        rows=list(promise.table.itertuples()),
-        command=command,
-    )
-    return write_text(file, text + "\n")
-
-
-def page_of_promise(promise: Promise, file: Path) -> Path:
-    """`Promise.page`: what the promise alone says, without curves."""
-    from nacl_monai.promises.pictures import draw_kept  # noqa: PLC0415 - as above
-
-    figures = {"kept": reports.png_source(draw_kept(promise))} if promise.held_out else {}
-    return write_page(promise, file, figures, (), f"{_PACKAGE}.Promise.page")
-
-
-def save_promise(promise: Promise, output: Path) -> Path:
-    """`Promise.save`: the promise, its curves if they are known, what became of it, and the page."""
-    with written_folder(output, "promise") as folder:
-        if promise.curves is not None:
-            file = promise.curves.write(folder / CURVES_FILE)
-            promise = replace(promise, sums=checksum(file))
-        _write_numbers(folder, promise)
-        page_of_promise(promise, folder / _PAGE)
-    return output
-
-
-def _write_numbers(folder: Path, promise: Promise) -> None:
-    promise.write(folder / PROMISE_FILE)
-    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
 
 
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:

@@ -23,10 +23,18 @@ from nacl_monai.evaluations.statistics import (
     bootstrap_weights,
     percentile_interval,
 )
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
-from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves, check_current
+from nacl_monai.metrics.curves import (
+    CURVES_FILE,
+    NO_MARGIN,
+    NO_THRESHOLD,
+    THRESHOLDS,
+    Curves,
+    check_current,
+)
+from nacl_monai.output import written_folder
 from nacl_monai.promises.control import (
     CONTOURS,
     INNER,
@@ -41,6 +49,7 @@ from nacl_monai.promises.control import (
     margin_of,
     path_of,
 )
+from nacl_monai.promises.page import write_numbers, write_page
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
@@ -437,9 +446,7 @@ class Promise:
         Raises:
             InputError: If it cannot be written.
         """
-        from nacl_monai.promises.command import page_of_promise  # noqa: PLC0415 - it draws
-
-        return page_of_promise(self, Path(file))
+        return write_page(self, Path(file), USELESS, "nacl_monai.promises.Promise.page")
 
     def save(self, folder: str | Path) -> Path:
         """Writes what `read_promise` makes this object of again, with its page; returns the folder.
@@ -450,9 +457,11 @@ class Promise:
         Raises:
             InputError: If it cannot be written, or if the folder holds anything else.
         """
-        from nacl_monai.promises.command import save_promise  # noqa: PLC0415 - as above
-
-        return save_promise(self, Path(folder))
+        with written_folder(folder, "promise") as aside:
+            sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
+            write_numbers(replace(self, sums=sums), aside)
+            self.page(aside / "page.html")
+        return Path(folder)
 
     def check_current(self, where: object = "promise") -> None:
         """Refuses to use what was promised by a file that does not say whose predictions it is of.
