@@ -125,7 +125,7 @@ def _write_view(
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
-    """Writes an audit of bins alone, as of several that were merged; Dice and HD95 are undefined.
+    """Writes an audit without files of cases, as of several that were merged, whose Dice is undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -138,10 +138,10 @@ def write_merged(folder: Path, output: Path, merged: Run) -> Run:
     Raises:
         InputError: As there.
     """
-    record, name = merged.bins, merged.name
-    undefined = torch.full((len(record.cases),), torch.nan)
-    columns = dict.fromkeys(SCORES, undefined) | record.columns()
-    _write_numbers(EvaluationFolder(folder), name, record, columns, {})
+    name, table = merged.name, merged.metrics
+    columns = dict.fromkeys(SCORES, torch.full((len(table),), torch.nan))
+    columns |= {str(key): torch.from_numpy(table[key].to_numpy(float, copy=True)) for key in table}
+    _write_numbers(EvaluationFolder(folder), name, merged.bins, columns, {})
     return _drawn(folder, output, name)
 
 

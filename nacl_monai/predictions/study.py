@@ -31,6 +31,7 @@ from nacl_monai.predictions.checks import (
     check_agreement,
     check_channels,
     check_order,
+    may_be_percent,
 )
 from nacl_monai.predictions.identity import check_calibrator, known_by
 from nacl_monai.predictions.images import Prediction, read_grid
@@ -181,11 +182,11 @@ class Study:
 
         Raises:
             InputError: If two cases have the same probabilities; at the end, if no case could be read,
-                or the channels seem to be in another order.
+                bytes of a sigmoid seem to be percent, or the channels to be in another order.
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
-        count, dice = 0, np.zeros(())
+        count, dice, scales = 0, np.zeros(()), set[bool | None]()
         seen: dict[str, Case] = {}
         with processes(self.options.jobs if jobs is None else jobs) as apply:
             results = progress_bar(
@@ -198,13 +199,19 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case, digest = result
+                    value, of_case, digest, is_percent = result
                     _check_once(case, digest, seen)
+                    scales.add(is_percent)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
+        if scales - {None} == {True}:
+            raise InputError(
+                f"{self.folder}: no byte of any case is above 100, as where percent are stored, but "
+                "whole numbers are taken for 255ths; save probabilities as numbers from 0 to 1"
+            )
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
 
@@ -230,8 +237,8 @@ def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
 
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
-) -> tuple[Any, Any, str] | InputError:
-    """What is computed of a case, Dice of its channels if labels can say, its digest; or its fault."""
+) -> tuple[Any, Any, str, bool | None] | InputError:
+    """What is computed of a case, Dice of its channels, digest, if it may be percent; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -239,8 +246,9 @@ def _computed(
         reading = study.read(case)
         if reading.labels and not study.options.channels_as_given:
             dice = channel_dice(reading.stored, reading.labels[0], study.channels)
-        return compute(reading), dice, reading.predicted.digest
-    except NoRoomError:
+        percent = may_be_percent(reading.predicted, reading.labels)
+        return compute(reading), dice, reading.predicted.digest, percent
+    except (NoRoomError, SettingError):  # no case is at fault
         raise
     except InputError as fault:  # what computes knows no files
         where, _, what = str(fault).partition(": ")

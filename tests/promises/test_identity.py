@@ -149,6 +149,24 @@ def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
         assert "has the very sums of 'case0', so that one patient would count twice" in line
 
 
+def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path):
+    """One keeps npz files, and the other NIfTI: the promise is that of all in one folder."""
+    names = list(study.cases)
+    sites = {"npz": (names[:4], Study.nnunet), "nifti": (names[4:], Study.channels)}
+    for name, (cases, write) in sites.items():
+        site = Study(tmp_path / name, {case: study.cases[case] for case in cases})
+        words = ["audit", write(site), site.labels, "--no-pictures"]
+        assert main([*map(str, words), *output(tmp_path, f"audit_{name}")]) == 0
+    files = [tmp_path / f"audit_{name}" / "promise.npz" for name in sites]
+    assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "both")]) == 0
+    whole = ["promise", study.nnunet(), study.labels, *LEVEL]
+    assert main([*map(str, whole), *output(tmp_path, "whole")]) == 0
+
+    both, expected = (read_promise(tmp_path / name) for name in ("both", "whole"))
+    assert both.kept == expected.kept
+    assert both.held_out == expected.held_out
+
+
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
     """It would weigh twice."""
     words = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
