@@ -29,6 +29,7 @@ KINDS = {
     "shard": "a part of the patients, whose sums alone are written",
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
+    "new": "new predictions",
     "run": "a run",
 }
 #: Headings of the help.
@@ -41,10 +42,10 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
 )
 _COUNTED = "audit:folders calibrate:folders"
 _LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply"
-_ALL = f"{_LABELED} promise:apply"
+_ALL = f"{_LABELED} promise:apply maps:new"
 _PROMISED = "promise:folders promise:sums"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply"
+_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -164,7 +165,11 @@ class Options:
         type=distance,
     )
     affine_tolerance: float = measured(
-        AFFINE_TOLERANCE, _LABELED, "how far apart two files may put a voxel", "MM", type=distance
+        AFFINE_TOLERANCE,
+        f"{_LABELED} maps:new",
+        "how far apart two files may put a voxel",
+        "MM",
+        type=distance,
     )
     level: Sequence[float] = asked(
         (),
@@ -257,10 +262,23 @@ class Options:
         "images for the pictures of its page, which show probabilities otherwise",
         "DIR",
     )
+    threshold: float | None = asked(
+        None,
+        "maps:new",
+        "also write where each structure has this probability or more",
+        "P",
+        type=float,
+    )
+    reference: Path | None = written(
+        None,
+        "maps:new",
+        "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
+        "IMAGES",
+    )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage",
-        "default: audit, calibrated, promise or triage, as the command is called",
+        "audit calibrate:folders promise triage maps:new",
+        "default: audit, calibrated, promise, triage or maps, as the command is called",
         "DIR",
     )
     pictures: bool = written(
@@ -274,7 +292,7 @@ class Options:
         "also write probabilities, confidence and entropy of every case, as images",
         choices=["nifti"],
     )
-    jobs: int = written(1, _LABELED, "processes", "N")
+    jobs: int = written(1, f"{_LABELED} maps:new", "processes", "N")
     shard: tuple[int, int] | None = asked(
         None,
         "audit:folders promise:shard",

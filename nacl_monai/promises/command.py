@@ -27,7 +27,7 @@ from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
-from nacl_monai.predictions.names import CHANNEL, images_by_name
+from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import (
@@ -464,21 +464,6 @@ def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
     """The image of a case, if it has one."""
     file = images.get(case.name)
     return None if file is None else case.reading.image(file)
-
-
-def images_of_cases(images: Path, cases: Sequence[str]) -> dict[str, Path]:
-    """The image of each case, or its first channel.
-
-    Raises:
-        InputError: If a case has none.
-    """
-    files, found = images_by_name(images), {}
-    for case in cases:
-        file = files.get(case, files.get(f"{case}{CHANNEL}"))
-        if file is None:
-            raise InputError(f"{images}: holds no image {case!r}; add it, or leave out --images")
-        found[case] = file
-    return found
 
 
 def _drawn_cases(
