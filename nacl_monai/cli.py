@@ -47,6 +47,7 @@ COMMANDS = {
     "dicom": Command("dicom", "write a map of infer as a DICOM segmentation"),
     "run": Command("bundles", "run a configuration, as monai.bundle does, but strictly"),
     "audit": Command("audits", "audit saved predictions of nnU-Net or any other tool"),
+    "maps": Command("audits", "write new predictions as images: probabilities, entropy, labels"),
     "merge": Command("audits", "join the audits of several sites, from sums alone"),
     "calibrate": Command(
         "audits", "fit a calibrator to a run or to saved predictions: before, after"

@@ -1,7 +1,8 @@
 """Audits saved predictions of any tool: ``nacl-monai audit PREDICTIONS [PREDICTIONS …] LABELS``.
 
-``nacl-monai merge`` joins audits; ``nacl-monai calibrate`` fits a calibrator to a run, on its validation
-patients, and evaluates it on its test patients, or to saved predictions, across folds of their patients.
+``nacl-monai maps`` writes predictions as images, without labels; ``nacl-monai merge`` joins audits;
+``nacl-monai calibrate`` fits a calibrator to a run, on its validation patients, and evaluates it on its
+test patients, or to saved predictions, across folds of their patients.
 """
 
 from __future__ import annotations
@@ -57,6 +58,20 @@ def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
             f"{folders[0]}: is the only folder; give predictions first, then their labels"
         )
     return audit_folders(predictions, folders[-1], output, options, names)
+
+
+def _maps(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
+    first, *more = as_one(folders, words)
+    options = options_of("maps:new", words)
+    if more:
+        raise SettingError(
+            f"PREDICTIONS: is one folder, or several with --ensemble; {more[0]} is too much"
+        )
+    output = options.output or Path("maps")
+    check_output(output, "maps", read=[first, *options.files])
+    from nacl_monai.audits.maps import maps_folder
+
+    return maps_folder(first, output, options)
 
 
 def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: Options) -> None:
@@ -143,6 +158,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
     add_options(audit, "audit")
+
+    what = "write probabilities, confidence, entropy and labels of new cases as images"
+    maps = commands.add_parser(
+        "maps", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+    )
+    maps.set_defaults(run=_maps)
+    folders = "the folder of the predictions; of an ensemble, one for each member"
+    maps.add_argument("folders", nargs="+", type=Path, metavar="PREDICTIONS", help=folders)
+    add_options(maps, "maps")
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
