@@ -141,7 +141,10 @@ def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
     cases, numbers, faults = measured_cases(study, curves=False)
     if faults:
         raise faults[0]
-    record = joined(numbers[0], study.patients_of(cases), study.calibrator, options.joins)
+    identity = {"anonymous": study.identity.get("anonymous")}
+    record = joined(
+        numbers[0], study.patients_of(cases), study.calibrator, options.joins, **identity
+    )
     return _of_record(record, pd.DataFrame([one.columns for one in numbers[0]]))
 
 

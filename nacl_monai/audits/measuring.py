@@ -280,7 +280,7 @@ def joined(
     patients: Sequence[str],
     calibrator: Sequence[str] = (),
     ensemble: Sequence[Any] = (),
-    shard: str | None = None,
+    **identity: Any,
 ) -> Record:
     """What was counted of all cases.
 
@@ -289,13 +289,14 @@ def joined(
         patients: The patient of each; empty where nobody knows.
         calibrator: Name and checksum of what the probabilities went through.
         ensemble: What was averaged, and over how many members.
-        shard: Which part of the patients they are of, "k/n".
+        **identity: Which part of the patients they are of, ``shard``, and the mark of the salt that hid
+            their names, ``anonymous``; None where there is none.
     """
     first, *others = (one.record for one in numbers)
     record = first.joined(others)
     definition = {**record.definition, "calibrator": list(calibrator)}
     definition |= {"ensemble": list(ensemble)} if ensemble else {}
-    definition |= {"shard": shard} if shard else {}
+    definition |= {key: value for key, value in identity.items() if value}
     return replace(record, patients=list(patients) or None, definition=definition)
 
 

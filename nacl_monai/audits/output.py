@@ -116,9 +116,8 @@ def _write_view(
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
-    record = joined(
-        numbers, study.patients_of(cases), study.calibrator, joins, study.identity["shard"]
-    )
+    identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
+    record = joined(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
     about = {**settings.as_record(), **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)

@@ -105,8 +105,8 @@ def promise_section(made: Promise) -> str:
     )
     lines = "\n".join(f"- {text}" for _, text in made.verdicts())
     return (
-        f"## What it promises\n\nInference keeps these promises {made.unit}: not for each patient, and "
-        "not for patients of another kind. They were calibrated by "
+        f"## What it promises\n\nInference keeps these promises {made.unit}, and not for patients of "
+        "another kind. They were calibrated by "
         f"{counted(len(made.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
     )
 

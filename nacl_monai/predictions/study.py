@@ -33,7 +33,7 @@ from nacl_monai.predictions.checks import (
     check_order,
     may_be_percent,
 )
-from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
 from nacl_monai.predictions.images import Prediction, read_grid
 from nacl_monai.predictions.labels import Folders, by_name, label_files, pair, read_labels
 from nacl_monai.predictions.layouts import (
@@ -109,8 +109,9 @@ class Study:
     @property
     def identity(self) -> dict[str, str | None]:
         """Which part of the patients it is, and how they are known, as definitions of sums keep it."""
-        shard, options = self.options.shard, self.options
+        shard, options, salt = self.options.shard, self.options, salt_of(self.options)
         return {
+            **({"anonymous": salt.mark} if salt else {}),
             "shard": f"{shard[0]}/{shard[1]}" if shard else None,
             "known_by": self.known_by,
             "patient_pattern": options.patient_pattern,
@@ -126,17 +127,18 @@ class Study:
         count = f"{len(self.cases)}{few} cases"
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
 
-    def check_unseen(self, file: Path, whose: Calibrator) -> None:
+    def check_unseen(self, file: Path, whose: Calibrator, salt: Salt | None = None) -> None:
         """Refuses a study that what was fitted to others cannot be applied to.
 
         Args:
             file: What was fitted, for messages.
             whose: Whose patients it was fitted to, and to which channels.
+            salt: What hid their names, if something did.
 
         Raises:
             InputError: See `nacl_monai.predictions.identity.check_calibrator`.
         """
-        check_calibrator(file, whose, self.channels, [*self.patients], self.options)
+        check_calibrator(file, whose, self.channels, [*self.patients], self.options, salt)
 
     def unplaced(self) -> list[Path]:
         """The predictions of which no file says where they are: a turned volume goes unnoticed."""
@@ -333,7 +335,26 @@ def find(
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     check_apart(folder, (case.name for case in cases))
-    return _calibrated(_with_patients(study))
+    study = _calibrated(_with_patients(study))
+    return study if promised else _hidden(study)
+
+
+def _hidden(study: Study) -> Study:
+    """The study with names that say nothing, if that is asked for, in their own order."""
+    salt = salt_of(study.options)
+    if salt is None:
+        return study
+    for word in ("images", "groups"):
+        if getattr(study.options, word):
+            raise SettingError(
+                f"--{word}: is found by the names that --anonymous hides; leave one of them out"
+            )
+    cases = [
+        replace(case, name=salt.hide(case.name), patient=salt.hide(case.patient))
+        for case in study.cases
+    ]
+    modules = {salt.hide(name): module for name, module in study.modules.items()}
+    return replace(study, cases=sorted(cases, key=lambda case: case.name), modules=modules)
 
 
 def _check_written(folder: Path, names: Iterable[str]) -> None:

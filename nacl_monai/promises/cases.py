@@ -31,6 +31,7 @@ from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.identity import check_salt
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
@@ -207,6 +208,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     promise.check_current(file)
     definition = promise.definition
     _check_same_model(file, definition, options)
+    salt = check_salt(file, definition.get("anonymous"), options)
     channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
     whose = Calibrator(
@@ -218,7 +220,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         channels.activation,
         channels.names,
     )
-    study.check_unseen(file, whose)
+    study.check_unseen(file, whose, salt)
     kinds, structures = CONTOURS, definition["structures"]
     check_apart(
         folder, (contour_name(*parts) for parts in product(study.patients, kinds, structures))

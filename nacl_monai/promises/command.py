@@ -220,19 +220,18 @@ def _write_page(
     for name, figure in figures:
         png, _ = reports.save_figure(figure, folder / name)
         sources[name] = data_source(png.read_bytes())
-    pictures = [(caption, reports.png_source(figure)) for caption, figure in drawn]
-    command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
-    by_group = [row for row in made.by_group.to_dict("records") if row["kind"] == OUTER]
-    sizes = sizes_by_number(made.curves, checked[0], **made.settings) if checked else {}
     write_page(
         made.promise,
         folder / _PAGE,
         USELESS,
-        command,
-        sources,
-        pictures,
-        groups=[*map(_group_row, by_group)],
-        sizes=sizes,
+        shlex.join(map(str, ["nacl-monai", "promise", *words])),
+        structures=made.curves.structures,
+        groups=[
+            _group_row(row) for row in made.by_group.to_dict("records") if row["kind"] == OUTER
+        ],
+        numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
+        figures=sources,
+        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
     )
 
 

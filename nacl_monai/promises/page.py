@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,7 @@ def write_numbers(promise: Any, folder: Path) -> None:
     write_text(folder / "held_out.csv", csv_text(pd.DataFrame(promise.held_out)))
 
 
-def write_page(
-    promise: Any,
-    file: Path,
-    useless: float,
-    command: str,
-    figures: Mapping[str, str] | None = None,
-    pictures: Sequence[tuple[str, str]] = (),
-    *,
-    groups: Sequence[Sequence[str]] = (),
-    sizes: Mapping[int, Sequence[float]] | None = None,
-) -> Path:
+def write_page(promise: Any, file: Path, useless: float, command: str, **shown: Any) -> Path:
     """Writes the page; returns its path.
 
     Args:
@@ -40,10 +29,9 @@ def write_page(
         file: The file.
         useless: So many times as large as the structure, a contour is of no use.
         command: What makes the page again.
-        figures: Name → source of "sizes", "kept" and "volumes"; none by default.
-        pictures: Captions and sources of contours of some cases.
-        groups: The rows of the table of groups.
-        sizes: Number of patients → the size of each structure's contour.
+        **shown: What the promise alone does not say: ``figures``, name → source; ``pictures``, captions
+            and sources of contours; rows of ``groups``; ``structures`` with their sizes by ``numbers``
+            of patients.
 
     Raises:
         InputError: If it cannot be written.
@@ -53,13 +41,9 @@ def write_page(
         note=UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{useless:g}",
         verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
-        figures=figures or {},
-        pictures=pictures,
-        groups=groups,
-        numbers=sizes or {},
-        structures=list(dict.fromkeys(kept.structure for kept in promise.kept)),
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
         command=command,
+        **{"figures": {}, "pictures": (), "groups": (), "structures": (), "numbers": {}, **shown},
     )
     return write_text(file, text + "\n")

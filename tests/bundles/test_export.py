@@ -289,7 +289,7 @@ def test_card_says_what_is_promised_for_whom_by_how_many(tmp_path):
 
     assert "calibrated by 3 patients, of the set `val` of the split." in promise_section(known)
     assert "whose set of the split is not recorded" in promise_section(made)
-    assert "on average over patients like these: not for each patient" in promise_section(made)
+    assert f"Inference keeps these promises {made.unit}, and not for" in promise_section(made)
     assert all(f"- {text}\n" in promise_section(made) for _, text in made.verdicts())
 
 
