@@ -31,6 +31,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
+from nacl_monai.reports.viewer import check_images
 
 
 def audit_folders(
@@ -66,6 +67,7 @@ def audit_folders(
         ]
         for study in studies:  # refuse what cannot be meant before the first volume is read
             show(study)
+            check_images(study)
         audits, faults = [], []
         for study, part in zip(studies, parts, strict=True):
             audit, of_folder = audit_study(study, aside / part, output / part)

@@ -302,9 +302,9 @@ class Options:
     )
     images: Path | None = option(
         None,
-        "promise:folders triage:apply",
+        "audit:folders promise:folders triage:apply",
         WRITTEN,
-        "images for the pictures of its page, which show probabilities otherwise",
+        "images for the cases of its page, which show probabilities otherwise",
         type=Path,
         metavar="DIR",
     )
@@ -321,6 +321,12 @@ class Options:
         "audit:folders calibrate:folders promise:folders promise:sums triage:apply",
         WRITTEN,
         "draw no diagram and no slice of a case: numbers alone, in less time",
+    )
+    viewer: bool = option(
+        True,
+        "audit:folders promise:folders triage:apply",
+        WRITTEN,
+        "leave out of the page the cases that one scrolls through, which are images of patients",
     )
     write: str | None = option(
         None,
@@ -432,7 +438,7 @@ def flag(name: str) -> str:
     """How a command has the name of a row."""
     if name in ("affine_tolerance", "dataset_dir"):  # as bundles have them
         return f"--{name}"
-    return "--no-pictures" if name == "pictures" else f"--{name.replace('_', '-')}"
+    return f"--{'no-' * (name in ('pictures', 'viewer'))}{name.replace('_', '-')}"
 
 
 def check_used(use: str, given: Mapping[str, Any]) -> None:

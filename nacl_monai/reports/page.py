@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ from nacl_monai.reports.maps import draw_maps
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
+from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
 
@@ -90,6 +92,7 @@ def write_page(
     drawn: Mapping[str, Path] | None = None,
     *,
     pictures: bool = True,
+    cases: Viewed = lambda _: (),
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -99,6 +102,7 @@ def write_page(
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
         pictures: Whether the page has pictures, or numbers alone.
+        cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
 
     Returns:
         The path.
@@ -107,6 +111,14 @@ def write_page(
         InputError: If it cannot be written.
     """
     diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    worst = _worst_table(run)
+    pairs = {case: zip(worst["headings"], cells, strict=True) for case, cells in worst["rows"]}
+    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented")
+    reasons |= {
+        case: " · ".join(f"{heading.rstrip(' ↓↑')} {cell}" for heading, cell in of_case)
+        for case, of_case in pairs.items()
+    }
+    seen = [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -121,9 +133,10 @@ def write_page(
         classes=_class_table(run),
         diagrams=list(diagrams.items()),
         selective=_selective(run) if pictures else "",
-        worst=_worst_table(run),
+        worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
+        **scripts(seen),
     )
     return write_text(path, text + "\n")
 
@@ -378,7 +391,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     return ordered[ordered[error].notna()].head(WORST)
 
 
-def _worst_table(run: Run) -> dict[str, object]:
+def _worst_table(run: Run) -> dict[str, Any]:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
     shown = {
