@@ -112,13 +112,6 @@ def write_page(
     """
     diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
     worst = _worst_table(run)
-    pairs = {case: zip(worst["headings"], cells, strict=True) for case, cells in worst["rows"]}
-    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented")
-    reasons |= {
-        case: " · ".join(f"{heading.rstrip(' ↓↑')} {cell}" for heading, cell in of_case)
-        for case, of_case in pairs.items()
-    }
-    seen = [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -136,7 +129,7 @@ def write_page(
         worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
-        **scripts(seen),
+        **scripts(_seen(run, worst, cases)),
     )
     return write_text(path, text + "\n")
 
@@ -410,6 +403,19 @@ def _worst_table(run: Run) -> dict[str, Any]:
         "headings": list(shown.values()),
         "rows": rows,
     }
+
+
+def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed) -> list[dict[str, Any]]:
+    """The layers of the worst cases, and what else is known of them; first come those without any."""
+    facts = {
+        case: " · ".join(
+            f"{heading.rstrip(' ↓↑')} {cell}"
+            for heading, cell in zip(worst["headings"], cells, strict=True)
+        )
+        for case, cells in worst["rows"]
+    }
+    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
+    return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
 
 
 def _unsegmented(run: Run) -> list[str]:
