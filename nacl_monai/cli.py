@@ -47,6 +47,7 @@ COMMANDS = {
     "dicom": Command("dicom", "write a map of infer as a DICOM segmentation"),
     "run": Command("bundles", "run a configuration, as monai.bundle does, but strictly"),
     "audit": Command("audits", "audit saved predictions of nnU-Net or any other tool"),
+    "maps": Command("audits", "write new predictions as images: probabilities, entropy, labels"),
     "merge": Command("audits", "join the audits of several sites, from sums alone"),
     "calibrate": Command(
         "audits", "fit a calibrator to a run or to saved predictions: before, after"
@@ -58,6 +59,7 @@ COMMANDS = {
     "fit-prior": Command(
         "raters", "fit the width of NACL's prior to cases that several raters labeled"
     ),
+    "view": Command("audits", "show predictions on one page, in three planes and in 3-D"),
     "compare": Command("reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command("reports", "draw reliability diagrams of any region or class"),
     "selective": Command("reports", "draw the error rate of the most confident voxels"),

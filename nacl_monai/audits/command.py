@@ -18,11 +18,13 @@ from nacl_monai.audits.output import (
     write_merged,
 )
 from nacl_monai.audits.result import merge
-from nacl_monai.audits.table import audit_table, rater_table
+from nacl_monai.audits.table import audit_table, by_groups, group_table, group_text, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, check_alike, read_runs
+from nacl_monai.evaluations.groups import VOLUME, Groups, read_groups, thirds
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
@@ -68,6 +70,7 @@ def audit_folders(
         for study in studies:  # refuse what cannot be meant before the first volume is read
             show(study)
             check_images(study)
+            read_groups(options.groups, study.patients)
         audits, faults = [], []
         for study, part in zip(studies, parts, strict=True):
             audit, of_folder = audit_study(study, aside / part, output / part)
@@ -76,6 +79,9 @@ def audit_folders(
         drawn, refusal = _side_by_side(audits, aside, output, options)
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
+        if options.groups:
+            pairs = zip(audits, studies, parts, strict=True)
+            tables += [_by_groups(audit, study, aside / part) for audit, study, part in pairs]
     if refusal:
         raise refusal
     print(*tables, sep="\n")
@@ -83,6 +89,18 @@ def audit_folders(
     print_written([*files, *(output / file.name for file in drawn)])
     _print_next(predictions, labels, [output / part for part in parts], options)
     return faults
+
+
+def _by_groups(audit: Run, study: Study, folder: Path) -> str:
+    """Writes the numbers of each group of patients; what is printed."""
+    groups: Groups = read_groups(study.options.groups, study.patients)
+    if (file := folder / CURVES_FILE).is_file():
+        curves = read_curves(file)
+        volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
+        groups = {VOLUME: volumes, **groups}
+    found = by_groups(audit, groups)
+    write_text(folder / "groups.csv", csv_text(group_table(found)))
+    return group_text(found)
 
 
 def _side_by_side(

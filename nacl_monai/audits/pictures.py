@@ -1,4 +1,4 @@
-"""Pictures of a case: a slice for the page of an audit, and maps on the grid of its label map."""
+"""Pictures of a case: a slice for the page of an audit, and maps as images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from nacl_monai.evaluations.slices import case_slice, certainty
 from nacl_monai.metrics.raters import class_votes
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.checks import segmented
 from nacl_monai.predictions.images import Array
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.reading import Reading
@@ -46,21 +47,55 @@ def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
     return replace(first, classes=class_votes(labels, len(channels.values)).max(0).indices)
 
 
-def write_maps(folder: Path, reading: Reading) -> None:
+def write_maps(folder: Path, reading: Reading, threshold: float | None = None) -> int:
     """Writes ``CASE_probabilities.nii.gz``, ``CASE_confidence.nii.gz``, ``CASE_entropy.nii.gz``.
 
-    The first has a channel per class. For exclusive classes ``CASE_label.nii.gz`` has the most probable
-    one, by its value in label maps. The maps are those of an inference, on the grid of the label map,
-    whose header says where it is.
+    The first has a channel per class. ``CASE_label.nii.gz`` is the label map that nnU-Net would make of
+    the probabilities, unless structures overlap and nothing says how they are painted over each other.
+    ``CASE_above_STRUCTURE.nii.gz`` is 1 where the probability of a structure is the threshold or more.
+    The maps are those of an inference, on the grid of the label map, whose header says where it is, or
+    of the file that says where the prediction is.
+
+    Args:
+        folder: Where they are written.
+        reading: The case.
+        threshold: Of the last ones, which are not written without one.
+
+    Returns:
+        How many were written.
     """
     channels, probs = reading.channels, reading.probs.float()
     confidence, entropy = certainty(probs, channels.overlapping)
-    named = {"probabilities": probs, "confidence": confidence, "entropy": entropy}
     maps: dict[str, Array] = {
-        name: voxels.numpy().astype(np.float32) for name, voxels in named.items()
+        "probabilities": probs.numpy(),
+        "confidence": confidence.numpy(),
+        "entropy": entropy.numpy(),
     }
-    if not channels.overlapping:
-        values = torch.tensor([of[0] for of in channels.values.values()])
-        maps["label"] = values[probs.max(0).indices].numpy().astype(np.int16)
+    masks = _masks(reading.predicted.voxels, probs.numpy(), channels, threshold)
     for name, voxels in maps.items():
-        reading.write(folder / f"{reading.case.name}_{name}.nii.gz", voxels, name)
+        reading.write(_file(folder, reading, name), voxels.astype(np.float32), name)
+    for name, voxels in masks.items():
+        reading.write(_file(folder, reading, name), voxels.astype(np.int16), "label")
+    return len(maps) + len(masks)
+
+
+def _masks(
+    stored: Array, probs: Array, channels: Channels, threshold: float | None
+) -> dict[str, Array]:
+    """The maps of whole numbers."""
+    masks = {}
+    if channels.painted or not channels.overlapping:
+        masks["label"] = segmented(stored, channels)
+    if threshold is not None:
+        for name, members in channels.structures.items():
+            masks[above(name)] = probs[list(members)].sum(0) >= threshold
+    return masks
+
+
+def above(structure: str) -> str:
+    """The kind of a map at a threshold."""
+    return f"above_{structure}"
+
+
+def _file(folder: Path, reading: Reading, name: str) -> Path:
+    return folder / f"{reading.case.name}_{name}.nii.gz"

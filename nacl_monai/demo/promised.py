@@ -22,15 +22,15 @@ _STEP = 20  # levels are multiples of 1/20
 
 
 def level_of(patients: int) -> float:
-    """A level that so many patients can promise by contours of use, whatever they look like.
+    """The level at which so many patients promise contours of use: one of them may fail.
 
-    It lets them miss half a structure in all: (0.5 + 1) / (n + 1), rounded up to 5 %.
+    It is 2 / (n + 1), rounded up to 5 %.
 
     Example:
         >>> level_of(9), level_of(100)
-        (0.15, 0.05)
+        (0.2, 0.05)
     """
-    return math.ceil(1.5 * _STEP / (patients + 1) - 1e-9) / _STEP
+    return math.ceil(2 * _STEP / (patients + 1) - 1e-9) / _STEP
 
 
 def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
@@ -90,9 +90,10 @@ def _files(run: RunFolder, case: str) -> list[str]:
 
 
 def _sentence(made: Promise, case: NewCase) -> str:
-    names, share = " and of ".join(made.definition["structures"]), f"{made.kept[0].level:.0%}"
+    names, outer = " and of ".join(made.definition["structures"]), made.kept[0]
+    share = f"{outer.miss:.0%}"
     return (
-        f"The outer contour misses at most {share} of {names}, on average over people like these; at "
+        f"In {outer.often} like these at most {share} of {names} is outside the outer contour, and at "
         f"most {share} of the inner contour is something else. {len(made.patients)} people calibrated "
         f"it. Neither they nor the person of {case.name} trained the network."
     )

@@ -75,7 +75,7 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     command("calibrate", *people("calibration"), *fit, "--output", calibrated)
     command("audit", *people("test"), *behind, "--no-pictures", "--output", audits[1])
     command("reliability", *audits, "--names", "as trained", "calibrated", "--output", diagram)
-    level = ("--level", 0.15, "--images", output / "images/test")
+    level = ("--level", 0.2, "--images", output / "images/test")
     command("promise", *people("test"), *behind, *level, "--output", promise)
     shown = [audits[0] / "page.html", diagram / "reliability_near_top-1.png", promise / "page.html"]
     print(f"\nopen {', then '.join(map(str, shown))}")

@@ -28,7 +28,7 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
-from .records import BY_TABLE, fault_in_promise, is_current, patient_of
+from .records import BY_TABLE, fault_in_promise, is_current, of_least, patient_of
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -129,8 +129,7 @@ class SavePromised(Transform):
             return
         record = _read_promise(promise)
         self.definition, self.seen = record["definition"], record["spacing"]
-        level = min(one["level"] for one in record["kept"])
-        self.kept = [one for one in record["kept"] if one["level"] == level]
+        self.kept = of_least(record["kept"])
         unlike = unlike_model(
             self.definition, classes, structures, calibrator if calibrated else None
         )

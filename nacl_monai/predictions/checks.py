@@ -18,7 +18,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities, read_image
 from nacl_monai.predictions.labels import Labels, turned
 from nacl_monai.predictions.layouts import labels_instead
-from nacl_monai.tensors import sum_tolerance
+from nacl_monai.tensors import sum_tolerance, top1
 
 _PERCENT = 100
 _FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
@@ -131,12 +131,26 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
         )
 
 
+def segmented(probs: npt.NDArray[Any], channels: Channels) -> npt.NDArray[Any]:
+    """The label map that probabilities say, as nnU-Net makes it.
+
+    Of exclusive classes each voxel has the label value of the most probable, the first of several;
+    structures that overlap are painted where they are above one half, each over those before.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        channels: What they mean; of structures that overlap, also how they are painted.
+    """
+    says = _painted if channels.overlapping else _most_probable
+    return says(probs, np.zeros(probs.shape[1:], np.int64), channels)[0]
+
+
 def _most_probable(
     probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The label values of the most probable classes, and where the segmentation has none of these."""
     values = np.array([of[0] for of in channels.values.values()])
-    largest, classes = (one.numpy() for one in torch.from_numpy(probs).max(0))
+    largest, classes = (part.numpy() for part in top1(torch.from_numpy(probs), 0))
     unlike = values[classes] != segmentation
     for value, plane in zip(values, probs, strict=True):
         unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
@@ -163,7 +177,7 @@ def _step(dtype: np.dtype[Any]) -> float:
 def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
     """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
     if not channels.overlapping:
-        return structure_masks(probs.max(0).indices[None], channels.structures)
+        return structure_masks(top1(probs, 0)[1][None], channels.structures)
     return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
 
 
@@ -178,7 +192,7 @@ def channel_dice(
         marked = labels.classes[:, counted].float()
         both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
     else:
-        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
+        pairs = top1(probs, 0)[1][counted].long() * count + labels.classes[counted]
         both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
         sizes = both.sum(1)[:, None] + both.sum(0)
     return (2 * both.double() / sizes).nan_to_num().numpy()
@@ -203,6 +217,8 @@ def check_order(
             as far from 1.
     """
     places = np.arange(len(dice))
+    if (dice.diagonal() == dice.max(1)).all():
+        return
     order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
     moved = order != places
     if not moved.any():

@@ -67,6 +67,23 @@ def images_by_name(folder: Path) -> dict[str, Path]:
     return named_once((stem_of(file), file) for file in image_files(folder))
 
 
+def images_of_cases(
+    images: Path, cases: Iterable[str], option: str = "--images"
+) -> dict[str, Path]:
+    """The image of each case, or its first channel.
+
+    Raises:
+        InputError: If a case has none.
+    """
+    files, found = images_by_name(images), {}
+    for case in cases:
+        file = files.get(case, files.get(f"{case}{CHANNEL}"))
+        if file is None:
+            raise InputError(f"{images}: holds no image {case!r}; add it, or leave out {option}")
+        found[case] = file
+    return found
+
+
 @dataclass(frozen=True)
 class Names:
     """How a case is found in the names of files; by default they are equal.

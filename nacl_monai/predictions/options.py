@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ KINDS = {
     "shard": "a part of the patients, whose sums alone are written",
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
+    "new": "new predictions",
     "run": "a run",
 }
 #: Headings of the help.
@@ -38,11 +40,12 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is measured",
     "what is written",
 )
-_READ = "audit:folders calibrate:folders promise:folders promise:shard"
-_READ_NEW = f"{_READ} promise:apply triage:apply"
+_COUNTED = "audit:folders calibrate:folders"
+_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply"
+_ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply"
+_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new view:new"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -53,19 +56,29 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def option(default: Any, uses: str, group: str, text: str, **how: Any) -> Any:
-    """A row of the table.
+def option(
+    group: str, travels: bool, default: Any, uses: str, text: str, metavar: str = "", **how: Any
+) -> Any:
+    """A row of the table; its annotation says whether it is a path, a number, or several of them.
 
     Args:
+        group: One of `GROUPS`.
+        travels: Whether the next command takes it, too.
         default: What is meant where nothing is said.
         uses: The verbs with their kinds, "promise:sums"; in others it has no effect, and is refused.
-        group: One of `GROUPS`.
         text: The help; the default is added to it.
-        **how: ``travels``, whether the next command takes it, too; and what argparse is told.
+        metavar: How the help calls its value.
+        **how: What else argparse is told.
     """
-    return field(
-        default=default, metadata={"uses": uses.split(), "group": group, "help": text, **how}
-    )
+    if metavar:
+        how["metavar"] = metavar
+    about = {"group": group, "travels": travels, "uses": uses.split(), "help": text, "how": how}
+    return field(default=default, metadata=about)
+
+
+asked, whose, channels, measured, written = (
+    partial(option, group, group in (WHOSE, CHANNELS)) for group in GROUPS
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,269 +93,220 @@ class Options:
     """
 
     calibrator: Path | None = option(
+        WHAT,
+        True,
         None,
         f"{_TESTED} calibrate:run",
-        WHAT,
         "calibrator.json, as calibrate writes it: the probabilities behind it; to calibrate a run, "
         "method, region and ensemble in one: distance_all, ensemble",
-        type=Path,
-        metavar="FILE",
-        travels=True,
+        "FILE",
     )
     ensemble: str | None = option(
+        WHAT,
+        True,
         None,
         _TESTED,
-        WHAT,
         "all folders of predictions are one model: the mean of probabilities (default) or logits",
         nargs="?",
         const=PROBS,
         choices=AVERAGED,
-        travels=True,
     )
-    patient_pattern: str | None = option(
-        None,
-        _READ_NEW,
-        WHOSE,
-        r"whose a case is, the group of a regular expression: '(patient\d+)_'",
-        metavar="REGEX",
-        travels=True,
+    patient_pattern: str | None = whose(
+        None, _ALL, r"whose a case is, the group of a regular expression: '(patient\d+)_'", "REGEX"
     )
-    patients: Path | None = option(
+    patients: Path | None = whose(
         None,
-        _READ_NEW,
-        WHOSE,
+        _ALL,
         "a table with the columns case and patient; or cases, where each is a patient's only one",
-        type=Path,
-        metavar="CSV",
-        travels=True,
+        "CSV",
     )
-    prediction_name: str | None = option(
+    prediction_name: str | None = whose(
         None,
-        _READ_NEW,
-        WHOSE,
+        _ALL,
         "a prediction's whole name without ending, the group is the case's: 'pred_(.+)_softmax'",
-        metavar="REGEX",
-        travels=True,
+        "REGEX",
     )
-    label_name: str | None = option(
+    label_name: str | None = whose(None, _LABELED, "the same of a label map: '(.+)_seg'", "REGEX")
+    pairs: Path | None = whose(
+        None, _LABELED, "a table with the columns prediction and label, names without ending", "CSV"
+    )
+    from_logits: bool = channels(False, _ALL, "logits were saved, and not probabilities")
+    channels_as_given: bool = channels(
+        False, _LABELED, "channels in this order, though another would agree better with the labels"
+    )
+    dataset: Path | None = channels(
         None,
-        f"{_READ} triage:apply",
-        WHOSE,
-        "the same of a label map: '(.+)_seg'",
-        metavar="REGEX",
-        travels=True,
-    )
-    pairs: Path | None = option(
-        None,
-        f"{_READ} triage:apply",
-        WHOSE,
-        "a table with the columns prediction and label, names without ending",
-        type=Path,
-        metavar="CSV",
-        travels=True,
-    )
-    from_logits: bool = option(
-        False, _READ_NEW, CHANNELS, "logits were saved, and not probabilities", travels=True
-    )
-    channels_as_given: bool = option(
-        False,
-        f"{_READ} triage:apply",
-        CHANNELS,
-        "channels in this order, though another would agree better with the labels",
-        travels=True,
-    )
-    dataset: Path | None = option(
-        None,
-        _READ_NEW,
-        CHANNELS,
+        _ALL,
         "nnU-Net's dataset.json (default: that beside the predictions, or above the labels)",
-        type=Path,
-        metavar="FILE",
-        travels=True,
+        "FILE",
     )
-    activation: str | None = option(
-        None,
-        _READ_NEW,
-        CHANNELS,
-        "default: as dataset.json says, or else softmax",
-        choices=ACTIVATIONS,
-        travels=True,
+    activation: str | None = channels(
+        None, _ALL, "default: as dataset.json says, or else softmax", choices=ACTIVATIONS
     )
-    structures: Sequence[str] = option(
+    structures: Sequence[str] = channels(
         (),
-        _READ_NEW,
-        CHANNELS,
+        _ALL,
         "structures and their label values: the channels of a sigmoid, or what Dice is of",
-        nargs="+",
-        metavar="NAME=1,2",
-        travels=True,
+        "NAME=1,2",
     )
-    regions: Sequence[str] = option(
+    regions: Sequence[str] = measured(
         EVALUATED_REGIONS,
-        "audit:folders calibrate:folders",
-        MEASURED,
+        _COUNTED,
         "voxels that count, beside foreground",
-        nargs="+",
         choices=KNOWN_REGIONS,
     )
-    num_bins: int = option(
-        15, "audit:folders calibrate:folders", MEASURED, "bins of equal width", metavar="N"
-    )
-    margin: float = option(
+    num_bins: int = measured(15, _COUNTED, "bins of equal width", "N")
+    margin: float = measured(
         MARGIN,
-        "audit:folders calibrate:folders calibrate:run promise:folders promise:sums",
-        MEASURED,
+        f"{_COUNTED} calibrate:run {_PROMISED}",
         "how far from a prediction contours, volumes and the region near reach, fixed before these "
         "patients are seen",
+        "MM",
         type=distance,
-        metavar="MM",
     )
-    affine_tolerance: float = option(
+    affine_tolerance: float = measured(
         AFFINE_TOLERANCE,
-        f"{_READ} triage:apply",
-        MEASURED,
+        f"{_LABELED} maps:new",
         "how far apart two files may put a voxel",
+        "MM",
         type=distance,
-        metavar="MM",
     )
-    level: Sequence[float] = option(
+    level: Sequence[float] = asked(
         (),
         f"{_PROMISED} promise:apply",
-        WHAT,
-        "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1); with "
-        "--apply, one of those promised",
-        nargs="+",
+        "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
+        "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
+        "α",
         type=float,
-        metavar="α",
     )
-    family: str = option(
+    miss: Sequence[float] = asked(
+        (),
+        f"{_PROMISED} promise:apply",
+        "the largest shares of a structure outside in each other patient, of --control each (default: "
+        "0.1); with --apply, one of those promised",
+        "β",
+        type=float,
+    )
+    family: str = asked(
         "within",
         _PROMISED,
-        WHAT,
         "what contours are; within: a threshold within a margin",
         choices=("within", "threshold", "margin"),
     )
-    control: str = option(
-        "mean",
+    control: str = asked(
+        "each",
         _PROMISED,
-        WHAT,
-        "over patients on average, or with --confidence over calibration patients",
-        choices=("mean", "most"),
+        "what is held: the miss in each of most patients; its mean over patients; or that mean with "
+        "--confidence over calibration patients",
+        choices=("each", "mean", "most"),
     )
-    confidence: float = option(0.9, _PROMISED, WHAT, "of --control most", metavar="P")
-    budget: str = option(
-        "20%", "triage:apply", WHAT, "how many cases can be looked at, or which share", metavar="N"
+    confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
+    groups: Path | None = asked(
+        None,
+        f"audit:folders {_PROMISED}",
+        "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
+        "hold in each?",
+        "CSV",
     )
-    method: str | None = option(
+    by_group: str | None = asked(
+        None,
+        _PROMISED,
+        "a promise for each value of this column of --groups, too, by its own patients",
+        "COLUMN",
+    )
+    budget: str = asked(
+        "20%", "triage:apply", "how many cases can be looked at, or which share", "N"
+    )
+    method: str | None = asked(
         None,
         _FITTED,
-        WHAT,
         "distance (default: to the predicted border), temperature, class_temperatures, vector or, of a "
         "run, local_temperatures; of structures that overlap distance (default), sigmoid_temperature, "
         "structure_temperatures or platt",
-        metavar="NAME",
+        "NAME",
     )
-    region: str | None = option(
+    region: str | None = asked(
         None,
         _FITTED,
-        WHAT,
         "voxels of the fit (default: all of distance, or near); a label's change what is true",
         choices=KNOWN_REGIONS,
     )
-    folds: int = option(
-        5,
-        "calibrate:folders",
-        WHAT,
-        "parts of the patients, each tested by the others",
-        metavar="N",
+    folds: int = asked(
+        5, "calibrate:folders", "parts of the patients, each tested by the others", "N"
     )
-    raters: Sequence[Path] = option(
+    raters: Sequence[Path] = asked(
         (),
         "audit:folders",
-        WHAT,
         "several folders of label maps of the same cases, one per rater",
-        nargs="+",
-        type=Path,
-        metavar="LABELS",
+        "LABELS",
     )
-    rater_names: Sequence[str] = option(
-        (),
-        "audit:folders",
-        WHAT,
-        "a name per rater (default: that of the folder)",
-        nargs="+",
-        metavar="NAME",
+    rater_names: Sequence[str] = asked(
+        (), "audit:folders", "a name per rater (default: that of the folder)", "NAME"
     )
-    names: Sequence[str] = option(
-        (),
-        "audit:folders",
-        WHAT,
-        "a name per model (default: that of its folder)",
-        nargs="+",
-        metavar="NAME",
+    names: Sequence[str] = asked(
+        (), "audit:folders", "a name per model (default: that of its folder)", "NAME"
     )
-    dataset_dir: Path | None = option(
-        None, "calibrate:run", WHAT, "where the run's dataset is", type=Path, metavar="DIR"
+    dataset_dir: Path | None = asked(None, "calibrate:run", "where the run's dataset is", "DIR")
+    bundles: Path | None = asked(
+        None, "calibrate:run", "the run's bundles (default: bundles)", "DIR"
     )
-    bundles: Path | None = option(
-        None,
-        "calibrate:run",
-        WHAT,
-        "the run's bundles (default: bundles)",
-        type=Path,
-        metavar="DIR",
-    )
-    labels: Path | None = option(
+    labels: Path | None = asked(
         None,
         "triage:apply",
-        WHAT,
         "label maps, if there are any, to say how many of the worst tenth are found",
-        type=Path,
-        metavar="DIR",
+        "DIR",
     )
-    images: Path | None = option(
+    images: Path | None = written(
         None,
-        "audit:folders promise:folders triage:apply",
-        WRITTEN,
+        "audit:folders promise:folders triage:apply view:new",
         "images for the cases of its page, which show probabilities otherwise",
-        type=Path,
-        metavar="DIR",
+        "DIR",
     )
-    output: Path | None = option(
+    threshold: float | None = asked(
         None,
-        "audit calibrate:folders promise triage",
-        WRITTEN,
-        "default: audit, calibrated, promise or triage, as the command is called",
-        type=Path,
-        metavar="DIR",
+        "maps:new",
+        "also write where each structure has this probability or more",
+        "P",
+        type=float,
     )
-    pictures: bool = option(
+    reference: Path | None = written(
+        None,
+        "maps:new",
+        "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
+        "IMAGES",
+    )
+    cases: Sequence[str] = asked(
+        (), "view:new", "names of cases, at most 12 (default: the first by name)", "NAME"
+    )
+    output: Path | None = written(
+        None,
+        "audit calibrate:folders promise triage maps:new view:new",
+        "default: audit, calibrated, promise, triage, maps or view, as the command is called",
+        "DIR",
+    )
+    pictures: bool = written(
         True,
-        "audit:folders calibrate:folders promise:folders promise:sums triage:apply",
-        WRITTEN,
+        f"{_COUNTED} {_PROMISED} triage:apply",
         "draw no diagram and no slice of a case: numbers alone, in less time",
     )
-    viewer: bool = option(
+    viewer: bool = written(
         True,
         "audit:folders promise:folders triage:apply",
-        WRITTEN,
         "leave out of the page the cases that one scrolls through, which are images of patients",
     )
-    write: str | None = option(
+    write: str | None = written(
         None,
-        "audit:folders calibrate:folders",
-        WRITTEN,
+        _COUNTED,
         "also write probabilities, confidence and entropy of every case, as images",
         choices=["nifti"],
     )
-    jobs: int = option(1, f"{_READ} triage:apply", WRITTEN, "processes", metavar="N")
-    shard: tuple[int, int] | None = option(
+    jobs: int = written(1, f"{_LABELED} maps:new", "processes", "N")
+    shard: tuple[int, int] | None = asked(
         None,
         "audit:folders promise:shard",
-        WHAT,
         "the third of 16 parts of the patients, for an array of jobs; their files are merged",
+        "3/16",
         type=_shard,
-        metavar="3/16",
     )
     members: Sequence[Path] = ()
 
@@ -418,7 +382,7 @@ class Options:
 
 
 #: The rows that are files or folders.
-_PATHS = {row.name for row in fields(Options) if row.metadata.get("type") is Path} | {"members"}
+_PATHS = {row.name for row in fields(Options) if "Path" in str(row.type)}
 
 
 def rows(use: str = "") -> list[Field[Any]]:
@@ -506,13 +470,15 @@ def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def _how(row: Field[Any]) -> dict[str, Any]:
     """What argparse is told of a row."""
-    ours = ("uses", "group", "help", "travels")
-    how = {name: value for name, value in row.metadata.items() if name not in ours}
-    text = row.metadata["help"]
+    how, text = dict(row.metadata["how"]), row.metadata["help"]
+    if row.name in _PATHS:
+        how["type"] = Path
+    if isinstance(row.default, tuple):
+        how["nargs"] = "+"
     if isinstance(row.default, bool):
         how["action"] = "store_false" if row.default else "store_true"
     elif row.default:
         several = row.default if isinstance(row.default, tuple) else [row.default]
-        text += f" (default: {' '.join(f'{one}' for one in several)})"
+        text += f" (default: {' '.join(map(str, several))})"
         how.setdefault("type", type(several[0]))
     return {**how, "help": text.replace("%", "%%")}

@@ -9,16 +9,25 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import scipy
 import torch
 from torch import nn
 
-from nacl_monai.data.faults import VoxelGrid
+from nacl_monai.data.faults import VoxelGrid, check_affine
 from nacl_monai.errors import InputError
+from nacl_monai.inference.grids import distance_of_grids
 from nacl_monai.inference.maps import map_image, write_nifti
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Affine, Array, Prediction, Probabilities, read_image
+from nacl_monai.predictions.images import (
+    Affine,
+    Array,
+    Prediction,
+    Probabilities,
+    read_grid,
+    read_image,
+)
 from nacl_monai.predictions.labels import Labels, check_grid, turned, voxel_sizes
 
 
@@ -151,12 +160,84 @@ class Reading:
         source = self.case.labels[0] if self.case.labels else self.predicted.source
         affine = self.labels[0].affine if self.labels else self.predicted.affine
         affine = np.eye(4) if affine is None else affine
-        channels_last = voxels.T if voxels.ndim == 3 else voxels.transpose(3, 2, 1, 0)
-        if self.predicted.turned:
-            nib: Any = nibabel.orientations
-            back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(affine))
-            channels_last = nib.apply_orientation(channels_last, back)
-        write_nifti(map_image(channels_last, kind, source, affine), file)
+        write_nifti(map_image(self._as_imaged(voxels, affine), kind, source, affine), file)
+
+    def _as_imaged(self, voxels: Array, affine: Array) -> Array:
+        """Voxels ``(x, y, z)``, with channels last, along the axes of an image that a reader turned."""
+        volume = voxels.T if voxels.ndim == 3 else voxels.transpose(3, 2, 1, 0)
+        if not self.predicted.turned:
+            return volume
+        nib: Any = nibabel.orientations
+        back = nib.ornt_transform(nib.axcodes2ornt("RAS"), nib.io_orientation(affine))
+        return np.asarray(nib.apply_orientation(volume, back))
+
+    def on(self, file: Path) -> Reading:
+        """The probabilities, without labels, on the grid of an image; resampled if theirs is another.
+
+        Args:
+            file: The image.
+
+        Raises:
+            InputError: If it cannot be read, or nobody knows where the probabilities are on it.
+        """
+        stored, affine = read_grid(file)
+        shape = (*stored, 1, 1)[:3]
+        check_affine(str(file), affine)
+        known = affine if self.predicted.affine is None else self.predicted.affine
+        voxels = self._as_imaged(self.probs.numpy(), known)
+        same = voxels.shape[:3] == shape
+        if self.predicted.affine is None and not same:
+            raise InputError(
+                f"{self.predicted.file}: no file beside it says where its voxels are, and {file} has "
+                f"the shape {shape}, not {voxels.shape[:3]}; add the .pkl or the segmentation"
+            )
+        if not same or distance_of_grids(shape, known, affine) > self.tolerance:
+            outside = np.eye(len(self.channels.values))[0] * (not self.channels.overlapping)
+            voxels = resampled(voxels, known, shape, affine, outside)
+        probs = np.ascontiguousarray(voxels.transpose(3, 2, 1, 0))
+        predicted = Probabilities(probs, affine, self.predicted.file, file)
+        return replace(self, predicted=predicted, labels=(), case=replace(self.case, labels=()))
+
+
+def resampled(
+    voxels: Array, source: Array, shape: Sequence[int], target: Array, outside: Sequence[float]
+) -> Array:
+    r"""Channels at the places of another grid, by linear interpolation.
+
+    The voxel :math:`i` of the new grid with the affine :math:`B` is the voxel :math:`A^{-1} B i` of the
+    old one. Up to a voxel beyond the outermost centers their values go on; two voxels beyond, all is
+    outside. What sums to 1 does so afterwards.
+
+    Args:
+        voxels: ``(x, y, z, C)``.
+        source: The affine :math:`A` of these voxels, in mm.
+        shape: Voxels of the new grid along each axis.
+        target: Its affine :math:`B`.
+        outside: The value of each channel outside.
+
+    Returns:
+        ``(x, y, z, C)`` in single precision.
+
+    Example:
+        >>> line = np.array([0.0, 1.0]).reshape(2, 1, 1, 1)
+        >>> half = np.diag([0.5, 1, 1, 1])
+        >>> resampled(line, np.eye(4), (4, 1, 1), half, [0.0]).ravel().tolist()
+        [0.0, 0.5, 1.0, 1.0]
+    """
+    to_source = np.linalg.inv(source) @ target
+    channels = [
+        scipy.ndimage.affine_transform(
+            np.pad(channel.astype(np.float32), 1, mode="edge"),
+            to_source[:3, :3],
+            to_source[:3, 3] + 1,
+            tuple(shape),
+            order=1,
+            mode="grid-constant",
+            cval=value,
+        )
+        for channel, value in zip(np.moveaxis(voxels, -1, 0), outside, strict=True)
+    ]
+    return np.stack(channels, -1)
 
 
 def _anatomical(affine: Affine) -> tuple[Sequence[int], Sequence[bool]]:

@@ -39,11 +39,12 @@ from nacl_monai.predictions.layouts import (
     Layout,
     check_one_layout,
     count_files,
+    dataset_file,
     in_order,
     recognized,
 )
 from nacl_monai.predictions.names import CHANNEL, images_by_name
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import SIGMOID, Options
 from nacl_monai.predictions.readers import Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
@@ -294,7 +295,7 @@ def find(
     patterns = options.patterns
     files = [patterns.labels(label_files(place)) for place in places.values()]
     labeled = set[str]().union(*files)
-    stems = _stems(folder, labeled, promised) if patterns.equal else set[str]()
+    stems = _stems(folder, labeled, promised, options) if patterns.equal else set[str]()
     layout, stored = recognized(folder, stems)
     predictions = named(stored, patterns)
     if not predictions or not all(files):
@@ -355,11 +356,27 @@ def _cases(
             faults.append(fault)
 
 
-def _stems(folder: Path, labeled: set[str], promised: Channels | None) -> set[str]:
-    """How names of files begin: those of label maps, or what is before a promised channel's."""
-    if promised is None:
+def _said(folder: Path, labeled: set[str], options: Options) -> Channels | None:
+    """The channels, where files or words say them and there is no label map."""
+    if labeled:
+        return None
+    dataset = options.dataset or dataset_file(folder)
+    channels = None
+    if dataset is not None and dataset.is_file():
+        channels = read_dataset(dataset, options.activation)
+    if options.structures and options.activation == SIGMOID:
+        return with_structures(channels, options.structures, options.activation)
+    return channels
+
+
+def _stems(
+    folder: Path, labeled: set[str], promised: Channels | None, options: Options
+) -> set[str]:
+    """How names of files begin: those of label maps, or what is before a known channel's."""
+    said = promised or _said(folder, labeled, options)
+    if said is None:
         return labeled | {f"{case}{CHANNEL}" for case in labeled}
-    values = promised.values.items()
+    values = said.values.items()
     endings = [f"_{ending}" for name, of in values for ending in (name, *map(str, of[:1]))]
     names = images_by_name(folder) if folder.is_dir() else ()
     return {

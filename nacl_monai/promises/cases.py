@@ -36,7 +36,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.promises.control import CONTOURS, MEAN, WITHIN, Control
+from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
 from nacl_monai.promises.fit import Promise, fit
 from nacl_monai.tensors import check_probabilities, check_unit_interval
 
@@ -125,7 +125,11 @@ def curves_of_arrays(
 
 
 def applied(
-    promise: Promise, probs: Voxels, spacing: Sequence[float], level: float | None = None
+    promise: Promise,
+    probs: Voxels,
+    spacing: Sequence[float],
+    level: float | None = None,
+    miss: float | None = None,
 ) -> list[Applied]:
     r"""The contours, volumes and bounds of Dice of a new case.
 
@@ -135,6 +139,7 @@ def applied(
             in it.
         spacing: The size of a voxel along each spatial axis, in mm.
         level: The level α; by default the smallest that was promised.
+        miss: The share β of a contour by "each"; by default the smallest that was promised.
 
     Raises:
         InputError: If these are no probabilities, there are other channels, or voxels of a size that no
@@ -155,7 +160,7 @@ def applied(
         )
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
-    kept = [asdict(one) for one in promise.of_level(level)]
+    kept = [asdict(one) for one in promise.of_level(level, miss)]
     return apply_kept(kept, definition, probs, spacing)
 
 
@@ -237,7 +242,7 @@ def _model(joins: Sequence[Any]) -> str:
 
 
 def new_cases(
-    study: Study, promise: Promise, faults: list[InputError], level: float | None = None
+    study: Study, promise: Promise, faults: list[InputError], *chosen: float | None
 ) -> Iterator[NewCase]:
     """Applies a promise to new predictions.
 
@@ -245,19 +250,19 @@ def new_cases(
         study: From `find_new`.
         promise: What was promised.
         faults: Takes those of cases that cannot be read.
-        level: The level α.
+        *chosen: The level α and the miss β, as `applied` takes them.
 
     Raises:
         InputError: If no case can be read.
     """
-    compute = partial(_new_case, promise=promise, level=level)
+    compute = partial(_new_case, promise=promise, chosen=chosen)
     for _, case in study.each(compute, faults, "Applying"):
         yield case
 
 
-def _new_case(reading: Reading, promise: Promise, level: float | None) -> NewCase:
+def _new_case(reading: Reading, promise: Promise, chosen: Sequence[float | None]) -> NewCase:
     """What is promised of a case."""
-    return NewCase(reading, applied(promise, reading.stored, reading.spacing, level))
+    return NewCase(reading, applied(promise, reading.stored, reading.spacing, *chosen))
 
 
 def contour_name(case: str, kind: str, structure: str) -> str:
@@ -280,9 +285,10 @@ def promise(
     probs: Any,
     labels: Any,
     *,
-    levels: Sequence[float] = (0.05, 0.1),
+    levels: Sequence[float] = (),
+    misses: Sequence[float] = (),
     family: str = WITHIN,
-    control: str = MEAN,
+    control: str = EACH,
     confidence: float = 0.9,
     margin: float = MARGIN,
     check: bool = True,
@@ -290,19 +296,21 @@ def promise(
 ) -> Promise:
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
 
-    A new patient's outer contour misses at most :math:`\alpha` of the structure, of the inner contour at
-    most :math:`\alpha` is not the structure, and the interval of the volume and the lower bound of Dice
-    hold but for :math:`\alpha`: on average over patients like these, whatever the network
-    (`nacl_monai.promises.control`).
+    In all patients like these but a share :math:`\alpha`, the outer contour misses at most :math:`\beta`
+    of the structure, of the inner contour at most :math:`\beta` is not the structure, and the interval
+    of the volume and the lower bound of Dice hold, whatever the network. By "mean", contours miss at
+    most :math:`\alpha` on average over patients (`nacl_monai.promises.control`).
 
     Args:
         probs: A case each, ``(C, *spatial)``, NumPy or torch; or a folder in any layout that
             ``nacl-monai audit`` knows.
         labels: Class indices of the same cases, masks of structures, or the folder of the label maps.
-        levels: Each is the largest risk α.
+        levels: Each is the largest risk α; by default 0.1, of "mean" and "most" 0.05 and 0.1.
+        misses: Each is the largest miss β of "each"; by default 0.1.
         family: "threshold", "margin", which needs no probabilities, or "within", a threshold within a
             margin.
-        control: "mean", or "most": with ``confidence`` over the draws of calibration patients.
+        control: "each", "mean", or "most": the mean with ``confidence`` over the draws of calibration
+            patients.
         confidence: Of "most".
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether each patient is asked how the promise of all others is kept.
@@ -320,9 +328,9 @@ def promise(
         >>> rng = np.random.default_rng(0)
         >>> inside = rng.uniform(size=(20, 8, 8))
         >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-        >>> made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.1])
-        >>> made.kept[0].kind, made.kept[0].patients
-        ('outer', 20)
+        >>> made = promise(np.stack([1 - inside, inside], 1), labels)
+        >>> made.kept[0].label, made.kept[0].patients
+        ('class_1, outer 10% in 9 of 10 patients', 20)
     """
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
         words = options_of("promise:folders", options)
@@ -331,5 +339,5 @@ def promise(
             raise faults[0]
     else:
         curves = curves_of_arrays(probs, labels, **options)
-    controls = [Control(level, control, confidence) for level in dict.fromkeys(levels)]
+    controls = controls_of(control, levels, misses, confidence)
     return fit(curves, controls, family, margin, check=check)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nacl_monai import reports
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import (
@@ -37,9 +38,6 @@ from nacl_monai.metrics.columns import (
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.maps import draw_maps
-from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
@@ -290,7 +288,7 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
         "names": ", ".join(run.bins.raters),
         "headings": list(columns.values()),
         "rows": rows,
-        "diagram": png_source(draw_reliability(runs, region=_preferred(run)[0]))
+        "diagram": png_source(reports.draw_reliability(runs, region=_preferred(run)[0]))
         if pictures
         else "",
     }
@@ -365,16 +363,16 @@ def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         if region in drawn:
             source = data_source(drawn[region].read_bytes())
         else:
-            source = png_source(draw_reliability([run], region=region))
+            source = png_source(reports.draw_reliability([run], region=region))
         yield run.bins.label(region), source
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
-        figure = draw_reliability([run], region=region, class_name=name)
+        figure = reports.draw_reliability([run], region=region, class_name=name)
         yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:
-    return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
+    return "" if run.bins.fine is None else png_source(reports.draw_selective([run])[0])
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:
@@ -430,6 +428,9 @@ def _maps(run: Run) -> Iterator[tuple[str, str]]:
     chosen = {"rule": "among the largest ECE", "region": region}
     for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
-            yield case, png_source(draw_maps([run], case, ("confidence", "entropy"), **chosen))
+            yield (
+                case,
+                png_source(reports.draw_maps([run], case, ("confidence", "entropy"), **chosen)),
+            )
         except InputError:
             continue

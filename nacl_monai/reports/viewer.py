@@ -24,7 +24,7 @@ from markupsafe import Markup
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import certainty
 from nacl_monai.predictions.images import Array
-from nacl_monai.predictions.names import CHANNEL, images_by_name
+from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
@@ -32,6 +32,8 @@ from nacl_monai.reports.style import OKABE_ITO
 
 #: So many cases of an audit are in its page.
 SEEN = 6
+#: So many are in any page.
+MOST = 12
 #: Around what is labeled, predicted or likely, so many mm are shown.
 AROUND = 20.0
 #: Cases beyond so many characters of a page have pages of their own.
@@ -286,18 +288,3 @@ def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]
         reading = study.read(by_name[name])
         image = reading.image(images[name]) if images else None
         yield viewed(reading, image, raters=study.raters)
-
-
-def images_of_cases(images: Path, cases: Sequence[str]) -> dict[str, Path]:
-    """The image of each case, or its first channel.
-
-    Raises:
-        InputError: If a case has none.
-    """
-    files, found = images_by_name(images), {}
-    for case in cases:
-        file = files.get(case, files.get(f"{case}{CHANNEL}"))
-        if file is None:
-            raise InputError(f"{images}: holds no image {case!r}; add it, or leave out --images")
-        found[case] = file
-    return found

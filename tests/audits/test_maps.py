@@ -12,7 +12,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.reading import Case, Reading
-from tests.audits.conftest import AFFINE, SHAPE, save
+from tests.audits.conftest import AFFINE, REGIONS, SHAPE, save
 
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
 
@@ -63,11 +63,14 @@ def test_axes_that_nnunet_has_turned_are_turned_back(study, audited):
     check_maps(audited(place, study.labels, "--write", "nifti") / "nifti", study)
 
 
-def test_overlapping_structures_have_no_label_map(regions, audited):
+def test_overlapping_structures_have_a_label_map_where_their_order_is_known(regions, audited):
     """Their confidence is that of the least certain structure."""
     folder = audited(regions.nnunet(), regions.labels, "--write", "nifti") / "nifti"
+    regions.dataset = {"labels": REGIONS}
+    unordered = audited(regions.nnunet("n"), regions.labels, "--write", "nifti", output="unordered")
 
-    assert not list(folder.glob("*_label.nii.gz"))
+    assert len(list(folder.glob("*_label.nii.gz"))) == 3
+    assert not list(unordered.glob("nifti/*_label.nii.gz"))
     for case, (probs, _) in regions.cases.items():
         found = nibabel.load(folder / f"{case}_confidence.nii.gz").get_fdata()
         np.testing.assert_allclose(found, np.maximum(probs, 1 - probs).min(0), atol=1e-6)

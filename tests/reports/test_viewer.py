@@ -240,3 +240,36 @@ def test_missing_image_is_refused_before_anything_is_written(study, tmp_path, ca
     assert "images: holds no image 'case_0'; add it" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "audit").exists()
+
+
+def viewed(study, output, *words):
+    return main(["view", f"{study / 'maps'}", *words, "--output", f"{output}"])
+
+
+def test_view_shows_predictions_without_labels(study, tmp_path):
+    """Those that are asked for, in that order; by default the first by name."""
+    page = tmp_path / "view/page.html"
+    assert viewed(study, tmp_path / "view") == 0
+    assert [case["name"] for case in cases_of(page)] == [f"case_{k}" for k in range(4)]
+    for structure in cases_of(page)[0]["structures"]:
+        assert [mask["name"] for mask in structure["masks"]] == ["prediction"]
+
+    words = ["--cases", "case_3", "case_1", "--images", f"{study / 'images'}"]
+    assert viewed(study, tmp_path / "view", *words) == 0
+    assert [case["name"] for case in cases_of(page)] == ["case_3", "case_1"]
+    assert all(case["image"] for case in cases_of(page))
+    assert "2 of 4 cases" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("cases", "error"),
+    [
+        (["case_9"], "--cases: 'case_9' is none of"),
+        (["case_0"] * 13, "--cases: are 13; give at most 12"),
+    ],
+)
+def test_cases_that_cannot_be_shown_are_refused(cases, error, study, tmp_path, capsys):
+    """Before anything is written."""
+    assert viewed(study, tmp_path / "view", "--cases", *cases) == 2
+    assert error in capsys.readouterr().err
+    assert not (tmp_path / "view").exists()

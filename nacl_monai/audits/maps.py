@@ -1,0 +1,107 @@
+"""Predictions of new cases as images, ``nacl-monai maps``, and on a page, ``nacl-monai view``."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+from nacl_monai.audits.command import print_faults
+from nacl_monai.audits.pictures import above, write_maps
+from nacl_monai.counting import counted
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import check_apart, write_text
+from nacl_monai.inference.maps import MAPS, label_tables
+from nacl_monai.output import written_folder
+from nacl_monai.predictions.names import images_of_cases
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.reading import Reading
+from nacl_monai.predictions.study import find
+from nacl_monai.reports.style import page_template
+from nacl_monai.reports.viewer import MOST, scripts, viewed_cases
+
+
+def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
+    """Writes the maps of predictions that need no labels, and prints where they are.
+
+    Args:
+        predictions: A folder in any layout that an audit reads; of an ensemble the first.
+        output: The folder for the maps.
+        options: As of an audit, with ``threshold`` and ``reference``.
+
+    Returns:
+        The faults of single cases; the others have their maps.
+
+    Raises:
+        InputError: If the input cannot be used; nothing is written then.
+        SettingError: If the threshold is no probability.
+    """
+    threshold = options.threshold
+    if threshold is not None and not 0 < threshold <= 1:
+        raise SettingError(f"--threshold: is {threshold:g}; give a probability above 0, at most 1")
+    with written_folder(output, "maps", read=[predictions, *options.files]) as folder:
+        study = find(predictions, None, options)
+        print(study)
+        kinds = [*MAPS, *(above(name) for name in study.channels.structures)]
+        check_apart(predictions, map("_".join, product(study.patients, kinds)))
+        place, images = options.reference, {}
+        if place is not None:
+            images = images_of_cases(place, study.patients, "--reference")
+        compute = partial(_write, folder=folder, threshold=threshold, images=images)
+        faults: list[InputError] = []
+        count = sum(number for _, number in study.each(compute, faults, "Writing"))
+        for name, text in label_tables(study.channels.label_names).items():
+            write_text(folder / name, text)
+    print_faults(faults)
+    print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
+    return faults
+
+
+def view_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
+    """Writes a page in which one scrolls through predictions; returns no fault.
+
+    Args:
+        predictions: As of `maps_folder`.
+        output: The folder for ``page.html``.
+        options: As there, with ``cases`` and ``images``.
+
+    Raises:
+        InputError: If the input cannot be used; nothing is written then.
+        SettingError: If there is no such case, or too many are asked for.
+    """
+    with written_folder(output, "view", read=[predictions, *options.files]) as folder:
+        study = find(predictions, None, options)
+        print(study)
+        names = list(options.cases or study.patients)
+        if unknown := sorted({*names} - study.patients.keys()):
+            raise SettingError(f"--cases: {unknown[0]!r} is none of {predictions}; correct it")
+        if options.cases and len(names) > MOST:
+            raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
+        cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]
+        template = page_template(file="view.html.j2")
+        words = ["nacl-monai", "view", predictions, *options.members]
+        text = template.render(
+            name=study.name,
+            count=f"{len(cases)} of {counted(len(study.cases), 'case')}",
+            command=shlex.join(map(str, [*words, *options.words("view:new", travels=False)])),
+            **scripts(cases),
+        )
+        write_text(folder / "page.html", text + "\n")
+    print(f"wrote {output / 'page.html'}")
+    return []
+
+
+def _write(
+    reading: Reading, folder: Path, threshold: float | None, images: Mapping[str, Path]
+) -> int:
+    """Writes the maps of a case, on the grid of its image where it has one."""
+    if image := images.get(reading.case.name):
+        reading = reading.on(image)
+    if reading.affine is None:
+        raise InputError(
+            f"{reading.predicted.file}: no file beside it says where its voxels are; add the .pkl or "
+            "the segmentation, or give the images with --reference"
+        )
+    return write_maps(folder, reading, threshold)

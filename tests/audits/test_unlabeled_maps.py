@@ -1,0 +1,226 @@
+"""`nacl-monai maps`: what tools saved of new cases, as images on the grids of these."""
+
+from itertools import product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from nacl_monai.posthoc import read_calibrator
+from nacl_monai.posthoc.probabilities import logits_of
+from nacl_monai.predictions.reading import resampled
+from tests.audits.conftest import AFFINE, SHAPE, SPACING, Study, save, softmax_cases
+from tests.audits.test_nnunet_sample import SAMPLE, SOFTMAX
+
+KINDS = ("probabilities", "confidence", "entropy", "label")
+
+
+def voxels_of(file):
+    return np.asarray(nibabel.load(file).dataobj)
+
+
+@pytest.fixture
+def mapped(run, tmp_path):
+    """Runs ``nacl-monai maps``, which must not find a fault; returns its folder."""
+
+    def command(*words, output="maps"):
+        code, _, err = run(*words, verb="maps", output=output)
+        assert code == 0, err
+        return tmp_path / output
+
+    return command
+
+
+LAYOUTS = {
+    "nnunet": Study.nnunet,
+    "nnunet without segmentation": lambda study: study.nnunet(beside=False),
+    "nnunet turned": lambda study: study.nnunet(plans="NibabelIOWithReorient"),
+    "training": Study.training,
+    "TotalSegmentator": Study.alone,
+    "inference": lambda study: study.channels(ending="_probabilities"),
+    "channels": Study.channels,
+    "vectors": lambda study: study.channels(axis=3),
+    "classes by name": Study.per_class,
+    "classes by number": lambda study: study.per_class(names=["0", "1", "2"]),
+    "folders": lambda study: study.per_class(name="{case}/{channel}"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_label_map_is_that_of_the_tool_and_probabilities_are_as_stored(study, mapped, layout):
+    """Bit by bit and on the image's own axes, of folders without labels in every layout."""
+    folder = mapped(LAYOUTS[layout](study))
+
+    for case, (probs, _) in study.cases.items():
+        label = nibabel.load(folder / f"{case}_label.nii.gz")
+        np.testing.assert_array_equal(np.asarray(label.dataobj), probs.argmax(0))
+        np.testing.assert_allclose(label.affine, AFFINE, atol=1e-5)
+        stored = voxels_of(folder / f"{case}_probabilities.nii.gz")
+        np.testing.assert_array_equal(stored, np.moveaxis(probs, 0, -1))
+    assert len(list(folder.glob("*.nii.gz"))) == len(KINDS) * len(study.cases)
+
+
+@pytest.mark.parametrize("tool", [SOFTMAX, SAMPLE / "regions"])
+def test_label_maps_are_those_that_nnunet_wrote(mapped, tool):
+    """Softmax and regions, with the header of its segmentation.
+
+    The sample was rounded to half precision afterwards, which leaves some voxels at exactly one half.
+    """
+    folder = mapped(tool)
+    segmentations = [file for file in tool.rglob("*.nii.gz") if file.with_suffix("").suffix]
+
+    assert segmentations
+    for file in segmentations:
+        ours = nibabel.load(folder / file.name.replace(".nii.gz", "_label.nii.gz"))
+        probs = voxels_of(folder / file.name.replace(".nii.gz", "_probabilities.nii.gz"))
+        sure = (probs != 0.5).all(-1)
+        assert sure.mean() > 0.999
+        np.testing.assert_array_equal(np.asarray(ours.dataobj)[sure], voxels_of(file)[sure])
+        np.testing.assert_array_equal(ours.affine, nibabel.load(file).affine)
+
+
+def interpolated(volume, place, outside):
+    """Eight corners, one by one; the nearest voxel up to one voxel away, nothing beyond two."""
+    value = 0.0
+    low = np.floor(place).astype(int)
+    for corner in product((0, 1), repeat=3):
+        at = low + corner
+        weight = np.prod(np.where(corner, place - low, 1 - (place - low)))
+        within = all(-1 <= k <= size for k, size in zip(at, volume.shape, strict=True))
+        nearest = tuple(np.clip(at, 0, np.array(volume.shape) - 1))
+        value += weight * (volume[nearest] if within else outside)
+    return value
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_maps_on_another_grid_are_those_of_a_plain_loop(
+    study, regions, mapped, tmp_path, overlapping
+):
+    """Oblique, finer and larger than the prediction; what sums to 1 still does."""
+    chosen = regions if overlapping else study
+    turn = np.array([[0.9, -0.1, 0, 3], [0.1, 0.8, 0.05, -1], [0, -0.05, 0.7, -2], [0, 0, 0, 1]])
+    affine, shape = AFFINE @ turn, (7, 13, 12)
+    for case in chosen.cases:
+        save(tmp_path / "images" / f"{case}_0000.nii.gz", np.zeros(shape, np.int16), affine)
+    folder = mapped(chosen.nnunet(beside=False), "--reference", tmp_path / "images")
+
+    to_source = np.linalg.inv(AFFINE) @ affine
+    for case, (probs, _) in list(chosen.cases.items())[:1]:
+        found = voxels_of(folder / f"{case}_probabilities.nii.gz")
+        expected = np.empty((*shape, len(probs)))
+        for place in np.ndindex(*shape):
+            there = (to_source @ [*place, 1])[:3]
+            for k, volume in enumerate(probs):
+                outside = float(k == 0 and not overlapping)
+                expected[(*place, k)] = interpolated(volume, there, outside)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        if not overlapping:
+            np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
+            label = nibabel.load(folder / f"{case}_label.nii.gz")
+            np.testing.assert_array_equal(np.asarray(label.dataobj), found.argmax(-1))
+            np.testing.assert_allclose(label.affine, affine, atol=1e-5)
+
+
+def test_reference_on_the_same_grid_changes_no_bit(study, mapped, tmp_path):
+    """Nothing is interpolated; where no file says a place, the image does."""
+    for case in study.cases:
+        save(tmp_path / "images" / f"{case}.nii.gz", np.zeros(SHAPE, np.int16))
+    plain = mapped(study.nnunet())
+    placeless = study.nnunet("placeless", beside=False, geometry=False)
+    for place in (study.nnunet(), study.alone(), placeless):
+        folder = mapped(place, "--reference", tmp_path / "images", output=f"on_{place.name}")
+        for case, kind in product(study.cases, KINDS):
+            image, same = (nibabel.load(at / f"{case}_{kind}.nii.gz") for at in (folder, plain))
+            np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(same.dataobj))
+            np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
+
+
+def test_identity_of_grids_is_identity_of_voxels():
+    """A law of interpolation; and constants stay constants wherever the old grid reaches."""
+    voxels = np.random.default_rng(0).uniform(size=(4, 5, 6, 2)).astype(np.float32)
+    same = resampled(voxels, AFFINE, voxels.shape[:3], AFFINE, [0, 0])
+    np.testing.assert_allclose(same, voxels, atol=1e-6)
+    finer = np.eye(4) * [0.3, 0.3, 0.3, 1]
+    constant = resampled(np.full((4, 4, 4, 1), 0.7), np.eye(4), (11, 11, 11), finer, [0])
+    np.testing.assert_allclose(constant, 0.7, atol=1e-6)
+
+
+def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, tmp_path):
+    """Of new cases; those that it was fitted to are refused."""
+    fitted = Study(tmp_path, softmax_cases(cases=6))
+    code, _, err = run(fitted.nnunet(), fitted.labels, verb="calibrate", output="fitted")
+    assert code == 0, err
+    file = tmp_path / "fitted" / "calibrator.json"
+    new = Study(tmp_path / "new", {"other": softmax_cases(seed=7, cases=1)["patient0_scan0"]})
+    folder = mapped(new.nnunet(), "--calibrator", file)
+
+    probs = torch.from_numpy(new.cases["other"][0].transpose(0, 3, 2, 1).copy())
+    module = read_calibrator(file).fit.module
+    with torch.no_grad():
+        expected = module(logits_of(probs)[None], spacing=[*SPACING[::-1]])[0].softmax(0)
+    found = voxels_of(folder / "other_probabilities.nii.gz").transpose(3, 2, 1, 0)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert abs(found - probs.numpy()).max() > 0.01
+    code, _, err = run(fitted.nnunet(), "--calibrator", file, verb="maps", output="refused")
+    assert code == 1
+    assert "who cannot test it" in err
+
+
+def test_folds_are_one_model(study, mapped, tmp_path):
+    """The mean of their probabilities."""
+    other = Study(tmp_path / "other", softmax_cases(seed=3))
+    folder = mapped(study.nnunet(), other.nnunet(), "--ensemble")
+
+    for case in study.cases:
+        mean = (study.cases[case][0] + other.cases[case][0]) / 2
+        found = voxels_of(folder / f"{case}_probabilities.nii.gz")
+        np.testing.assert_allclose(found, np.moveaxis(mean, 0, -1), atol=1e-6)
+
+
+def test_threshold_is_of_each_structure(study, mapped):
+    """Also of a union of classes."""
+    words = ["--threshold", 0.3, "--structures", "whole=1,2", "posterior=2"]
+    folder = mapped(study.nnunet(), *words)
+
+    for case, (probs, _) in study.cases.items():
+        for name, inside in (("whole", probs[1:].sum(0)), ("posterior", probs[2])):
+            found = voxels_of(folder / f"{case}_above_{name}.nii.gz")
+            np.testing.assert_array_equal(found, inside >= np.float32(0.3))
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--threshold", "1.5"], "--threshold: is 1.5; give a probability above 0, at most 1"),
+        (["--reference", "images"], "holds no image 'patient0_scan0'; add it, or leave out --ref"),
+        ([], "says where its voxels are; add the .pkl or the segmentation, or give the images"),
+        (["--labels", "l"], "unrecognized arguments"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused(study, run, tmp_path, words, line, capsys):
+    """Nothing is written."""
+    words = [str(tmp_path / word) if word == "images" else word for word in words]
+    (tmp_path / "images").mkdir()
+    place = study.nnunet(beside=False, geometry=False)
+    try:
+        code, _, err = run(place, *words, verb="maps", output="maps")
+    except SystemExit as ended:
+        code, err = ended.code, capsys.readouterr().err
+
+    assert code
+    assert line in err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_case_with_a_fault_is_named_and_the_others_have_maps(study, run, tmp_path):
+    """The exit code is 1."""
+    place, (case, *_) = study.nnunet(), study.cases
+    (place / f"{case}.npz").write_bytes(b"damaged")
+    code, out, err = run(place, verb="maps", output="maps")
+
+    assert code == 1
+    assert f"fault: {place / case}.npz" in err
+    assert f"wrote 8 maps: {tmp_path / 'maps'}/CASE_probabilities.nii.gz" in out
+    assert not list(Path(tmp_path / "maps").glob(f"{case}_*"))
