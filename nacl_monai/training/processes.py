@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.tensors import keep_freed_memory  # noqa: F401 - as configurations name it
+from nacl_monai.tensors import keep_freed_memory as keep_freed_memory  # noqa: PLC0414 - as configurations name it
 
 
 def is_silent() -> bool:
