@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports.style import data_source, page_template, png_source
+from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
 
@@ -88,6 +90,7 @@ def write_page(
     drawn: Mapping[str, Path] | None = None,
     *,
     pictures: bool = True,
+    cases: Viewed = lambda _: (),
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -97,6 +100,7 @@ def write_page(
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
         pictures: Whether the page has pictures, or numbers alone.
+        cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
 
     Returns:
         The path.
@@ -104,7 +108,8 @@ def write_page(
     Raises:
         InputError: If it cannot be written.
     """
-    diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    diagrams, shown = list(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    worst = _worst_table(run)
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -112,16 +117,16 @@ def write_page(
         raters=_raters(run, pictures) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
-        near=diagrams.pop(_near(run), ""),
         advice=list(decision_verdicts(run)),
         decisions=_decision_table(run, shown),
         scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
-        diagrams=list(diagrams.items()),
+        diagrams=diagrams,
         selective=_selective(run) if pictures else "",
-        worst=_worst_table(run),
+        worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
+        **scripts(_seen(run, worst, cases)),
     )
     return write_text(path, text + "\n")
 
@@ -345,24 +350,19 @@ def _preferred(run: Run) -> list[str]:
     return present or run.bins.regions
 
 
-def _near(run: Run) -> str:
-    """The title of the diagram that leads; none has it where nothing near was counted."""
-    found = [name for name in run.bins.regions if run.bins.region_and_structure(name)[0] == "near"]
-    return run.bins.label(found[0]) if found else ""
+def drawn_regions(run: Run) -> list[str]:
+    """The regions whose reliability a page shows: near the predictions, or the first of the others."""
+    near = [name for name in run.bins.regions if run.bins.region_and_structure(name)[0] == "near"]
+    return near[:DRAWN] or _preferred(run)[:1]
 
 
 def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Reliability over every region, then of every class over the first of them."""
-    for region in run.bins.regions:
+    for region in drawn_regions(run):
         if region in drawn:
             source = data_source(drawn[region].read_bytes())
         else:
             source = png_source(reports.draw_reliability([run], region=region))
         yield run.bins.label(region), source
-    region = _preferred(run)[0]
-    for name in run.bins.classes[1:]:
-        figure = reports.draw_reliability([run], region=region, class_name=name)
-        yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:
@@ -376,7 +376,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     return ordered[ordered[error].notna()].head(WORST)
 
 
-def _worst_table(run: Run) -> dict[str, object]:
+def _worst_table(run: Run) -> dict[str, Any]:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
     shown = {
@@ -395,6 +395,19 @@ def _worst_table(run: Run) -> dict[str, object]:
         "headings": list(shown.values()),
         "rows": rows,
     }
+
+
+def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed) -> list[dict[str, Any]]:
+    """The layers of the worst cases, and what else is known of them; first come those without any."""
+    facts = {
+        case: " · ".join(
+            f"{heading.rstrip(' ↓↑')} {cell}"
+            for heading, cell in zip(worst["headings"], cells, strict=True)
+        )
+        for case, cells in worst["rows"]
+    }
+    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
+    return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
 
 
 def _unsegmented(run: Run) -> list[str]:
