@@ -113,7 +113,7 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         images = images_of_cases(options.images, list(study.patients)) if options.images else {}
         curves, faults = read_study(study)
         made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
+        _write_page(made, folder, given, options, partial(_contours, study, made, images))
     print_faults(faults)
     _print_made(made, output, options)
     return faults
@@ -144,7 +144,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, output, options)
+        _write_page(made, folder, given, options)
     _print_made(made, output, options)
     return []
 
@@ -198,7 +198,6 @@ def _write_page(
     made: _Made,
     folder: Path,
     given: Sequence[Path],
-    output: Path,
     options: Options,
     contours: Callable[[Control], Iterable[tuple[str, Figure]]] = lambda _: (),
 ) -> None:
@@ -209,17 +208,7 @@ def _write_page(
     if options.pictures:
         figures = _promise_figures(made, checked)
         drawn = contours(checked[0]) if checked else ()
-    levels, misses = (
-        dict.fromkeys(getattr(one, name) for one in made.controls) for name in ("level", "miss")
-    )
-    words = [*given, *options.members, "--level", *levels]
-    words += ["--miss", *misses] * (made.promise.control == EACH)
-    words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
-    words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
-    words += options.words("promise:folders")
-    words += ["--groups", options.groups] * bool(options.groups)
-    words += ["--by-group", options.by_group] * bool(options.by_group)
-    words += [*(["--images", options.images] if options.images else []), "--output", output]
+    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
     _write_promise_page(folder, made, checked, figures, drawn, words)
 
 
