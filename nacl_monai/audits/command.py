@@ -33,6 +33,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
+from nacl_monai.reports.viewer import check_images
 
 
 def audit_folders(
@@ -68,6 +69,7 @@ def audit_folders(
         ]
         for study in studies:  # refuse what cannot be meant before the first volume is read
             show(study)
+            check_images(study)
             read_groups(options.groups, study.patients)
         audits, faults = [], []
         for study, part in zip(studies, parts, strict=True):

@@ -43,10 +43,10 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
 )
 _COUNTED = "audit:folders calibrate:folders"
 _LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply"
-_ALL = f"{_LABELED} promise:apply maps:new"
+_ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new"
+_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new view:new"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -130,6 +130,13 @@ class Options:
     label_name: str | None = whose(None, _LABELED, "the same of a label map: '(.+)_seg'", "REGEX")
     pairs: Path | None = whose(
         None, _LABELED, "a table with the columns prediction and label, names without ending", "CSV"
+    )
+    anonymous: Path | None = whose(
+        None,
+        "audit:folders promise:folders promise:shard promise:apply triage:apply",
+        "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
+        "this file: openssl rand -hex 32 > SALT",
+        "SALT",
     )
     from_logits: bool = channels(False, _ALL, "logits were saved, and not probabilities")
     channels_as_given: bool = channels(
@@ -259,8 +266,8 @@ class Options:
     )
     images: Path | None = written(
         None,
-        "promise:folders triage:apply",
-        "images for the pictures of its page, which show probabilities otherwise",
+        "audit:folders promise:folders triage:apply view:new",
+        "images for the cases of its page, which show probabilities otherwise",
         "DIR",
     )
     threshold: float | None = asked(
@@ -276,16 +283,24 @@ class Options:
         "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
         "IMAGES",
     )
+    cases: Sequence[str] = asked(
+        (), "view:new", "names of cases, at most 12 (default: the first by name)", "NAME"
+    )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage maps:new",
-        "default: audit, calibrated, promise, triage or maps, as the command is called",
+        "audit calibrate:folders promise triage maps:new view:new",
+        "default: audit, calibrated, promise, triage, maps or view, as the command is called",
         "DIR",
     )
     pictures: bool = written(
         True,
         f"{_COUNTED} {_PROMISED} triage:apply",
         "draw no diagram and no slice of a case: numbers alone, in less time",
+    )
+    viewer: bool = written(
+        True,
+        "audit:folders promise:folders triage:apply",
+        "leave out of the page the cases that one scrolls through, which are images of patients",
     )
     write: str | None = written(
         None,
@@ -399,7 +414,7 @@ def flag(name: str) -> str:
     """How a command has the name of a row."""
     if name in ("affine_tolerance", "dataset_dir"):  # as bundles have them
         return f"--{name}"
-    return "--no-pictures" if name == "pictures" else f"--{name.replace('_', '-')}"
+    return f"--{'no-' * (name in ('pictures', 'viewer'))}{name.replace('_', '-')}"
 
 
 def check_used(use: str, given: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports.style import data_source, page_template, png_source
+from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
 
@@ -88,6 +90,7 @@ def write_page(
     drawn: Mapping[str, Path] | None = None,
     *,
     pictures: bool = True,
+    cases: Viewed = lambda _: (),
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -97,6 +100,7 @@ def write_page(
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
         pictures: Whether the page has pictures, or numbers alone.
+        cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
 
     Returns:
         The path.
@@ -105,6 +109,7 @@ def write_page(
         InputError: If it cannot be written.
     """
     diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    worst = _worst_table(run)
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -119,9 +124,10 @@ def write_page(
         classes=_class_table(run),
         diagrams=list(diagrams.items()),
         selective=_selective(run) if pictures else "",
-        worst=_worst_table(run),
+        worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
+        **scripts(_seen(run, worst, cases)),
     )
     return write_text(path, text + "\n")
 
@@ -376,7 +382,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     return ordered[ordered[error].notna()].head(WORST)
 
 
-def _worst_table(run: Run) -> dict[str, object]:
+def _worst_table(run: Run) -> dict[str, Any]:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
     shown = {
@@ -395,6 +401,19 @@ def _worst_table(run: Run) -> dict[str, object]:
         "headings": list(shown.values()),
         "rows": rows,
     }
+
+
+def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed) -> list[dict[str, Any]]:
+    """The layers of the worst cases, and what else is known of them; first come those without any."""
+    facts = {
+        case: " · ".join(
+            f"{heading.rstrip(' ↓↑')} {cell}"
+            for heading, cell in zip(worst["headings"], cells, strict=True)
+        )
+        for case, cells in worst["rows"]
+    }
+    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
+    return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
 
 
 def _unsegmented(run: Run) -> list[str]:
