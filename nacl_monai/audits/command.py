@@ -115,7 +115,7 @@ def _side_by_side(
     try:
         _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
         several = read_runs([audit.folder for audit in audits])
-        return draw_all(several, aside) if options.pictures else [], None
+        return [*draw_all(several, aside).values()] if options.pictures else [], None
     except InputError as error:
         return [], error
 
