@@ -59,7 +59,8 @@ class Seen:
 
     Attributes:
         contours: "outer contour", "inner contour" → where, of the shape of the voxels.
-        within: Where a threshold may be lowered; None for everywhere.
+        within: Where a threshold is lowered first, as by the family "within" of a promise; None for
+            everywhere.
         mark: The threshold that makes the outer contour, where one does.
         meaning: What that contour promises.
     """
