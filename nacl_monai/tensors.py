@@ -49,7 +49,8 @@ def top1(values: torch.Tensor, axis: int = 1) -> tuple[torch.Tensor, torch.Tenso
         (tensor([0.4000]), tensor([1], dtype=torch.uint8))
     """
     index = torch.uint8 if values.shape[axis] <= _BYTE else torch.int32
-    if values.device.type != "cpu" or values.dtype in _SUM_TOLERANCE:  # half: NumPy is no faster
+    plain = type(values) is torch.Tensor and values.device.type == "cpu"
+    if not plain or values.dtype in _SUM_TOLERANCE:  # NumPy is no faster with halves
         found = values.max(axis)
         return found.values, found.indices.to(index)
     planes = values.detach().movedim(axis, 0)

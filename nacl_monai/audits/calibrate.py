@@ -28,7 +28,7 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
-from nacl_monai.files import atomic_path
+from nacl_monai.files import atomic_path, partial_folder
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
@@ -115,7 +115,10 @@ def _fit_and_audit(
     region = region or outputs.methods[method].region
     if caution(region):
         print(caution(region), file=sys.stderr)
-    with outputs.voxels(channels.names, region, options.margin) as voxels:
+    with (
+        partial_folder(folder) as place,
+        outputs.voxels(channels.names, region, options.margin, place) as voxels,
+    ):
         cases, faults = _read(study, voxels)
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)

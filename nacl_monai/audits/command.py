@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,7 @@ from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, check_alike, read_runs
-from nacl_monai.evaluations.groups import VOLUME, Groups, read_groups, thirds
+from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
@@ -79,9 +79,7 @@ def audit_folders(
         drawn, refusal = _side_by_side(audits, aside, output, options)
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
-        if options.groups:
-            pairs = zip(audits, studies, parts, strict=True)
-            tables += [_by_groups(audit, study, aside / part) for audit, study, part in pairs]
+        tables += _by_groups(audits, studies, aside, parts)
     if refusal:
         raise refusal
     print(*tables, sep="\n")
@@ -91,16 +89,21 @@ def audit_folders(
     return faults
 
 
-def _by_groups(audit: Run, study: Study, folder: Path) -> str:
-    """Writes the numbers of each group of patients; what is printed."""
-    groups: Groups = read_groups(study.options.groups, study.patients)
-    if (file := folder / CURVES_FILE).is_file():
-        curves = read_curves(file)
-        volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
-        groups = {VOLUME: volumes, **groups}
-    found = by_groups(audit, groups)
-    write_text(folder / "groups.csv", csv_text(group_table(found)))
-    return group_text(found)
+def _by_groups(
+    audits: Sequence[Run], studies: Sequence[Study], aside: Path, parts: Sequence[str]
+) -> Iterator[str]:
+    """Writes the numbers of each group of patients, if there are any; yields what is printed."""
+    for audit, study, part in zip(audits, studies, parts, strict=True):
+        folder = aside / part
+        groups = read_groups(study.options.groups, study.patients)
+        if groups and (folder / CURVES_FILE).is_file():
+            curves = read_curves(folder / CURVES_FILE)
+            volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
+            groups = {VOLUME: volumes, **groups}
+        if groups:
+            found = by_groups(audit, groups)
+            write_text(folder / "groups.csv", csv_text(group_table(found)))
+            yield group_text(found)
 
 
 def _side_by_side(

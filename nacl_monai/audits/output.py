@@ -119,16 +119,15 @@ def _write_view(
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
-    record = joined(
-        numbers, study.patients_of(cases), study.calibrator, joins, study.identity["shard"]
-    )
+    identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
+    record = joined(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
     about = {**settings.as_record(), **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
-    """Writes an audit of bins alone, as of several that were merged; Dice and HD95 are undefined.
+    """Writes an audit without files of cases, as of several that were merged, whose Dice is undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -141,10 +140,10 @@ def write_merged(folder: Path, output: Path, merged: Run) -> Run:
     Raises:
         InputError: As there.
     """
-    record, name = merged.bins, merged.name
-    undefined = torch.full((len(record.cases),), torch.nan)
-    columns = dict.fromkeys(SCORES, undefined) | record.columns()
-    _write_numbers(EvaluationFolder(folder), name, record, columns, {})
+    name, table = merged.name, merged.metrics
+    columns = dict.fromkeys(SCORES, torch.full((len(table),), torch.nan))
+    columns |= {str(key): torch.from_numpy(table[key].to_numpy(float, copy=True)) for key in table}
+    _write_numbers(EvaluationFolder(folder), name, merged.bins, columns, {})
     return _drawn(folder, output, name)
 
 

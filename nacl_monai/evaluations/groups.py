@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,33 +36,28 @@ def read_groups(table: Path | None, patients: Mapping[str, str]) -> dict[str, di
     """
     if table is None:
         return {}
+    how: Any = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [
-                {str(name).strip(): str(cell or "").strip() for name, cell in row.items()}
-                for row in csv.DictReader(stream)
-            ]
-    except (OSError, ValueError, csv.Error) as error:
+        rows = pd.read_csv(table, skipinitialspace=True, **how)
+    except (OSError, ValueError) as error:
         raise InputError(f"{table}: is not a table of groups ({error}); correct it") from error
-    key = next((key for key in _KEYS if rows and key in rows[0]), None)
-    names = [name for name in (rows[0] if rows else ()) if name not in _KEYS]
+    rows = rows.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    key = next((key for key in _KEYS if key in rows), None)
+    names = [name for name in rows if name not in _KEYS]
     if key is None or not names:
         raise InputError(
             f"{table}: is not a table of groups; write the column case or patient, and others, such as "
             "site"
         )
-    return {
-        name: _group(table, name, [(row[key], row[name]) for row in rows], patients, key)
-        for name in names
-    }
+    values = rows.set_index(key)
+    return {str(name): _group(table, name, values[name].to_dict(), patients, key) for name in names}
 
 
 def _group(
-    table: Path, name: str, pairs: Iterable[tuple[str, str]], patients: Mapping[str, str], key: str
+    table: Path, name: str, values: Mapping[str, str], patients: Mapping[str, str], key: str
 ) -> dict[str, str]:
     """The value of each patient in one column."""
     found: dict[str, str] = {}
-    values = dict(pairs)
     for case, patient in patients.items():
         asked = case if key == "case" else patient
         if asked not in values:

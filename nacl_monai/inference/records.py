@@ -174,6 +174,7 @@ _COUNTED: dict[str, Check] = {
     "tool": text,
     "calibrator": each(text, 0, 2),
     "ignored": maybe(whole(-(2**62))),
+    "anonymous": maybe(text),
     "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
     "patient_pattern": maybe(pattern),

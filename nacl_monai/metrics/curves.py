@@ -259,7 +259,8 @@ class Curves:
         """What must be alike in two that are joined; the layout of files need not be."""
         skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
-        return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
+        known = "known" if self.known else "unknown"
+        return dict(leaves(alike)) | {"patients": known, "axes": self.spacings.shape[1]}
 
     def check_usable(self) -> None:
         """Refuses curves of which no promise can be made.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from nacl_monai.tensors import sum_tolerance, top1
 
 _PERCENT = 100
 _FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
+#: So far beyond 0 and 1 rounding or resampling takes a probability.
+_NEGLIGIBLE = 1e-3
 #: So large a share of the foreground may have another most probable class than the segmentation.
 _UNLIKE = 0.01
 
@@ -71,6 +74,11 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
         ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
         if ends > below:  # an end of the scale, and no peak
             raise _percent(file)
+    if voxels.dtype != np.uint8 and -_NEGLIGIBLE < low < 0 and high <= 1 + _NEGLIGIBLE:
+        raise InputError(
+            f"{file}: reaches from {low:.4g} to {high:.6g}, which is rounded beyond 0 and 1, as by "
+            "resampling; clip it: np.clip(probabilities, 0, 1)"
+        )
     if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
@@ -96,6 +104,13 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
             f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
             "structure of its own, say --activation sigmoid"
         )
+
+
+def may_be_percent(predicted: Probabilities, labels: Sequence[Labels]) -> bool | None:
+    """Whether bytes may be percent: none is above 100, though something is labeled; None of others."""
+    if predicted.voxels.dtype != np.uint8 or not any(one.classes.any() for one in labels):
+        return None
+    return bool(predicted.voxels.max() <= _PERCENT)
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:

@@ -131,6 +131,13 @@ class Options:
     pairs: Path | None = whose(
         None, _LABELED, "a table with the columns prediction and label, names without ending", "CSV"
     )
+    anonymous: Path | None = whose(
+        None,
+        "audit:folders promise:folders promise:shard promise:apply triage:apply",
+        "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
+        "this file: openssl rand -hex 32 > SALT",
+        "SALT",
+    )
     from_logits: bool = channels(False, _ALL, "logits were saved, and not probabilities")
     channels_as_given: bool = channels(
         False, _LABELED, "channels in this order, though another would agree better with the labels"

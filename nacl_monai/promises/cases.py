@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from inspect import signature
 from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nacl_monai.audits.measuring import curve_of, curves_of
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
@@ -24,24 +26,22 @@ from nacl_monai.metrics.curves import (
     joined_curves,
 )
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.metrics.voxels import (
-    Voxels,
-    as_tensor,
-    dequantized,
-)
+from nacl_monai.metrics.voxels import Voxels, dequantized
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
-from nacl_monai.predictions.arrays import array_study
+from nacl_monai.predictions.arrays import array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.identity import check_salt
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
 from nacl_monai.promises.fit import Promise, fit
-from nacl_monai.tensors import check_probabilities, check_unit_interval
+from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
+_OF_ARRAYS = {"spacing", "channels_as_given", *signature(array_study).parameters}
 
 
 def read_study(study: Study) -> tuple[Curves, list[InputError]]:
@@ -102,6 +102,10 @@ def curves_of_arrays(
     study = array_study(probs, labels, **form)
     if study.raters:
         raise InputError("labels: are of several raters; a promise is against one")
+    if len({case.ndim for case in study.probs}) > 1:
+        raise InputError(
+            "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
+        )
     channels = study.channels
     overlapping = channels.names if channels.overlapping else ()
     sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
@@ -109,7 +113,7 @@ def curves_of_arrays(
     how = study.ignore_index, study.from_logits
     curves = []
     for case, label, counts, size in zip(study.probs, study.labels, masks, sizes, strict=True):
-        batch = [None if part is None else part[None].cpu() for part in (case, label, counts)]
+        batch = [None if part is None else part[None] for part in (case, label, counts)]
         curves.append(checked_curves(batch, channels.structures, overlapping, size, *how))
     if not channels_as_given:
         study.check_order()
@@ -147,7 +151,11 @@ def applied(
     """
     promise.check_current()
     definition = promise.definition
-    probs, tolerance = dequantized(as_tensor(probs)[None].detach().cpu())
+    check_form("probs", probs)
+    case = on_cpu(probs)
+    check_tensor(case, "probs")
+    (spacing,) = case_spacings(spacing, 1, case.ndim - 1)
+    probs, tolerance = dequantized(case[None])
     if definition["activation"] == SIGMOID:
         check_unit_interval(probs, activation=SIGMOID)
     else:
@@ -200,6 +208,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     promise.check_current(file)
     definition = promise.definition
     _check_same_model(file, definition, options)
+    salt = check_salt(file, definition.get("anonymous"), options)
     channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
     whose = Calibrator(
@@ -211,7 +220,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         channels.activation,
         channels.names,
     )
-    study.check_unseen(file, whose)
+    study.check_unseen(file, whose, salt)
     kinds, structures = CONTOURS, definition["structures"]
     check_apart(
         folder, (contour_name(*parts) for parts in product(study.patients, kinds, structures))
@@ -332,12 +341,16 @@ def promise(
         >>> made.kept[0].label, made.kept[0].patients
         ('class_1, outer 10% in 9 of 10 patients', 20)
     """
+    if isinstance(levels, (str, Real)) or levels == []:
+        raise SettingError(f"levels: is {levels!r}; give a list of numbers, such as [0.05, 0.1]")
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
         words = options_of("promise:folders", options)
         curves, faults = read_study(find(Path(probs), Path(labels), words))
         if faults:
             raise faults[0]
     else:
+        if of_folders := sorted(options.keys() - _OF_ARRAYS):
+            raise SettingError(f"{of_folders[0]}: is no option for arrays; leave it out")
         curves = curves_of_arrays(probs, labels, **options)
     controls = controls_of(control, levels, misses, confidence)
     return fit(curves, controls, family, margin, check=check)

@@ -38,20 +38,18 @@ from nacl_monai.promises.cases import (
     read_study,
     write_contours,
 )
-from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
+from nacl_monai.promises.control import EACH, OUTER, Control, controls_of
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
-    UNCONTROLLED,
     USELESS,
-    Kept,
     Promise,
     check_cases,
     fit,
     held_out_misses,
     read_promise,
-    risk_text,
 )
 from nacl_monai.promises.held_out import group_text, held_out_groups, lines, sizes_by_number
+from nacl_monai.promises.page import UNKNOWN, write_numbers, write_page
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import is_seen, scripts
@@ -61,9 +59,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGE = "nacl_monai.promises"
-#: Caption, figure and layers of a case.
-_Drawn: TypeAlias = "tuple[str, Figure, dict[str, Any] | None]"
-_HELD_OUT, _GROUPS, _TRIAGE, _PAGE = "held_out.csv", "groups.csv", "triage.csv", "page.html"
+#: Caption, picture and layers of a case.
+_Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
+_GROUPS, _TRIAGE, _PAGE = "groups.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -74,7 +72,6 @@ _HEADINGS = {
 _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
 _SIDE_BY_SIDE = 3  # so many structures of a case
-_UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
 
@@ -180,8 +177,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> _
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
     promise = fit(curves, controls, sums=checksum(file), **settings)
-    promise.write(folder / PROMISE_FILE)
-    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
+    write_numbers(promise, folder)
     by_group = held_out_groups(curves, controls, groups, **settings)
     write_text(folder / _GROUPS, csv_text(by_group))
     of_groups = {}
@@ -225,7 +221,25 @@ def _write_page(
     words += ["--groups", options.groups] * bool(options.groups)
     words += ["--by-group", options.by_group] * bool(options.by_group)
     words += [*(["--images", options.images] if options.images else []), "--output", output]
-    _write_promise_page(folder, made, checked, figures, drawn, words)
+    sources = {}
+    for name, figure in figures:
+        png, _ = reports.save_figure(figure, folder / name)
+        sources[name] = data_source(png.read_bytes())
+    shown = list(drawn)
+    write_page(
+        made.promise,
+        folder / _PAGE,
+        USELESS,
+        shlex.join(map(str, ["nacl-monai", "promise", *words])),
+        structures=made.curves.structures,
+        groups=[
+            _group_row(row) for row in made.by_group.to_dict("records") if row["kind"] == OUTER
+        ],
+        numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
+        figures=sources,
+        pictures=shown,
+        **scripts([layers for *_, layers in shown]),
+    )
 
 
 def _print_made(made: _Made, output: Path, options: Options) -> None:
@@ -235,7 +249,7 @@ def _print_made(made: _Made, output: Path, options: Options) -> None:
         print(f"{name}, {counted(len(own.patients), 'patient')}:")
         print(*(f"- {text}" for one, text in own.verdicts() if one.kind == OUTER), sep="\n")
     if promise.known_by == BY_CASE:
-        print(f"note: {_UNKNOWN}")
+        print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
     words = options.words("promise:apply")
     print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *words)
@@ -305,41 +319,7 @@ def _contours(
         case = is_seen(study.options) and seen_case(
             held_out, kept, image, f"missed {what}: {shares}"
         )
-        yield caption, figure, case or None
-
-
-def _write_promise_page(
-    folder: Path,
-    made: _Made,
-    checked: Sequence[Control],
-    figures: Iterable[tuple[str, Figure]],
-    drawn: Iterable[_Drawn],
-    words: Sequence[Any],
-) -> None:
-    """The figures, and the page with them and with contours of some cases."""
-    promise = made.promise
-    sources = {}
-    for name, figure in figures:
-        png, _ = reports.save_figure(figure, folder / name)
-        sources[name] = data_source(png.read_bytes())
-    contours = list(drawn)
-    text = reports.page_template(_PACKAGE, "promise.html.j2").render(
-        **scripts([case for _, _, case in contours if case]),
-        made=promise,
-        note=_UNKNOWN if promise.known_by == BY_CASE else "",
-        useless=f"{USELESS:g}",
-        verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
-        structures=made.curves.structures,
-        groups=[
-            _group_row(row) for row in made.by_group.to_dict("records") if row["kind"] == OUTER
-        ],
-        numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
-        figures=sources,
-        pictures=[(caption, reports.png_source(figure)) for caption, figure, _ in contours],
-        rows=[_promise_row(promise, one) for one in promise.kept],
-        command=shlex.join(map(str, ["nacl-monai", "promise", *words])),
-    )
-    write_text(folder / _PAGE, text + "\n")
+        yield caption, reports.png_source(figure), case or None
 
 
 def _group_row(row: Mapping[Any, Any]) -> list[str]:
@@ -349,21 +329,6 @@ def _group_row(row: Mapping[Any, Any]) -> list[str]:
     head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
     ends = f"{row['size']:.2f} [{row['size_low']:.2f}, {row['size_high']:.2f}]"
     return [*head, group_text(row), ends]
-
-
-def _promise_row(made: Promise, kept: Kept) -> list[str]:
-    """A promise in the table of its page: its risk and size, and those of its controls."""
-    row, plain, free = (made.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
-    cells = [
-        kept.label,
-        "not checked",
-        f"{kept.size:.2f}",
-        "–",
-    ]
-    if row and plain:
-        cells[1:] = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
-    cells[2] += ", of no use" * kept.useless(row)
-    return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
 
 
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
@@ -447,8 +412,8 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             level=f"{promise.of_level()[0].level:.0%}",
             unit=promise.unit,
             patients=len(promise.patients),
-            pictures=[drawn[:3] for drawn in cases],
-            **scripts([drawn[3] for drawn in cases if drawn[3]]),
+            pictures=cases,
+            **scripts([layers for *_, layers in cases]),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
             command=_triage_command(file, new, output, options),

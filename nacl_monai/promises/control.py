@@ -297,7 +297,7 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
         raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
     if margin not in MARGINS:
         known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
-        raise SettingError(f"--margin: is {margin:g}; choose from {known}")
+        raise SettingError(f"--margin: is {margin}; choose from {known}")
     return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 
 

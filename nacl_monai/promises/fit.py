@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
+from nacl_monai.counting import counted
 from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import (
@@ -23,10 +24,18 @@ from nacl_monai.evaluations.statistics import (
     bootstrap_weights,
     percentile_interval,
 )
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
-from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves, check_current
+from nacl_monai.metrics.curves import (
+    CURVES_FILE,
+    NO_MARGIN,
+    NO_THRESHOLD,
+    THRESHOLDS,
+    Curves,
+    check_current,
+)
+from nacl_monai.output import written_folder
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
@@ -43,6 +52,7 @@ from nacl_monai.promises.control import (
     path_of,
     worst_by_patient,
 )
+from nacl_monai.promises.page import write_numbers, write_page
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
@@ -60,6 +70,8 @@ _ROUNDING = 1e-9
 #: An outer contour that is so many times as large as the structure, or an inner one that is so many
 #: times smaller, is of no use.
 USELESS = 4.0
+#: What a table says of each promise.
+COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
 
 
 @dataclass(frozen=True)
@@ -415,6 +427,7 @@ class Promise:
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
         group: The group that the patients are of, "site A"; empty for all.
+        curves: What it was fitted to; None of one that was read.
     """
 
     kept: Sequence[Kept]
@@ -430,6 +443,7 @@ class Promise:
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
+    curves: Curves | None = field(default=None, compare=False)
 
     def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
         """The promises of a level, of contours with a miss; by default of the smallest.
@@ -488,7 +502,9 @@ class Promise:
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
-        record = {"apply": "nacl-monai promise --apply promise.json NEW", **asdict(self)}
+        record = {"apply": "nacl-monai promise --apply promise.json NEW"}
+        record |= asdict(replace(self, curves=None))
+        del record["curves"]
         for one in (*record["kept"], *record["held_out"]):
             one |= {
                 key: None
@@ -500,6 +516,56 @@ class Promise:
         record = json.loads(json.dumps(record))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
+        return pd.DataFrame.from_dict(
+            {one.label: self._row(one) for one in self.kept},
+            orient="index",
+            columns=COLUMNS,
+        )
+
+    def _row(self, kept: Kept) -> list[str]:
+        row, plain, free = (self.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+        cells = ["not checked", f"{kept.size:.2f}", "–"]
+        if row and plain:
+            cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
+        cells[1] += ", of no use" * kept.useless(row)
+        return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+
+    @property
+    def _heading(self) -> str:
+        return f"Promised {self.unit}, by {counted(len(self.patients), 'patient')}:"
+
+    def __repr__(self) -> str:
+        return f"{self._heading}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._heading}</p>{self.table.to_html()}"
+
+    def page(self, file: str | Path) -> Path:
+        """Writes the page of the promise, which needs no network; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        return write_page(self, Path(file), USELESS, "nacl_monai.promises.Promise.page")
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes what `read_promise` makes this object of again, with its page; returns the folder.
+
+        Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
+        promise was read.
+
+        Raises:
+            InputError: If it cannot be written, or if the folder holds anything else.
+        """
+        with written_folder(folder, "promise") as aside:
+            sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
+            write_numbers(replace(self, sums=sums), aside)
+            self.page(aside / "page.html")
+        return Path(folder)
 
     def check_current(self, where: object = "promise") -> None:
         """Refuses to use what was promised by a file that does not say whose predictions it is of.
@@ -537,7 +603,8 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
-    return Promise(**{one.name: record[one.name] for one in fields(Promise) if one.name in record})
+    known = [one.name for one in fields(Promise) if one.compare and one.name in record]
+    return Promise(**{name: record[name] for name in known})
 
 
 def check_cases(cases: Sequence[str], where: object) -> None:
@@ -605,6 +672,7 @@ def fit(
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
         group=group,
+        curves=curves,
     )
 
 

@@ -36,7 +36,7 @@ def test_without_a_table_there_is_no_group():
 @pytest.mark.parametrize(
     ("lines", "line"),
     [
-        ((), "is not a table of groups; write the column case or patient"),
+        ((), "is not a table of groups"),
         (("patient", "a", "b"), "write the column case or patient, and others"),
         (("name,site", "a,X"), "write the column case or patient, and others"),
         (("patient,site", "a,X"), "lacks the patient 'b'; add it"),

@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import norm
 
 from nacl_monai.evaluations.statistics import bootstrap_weights
+from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.promises import fit
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.curves import THRESHOLDS
 from nacl_monai.promises.fit import Rules, check_held_out
 
 SPACING = (2.0, 0.5)
