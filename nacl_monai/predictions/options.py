@@ -31,6 +31,7 @@ KINDS = {
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
     "new": "new predictions",
+    "verdicts": "verdicts on a triage",
     "run": "a run",
 }
 #: Headings of the help.

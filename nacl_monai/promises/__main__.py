@@ -69,7 +69,18 @@ def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Seque
     return command.apply_folder(promise, new, output, options)
 
 
-def _triage(promise: Path, new: Sequence[Path], **words: Any) -> Sequence[InputError]:
+def _triage(
+    promise: Path, new: Sequence[Path] = (), verdicts: Sequence[Path] = (), **words: Any
+) -> Sequence[InputError]:
+    if verdicts:
+        options_of("triage:verdicts", words)
+        if new:
+            raise SettingError(f"--verdicts: are of a triage alone; {new[0]} is too much")
+        from nacl_monai.promises.verdicts import print_verdicts
+
+        return print_verdicts(promise, verdicts)
+    if not new:
+        raise SettingError("NEW: is missing; give the folder of the new predictions")
     first, *more = as_one(new, words)
     options = options_of("triage:apply", words)
     if more:
@@ -116,9 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     triage.set_defaults(run=_triage)
     add = triage.add_argument
-    add("promise", type=Path, metavar="PROMISE", help="promise.json")
+    add("promise", type=Path, metavar="PROMISE", help="promise.json; with --verdicts a triage")
     new = "the folder of the new predictions; of an ensemble, one for each member"
-    add("new", nargs="+", type=Path, metavar="NEW", help=new)
+    add("new", nargs="*", type=Path, metavar="NEW", help=new)
+    verdicts = "count the verdicts that its page let people download, within each budget"
+    add("--verdicts", nargs="+", type=Path, metavar="CSV", help=verdicts)
     add_options(triage, "triage")
     return parser
 
