@@ -11,6 +11,7 @@ from nacl_monai import reports
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.records import BY_CASE, OUTER
+from nacl_monai.reports.viewer import scripts
 
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 
@@ -31,7 +32,7 @@ def write_page(promise: Any, file: Path, useless: float, command: str, **shown: 
         command: What makes the page again.
         **shown: What the promise alone does not say: ``figures``, name → source; ``pictures``, captions
             and sources of contours; rows of ``groups``; ``structures`` with their sizes by ``numbers``
-            of patients.
+            of patients; what `nacl_monai.reports.viewer.scripts` makes of cases.
 
     Raises:
         InputError: If it cannot be written.
@@ -44,6 +45,14 @@ def write_page(promise: Any, file: Path, useless: float, command: str, **shown: 
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
         command=command,
-        **{"figures": {}, "pictures": (), "groups": (), "structures": (), "numbers": {}, **shown},
+        **{
+            "figures": {},
+            "pictures": (),
+            "groups": (),
+            "structures": (),
+            "numbers": {},
+            **scripts(),
+            **shown,
+        },
     )
     return write_text(file, text + "\n")
