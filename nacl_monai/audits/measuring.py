@@ -36,7 +36,8 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
 
-SCORES = ("dice", "hd95")
+#: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
+SCORES = ("dice", "hd95_mm")
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def measured(
     masks = counted if any(one.mask is not None for one in raters) else None
     labels = torch.stack([one.classes for one in raters])
     pairs = [_structures(probs, one, settings) for one in raters]
-    scores = [_scores(*pair) for pair in pairs]
+    scores = [_scores(*pair, raters[0].spacing) for pair in pairs]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
@@ -299,11 +300,11 @@ def joined(
     return replace(record, patients=list(patients) or None, definition=definition)
 
 
-def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {
-        "dice": structure_dice(prediction, label)[0],
-        "hd95": hausdorff_distance(prediction, label)[0],
-    }
+def _scores(
+    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float]
+) -> dict[str, torch.Tensor]:
+    values = structure_dice(prediction, label), hausdorff_distance(prediction, label, spacing)
+    return {name: value[0] for name, value in zip(SCORES, values, strict=True)}
 
 
 def _shared_scores(
@@ -312,7 +313,7 @@ def _shared_scores(
     """Dice where all raters agree, over the voxels that all have labeled; no distance follows."""
     raters = torch.stack([label * counted for _, label in pairs])
     dice = agreed_dice(pairs[0][0] * counted, raters)[0]
-    return {"dice": dice, "hd95": torch.full_like(dice, torch.nan)}
+    return dict(zip(SCORES, (dice, torch.full_like(dice, torch.nan)), strict=True))
 
 
 def _structures(

@@ -100,7 +100,10 @@ def write_audit(
         curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    return _drawn(folder, output, study.name, study.options.pictures)
+    options = study.options
+    folders = [study.folder, *options.members, *(file.parent for file in cases[0].labels)]
+    data = [*map(str, folders), *options.words("promise:folders")]
+    return _drawn(folder, output, study.name, options.pictures, [] if study.raters else data)
 
 
 def _write_view(
@@ -160,7 +163,9 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _drawn(folder: Path, output: Path, name: str, pictures: bool = True) -> Run:
+def _drawn(
+    folder: Path, output: Path, name: str, pictures: bool = True, data: Sequence[str] = ()
+) -> Run:
     """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
     audits = by_rater(audit)
@@ -170,7 +175,7 @@ def _drawn(folder: Path, output: Path, name: str, pictures: bool = True) -> Run:
     if pictures and len(audits) == 1:
         drawn = {region: folder / f"{_DIAGRAM}{region}.png" for region in audit.bins.regions}
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures)
+    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, data=data)
     return audit
 
 
