@@ -41,11 +41,12 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is written",
 )
 _COUNTED = "audit:folders calibrate:folders"
-_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply"
+_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply report:folders"
 _ALL = f"{_LABELED} promise:apply maps:new"
 _PROMISED = "promise:folders promise:sums"
+_NEW = "promise:apply triage:apply maps:new"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new"
+_TESTED = f"audit:folders promise:folders promise:shard {_NEW} report:folders"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -158,7 +159,7 @@ class Options:
     num_bins: int = measured(15, _COUNTED, "bins of equal width", "N")
     margin: float = measured(
         MARGIN,
-        f"{_COUNTED} calibrate:run {_PROMISED}",
+        f"{_COUNTED} calibrate:run {_PROMISED} report:folders",
         "how far from a prediction contours, volumes and the region near reach, fixed before these "
         "patients are seen",
         "MM",
@@ -173,7 +174,7 @@ class Options:
     )
     level: Sequence[float] = asked(
         (),
-        f"{_PROMISED} promise:apply",
+        f"{_PROMISED} promise:apply report:folders",
         "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1); with "
         "--apply, one of those promised",
         "α",
@@ -193,7 +194,7 @@ class Options:
     )
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
     budget: str = asked(
-        "20%", "triage:apply", "how many cases can be looked at, or which share", "N"
+        "20%", "triage:apply report:folders", "how many cases can be looked at, or which share", "N"
     )
     method: str | None = asked(
         None,
@@ -228,6 +229,9 @@ class Options:
     bundles: Path | None = asked(
         None, "calibrate:run", "the run's bundles (default: bundles)", "DIR"
     )
+    new: Path | None = asked(
+        None, "report:folders", "predictions of new cases, for contours, volumes and a list", "DIR"
+    )
     labels: Path | None = asked(
         None,
         "triage:apply",
@@ -236,7 +240,7 @@ class Options:
     )
     images: Path | None = written(
         None,
-        "promise:folders triage:apply",
+        "promise:folders triage:apply report:folders",
         "images for the pictures of its page, which show probabilities otherwise",
         "DIR",
     )
@@ -255,8 +259,8 @@ class Options:
     )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage maps:new",
-        "default: audit, calibrated, promise, triage or maps, as the command is called",
+        "audit calibrate:folders promise triage maps:new report:folders",
+        "default: audit, calibrated, promise, triage, maps or report, as the command is called",
         "DIR",
     )
     pictures: bool = written(
