@@ -18,7 +18,7 @@ GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -161,6 +161,13 @@ check: .venv/development ## Lint, check format, complexity and types
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/complexity.py
 	$(BIN)/mypy
+
+check-js: ## Lint the script of the pages, and check its format, with Node.js
+	npx --yes prettier@3 --print-width 120 --check nacl_monai/reports/viewer.js
+	npx --yes eslint@9 --config .ci/eslint.config.mjs nacl_monai/reports/viewer.js
+
+niivue: ## Replace NiiVue, which pages show their cases with: VERSION=
+	$(PYTHON) .ci/niivue.py $(VERSION)
 
 size: ## Count lines of code and modules by room, without docstrings, comments and blanks
 	@$(PYTHON) .ci/size.py nacl_monai tests

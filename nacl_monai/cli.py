@@ -60,6 +60,7 @@ COMMANDS = {
     "fit-prior": Command(
         "raters", "fit the width of NACL's prior to cases that several raters labeled"
     ),
+    "view": Command("audits", "show predictions on one page, in three planes and in 3-D"),
     "compare": Command("reports", "compare evaluated runs: table, reliability, maps"),
     "reliability": Command("reports", "draw reliability diagrams of any region or class"),
     "selective": Command("reports", "draw the error rate of the most confident voxels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from nacl_monai.errors import SettingError
 
@@ -23,7 +24,7 @@ def check_share(option: str, number: float) -> None:
     Raises:
         SettingError: If it is not between 0 and 1.
     """
-    if not 0 < number < 1:
+    if not isinstance(number, Real) or not 0 < number < 1:
         raise SettingError(f"{option}: is {number}; give a number between 0 and 1")
 
 

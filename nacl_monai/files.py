@@ -69,33 +69,41 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     check_folder(path.parent, "choose another folder")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is not a file; choose another name")
-    aside: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(path.parent)
-        lock, aside = _new_partial_folder(path.parent)
-        temporary = aside / path.name
-        try:
+        with partial_folder(path.parent) as aside:
+            temporary = aside / path.name
             temporary.touch()
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())  # a crash of the machine then leaves no empty file
             temporary.chmod(0o644)
             temporary.replace(path)
-        finally:
-            lock.release()
     except Exception as error:
         refusal = _refusal(error)
         if refusal is None:
             raise
         raise InputError(f"{path}: cannot be written ({refusal}); choose another folder") from error
+
+
+@contextmanager
+def partial_folder(parent: Path) -> Iterator[Path]:
+    """Yields a hidden folder that goes with the block, or, if its process is killed, with the next one.
+
+    Args:
+        parent: The folder that it is in, which is made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(parent)
+    lock, aside = _new_partial_folder(parent)
+    try:
+        yield aside
     finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+        lock.release()
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def remove_partial_files(folder: str | Path) -> None:
-    """Removes what `atomic_path` left in ``folder`` when its process was killed.
+    """Removes what `partial_folder` left in ``folder`` when its process was killed.
 
     A file that a process still writes is locked, and stays.
     """

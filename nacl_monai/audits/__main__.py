@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -60,18 +61,19 @@ def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
     return audit_folders(predictions, folders[-1], output, options, names)
 
 
-def _maps(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
+def _new(verb: str, folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
+    """Writes or shows new predictions."""
     first, *more = as_one(folders, words)
-    options = options_of("maps:new", words)
+    options = options_of(f"{verb}:new", words)
     if more:
         raise SettingError(
             f"PREDICTIONS: is one folder, or several with --ensemble; {more[0]} is too much"
         )
-    output = options.output or Path("maps")
-    check_output(output, "maps", read=[first, *options.files])
-    from nacl_monai.audits.maps import maps_folder
+    output = options.output or Path(verb)
+    check_output(output, verb, read=[first, *options.files])
+    from nacl_monai.audits import maps
 
-    return maps_folder(first, output, options)
+    return {"maps": maps.maps_folder, "view": maps.view_folder}[verb](first, output, options)
 
 
 def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: Options) -> None:
@@ -159,14 +161,17 @@ def _parser() -> argparse.ArgumentParser:
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
     add_options(audit, "audit")
 
-    what = "write probabilities, confidence, entropy and labels of new cases as images"
-    maps = commands.add_parser(
-        "maps", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
-    )
-    maps.set_defaults(run=_maps)
-    folders = "the folder of the predictions; of an ensemble, one for each member"
-    maps.add_argument("folders", nargs="+", type=Path, metavar="PREDICTIONS", help=folders)
-    add_options(maps, "maps")
+    for verb, what in (
+        ("maps", "write probabilities, confidence, entropy and labels of new cases as images"),
+        ("view", "show new cases on one page, in three planes and in 3-D"),
+    ):
+        new = commands.add_parser(
+            verb, help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        )
+        new.set_defaults(run=partial(_new, verb))
+        folders = "the folder of the predictions; of an ensemble, one for each member"
+        new.add_argument("folders", nargs="+", type=Path, metavar="PREDICTIONS", help=folders)
+        add_options(new, verb)
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.measuring import joined, measured_cases
+import pandas as pd
+import torch
+
+from nacl_monai.audits.measuring import joined, measured_cases, scores_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics.case_sums import CaseSums
+from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.arrays import Cases, array_study
 from nacl_monai.predictions.labels import Folders, check_raters
@@ -108,7 +112,10 @@ def audit(
     metric.add(study.probs, study.labels, study.masks)
     if not channels_as_given:
         study.check_order()
-    return _of_record(metric.record(study.names, shown, study.patients, study.raters))
+    scores = [scores_of(*case, study.channels, spacing) for case in study.each()]
+    of_cases = {name: torch.stack([case[name] for case in scores]) for name in scores[0]}
+    record = metric.record(study.names, shown, study.patients, study.raters)
+    return _of_record(record, score_columns(of_cases, list(study.channels.structures)))
 
 
 def _is_place(*given: Any) -> bool:
@@ -134,9 +141,16 @@ def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
     cases, numbers, faults = measured_cases(study, curves=False)
     if faults:
         raise faults[0]
-    record = joined(numbers[0], study.patients_of(cases), study.calibrator, options.joins)
-    return _of_record(record)
+    identity = {"anonymous": study.identity.get("anonymous")}
+    record = joined(
+        numbers[0], study.patients_of(cases), study.calibrator, options.joins, **identity
+    )
+    return _of_record(record, pd.DataFrame([one.columns for one in numbers[0]]))
 
 
-def _of_record(record: Record) -> Audit:
-    return Audit(run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit"))
+def _of_record(record: Record, columns: Any) -> Audit:
+    """The audit of what was counted, with the columns that do not follow from it."""
+    run = run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit")
+    others = {name: columns[name] for name in columns if name not in run.metrics}
+    metrics = pd.DataFrame(others, dtype=float).set_index(run.metrics.index).join(run.metrics)
+    return Audit(replace(run, metrics=metrics))

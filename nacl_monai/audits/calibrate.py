@@ -28,7 +28,7 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
-from nacl_monai.files import atomic_path
+from nacl_monai.files import atomic_path, partial_folder
 from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
@@ -124,7 +124,10 @@ def _fit_and_audit(
     region = region or outputs.methods[method].region
     if caution(region):
         print(caution(region), file=sys.stderr)
-    with outputs.voxels(channels.names, region, options.margin) as voxels:
+    with (
+        partial_folder(folder) as place,
+        outputs.voxels(channels.names, region, options.margin, place) as voxels,
+    ):
         cases, faults = _read(study, voxels)
         fit = fit_method(method, voxels)
         parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
@@ -172,7 +175,10 @@ def fit_calibrator(study: Study, file: Path) -> None:
     outputs = OUTPUTS[study.channels.activation]
     method = _chosen(None, outputs, study.channels)
     region = outputs.methods[method].region
-    with outputs.voxels(study.channels.names, region, study.options.margin) as voxels:
+    with (
+        partial_folder(file.parent) as place,
+        outputs.voxels(study.channels.names, region, study.options.margin, place) as voxels,
+    ):
         cases, _ = _read(study, voxels)
         fit = fit_method(method, voxels)
     _check_ends(f"{method}_{region}", [fit])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,11 +18,13 @@ from nacl_monai.audits.output import (
     write_merged,
 )
 from nacl_monai.audits.result import merge
-from nacl_monai.audits.table import audit_table, rater_table
+from nacl_monai.audits.table import audit_table, by_groups, group_table, group_text, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, check_alike, read_runs
+from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
@@ -31,6 +33,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
+from nacl_monai.reports.viewer import check_images
 
 
 def audit_folders(
@@ -66,6 +69,8 @@ def audit_folders(
         ]
         for study in studies:  # refuse what cannot be meant before the first volume is read
             show(study)
+            check_images(study)
+            read_groups(options.groups, study.patients)
         audits, faults = [], []
         for study, part in zip(studies, parts, strict=True):
             audit, of_folder = audit_study(study, aside / part, output / part)
@@ -74,6 +79,7 @@ def audit_folders(
         drawn, refusal = _side_by_side(audits, aside, output, options)
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
+        tables += _by_groups(audits, studies, aside, parts)
     if refusal:
         raise refusal
     print(*tables, sep="\n")
@@ -81,6 +87,23 @@ def audit_folders(
     print_written([*files, *(output / file.name for file in drawn)])
     _print_next(predictions, labels, [output / part for part in parts], options)
     return faults
+
+
+def _by_groups(
+    audits: Sequence[Run], studies: Sequence[Study], aside: Path, parts: Sequence[str]
+) -> Iterator[str]:
+    """Writes the numbers of each group of patients, if there are any; yields what is printed."""
+    for audit, study, part in zip(audits, studies, parts, strict=True):
+        folder = aside / part
+        groups = read_groups(study.options.groups, study.patients)
+        if groups and (folder / CURVES_FILE).is_file():
+            curves = read_curves(folder / CURVES_FILE)
+            volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
+            groups = {VOLUME: volumes, **groups}
+        if groups:
+            found = by_groups(audit, groups)
+            write_text(folder / "groups.csv", csv_text(group_table(found)))
+            yield group_text(found)
 
 
 def _side_by_side(

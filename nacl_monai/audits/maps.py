@@ -1,7 +1,8 @@
-"""Writes what predictions say of new cases as images: ``nacl-monai maps PREDICTIONS``."""
+"""Predictions of new cases as images, ``nacl-monai maps``, and on a page, ``nacl-monai view``."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from itertools import product
@@ -18,6 +19,8 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import find
+from nacl_monai.reports.style import page_template
+from nacl_monai.reports.viewer import MOST, scripts, viewed_cases
 
 
 def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
@@ -54,6 +57,40 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
     print_faults(faults)
     print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
     return faults
+
+
+def view_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
+    """Writes a page in which one scrolls through predictions; returns no fault.
+
+    Args:
+        predictions: As of `maps_folder`.
+        output: The folder for ``page.html``.
+        options: As there, with ``cases`` and ``images``.
+
+    Raises:
+        InputError: If the input cannot be used; nothing is written then.
+        SettingError: If there is no such case, or too many are asked for.
+    """
+    with written_folder(output, "view", read=[predictions, *options.files]) as folder:
+        study = find(predictions, None, options)
+        print(study)
+        names = list(options.cases or study.patients)
+        if unknown := sorted({*names} - study.patients.keys()):
+            raise SettingError(f"--cases: {unknown[0]!r} is none of {predictions}; correct it")
+        if options.cases and len(names) > MOST:
+            raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
+        cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]
+        template = page_template(file="view.html.j2")
+        words = ["nacl-monai", "view", predictions, *options.members]
+        text = template.render(
+            name=study.name,
+            count=f"{len(cases)} of {counted(len(study.cases), 'case')}",
+            command=shlex.join(map(str, [*words, *options.words("view:new", travels=False)])),
+            **scripts(cases),
+        )
+        write_text(folder / "page.html", text + "\n")
+    print(f"wrote {output / 'page.html'}")
+    return []
 
 
 def _write(

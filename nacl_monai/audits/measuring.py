@@ -234,7 +234,7 @@ def measured(
     counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
     masks = counted if any(one.mask is not None for one in raters) else None
     labels = torch.stack([one.classes for one in raters])
-    pairs = [_structures(probs, one, settings) for one in raters]
+    pairs = [_structures(probs, one, settings.channels) for one in raters]
     scores = [_scores(*pair, raters[0].spacing) for pair in pairs]
 
     def count(rater: int | None) -> CaseSums:
@@ -248,7 +248,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = counted.all(0)
     metric = count(None)
-    shared = _shared_scores(pairs, by_all)
+    shared = scores_of(probs, raters, settings.channels)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
         rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
@@ -281,7 +281,7 @@ def joined(
     patients: Sequence[str],
     calibrator: Sequence[str] = (),
     ensemble: Sequence[Any] = (),
-    shard: str | None = None,
+    **identity: Any,
 ) -> Record:
     """What was counted of all cases.
 
@@ -290,37 +290,58 @@ def joined(
         patients: The patient of each; empty where nobody knows.
         calibrator: Name and checksum of what the probabilities went through.
         ensemble: What was averaged, and over how many members.
-        shard: Which part of the patients they are of, "k/n".
+        **identity: Which part of the patients they are of, ``shard``, and the mark of the salt that hid
+            their names, ``anonymous``; None where there is none.
     """
     first, *others = (one.record for one in numbers)
     record = first.joined(others)
     definition = {**record.definition, "calibrator": list(calibrator)}
     definition |= {"ensemble": list(ensemble)} if ensemble else {}
-    definition |= {"shard": shard} if shard else {}
+    definition |= {key: value for key, value in identity.items() if value}
     return replace(record, patients=list(patients) or None, definition=definition)
 
 
+def scores_of(
+    probs: torch.Tensor,
+    raters: Sequence[Labels],
+    channels: Channels,
+    spacing: Sequence[float] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Dice and HD95 of each structure of a case, ``(S,)``; in voxels where no spacing is known.
+
+    Of several raters it is Dice where all agree, over the voxels that all have labeled; no distance
+    follows.
+    """
+    pairs = [_structures(probs, one, channels) for one in raters]
+    if len(pairs) == 1:
+        return _scores(*pairs[0], spacing)
+    counted = torch.stack(
+        [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
+    )
+    labels = torch.stack([label for _, label in pairs]) * counted.all(0)
+    dice = agreed_dice(pairs[0][0] * counted.all(0), labels)[0]
+    return {"dice": dice, _distance(spacing): torch.full_like(dice, torch.nan)}
+
+
 def _scores(
-    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float]
+    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float] | None
 ) -> dict[str, torch.Tensor]:
-    values = structure_dice(prediction, label), hausdorff_distance(prediction, label, spacing)
-    return {name: value[0] for name, value in zip(SCORES, values, strict=True)}
+    return {
+        "dice": structure_dice(prediction, label)[0],
+        _distance(spacing): hausdorff_distance(prediction, label, spacing)[0],
+    }
 
 
-def _shared_scores(
-    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], counted: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Dice where all raters agree, over the voxels that all have labeled; no distance follows."""
-    raters = torch.stack([label * counted for _, label in pairs])
-    dice = agreed_dice(pairs[0][0] * counted, raters)[0]
-    return dict(zip(SCORES, (dice, torch.full_like(dice, torch.nan)), strict=True))
+def _distance(spacing: Sequence[float] | None) -> str:
+    """The name of the distance, by its unit."""
+    return "hd95" if spacing is None else "hd95_mm"
 
 
 def _structures(
-    probs: torch.Tensor, labels: Labels, settings: Settings
+    probs: torch.Tensor, labels: Labels, channels: Channels
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
-    channels, labeled = settings.channels, labels.classes
+    labeled = labels.classes
     if not channels.overlapping:
         labeled = structure_masks(labeled[None], channels.structures)
     pair = predicted_masks(probs, channels), labeled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nacl_monai.metrics.curves import CURVES_FILE
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
+from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE = "reliability_", "page.html"
@@ -100,10 +102,16 @@ def write_audit(
         curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    options = study.options
-    folders = [study.folder, *options.members, *(file.parent for file in cases[0].labels)]
-    data = [*map(str, folders), *options.words("promise:folders")]
-    return _drawn(folder, output, study.name, options.pictures, [] if study.raters else data)
+    seen: dict[str, Any] = {} if study.raters else {"data": _data(study)}
+    seen |= {"cases": partial(viewed_cases, study)} if is_seen(study.options) else {}
+    return _drawn(folder, output, study.name, pictures=study.options.pictures, **seen)
+
+
+def _data(study: Study) -> list[str]:
+    """The words by which the next command takes the data of a study with one rater."""
+    options, (labels,) = study.options, {file.parent for file in study.cases[0].labels}
+    folders = [study.folder, *options.members, labels]
+    return [*map(str, folders), *options.words("promise:folders")]
 
 
 def _write_view(
@@ -119,16 +127,15 @@ def _write_view(
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
-    record = joined(
-        numbers, study.patients_of(cases), study.calibrator, joins, study.identity["shard"]
-    )
+    identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
+    record = joined(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
     about = {**settings.as_record(), **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
-    """Writes an audit of bins alone, as of several that were merged; Dice and HD95 are undefined.
+    """Writes an audit without files of cases, as of several that were merged, whose Dice is undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -141,10 +148,10 @@ def write_merged(folder: Path, output: Path, merged: Run) -> Run:
     Raises:
         InputError: As there.
     """
-    record, name = merged.bins, merged.name
-    undefined = torch.full((len(record.cases),), torch.nan)
-    columns = dict.fromkeys(SCORES, undefined) | record.columns()
-    _write_numbers(EvaluationFolder(folder), name, record, columns, {})
+    name, table = merged.name, merged.metrics
+    columns = dict.fromkeys(SCORES, torch.full((len(table),), torch.nan))
+    columns |= {str(key): torch.from_numpy(table[key].to_numpy(float, copy=True)) for key in table}
+    _write_numbers(EvaluationFolder(folder), name, merged.bins, columns, {})
     return _drawn(folder, output, name)
 
 
@@ -163,9 +170,7 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _drawn(
-    folder: Path, output: Path, name: str, pictures: bool = True, data: Sequence[str] = ()
-) -> Run:
+def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
     """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
     audits = by_rater(audit)
@@ -175,7 +180,7 @@ def _drawn(
     if pictures and len(audits) == 1:
         drawn = {region: folder / f"{_DIAGRAM}{region}.png" for region in audit.bins.regions}
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, data=data)
+    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, **seen)
     return audit
 
 

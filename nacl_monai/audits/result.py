@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
@@ -56,33 +57,39 @@ class Audit:
         """One row per case, one column per error and region, such as ``ece_foreground``."""
         return self.run.metrics
 
-    def ece(self, region: str = "foreground", *, pooled: bool = False) -> float:
+    def ece(self, region: str = "foreground", *, per_case: bool = False) -> float:
         """The expected calibration error of a region.
 
         Args:
             region: Its name; where each structure has its own, "foreground" is the mean over structures
                 and ``foreground_<structure>`` that of one.
-            pooled: Whether it is that of all voxels together, and not the mean over cases.
+            per_case: As in `error`.
 
         Raises:
             InputError: If there is no such region.
         """
-        return self.error("ece", region, pooled=pooled)
+        return self.error("ece", region, per_case=per_case)
 
-    def error(self, name: str, region: str = "foreground", *, pooled: bool = False) -> float:
+    def error(self, name: str, region: str = "foreground", *, per_case: bool = False) -> float:
         """An error by its name: "ece", "ace", "mce", "cece" or "confidence_gap".
 
         Args:
             name: The error; where fine bins are kept also "adaptive_ece", "smooth_ece", "aurc" and
                 "error_auroc".
             region: As in `ece`.
-            pooled: As in `ece`.
+            per_case: Whether it is the mean over cases. Otherwise it is the number that the table calls
+                so: of "ece" and "confidence_gap", where the label has no say in the region, that of all
+                cases together, without the bias of noise, which is zero for true probabilities; of
+                others the mean over patients.
 
         Raises:
             InputError: If there is no such error or region.
         """
-        bins = self.run.bins.pooled() if pooled else self.run.bins
-        return float(bins.errors(name, region).nanmean())
+        cases = self.run.bins.errors(name, region).numpy()
+        pooled = self.run.bins.pooled_numbers.get(f"{name}_{region}")
+        if per_case:
+            return float(np.nanmean(cases))
+        return (pooled or self.run.mean(pd.Series(cases, self.run.metrics.index))).mean
 
     @property
     def raters(self) -> Audit | None:

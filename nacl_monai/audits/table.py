@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from nacl_monai.counting import counted
 from nacl_monai.evaluations.evaluated import Run, by_rater, human_run
+from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import uncounted
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
     POOLED_ERRORS,
     shown_scores,
 )
+
+_BY_GROUP = ("dice", "hd95", "hd95_mm", "ece_near", "contour_misses", "expected_volume_error")
 
 
 def audit_table(audits: Sequence[Run]) -> str:
@@ -38,16 +42,51 @@ def rater_table(audit: Run) -> str:
     )
 
 
-def text_table(audits: Sequence[Run]) -> pd.DataFrame:
+def text_table(audits: Sequence[Run], only: Sequence[str] = ()) -> pd.DataFrame:
     """A row for each number that an audit has, a column for each audit; text with the interval."""
     rows = {}
     for column, (label, decimals) in _columns(audits[0]).items():
         numbers = [audit.number(column) for audit in audits]
-        if any(numbers):
+        if any(numbers) and column in (only or [column]):
             rows[label] = [
                 number.text(decimals, "undefined") if number else "–" for number in numbers
             ]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[audit.name for audit in audits])
+
+
+def by_groups(audit: Run, groups: Groups) -> dict[str, list[Run]]:
+    """The audit of the patients of each value of each group, called like the value."""
+    found: dict[str, list[Run]] = {}
+    for name, of_patient in groups.items():
+        values = audit.patients.map(of_patient)
+        for value in dict.fromkeys(of_patient.values()):
+            cases = values.index[values == value].tolist()
+            if cases:  # others could not be read
+                found.setdefault(name, []).append(replace(audit.ordered(cases), name=value))
+    return found
+
+
+def group_text(groups: Mapping[str, Sequence[Run]]) -> str:
+    """The leading numbers that `by_groups` found, for a terminal."""
+    return "\n".join(
+        line
+        for name, audits in groups.items()
+        for line in ("", f"By {name}:", *_lines(audits, _BY_GROUP))
+    )
+
+
+def group_table(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """What `by_groups` found: a row for each number of each value, with its interval."""
+    tables = [
+        number_table(audit)
+        .rename_axis("number")
+        .reset_index()
+        .assign(group=name, value=audit.name, patients=audit.patients.nunique())
+        for name, audits in groups.items()
+        for audit in audits
+    ]
+    columns = ["group", "value", "patients", "number", "mean", "low", "high"]
+    return pd.concat(tables)[columns]
 
 
 def number_table(audit: Run) -> pd.DataFrame:
@@ -60,9 +99,9 @@ def number_table(audit: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high"])
 
 
-def _lines(audits: Sequence[Run]) -> list[str]:
+def _lines(audits: Sequence[Run], only: Sequence[str] = ()) -> list[str]:
     """A line per row of the table, its cells as wide as the widest of their column."""
-    table = text_table(audits)
+    table = text_table(audits, only)
     rows = [["", *table.columns], *([label, *cells] for label, *cells in table.itertuples())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

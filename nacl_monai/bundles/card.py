@@ -26,6 +26,7 @@ from nacl_monai.menus import dataset_folder
 from nacl_monai.metrics import REGIONS, Pooled, direction
 from nacl_monai.metrics.columns import LEADING, METRICS, region_label
 from nacl_monai.metrics.regions import depends_on_labels
+from nacl_monai.promises import Promise
 from nacl_monai.reports import draw_reliability
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
@@ -93,6 +94,20 @@ def calibration_card(run: Evaluated) -> str:
         "All of it holds for images like these; measure your own with "
         "`nacl-monai audit PREDICTIONS LABELS`.\n\n"
         f"{diagram}"
+    )
+
+
+def promise_section(made: Promise) -> str:
+    """What inference promises, for whom and by whom, as a section in Markdown."""
+    split = made.definition["split"]
+    whose = (
+        f"of the set `{split}` of the split" if split else "whose set of the split is not recorded"
+    )
+    lines = "\n".join(f"- {text}" for _, text in made.verdicts())
+    return (
+        f"## What it promises\n\nInference keeps these promises {made.unit}, and not for patients of "
+        "another kind. They were calibrated by "
+        f"{counted(len(made.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
     )
 
 

@@ -18,7 +18,13 @@ from monai.bundle import ConfigParser
 from monai.data.torchscript_utils import load_net_with_metadata, save_net_with_metadata
 from torch import nn
 
-from nacl_monai.bundles.card import bundle_metadata, measured, needed, write_card
+from nacl_monai.bundles.card import (
+    bundle_metadata,
+    measured,
+    needed,
+    promise_section,
+    write_card,
+)
 from nacl_monai.bundles.scripts import write_scripts
 from nacl_monai.bundles.self_contained import (
     OwnCode,
@@ -106,7 +112,10 @@ def export_bundle(
     if fitted is not None:
         configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
         behind = described(str(calibrator), fitted)
-    copied = {} if promise is None else _promised(promise, source, configs["inference"])
+    copied: dict[str, str] = {}
+    if promise is not None:
+        copied, kept = _promised(promise, source, configs["inference"])
+        behind += kept
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +142,8 @@ def _check_new(output: Path, zipped: Path) -> None:
     check_output(output, "export", replace=False)
 
 
-def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> dict[str, str]:
-    """Puts a promise into the configuration of inference; returns the file that it is read from.
+def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Puts a promise into the configuration of inference; returns its file, and what the card says.
 
     Raises:
         InputError: If the promise is of another model than the one that is exported, of other weights,
@@ -165,7 +174,7 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> dict[str, s
         )
     config["promise"] = "$@bundle_root + '/models/promise.json'"
     path = file / PROMISE_FILE if file.is_dir() else file
-    return {f"models/{PROMISE_FILE}": path.read_text(encoding="utf-8")}
+    return {f"models/{PROMISE_FILE}": path.read_text(encoding="utf-8")}, promise_section(made)
 
 
 def _measured_average(run: RunFolder) -> dict[str, str]:

@@ -77,9 +77,10 @@ def _files(run: RunFolder, case: str) -> list[str]:
 
 
 def _sentence(made: Promise, case: NewCase) -> str:
-    names, share = " and of ".join(made.definition["structures"]), f"{made.kept[0].level:.0%}"
+    names, outer = " and of ".join(made.definition["structures"]), made.kept[0]
+    share = f"{outer.miss:.0%}"
     return (
-        f"The outer contour misses at most {share} of {names}, on average over people like these; at "
+        f"In {outer.often} like these at most {share} of {names} is outside the outer contour, and at "
         f"most {share} of the inner contour is something else. {len(made.patients)} people calibrated "
         f"it. Neither they nor the person of {case.name} trained the network."
     )

@@ -300,6 +300,11 @@ class Run(Evaluated):
         known = column in self.metrics and self.metrics[column].notna().any()
         return self.mean(column) if known else None
 
+    def ordered(self, cases: list[str]) -> Run:
+        """These cases, in this order."""
+        metrics, patients = self.metrics.loc[cases], self.patients.loc[cases]
+        return replace(self, metrics=metrics, patients=patients, bins=self.bins.ordered(cases))
+
     @property
     def audited(self) -> bool:
         """Whether it is an audit of saved predictions, which knows no images."""
@@ -423,16 +428,7 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
     first = runs[0]
     for run in runs[1:]:
         check_alike(first, run)
-    return [_ordered(run, first.cases) for run in runs]
-
-
-def _ordered(run: Run, cases: list[str]) -> Run:
-    return replace(
-        run,
-        metrics=run.metrics.loc[cases],
-        patients=run.patients.loc[cases],
-        bins=run.bins.ordered(cases),
-    )
+    return [run.ordered(first.cases) for run in runs]
 
 
 def by_rater(run: Run) -> list[Run]:

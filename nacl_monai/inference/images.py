@@ -166,6 +166,10 @@ def _stacked(folder: str | Path, slices: list[Any]) -> Series:
     step = (places[-1] - places[0]) / (len(places) - 1)
     _check_even(folder, slices, places, step)
     down, across = map(float, slices[0].PixelSpacing)
+    if not (0 < down < np.inf and 0 < across < np.inf):
+        raise ImageFault(
+            f"{folder}: has pixels of {down:g} × {across:g} mm; export the series again"
+        )
     affine = np.eye(4)
     affine[:3] = np.column_stack([row * across, column * down, step, places[0]])
     return Series(slices, np.diag([-1.0, -1, 1, 1]) @ affine)

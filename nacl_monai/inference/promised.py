@@ -122,6 +122,11 @@ class Applied:
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:
     """What is wrong with the size of a voxel, by the least and largest of the calibration patients'."""
+    if len(spacing) != len(seen[0]):
+        return (
+            f"there are {len(spacing)} axes, but the images of the calibration patients had "
+            f"{len(seen[0])}; calibrate with images like this one"
+        )
     for size, low, high in zip(sorted(spacing), *seen, strict=True):
         if not low / _SLACK <= size <= high * _SLACK:
             return (

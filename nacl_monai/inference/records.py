@@ -12,7 +12,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -30,7 +30,7 @@ WAYS = BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE, ONE_EACH = (
     "case",
     "cases",
 )
-MEAN, MOST = CONTROLS = ("mean", "most")
+EACH, MEAN, MOST = CONTROLS = ("each", "mean", "most")
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = ("threshold", "margin", "within")
 OUTER, INNER = CONTOURS = ("outer", "inner")
 VOLUME, DICE = NUMBERS = ("volume", "dice")
@@ -174,6 +174,7 @@ _COUNTED: dict[str, Check] = {
     "tool": text,
     "calibrator": each(text, 0, 2),
     "ignored": maybe(whole(-(2**62))),
+    "anonymous": maybe(text),
     "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
     "patient_pattern": maybe(pattern),
@@ -183,6 +184,7 @@ _KEPT: dict[str, Check] = {
     "structure": name,
     "kind": any_of(*KINDS),
     "level": share,
+    "miss": maybe(share),
     "family": any_of(*FAMILIES),
     "margin": any_of(*MARGINS[:-1], "all"),
     "values": each(number(-1), 1),
@@ -192,6 +194,8 @@ _KEPT: dict[str, Check] = {
 _HELD_OUT = dict.fromkeys(("structure", "kind", "family"), text) | dict.fromkeys(
     ("level", "risk", "low", "high"), number(0, 1)
 )
+_HELD_OUT |= dict.fromkeys(("size", "size_low", "size_high"), maybe(number()))
+_HELD_OUT["miss"] = maybe(share)
 
 
 def definition(value: Any) -> bool:
@@ -225,8 +229,16 @@ _PROMISE: dict[str, Check] = {
     "patient_pattern": maybe(pattern),
     "held_out": each(keyed(_HELD_OUT)),
     "sums": maybe(text),
+    "group": maybe(text),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }
+
+
+def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The promises of the smallest level, of contours that may miss the least."""
+    level = min(one["level"] for one in kept)
+    least = min(one.get("miss") or 1 for one in kept)
+    return [one for one in kept if one["level"] == level and one.get("miss") in (None, least)]
 
 
 def is_current(definition: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -28,7 +29,7 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
-from .records import BY_TABLE, fault_in_promise, is_current, patient_of
+from .records import BY_TABLE, fault_in_promise, is_current, of_least, patient_of
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -129,8 +130,7 @@ class SavePromised(Transform):
             return
         record = _read_promise(promise)
         self.definition, self.seen = record["definition"], record["spacing"]
-        level = min(one["level"] for one in record["kept"])
-        self.kept = [one for one in record["kept"] if one["level"] == level]
+        self.kept = of_least(record["kept"])
         unlike = unlike_model(
             self.definition, classes, structures, calibrator if calibrated else None
         )
@@ -145,6 +145,13 @@ class SavePromised(Transform):
 
     def _check_unseen(self, record: Mapping[str, Any]) -> None:
         """Refuses an image of a calibration patient; nnU-Net's name of an image is that of its case."""
+        if self.definition.get("anonymous"):
+            print(
+                f"note: {self.promise}: the names of its patients are hidden; be sure that these images "
+                "are of others",
+                file=sys.stderr,
+            )
+            return
         if record["known_by"] == BY_TABLE:
             refuse(
                 f"{self.promise}: was calibrated by patients whom a table names, and nothing says "

@@ -205,14 +205,14 @@ class CalibrationSums:
         sums = rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
         return [*sums, *decided]
 
-    def _gathered(self) -> dict[type[VoxelSums], VoxelSums]:
+    def _gathered(self, *, on_cpu: bool = False) -> dict[type[VoxelSums], VoxelSums]:
         """The sums of all processes' cases, by their kind."""
         buffers = self._all_sums()
         if buffers is None:
             raise InputError(
                 "calibration metric: has seen no case; call it before asking for numbers"
             )
-        tensors = iter(buffers)
+        tensors = (buffer.cpu() for buffer in buffers) if on_cpu else iter(buffers)
         return {kind: kind.take(tensors) for kind in self._gathered_kinds}
 
     def _errors(self, sums: Mapping[type[VoxelSums], VoxelSums]) -> dict[str, torch.Tensor]:
@@ -256,7 +256,7 @@ class CalibrationSums:
         Raises:
             InputError: If there are not as many names as cases or channels of probabilities.
         """
-        gathered = self._gathered()
+        gathered = self._gathered(on_cpu=True)
         sums = cast("CalibrationBins", gathered[CalibrationBins])
         _, _, channels, num_bins = sums.counts.shape
         numbered = [*map(str, range(channels - 1))] if classes is None else classes

@@ -31,7 +31,7 @@ threshold, :math:`S(0, m)`, has the volume, the expected volume and both Dice in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -235,9 +235,19 @@ class Curves:
         voxels: Array = self.counts[:, :, NO_THRESHOLD, 0]
         return voxels
 
+    @property
+    def predicted_volumes(self) -> Array:
+        """The volume of each predicted structure in ml, (N, S)."""
+        volumes: Array = self.predicted * self.voxel_ml
+        return volumes
+
     def without(self, patient: str) -> Curves:
         """The cases of all other patients."""
-        return self._taken([k for k, name in enumerate(self.patients) if name != patient])
+        return self.chosen({*self.patients} - {patient})
+
+    def chosen(self, patients: Collection[str]) -> Curves:
+        """The cases of some patients."""
+        return self._taken([k for k, name in enumerate(self.patients) if name in patients])
 
     def _taken(self, rows: Sequence[int]) -> Curves:
         """Some of the cases, in this order."""
@@ -249,7 +259,8 @@ class Curves:
         """What must be alike in two that are joined; the layout of files need not be."""
         skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
-        return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
+        known = "known" if self.known else "unknown"
+        return dict(leaves(alike)) | {"patients": known, "axes": self.spacings.shape[1]}
 
     def check_usable(self) -> None:
         """Refuses curves of which no promise can be made.

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy
+import pandas as pd
 import torch
 
 from nacl_monai.errors import InputError, SettingError
@@ -494,10 +494,10 @@ def rank_correlation(expected: npt.ArrayLike, true: npt.ArrayLike) -> float:
         >>> rank_correlation([0.8, 0.9, 0.95], [0.5, 0.7, 0.9])
         1.0
     """
-    ranks = [scipy.stats.rankdata(np.asarray(values)) for values in (expected, true)]
-    if len(ranks[0]) < FEWEST or any(np.ptp(rank) == 0 for rank in ranks):
+    first, second = (pd.Series(np.asarray(values)).rank().to_numpy() for values in (expected, true))
+    if len(first) < FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    return float(np.corrcoef(*ranks)[0, 1].round(12))
+    return float(np.corrcoef(first, second)[0, 1].round(12))
 
 
 def worst_found(

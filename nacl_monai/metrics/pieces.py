@@ -101,7 +101,7 @@ class RegionPieces:
                 self._probs[:, chunk],
                 labels[None].long(),
                 confidences,
-                prediction[None],
+                prediction[None].long(),
                 self._pieces[chunk],
             )
 

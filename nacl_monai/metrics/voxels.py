@@ -27,6 +27,7 @@ from nacl_monai.tensors import (
     check_unit_interval,
     check_voxels,
     is_label,
+    top1,
     without_channel,
     without_metadata,
 )
@@ -220,9 +221,8 @@ class LabeledVoxels:
     least: torch.Tensor | None = None
 
     @cached_property
-    def _top1(self) -> torch.return_types.max:
-        # On CPU `max` over a leading axis is twenty times as fast as `argmax`, with the same result.
-        return self.probs.max(1)
+    def _top1(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return top1(self.probs)
 
     def within(self, mask: torch.Tensor | None) -> torch.Tensor | None:
         """Those of the voxels in a mask that count; None for all voxels."""
@@ -233,12 +233,12 @@ class LabeledVoxels:
     @property
     def confidences(self) -> torch.Tensor:
         """The largest probability of each voxel, ``(B, *spatial)``."""
-        return self._top1.values
+        return self._top1[0]
 
     @property
     def prediction(self) -> torch.Tensor:
         """The most probable class of each voxel, ``(B, *spatial)``; the first one if several tie."""
-        return self._top1.indices
+        return self._top1[1]
 
 
 def checked_voxels(

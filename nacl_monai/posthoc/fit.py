@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -377,13 +378,13 @@ class Outputs:
 
     Attributes:
         methods: What can be fitted to them.
-        voxels: Names of the channels, region and margin → what keeps the voxels of the fit.
+        voxels: Names of the channels, region, margin and folder → what keeps the voxels of the fit.
         logits_of: Probabilities ``(C, *spatial)`` and the step that they are stored in → logits.
         probs_of: Logits ``(C, *spatial)`` → probabilities.
     """
 
     methods: Mapping[str, Method]
-    voxels: Callable[[Sequence[str], str, float], RegionLogits | StructureLogits]
+    voxels: Callable[[Sequence[str], str, float, Path], RegionLogits | StructureLogits]
     logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
     probs_of: Callable[[torch.Tensor], torch.Tensor]
 
@@ -392,13 +393,15 @@ class Outputs:
 OUTPUTS = {
     "softmax": Outputs(
         METHODS,
-        lambda _, region, margin: RegionLogits(region, margin=margin),
+        lambda _, region, margin, place: RegionLogits(region, margin=margin, folder=place),
         logits_of,
         partial(torch.softmax, dim=0),
     ),
     "sigmoid": Outputs(
         SIGMOID_METHODS,
-        lambda names, region, margin: StructureLogits(names, region, margin=margin),
+        lambda names, region, margin, place: StructureLogits(
+            names, region, margin=margin, folder=place
+        ),
         structure_logits_of,
         torch.sigmoid,
     ),

@@ -80,14 +80,14 @@ _BLOCK = 16_384
 
 
 class NoRoomError(InputError):
-    """The temporary folder takes no more, which is not a fault of a case."""
+    """The folder of the voxels takes no more, which is not a fault of a case."""
 
 
 class RegionLogits:
     """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
 
     Every pass reads one volume after the other from a temporary folder, so that memory holds one
-    volume; ``with`` removes the folder. Each patient weighs the same, however many volumes or voxels
+    volume; ``with`` removes it. Each patient weighs the same, however many volumes or voxels
     are theirs; a patient without a voxel in the region does not count.
 
     Args:
@@ -95,6 +95,7 @@ class RegionLogits:
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
         margin: How far the region "near" reaches beyond what is predicted, in mm.
+        folder: Where the temporary folder is; by default where the system has them.
 
     Raises:
         InputError: If the region is unknown.
@@ -113,6 +114,7 @@ class RegionLogits:
         width: float = 3.0,
         spacing: Spacing | None = None,
         margin: float = MARGIN,
+        folder: Path | None = None,
     ) -> None:
         self.region = region
         self.margin = margin
@@ -122,7 +124,7 @@ class RegionLogits:
         self.voxels_of: Counter[str] = Counter()
         self._units: dict[str, str] = {}
         self._volumes: list[tuple[str, Path]] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-")
+        self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-", dir=folder)
 
     def __enter__(self) -> RegionLogits:
         return self
@@ -250,8 +252,8 @@ def _save(tensors: tuple[torch.Tensor, ...], file: Path) -> None:
         torch.save(tensors, file)
     except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
         raise NoRoomError(
-            f"{file.parent}: cannot be written, as where a disk is full; free some space, or set TMPDIR "
-            "to another folder"
+            f"{file.parent}: cannot be written, as where a disk is full; free some space, or choose "
+            "another folder"
         ) from error
 
 
@@ -286,6 +288,7 @@ class StructureLogits:
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
         margin: How far the region "near" reaches beyond what is predicted, in mm.
+        folder: As of `RegionLogits`.
 
     Raises:
         InputError: If there is no structure, or the region is unknown.
@@ -305,12 +308,14 @@ class StructureLogits:
         width: float = 3.0,
         spacing: Spacing | None = None,
         margin: float = MARGIN,
+        folder: Path | None = None,
     ) -> None:
         if isinstance(structures, str) or not structures:
             raise InputError(f"structures: are {structures!r}; give a list of names, one a channel")
         self.structures = tuple(structures)
         self.region = region
-        self.problems = [RegionLogits(region, width, spacing, margin) for _ in self.structures]
+        how = region, width, spacing, margin, folder
+        self.problems = [RegionLogits(*how) for _ in self.structures]
 
     def __enter__(self) -> StructureLogits:
         return self

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -22,6 +21,14 @@ from nacl_monai.runs import check_class_names
 from nacl_monai.tensors import without_metadata
 
 Cases = Voxels | Sequence[Voxels]
+
+
+def on_cpu(voxels: Any) -> Any:
+    """As `as_tensor`, without gradient and in the processor's memory, wherever a user has them."""
+    voxels = as_tensor(voxels)
+    if isinstance(voxels, list):
+        return [on_cpu(one) for one in voxels]
+    return voxels.detach().cpu() if isinstance(voxels, torch.Tensor) else voxels
 
 
 @dataclass(frozen=True)
@@ -50,20 +57,41 @@ class ArrayStudy:
     ignore_index: int | None
     from_logits: bool
 
+    def each(self) -> Iterator[tuple[torch.Tensor, list[Labels]]]:
+        """Each case, in which the largest value decides, and its labels by each rater, as of files.
+
+        Of logits of structures that may overlap, it is their sigmoid.
+        """
+        sigmoid = self.channels.overlapping and self.from_logits
+        masks: Sequence[torch.Tensor | None] = self.masks or [None] * len(self.probs)
+        for case, label, mask in zip(self.probs, self.labels, masks, strict=True):
+            probs = without_metadata(case.sigmoid() if sigmoid else case)
+            several = without_metadata(label if self.raters else label[None])
+            counts = torch.ones(probs.shape[1:]) if mask is None else without_metadata(mask)
+            by_rater = (
+                counts.bool().reshape(-1, *probs.shape[1:]).expand(len(several), *probs.shape[1:])
+            )
+            yield probs, [self._labels(probs, *one) for one in zip(several, by_rater, strict=True)]
+
+    def _labels(self, probs: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> Labels:
+        """Labels that the metric has taken, in whatever form."""
+        if labels.shape == probs.shape and not self.channels.overlapping:  # one-hot
+            counted = counted & labels.bool().any(0)
+            labels = labels.long().argmax(0)
+        elif not self.channels.overlapping:
+            labels = labels.long().reshape(counted.shape)
+        if self.ignore_index is not None:
+            known = labels != self.ignore_index
+            counted = counted & known.reshape(-1, *counted.shape).all(0)
+        return Labels(labels, counted)
+
     def check_order(self) -> None:
         """Refuses channels that agree far better with the labels in another order.
 
         Raises:
             InputError: Then; see `nacl_monai.predictions.checks.check_order`.
         """
-        first = [label[0] for label in self.labels] if self.raters else self.labels
-        sigmoid = self.channels.overlapping and self.from_logits
-        probs = [case.sigmoid() for case in self.probs] if sigmoid else self.probs
-        counted: Sequence[torch.Tensor | None] = self.masks or [None] * len(probs)
-        dice = [
-            _dice(*of_case, self.channels, self.ignore_index)
-            for of_case in zip(probs, first, counted, strict=True)
-        ]
+        dice = [channel_dice(probs, first, self.channels) for probs, (first, *_) in self.each()]
         check_order("probs", np.mean(dice, axis=0), self.channels, "channels_as_given=True")
 
 
@@ -87,7 +115,9 @@ def array_study(
     """
     raters = labels if isinstance(labels, Mapping) else {}
     for name, values in {"probs": probs, "mask": mask, **(raters or {"labels": labels})}.items():
-        _refuse_form(name, values)
+        if values is None and name != "mask":
+            raise InputError(f"{name}: are missing; give arrays of numbers, or tensors")
+        check_form(name, values)
     names_of_patients = patient_names(patients)
     if raters:
         several, labeled = _cases_of_raters(probs, raters, len(structures))
@@ -95,6 +125,10 @@ def array_study(
         several, labeled = _cases(probs, labels, len(structures))
     if not several:
         raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
+    if from_logits and any(case.numel() and 0 <= case.min() <= case.max() <= 1 for case in several):
+        raise InputError(
+            "probs: reach from 0 to 1 at most, as probabilities do; leave out from_logits"
+        )
     channels = _named_channels(len(several[0]), classes, structures)
     masks = None if mask is None else _masks(mask, several)
     for what, arrays in {"labels": labeled, "mask": masks or labeled}.items():
@@ -148,7 +182,7 @@ def _cases(
     probs: Any, labels: Any, structures: int
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Lists of cases, whatever form they have."""
-    probs, labels = as_tensor(probs), as_tensor(labels)
+    probs, labels = on_cpu(probs), on_cpu(labels)
     if isinstance(probs, list) or isinstance(labels, list):
         for one, other in zip(probs, labels, strict=False):  # their number is checked by the metric
             _check_axes(one, other, structures)
@@ -169,6 +203,8 @@ def _cases(
 def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> None:
     """Refuses classes in the last axis, and one channel where there are no structures."""
     shape, labeled = tuple(probs.shape), tuple(labels.shape)
+    if len(shape) < 2:
+        raise InputError(f"probs: have the shape {shape}; give (C, *spatial) of each case")
     batch, single = shape[:1] + shape[2:], shape[1:]
     if labeled == shape[:-1] and labeled not in (batch, single):
         raise InputError(
@@ -181,28 +217,6 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
             f"probs: have the shape {shape}, as labels have, one channel, as of a sigmoid; give "
             "structures=['name'] and masks (1, *spatial), or np.stack([1 - probs, probs])"
         )
-
-
-def _dice(
-    probs: torch.Tensor,
-    labels: torch.Tensor,
-    mask: torch.Tensor | None,
-    channels: Channels,
-    ignore_index: int | None,
-) -> npt.NDArray[np.float64]:
-    """What `channel_dice` says of one case that the metric has taken."""
-    probs, labels = without_metadata(probs), without_metadata(labels).to(probs.device)
-    counted = torch.ones_like(probs[0], dtype=torch.bool)
-    if mask is not None:
-        counted &= without_metadata(mask).to(probs.device).reshape(counted.shape).bool()
-    if labels.shape == probs.shape and not channels.overlapping:  # one-hot
-        counted &= labels.bool().any(0)
-        labels = labels.long().argmax(0)
-    elif not channels.overlapping:
-        labels = labels.long().reshape(counted.shape)
-    if ignore_index is not None:
-        counted &= (labels != ignore_index).reshape(-1, *counted.shape).all(0)
-    return channel_dice(probs, Labels(labels, counted), channels)
 
 
 def case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
@@ -248,7 +262,7 @@ def _cases_of_raters(
 
 
 def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    mask = as_tensor(mask)
+    mask = on_cpu(mask)
     single = not isinstance(mask, list) and (mask.ndim < several[0].ndim or len(several) == 1)
     masks: list[torch.Tensor] = [mask] if single else list(mask)
     if any(((one != 0) & (one != 1)).any() for one in masks):
@@ -262,7 +276,7 @@ def _is_array(values: Any) -> bool:
     return isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
 
 
-def _refuse_form(name: str, values: Any) -> None:
+def check_form(name: str, values: Any) -> None:
     """Refuses what ends after one reading or has names, and hidden values, which nobody would notice."""
     if isinstance(values, (Iterator, Mapping)):
         raise InputError(

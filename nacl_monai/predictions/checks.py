@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities, read_image
 from nacl_monai.predictions.labels import Labels, turned
 from nacl_monai.predictions.layouts import labels_instead
-from nacl_monai.tensors import sum_tolerance
+from nacl_monai.tensors import sum_tolerance, top1
 
 _PERCENT = 100
 _FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
+#: So far beyond 0 and 1 rounding or resampling takes a probability.
+_NEGLIGIBLE = 1e-3
 #: So large a share of the foreground may have another most probable class than the segmentation.
 _UNLIKE = 0.01
 
@@ -71,6 +74,11 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
         ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
         if ends > below:  # an end of the scale, and no peak
             raise _percent(file)
+    if voxels.dtype != np.uint8 and -_NEGLIGIBLE < low < 0 and high <= 1 + _NEGLIGIBLE:
+        raise InputError(
+            f"{file}: reaches from {low:.4g} to {high:.6g}, which is rounded beyond 0 and 1, as by "
+            "resampling; clip it: np.clip(probabilities, 0, 1)"
+        )
     if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
@@ -96,6 +104,13 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
             f"{file}: the sum over a voxel's classes is off 1 by {off:.4g}; if each channel is a "
             "structure of its own, say --activation sigmoid"
         )
+
+
+def may_be_percent(predicted: Probabilities, labels: Sequence[Labels]) -> bool | None:
+    """Whether bytes may be percent: none is above 100, though something is labeled; None of others."""
+    if predicted.voxels.dtype != np.uint8 or not any(one.classes.any() for one in labels):
+        return None
+    return bool(predicted.voxels.max() <= _PERCENT)
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:
@@ -150,7 +165,7 @@ def _most_probable(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The label values of the most probable classes, and where the segmentation has none of these."""
     values = np.array([of[0] for of in channels.values.values()])
-    largest, classes = (one.numpy() for one in torch.from_numpy(probs).max(0))
+    largest, classes = (part.numpy() for part in top1(torch.from_numpy(probs), 0))
     unlike = values[classes] != segmentation
     for value, plane in zip(values, probs, strict=True):
         unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
@@ -177,7 +192,7 @@ def _step(dtype: np.dtype[Any]) -> float:
 def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
     """The mask of every predicted structure, ``(S, *spatial)``, uint8."""
     if not channels.overlapping:
-        return structure_masks(probs.max(0).indices[None], channels.structures)
+        return structure_masks(top1(probs, 0)[1][None], channels.structures)
     return (probs > (127.5 if probs.dtype == torch.uint8 else 0.5)).to(torch.uint8)
 
 
@@ -192,7 +207,7 @@ def channel_dice(
         marked = labels.classes[:, counted].float()
         both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
     else:
-        pairs = probs.max(0).indices[counted] * count + labels.classes[counted]
+        pairs = top1(probs, 0)[1][counted].long() * count + labels.classes[counted]
         both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
         sizes = both.sum(1)[:, None] + both.sum(0)
     return (2 * both.double() / sizes).nan_to_num().numpy()
@@ -217,6 +232,8 @@ def check_order(
             as far from 1.
     """
     places = np.arange(len(dice))
+    if (dice.diagonal() == dice.max(1)).all():
+        return
     order = scipy.optimize.linear_sum_assignment(dice + 1e-6 * np.eye(len(dice)), maximize=True)[1]
     moved = order != places
     if not moved.any():

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nacl_monai.data.patients import patients_of
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.records import patient_of
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
+
+# So many bytes of a secret cannot be guessed, and so many digits of two names are not the same.
+_LEAST, _HIDDEN = 32, 24
 
 
 def known_by(options: Options) -> str:
@@ -23,12 +28,86 @@ def known_by(options: Options) -> str:
     return BY_CASE if options.patient_pattern is None else BY_PATTERN
 
 
+@dataclass(frozen=True)
+class Salt:
+    """What hides names in files that leave a site: their HMAC-SHA-256 by a secret of the study.
+
+    Whoever lacks the secret cannot try names out, and whoever has it can compare. No file has it, but
+    its own hash, so that files of two secrets are told apart.
+    """
+
+    secret: bytes
+
+    @classmethod
+    def read(cls, file: Path) -> Salt:
+        """Of a file that somebody made.
+
+        Raises:
+            InputError: If there is none, or the secret is so short that it could be guessed.
+        """
+        make = f"make one for all sites of the study: openssl rand -hex 32 > {file}"
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; {make}")
+        secret = file.read_bytes().strip()
+        if len(secret) < _LEAST:
+            raise InputError(f"{file}: has {len(secret)} bytes, which may be guessed; {make}")
+        return cls(secret)
+
+    def hide(self, name: str) -> str:
+        """What a file has in place of the name of a case or a patient."""
+        return hmac.new(self.secret, name.encode(), "sha256").hexdigest()[:_HIDDEN]
+
+    @property
+    def mark(self) -> str:
+        """What tells it from other salts."""
+        return self.hide("\N{NULL}")
+
+
+def salt_of(options: Options) -> Salt | None:
+    """The salt of a command; None where names stay as they are.
+
+    Raises:
+        InputError: If its file cannot be used.
+        SettingError: If nobody says whose the cases are, which their hidden names could not show.
+    """
+    if options.anonymous is None:
+        return None
+    if known_by(options) == BY_CASE:
+        raise SettingError(
+            "--anonymous: hides whose the cases are; say it with --patient-pattern, or with --patients, "
+            "a table or cases"
+        )
+    return Salt.read(options.anonymous)
+
+
+def check_salt(file: Path, mark: str | None, options: Options) -> Salt | None:
+    """The salt by which names are compared with those of a file.
+
+    Args:
+        file: Of a promise, for messages.
+        mark: Of the salt that hid its names; None where they are as they were.
+        options: Of the command.
+
+    Raises:
+        InputError: If that was another, or one of both does not hide names.
+    """
+    salt = salt_of(options)
+    if mark == (salt and salt.mark):
+        return salt
+    remedy = "give the salt that hid them with --anonymous" if mark else "leave out --anonymous"
+    raise InputError(
+        f"{file}: the names of its patients are {'hidden' if mark else 'not hidden'}, and so cannot be "
+        f"compared with these; {remedy}"
+    )
+
+
 def check_calibrator(
     file: Path,
     calibrator: Calibrator,
     channels: Channels,
     cases: Sequence[str],
     options: Options,
+    salt: Salt | None = None,
 ) -> None:
     """Refuses predictions that a calibrator cannot calibrate, or that cannot test it.
 
@@ -43,6 +122,7 @@ def check_calibrator(
         channels: The channels of the predictions.
         cases: Their names.
         options: The command's, which say whose the cases are.
+        salt: What hid the calibrator's names, if something did.
 
     Raises:
         InputError: If the channels are others, nobody knows whether the patients are, or it was fitted
@@ -81,7 +161,7 @@ def check_calibrator(
                     f"{file.name}; give --patient-pattern {calibrator.patient_pattern!r}, or fit with "
                     "the table"
                 )
-    seen = sorted(names & fitted)
+    seen = sorted(name for name in names if (salt.hide(name) if salt else name) in fitted)
     if seen:
         raise InputError(
             f"{file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"

@@ -374,8 +374,8 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
         names: The names of the label maps.
 
     Raises:
-        InputError: If there is no such folder, if it holds label maps, or nothing that is known, or a
-            case twice.
+        InputError: If there is no such folder, if it holds label maps, an image that cannot be read, or
+            nothing that is known, or a case twice.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; give the folder of the predictions")
@@ -384,8 +384,10 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
         if predictions:
             named_once((one.case, one.file) for one in predictions)
             return layout, predictions
-    if image_files(folder):  # volumes of whole numbers
-        raise labels_instead(folder)
+    if files := image_files(folder):
+        for file in files:
+            stored_as(file)  # one that cannot be read says so
+        raise labels_instead(folder)  # volumes of whole numbers
     raise InputError(
         f"{folder}: holds no probabilities in a known layout; give a folder with nnU-Net's npz files, "
         "or with images that have a channel or a file per class"

@@ -42,9 +42,9 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
 )
 _COUNTED = "audit:folders calibrate:folders"
 _LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply report:folders"
-_ALL = f"{_LABELED} promise:apply maps:new"
+_ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
-_NEW = "promise:apply triage:apply maps:new"
+_NEW = "promise:apply triage:apply maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
 _TESTED = f"audit:folders promise:folders promise:shard {_NEW} report:folders"
 
@@ -131,6 +131,13 @@ class Options:
     pairs: Path | None = whose(
         None, _LABELED, "a table with the columns prediction and label, names without ending", "CSV"
     )
+    anonymous: Path | None = whose(
+        None,
+        "audit:folders promise:folders promise:shard promise:apply triage:apply",
+        "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
+        "this file: openssl rand -hex 32 > SALT",
+        "SALT",
+    )
     from_logits: bool = channels(False, _ALL, "logits were saved, and not probabilities")
     channels_as_given: bool = channels(
         False, _LABELED, "channels in this order, though another would agree better with the labels"
@@ -175,9 +182,17 @@ class Options:
     level: Sequence[float] = asked(
         (),
         f"{_PROMISED} promise:apply report:folders",
-        "the largest shares that contours miss, or of which intervals fail (default: 0.05 0.1); with "
-        "--apply, one of those promised",
+        "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
+        "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
         "α",
+        type=float,
+    )
+    miss: Sequence[float] = asked(
+        (),
+        f"{_PROMISED} promise:apply report:folders",
+        "the largest shares of a structure outside in each other patient, of --control each (default: "
+        "0.1); with --apply, one of those promised",
+        "β",
         type=float,
     )
     family: str = asked(
@@ -187,12 +202,26 @@ class Options:
         choices=("within", "threshold", "margin"),
     )
     control: str = asked(
-        "mean",
+        "each",
         _PROMISED,
-        "over patients on average, or with --confidence over calibration patients",
-        choices=("mean", "most"),
+        "what is held: the miss in each of most patients; its mean over patients; or that mean with "
+        "--confidence over calibration patients",
+        choices=("each", "mean", "most"),
     )
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
+    groups: Path | None = asked(
+        None,
+        f"audit:folders {_PROMISED}",
+        "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
+        "hold in each?",
+        "CSV",
+    )
+    by_group: str | None = asked(
+        None,
+        _PROMISED,
+        "a promise for each value of this column of --groups, too, by its own patients",
+        "COLUMN",
+    )
     budget: str = asked(
         "20%", "triage:apply report:folders", "how many cases can be looked at, or which share", "N"
     )
@@ -240,8 +269,8 @@ class Options:
     )
     images: Path | None = written(
         None,
-        "promise:folders triage:apply report:folders",
-        "images for the pictures of its page, which show probabilities otherwise",
+        "audit:folders promise:folders triage:apply view:new report:folders",
+        "images for the cases of its page, which show probabilities otherwise",
         "DIR",
     )
     threshold: float | None = asked(
@@ -257,16 +286,24 @@ class Options:
         "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
         "IMAGES",
     )
+    cases: Sequence[str] = asked(
+        (), "view:new", "names of cases, at most 12 (default: the first by name)", "NAME"
+    )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage maps:new report:folders",
-        "default: audit, calibrated, promise, triage, maps or report, as the command is called",
+        "audit calibrate:folders promise triage maps:new view:new report:folders",
+        "default: audit, calibrated, promise, triage, maps, view or report, as the command is called",
         "DIR",
     )
     pictures: bool = written(
         True,
         f"{_COUNTED} {_PROMISED} triage:apply",
         "draw no diagram and no slice of a case: numbers alone, in less time",
+    )
+    viewer: bool = written(
+        True,
+        "audit:folders promise:folders triage:apply",
+        "leave out of the page the cases that one scrolls through, which are images of patients",
     )
     write: str | None = written(
         None,
@@ -376,7 +413,7 @@ def flag(name: str) -> str:
     """How a command has the name of a row."""
     if name in ("affine_tolerance", "dataset_dir"):  # as bundles have them
         return f"--{name}"
-    return "--no-pictures" if name == "pictures" else f"--{name.replace('_', '-')}"
+    return f"--{'no-' * (name in ('pictures', 'viewer'))}{name.replace('_', '-')}"
 
 
 def check_used(use: str, given: Mapping[str, Any]) -> None:

@@ -31,8 +31,9 @@ from nacl_monai.predictions.checks import (
     check_agreement,
     check_channels,
     check_order,
+    may_be_percent,
 )
-from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
 from nacl_monai.predictions.images import Prediction, read_grid
 from nacl_monai.predictions.labels import Folders, by_name, label_files, pair, read_labels
 from nacl_monai.predictions.layouts import (
@@ -108,8 +109,9 @@ class Study:
     @property
     def identity(self) -> dict[str, str | None]:
         """Which part of the patients it is, and how they are known, as definitions of sums keep it."""
-        shard, options = self.options.shard, self.options
+        shard, options, salt = self.options.shard, self.options, salt_of(self.options)
         return {
+            **({"anonymous": salt.mark} if salt else {}),
             "shard": f"{shard[0]}/{shard[1]}" if shard else None,
             "known_by": self.known_by,
             "patient_pattern": options.patient_pattern,
@@ -125,17 +127,18 @@ class Study:
         count = f"{len(self.cases)}{few} cases"
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
 
-    def check_unseen(self, file: Path, whose: Calibrator) -> None:
+    def check_unseen(self, file: Path, whose: Calibrator, salt: Salt | None = None) -> None:
         """Refuses a study that what was fitted to others cannot be applied to.
 
         Args:
             file: What was fitted, for messages.
             whose: Whose patients it was fitted to, and to which channels.
+            salt: What hid their names, if something did.
 
         Raises:
             InputError: See `nacl_monai.predictions.identity.check_calibrator`.
         """
-        check_calibrator(file, whose, self.channels, [*self.patients], self.options)
+        check_calibrator(file, whose, self.channels, [*self.patients], self.options, salt)
 
     def unplaced(self) -> list[Path]:
         """The predictions of which no file says where they are: a turned volume goes unnoticed."""
@@ -181,11 +184,11 @@ class Study:
 
         Raises:
             InputError: If two cases have the same probabilities; at the end, if no case could be read,
-                or the channels seem to be in another order.
+                bytes of a sigmoid seem to be percent, or the channels to be in another order.
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
-        count, dice = 0, np.zeros(())
+        count, dice, scales = 0, np.zeros(()), set[bool | None]()
         seen: dict[str, Case] = {}
         with processes(self.options.jobs if jobs is None else jobs) as apply:
             results = progress_bar(
@@ -198,13 +201,19 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case, digest = result
+                    value, of_case, digest, is_percent = result
                     _check_once(case, digest, seen)
+                    scales.add(is_percent)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
+        if scales - {None} == {True}:
+            raise InputError(
+                f"{self.folder}: no byte of any case is above 100, as where percent are stored, but "
+                "whole numbers are taken for 255ths; save probabilities as numbers from 0 to 1"
+            )
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
 
@@ -230,8 +239,8 @@ def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
 
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
-) -> tuple[Any, Any, str] | InputError:
-    """What is computed of a case, Dice of its channels if labels can say, its digest; or its fault."""
+) -> tuple[Any, Any, str, bool | None] | InputError:
+    """What is computed of a case, Dice of its channels, digest, if it may be percent; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -239,8 +248,9 @@ def _computed(
         reading = study.read(case)
         if reading.labels and not study.options.channels_as_given:
             dice = channel_dice(reading.stored, reading.labels[0], study.channels)
-        return compute(reading), dice, reading.predicted.digest
-    except NoRoomError:
+        percent = may_be_percent(reading.predicted, reading.labels)
+        return compute(reading), dice, reading.predicted.digest, percent
+    except (NoRoomError, SettingError):  # no case is at fault
         raise
     except InputError as fault:  # what computes knows no files
         where, _, what = str(fault).partition(": ")
@@ -325,7 +335,26 @@ def find(
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     check_apart(folder, (case.name for case in cases))
-    return behind_calibrator(_with_patients(study))
+    study = behind_calibrator(_with_patients(study))
+    return study if promised else _hidden(study)
+
+
+def _hidden(study: Study) -> Study:
+    """The study with names that say nothing, if that is asked for, in their own order."""
+    salt = salt_of(study.options)
+    if salt is None:
+        return study
+    for word in ("images", "groups"):
+        if getattr(study.options, word):
+            raise SettingError(
+                f"--{word}: is found by the names that --anonymous hides; leave one of them out"
+            )
+    cases = [
+        replace(case, name=salt.hide(case.name), patient=salt.hide(case.patient))
+        for case in study.cases
+    ]
+    modules = {salt.hide(name): module for name, module in study.modules.items()}
+    return replace(study, cases=sorted(cases, key=lambda case: case.name), modules=modules)
 
 
 def _check_written(folder: Path, names: Iterable[str]) -> None:

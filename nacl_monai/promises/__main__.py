@@ -13,7 +13,7 @@ from nacl_monai.counting import check_share, number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import add_options, as_one, options_of
+from nacl_monai.predictions.options import Options, add_options, as_one, flag, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 
@@ -39,10 +39,7 @@ def _promise(
     if "shard" in words and kind == "folders":
         kind = "shard"
     options = options_of(f"promise:{kind}", words)
-    # All that can be checked before anything heavy is loaded.
-    for number in options.level:
-        check_share("--level", number)
-    check_share("--confidence", options.confidence)
+    _check_shares(options)  # before anything heavy is loaded
     output = options.output or Path("promise")
     check_output(output, "promise", read=[*paths, *options.files])
     if kind != "sums":
@@ -60,18 +57,26 @@ def _promise(
 def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Sequence[InputError]:
     new, *more = as_one(given, words)
     options = options_of("promise:apply", words)
-    for number in options.level:
-        check_share("--level", number)
+    _check_shares(options)
     output = options.output or Path("promise")
     check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
-    if more or len(options.level) > 1:
-        raise SettingError(
-            f"--apply: takes one folder and one level; {[*more, *options.level][-1]} is too much"
-        )
+    for too_much in (more, options.level[1:], options.miss[1:]):
+        if too_much:
+            raise SettingError(
+                f"--apply: takes one folder, level and miss; {too_much[-1]} is too much"
+            )
     from nacl_monai.promises import command
 
     return command.apply_folder(promise, new, output, options)
+
+
+def _check_shares(options: Options) -> None:
+    """Refuses shares that are none, or all."""
+    shares = {"level": options.level, "miss": options.miss, "confidence": [options.confidence]}
+    for name, numbers in shares.items():
+        for number in numbers:
+            check_share(flag(name), number)
 
 
 def _triage(promise: Path, new: Sequence[Path], **words: Any) -> Sequence[InputError]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from inspect import signature
 from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nacl_monai.audits.measuring import curve_of, curves_of
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
@@ -24,24 +26,22 @@ from nacl_monai.metrics.curves import (
     joined_curves,
 )
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.metrics.voxels import (
-    Voxels,
-    as_tensor,
-    dequantized,
-)
+from nacl_monai.metrics.voxels import Voxels, dequantized
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
-from nacl_monai.predictions.arrays import array_study
+from nacl_monai.predictions.arrays import array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.identity import check_salt
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.promises.control import CONTOURS, MEAN, WITHIN, Control
+from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
 from nacl_monai.promises.fit import Promise, fit
-from nacl_monai.tensors import check_probabilities, check_unit_interval
+from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
+_OF_ARRAYS = {"spacing", "channels_as_given", *signature(array_study).parameters}
 
 
 def read_study(study: Study) -> tuple[Curves, list[InputError]]:
@@ -102,6 +102,10 @@ def curves_of_arrays(
     study = array_study(probs, labels, **form)
     if study.raters:
         raise InputError("labels: are of several raters; a promise is against one")
+    if len({case.ndim for case in study.probs}) > 1:
+        raise InputError(
+            "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
+        )
     channels = study.channels
     overlapping = channels.names if channels.overlapping else ()
     sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
@@ -109,7 +113,7 @@ def curves_of_arrays(
     how = study.ignore_index, study.from_logits
     curves = []
     for case, label, counts, size in zip(study.probs, study.labels, masks, sizes, strict=True):
-        batch = [None if part is None else part[None].cpu() for part in (case, label, counts)]
+        batch = [None if part is None else part[None] for part in (case, label, counts)]
         curves.append(checked_curves(batch, channels.structures, overlapping, size, *how))
     if not channels_as_given:
         study.check_order()
@@ -125,7 +129,11 @@ def curves_of_arrays(
 
 
 def applied(
-    promise: Promise, probs: Voxels, spacing: Sequence[float], level: float | None = None
+    promise: Promise,
+    probs: Voxels,
+    spacing: Sequence[float],
+    level: float | None = None,
+    miss: float | None = None,
 ) -> list[Applied]:
     r"""The contours, volumes and bounds of Dice of a new case.
 
@@ -135,6 +143,7 @@ def applied(
             in it.
         spacing: The size of a voxel along each spatial axis, in mm.
         level: The level α; by default the smallest that was promised.
+        miss: The share β of a contour by "each"; by default the smallest that was promised.
 
     Raises:
         InputError: If these are no probabilities, there are other channels, or voxels of a size that no
@@ -142,7 +151,11 @@ def applied(
     """
     promise.check_current()
     definition = promise.definition
-    probs, tolerance = dequantized(as_tensor(probs)[None].detach().cpu())
+    check_form("probs", probs)
+    case = on_cpu(probs)
+    check_tensor(case, "probs")
+    (spacing,) = case_spacings(spacing, 1, case.ndim - 1)
+    probs, tolerance = dequantized(case[None])
     if definition["activation"] == SIGMOID:
         check_unit_interval(probs, activation=SIGMOID)
     else:
@@ -155,7 +168,7 @@ def applied(
         )
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
-    kept = [asdict(one) for one in promise.of_level(level)]
+    kept = [asdict(one) for one in promise.of_level(level, miss)]
     return apply_kept(kept, definition, probs, spacing)
 
 
@@ -195,6 +208,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     promise.check_current(file)
     definition = promise.definition
     _check_same_model(file, definition, options)
+    salt = check_salt(file, definition.get("anonymous"), options)
     channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
     whose = Calibrator(
@@ -206,7 +220,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         channels.activation,
         channels.names,
     )
-    study.check_unseen(file, whose)
+    study.check_unseen(file, whose, salt)
     kinds, structures = CONTOURS, definition["structures"]
     check_apart(
         folder, (contour_name(*parts) for parts in product(study.patients, kinds, structures))
@@ -237,7 +251,7 @@ def _model(joins: Sequence[Any]) -> str:
 
 
 def new_cases(
-    study: Study, promise: Promise, faults: list[InputError], level: float | None = None
+    study: Study, promise: Promise, faults: list[InputError], *chosen: float | None
 ) -> Iterator[NewCase]:
     """Applies a promise to new predictions.
 
@@ -245,19 +259,19 @@ def new_cases(
         study: From `find_new`.
         promise: What was promised.
         faults: Takes those of cases that cannot be read.
-        level: The level α.
+        *chosen: The level α and the miss β, as `applied` takes them.
 
     Raises:
         InputError: If no case can be read.
     """
-    compute = partial(_new_case, promise=promise, level=level)
+    compute = partial(_new_case, promise=promise, chosen=chosen)
     for _, case in study.each(compute, faults, "Applying"):
         yield case
 
 
-def _new_case(reading: Reading, promise: Promise, level: float | None) -> NewCase:
+def _new_case(reading: Reading, promise: Promise, chosen: Sequence[float | None]) -> NewCase:
     """What is promised of a case."""
-    return NewCase(reading, applied(promise, reading.stored, reading.spacing, level))
+    return NewCase(reading, applied(promise, reading.stored, reading.spacing, *chosen))
 
 
 def contour_name(case: str, kind: str, structure: str) -> str:
@@ -280,9 +294,10 @@ def promise(
     probs: Any,
     labels: Any,
     *,
-    levels: Sequence[float] = (0.05, 0.1),
+    levels: Sequence[float] = (),
+    misses: Sequence[float] = (),
     family: str = WITHIN,
-    control: str = MEAN,
+    control: str = EACH,
     confidence: float = 0.9,
     margin: float = MARGIN,
     check: bool = True,
@@ -290,19 +305,21 @@ def promise(
 ) -> Promise:
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
 
-    A new patient's outer contour misses at most :math:`\alpha` of the structure, of the inner contour at
-    most :math:`\alpha` is not the structure, and the interval of the volume and the lower bound of Dice
-    hold but for :math:`\alpha`: on average over patients like these, whatever the network
-    (`nacl_monai.promises.control`).
+    In all patients like these but a share :math:`\alpha`, the outer contour misses at most :math:`\beta`
+    of the structure, of the inner contour at most :math:`\beta` is not the structure, and the interval
+    of the volume and the lower bound of Dice hold, whatever the network. By "mean", contours miss at
+    most :math:`\alpha` on average over patients (`nacl_monai.promises.control`).
 
     Args:
         probs: A case each, ``(C, *spatial)``, NumPy or torch; or a folder in any layout that
             ``nacl-monai audit`` knows.
         labels: Class indices of the same cases, masks of structures, or the folder of the label maps.
-        levels: Each is the largest risk α.
+        levels: Each is the largest risk α; by default 0.1, of "mean" and "most" 0.05 and 0.1.
+        misses: Each is the largest miss β of "each"; by default 0.1.
         family: "threshold", "margin", which needs no probabilities, or "within", a threshold within a
             margin.
-        control: "mean", or "most": with ``confidence`` over the draws of calibration patients.
+        control: "each", "mean", or "most": the mean with ``confidence`` over the draws of calibration
+            patients.
         confidence: Of "most".
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether each patient is asked how the promise of all others is kept.
@@ -320,16 +337,20 @@ def promise(
         >>> rng = np.random.default_rng(0)
         >>> inside = rng.uniform(size=(20, 8, 8))
         >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-        >>> made = promise(np.stack([1 - inside, inside], 1), labels, levels=[0.1])
-        >>> made.kept[0].kind, made.kept[0].patients
-        ('outer', 20)
+        >>> made = promise(np.stack([1 - inside, inside], 1), labels)
+        >>> made.kept[0].label, made.kept[0].patients
+        ('class_1, outer 10% in 9 of 10 patients', 20)
     """
+    if isinstance(levels, (str, Real)) or levels == []:
+        raise SettingError(f"levels: is {levels!r}; give a list of numbers, such as [0.05, 0.1]")
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
         words = options_of("promise:folders", options)
         curves, faults = read_study(find(Path(probs), Path(labels), words))
         if faults:
             raise faults[0]
     else:
+        if of_folders := sorted(options.keys() - _OF_ARRAYS):
+            raise SettingError(f"{of_folders[0]}: is no option for arrays; leave it out")
         curves = curves_of_arrays(probs, labels, **options)
-    controls = [Control(level, control, confidence) for level in dict.fromkeys(levels)]
+    controls = controls_of(control, levels, misses, confidence)
     return fit(curves, controls, family, margin, check=check)

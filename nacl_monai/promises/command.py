@@ -18,9 +18,11 @@ from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted, number_within
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.promised import APPLIED, Applied, table_rows
+from nacl_monai.inference.records import fault_of_name
 from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
@@ -36,29 +38,27 @@ from nacl_monai.promises.cases import (
     read_study,
     write_contours,
 )
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, Control
+from nacl_monai.promises.control import EACH, OUTER, Control, controls_of
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
-    UNCONTROLLED,
     USELESS,
-    Kept,
     Promise,
     check_cases,
     fit,
     held_out_misses,
     read_promise,
-    risk_text,
 )
+from nacl_monai.promises.held_out import group_text, held_out_groups, lines, sizes_by_number
+from nacl_monai.promises.page import UNKNOWN, write_numbers, write_page
 from nacl_monai.reports.style import data_source
+from nacl_monai.reports.viewer import scripts
 from nacl_monai.runs import curves_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGE = "nacl_monai.promises"
-#: The levels where nobody says.
-LEVELS = (0.05, 0.1)
-_HELD_OUT, _TRIAGE, _PAGE = "held_out.csv", "triage.csv", "page.html"
+_GROUPS, _TRIAGE, _PAGE = "groups.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -71,18 +71,19 @@ _HEADINGS = {
 _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
 _SIDE_BY_SIDE = 3  # so many structures of a case
-_UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 _WIDE = 1.5  # so many times the usual size is a wide contour
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A promise, what it was made from, and the words that make it again."""
+    """A promise, what it was made from, the words that make it again, and what it is in groups."""
 
     promise: Promise
     curves: Curves
     controls: Sequence[Control]
     settings: Mapping[str, Any]
+    by_group: pd.DataFrame
+    promises: Mapping[str, Promise]
 
 
 def promise_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -108,12 +109,13 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
             check_cases(list(study.patients), predictions)
         for control in _controls(options):  # before the first volume is read
             control.check_patients(len(set(study.patients.values())), "--level")
+        groups = _groups(options, study.patients)
         images = images_of_cases(options.images, list(study.patients)) if options.images else {}
         curves, faults = read_study(study)
-        made = _fitted(curves, folder, options)
+        made = _fitted(curves, folder, options, groups)
         _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
     print_faults(faults)
-    _print_made(made.promise, output, options)
+    _print_made(made, output, options)
     return faults
 
 
@@ -140,28 +142,55 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
             )
         first, *more = map(read_curves, files)
         curves = first.joined(more)
-        made = _fitted(curves, folder, options)
+        groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
+        made = _fitted(curves, folder, options, groups)
         _write_page(made, folder, given, output, options)
-    _print_made(made.promise, output, options)
+    _print_made(made, output, options)
     return []
 
 
 def _controls(options: Options) -> list[Control]:
-    return [
-        Control(level, options.control, options.confidence).check()
-        for level in options.level or LEVELS
-    ]
+    return controls_of(options.control, options.level, options.miss, options.confidence)
 
 
-def _fitted(curves: Curves, folder: Path, options: Options) -> _Made:
-    """The promise, whose numbers are written."""
+def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
+    """The groups of the patients; refuses a column of which no promise can be written."""
+    groups, column = read_groups(options.groups, patients), options.by_group
+    if column is None:
+        return groups
+    if column not in groups:
+        known = f"choose from {', '.join(groups)}" if groups else "give its table with --groups"
+        raise SettingError(f"--by-group: {column!r} is no column; {known}")
+    for value in groups[column].values():
+        if fault := fault_of_name(f"{column}_{value}"):
+            raise InputError(
+                f"{options.groups}: {value!r} {fault}, and would name a folder; rename it"
+            )
+    return groups
+
+
+def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> _Made:
+    """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     controls = _controls(options)
     file = curves.write(folder / CURVES_FILE)
     promise = fit(curves, controls, sums=checksum(file), **settings)
-    promise.write(folder / PROMISE_FILE)
-    write_text(folder / _HELD_OUT, csv_text(pd.DataFrame(promise.held_out)))
-    return _Made(promise, curves, controls, settings)
+    write_numbers(promise, folder)
+    by_group = held_out_groups(curves, controls, groups, **settings)
+    write_text(folder / _GROUPS, csv_text(by_group))
+    of_groups = {}
+    for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
+        name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
+        members = {one for one, other in groups[str(options.by_group)].items() if other == value}
+        part = curves.chosen(members)
+        if len(members) < max(one.needed for one in controls):
+            few = max(controls, key=lambda one: one.needed).few(len(members))
+            print(f"note: {name}: {few}")
+            continue
+        sums = checksum(part.write(place / CURVES_FILE))
+        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings)
+        of_groups[name].write(place / PROMISE_FILE)
+    return _Made(promise, curves, controls, settings, by_group, of_groups)
 
 
 def _write_page(
@@ -179,18 +208,44 @@ def _write_page(
     if options.pictures:
         figures = _promise_figures(made, checked)
         drawn = contours(checked[0]) if checked else ()
-    words = [*given, *options.members, "--level", *(one.level for one in made.controls)]
+    levels, misses = (
+        dict.fromkeys(getattr(one, name) for one in made.controls) for name in ("level", "miss")
+    )
+    words = [*given, *options.members, "--level", *levels]
+    words += ["--miss", *misses] * (made.promise.control == EACH)
     words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
     words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
     words += options.words("promise:folders")
+    words += ["--groups", options.groups] * bool(options.groups)
+    words += ["--by-group", options.by_group] * bool(options.by_group)
     words += [*(["--images", options.images] if options.images else []), "--output", output]
-    _write_promise_page(folder, made.promise, figures, drawn, words)
+    sources = {}
+    for name, figure in figures:
+        png, _ = reports.save_figure(figure, folder / name)
+        sources[name] = data_source(png.read_bytes())
+    write_page(
+        made.promise,
+        folder / _PAGE,
+        USELESS,
+        shlex.join(map(str, ["nacl-monai", "promise", *words])),
+        structures=made.curves.structures,
+        groups=[
+            _group_row(row) for row in made.by_group.to_dict("records") if row["kind"] == OUTER
+        ],
+        numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
+        figures=sources,
+        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
+    )
 
 
-def _print_made(promise: Promise, output: Path, options: Options) -> None:
-    print(promise.text())
+def _print_made(made: _Made, output: Path, options: Options) -> None:
+    promise = made.promise
+    print(promise.text(), *map("- {}".format, lines(made.by_group)), sep="\n")
+    for name, own in made.promises.items():
+        print(f"{name}, {counted(len(own.patients), 'patient')}:")
+        print(*(f"- {text}" for one, text in own.verdicts() if one.kind == OUTER), sep="\n")
     if promise.known_by == BY_CASE:
-        print(f"note: {_UNKNOWN}")
+        print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
     file = output / PROMISE_FILE
     print_next("promise", "--apply", file, "NEW", *options.words("promise:apply"))
@@ -247,47 +302,19 @@ def _contours(
         worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
         figure = draw_case(held_out, [names[k] for k in worst], _image(images, held_out))
-        yield f"{held_out.name} at {control.level:.0%}, missed {what}: {shares}", figure
+        share = f"{control.level:.0%}"
+        if control.kind == EACH:
+            share = f"{control.miss:.0%} in all but {share} of patients"
+        yield f"{held_out.name} at {share}, missed {what}: {shares}", figure
 
 
-def _write_promise_page(
-    folder: Path,
-    made: Promise,
-    figures: Iterable[tuple[str, Figure]],
-    drawn: Iterable[tuple[str, Figure]],
-    words: Sequence[Any],
-) -> None:
-    """The figures, and the page with them and with contours of some cases."""
-    sources = {}
-    for name, figure in figures:
-        png, _ = reports.save_figure(figure, folder / name)
-        sources[name] = data_source(png.read_bytes())
-    text = reports.page_template(_PACKAGE, "promise.html.j2").render(
-        made=made,
-        note=_UNKNOWN if made.known_by == BY_CASE else "",
-        useless=f"{USELESS:g}",
-        verdicts=[text for one, text in made.verdicts() if one.kind == OUTER],
-        figures=sources,
-        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
-        rows=[_promise_row(made, one) for one in made.kept],
-        command=shlex.join(map(str, ["nacl-monai", "promise", *words])),
-    )
-    write_text(folder / _PAGE, text + "\n")
-
-
-def _promise_row(made: Promise, kept: Kept) -> list[str]:
-    """A promise in the table of its page: its risk and size, and those of its controls."""
-    row, plain, free = (made.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
-    cells = [
-        f"{kept.structure}, {kept.kind} {kept.level:.0%}",
-        "not checked",
-        f"{kept.size:.2f}",
-        "–",
-    ]
-    if row and plain:
-        cells[1:] = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
-    cells[2] += ", of no use" * kept.useless
-    return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+def _group_row(row: Mapping[Any, Any]) -> list[str]:
+    """A group in the table of the page: its patients, what was missed, and the size."""
+    share = f"{row['level']:.0%}"
+    share = share if pd.isna(row["miss"]) else f"{row['miss']:.0%} in all but {share}"
+    head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
+    ends = f"{row['size']:.2f} [{row['size_low']:.2f}, {row['size_high']:.2f}]"
+    return [*head, group_text(row), ends]
 
 
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
@@ -297,7 +324,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for the files.
-        options: As of an audit; its level is by default the smallest that was promised.
+        options: As of an audit; its level and miss are by default the smallest that were promised.
 
     Returns:
         The faults of single cases.
@@ -310,7 +337,8 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     with written_folder(output, "promise --apply", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
-        for case in new_cases(study, promise, faults, next(iter(options.level), None)):
+        level, miss = (next(iter(numbers), None) for numbers in (options.level, options.miss))
+        for case in new_cases(study, promise, faults, level, miss):
             write_contours(case, folder)
             rows += table_rows(case.name, case.structures)
         write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
@@ -375,6 +403,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
             command=_triage_command(file, new, output, options),
+            **scripts(),
         )
         write_text(folder / _PAGE, text + "\n")
     print_faults(faults)

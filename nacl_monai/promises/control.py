@@ -1,20 +1,30 @@
 r"""Risk control: from the losses of calibration patients to a set that holds for the next one.
 
-The unit is the patient, since patients are exchangeable and voxels are not: a patient's loss is the mean
-of those of their cases. A rule has a loss :math:`L_i(\lambda)` in [0, 1] for each patient, where
-:math:`\lambda` orders its choices from the most cautious one to the boldest; with n patients
+The unit is the patient, since patients are exchangeable and voxels are not. A rule has a loss
+:math:`L_i(\lambda)` in [0, 1] for each patient, where :math:`\lambda` orders its choices from the most
+cautious one to the boldest.
 
-**mean** takes the boldest :math:`\lambda` with
+**each** takes, of n patients, the boldest :math:`\lambda` with
+
+.. math::
+
+    \frac{\sum_i 1\{W_i(\lambda) > \beta\} + 1}{n + 1} \le \alpha,
+
+where :math:`W_i` is the largest of a patient's :math:`L`, the worst of their cases. So at most a share
+:math:`\beta` of a structure is outside in all new patients but a share :math:`\alpha`. It is split
+conformal prediction: the :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th of the patients' critical
+:math:`\lambda`, up to which their miss is at most :math:`\beta`, from the boldest on (as ConSeMa has
+it for margins). An interval or a bound fails a patient whom it fails once.
+
+**mean** has for each patient the mean of L over their cases, and takes the boldest :math:`\lambda` with
 
 .. math:: \frac{\sum_i L_i(\lambda) + 1}{n + 1} \le \alpha,
 
-so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control). For a loss
-that is 1 where a number is outside its interval and 0 elsewhere, this is split conformal prediction: the
-:math:`\lceil (n + 1)(1 - \alpha) \rceil`-th smallest score.
+so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control).
 
-**most** goes from the most cautious :math:`\lambda` on, as long as the hypothesis that the risk is above
-:math:`\alpha` has a p-value of at most :math:`\delta` (Learn then Test, fixed sequence; for losses that
-grow with :math:`\lambda` it is the upper bound of RCPS):
+**most** has the same losses, and goes from the most cautious :math:`\lambda` on, as long as the
+hypothesis that the risk is above :math:`\alpha` has a p-value of at most :math:`\delta` (Learn then
+Test, fixed sequence; for losses that grow with :math:`\lambda` it is the upper bound of RCPS):
 
 .. math::
 
@@ -44,6 +54,7 @@ structure is left empty; that, too, is a rule of the prediction alone, and sets 
 
 References:
     Conformal Risk Control (Angelopoulos et al., 2022), arXiv 2208.02814, theorem 1.
+    Morphological prediction sets (ConSeMa; Mossina and Friedrich, 2025), arXiv 2503.05618, of margins.
     Learn then Test (Angelopoulos et al., 2021), arXiv 2110.01052, proposition 2 and section 3.
     Distribution-Free, Risk-Controlling Prediction Sets (Bates et al., 2021), arXiv 2101.02703.
 """
@@ -52,6 +63,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import count, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,17 +71,20 @@ import numpy.typing as npt
 import scipy
 from scipy.special import expit, logit, xlogy
 
-from nacl_monai.counting import check_share
+from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
 Array = npt.NDArray[Any]
-MEAN, MOST = CONTROLS = records.CONTROLS
+EACH, MEAN, MOST = CONTROLS = records.CONTROLS
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
 OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
+#: The largest share of a structure that is outside in a patient, and the levels, where nobody says.
+MISS = 0.1
+LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
 #: So many times smaller are the log-odds that a voxel needs beyond a margin than within it.
 _SURER = 6
 
@@ -78,26 +93,30 @@ class Control(NamedTuple):
     """What is held, and how.
 
     Attributes:
-        level: The largest risk α.
-        kind: "mean" or "most".
+        level: The largest risk α, of "each" the share of patients.
+        kind: "each", "mean" or "most".
         confidence: 1 − δ over calibration patients, for "most" alone.
+        miss: The largest share β of a structure outside in a patient, for "each" alone.
 
     Example:
-        >>> Control(0.05).needed, Control(0.05, "most").needed
-        (19, 45)
+        >>> [(one.needed, one.useful) for one in (Control(0.1, kind) for kind in CONTROLS)]
+        [(9, 19), (9, 14), (22, 37)]
     """
 
     level: float
-    kind: str = MEAN
+    kind: str = EACH
     confidence: float = 0.9
+    miss: float = MISS
 
     def check(self) -> Control:
         """Refuses what cannot be meant; returns itself.
 
         Raises:
-            SettingError: If a level or a confidence is not between 0 and 1, or the kind is unknown.
+            SettingError: If a level, a confidence or a miss is not between 0 and 1, or the kind is
+                unknown.
         """
-        for option, number in (("--level", self.level), ("--confidence", self.confidence)):
+        shares = {"--level": self.level, "--confidence": self.confidence, "--miss": self.miss}
+        for option, number in shares.items():
             check_share(option, number)
         if self.kind not in CONTROLS:
             raise SettingError(f"--control: is {self.kind!r}; choose from {', '.join(CONTROLS)}")
@@ -106,9 +125,27 @@ class Control(NamedTuple):
     @property
     def needed(self) -> int:
         """With fewer patients nothing can be promised, however good the predictions are."""
-        if self.kind == MEAN:
-            return max(1, math.ceil(1 / self.level - 1 - _TOLERANCE))
-        return math.ceil(math.log(1 - self.confidence) / math.log1p(-self.level) - _TOLERANCE)
+        if self.kind == MOST:
+            return math.ceil(math.log(1 - self.confidence) / math.log1p(-self.level) - _TOLERANCE)
+        return max(1, math.ceil(1 / self.level - 1 - _TOLERANCE))
+
+    @property
+    def useful(self) -> int:
+        """With fewer patients nothing may fail, and contours are large.
+
+        From so many on, one patient may by "each", 2 / α − 1, and by "mean" half a structure may be
+        missed in all, 1.5 / α − 1; by "most" as well.
+        """
+        lost = 1 if self.kind == EACH else 0.5
+        return next(n for n in count(self.needed) if self.holds(np.full((n, 1), lost / n)).all())
+
+    def few(self, patients: int) -> str:
+        """What so few patients lack."""
+        verb = "is" if patients == 1 else "are"
+        return (
+            f"{counted(patients, 'patient')} {verb} too few to promise {self.level:g}; it takes "
+            f"{self.needed}, and {self.useful} for contours of use"
+        )
 
     def check_patients(self, patients: int, where: object) -> None:
         """Refuses too few patients.
@@ -117,10 +154,7 @@ class Control(NamedTuple):
             InputError: If it takes more.
         """
         if patients < self.needed:
-            raise InputError(
-                f"{where}: {patients} patients are too few to promise {self.level:g}; it takes "
-                f"{self.needed}, or a larger --level"
-            )
+            raise InputError(f"{where}: {self.few(patients)}, or a larger --level")
 
     def holds(self, losses: Array) -> npt.NDArray[np.bool_]:
         """Whether the risk of each rule is controlled.
@@ -129,7 +163,7 @@ class Control(NamedTuple):
             losses: (patients, rules), in [0, 1].
         """
         patients = len(losses)
-        if self.kind == MEAN:
+        if self.kind != MOST:
             total: Array = losses.sum(0) + 1
             return np.asarray(total <= self.level * (patients + 1) + _TOLERANCE)
         p = hoeffding_bentkus(losses.mean(0), patients, self.level)
@@ -144,6 +178,30 @@ class Control(NamedTuple):
         held = self.holds(grown(losses))
         position = len(held) if held.all() else int(held.argmin())
         return position - 1 if position else None
+
+
+def controls_of(
+    kind: str, levels: Sequence[float] = (), misses: Sequence[float] = (), confidence: float = 0.9
+) -> list[Control]:
+    """A control for each level, of "each" for each level and miss.
+
+    Args:
+        kind: One of `CONTROLS`.
+        levels: By default 0.1, and of "mean" and "most" 0.05 and 0.1.
+        misses: Of "each"; by default 0.1.
+        confidence: Of "most".
+
+    Raises:
+        SettingError: If one of them cannot be meant.
+
+    Example:
+        >>> [(one.level, one.miss) for one in controls_of("each", [0.1, 0.2], [0.05])]
+        [(0.1, 0.05), (0.2, 0.05)]
+    """
+    if misses and kind != EACH:
+        raise SettingError(f"--miss: has no effect on --control {kind}; leave it out")
+    pairs = product(levels or LEVELS.get(kind, LEVELS[EACH]), misses or (MISS,))
+    return [Control(level, kind, confidence, miss).check() for level, miss in dict.fromkeys(pairs)]
 
 
 def hoeffding_bentkus(risks: npt.ArrayLike, patients: int, level: float) -> Array:
@@ -186,6 +244,19 @@ def by_patient(values: Array, patients: Sequence[str]) -> Array:
     return means
 
 
+def worst_by_patient(values: Array, patients: Sequence[str]) -> Array:
+    """The largest of the cases of each patient, of values from 0 on; as `by_patient`.
+
+    Example:
+        >>> worst_by_patient(np.array([1.0, 0.0, 0.5]), ["b", "b", "a"]).tolist()
+        [0.5, 1.0]
+    """
+    names, index = np.unique(np.array(patients), return_inverse=True)
+    worst = np.zeros((len(names), *values.shape[1:]))
+    np.maximum.at(worst, index, values)
+    return worst
+
+
 def path_of(family: str, margin: float = MARGIN) -> Array:
     """The sets of a family, from none to all voxels, each within the next.
 
@@ -226,7 +297,7 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
         raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
     if margin not in MARGINS:
         known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
-        raise SettingError(f"--margin: is {margin:g}; choose from {known}")
+        raise SettingError(f"--margin: is {margin}; choose from {known}")
     return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 
 

@@ -1,25 +1,4 @@
-"""The curves' names of before: they are in `nacl_monai.metrics.curves`."""
+"""The curves' public names; they are in `nacl_monai.metrics.curves`."""
 
-from nacl_monai.metrics.curves import (
-    CURVES_FILE,
-    NO_MARGIN,
-    NO_THRESHOLD,
-    THRESHOLDS,
-    Array,
-    Curves,
-    counted,
-    definition_of,
-    read_curves,
-)
-
-__all__ = [
-    "CURVES_FILE",
-    "NO_MARGIN",
-    "NO_THRESHOLD",
-    "THRESHOLDS",
-    "Array",
-    "Curves",
-    "counted",
-    "definition_of",
-    "read_curves",
-]
+from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414
+from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414

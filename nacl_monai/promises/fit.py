@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import scipy
 
+from nacl_monai.counting import counted
 from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import (
@@ -22,12 +24,21 @@ from nacl_monai.evaluations.statistics import (
     bootstrap_weights,
     percentile_interval,
 )
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
-from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves, check_current
+from nacl_monai.metrics.curves import (
+    CURVES_FILE,
+    NO_MARGIN,
+    NO_THRESHOLD,
+    THRESHOLDS,
+    Curves,
+    check_current,
+)
+from nacl_monai.output import written_folder
 from nacl_monai.promises.control import (
     CONTOURS,
+    EACH,
     INNER,
     MARGIN_ONLY,
     MEAN,
@@ -39,7 +50,9 @@ from nacl_monai.promises.control import (
     contours_along,
     margin_of,
     path_of,
+    worst_by_patient,
 )
+from nacl_monai.promises.page import write_numbers, write_page
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
@@ -51,9 +64,14 @@ KINDS = records.KINDS
 #: What each fails by.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
+#: What tells the rows of held-out patients apart.
+HEAD = ["structure", "kind", "level", "miss", "family"]
+_ROUNDING = 1e-9
 #: An outer contour that is so many times as large as the structure, or an inner one that is so many
 #: times smaller, is of no use.
 USELESS = 4.0
+#: What a table says of each promise.
+COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,8 @@ class Kept:
         patients: How many calibrated it.
         size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
             bound is; mean over the patients who calibrated it.
+        miss: Of contours by "each", the share β that is at most missed, or wrong, in a patient; else
+            None.
     """
 
     structure: str
@@ -83,36 +103,65 @@ class Kept:
     values: Sequence[float]
     patients: int
     size: float
+    miss: float | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Kept:
         """A promise as ``promise.json`` has it, which knows neither infinity nor NaN."""
         margin = np.inf if record["margin"] == "all" else float(record["margin"])
         size = np.nan if record["size"] is None else float(record["size"])
-        known = {one.name: record[one.name] for one in fields(cls)}
+        known: dict[str, Any] = {one.name: record.get(one.name) for one in fields(cls)}
         return cls(**known | {"margin": margin, "size": size})
 
-    @property
-    def useless(self) -> bool:
-        """Whether it is kept, but tells nothing."""
-        if self.kind == INNER:
-            return self.size < 1 / USELESS
-        return self.kind != DICE and self.size > USELESS
+    def useless(self, row: Mapping[str, Any] | None = None) -> bool:
+        """Whether it is kept, but tells nothing; by the size of held-out patients, if that is known."""
+        size = self._sizes(row)[0]
+        return size < 1 / USELESS if self.kind == INNER else self.kind != DICE and size > USELESS
 
-    def text(self) -> str:
-        """What is promised, as a clinician reads it."""
-        share, name, size = f"{self.level:.0%}", self.structure, f"{self.size:.2f}"
+    def _sizes(self, row: Mapping[str, Any] | None) -> list[float]:
+        """The size that a row of held-out patients has with its interval; or that of who calibrated."""
+        sizes = [(row or {}).get(name) for name in ("size", "size_low", "size_high")]
+        known = [size for size in sizes if size is not None and np.isfinite(size)]
+        return known if len(known) == len(sizes) else [self.size]
+
+    @property
+    def label(self) -> str:
+        """What a table calls it."""
+        share = f"{self.level:.0%}" if self.miss is None else f"{self.miss:.0%} in {self.often}"
+        return f"{self.structure}, {self.kind} {share}"
+
+    @property
+    def often(self) -> str:
+        """In how many patients it is kept: "9 of 10 patients"."""
+        patients = round(1 / self.level)
+        if abs(patients * self.level - 1) > _ROUNDING:
+            return f"{1 - self.level:.0%} of patients"
+        return f"{patients - 1} of {patients} patients"
+
+    def text(self, row: Mapping[str, Any] | None = None) -> str:
+        """What is promised, as a clinician reads it.
+
+        Args:
+            row: Of held-out patients, whose size is said; by default that of those who calibrated it.
+        """
+        share, name = f"{self.level:.0%}", self.structure
+        size, *ends = [f"{size:.2f}" for size in self._sizes(row)]
+        size += f" [{', '.join(ends)}]" if ends else ""
+        most = f"In an average patient at most {share} of"
+        if self.miss is not None:
+            most = f"In {self.often} at most {self.miss:.0%} of"
         text = {
-            OUTER: f"The outer contour at {share} misses at most {share} of {name} in an average "
-            f"patient; it encloses {size} times the structure.",
-            INNER: f"At most {share} of the inner contour at {share} is not {name} in an average "
-            f"patient; it is {size} times as large as the structure.",
+            OUTER: f"{most} {name} is outside the outer contour, which encloses {size} times the "
+            "structure.",
+            INNER: f"{most} the inner contour is not {name}; it is {size} times as large as the "
+            "structure.",
             VOLUME: f"The volume of {name} is within a factor of {size} of the expected one, but for "
             f"{share} of patients.",
             DICE: f"Dice of {name} is above its bound, which is {size} below it on average, but for "
             f"{share} of patients.",
         }[self.kind]
-        return text + " That is of no use: it takes more patients or a larger level." * self.useless
+        useless = " That is of no use: it takes more patients or a larger level."
+        return text + useless * self.useless(row)
 
 
 def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
@@ -126,7 +175,7 @@ def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int
         margin: The position of the margin.
     """
     if family == MARGIN_ONLY:
-        predicted: Array = curves.counts[:, structure, NO_THRESHOLD, 0] * curves.voxel_ml[:, 0]
+        predicted: Array = curves.predicted_volumes[:, structure]
         return predicted if kind == VOLUME else np.ones(len(curves.cases))
     expected = curves.expected_volumes if kind == VOLUME else curves.expected_dice
     return np.asarray(expected[:, structure, margin])
@@ -144,7 +193,8 @@ class Rules:
 
     Attributes:
         patients: Their names, the first axis of all arrays.
-        losses: (patients, rules), the most cautious rule first.
+        losses: (patients, rules), the most cautious rule first; the mean over the cases of each.
+        worst: The same of the worst case of each.
         sizes: The same of what a rule gives.
         values: Those of `Kept` by each rule, (rules, …).
         margin: The margin of the family, in mm.
@@ -175,6 +225,7 @@ class Rules:
         self.losses, self.sizes, self.whole = (
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
         )
+        self.worst = worst_by_patient(losses, curves.patients)
 
     def _scores(self, curves: Curves, structure: int, margin: int) -> Array:
         """How far each case is from what is expected of it."""
@@ -184,9 +235,15 @@ class Rules:
         voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
         return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
 
+    def risks(self, control: Control) -> Array:
+        """The loss of each patient by each rule, as a control counts it, (patients, rules)."""
+        if control.kind != EACH:
+            return self.losses
+        return failed(self.worst, self.kind, control)
+
     def fitted(self, control: Control, rows: Array | slice = slice(None)) -> int:
         """The position of the rule that the patients in some rows fit."""
-        rule = control.boldest(self.losses[rows])
+        rule = control.boldest(self.risks(control)[rows])
         assert rule is not None  # noqa: S101 - the most cautious rule has no loss
         return rule
 
@@ -195,13 +252,14 @@ class Rules:
         rule = self.fitted(control)
         whole = self.whole.sum()
         size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
-        head = (self.structure, self.kind, control.level, self.family)
-        return Kept(*head, self.margin, self.values[rule].tolist(), len(self.patients), size)
+        head = (self.structure, self.kind, control.level, self.family, self.margin)
+        missed = miss_of(self.kind, control)
+        return Kept(*head, self.values[rule].tolist(), len(self.patients), size, missed)
 
     def held_out(self, control: Control) -> tuple[Array, Array]:
         """Loss and size of each patient by the promise that all others fit, who must be enough."""
         patients, rules = np.arange(len(self.patients)), self.by_others(control, self.patients)
-        return self.losses[patients, rules], self.sizes[patients, rules]
+        return self.risks(control)[patients, rules], self.sizes[patients, rules]
 
     def by_others(self, control: Control, patients: Sequence[str]) -> list[int]:
         """For each of some patients the rule that all others fit, who must be enough."""
@@ -211,6 +269,22 @@ class Rules:
             for row, name in enumerate(self.patients)
         }
         return [rules[name] for name in patients]
+
+
+def miss_of(kind: str, control: Control) -> float | None:
+    """What a contour by "each" may miss; None of what has no such share."""
+    return control.miss if control.kind == EACH and kind in CONTOURS else None
+
+
+def asked(kind: str, controls: Sequence[Control]) -> list[Control]:
+    """The controls that differ for a kind: of a number by "each", one for each level."""
+    return list({(one.level, miss_of(kind, one)): one for one in controls}.values())
+
+
+def failed(losses: Array, kind: str, control: Control) -> Array:
+    """1 where more is lost than "each" allows a patient, of a number anything, and else 0."""
+    most = miss_of(kind, control) or 0
+    return np.asarray(losses > most + _ROUNDING, float)
 
 
 def held_out_volumes(
@@ -234,8 +308,8 @@ def held_out_misses(
     return misses
 
 
-def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, Array]:
-    """Miss and volume by patient of the contour that the probabilities alone say misses a share.
+def uncontrolled(curves: Curves, structure: int, control: Control) -> tuple[Array, Array]:
+    """Loss and volume by patient of the contour that the probabilities alone say misses a share.
 
     It is the smallest set above a threshold within `MARGIN` of whose probability, within the margin, at
     most this share is outside.
@@ -245,13 +319,17 @@ def uncontrolled(curves: Curves, structure: int, level: float) -> tuple[Array, A
         array[:, structure, :, margin].astype(float)
         for array in (curves.sums, curves.counts, curves.hits)
     )
-    inside = sums >= (1 - level) * sums[:, :1]
+    share = miss_of(OUTER, control) or control.level
+    inside = sums >= (1 - share) * sums[:, :1]
     rule = inside.sum(1) - 1
     cases = np.arange(len(rule))
     labeled = curves.hits[:, structure, NO_THRESHOLD, NO_MARGIN]
     found = np.divide(hits[cases, rule], labeled, out=np.ones(len(rule)), where=labeled > 0)
     sizes = counts[cases, rule] * curves.voxel_ml[:, 0]
-    return by_patient(1 - found, curves.patients), by_patient(sizes, curves.patients)
+    risks = by_patient(1 - found, curves.patients)
+    if control.kind == EACH:
+        risks = failed(worst_by_patient(1 - found, curves.patients), OUTER, control)
+    return risks, by_patient(sizes, curves.patients)
 
 
 def check_held_out(
@@ -265,31 +343,44 @@ def check_held_out(
         margin: Of the family "within", in mm.
 
     Returns:
-        A row for each structure, kind, level and family, and for outer contours without control;
-        ``risk`` is what was missed, wrong, or outside of an interval, with the 95 % interval ``low`` to
-        ``high`` over patients, ``size`` as in `Kept` with its own. A level for which one patient less
-        is too few has no row.
+        A row for each structure, kind, level, miss and family, and for outer contours without control;
+        ``risk`` is what was missed, wrong, or outside of an interval, by "each" the share of patients
+        for whom that is too much, with the 95 % interval ``low`` to ``high`` over patients, ``size`` as
+        in `Kept` with its own. A level for which one patient less is too few has no row.
     """
-    rows: list[
-        tuple[Any, ...]
-    ] = []  # name, kind, level and family; loss and size by patient; whole
+    # Name, kind, level, miss and family; loss and size by patient; whole.
+    rows: list[tuple[Any, ...]] = []
     for structure, name in enumerate(curves.structures):
         for kind, family in product(KINDS, (WITHIN, THRESHOLD, MARGIN_ONLY)):
             rules = Rules(curves, structure, kind, family, margin)
             rows += [
-                (name, kind, one.level, family, *rules.held_out(one), rules.whole)
-                for one in controls
+                (*head_of(name, kind, one), family, *rules.held_out(one), rules.whole)
+                for one in asked(kind, controls)
                 if one.needed < len(rules.patients)
             ]
         whole = by_patient(curves.volumes[:, structure], curves.patients)
         for one in controls:
-            miss = uncontrolled(curves, structure, one.level)
-            rows.append((name, OUTER, one.level, UNCONTROLLED, *miss, whole))
-    loss, size, whole = (np.stack([row[k] for row in rows], 1) for k in (4, 5, 6))
-    table = pd.DataFrame([r[:4] for r in rows], columns=["structure", "kind", "level", "family"])
+            risks = uncontrolled(curves, structure, one)
+            rows.append((*head_of(name, OUTER, one), UNCONTROLLED, *risks, whole))
+    table = pd.DataFrame([row[:5] for row in rows], columns=HEAD, dtype=object)
+    table["level"] = table["level"].astype(float)
+    return table.join(over_patients(*(np.stack([row[k] for row in rows], 1) for k in (5, 6, 7))))
+
+
+def head_of(structure: str, kind: str, control: Control) -> tuple[Any, ...]:
+    """What tells a promise from others, but for its family."""
+    return structure, kind, control.level, miss_of(kind, control)
+
+
+def over_patients(loss: Array, size: Array, whole: Array) -> pd.DataFrame:
+    """The means of losses, and of sizes by the wholes, each (patients, rows), with their intervals."""
+    table = pd.DataFrame()
     weights = bootstrap_weights(len(loss), 2000)
     table["risk"] = loss.mean(0)
-    table["low"], table["high"] = percentile_interval(bootstrap_means(loss, weights))
+    ends = percentile_interval(bootstrap_means(loss, weights))
+    yes_or_no = np.isin(loss, (0, 1)).all(0)  # of which a resampling of none knows no end
+    ends[:, yes_or_no] = _wilson(loss[:, yes_or_no])
+    table["low"], table["high"] = ends
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a structure that nobody has has no size
         table["size"] = size.sum(0) / whole.sum(0)
@@ -298,10 +389,21 @@ def check_held_out(
     return table
 
 
+def _wilson(yes: Array) -> Array:
+    """The 95 % intervals of the shares of ones in columns, (2, columns)."""
+    shares = (scipy.stats.binomtest(int(number), len(yes)) for number in yes.sum(0))
+    return np.reshape([share.proportion_ci(method="wilson") for share in shares], (-1, 2)).T
+
+
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
-    """What became of a promise: "missed 4.0% [3.4, 4.6]"."""
-    low, high = (100 * row[end] for end in ("low", "high"))
-    return f"{RISKS[kept.kind]} {row['risk']:.1%} [{low:.1f}, {high:.1f}]"
+    """What became of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
+    what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
+    return f"{what} {share_text(row)}"
+
+
+def share_text(row: Mapping[Any, Any]) -> str:
+    """A share of held-out patients, or of what they miss: "4.0% [3.4, 4.6]"."""
+    return f"{row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -310,7 +412,8 @@ class Promise:
 
     Attributes:
         kept: Every promise.
-        control: "mean", over patients; or "most", with `confidence` over the calibration patients.
+        control: "each", in single patients; "mean", over patients; or "most", with `confidence` over the
+            calibration patients.
         confidence: 1 − δ of "most".
         definition: Channels, structures, calibrator and tool of the predictions, as
             `nacl_monai.metrics.curves.definition_of` has them.
@@ -323,6 +426,8 @@ class Promise:
         held_out: The rows of `check_held_out`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
+        group: The group that the patients are of, "site A"; empty for all.
+        curves: What it was fitted to; None of one that was read.
     """
 
     kept: Sequence[Kept]
@@ -337,39 +442,39 @@ class Promise:
     patient_pattern: str | None = None
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    group: str = ""
+    curves: Curves | None = field(default=None, compare=False)
 
-    def of_level(self, level: float | None = None) -> list[Kept]:
-        """The promises of a level; by default of the smallest.
+    def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
+        """The promises of a level, of contours with a miss; by default of the smallest.
 
         Raises:
             SettingError: If nothing was promised of it.
         """
-        levels = sorted({one.level for one in self.kept})
-        chosen = levels[0] if level is None else level
-        if chosen not in levels:
-            promised = ", ".join(f"{one:g}" for one in levels)
-            raise SettingError(
-                f"--level: is {chosen:g}, but promised are {promised}; choose of these"
-            )
-        return [one for one in self.kept if one.level == chosen]
+        level = _chosen("--level", level, {one.level for one in self.kept})
+        misses = {one.miss for one in self.kept if one.miss is not None}
+        least = _chosen("--miss", miss, misses) if misses or miss is not None else None
+        return [one for one in self.kept if one.level == level and one.miss in (None, least)]
 
     @property
     def unit(self) -> str:
         """Over what a promise is kept, in words."""
+        if self.control == EACH:
+            return f"for patients like these{f' of {self.group}' if self.group else ''}"
         if self.control == MEAN:
             return "on average over patients like these"
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
 
     def checked(self, kept: Kept, family: str = "") -> Mapping[str, Any] | None:
         """The row of `held_out` of a promise, or of what another family promises instead."""
-        key = kept.structure, kept.kind, kept.level, family or kept.family
-        names = ("structure", "kind", "level", "family")
-        return next((r for r in self.held_out if tuple(r[name] for name in names) == key), None)
+        key = kept.structure, kept.kind, kept.level, kept.miss, family or kept.family
+        return next((r for r in self.held_out if tuple(map(r.get, HEAD)) == key), None)
 
     def verdicts(self) -> Iterator[tuple[Kept, str]]:
         """Each promise, as a clinician reads it and as held-out patients see it kept."""
         for one in self.kept:
-            row, text = self.checked(one), one.text()
+            row = self.checked(one)
+            text = one.text(row)
             if row:
                 text += f" Held-out patients: {risk_text(one, row)}"
                 text += ", MORE THAN PROMISED." if row["low"] > one.level else "."
@@ -377,14 +482,29 @@ class Promise:
                 text += " Not checked: it takes one more patient."
             yield one, text
 
+    @property
+    def few(self) -> str:
+        """What more patients would give, where they are few."""
+        useful = max(Control(one.level, self.control, self.confidence).useful for one in self.kept)
+        if len(self.patients) >= useful:
+            return ""
+        return (
+            f"{len(self.patients)} patients are few: from {useful} on, contours are smaller and just as "
+            "safe."
+        )
+
     def text(self) -> str:
         """All that is promised, a line each."""
         lines = [f"- {text}" for _, text in self.verdicts()]
+        if few := self.few:
+            lines.append(few)
         return "\n".join([f"Promised {self.unit}:", *lines])
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
-        record = {"apply": "nacl-monai promise --apply promise.json NEW", **asdict(self)}
+        record = {"apply": "nacl-monai promise --apply promise.json NEW"}
+        record |= asdict(replace(self, curves=None))
+        del record["curves"]
         for one in (*record["kept"], *record["held_out"]):
             one |= {
                 key: None
@@ -397,6 +517,56 @@ class Promise:
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
+        return pd.DataFrame.from_dict(
+            {one.label: self._row(one) for one in self.kept},
+            orient="index",
+            columns=COLUMNS,
+        )
+
+    def _row(self, kept: Kept) -> list[str]:
+        row, plain, free = (self.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+        cells = ["not checked", f"{kept.size:.2f}", "–"]
+        if row and plain:
+            cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
+        cells[1] += ", of no use" * kept.useless(row)
+        return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+
+    @property
+    def _heading(self) -> str:
+        return f"Promised {self.unit}, by {counted(len(self.patients), 'patient')}:"
+
+    def __repr__(self) -> str:
+        return f"{self._heading}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._heading}</p>{self.table.to_html()}"
+
+    def page(self, file: str | Path) -> Path:
+        """Writes the page of the promise, which needs no network; returns its path.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        return write_page(self, Path(file), USELESS, "nacl_monai.promises.Promise.page")
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes what `read_promise` makes this object of again, with its page; returns the folder.
+
+        Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
+        promise was read.
+
+        Raises:
+            InputError: If it cannot be written, or if the folder holds anything else.
+        """
+        with written_folder(folder, "promise") as aside:
+            sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
+            write_numbers(replace(self, sums=sums), aside)
+            self.page(aside / "page.html")
+        return Path(folder)
+
     def check_current(self, where: object = "promise") -> None:
         """Refuses to use what was promised by a file that does not say whose predictions it is of.
 
@@ -407,6 +577,16 @@ class Promise:
             InputError: If it is of 0.3.0, whose files are read to be drawn and compared.
         """
         check_current(self.definition, where)
+
+
+def _chosen(option: str, number: float | None, promised: Collection[float]) -> float:
+    """One of the numbers that were promised; by default the smallest."""
+    if number is None:
+        return min(promised)
+    if number not in promised:
+        known = ", ".join(f"{one:g}" for one in sorted(promised)) or "none"
+        raise SettingError(f"{option}: is {number:g}, but promised are {known}; choose of these")
+    return number
 
 
 def read_promise(file: str | Path) -> Promise:
@@ -423,7 +603,8 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
-    return Promise(**{one.name: record[one.name] for one in fields(Promise) if one.name in record})
+    known = [one.name for one in fields(Promise) if one.compare and one.name in record]
+    return Promise(**{name: record[name] for name in known})
 
 
 def check_cases(cases: Sequence[str], where: object) -> None:
@@ -449,16 +630,18 @@ def fit(
     *,
     check: bool = True,
     sums: str = "",
+    group: str = "",
 ) -> Promise:
     """The promises that calibration patients allow.
 
     Args:
         curves: Of all patients.
-        controls: One for each level, all of one kind.
+        controls: One for each level, and by "each" for each miss, all of one kind.
         family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
         margin: Of the family "within", in mm; fixed before anybody has seen these patients.
         check: Whether held-out patients are asked, too.
         sums: The checksum of the file of the curves.
+        group: As of `Promise`.
 
     Raises:
         SettingError: If a level, family or margin cannot be meant.
@@ -476,7 +659,7 @@ def fit(
     sizes = np.sort(curves.spacings, axis=1)
     record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
-        [of_kind.kept(one) for of_kind, one in product(rules, controls)],
+        [of_kind.kept(one) for of_kind in rules for one in asked(of_kind.kind, controls)],
         controls[0].kind,
         controls[0].confidence,
         curves.definition,
@@ -488,6 +671,8 @@ def fit(
         absent=dict(_absent(curves)),
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
+        group=group,
+        curves=curves,
     )
 
 

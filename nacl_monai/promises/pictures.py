@@ -19,9 +19,12 @@ from nacl_monai.predictions.images import Affine
 from nacl_monai.predictions.labels import voxel_sizes
 from nacl_monai.promises.cases import Applied, NewCase
 from nacl_monai.promises.control import (
+    EACH,
     FAMILIES,
     INNER,
     MARGIN_ONLY,
+    MEAN,
+    MOST,
     OUTER,
     THRESHOLD,
     WITHIN,
@@ -48,6 +51,7 @@ _COLORS = {
     MARGIN_ONLY: OKABE_ITO["orange"],
     UNCONTROLLED: OKABE_ITO["vermillion"],
 }
+_RISK = {EACH: "patients with more outside, α"} | dict.fromkeys((MEAN, MOST), "largest miss α")
 _NAMES = {
     WITHIN: "threshold within a margin",
     THRESHOLD: "threshold",
@@ -90,22 +94,27 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
                 rules = Rules(curves, structure, OUTER, family, margin)
                 sizes = [rules.kept(one).size for one in controls]
                 axis.plot(levels, sizes, "o-", color=_COLORS[family], label=_NAMES[family])
-            axis.set(xlabel="largest miss α", xscale="log", yscale="log")
+            axis.set(xlabel=_RISK[control.kind], xscale="log", yscale="log")
             axis.minorticks_off()
             axis.set_xticks(levels, [f"{one:g}" for one in levels])
             low, high = axis.get_ylim()
             ticks = [size for size in _SIZES if low <= size <= high]
             axis.set_yticks(ticks, [f"{size:g}" for size in ticks])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-        add_caption(figure, f"Volumes of the outer contours that {patients} patients allow.")
+        what = f", outside which at most {control.miss:.0%} is" * (control.kind == EACH)
+        add_caption(figure, f"Volumes of the outer contours that {patients} patients allow{what}.")
     return figure
 
 
 def draw_kept(made: Promise) -> Figure:
     """The miss of held-out patients by what was promised to them, with its 95 % interval."""
     table = pd.DataFrame(made.held_out).query("kind == @OUTER")
+    what = "missed of held-out patients"
+    if made.control == EACH:  # of several misses, the smallest
+        table = table[table["miss"] == table["miss"].min()]
+        what = f"held-out patients with more than {table['miss'].min():.0%} outside"
     with house_style():
-        figure, axes = _panels(list(table["structure"].unique()), "missed of held-out patients")
+        figure, axes = _panels(list(table["structure"].unique()), what)
         for axis, (_, rows) in zip(axes, table.groupby("structure", sort=False), strict=True):
             most = rows["level"].max()
             axis.plot([0, most], [0, most], color="0.5")

@@ -39,9 +39,10 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
 from nacl_monai.promises.cases import NewCase, applied, find_new
-from nacl_monai.promises.control import OUTER
+from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
+from nacl_monai.reports.viewer import scripts
 
 PAGE, _LOG = "page.html", "log.txt"
 #: So many patients fit six numbers, and more are not needed.
@@ -58,28 +59,28 @@ _AUDITED = (
 
 
 def level_of(patients: int) -> float:
-    """A level that so many patients can promise by contours of use, whatever they look like.
+    """The level at which so many patients promise contours of use: one of them may fail.
 
-    It lets them miss half a structure in all: (0.5 + 1) / (n + 1), rounded up to 5 %.
+    It is 2 / (n + 1), rounded up to 5 %.
 
     Example:
         >>> level_of(9), level_of(100)
-        (0.15, 0.05)
+        (0.2, 0.05)
     """
-    return math.ceil(1.5 * _STEP / (patients + 1) - 1e-9) / _STEP
+    return math.ceil(2 * _STEP / (patients + 1) - 1e-9) / _STEP
 
 
 def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
     r"""Who fits a calibrator: a third, at most eight, or nobody if too few would be left for a promise.
 
-    A contour at a level :math:`\alpha` is of use from :math:`1.5 / \alpha - 1` patients on.
+    A contour at a level :math:`\alpha` is of use from so many patients on that one of them may fail.
 
     Example:
         >>> len(drawn([f"person_{k}" for k in range(30)])), drawn(["a", "b", "c", "d"])
         (8, [])
     """
     number = min(MOST, len(patients) // _SHARE)
-    if number < 2 or len(patients) - number < 1.5 / level - 1 - 1e-9:
+    if number < 2 or len(patients) - number < Control(level).useful:
         return []
     return sorted(np.random.default_rng(0).permutation(sorted(patients))[:number].tolist())
 
@@ -127,6 +128,7 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
             sections=sections,
             faults=faults,
             command=shlex.join(map(str, ["nacl-monai", "report", *words])),
+            **scripts(),
         )
         write_text(aside / PAGE, text + "\n")
     print_faults(faults)
@@ -159,9 +161,11 @@ def _steps(
         promised = behind_calibrator(replace(at_file, faults=()))
         after, _ = _audited(promised, output / "calibrated")
     level = options.level or (level_of(len(promising)),)
-    asks = Options(level=level, margin=options.margin)
+    asks = Options(level=level, miss=options.miss, margin=options.margin)
     made, contour = _promised(promised, after.folder, output / "promise", asks, options)
-    at_new = replace(options, calibrator=file, level=(), output=None, pairs=None, images=None)
+    at_new = replace(
+        options, calibrator=file, level=(), miss=(), output=None, pairs=None, images=None
+    )
     sections = [
         _trust(before),
         _calibrated(before, after, file, len(everyone), fitted=bool(fitting)),
@@ -191,7 +195,7 @@ def _promised(
 ) -> tuple[Promise, tuple[str, str]]:
     """The promise from the sums of an audit; a contour of a held-out case, and its caption."""
     with written_folder(output, "promise") as folder:
-        made = command._fitted(read_curves(audit), folder, asks)
+        made = command._fitted(read_curves(audit), folder, asks, {})
         images = images_of_cases(options.images, study.patients) if options.images else {}
         draw = partial(command._contours, study, made, images)
         command._write_page(made, folder, [audit], output, asks, draw)
@@ -208,8 +212,8 @@ def _kept(made: Promise, contour: tuple[str, str]) -> Section:
         "What is promised?",
         [text for one, text in made.verdicts() if one.kind == OUTER],
         *contour,
-        ("Promise", "Held-out patients", "Size", "Size without probabilities", "Not controlled"),
-        [command._promise_row(made, one) for one in made.kept],
+        ["Promise", *made.table],
+        list(made.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/held_out.csv"],
     )
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
+from nacl_monai import reports
 from nacl_monai.counting import counted
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, TOO_FEW, WORSE
@@ -26,7 +27,6 @@ from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.pooled import pooled_offsets
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.reports.compare import pooled_decision, proper_differences
-from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -36,6 +36,9 @@ from nacl_monai.reports.style import (
     page_template,
     png_source,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NO_DIFFERENCE = "no difference"
 _NEAR, _CONTOUR = "ece_near", "contour_misses"
@@ -227,7 +230,7 @@ def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str,
         thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
         figure = draw_temperatures(curves, parameters["knots"], parameters["unit"], thin)
         yield "curve", png_source(figure)
-    yield "reliability", png_source(draw_reliability(runs))
+    yield "reliability", png_source(reports.draw_reliability(runs))
 
 
 def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:

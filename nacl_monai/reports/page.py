@@ -10,10 +10,12 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nacl_monai import reports
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import (
@@ -37,10 +39,8 @@ from nacl_monai.metrics.columns import (
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.maps import draw_maps
-from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
+from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
 
@@ -92,6 +92,7 @@ def write_page(
     *,
     pictures: bool = True,
     data: Sequence[str] = (),
+    cases: Viewed = lambda _: (),
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -102,6 +103,7 @@ def write_page(
         drawn: Region → the PNG of its reliability diagram, where there is one already.
         pictures: Whether the page has pictures, or numbers alone.
         data: What a command takes of an audit's data: its folders, and whatever says more of them.
+        cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
 
     Returns:
         The path.
@@ -110,6 +112,7 @@ def write_page(
         InputError: If it cannot be written.
     """
     diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    worst = _worst_table(run)
     text = page_template().render(
         run=run,
         sample=_sample(run),
@@ -124,9 +127,10 @@ def write_page(
         classes=_class_table(run),
         diagrams=list(diagrams.items()),
         selective=_selective(run) if pictures else "",
-        worst=_worst_table(run),
+        worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
+        **scripts(_seen(run, worst, cases)),
     )
     return write_text(path, text + "\n")
 
@@ -300,7 +304,7 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
         "names": ", ".join(run.bins.raters),
         "headings": list(columns.values()),
         "rows": rows,
-        "diagram": png_source(draw_reliability(runs, region=_preferred(run)[0]))
+        "diagram": png_source(reports.draw_reliability(runs, region=_preferred(run)[0]))
         if pictures
         else "",
     }
@@ -375,16 +379,16 @@ def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         if region in drawn:
             source = data_source(drawn[region].read_bytes())
         else:
-            source = png_source(draw_reliability([run], region=region))
+            source = png_source(reports.draw_reliability([run], region=region))
         yield run.bins.label(region), source
     region = _preferred(run)[0]
     for name in run.bins.classes[1:]:
-        figure = draw_reliability([run], region=region, class_name=name)
+        figure = reports.draw_reliability([run], region=region, class_name=name)
         yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:
-    return "" if run.bins.fine is None else png_source(draw_selective([run])[0])
+    return "" if run.bins.fine is None else png_source(reports.draw_selective([run])[0])
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:
@@ -394,7 +398,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     return ordered[ordered[error].notna()].head(WORST)
 
 
-def _worst_table(run: Run) -> dict[str, object]:
+def _worst_table(run: Run) -> dict[str, Any]:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
     shown = {
@@ -415,6 +419,19 @@ def _worst_table(run: Run) -> dict[str, object]:
     }
 
 
+def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed) -> list[dict[str, Any]]:
+    """The layers of the worst cases, and what else is known of them; first come those without any."""
+    facts = {
+        case: " · ".join(
+            f"{heading.rstrip(' ↓↑')} {cell}"
+            for heading, cell in zip(worst["headings"], cells, strict=True)
+        )
+        for case, cells in worst["rows"]
+    }
+    reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
+    return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
+
+
 def _unsegmented(run: Run) -> list[str]:
     """The cases in which nothing is predicted: nothing is near it, and so nothing there is wrong."""
     errors = run.metrics.get("ece_near")
@@ -427,6 +444,9 @@ def _maps(run: Run) -> Iterator[tuple[str, str]]:
     chosen = {"rule": "among the largest ECE", "region": region}
     for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
-            yield case, png_source(draw_maps([run], case, ("confidence", "entropy"), **chosen))
+            yield (
+                case,
+                png_source(reports.draw_maps([run], case, ("confidence", "entropy"), **chosen)),
+            )
         except InputError:
             continue

@@ -1,8 +1,8 @@
 """One style for all figures: color-blind safe, readable in gray and at README width.
 
 Figures are made from `matplotlib.figure.Figure` and drawn by the canvas of their file format, so
-that importing this package neither chooses a backend nor changes the settings of a notebook. Pages
-share one style sheet, ``page.css``.
+that importing this package neither chooses a backend nor changes the settings of a notebook; without
+a figure Matplotlib is not imported. Pages share one style sheet, ``page.css``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import math
 import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
-from matplotlib.figure import Figure
 from PIL import Image
 
 from nacl_monai.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Figure width in inches: shown 900 pixels wide, a 10-point letter is about 14 pixels high.
 WIDTH = 9.0
@@ -75,11 +76,15 @@ STYLE: dict[str, Any] = {
 
 def house_style() -> AbstractContextManager[None]:
     """The style while a figure is made or saved; the caller's settings are restored afterward."""
+    import matplotlib.style  # noqa: PLC0415
+
     return matplotlib.style.context(["default", STYLE])
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure (inches) that no window system knows; use inside `house_style`."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("compressed", w_pad=0.06, h_pad=0.06)
     return figure

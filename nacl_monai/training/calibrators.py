@@ -18,7 +18,7 @@ from torch import nn
 from nacl_monai.data import CachedVolumes
 from nacl_monai.data.cases import Case, split_unit
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import checksum
+from nacl_monai.files import checksum, partial_folder
 from nacl_monai.inference import Behind
 from nacl_monai.metrics import REGIONS
 from nacl_monai.metrics.record import NEAR
@@ -143,7 +143,10 @@ def fit_calibrator(
         network.eval()
         if caution(steps.region):
             print(caution(steps.region), file=sys.stderr)
-        with RegionLogits(steps.region, margin=margin) as voxels:
+        with (
+            partial_folder(run.path) as place,
+            RegionLogits(steps.region, margin=margin, folder=place) as voxels,
+        ):
             for index in progress_bar(
                 range(len(volumes)), description="Calibrating", unit="volume"
             ):

@@ -226,7 +226,7 @@ def rows(several: Sequence[Scan], share: float, draws: int) -> Iterator[list[str
             nll, ece = cross_fitted(setting, several, share)
         yield [name, f"{nll:.4f}", f"{ece:.4f}"]
     sampled = samples_of(several, Setting(), share)
-    for count in PEOPLE:
+    for count in (count for count in PEOPLE if count < len(sampled)):
         for ridge in RIDGES:
             nll, ece = of_few(Setting(ridge=ridge), sampled, count, draws)
             yield [f"{count} people, ridge {ridge:g}", f"{nll:.4f}", f"{ece:.4f}"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics import Curves, read_curves
-from nacl_monai.promises.control import FAMILIES, OUTER, Control
+from nacl_monai.promises.control import FAMILIES, MEAN, OUTER, Control
 from nacl_monai.promises.fit import UNCONTROLLED, Rules, uncontrolled
 
 LEVELS = (0.02, 0.05, 0.1)
@@ -19,6 +19,7 @@ def divided(
     curves: Curves, level: float, kind: str, calibrating: int, draws: int
 ) -> Iterator[tuple[str, list[float], list[float]]]:
     """Family, mean size and mean risk of each structure among the patients who did not calibrate."""
+    control = Control(level, MEAN)
     for family in FAMILIES:
         sizes, risks = [], []
         for structure in range(len(curves.structures)):
@@ -27,7 +28,7 @@ def divided(
             found = []
             for _ in range(draws):
                 order = rng.permutation(len(rules.patients))
-                rule = rules.fitted(Control(level), order[:calibrating])
+                rule = rules.fitted(control, order[:calibrating])
                 others = order[calibrating:]
                 size = rules.sizes[others, rule].sum() / rules.whole[others].sum()
                 found.append((size, rules.losses[others, rule].mean()))
@@ -36,7 +37,7 @@ def divided(
             risks.append(float(risk))
         yield family, sizes, risks
     if kind == OUTER:
-        of_all = [uncontrolled(curves, k, level) for k in range(len(curves.structures))]
+        of_all = [uncontrolled(curves, k, control) for k in range(len(curves.structures))]
         wholes = [Rules(curves, k, kind, FAMILIES[0]).whole for k in range(len(of_all))]
         sizes = [size.sum() / whole.sum() for (_, size), whole in zip(of_all, wholes, strict=True)]
         yield UNCONTROLLED, sizes, [miss.mean() for miss, _ in of_all]

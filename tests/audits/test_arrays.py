@@ -9,7 +9,7 @@ import torch
 
 from nacl_monai import Audit, audit, read_audit
 from nacl_monai.errors import InputError
-from tests.audits.conftest import SHAPE
+from tests.audits.conftest import CLASSES, REGIONS, SHAPE
 
 
 @pytest.fixture
@@ -49,16 +49,32 @@ def test_every_form_gives_the_numbers_of_the_metric(form, form_of_labels, arrays
         np.testing.assert_allclose(
             found.errors[f"ece_{region}"], expected[:, k], atol=1e-12, rtol=0
         )
-        assert found.ece(region) == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
+        per_case = found.ece(region, per_case=True)
+        assert per_case == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
 
 
-def test_pooled_error_is_that_of_all_voxels(arrays, study):
-    """Not the mean over cases."""
-    pooled = study.metric().pooled_errors()
+def test_error_is_the_number_that_the_table_calls_so(arrays):
+    """The mean over patients where the label decides the region, and else that of all cases."""
+    found = audit(*arrays, patients=["x", "y", "x"])
 
-    for name in ("ece", "cece", "mce", "ace", "confidence_gap"):
-        found = audit(*arrays).error(name, "union", pooled=True)
-        assert found == pytest.approx(pooled[name][1].item(), abs=1e-12)
+    for name, error in {"ECE": "ece", "Confidence − accuracy": "confidence_gap"}.items():
+        for region in ("foreground", "union", "all", "near"):
+            row = f"{name}, {region}" if region != "near" else f"{name} near the prediction"
+            assert found.error(error, region) == found.table.loc[row, "mean"]
+    by_case = found.errors["ece_union"]
+    assert found.ece("union") == pytest.approx(by_case.groupby(["x", "y", "x"]).mean().mean())
+    assert found.ece("union", per_case=True) == pytest.approx(by_case.mean())
+
+
+def test_error_of_the_truth_is_none_near_the_prediction():
+    """Labels that are drawn by the probabilities; the mean over cases has the bias of noise."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(0.3, 0.95, (60, 8, 8))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    found = audit(np.stack([1 - inside, inside], 1), labels)
+
+    assert found.ece("near") < 0.01 < 0.05 < found.ece("near", per_case=True)
+    assert found.ece("near", per_case=True) == found.errors["ece_near"].mean()
 
 
 def test_folders_give_the_same_object(study, arrays):
@@ -66,7 +82,7 @@ def test_folders_give_the_same_object(study, arrays):
     found = audit(study.nnunet(), str(study.labels), patient_pattern=r"(patient\d)_")
 
     assert isinstance(found, Audit)
-    assert found.ece() == pytest.approx(audit(*arrays).ece(), abs=1e-12)
+    assert found.ece(per_case=True) == pytest.approx(audit(*arrays).ece(), abs=1e-12)
     assert found.run.bins.classes == ["top-1", "background", "anterior", "posterior"]
     assert found.run.patients.tolist() == ["patient0", "patient0", "patient1"]
 
@@ -80,6 +96,29 @@ def test_fault_of_a_folder_is_raised(study):
         audit(place, study.labels)
 
 
+def test_arrays_have_the_scores_of_folders(study, arrays, regions, masks):
+    """Dice and HD95, of each structure and in the table; of one-hot labels and of raters, too."""
+    probs, labels = arrays
+    one_hot = [np.stack([label == k for k in range(3)]) for label in labels]
+    pairs = (
+        (audit(probs, labels, classes=list(CLASSES)), study),
+        (audit(probs, one_hot, classes=list(CLASSES)), study),
+    )
+    overlapping = audit(*masks, structures=list(REGIONS)[1:])
+    for found, files in (*pairs, (overlapping, regions)):
+        expected = audit(files.nnunet(), files.labels).errors
+        names = [name for name in expected if name.startswith(("dice", "hd95"))]
+        assert len(names) == 6
+        np.testing.assert_array_equal(found.errors[names], expected[names])
+        assert {"DSC", "HD95"} <= {*found.table.index}
+    of_raters = audit(probs, {"x": labels, "y": labels}).errors
+    np.testing.assert_array_equal(of_raters["dice"], pairs[0][0].errors["dice"])
+    counts = np.indices(SHAPE)[0] < 5
+    hidden = audit(probs, labels, mask=[counts] * 3).errors["dice"]
+    cut = audit([one[:, :5] for one in probs], [one[:5] for one in labels]).errors["dice"]
+    np.testing.assert_array_equal(hidden, cut)
+
+
 def test_structures_may_overlap(regions, masks):
     """The mean over structures, and each of them."""
     names = ["whole", "posterior"]
@@ -88,8 +127,8 @@ def test_structures_may_overlap(regions, masks):
     numbers = regions.metric(structures=names).aggregate()
     assert found.ece("union_whole") == pytest.approx(numbers["ece_union_whole"], abs=1e-12)
     assert found.ece("union") == pytest.approx(numbers["ece_union"], abs=1e-12)
-    both = [found.ece(f"all_{name}", pooled=True) for name in names]
-    assert found.ece("all", pooled=True) == pytest.approx(np.mean(both), abs=1e-12)
+    both = [found.ece(f"all_{name}") for name in names]
+    assert found.ece("all", per_case=True) == pytest.approx(np.mean(both), abs=1e-12)
     single = audit(*(part[0] for part in masks), structures=names)
     assert single.errors["ece_all"].iloc[0] == found.errors["ece_all"].iloc[0]
     assert found.plot().axes[0].get_title() == "audit"
@@ -241,8 +280,11 @@ def test_object_is_saved_as_a_folder(arrays, tmp_path):
     found = audit(*arrays)
     folder = found.save(tmp_path / "saved")
 
-    pd.testing.assert_frame_equal(read_audit(folder).errors, found.errors, check_exact=True)
-    assert (folder / "cases.csv").is_file()
+    read = read_audit(folder).errors
+    pd.testing.assert_frame_equal(read, found.errors[[*read]], check_exact=True)
+    written = pd.read_csv(folder / "cases.csv", index_col="case")
+    for name in ("dice", "dice_class_1", "hd95_class_2"):
+        np.testing.assert_allclose(written[name], found.errors[name], atol=1e-6)
     (tmp_path / "own").mkdir()
     (tmp_path / "own/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds notes.txt, which `nacl-monai audit` did not write"):

@@ -33,6 +33,7 @@ from nacl_monai.posthoc import (
     Calibrator,
     DistanceTemperatures,
     Fit,
+    fit_method,
     logits_of,
     read_calibrator,
 )
@@ -595,6 +596,24 @@ def test_maps_are_written_before_and_after(fitted, tmp_path):
         assert np.array_equal(before, after) == (name == "label")
 
 
+def test_logits_of_patients_are_in_the_output_s_hidden_folder(fitted, tmp_path, monkeypatch):
+    """Which the next run removes where one was killed; nothing of them stays."""
+    places = []
+
+    def fit(method, voxels):
+        places.extend(path for _, path in voxels._volumes)
+        return fit_method(method, voxels)
+
+    monkeypatch.setattr("nacl_monai.audits.calibrate.fit_method", fit)
+    (tmp_path / ".out.new/.partial-0/nacl-monai-0").mkdir(parents=True)  # of one that was killed
+    fitted(*PATTERN)
+
+    assert places
+    assert all(place.is_relative_to(tmp_path / ".out.new") for place in places)
+    assert not list(tmp_path.glob(".out*"))
+    assert not list((tmp_path / "out").glob(".partial*"))
+
+
 def test_full_disk_ends_the_fit(calibrate, monkeypatch):
     """It is not a fault of the cases that found no room, and none is left out for it."""
 
@@ -605,5 +624,5 @@ def test_full_disk_ends_the_fit(calibrate, monkeypatch):
     code, _, err = calibrate(*PATTERN)
 
     assert code == 1
-    assert "set TMPDIR to another folder" in err
+    assert "choose another folder" in err
     assert "fault: " not in err

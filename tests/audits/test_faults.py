@@ -1,8 +1,10 @@
 """Each fault is one line that names the file; the other cases are audited all the same."""
 
+import gzip
 import io
 import os
 import pickle
+import struct
 import sys
 import zipfile
 
@@ -291,6 +293,38 @@ def test_percent_in_bytes_are_refused(regions, refused):
 
     said = "reaches to 100, as percent do, but whole numbers are taken for 255ths"
     refused(said, regions.channels(), regions.labels, read=True)
+
+
+def test_percent_in_bytes_of_a_sigmoid_are_refused_though_none_is_100(regions, run):
+    """No voxel of any case would be predicted, though something is labeled; nothing says so of one."""
+    as_bytes(regions, 96)
+    code, _, err = run(regions.channels(), regions.labels)
+    assert code == 1
+    assert "no byte of any case is above 100, as where percent are stored" in err.splitlines()[-1]
+
+    faint, label = regions.cases["patient0_scan0"]
+    regions.cases["patient0_scan0"] = (faint * (255 / 96)).round().astype(np.uint8), label
+    assert run(regions.channels("other"), regions.labels)[0] == 0
+
+
+def test_probability_that_is_rounded_below_0_is_no_logit(study, fault_of):
+    """As by resampling; what to do is another thing."""
+    probs, _ = study.cases["patient0_scan0"]
+    probs[0, 0, 0, 0], probs[1, 0, 0, 0] = -8.6e-10, probs[:2, 0, 0, 0].sum()
+    line = fault_of("patient0_scan0", study.channels(), study.labels)
+    assert "rounded beyond 0 and 1, as by resampling; clip it" in line
+
+
+@pytest.mark.parametrize(("place", "form", "value"), [(70, "<h", 0), (344, "4s", b"none")])
+def test_damaged_header_is_no_label_map(place, form, value, study, refused):
+    """Of a type that there is not, or of no format."""
+    folder = study.channels()
+    for file in folder.glob("*.nii.gz"):
+        content = bytearray(gzip.decompress(file.read_bytes()))
+        struct.pack_into(form, content, place, value)
+        file.write_bytes(gzip.compress(bytes(content)))
+
+    refused("cannot be read", folder, study.labels)
 
 
 def test_percent_in_bytes_are_named_though_none_is_100(tmp_path):

@@ -46,7 +46,7 @@ def test_merged_audit_is_the_pooled_one_to_the_bit(sites, run, tmp_path):
     pd.testing.assert_frame_equal(tables[0][names], tables[1][names], check_exact=True)
     assert (tables[0]["patient"] == tables[1]["patient"]).all()
     assert not any(name.startswith("smooth_ece") for name in tables[1])
-    smooth = [read_audit(place).error("smooth_ece", "union", pooled=True) for place in places]
+    smooth = [read_audit(place).error("smooth_ece", "union") for place in places]
     assert 0 < smooth[0] == smooth[1]
     assert "Mean over 4 cases of 2 patients" in out
 

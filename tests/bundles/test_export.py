@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch import nn
 
 import nacl_monai
 from nacl_monai.bundles import export as onnx
+from nacl_monai.bundles.card import promise_section
 from nacl_monai.bundles.export import export_bundle, newest_run
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
@@ -32,6 +34,7 @@ from nacl_monai.evaluations.evaluation_files import EvaluationOf
 from nacl_monai.files import checksum
 from nacl_monai.menus import read_menu
 from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_calibrator
+from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import refused, save_nifti
@@ -264,6 +267,9 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
     result = command_of_card(bundle, tmp_path / "packages", "--images", tmp_path / "image.nii.gz")
 
     assert result.returncode == 0, result.stderr
+    card = (bundle / "docs/README.md").read_text(encoding="utf-8")
+    assert "calibrated by 3 patients, whose set of the split is not recorded" in card
+    assert all(text in card for _, text in read_promise(file).verdicts())
     output = tmp_path / "applied"
     words = ["promise", "--apply", str(file), str(bundle / "predictions"), "--output", str(output)]
     assert main(words) == 0
@@ -274,6 +280,17 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
         assert (np.asarray(other.dataobj) == np.asarray(nibabel.load(contour).dataobj)).all()
     tables = [pd.read_csv(place / "promised.csv") for place in (output, bundle / "predictions")]
     pd.testing.assert_frame_equal(*tables, atol=1e-6)
+
+
+def test_card_says_what_is_promised_for_whom_by_how_many(tmp_path):
+    """The set of the split that calibrated, where it is recorded."""
+    made = read_promise(promise_of(["background", "anterior"], tmp_path / "promise.json"))
+    known = replace(made, definition={**made.definition, "split": "val"})
+
+    assert "calibrated by 3 patients, of the set `val` of the split." in promise_section(known)
+    assert "whose set of the split is not recorded" in promise_section(made)
+    assert f"Inference keeps these promises {made.unit}, and not for" in promise_section(made)
+    assert all(f"- {text}\n" in promise_section(made) for _, text in made.verdicts())
 
 
 def test_promise_of_another_model_is_not_exported(run, tmp_path):

@@ -192,8 +192,8 @@ def test_last_person_has_no_part_in_the_promise(tmp_path):
     assert image == data / f"images/{last}.nii.gz"
     made = read_promise(output)
     assert made.patients == ["p00", "p01", "p02", "p03", "p04"]
-    assert {one.level for one in made.kept} == {level_of(5)} == {0.25}
-    assert text.startswith("The outer contour misses at most 25% of anterior and of posterior, on")
+    assert {one.level for one in made.kept} == {level_of(5)} == {0.35}
+    assert text.startswith("In 65% of patients like these at most 10% of anterior and of posterior")
     assert f"5 people calibrated it. Neither they nor the person of {last} trained" in text
     with Image.open(output / "contours.png") as picture:
         assert picture.width > picture.height

@@ -255,6 +255,10 @@ def change(keyword, value, slices=(3,)):
         ),
         (change("SamplesPerPixel", 3), "holds colors; a slice has one number per pixel"),
         (change("PixelSpacing", [0.9, 0.8]), "has another PixelSpacing than IM"),
+        (
+            change("PixelSpacing", [0, 0.8], range(99)),
+            "has pixels of 0 × 0.8 mm; export the series",
+        ),
         (change("Rows", 15), "has another Rows than IM"),
         (change("ImageOrientationPatient", [1, 0, 0, 0, 0, -1]), "another ImageOrientationPatient"),
         (change("ImagePositionPatient", [-31.5, 12.25, 109.5]), "lie in the same place; leave one"),

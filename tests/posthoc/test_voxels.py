@@ -26,14 +26,14 @@ def add(logits, labels, patient):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("iostream error")])
 def test_full_disk_is_one_line(error, monkeypatch):
-    """It names the variable that chooses another; torch raises what its own writer makes of it."""
+    """Torch raises what its own writer makes of it."""
 
     def refuse(*_):
         raise error
 
     monkeypatch.setattr(torch, "save", refuse)
 
-    with pytest.raises(NoRoomError, match="cannot be written.*set TMPDIR to another folder"):
+    with pytest.raises(NoRoomError, match="cannot be written.*choose another folder"):
         add(*volume(0), "one")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
+from itertools import product
 
 import nibabel
 import numpy as np
@@ -18,6 +19,7 @@ import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.inference.promised import MARGINS
+from nacl_monai.inference.records import CONTOURS, of_least, own_checksum
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit
@@ -194,7 +196,7 @@ def test_turned_predictions_are_written_as_their_images_are(new, made, tmp_path)
 @pytest.fixture
 def undrawn(monkeypatch):
     """A promise has no page."""
-    monkeypatch.setattr("nacl_monai.promises.command._write_promise_page", lambda *_: None)
+    monkeypatch.setattr("nacl_monai.promises.command.write_page", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -291,6 +293,7 @@ def test_page_says_what_is_promised_and_what_others_saw(old, made):
     page = unescape((made / "page.html").read_text(encoding="utf-8"))
     read = read_promise(made)
     rows = pd.read_csv(made / "held_out.csv").set_index(["structure", "kind", "level", "family"])
+    often = {0.2: "4 of 5 patients", 0.3: "70% of patients"}
 
     verdict = page[page.index('class="verdict"') : page.index('class="note"')]
     sentences = re.findall("<p>(.*?)</p>", verdict)
@@ -298,24 +301,25 @@ def test_page_says_what_is_promised_and_what_others_saw(old, made):
     assert len(sentences) == len(outer) == 4
     for one, sentence in zip(outer, sentences, strict=True):
         row = rows.loc[(one.structure, one.kind, one.level, one.family)]
-        share = f"{one.level:.0%}"
+        size, low, high = row[["size", "size_low", "size_high"]]
         assert sentence.startswith(
-            f"The outer contour at {share} misses at most {share} of {one.structure} in an average "
-            f"patient; it encloses {one.size:.2f} times the structure."
+            f"In {often[one.level]} at most 10% of {one.structure} is outside the outer contour, which "
+            f"encloses {size:.2f} [{low:.2f}, {high:.2f}] times the structure."
         )
         ends = 100 * row[["low", "high"]]
-        says = f"missed {row['risk']:.1%} [{ends['low']:.1f}, {ends['high']:.1f}]"
+        says = f"more missed in {row['risk']:.1%} [{ends['low']:.1f}, {ends['high']:.1f}]"
         assert sentence.endswith(f" Held-out patients: {says}.")
         plain = rows.loc[(one.structure, one.kind, one.level, "margin")]
         cells = (
-            f"{one.structure}, outer {share}",
+            f"{one.structure}, outer 10% in {often[one.level]}",
             says,
             f"{row['size']:.2f}",
             f"{plain['size']:.2f}",
         )
         assert "".join(f"<td>{cell}</td>" for cell in cells) in page
-    assert len(re.findall("<tr><td>", page)) == len(read.kept)
-    shown = re.findall('alt="(p.*?) at 20%, missed', page)
+    table = page[page.index("All promises") :]
+    assert len(re.findall("<tr><td>", table)) == len(read.kept)
+    shown = re.findall('alt="(p.*?) at 10% in all but 20% of patients, missed', page)
     assert len(shown) == 2
     assert {*shown} <= {*old.cases}
     assert "each case counts" not in page
@@ -326,12 +330,13 @@ def two_classes(inside):
     return np.stack([1 - inside, inside], 1)
 
 
-def by_others(probs, labels, patients, level):
+def by_others(probs, labels, patients, level, **options):
     """What each case is given by the promise of all other patients."""
+    options |= {"levels": [level], "check": False}
     for case, patient in zip(probs, patients, strict=True):
         rows = np.flatnonzero(np.array(patients) != patient)
         others = [patients[row] for row in rows]
-        made = promise(probs[rows], labels[rows], levels=[level], patients=others, check=False)
+        made = promise(probs[rows], labels[rows], patients=others, **options)
         (one,) = applied(made, torch.from_numpy(case), (1.0, 1.0))
         yield one
 
@@ -357,8 +362,10 @@ def test_promise_that_was_broken_says_so(made):
 
     lines = broken.text().splitlines()[1:]
 
-    assert lines[0].endswith("Held-out patients: missed 40.0% [30.0, 50.0], MORE THAN PROMISED.")
-    assert all(line.endswith("Not checked: it takes one more patient.") for line in lines[1:])
+    verdict = "Held-out patients: more missed in 40.0% [30.0, 50.0], MORE THAN PROMISED."
+    assert lines[0].endswith(verdict)
+    assert all(line.endswith("Not checked: it takes one more patient.") for line in lines[1:-1])
+    assert lines[-1] == "8 patients are few: from 9 on, contours are smaller and just as safe."
 
 
 def test_no_interval_is_cut_off(made):
@@ -382,7 +389,7 @@ def test_structure_that_nobody_has_is_promised_without_a_size(tmp_path):
     read = read_promise(made.write(tmp_path / "promise.json"))
 
     assert read.text() == made.text()
-    assert read.text().count("it encloses nan times the structure") == 1
+    assert read.text().count("which encloses nan times the structure") == 1
 
 
 def test_case_without_image_is_refused_before_any_is_read(old, tmp_path, capsys):
@@ -507,6 +514,7 @@ def resized(new, scale):
         (lambda new: resized(new, 2), "wide, but those of the calibration patients were"),
         (lambda new: resized(new, 0.5), "wide, but those of the calibration patients were"),
         (lambda new: [new.nnunet(), "--level", "0.25"], "--level: is 0.25, but promised are 0.2"),
+        (lambda new: [new.nnunet(), "--miss", "0.2"], "--miss: is 0.2, but promised are 0.1"),
         (lambda new: [new.nnunet(), new.root], "--apply: takes one folder"),
     ],
 )
@@ -523,8 +531,14 @@ def test_promise_is_not_applied_to_what_it_is_not_of(new, made, tmp_path, capsys
     [
         (
             ["--level", "0.05", *EACH],
-            "16 patients are too few to promise 0.05; it takes 19, or a larger",
+            "16 patients are too few to promise 0.05; it takes 19, and 39 for contours of use, or a",
         ),
+        (
+            ["--level", "0.05", "--control", "mean", *EACH],
+            "it takes 19, and 29 for contours of use",
+        ),
+        (["--control", "mean", "--miss", "0.1", *EACH], "--miss: has no effect on --control mean"),
+        (["--miss", "1", *EACH], "--miss: is 1"),
         (["--level", "0.1", *PATIENTS], "8 patients are too few to promise 0.1; it takes 9"),
         (["--level", "0.1", "--control", "most", *EACH], "it takes 22"),
         (["--level", "0.2", "--control", "most", "--confidence", "2"], "--confidence: is 2"),
@@ -630,7 +644,7 @@ def test_held_out_patients_are_judged_by_promises_that_they_had_no_part_in():
     inside, labels = discs(12)
     probs, patients = two_classes(inside), [f"p{k:02d}" for k in range(12)]
     risks, sizes, free = [], [], []
-    for k, one in enumerate(by_others(probs, labels, patients, 0.1)):
+    for k, one in enumerate(by_others(probs, labels, patients, 0.1, control="mean")):
         risks.append(missed(one.contours["outer"], labels[k]))
         sizes.append(one.contours["outer"].sum())
         near = distance_transform_edt(inside[k] <= 0.5) <= 3
@@ -640,12 +654,54 @@ def test_held_out_patients_are_judged_by_promises_that_they_had_no_part_in():
                 free.append(missed(outer, labels[k]))
                 break
 
-    found = promise(probs, labels, levels=[0.1])
+    found = promise(probs, labels, levels=[0.1], control="mean")
 
     rows = {(row["kind"], row["family"]): row for row in found.held_out}
     assert rows["outer", "within"]["risk"] == pytest.approx(np.mean(risks))
     assert rows["outer", "within"]["size"] == pytest.approx(np.sum(sizes) / labels.sum())
     assert rows["outer", "no control"]["risk"] == pytest.approx(np.mean(free))
+
+
+def test_every_miss_and_level_is_promised_once(tmp_path):
+    """A contour for each pair, a number for each level; it is applied at the smallest of both."""
+    inside, labels = discs(12)
+    probs, lists = two_classes(inside), {"levels": [0.3, 0.2], "misses": [0.1, 0.05]}
+    made = promise(probs, labels, **lists, check=False)
+
+    read = read_promise(made.write(tmp_path / "promise.json"))
+
+    contours = {(*pair, kind) for pair in product((0.2, 0.3), (0.05, 0.1)) for kind in CONTOURS}
+    numbers = {(level, None, kind) for level in (0.2, 0.3) for kind in ("volume", "dice")}
+    assert [*read.kept] == [*made.kept]
+    assert len(made.kept) == len(contours | numbers)
+    assert {(one.level, one.miss, one.kind) for one in made.kept} == contours | numbers
+    record = json.loads((tmp_path / "promise.json").read_text())
+    least = [(one["level"], one["miss"], one["kind"]) for one in of_least(record["kept"])]
+    assert least == [(one.level, one.miss, one.kind) for one in made.of_level()]
+    assert {*least} == {
+        entry for entry in contours | numbers if entry[:2] in ((0.2, 0.05), (0.2, None))
+    }
+    outer = [
+        applied(made, probs[0], (1.0, 1.0), 0.2, miss)[0].volumes["outer"] for miss in (0.05, 0.1)
+    ]
+    assert outer[0] >= outer[1]
+
+
+@pytest.mark.parametrize("control", ["mean", "most"])
+def test_promise_of_an_earlier_version_is_read_and_applied(tmp_path, control):
+    """Which knew no miss."""
+    inside, labels = discs(30)
+    made = promise(two_classes(inside), labels, levels=[0.2], control=control)
+    record = json.loads(made.write(tmp_path / "new.json").read_text())
+    for one in (*record["kept"], *record["held_out"]):
+        assert one.pop("miss") is None
+    file = tmp_path / "promise.json"
+    file.write_text(json.dumps(record | {"checksum": own_checksum(record)}))
+
+    read = read_promise(file)
+
+    assert (read.text(), read.kept) == (made.text(), made.kept)
+    assert applied(read, two_classes(inside)[0], (1.0, 1.0))[0].contours["outer"].any()
 
 
 @pytest.mark.parametrize("family", ["within", "threshold", "margin"])

@@ -1,5 +1,6 @@
 """What a promise says of whose it is: nobody is promised by themselves, and nobody counts twice."""
 
+import hmac
 import json
 import shutil
 
@@ -149,6 +150,24 @@ def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
         assert "has the very sums of 'case0', so that one patient would count twice" in line
 
 
+def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path):
+    """One keeps npz files, and the other NIfTI: the promise is that of all in one folder."""
+    names = list(study.cases)
+    sites = {"npz": (names[:4], Study.nnunet), "nifti": (names[4:], Study.channels)}
+    for name, (cases, write) in sites.items():
+        site = Study(tmp_path / name, {case: study.cases[case] for case in cases})
+        words = ["audit", write(site), site.labels, "--no-pictures"]
+        assert main([*map(str, words), *output(tmp_path, f"audit_{name}")]) == 0
+    files = [tmp_path / f"audit_{name}" / "promise.npz" for name in sites]
+    assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "both")]) == 0
+    whole = ["promise", study.nnunet(), study.labels, *LEVEL]
+    assert main([*map(str, whole), *output(tmp_path, "whole")]) == 0
+
+    both, expected = (read_promise(tmp_path / name) for name in ("both", "whole"))
+    assert both.kept == expected.kept
+    assert both.held_out == expected.held_out
+
+
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
     """It would weigh twice."""
     words = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
@@ -199,6 +218,53 @@ def test_edited_promise_is_refused_and_a_crafted_one_writes_nowhere_else(study, 
     file.write_text(json.dumps({**crafted, "checksum": own_checksum(crafted)}))
     assert "is not as it was written" in refused(apply, capsys)
     assert not (tmp_path / "precious").exists()
+
+
+def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path, capsys):
+    """Those of a site or a shard are joined; a calibration patient is recognized."""
+    salts = {name: tmp_path / f"{name}.salt" for name in ("ours", "other", "short")}
+    salts["ours"].write_text("5" * 64 + "\n")
+    salts["other"].write_text("7" * 64)
+    salts["short"].write_text("secret")
+    place, labels, each = study.nnunet(), study.labels, ["--patients", "cases"]
+    hidden = [*each, "--anonymous", salts["ours"]]
+    for part in ("1/2", "2/2"):
+        words = ["audit", place, labels, *hidden, "--shard", part, *LEVEL[2:]]
+        assert main([*map(str, words), *output(tmp_path, part[0])]) == 0
+    files = [tmp_path / part / "promise.npz" for part in "12"]
+    assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "joined")]) == 0
+    words = ["promise", place, labels, *LEVEL]
+    assert main([*map(str, [*words, *hidden]), *output(tmp_path)]) == 0
+    assert main([*map(str, [*words, *each]), *output(tmp_path, "plain")]) == 0
+
+    made, joined, plain = (read_promise(tmp_path / p) for p in ("promise", "joined", "plain"))
+    secret = b"5" * 64
+    names = [hmac.new(secret, case.encode(), "sha256").hexdigest()[:24] for case in study.cases]
+    assert made.cases == made.patients == joined.cases == sorted(names)
+    assert made.kept == joined.kept
+    assert [one.values for one in made.kept] == [one.values for one in plain.kept]
+    for folder in ("1", "2", "joined", "promise"):
+        for file in (tmp_path / folder).rglob("*.*"):
+            assert not any(case.encode() in file.read_bytes() for case in study.cases), file
+    apply = ["promise", "--apply", tmp_path / "promise", place, *output(tmp_path, "new")]
+    assert "was fitted on case0, who cannot test it" in refused([*apply, *hidden], capsys)
+    new = Study(tmp_path / "new_study", {"new": blobs(30, 1)["p15_scan30"]}).nnunet()
+    apply = [*apply[:3], new, *output(tmp_path, "new")]
+    assert main([*map(str, [*apply, *hidden])]) == 0
+    assert (tmp_path / "new/new_outer_anterior.nii.gz").is_file()
+
+    assert "are hidden, and so cannot be compared" in refused([*apply, *each], capsys)
+    other = [*apply, *each, "--anonymous", salts["other"]]
+    assert "give the salt that hid them with --anonymous" in refused(other, capsys)
+    mixed = ["promise", *files, tmp_path / "plain/promise.npz", *LEVEL, *output(tmp_path, "mixed")]
+    assert "differs from" in refused(mixed, capsys)
+    apply[2] = tmp_path / "plain"
+    assert "are not hidden, and so cannot" in refused([*apply, *hidden], capsys)
+    words = [*words, *output(tmp_path), "--anonymous", salts["ours"]]
+    assert "--anonymous: hides whose the cases are" in refused(words, capsys)
+    short = [*words[:-1], salts["short"], *each]
+    assert "has 6 bytes, which may be guessed" in refused(short, capsys)
+    assert "no such file; make one" in refused([*words[:-1], tmp_path / "none", *each], capsys)
 
 
 def test_python_refuses_what_the_command_refuses():

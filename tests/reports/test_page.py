@@ -233,8 +233,8 @@ def test_audit_keeps_both_scores(drawn, tmp_path):
     joined = merge([tmp_path / "0.npz", tmp_path / "1.npz"])
 
     for found in (whole, read_audit(tmp_path / "whole.npz"), joined):
-        for pooled in (False, True):
-            scores = [found.error(name, "all", pooled=pooled) for name in ("nll", "brier")]
+        for per_case in (False, True):
+            scores = [found.error(name, "all", per_case=per_case) for name in ("nll", "brier")]
             assert scores == pytest.approx(expected(probs, labels))
 
 

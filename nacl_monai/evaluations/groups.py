@@ -1,0 +1,96 @@
+"""Groups of patients, by a table and by the predicted volume: does a number hold for mine?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nacl_monai.errors import InputError, check_no_formula
+
+#: Name of a group → patient → value.
+Groups = Mapping[str, Mapping[str, str]]
+VOLUME = "predicted volume"
+_MOST = 20  # so many values make groups
+_UNKNOWN = "unknown"
+_KEYS = ("case", "patient")
+
+
+def read_groups(table: Path | None, patients: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The groups of a CSV file with the column case, or patient, and others, such as site.
+
+    Args:
+        table: None for no group.
+        patients: Case → patient.
+
+    Returns:
+        Column → patient → value; a cell without a value is "unknown".
+
+    Raises:
+        InputError: If it cannot be read, lacks a case, has two values for a patient, or a column with so
+            many values that these are no groups.
+    """
+    if table is None:
+        return {}
+    how: Any = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    try:
+        rows = pd.read_csv(table, skipinitialspace=True, **how)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{table}: is not a table of groups ({error}); correct it") from error
+    rows = rows.rename(columns=str.strip).apply(lambda column: column.str.strip())
+    key = next((key for key in _KEYS if key in rows), None)
+    names = [name for name in rows if name not in _KEYS]
+    if key is None or not names:
+        raise InputError(
+            f"{table}: is not a table of groups; write the column case or patient, and others, such as "
+            "site"
+        )
+    values = rows.set_index(key)
+    return {str(name): _group(table, name, values[name].to_dict(), patients, key) for name in names}
+
+
+def _group(
+    table: Path, name: str, values: Mapping[str, str], patients: Mapping[str, str], key: str
+) -> dict[str, str]:
+    """The value of each patient in one column."""
+    found: dict[str, str] = {}
+    for case, patient in patients.items():
+        asked = case if key == "case" else patient
+        if asked not in values:
+            raise InputError(f"{table}: lacks the {key} {asked!r}; add it")
+        value = values[asked] or _UNKNOWN
+        if found.setdefault(patient, value) != value:
+            raise InputError(
+                f"{table}: the patient {patient!r} has two values of {name}, {found[patient]!r} and "
+                f"{value!r}, and can be in one group alone; leave one"
+            )
+    if len(set(found.values())) > _MOST:
+        raise InputError(
+            f"{table}: {name} has more than {_MOST} values, which are no groups; leave the column out"
+        )
+    check_no_formula(table, [name, *found.values()])
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def thirds(volumes: npt.ArrayLike, patients: Sequence[str]) -> dict[str, str]:
+    """The third of the predicted volume that each patient is in, by the mean over their cases.
+
+    Args:
+        volumes: Of each case in ml.
+        patients: The patient of each.
+
+    Example:
+        >>> thirds([2.0, 1.0, 3.0], ["a", "b", "c"])
+        {'b': 'smallest third, to 1 ml', 'a': 'middle third, to 2 ml', 'c': 'largest third, to 3 ml'}
+    """
+    means = pd.Series(volumes).groupby(list(patients)).mean().sort_values(kind="stable")
+    parts = zip(("smallest", "middle", "largest"), np.array_split(means.index, 3), strict=True)
+    return {
+        str(patient): f"{which} third, to {means[part[-1]]:.3g} ml"
+        for which, part in parts
+        for patient in part
+    }

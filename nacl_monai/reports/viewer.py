@@ -1,0 +1,290 @@
+"""The cases of a page as one scrolls through them: small volumes that NiiVue shows without a network.
+
+Each layer is a NIfTI file of uint8 with its scale, cropped to what matters, along right, anterior and
+superior, so that a voxel of the page is one of the file that it is from. NiiVue (BSD-2-Clause) is in the
+package, and in each page that has cases; ``viewer.js`` is all that is ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from markupsafe import Markup
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.slices import certainty
+from nacl_monai.predictions.images import Array
+from nacl_monai.predictions.names import images_of_cases
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.reading import Reading
+from nacl_monai.predictions.study import Study
+from nacl_monai.reports.style import OKABE_ITO
+
+#: So many cases of an audit are in its page.
+SEEN = 6
+#: So many are in any page.
+MOST = 12
+#: Around what is labeled, predicted or likely, so many mm are shown.
+AROUND = 20.0
+#: Cases beyond so many characters of a page have pages of their own.
+LIMIT = 24_000_000
+#: Names of cases → their layers.
+Viewed = Callable[[Sequence[str]], Iterable[Mapping[str, Any]]]
+_LIKELY = 0.05
+_HERE = Path(__file__).parent
+_NIIVUE = _HERE / "niivue"
+LABEL, PREDICTION, OUTER, INNER = "label", "prediction", "outer contour", "inner contour"
+# Color and dashes of an outline, as in the figures of a promise; labels of raters take turns.
+_LINES: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    PREDICTION: (OKABE_ITO["purple"], (4, 2)),
+    OUTER: (OKABE_ITO["orange"], ()),
+    INNER: (OKABE_ITO["sky"], (6, 3)),
+}
+_RATERS = [OKABE_ITO[name] for name in ("green", "yellow", "vermillion", "blue")]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page shows of a structure of a case, beside its probability, label and prediction.
+
+    Attributes:
+        contours: "outer contour", "inner contour" → where, of the shape of the voxels.
+        within: Where a threshold may be lowered; None for everywhere.
+        mark: The threshold that makes the outer contour, where one does.
+        meaning: What that contour promises.
+    """
+
+    contours: Mapping[str, Array] = field(default_factory=dict)
+    within: Array | None = None
+    mark: float | None = None
+    meaning: str = ""
+
+
+class _Frame:
+    """Turns voxels ``(z, y, x)`` of a case to right, anterior, superior, and crops them.
+
+    Attributes:
+        affine: From cropped voxels to mm.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        shape = reading.predicted.shape
+        affine = np.eye(4) if reading.affine is None else reading.affine
+        nib: Any = nibabel.orientations
+        turn = nib.io_orientation(affine)
+        if np.isnan(turn).any():
+            affine, turn = np.eye(4), nib.io_orientation(np.eye(4))
+        self._turn = None if reading.predicted.turned else turn
+        stored = np.array(shape)
+        if reading.predicted.turned:  # the affine is that of the file
+            stored = stored[turn[:, 0].astype(int)]
+        self.affine = affine @ nib.inv_ornt_aff(turn, stored)
+        self._box: tuple[slice, ...] = (slice(None),) * 3
+
+    def __call__(self, voxels: Array) -> Array:
+        """The same voxels as ``(x, y, z)``."""
+        nib: Any = nibabel.orientations
+        turned = voxels.T if self._turn is None else nib.apply_orientation(voxels.T, self._turn)
+        return np.ascontiguousarray(turned[self._box])
+
+    def crop(self, inside: Array) -> None:
+        """Keeps what is around a mask; all of it where the mask is empty."""
+        box = []
+        for axis, size in enumerate(np.linalg.norm(self.affine[:3, :3], axis=0)):
+            where = np.flatnonzero(inside.any(tuple({0, 1, 2} - {axis})))
+            first, last = (where[0], where[-1]) if len(where) else (0, inside.shape[axis])
+            around = int(np.ceil(AROUND / max(size, 1e-3)))
+            box.append(slice(max(0, int(first) - around), int(last) + around + 1))
+        self._box = tuple(box)
+        self.affine = self.affine.copy()
+        self.affine[:3, 3] += self.affine[:3, :3] @ [part.start for part in box]
+
+
+def viewed(
+    reading: Reading,
+    image: Array | None = None,
+    seen: Mapping[str, Seen] | None = None,
+    raters: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The layers of a case.
+
+    Args:
+        reading: Its probabilities, with its labels where there are any.
+        image: ``(z, y, x)``, on their grid.
+        seen: Structure → what else is shown of it.
+        raters: The names of several.
+
+    Returns:
+        What ``viewer.js`` reads: "name", "shape" and "affine" of the cropped voxels, "image" and
+        "confidence", and for each of the "structures" its "probability", "masks", "within" and "mark".
+        A volume is base64 of a compressed NIfTI file.
+    """
+    channels, probs = reading.channels, reading.probs.float()
+    frame = _Frame(reading)
+    structures = {
+        name: _structure(reading, probs, name, (seen or {}).get(name, Seen()), raters)
+        for name in channels.structures
+    }
+    matters = [
+        frame(layer)
+        for probability, masks, _ in structures.values()
+        for layer in (probability >= _LIKELY, *masks.values())
+    ]
+    frame.crop(np.logical_or.reduce(matters))
+    confidence = certainty(probs, channels.overlapping)[0].numpy()
+    shown = [
+        {
+            "name": name,
+            "probability": _packed(frame, probability, (0, 1)),
+            "masks": [
+                {"name": kind, "line": _line(kind, masks), "voxels": _packed(frame, mask)}
+                for kind, mask in masks.items()
+            ],
+            "within": None if more.within is None else _packed(frame, more.within),
+            "mark": more.mark,
+            "meaning": more.meaning,
+        }
+        for name, (probability, masks, more) in structures.items()
+    ]
+    return {
+        "name": reading.case.name,
+        "shape": list(frame(confidence).shape),
+        "affine": frame.affine.tolist(),
+        "image": None if image is None else _packed(frame, image, _window(image)),
+        "confidence": _packed(frame, confidence, (0, 1)),
+        "structures": shown,
+    }
+
+
+def _structure(
+    reading: Reading, probs: Any, name: str, more: Seen, raters: Sequence[str]
+) -> tuple[Array, dict[str, Array], Seen]:
+    """The probability of a structure, and its masks by name."""
+    channels = reading.channels
+    of_structure = list(channels.structures[name])
+    probability = probs[of_structure].sum(0).clamp(max=1).numpy()
+    most = None if channels.overlapping else probs.max(0).indices.numpy()
+    masks = {PREDICTION: probability > 0.5 if most is None else np.isin(most, of_structure)}
+    place = [*channels.structures].index(name)
+    labels = [replace(reading, labels=[labels]).masks[place].numpy() for labels in reading.labels]
+    names = [f"{LABEL} of {rater}" for rater in raters] or [LABEL] * len(labels)
+    return probability, {**dict(zip(names, labels, strict=True)), **masks, **more.contours}, more
+
+
+def _line(kind: str, masks: Mapping[str, Array]) -> dict[str, Any]:
+    """How an outline is drawn."""
+    rater = _RATERS[[*masks].index(kind) % len(_RATERS)]
+    color, dashes = _LINES.get(kind, (rater, ()))
+    return {"color": color, "dashes": list(dashes)}
+
+
+def _window(image: Array) -> tuple[float, float]:
+    low, high = np.percentile(image, (0.5, 99.5)).tolist()
+    return low, max(high, low + 1e-6)
+
+
+def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = None) -> str:
+    """A layer as base64 of a compressed NIfTI file: a mask as 0 and 1, else 255 steps of a window."""
+    low, high = window or (0.0, 255.0)
+    step = (high - low) / 255
+    numbers = frame(voxels)
+    stored = np.rint((numbers.astype(np.float32).clip(low, high) - low) / step).astype(np.uint8)
+    header = nibabel.Nifti1Header()  # type: ignore[no-untyped-call]
+    header.set_data_shape(stored.shape)  # type: ignore[no-untyped-call]
+    header.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
+    header.set_sform(frame.affine, 1)  # type: ignore[no-untyped-call]
+    header["pixdim"][1:4] = np.linalg.norm(frame.affine[:3, :3], axis=0)
+    header["scl_slope"], header["scl_inter"] = step, low
+    header["cal_min"], header["cal_max"] = window or (0, 1)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    file = header.binaryblock + bytes(4) + stored.tobytes("F")
+    return base64.b64encode(gzip.compress(file, 6, mtime=0)).decode()
+
+
+def scripts(cases: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What a template needs for its head and its end.
+
+    Args:
+        cases: From `viewed`, each with its "reason"; the page has NiiVue only where there are some.
+
+    Returns:
+        "policy", that lets no request leave the page; "script"; and "viewer" with its "data" and
+        "library", or None.
+    """
+    texts = [_text("viewer.js"), *([niivue()] if cases else [])]
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    policy = (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "connect-src data:; base-uri 'none'; form-action 'none'"
+    )
+    # An end tag within the data would end their element.
+    data = Markup(json.dumps(cases).replace("<", "\\u003c"))  # noqa: S704 - no element can be in it
+    viewer = {"data": data, "library": Markup(texts[-1])}  # noqa: S704 - checked by its hash
+    return {
+        "policy": policy,
+        "script": Markup(texts[0]),  # noqa: S704 - ours
+        "viewer": viewer if cases else None,
+    }
+
+
+@cache
+def niivue() -> str:
+    """The library, as its ``version.json`` says.
+
+    Raises:
+        InputError: If the file is another.
+    """
+    text, version = _text("niivue/niivue.umd.js"), json.loads(_text("niivue/version.json"))
+    if hashlib.sha256(text.encode()).hexdigest() != version["sha256"]:
+        raise InputError(
+            f"{_NIIVUE}: is not NiiVue {version['version']}; install the package again"
+        )
+    return text
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def is_seen(options: Options) -> bool:
+    """Whether pages have cases; a part of the patients is merged, and has none."""
+    return options.pictures and options.viewer and options.shard is None
+
+
+def check_images(study: Study) -> None:
+    """Refuses images that have no effect, or are missing, before the first volume is read.
+
+    Raises:
+        InputError: If a case has none.
+        SettingError: If pages have no cases.
+    """
+    options = study.options
+    if options.images and not is_seen(options):
+        raise SettingError("--images: are for the cases of the page, which has none; leave it out")
+    if options.images:
+        images_of_cases(options.images, [*study.patients])
+
+
+def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The layers of some cases of a study, which are read once more.
+
+    Raises:
+        InputError: If one has no image where ``--images`` names a folder.
+    """
+    images = images_of_cases(study.options.images, names) if study.options.images else {}
+    by_name = {case.name: case for case in study.cases}
+    for name in names:
+        reading = study.read(by_name[name])
+        image = reading.image(images[name]) if images else None
+        yield viewed(reading, image, raters=study.raters)

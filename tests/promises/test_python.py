@@ -1,0 +1,147 @@
+"""A promise in Python has the words and files of the command."""
+
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+import torch
+
+from nacl_monai import audit
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.promises import applied, promise, read_curves, read_promise
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Of eight cases, each of a patient."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(size=(8, 6, 6))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    probs = np.stack([1 - inside, inside], 1)
+    return promise(probs, labels, levels=[0.3], classes=["outside", "liver"])
+
+
+def test_promise_shows_its_table(made):
+    """A row for each, in a terminal and a notebook, with what held-out patients say."""
+    assert list(made.table.index) == [kept.label for kept in made.kept]
+    assert len(made.table) == 4
+    for kept, (row, cells) in zip(made.kept, made.table.iterrows(), strict=True):
+        held_out = made.checked(kept)
+        assert f"{held_out['risk']:.1%}" in cells["Held-out patients"]
+        assert cells["Size"].startswith(f"{held_out['size']:.2f}")
+        assert row in repr(made)
+        assert cells["Size"] in repr(made)
+        assert f"<td>{cells['Size']}</td>" in made._repr_html_()
+    assert "8 patients" in repr(made).splitlines()[0]
+
+
+def test_promise_is_saved_as_the_command_writes_it(made, tmp_path):
+    """Whose page and table have the same words; a folder of somebody else's stays."""
+    folder = made.save(tmp_path / "saved")
+    words = ["promise", folder / "promise.npz", "--level", 0.3, "--output", tmp_path / "command"]
+    assert main([*map(str, words), "--no-pictures"]) == 0
+
+    for name in ("promise.json", "promise.npz", "held_out.csv"):
+        written = [(tmp_path / place / name).read_bytes() for place in ("saved", "command")]
+        assert written[0] == written[1]
+    pages = [
+        unescape((tmp_path / place / "page.html").read_text(encoding="utf-8"))
+        for place in ("saved", "command")
+    ]
+    for text in (*(text for kept, text in made.verdicts() if kept.kind == "outer"), *made.table):
+        assert all(text in page for page in pages)
+    assert read_promise(folder) == replace(made, sums=read_promise(folder).sums)
+    assert (read_curves(folder).hits == made.curves.hits).all()
+    again = read_promise(folder).save(tmp_path / "again")
+    assert not (again / "promise.npz").exists()
+    page = made.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(text in unescape(page) for text in made.table.index)
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="which `nacl-monai promise` did not write"):
+        made.save(tmp_path / "own")
+
+
+PROBS = np.stack([np.full((9, 4, 4, 4), 0.4), np.full((9, 4, 4, 4), 0.6)], 1)
+LABELS = np.ones((9, 4, 4, 4), int)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"levels": 0.1}, "levels: is 0.1; give a list of numbers"),
+        ({"levels": []}, "levels: is .*; give a list of numbers"),
+        ({"levels": ["a"]}, "--level: is a; give a number between 0 and 1"),
+        ({"jobs": 2}, "jobs: is no option for arrays"),
+        ({"margin": "a"}, "--margin: is a; choose from"),
+        ({"labels": None}, "labels: are missing"),
+        ({"from_logits": True}, "probs: reach from 0 to 1 at most, as probabilities do"),
+        (
+            {"probs": [*PROBS[:8], PROBS[8, ..., 0]], "labels": [*LABELS[:8], LABELS[8, ..., 0]]},
+            "of 2 axes",
+        ),
+        ({"probs": PROBS[0, :, 0, 0, 0], "labels": LABELS[0, 0, 0]}, "give .* of each case"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(given, line):
+    """Arguments of another type or form, which ended in errors of Python's."""
+    with pytest.raises(InputError, match=line):
+        promise(**{"probs": PROBS, "labels": LABELS, "levels": [0.1], "check": False, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"probs": PROBS[0, ..., 0], "spacing": (1, 1)}, "2 axes, but the images .* had 3"),
+        ({"probs": PROBS[0].tolist()}, "probs: hold list"),
+        ({"probs": np.ma.masked_array(PROBS[0], PROBS[0] > 0.5)}, "probs: hides values"),
+        ({"spacing": (1, 1)}, "give 3 positive numbers"),
+        ({"spacing": "111"}, "spacing: is '111'"),
+    ],
+)
+def test_case_unlike_the_calibration_patients_is_one_line(given, line):
+    """Of other axes or another form."""
+    made = promise(PROBS, LABELS, levels=[0.1], check=False)
+
+    with pytest.raises(InputError, match=line):
+        applied(made, **{"probs": PROBS[0], "spacing": (1, 1, 1), **given})
+
+
+class Elsewhere(torch.Tensor):
+    """A stand-in for a tensor on a GPU and all that follows from it, which NumPy reads after `cpu`."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return found.as_subclass(torch.Tensor) if func is torch.Tensor.cpu else found
+
+
+def test_tensors_elsewhere_are_brought_to_the_processor(monkeypatch):
+    """The numbers are those of arrays; the record of a metric is on the processor, too."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(size=(8, 6, 6))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    probs = np.stack([1 - inside, inside], 1)
+    away = [torch.from_numpy(part).as_subclass(Elsewhere) for part in (probs, labels)]
+    with pytest.raises(TypeError, match="cuda"):
+        (away[0] + 1).numpy()
+
+    assert repr(audit(*away)) == repr(audit(probs, labels))
+    made, expected = (promise(*pair, levels=[0.3]) for pair in (away, (probs, labels)))
+    assert made == expected
+    new = [applied(made, one, (1, 1))[0] for one in (away[0][0], probs[0])]
+    assert (new[0].contours["outer"] == new[1].contours["outer"]).all()
+    metric = CalibrationMetric(decisions={"liver": [1]})
+    metric(probs, labels)
+    sums = [one.as_subclass(Elsewhere) for one in metric.get_buffer()]
+    monkeypatch.setattr(metric, "_all_sums", lambda: sums)
+    record = metric.record([f"case{k}" for k in range(8)])
+    assert run_of_bins(record, "metric").number("ece_near").mean == audit(probs, labels).ece("near")
+    assert record.check() is record

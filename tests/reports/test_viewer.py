@@ -1,0 +1,275 @@
+"""A page shows the voxels of the files, at their places, and asks nobody for anything."""
+
+import base64
+import gzip
+import hashlib
+import itertools
+import json
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff
+
+from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.predictions.options import options_of
+from nacl_monai.predictions.study import find
+from nacl_monai.reports import viewer
+from nacl_monai.reports.viewer import AROUND, scripts, viewed_cases
+
+CODES = [
+    "".join(letters)
+    for axes in itertools.permutations(("LR", "PA", "IS"))
+    for letters in itertools.product(*axes)
+]
+SPACING = (1.0, 1.5, 4.0)
+
+
+def save(file, voxels, affine):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), file)
+
+
+def write_case(folder, name, codes, spacing=SPACING, classes=3, shape=(14, 12, 9), seed=0):
+    """A case whose axes run along the codes: probabilities, labels and an image, each its own."""
+    rng = np.random.default_rng(seed)
+    turned = shape if len(codes) == 3 else shape[:2]
+    affine = inv_ornt_aff(axcodes2ornt(tuple(codes)), turned)
+    affine = np.diag([*spacing, 1]) @ affine
+    affine[:3, 3] += (-31, 12, 7.5)
+    # About a ball, so that something is predicted, and all is likely somewhere.
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+    ball = 3 - 4 * sum(axis**2 for axis in axes)
+    logits = rng.normal(size=(classes, *shape))
+    logits[1] += ball
+    probs = np.exp(logits) / np.exp(logits).sum(0)
+    label = (logits + rng.normal(size=logits.shape)).argmax(0)
+    image = rng.normal(100, 20, shape)
+    save(folder / f"maps/{name}.nii.gz", np.moveaxis(probs, 0, -1).astype(np.float32), affine)
+    save(folder / f"labels/{name}.nii.gz", label.astype(np.uint8), affine)
+    save(folder / f"images/{name}.nii.gz", image.astype(np.float32), affine)
+
+
+def layer(text):
+    """A layer of the page, as any tool reads it."""
+    return nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(text)))
+
+
+def voxels_at(file, places):
+    """The voxels of a file that are at places in mm, a row each."""
+    stored = nibabel.load(file)
+    found = nibabel.affines.apply_affine(np.linalg.inv(stored.affine), places)
+    assert np.abs(found - found.round()).max() < 1e-3
+    return np.asarray(stored.dataobj)[tuple(found.round().astype(int).T)]
+
+
+def places_of(shown):
+    """The places of all voxels of a layer, in mm."""
+    voxels = np.indices(shown.shape).reshape(3, -1).T
+    return nibabel.affines.apply_affine(shown.affine, voxels)
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    """A study of all 48 orientations, and what its page would show."""
+    folder = tmp_path_factory.mktemp("turned")
+    for codes in CODES:
+        write_case(folder, codes, codes)
+    options = options_of("audit:folders", {"images": folder / "images"})
+    study = find(folder / "maps", folder / "labels", options)
+    return folder, list(viewed_cases(study, CODES))
+
+
+def test_every_voxel_is_that_of_the_file_at_its_place_in_all_orientations(turned):
+    """Of the probability within half a step of uint8, of label and prediction to the bit."""
+    folder, cases = turned
+    for case in cases:
+        file = f"{case['name']}.nii.gz"
+        for k, structure in enumerate(case["structures"], 1):
+            shown = layer(structure["probability"])
+            places = places_of(shown)
+            probs = voxels_at(folder / "maps" / file, places)
+            label = voxels_at(folder / "labels" / file, places)
+            masks = {
+                mask["name"]: np.asarray(layer(mask["voxels"]).dataobj)
+                for mask in structure["masks"]
+            }
+
+            np.testing.assert_allclose(
+                shown.get_fdata().ravel(), probs[:, k], atol=0.5 / 255 + 1e-6
+            )
+            np.testing.assert_array_equal(masks["label"].ravel(), label == k)
+            np.testing.assert_array_equal(masks["prediction"].ravel(), probs.argmax(1) == k)
+            assert nibabel.aff2axcodes(shown.affine) == ("R", "A", "S")
+            np.testing.assert_allclose(case["affine"], shown.affine, atol=1e-5)
+        confidence = layer(case["confidence"]).get_fdata().ravel()
+        np.testing.assert_allclose(confidence, probs.max(1), atol=0.5 / 255 + 1e-6)
+
+
+def test_image_is_within_half_a_step_between_its_percentiles(turned):
+    """Beyond them it is cut off, as a display would."""
+    folder, cases = turned
+    for case in cases[::7]:
+        shown = layer(case["image"])
+        stored = voxels_at(folder / f"images/{case['name']}.nii.gz", places_of(shown))
+        whole = np.asarray(nibabel.load(folder / f"images/{case['name']}.nii.gz").dataobj)
+        low, high = np.percentile(whole, (0.5, 99.5))
+
+        np.testing.assert_allclose(
+            shown.get_fdata().ravel(), stored.clip(low, high), atol=(high - low) / 510 + 1e-3
+        )
+
+
+def test_crop_keeps_what_is_likely_and_what_is_around_it(tmp_path):
+    """Some mm, and no more; a case in which nothing is likely is whole."""
+    probs = np.zeros((90, 80, 4, 2), np.float32)
+    probs[..., 0] = 1
+    probs[50, 40, 2] = (0.9, 0.1)  # likely, not predicted
+    label = np.zeros(probs.shape[:3], np.uint8)
+    label[60, 42, 1] = 1
+    save(tmp_path / "maps/some.nii.gz", probs, np.diag([2, 2, 3, 1]))
+    save(tmp_path / "labels/some.nii.gz", label, np.diag([2, 2, 3, 1]))
+    probs[50, 40, 2] = (1, 0)
+    save(tmp_path / "maps/none.nii.gz", probs, np.diag([2, 2, 3, 1]))
+    save(tmp_path / "labels/none.nii.gz", 0 * label, np.diag([2, 2, 3, 1]))
+    study = find(tmp_path / "maps", tmp_path / "labels", options_of("audit:folders", {}))
+
+    some, none = viewed_cases(study, ["some", "none"])
+
+    around = int(AROUND / 2)
+    assert some["shape"] == [11 + 2 * around, 3 + 2 * around, 4]
+    assert np.allclose(np.array(some["affine"])[:3, 3], (2 * (50 - around), 2 * (40 - around), 0))
+    assert none["shape"] == [90, 80, 4]
+
+
+def test_policy_lets_nothing_run_but_the_two_scripts_and_nothing_leave():
+    """By their hashes; without cases the library is not even there."""
+    for cases in ([], [{"name": "</script><b>", "reason": ""}]):
+        made = scripts(cases)
+        texts = [made["script"], *([made["viewer"]["library"]] if cases else [])]
+        digests = [
+            base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts
+        ]
+
+        policy = dict(part.strip().split(" ", 1) for part in made["policy"].split(";"))
+        assert policy["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
+        assert policy["default-src"] == "'none'"
+        assert policy["connect-src"] == "data:"
+    assert "<" not in made["viewer"]["data"]
+    assert json.loads(made["viewer"]["data"]) == cases
+
+
+def test_another_library_is_refused(monkeypatch):
+    """Its checksum is beside it, and it is small enough to be in every page."""
+    text = viewer.niivue()
+    assert len(text) < 2_500_000
+    monkeypatch.setattr(viewer, "_text", lambda _: '{"version": "1", "sha256": "0"}')
+    viewer.niivue.cache_clear()
+    with pytest.raises(InputError, match=r"niivue: is not NiiVue 1; install the package again"):
+        viewer.niivue()
+    viewer.niivue.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Four cases."""
+    folder = tmp_path_factory.mktemp("study")
+    for k, codes in enumerate(("RAS", "LPS", "SAR", "PIR")):
+        write_case(folder, f"case_{k}", codes, seed=k)
+    return folder
+
+
+def cases_of(page):
+    """What a page shows; none where it has no cases."""
+    found = re.search(r'id="cases-data">(.*?)</script>', page.read_text(encoding="utf-8"))
+    return [] if found is None else json.loads(found[1])
+
+
+def audited(study, output, *words):
+    assert (
+        main(["audit", f"{study / 'maps'}", f"{study / 'labels'}", *words, "--output", f"{output}"])
+        == 0
+    )
+    return output / "page.html"
+
+
+def test_page_of_an_audit_has_its_worst_cases_first(study, tmp_path):
+    """With what is known of them, and images where a folder has some; six at most."""
+    page = audited(study, tmp_path / "audit", "--images", f"{study / 'images'}")
+    cases, text = cases_of(page), page.read_text(encoding="utf-8")
+
+    listed = re.findall(r"<tr><td>(case_\d)</td>", text)
+    assert [case["name"] for case in cases] == listed
+    assert all(case["image"] and case["reason"].startswith("ECE 0.") for case in cases)
+    assert "This page holds images of patients." in text
+
+
+def test_images_without_cases_are_refused(study, tmp_path, capsys):
+    """They would have no effect."""
+    words = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{study / 'images'}"]
+    assert main(["audit", *words, "--no-viewer", "--output", f"{tmp_path / 'audit'}"]) == 2
+    assert "--images: are for the cases of the page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--no-viewer"], ["--no-pictures"], ["--shard", "1/2"]])
+def test_page_without_cases_has_neither_images_nor_library(words, study, tmp_path):
+    """A part of the patients is merged, and so shows none, either."""
+    page = audited(study, tmp_path / "audit", *words)
+
+    assert not cases_of(page)
+    assert page.stat().st_size < 1_500_000
+    assert "images of patients" not in page.read_text(encoding="utf-8")
+
+
+def test_merged_audit_has_no_cases(study, tmp_path):
+    """It is made of sums."""
+    audited(study, tmp_path / "audit")
+    assert main(["merge", f"{tmp_path / 'audit'}", "--output", f"{tmp_path / 'merge'}"]) == 0
+    assert not cases_of(tmp_path / "merge/page.html")
+
+
+def test_missing_image_is_refused_before_anything_is_written(study, tmp_path, capsys):
+    """In one line."""
+    (tmp_path / "images").mkdir()
+    words = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{tmp_path / 'images'}"]
+    assert main(["audit", *words, "--output", f"{tmp_path / 'audit'}"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "images: holds no image 'case_0'; add it" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "audit").exists()
+
+
+def viewed(study, output, *words):
+    return main(["view", f"{study / 'maps'}", *words, "--output", f"{output}"])
+
+
+def test_view_shows_predictions_without_labels(study, tmp_path):
+    """Those that are asked for, in that order; by default the first by name."""
+    page = tmp_path / "view/page.html"
+    assert viewed(study, tmp_path / "view") == 0
+    assert [case["name"] for case in cases_of(page)] == [f"case_{k}" for k in range(4)]
+    for structure in cases_of(page)[0]["structures"]:
+        assert [mask["name"] for mask in structure["masks"]] == ["prediction"]
+
+    words = ["--cases", "case_3", "case_1", "--images", f"{study / 'images'}"]
+    assert viewed(study, tmp_path / "view", *words) == 0
+    assert [case["name"] for case in cases_of(page)] == ["case_3", "case_1"]
+    assert all(case["image"] for case in cases_of(page))
+    assert "2 of 4 cases" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("cases", "error"),
+    [
+        (["case_9"], "--cases: 'case_9' is none of"),
+        (["case_0"] * 13, "--cases: are 13; give at most 12"),
+    ],
+)
+def test_cases_that_cannot_be_shown_are_refused(cases, error, study, tmp_path, capsys):
+    """Before anything is written."""
+    assert viewed(study, tmp_path / "view", "--cases", *cases) == 2
+    assert error in capsys.readouterr().err
+    assert not (tmp_path / "view").exists()

@@ -1,0 +1,364 @@
+"""The cases of a page in a real browser: what a person presses, slides and reads."""
+
+import csv
+import os
+import re
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+
+from tests.reports.test_viewer import audited, cases_of, write_case
+
+pytestmark = pytest.mark.slow
+CODES = {"case_0": "RAS", "case_1": "LPS", "case_2": "SAR", "case_3": "PIR", "case_4": "ILP"}
+# A headless browser without a graphics card, which asks nobody whether it is up to date.
+WORDS = [
+    *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def unavailable(reason):
+    """Skips, but where the browser was promised, as in .ci/run."""
+    if os.environ.get("BROWSER_TESTS") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The distribution's Chromium; no browser is downloaded."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        unavailable("no Chromium is installed: apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable("playwright is not installed: pip install playwright")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=WORDS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser):
+    """Opens a page; whatever it says in the console, or asks for, is a fault in the end."""
+    pages = []
+
+    def open_page(file, **how):
+        page = browser.new_page(viewport={"width": 1000, "height": 900}, **how)
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url))
+        page.goto(file.as_uri())
+        page.wait_for_selector("body.seen")
+        pages.append((page, said, file))
+        return page
+
+    yield open_page
+    for page, said, file in pages:
+        assert said == [file.as_uri()]
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Five cases, each with axes of its own, of voxels that are not cubes."""
+    folder = tmp_path_factory.mktemp("browsed")
+    for k, (name, codes) in enumerate(CODES.items()):
+        write_case(folder, name, codes, (1 + k / 4, 1.5, 3 - k / 2), seed=k)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def file(study, tmp_path_factory):
+    return audited(
+        study, tmp_path_factory.mktemp("audit") / "audit", "--images", f"{study / 'images'}"
+    )
+
+
+@pytest.fixture(scope="module")
+def page(opened, file):
+    """One for all tests, each of which takes it as the one before has left it."""
+    return opened(file)
+
+
+@pytest.fixture
+def first(page):
+    """The name of the first case, which is shown."""
+    page.locator("#cases button").first.click()
+    name = page.locator("#cases strong").first.text_content()
+    wait_for(page, "#judged", f"{name}: ")
+    page.locator("#planes").scroll_into_view_if_needed()
+    return name
+
+
+def wait_for(page, place, text):
+    """The policy of the page lets nobody evaluate a text in it, and so it is asked from outside."""
+    page.locator(place, has_text=text).wait_for()
+
+
+def said(page):
+    """What the page says of the voxel under the cursor."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(done))")
+    text = page.text_content("#value")
+    numbers = r"probability of class_(\d) ([\d.]+) · label (yes|no) · prediction (yes|no) · "
+    numbers += r"confidence ([\d.]+) · image ([-\d.]+) · at (\S+), (\S+), (\S+) mm"
+    name, probability, label, predicted, confidence, image, *place = re.fullmatch(
+        numbers, text
+    ).groups()
+    return {
+        "structure": int(name),
+        "probability": float(probability),
+        "label": label == "yes",
+        "prediction": predicted == "yes",
+        "confidence": float(confidence),
+        "image": float(image),
+        "place": np.array(place, float),
+    }
+
+
+def in_files(study, case, place):
+    """The voxel of each file that is at a place in mm."""
+    found = {}
+    for kind in ("maps", "labels", "images"):
+        stored = nibabel.load(study / kind / f"{case}.nii.gz")
+        voxel = nibabel.affines.apply_affine(np.linalg.inv(stored.affine), place)
+        assert np.abs(voxel - voxel.round()).max() < 0.1  # the page says tenths of a mm
+        found[kind] = np.asarray(stored.dataobj)[tuple(voxel.round().astype(int))]
+    return found
+
+
+def check_said(study, case, value):
+    """What the page says is what the files hold."""
+    found = in_files(study, case, value["place"])
+    probs, k = found["maps"], value["structure"]
+    images = np.asarray(nibabel.load(study / f"images/{case}.nii.gz").dataobj)
+    low, high = np.percentile(images, (0.5, 99.5))
+    assert value["probability"] == pytest.approx(probs[k], abs=0.5 / 255 + 6e-4)
+    assert value["confidence"] == pytest.approx(probs.max(), abs=0.5 / 255 + 6e-4)
+    assert value["label"] == (found["labels"] == k)
+    assert value["prediction"] == (probs.argmax() == k)
+    assert value["image"] == pytest.approx(
+        found["images"].clip(low, high), abs=(high - low) / 510 + 0.06
+    )
+
+
+def test_value_under_the_cursor_is_that_of_the_files_in_all_orientations(page, study):
+    """Moved there by keys and by clicks in each plane, with left on the left and on the right."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for button in page.locator("#cases button").all():
+        button.click()
+        case = button.locator("strong").text_content()
+        wait_for(page, "#judged", f"{case}: ")
+        page.click("#mirror")
+        page.locator("#planes").scroll_into_view_if_needed()
+        box = page.locator("#planes").bounding_box()
+        for _ in range(6):
+            x, y = rng.uniform(0.3, 0.7, 2) * (box["width"], box["height"])
+            if x < box["width"] / 2 or y < box["height"] / 2:  # the corner turns the solid
+                page.mouse.click(box["x"] + x, box["y"] + y)
+            page.keyboard.press(str(rng.choice(["ArrowLeft", "ArrowUp", "[", "]", "ArrowDown"])))
+            value = said(page)
+            check_said(study, case, value)
+            seen.add((case, *value["place"]))
+    assert len(seen) > 20
+
+
+@pytest.mark.usefixtures("first")
+def test_keys_move_the_cursor_by_a_voxel_along_an_axis(page, file):
+    """To the right of the patient, forward, up and back, whatever the file's axes are."""
+    (case, *_) = cases_of(file)
+    spacing = np.linalg.norm(np.array(case["affine"])[:3, :3], axis=0)
+    for axis, pair in enumerate([("ArrowRight", "ArrowLeft"), ("ArrowUp", "ArrowDown"), "]["]):
+        for key, by in zip(pair, (1, -1), strict=True):
+            before = said(page)["place"]
+            page.keyboard.press(key)
+            moved = said(page)["place"] - before
+            np.testing.assert_allclose(moved, by * spacing[axis] * np.eye(3)[axis], atol=0.11)
+
+
+def drawn(page):
+    """What is seen of the planes, of the outlines above them and of the solid in the corner."""
+    page.locator("#planes").scroll_into_view_if_needed()
+    found = None
+    while found != (found := parts(page)):  # the solid is made anew, which takes a while
+        page.wait_for_timeout(300)
+    return found
+
+
+def parts(page):
+    """A picture of each."""
+    outlines = page.evaluate("document.getElementById('outlines').toDataURL()")
+    page.evaluate("document.getElementById('outlines').style.visibility = 'hidden'")
+    box = page.locator("#planes").bounding_box()
+    planes = page.screenshot(clip={**box, "height": box["height"] / 2})
+    page.evaluate("document.getElementById('outlines').style.visibility = ''")
+    return {"planes": planes, "outlines": outlines, "solid": page.locator("#solid").screenshot()}
+
+
+def changed(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.usefixtures("first")
+def test_every_button_switches_what_it_names_and_back(page):
+    """By a click and by its digit; a screen reader is told, and the keyboard stays where it is."""
+    switched = {
+        **{name: {"planes"} for name in ("image", "probability", "confidence")},
+        **{name: {"outlines", "solid"} for name in ("label", "prediction", "threshold")},
+    }
+    assert page.locator("#layers button").all_text_contents() == list(switched)
+    page.locator("#threshold").fill("0.1")  # some of it is neither labeled nor predicted
+    page.click("#layers button:text-is('threshold')")
+    for k, (name, parts) in enumerate(switched.items(), 1):
+        button = page.locator(f"#layers button:text-is('{name}')")
+        pressed, before = button.get_attribute("aria-pressed"), drawn(page)
+        button.click()
+        after = drawn(page)
+        assert changed(before, after) == parts, name
+        assert button.get_attribute("aria-pressed") != pressed
+        assert page.evaluate("document.activeElement.textContent") == name
+        page.keyboard.press(f"{k}")
+        assert changed(before, drawn(page)) == set()
+        assert button.get_attribute("aria-pressed") == pressed
+
+
+def test_threshold_says_how_much_it_holds(page, study, first):
+    """The volume of the voxels of the page that reach it; lowered, it is larger, and another outline."""
+    stored = nibabel.load(study / f"maps/{first}.nii.gz")
+    steps = np.rint(np.asarray(stored.dataobj)[..., 1] * 255) / 255
+    ml = abs(np.linalg.det(stored.affine[:3, :3])) / 1000
+    before = drawn(page)
+    for share in (0.9, 0.3, 0.05):
+        page.locator("#threshold").fill(str(share))
+        text = page.text_content("#meaning")
+        what, volume = text.removesuffix(" ml").split(": ")
+        assert what == f"where class_1 has at least {share:.3f}"
+        assert float(volume) == pytest.approx((steps >= share - 1e-6).sum() * ml, abs=0.006)
+        assert page.get_attribute("#layers button:text-is('threshold')", "aria-pressed") == "true"
+        after = drawn(page)
+        assert "outlines" in changed(before, after)
+        before = after
+
+
+def test_structure_and_planes_are_chosen(page, study, first):
+    """The cursor stays where it is."""
+    place = said(page)["place"]
+    page.select_option("#structure", label="class_2")
+    wait_for(page, "#value", "probability of class_2")
+    assert (said(page)["place"] == place).all()
+    check_said(study, first, said(page))
+    before = drawn(page)
+    for view in ("axial", "coronal", "sagittal", "three planes"):
+        page.select_option("#view", label=view)
+        after = drawn(page)
+        assert {"planes", "outlines"} <= changed(before, after)
+        before = after
+
+
+def test_wheel_scrolls_through_the_slices(page, study, first):
+    """Of the plane below the pointer."""
+    box = page.locator("#planes").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
+    for key in "[[[]":  # away from both ends
+        page.keyboard.press(key)
+    before = said(page)["place"]
+    page.mouse.wheel(0, 100)
+    page.wait_for_timeout(300)
+    assert (np.abs(said(page)["place"] - before) > 0.2).tolist() == [False, False, True]
+    check_said(study, first, said(page))
+
+
+@pytest.mark.usefixtures("first")
+def test_verdicts_are_given_by_keys_and_buttons_and_downloaded(page, tmp_path):
+    """A note may hold anything; a verdict is taken back by giving it again."""
+    cases = page.locator("#cases strong").all_text_contents()
+    page.keyboard.press("r")
+    page.locator("#note").fill('the tail, "posterior",\nis missing; jar')
+    page.keyboard.press("Tab")
+    page.keyboard.press("j")
+    wait_for(page, "#judged", f"{cases[1]}: ")
+    assert page.input_value("#note") == ""
+    page.click("#edit")
+    page.keyboard.press("j")
+    wait_for(page, "#judged", f"{cases[2]}: ")
+    page.keyboard.press("a")
+    page.keyboard.press("a")
+    assert page.text_content("#judged") == f"{cases[2]}: no verdict yet"
+    page.keyboard.press("k")
+    wait_for(page, "#judged", f"{cases[1]}: edit")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "verdicts.csv")
+    with (tmp_path / "verdicts.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["case"] for row in rows] == cases
+    assert [row["verdict"] for row in rows] == ["reject", "edit", *[""] * (len(cases) - 2)]
+    assert rows[0]["note"].startswith('the tail, "posterior",')
+    assert page.locator("#cases em").all_text_contents() == [row["verdict"] for row in rows]
+
+
+def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page):
+    """By number; then the other way round."""
+    heading = page.locator("th:text('DSC')").last
+    column = heading.evaluate("(cell) => cell.cellIndex")
+    table = heading.locator("xpath=ancestor::table")
+    heading.click()
+    cells = [
+        float(text)
+        for text in table.locator(f"tbody td:nth-child({column + 1})").all_text_contents()
+    ]
+    assert cells == sorted(cells)
+    heading.press("Enter")
+    again = [
+        float(text)
+        for text in table.locator(f"tbody td:nth-child({column + 1})").all_text_contents()
+    ]
+    assert again == cells[::-1]
+    assert heading.get_attribute("aria-sort") == "descending"
+
+
+def test_without_webgl_there_are_the_pictures(browser, file):
+    """And in print, where nobody scrolls."""
+    page = browser.new_page()
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = function () { return null; };")
+    page.goto(file.as_uri())
+    assert page.locator("#viewer").is_hidden()
+    assert page.locator(".pictures img").count() == 3
+    assert page.locator(".pictures").is_visible()
+    page.close()
+
+
+def test_in_print_there_are_the_pictures(page):
+    """The cases are for the screen."""
+    assert page.locator(".pictures").is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator("#viewer").is_hidden()
+    assert page.locator(".pictures").is_visible()
+    page.emulate_media(media="screen")
+
+
+def test_page_is_dark_where_the_reader_wants_it(page):
+    """As the system says."""
+    colors = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colors.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert colors == ["rgb(255, 255, 255)", "rgb(22, 24, 27)"]
+
+
+def test_everything_has_a_name_for_a_screen_reader(page):
+    """Buttons, fields and pictures."""
+    names = page.evaluate(
+        """[...document.querySelectorAll('#viewer :is(button, input, select, canvas[role])')].map(
+            (one) => one.ariaLabel || one.textContent.trim() || one.labels[0]?.textContent.trim() || ''
+        )"""
+    )
+    hidden = page.evaluate("document.getElementById('mark').hidden")
+    assert [name for name in names if not name] == [""] * hidden
