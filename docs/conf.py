@@ -55,6 +55,7 @@ SOUGHT = {
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "report": ("summary", "one command", "clinician"),
     "maps": ("probability map", "softmax", "heatmap", "uncertainty map", "npz to NIfTI"),
     "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
     "own_data": ("custom dataset", "BIDS", "datalist", "my images"),

@@ -36,6 +36,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "report": Command("promises", "audit, calibrate, promise and triage in one, on one page"),
     "demo": Command("demo", "train and compare two networks on the MRI data in the package"),
     "check": Command("data", "verify a downloaded dataset, reading it as a training does"),
     "new": Command("data", "write a bundle for data of your own"),

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.audits.measuring import SCORES, joined, measured_cases, scores_of
+from nacl_monai.audits.measuring import joined, measured_cases, scores_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
@@ -112,8 +112,8 @@ def audit(
     metric.add(study.probs, study.labels, study.masks)
     if not channels_as_given:
         study.check_order()
-    scores = [scores_of(*case, study.channels) for case in study.each()]
-    of_cases = {name: torch.stack([case[name] for case in scores]) for name in SCORES}
+    scores = [scores_of(*case, study.channels, spacing) for case in study.each()]
+    of_cases = {name: torch.stack([case[name] for case in scores]) for name in scores[0]}
     record = metric.record(study.names, shown, study.patients, study.raters)
     return _of_record(record, score_columns(of_cases, list(study.channels.structures)))
 

@@ -344,7 +344,7 @@ def find(
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     check_apart(folder, (case.name for case in cases))
-    study = _calibrated(_with_patients(study))
+    study = behind_calibrator(_with_patients(study))
     return study if promised else _hidden(study)
 
 
@@ -453,8 +453,12 @@ def _shard_of(study: Study, part: int, parts: int) -> Study:
     return replace(study, cases=cases, faults=study.faults if part == 1 else ())
 
 
-def _calibrated(study: Study) -> Study:
-    """The study behind its calibrator, if there is one."""
+def behind_calibrator(study: Study) -> Study:
+    """The study behind the calibrator that its options name, if they name one.
+
+    Raises:
+        InputError: If that is of other channels, or was fitted on a patient of the study.
+    """
     file = study.options.calibrator
     if file is None:
         return study
