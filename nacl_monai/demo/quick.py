@@ -71,11 +71,12 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     calibrated, diagram, promise = output / "calibrated", output / "reliability", output / "promise"
     behind = ("--calibrator", calibrated / "calibrator.json")
     fit = ("--folds", 4, "--no-pictures")
-    command("audit", *people("test"), "--output", audits[0])
+    images = ("--images", output / "images/test")
+    command("audit", *people("test"), *images, "--output", audits[0])
     command("calibrate", *people("calibration"), *fit, "--output", calibrated)
     command("audit", *people("test"), *behind, "--no-pictures", "--output", audits[1])
     command("reliability", *audits, "--names", "as trained", "calibrated", "--output", diagram)
-    level = ("--level", 0.2, "--images", output / "images/test")
+    level = ("--level", 0.2, *images)
     command("promise", *people("test"), *behind, *level, "--output", promise)
     shown = [audits[0] / "page.html", diagram / "reliability_near_top-1.png", promise / "page.html"]
     print(f"\nopen {', then '.join(map(str, shown))}")
