@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -389,7 +389,8 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         write_text(folder / _TRIAGE, csv_text(table))
         labels = options.labels
-        share = _share_found(table, number, find(new, labels, options)) if labels else ""
+        plain = replace(options, anonymous=None)
+        share = _share_found(table, number, find(new, labels, plain)) if labels else ""
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
         cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
