@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from nacl_monai import __version__
 from nacl_monai.errors import InputError, print_error
 from nacl_monai.quiet import VERBOSE, quieten
 
@@ -151,6 +152,9 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[VERBOSE] = "1"
     if argv is None:  # the process is this command's
         quieten()
+    if words[:1] == ["--version"]:
+        print(f"nacl-monai {__version__}")
+        return 0
     if not words or words[0] in ("-h", "--help"):
         print(usage())
         return 0

@@ -278,8 +278,9 @@ def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
     yield "sizes", pictures.draw_sizes(made.curves, made.controls[0], made.settings["margin"])
-    if checked:
+    if len({one.level for one in checked}) > 1:  # one alone is a sentence
         yield "kept", pictures.draw_kept(made.promise)
+    if checked:
         yield "volumes", pictures.draw_volumes(made.curves, checked[0], **made.settings)
 
 

@@ -61,13 +61,13 @@ _AUDITED = (
 def level_of(patients: int) -> float:
     """The level at which so many patients promise contours of use: one of them may fail.
 
-    It is 2 / (n + 1), rounded up to 5 %.
+    It is 2 / (n + 1), rounded up to 5 %; at most 95 %.
 
     Example:
-        >>> level_of(9), level_of(100)
-        (0.2, 0.05)
+        >>> level_of(9), level_of(100), level_of(1)
+        (0.2, 0.05, 0.95)
     """
-    return math.ceil(2 * _STEP / (patients + 1) - 1e-9) / _STEP
+    return min(_STEP - 1, math.ceil(2 * _STEP / (patients + 1) - 1e-9)) / _STEP
 
 
 def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
@@ -148,6 +148,7 @@ def _steps(
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
     promising = [patient for patient in everyone if patient not in fitting]
+    asks = _asked(options, len(promising))
     plain = replace(_of(study, promising), modules={}, calibrated={}, name="as predicted")
     before, faults = _audited(plain, output / "audit")
     file = options.calibrator
@@ -160,8 +161,6 @@ def _steps(
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
         promised = behind_calibrator(replace(at_file, faults=()))
         after, _ = _audited(promised, output / "calibrated")
-    level = options.level or (level_of(len(promising)),)
-    asks = Options(level=level, miss=options.miss, margin=options.margin)
     made, contour = _promised(promised, after.folder, output / "promise", asks, options)
     at_new = replace(
         options, calibrator=file, level=(), miss=(), output=None, pairs=None, images=None
@@ -177,6 +176,15 @@ def _steps(
         who = counted(len(fitting), "other")
         people.append(f"{who} fit the calibrator, and do neither: {', '.join(fitting)}.")
     return sections, people, faults
+
+
+def _asked(options: Options, patients: int) -> Options:
+    """What so many patients promise; refused where they are too few, before a volume is read."""
+    level = options.level or (level_of(patients),)
+    asks = Options(level=level, miss=options.miss, margin=options.margin)
+    for control in command._controls(asks):
+        control.check_patients(patients, "--level")
+    return asks
 
 
 def _of(study: Study, patients: Collection[str]) -> Study:
@@ -199,11 +207,11 @@ def _promised(
         images = images_of_cases(options.images, study.patients) if options.images else {}
         draw = partial(command._contours, study, made, images)
         command._write_page(made, folder, [audit], asks, draw)
-    held_out = (one for one in made.controls if one.needed < len(made.promise.patients))
-    for control in held_out:
-        caption, picture, _ = next(draw(control))
-        return made.promise, (picture, caption)
-    return made.promise, ("", "")
+    held_out = [one for one in made.controls if one.needed < len(made.promise.patients)]
+    if not held_out:
+        return made.promise, ("", "")
+    caption, picture, _ = next(draw(held_out[0]))
+    return made.promise, (picture, caption)
 
 
 def _kept(made: Promise, contour: tuple[str, str]) -> Section:
