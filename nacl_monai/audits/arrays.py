@@ -18,7 +18,7 @@ from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import Record
-from nacl_monai.predictions.arrays import Cases, array_study
+from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study
 from nacl_monai.predictions.labels import Folders, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, options_of
 from nacl_monai.predictions.study import find
@@ -101,15 +101,25 @@ def audit(
         patients=patients,
         from_logits=from_logits,
     )
-    shown = () if structures else study.channels.names
+    return _of_arrays(study, spacing, channels_as_given, measured)
+
+
+def _of_arrays(
+    study: ArrayStudy,
+    spacing: Sequence[float] | None,
+    channels_as_given: bool,
+    measured: Mapping[str, Any],
+) -> Audit:
+    overlapping = study.channels.names if study.channels.overlapping else ()
+    shown = () if overlapping else study.channels.names
     metric = CaseSums(
         **measured,
         margin_spacing=spacing,
-        structures=structures,
+        structures=overlapping,
         decisions={name: [k] for k, name in enumerate(shown) if k},
-        ignore_index=ignore_index,
-        from_logits=from_logits,
-        num_raters=max(1, len(raters)),
+        ignore_index=study.ignore_index,
+        from_logits=study.from_logits,
+        num_raters=max(1, len(study.raters)),
     )
     metric.add(study.probs, study.labels, study.masks)
     if not channels_as_given:

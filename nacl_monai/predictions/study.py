@@ -313,17 +313,11 @@ def find(
             a patient of these.
     """
     places = {} if labels is None else by_name(labels)
-    patterns = options.patterns
-    files = [patterns.labels(label_files(place)) for place in places.values()]
+    files = [options.patterns.labels(label_files(place)) for place in places.values()]
     labeled = set[str]().union(*files)
-    stems = _stems(folder, labeled, promised, options) if patterns.equal else set[str]()
+    stems = _stems(folder, labeled, promised, options) if options.patterns.equal else set[str]()
     layout, stored = recognized(folder, stems)
-    predictions = named(stored, patterns)
-    if not predictions or not all(files):
-        raise InputError(
-            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
-            f"--pairs say, as {stored[0].case!r} has not; correct them"
-        )
+    predictions = _named(folder, stored, files, options)
     pairs, faults = _paired(predictions, files, folder)
     used = [prediction for prediction, _ in pairs]
     channels = _channels(folder, [*places.values()], layout, used, options, promised)
@@ -348,6 +342,22 @@ def find(
     check_apart(folder, (case.name for case in cases))
     study = behind_calibrator(_with_patients(study))
     return study if promised else _hidden(study)
+
+
+def _named(
+    folder: Path,
+    stored: Sequence[Prediction],
+    files: Sequence[Mapping[str, Path]],
+    options: Options,
+) -> list[Prediction]:
+    """The predictions under the names of their cases."""
+    predictions = named(stored, options.patterns)
+    if not predictions or not all(files):
+        raise InputError(
+            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
+            f"--pairs say, as {stored[0].case!r} has not; correct them"
+        )
+    return predictions
 
 
 def _hidden(study: Study) -> Study:
