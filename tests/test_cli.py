@@ -29,7 +29,7 @@ def test_unknown_command_is_one_line_with_the_choices(capsys):
     """A misspelled command ends in one line with exit code 2."""
     assert main(["walk", "acdc"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: walk: no such command; choose from: demo, check, ")
+    assert error.startswith("error: walk: no such command; choose from: report, demo, check, ")
     assert error.count("\n") == 1
 
 
