@@ -152,11 +152,10 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[VERBOSE] = "1"
     if argv is None:  # the process is this command's
         quieten()
-    if words[:1] == ["--version"]:
-        print(f"nacl-monai {__version__}")
-        return 0
-    if not words or words[0] in ("-h", "--help"):
-        print(usage())
+    texts = {"--version": f"nacl-monai {__version__}", **dict.fromkeys(("-h", "--help"), usage())}
+    words = words or ["--help"]
+    if words[0] in texts:
+        print(texts[words[0]])
         return 0
     command = COMMANDS.get(words[0])
     if command is None:

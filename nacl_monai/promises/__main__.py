@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.counting import check_share, number_within
+from nacl_monai.counting import number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import Options, add_options, as_one, flag, options_of
+from nacl_monai.predictions.options import add_options, as_one, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 
@@ -39,7 +39,6 @@ def _promise(
     if "shard" in words and kind == "folders":
         kind = "shard"
     options = options_of(f"promise:{kind}", words)
-    _check_shares(options)  # before anything heavy is loaded
     output = options.output or Path("promise")
     check_output(output, "promise", read=[*paths, *options.files])
     if kind != "sums":
@@ -57,7 +56,6 @@ def _promise(
 def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Sequence[InputError]:
     new, *more = as_one(given, words)
     options = options_of("promise:apply", words)
-    _check_shares(options)
     output = options.output or Path("promise")
     check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
@@ -71,15 +69,18 @@ def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Seque
     return command.apply_folder(promise, new, output, options)
 
 
-def _check_shares(options: Options) -> None:
-    """Refuses shares that are none, or all."""
-    shares = {"level": options.level, "miss": options.miss, "confidence": [options.confidence]}
-    for name, numbers in shares.items():
-        for number in numbers:
-            check_share(flag(name), number)
+def _triage(
+    promise: Path, new: Sequence[Path] = (), verdicts: Sequence[Path] = (), **words: Any
+) -> Sequence[InputError]:
+    if verdicts:
+        options_of("triage:verdicts", words)
+        if new:
+            raise SettingError(f"--verdicts: are of a triage alone; {new[0]} is too much")
+        from nacl_monai.promises.verdicts import print_verdicts
 
-
-def _triage(promise: Path, new: Sequence[Path], **words: Any) -> Sequence[InputError]:
+        return print_verdicts(promise, verdicts)
+    if not new:
+        raise SettingError("NEW: is missing; give the folder of the new predictions")
     first, *more = as_one(new, words)
     options = options_of("triage:apply", words)
     if more:
@@ -102,8 +103,6 @@ def _report(given: Sequence[Path], **words: Any) -> Sequence[InputError]:
             "with --ensemble"
         )
     options = options_of("report:folders", words)
-    for number in options.level:
-        check_share("--level", number)
     number_within(options.budget, 1)
     output = options.output or Path("report")
     check_output(output, "report", read=[*paths, *options.files])
@@ -155,9 +154,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     triage.set_defaults(run=_triage)
     add = triage.add_argument
-    add("promise", type=Path, metavar="PROMISE", help="promise.json")
+    add("promise", type=Path, metavar="PROMISE", help="promise.json; with --verdicts a triage")
     new = "the folder of the new predictions; of an ensemble, one for each member"
-    add("new", nargs="+", type=Path, metavar="NEW", help=new)
+    add("new", nargs="*", type=Path, metavar="NEW", help=new)
+    verdicts = "count the verdicts that its page let people download, within each budget"
+    add("--verdicts", nargs="+", type=Path, metavar="CSV", help=verdicts)
     add_options(triage, "triage")
     return parser
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,14 +50,17 @@ from nacl_monai.promises.fit import (
 )
 from nacl_monai.promises.held_out import group_text, held_out_groups, lines, sizes_by_number
 from nacl_monai.promises.page import UNKNOWN, write_numbers, write_page
+from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.style import data_source
-from nacl_monai.reports.viewer import scripts
+from nacl_monai.reports.viewer import is_seen, scripts
 from nacl_monai.runs import curves_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGE = "nacl_monai.promises"
+#: Caption, picture and layers of a case.
+_Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
 _GROUPS, _TRIAGE, _PAGE = "groups.csv", "triage.csv", "page.html"
 #: The columns of the list as its page has them.
 _HEADINGS = {
@@ -113,7 +116,8 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         images = images_of_cases(options.images, list(study.patients)) if options.images else {}
         curves, faults = read_study(study)
         made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, output, options, partial(_contours, study, made, images))
+        contours = partial(_contours, study, made, images)
+        _write_page(made, folder, given, options, contours)
     print_faults(faults)
     _print_made(made, output, options)
     return faults
@@ -144,7 +148,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, output, options)
+        _write_page(made, folder, given, options)
     _print_made(made, output, options)
     return []
 
@@ -197,32 +201,22 @@ def _write_page(
     made: _Made,
     folder: Path,
     given: Sequence[Path],
-    output: Path,
     options: Options,
-    contours: Callable[[Control], Iterable[tuple[str, Figure]]] = lambda _: (),
+    contours: Callable[[Control], Iterable[_Drawn]] = lambda _: (),
 ) -> None:
     """The figures and the page, with contours where somebody was held out."""
     checked = [one for one in made.controls if one.needed < len(made.promise.patients)]
     figures: Iterable[tuple[str, Figure]] = ()
-    drawn: Iterable[tuple[str, Figure]] = ()
+    drawn: Iterable[_Drawn] = ()
     if options.pictures:
         figures = _promise_figures(made, checked)
         drawn = contours(checked[0]) if checked else ()
-    levels, misses = (
-        dict.fromkeys(getattr(one, name) for one in made.controls) for name in ("level", "miss")
-    )
-    words = [*given, *options.members, "--level", *levels]
-    words += ["--miss", *misses] * (made.promise.control == EACH)
-    words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
-    words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
-    words += options.words("promise:folders")
-    words += ["--groups", options.groups] * bool(options.groups)
-    words += ["--by-group", options.by_group] * bool(options.by_group)
-    words += [*(["--images", options.images] if options.images else []), "--output", output]
+    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
     sources = {}
     for name, figure in figures:
         png, _ = reports.save_figure(figure, folder / name)
         sources[name] = data_source(png.read_bytes())
+    shown = list(drawn)
     write_page(
         made.promise,
         folder / _PAGE,
@@ -234,7 +228,8 @@ def _write_page(
         ],
         numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
         figures=sources,
-        pictures=[(caption, reports.png_source(figure)) for caption, figure in drawn],
+        pictures=shown,
+        **scripts([layers for *_, layers in shown]),
     )
 
 
@@ -291,22 +286,33 @@ def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[
 
 def _contours(
     study: Study, made: _Made, images: Mapping[str, Path], control: Control
-) -> Iterator[tuple[str, Figure]]:
-    """Of two cases of held-out patients, of which as much is missed as usual, and most of all."""
+) -> Iterator[_Drawn]:
+    """Of cases of held-out patients, of which as much is missed as usual, and most of all."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
     curves, settings, names = made.curves, made.settings, made.curves.structures
     missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
     order = missed.sum(0).argsort(kind="stable")
-    for what, place in (("as usual", order[len(order) // 2]), ("most of all", order[-1])):
+    kept = made.promise.of_level(control.level, control.miss if control.kind == EACH else None)
+    chosen = {
+        "most of all": order[-1],
+        "second most": order[-2],
+        "as usual": order[len(order) // 2],
+    }
+    for what, place in chosen.items():
         held_out = held_out_case(study, curves, curves.cases[place], control, **settings)
         worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
-        figure = draw_case(held_out, [names[k] for k in worst], _image(images, held_out))
+        image = _image(images, held_out)
+        figure = draw_case(held_out, [names[k] for k in worst], image)
         share = f"{control.level:.0%}"
         if control.kind == EACH:
             share = f"{control.miss:.0%} in all but {share} of patients"
-        yield f"{held_out.name} at {share}, missed {what}: {shares}", figure
+        caption = f"{held_out.name} at {share}, missed {what}: {shares}"
+        case = is_seen(study.options) and seen_case(
+            held_out, kept, image, f"missed {what}: {shares}"
+        )
+        yield caption, reports.png_source(figure), case or None
 
 
 def _group_row(row: Mapping[Any, Any]) -> list[str]:
@@ -388,9 +394,10 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         table.loc[number:, "reason"] = ""  # nobody must look at them
         write_text(folder / _TRIAGE, csv_text(table))
         labels = options.labels
-        share = _share_found(table, number, find(new, labels, options)) if labels else ""
+        plain = replace(options, anonymous=None)
+        share = _share_found(table, number, find(new, labels, plain)) if labels else ""
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
-        shown = shown if options.pictures else []
+        cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
             number=number,
             count=counted(len(table), "case"),
@@ -400,11 +407,11 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             level=f"{promise.of_level()[0].level:.0%}",
             unit=promise.unit,
             patients=len(promise.patients),
-            pictures=list(_drawn_cases(shown, table, options)),
+            pictures=cases,
+            **scripts([layers for *_, layers in cases]),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
             command=_triage_command(file, new, output, options),
-            **scripts(),
         )
         write_text(folder / _PAGE, text + "\n")
     print_faults(faults)
@@ -439,16 +446,18 @@ def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
 
 
 def _drawn_cases(
-    cases: Sequence[NewCase], table: pd.DataFrame, options: Options
-) -> Iterator[tuple[str, str, str]]:
-    """Name, reason and picture of the first cases: the worst structure, on its image if there is one."""
+    cases: Sequence[NewCase], table: pd.DataFrame, options: Options, promise: Promise
+) -> Iterator[tuple[str, str, str, dict[str, Any] | None]]:
+    """Name, reason, picture and layers of the first cases: the worst structure, on its image if any."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
     images = options.images
     files = images_of_cases(images, [case.name for case in cases]) if images else {}
     for case, row in zip(cases, table.to_dict("records"), strict=False):
-        figure = draw_case(case, [row["structure"]], _image(files, case))
-        yield case.name, row["reason"], reports.png_source(figure)
+        image, reason = _image(files, case), row["reason"]
+        source = reports.png_source(draw_case(case, [row["structure"]], image))
+        layers = is_seen(options) and seen_case(case, promise.of_level(), image, reason)
+        yield case.name, reason, source, layers or None
 
 
 def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def write_page(promise: Any, file: Path, useless: float, command: str, **shown: 
         command: What makes the page again.
         **shown: What the promise alone does not say: ``figures``, name → source; ``pictures``, captions
             and sources of contours; rows of ``groups``; ``structures`` with their sizes by ``numbers``
-            of patients.
+            of patients; what `nacl_monai.reports.viewer.scripts` makes of cases.
 
     Raises:
         InputError: If it cannot be written.
@@ -45,7 +45,14 @@ def write_page(promise: Any, file: Path, useless: float, command: str, **shown: 
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
         command=command,
-        **scripts(),
-        **{"figures": {}, "pictures": (), "groups": (), "structures": (), "numbers": {}, **shown},
+        **{
+            "figures": {},
+            "pictures": (),
+            "groups": (),
+            "structures": (),
+            "numbers": {},
+            **scripts(),
+            **shown,
+        },
     )
     return write_text(file, text + "\n")

@@ -173,18 +173,16 @@ class Viewer {
     const flat = this.case.shape.indexOf(1);
     if (flat >= 0) this.planes.setSliceType(2 - flat);
     at("view").hidden = flat >= 0;
-    const names = this.case.structures.map((one) => make("option", { textContent: one.name }));
-    at("structure").replaceChildren(...names);
+    at("structure").replaceChildren(...this.case.structures.map(({ name }) => make("option", { textContent: name })));
     at("structure").selectedIndex = this.case.structures.indexOf(structure);
     const fields = FIELDS.filter((name) => name !== "image" || image !== null);
-    const masks = this.masks.map(({ name, line }) => this.button(name, line.color));
     at("layers").replaceChildren(
       ...fields.map((name) => this.button(name, "transparent")),
-      ...masks,
+      ...this.masks.map(({ name, line }) => this.button(name, line.color)),
       this.button("threshold", "gray"),
     );
-    at("mark").hidden = structure.mark === null;
-    at("mark").textContent = structure.meaning;
+    Object.assign(at("mark"), { hidden: structure.mark === null, textContent: structure.meaning });
+    at("tick").value = structure.mark ?? "";
     this.lower(this.threshold, this.shown.threshold);
     this.say();
   }
@@ -225,7 +223,9 @@ class Viewer {
     const { structure, allowed } = this;
     const promised = value === structure.mark && this.masks.find((mask) => mask.name.startsWith("outer"))?.inside;
     const least = value * 255 - 1e-6;
-    this.set = promised || this.fields[PROBABILITY].map((p, k) => (p >= least && (!allowed || allowed[k]) ? 1 : 0));
+    const surer = 255 / (1 + (1 / Math.min(value, 0.5) - 1) ** (1 / 6)) - 1e-6; // beyond a promise's margin
+    const reaches = (p, k) => (p >= (allowed && !allowed[k] ? Math.max(least, surer) : least) ? 1 : 0);
+    this.set = promised || this.fields[PROBABILITY].map(reaches);
     this.threshold = value;
     this.shown.threshold = shown;
     at("threshold").value = value;

@@ -59,7 +59,8 @@ class Seen:
 
     Attributes:
         contours: "outer contour", "inner contour" → where, of the shape of the voxels.
-        within: Where a threshold may be lowered; None for everywhere.
+        within: Where a threshold is lowered first, as by the family "within" of a promise; None for
+            everywhere.
         mark: The threshold that makes the outer contour, where one does.
         meaning: What that contour promises.
     """
@@ -211,16 +212,17 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
     return base64.b64encode(gzip.compress(file, 6, mtime=0)).decode()
 
 
-def scripts(cases: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def scripts(found: Sequence[Mapping[str, Any] | None] = ()) -> dict[str, Any]:
     """What a template needs for its head and its end.
 
     Args:
-        cases: From `viewed`, each with its "reason"; the page has NiiVue only where there are some.
+        found: From `viewed`, each with its "reason"; the page has NiiVue only where there are some.
 
     Returns:
         "policy", that lets no request leave the page; "script"; and "viewer" with its "data" and
         "library", or None.
     """
+    cases = [case for case in found if case]
     texts = [_text("viewer.js"), *([niivue()] if cases else [])]
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -258,8 +260,9 @@ def _text(name: str) -> str:
 
 
 def is_seen(options: Options) -> bool:
-    """Whether pages have cases; a part of the patients is merged, and has none."""
-    return options.pictures and options.viewer and options.shard is None
+    """Whether pages have cases; not of parts that are merged, nor where names are hidden."""
+    leaves = options.shard is not None or options.anonymous is not None
+    return options.pictures and options.viewer and not leaves
 
 
 def check_images(study: Study) -> None:

@@ -1,0 +1,48 @@
+"""A case with its contours as the pages of a promise and of triage show it, to be scrolled through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nacl_monai.inference.promised import MARGINS, structure_levels
+from nacl_monai.metrics.curves import Array
+from nacl_monai.promises.cases import NewCase
+from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN
+from nacl_monai.promises.fit import Kept
+from nacl_monai.reports.viewer import Seen, viewed
+
+
+def seen_case(
+    case: NewCase, kept: Sequence[Kept], image: Array | None, reason: str
+) -> dict[str, Any]:
+    """The layers of a case, with the contours and the threshold of its outer one.
+
+    Args:
+        case: What was promised of it.
+        kept: The promises of the same level.
+        image: ``(z, y, x)``, if there is one.
+        reason: Why it is shown.
+    """
+    reading = case.reading
+    channels = reading.channels
+    outer = {one.structure: one for one in kept if one.kind == OUTER}
+    levels = structure_levels(
+        reading.probs, channels.structures, reading.spacing, channels.overlapping
+    )
+    seen = {}
+    for promised, level in zip(case.structures, levels, strict=True):
+        contours = {f"{kind} contour": mask for kind, mask in promised.contours.items()}
+        one = outer.get(promised.structure)
+        if one is None or one.family == MARGIN_ONLY or one.values[0] > 1:
+            seen[promised.structure] = Seen(contours)
+            continue
+        within = level.margins <= MARGINS.index(one.margin) if one.family == WITHIN else None
+        seen[promised.structure] = Seen(contours, within, float(one.values[0]), meaning(one))
+    return {**viewed(reading, image, seen), "reason": reason}
+
+
+def meaning(one: Kept) -> str:
+    """What an outer contour promises: "the contour that misses at most 10% in 9 of 10 patients"."""
+    often = "on average" if one.miss is None else f"in {one.often}"
+    return f"the contour that misses at most {one.miss or one.level:.0%} {often}"

@@ -1,0 +1,89 @@
+"""Verdicts that people gave in the page of triage → how many cases within each budget were rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from nacl_monai.counting import counted
+from nacl_monai.errors import InputError
+
+VERDICTS = ("accept", "edit", "reject")
+_COLUMNS = ["case", "verdict"]
+_BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+
+
+def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
+    """Prints what was judged of a triage, within each budget; returns no fault.
+
+    Args:
+        triage: ``triage.csv``, or the folder that it is in.
+        files: What the page lets one download, of one person or several, who judged other cases.
+
+    Raises:
+        InputError: If a file is missing or another, or a case is none of the triage or has two verdicts.
+    """
+    table = _table(triage / "triage.csv" if triage.is_dir() else triage, ["case", "look"])
+    verdicts: dict[str, str] = {}
+    for file in files:
+        for case, verdict in _judged(file, {*table["case"]}):
+            if verdicts.setdefault(case, verdict) != verdict:
+                raise InputError(
+                    f"{file}: says {verdict} of {case!r}, but another file {verdicts[case]}; settle it"
+                )
+    counts = [f"{list(verdicts.values()).count(one)} {one}" for one in VERDICTS]
+    print(f"{len(verdicts)} of {counted(len(table), 'case')} are judged: {', '.join(counts)}.")
+    print(by_budget(list(table["case"]), verdicts).to_string(index=False))
+    return []
+
+
+def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
+    """A row for each budget: how many cases are within it, are judged, and are rejected.
+
+    Args:
+        cases: The most doubtful first.
+        verdicts: Case → verdict, of those who were judged.
+
+    Example:
+        >>> by_budget(["a", "b", "c", "d"], {"a": "reject", "c": "accept"}).iloc[-1].tolist()
+        ['100%', 4, 2, 1, '50%']
+    """
+    rows = []
+    for share in _BUDGETS:
+        first = cases[: max(1, round(share * len(cases)))]
+        judged = [verdicts[case] for case in first if case in verdicts]
+        rejected = judged.count("reject")
+        rows.append(
+            {
+                "budget": f"{share:.0%}",
+                "cases": len(first),
+                "judged": len(judged),
+                "rejected": rejected,
+                "share": f"{rejected / len(judged):.0%}" if judged else "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
+    """Case and verdict of each row that has one."""
+    table = _table(file, _COLUMNS)
+    rows = [(case, verdict) for case, verdict in table[_COLUMNS].to_numpy() if verdict]
+    for case, verdict in rows:
+        if verdict not in VERDICTS:
+            raise InputError(f"{file}: {verdict!r} is none of {', '.join(VERDICTS)}; correct it")
+        if case not in known:
+            raise InputError(f"{file}: {case!r} is no case of this triage; give the one it is of")
+    return rows
+
+
+def _table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); give the file as it was") from error
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{file}: has no column {missing[0]!r}; give the file as it was")
+    return table

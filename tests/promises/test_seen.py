@@ -1,0 +1,144 @@
+"""What pages of promises and of triage show is the promise's own; verdicts on it are counted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nacl_monai.cli import main
+from nacl_monai.inference.promised import MARGINS
+from nacl_monai.promises import read_promise
+from tests.audits.conftest import Study
+from tests.promises.test_commands import PATIENTS, blobs, run
+from tests.reports.test_viewer import cases_of, layer
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """Eight patients, of two cases each."""
+    return Study(tmp_path_factory.mktemp("old"), blobs(0, 16))
+
+
+@pytest.fixture(scope="module")
+def made(old):
+    words = ["--level", "0.2", "--miss", "0.1", *PATIENTS]
+    return run(old.root / "promise", "promise", old.nnunet(), old.labels, *words)
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory):
+    return Study(tmp_path_factory.mktemp("new"), blobs(16, 4))
+
+
+@pytest.fixture(scope="module")
+def triage(made, new):
+    return run(new.root / "triage", "triage", made, new.nnunet(), "--budget", "3", *PATIENTS)
+
+
+def voxels(text):
+    return np.asarray(layer(text).dataobj)
+
+
+def test_triage_shows_the_contours_and_the_threshold_of_the_promise(made, triage, new):
+    """What `promise --apply` writes, cropped; the threshold is that within the margin of the family."""
+    applied = run(new.root / "applied", "promise", "--apply", made, new.nnunet(), *PATIENTS)
+    kept = {one.structure: one for one in read_promise(made).of_level() if one.kind == "outer"}
+    table = pd.read_csv(triage / "triage.csv")
+    cases = cases_of(triage / "page.html")
+
+    assert [case["name"] for case in cases] == table["case"][:3].tolist()
+    assert [case["reason"] for case in cases] == table["reason"][:3].tolist()
+    for case in cases:
+        for structure in case["structures"]:
+            masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
+            for kind in ("outer", "inner"):
+                file = applied / f"{case['name']}_{kind}_{structure['name']}.nii.gz"
+                assert masks[f"{kind} contour"].sum() == layer_of(file).sum()
+            promised = kept[structure["name"]]
+            assert structure["mark"] == promised.values[0]
+            assert structure["meaning"].startswith("the contour that misses at most 10% in 4 of 5")
+            # Within the margin, the outer contour is where the probability reaches the mark.
+            within, probs = voxels(structure["within"]) > 0, layer(structure["probability"])
+            sure = np.abs(probs.get_fdata() - structure["mark"]) > 1 / 255
+            reached = probs.get_fdata() >= structure["mark"]
+            assert (masks["outer contour"] == reached)[within & sure].all()
+            assert within[masks["prediction"] > 0].all()
+            assert promised.margin in MARGINS
+
+
+def layer_of(file):
+    import nibabel
+
+    return np.asarray(nibabel.load(file).dataobj)
+
+
+def test_promise_shows_three_held_out_cases_with_their_labels(made, old):
+    """Of which most is missed, then of which as much as usual."""
+    cases = cases_of(made / "page.html")
+    whats = [case["reason"].split(":")[0] for case in cases]
+    assert whats == ["missed most of all", "missed second most", "missed as usual"]
+    for case in cases:
+        masks = {mask["name"]: voxels(mask["voxels"]) for mask in case["structures"][0]["masks"]}
+        label = old.cases[case["name"]][1] == 1
+        assert masks["label"].sum() == label.sum()
+        assert list(masks) == ["label", "prediction", "outer contour", "inner contour"]
+
+
+@pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])
+def test_triage_without_cases(word, made, new, tmp_path):
+    """Its list is there all the same."""
+    page = run(tmp_path / "triage", "triage", made, new.nnunet(), word, *PATIENTS) / "page.html"
+    assert not cases_of(page)
+    assert "p08_scan16" in page.read_text(encoding="utf-8")
+
+
+def write_verdicts(file, *rows):
+    file.write_text("case,verdict,note\n" + "".join(f'"{c}","{v}","a, note"\n' for c, v in rows))
+    return str(file)
+
+
+def test_verdicts_are_counted_within_each_budget(triage, tmp_path, capsys):
+    """Of the first cases of the list those that were judged; several people judge other cases."""
+    first, second, third, last = pd.read_csv(triage / "triage.csv")["case"]
+    files = [
+        write_verdicts(tmp_path / "one.csv", (first, "reject"), (second, ""), (third, "accept")),
+        write_verdicts(tmp_path / "two.csv", (last, "edit"), (first, "reject")),
+    ]
+    assert main(["triage", f"{triage}", "--verdicts", *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 of 4 cases are judged: 1 accept, 1 edit, 1 reject."
+    assert [line.split() for line in lines[2:] if line.split()[0] in ("20%", "50%", "100%")] == [
+        ["20%", "1", "1", "1", "100%"],
+        ["50%", "2", "1", "1", "100%"],
+        ["100%", "4", "3", "1", "33%"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ([("nobody", "reject")], "'nobody' is no case of this triage; give the one it is of"),
+        ([("p08_scan16", "refuse")], "'refuse' is none of accept, edit, reject; correct it"),
+        ([("p08_scan16", "edit"), ("p08_scan16", "accept")], "but another file edit; settle it"),
+    ],
+)
+def test_verdicts_that_cannot_be_meant_are_refused(rows, error, triage, tmp_path, capsys):
+    """In one line."""
+    file = write_verdicts(tmp_path / "verdicts.csv", *rows)
+    assert main(["triage", f"{triage}", "--verdicts", file]) == 1
+    refused = capsys.readouterr().err
+    assert error in refused
+    assert refused.count("\n") == 1
+
+
+def test_verdicts_need_a_table_and_take_nothing_else(triage, tmp_path, capsys):
+    """No option of triage has an effect on them."""
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for words, code, error in (
+        ([f"{triage}", "--verdicts", f"{tmp_path / 'other.csv'}"], 1, "has no column 'case'"),
+        ([f"{triage}", "--verdicts", f"{tmp_path / 'none.csv'}"], 1, "cannot be read"),
+        ([f"{triage}", "--verdicts", "v.csv", "--budget", "3"], 2, "--budget: has no effect"),
+        ([f"{triage}", "new", "--verdicts", "v.csv"], 2, "new is too much"),
+        ([f"{triage}"], 2, "NEW: is missing"),
+    ):
+        assert main(["triage", *words]) == code, words
+        assert error in capsys.readouterr().err
