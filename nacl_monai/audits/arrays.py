@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nacl_monai.predictions.arrays import Cases, array_study
 from nacl_monai.predictions.labels import Folders, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, options_of
 from nacl_monai.predictions.study import find
+from nacl_monai.reports.viewer import Viewed, array_cases, viewed_cases
 from nacl_monai.runs import MARGIN
 
 
@@ -115,7 +117,8 @@ def audit(
     scores = [scores_of(*case, study.channels, spacing) for case in study.each()]
     of_cases = {name: torch.stack([case[name] for case in scores]) for name in scores[0]}
     record = metric.record(study.names, shown, study.patients, study.raters)
-    return _of_record(record, score_columns(of_cases, list(study.channels.structures)))
+    seen = partial(array_cases, study, spacing)
+    return _of_record(record, score_columns(of_cases, list(study.channels.structures)), seen)
 
 
 def _is_place(*given: Any) -> bool:
@@ -145,12 +148,13 @@ def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
     record = joined(
         numbers[0], study.patients_of(cases), study.calibrator, options.joins, **identity
     )
-    return _of_record(record, pd.DataFrame([one.columns for one in numbers[0]]))
+    seen = None if options.anonymous else partial(viewed_cases, study)
+    return _of_record(record, pd.DataFrame([one.columns for one in numbers[0]]), seen)
 
 
-def _of_record(record: Record, columns: Any) -> Audit:
+def _of_record(record: Record, columns: Any, cases: Viewed | None) -> Audit:
     """The audit of what was counted, with the columns that do not follow from it."""
     run = run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit")
     others = {name: columns[name] for name in columns if name not in run.metrics}
     metrics = pd.DataFrame(others, dtype=float).set_index(run.metrics.index).join(run.metrics)
-    return Audit(replace(run, metrics=metrics))
+    return Audit(replace(run, metrics=metrics), cases)

@@ -84,9 +84,9 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         words = ["nacl-monai", "view", predictions, *options.members]
         text = template.render(
             name=study.name,
-            count=f"{len(cases)} of {counted(len(study.cases), 'case')}",
+            count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",
             command=shlex.join(map(str, [*words, *options.words("view:new", travels=False)])),
-            **scripts(cases),
+            **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")
     print(f"wrote {output / 'page.html'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import Run, run_of_bins
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.output import written_folder
+from nacl_monai.reports.viewer import Viewed
 from nacl_monai.runs import TOP
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Audit:
 
     Attributes:
         run: As reports read it; its metrics are the errors that follow from the bins.
+        cases: Names of cases → what its page shows of them; None of sums alone.
 
     Example:
         >>> import torch
@@ -40,6 +42,7 @@ class Audit:
     """
 
     run: Run
+    cases: Viewed | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return audit_table([self.run])
@@ -109,13 +112,18 @@ class Audit:
         """
         return reports.draw_reliability([self.run], region=region, class_name=class_name)
 
-    def page(self, file: str | Path) -> Path:
+    def page(self, file: str | Path, *, viewer: bool = True) -> Path:
         """Writes the page of the audit, which needs no network; returns its path.
+
+        Args:
+            file: The file.
+            viewer: Whether one can scroll through the worst cases, which are images of patients.
 
         Raises:
             InputError: If it cannot be written.
         """
-        return reports.write_page(self.run, Path(file), "nacl_monai.Audit.page")
+        cases = self.cases if viewer else None
+        return reports.write_page(self.run, Path(file), "nacl_monai.Audit.page", cases=cases)
 
     def save(self, place: str | Path) -> Path:
         """Writes what `read_audit` makes this object of again; returns its path.

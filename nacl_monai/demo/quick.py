@@ -72,7 +72,8 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     command("calibrate", *people("calibration"), *fit, "--output", calibrated)
     behind = ("--calibrator", calibrated / "calibrator.json")
     new = ("--new", output / "predictions/new")
-    command("report", *people("test"), *behind, *new, "--output", report)
+    images = ("--images", output / "images/test")
+    command("report", *people("test"), *behind, *new, *images, "--output", report)
     print(f"\nopen {report / 'page.html'}")
 
 

@@ -343,10 +343,9 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
-        for name, numbers in (("level", self.level), ("miss", self.miss)):
-            for number in numbers:
-                check_share(flag(name), number)
-        check_share("--confidence", self.confidence)
+        _check_shares(
+            {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
+        )
 
     @property
     def one_each(self) -> bool:
@@ -396,6 +395,12 @@ class Options:
     def joins(self) -> list[Any]:
         """What is averaged, and over how many members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
+
+
+def _check_shares(shares: Mapping[str, Sequence[float]]) -> None:
+    for name, numbers in shares.items():
+        for number in numbers:
+            check_share(name, number)
 
 
 #: The rows that are files or folders.

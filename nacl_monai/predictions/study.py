@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -185,7 +186,7 @@ class Study:
 
         Raises:
             InputError: If two cases have the same probabilities; at the end, if no case could be read,
-                bytes of a sigmoid seem to be percent, or the channels to be in another order.
+                or the channels seem to be in another order.
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
@@ -211,9 +212,10 @@ class Study:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
         if scales - {None} == {True}:
-            raise InputError(
-                f"{self.folder}: no byte of any case is above 100, as where percent are stored, but "
-                "whole numbers are taken for 255ths; save probabilities as numbers from 0 to 1"
+            print(  # noqa: T201 - what a user is told
+                f"warning: {self.folder}: no byte of any case is above 100, as where percent are "
+                "stored, but bytes are taken for 255ths; save percent as numbers from 0 to 1",
+                file=sys.stderr,
             )
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)

@@ -229,7 +229,7 @@ def _write_page(
         numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
         figures=sources,
         pictures=shown,
-        **scripts([layers for *_, layers in shown]),
+        **scripts([layers for *_, layers in shown], folder / _PAGE),
     )
 
 
@@ -408,7 +408,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             unit=promise.unit,
             patients=len(promise.patients),
             pictures=cases,
-            **scripts([layers for *_, layers in cases]),
+            **scripts([layers for *_, layers in cases], folder / _PAGE),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
             command=_triage_command(file, new, output, options),

@@ -92,7 +92,7 @@ def write_page(
     *,
     pictures: bool = True,
     data: Sequence[str] = (),
-    cases: Viewed = lambda _: (),
+    cases: Viewed | None = None,
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -129,7 +129,7 @@ def write_page(
         worst=worst,
         maps=list(_maps(run) if pictures else ()),
         command=command,
-        **scripts(_seen(run, worst, cases)),
+        **scripts(_seen(run, worst, cases), path),
     )
     return write_text(path, text + "\n")
 
@@ -413,8 +413,10 @@ def _worst_table(run: Run) -> dict[str, Any]:
     }
 
 
-def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed) -> list[dict[str, Any]]:
+def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed | None) -> list[dict[str, Any]]:
     """The layers of the worst cases, and what else is known of them; first come those without any."""
+    if cases is None:
+        return []
     facts = {
         case: " · ".join(
             f"{heading.rstrip(' ↓↑')} {cell}"

@@ -19,16 +19,20 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import torch
 from markupsafe import Markup
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import certainty
-from nacl_monai.predictions.images import Array
+from nacl_monai.files import write_text
+from nacl_monai.predictions.arrays import ArrayStudy
+from nacl_monai.predictions.images import Array, Prediction, Probabilities
+from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.reading import Reading
+from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
-from nacl_monai.reports.style import OKABE_ITO
+from nacl_monai.reports.style import OKABE_ITO, page_template
 
 #: So many cases of an audit are in its page.
 SEEN = 6
@@ -212,17 +216,20 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
     return base64.b64encode(gzip.compress(file, 6, mtime=0)).decode()
 
 
-def scripts(found: Sequence[Mapping[str, Any] | None] = ()) -> dict[str, Any]:
+def scripts(
+    found: Sequence[Mapping[str, Any] | None] = (), page: Path | None = None
+) -> dict[str, Any]:
     """What a template needs for its head and its end.
 
     Args:
         found: From `viewed`, each with its "reason"; the page has NiiVue only where there are some.
+        page: The file, beside which cases beyond `LIMIT` get pages of their own.
 
     Returns:
         "policy", that lets no request leave the page; "script"; and "viewer" with its "data" and
-        "library", or None.
+        "library" and the names of those pages "beside" it, or None.
     """
-    cases = [case for case in found if case]
+    cases, beside = _within_limit([case for case in found if case], page)
     texts = [_text("viewer.js"), *([niivue()] if cases else [])]
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
@@ -232,12 +239,34 @@ def scripts(found: Sequence[Mapping[str, Any] | None] = ()) -> dict[str, Any]:
     )
     # An end tag within the data would end their element.
     data = Markup(json.dumps(cases).replace("<", "\\u003c"))  # noqa: S704 - no element can be in it
-    viewer = {"data": data, "library": Markup(texts[-1])}  # noqa: S704 - checked by its hash
+    library = Markup(texts[-1])  # noqa: S704 - checked by its hash
+    viewer = {"data": data, "library": library, "beside": beside}
     return {
         "policy": policy,
         "script": Markup(texts[0]),  # noqa: S704 - ours
         "viewer": viewer if cases else None,
     }
+
+
+def _within_limit(
+    found: Sequence[Mapping[str, Any]], page: Path | None
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """The cases of a page, of which the first is always there; case → the page of each other."""
+    cases: list[Mapping[str, Any]] = []
+    beside: dict[str, str] = {}
+    room = LIMIT
+    for case in found:
+        room -= len(json.dumps(case))
+        if not cases or room >= 0 or page is None:
+            cases.append(case)
+            continue
+        file = page.with_name(f"{page.stem}_{case['name']}.html")
+        text = page_template(file="view.html.j2").render(
+            name=case["name"], count=case["reason"], command=page.name, **scripts([case])
+        )
+        write_text(file, text + "\n")
+        beside[case["name"]] = file.name
+    return cases, beside
 
 
 @cache
@@ -291,3 +320,34 @@ def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]
         reading = study.read(by_name[name])
         image = reading.image(images[name]) if images else None
         yield viewed(reading, image, raters=study.raters)
+
+
+def array_cases(
+    study: ArrayStudy, spacing: Sequence[float] | None, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The layers of some cases in memory, whose axes run right, anterior and superior.
+
+    Args:
+        study: From `nacl_monai.predictions.arrays.array_study`.
+        spacing: The size of a voxel along each axis in mm; 1 where nobody says.
+        names: Of the cases.
+    """
+    by_name = dict(zip(study.names, study.each(), strict=True))
+    channels, several = study.channels, study.raters
+    for name in names:
+        probs, raters = by_name[name]
+        if study.from_logits and not channels.overlapping:
+            probs = probs.float().softmax(0)
+        sizes = [*(spacing or [1.0] * (probs.ndim - 1)), 1.0, 1.0][:3]
+        affine, place = np.diag([*sizes, 1.0]), Path(name)
+        predicted = Probabilities(_zyx(probs, 1).numpy(), affine, place, place)
+        labels = [Labels(_zyx(one.classes, int(channels.overlapping)), None) for one in raters]
+        case = Case(name, Prediction(name, {}))
+        yield viewed(Reading(case, predicted, labels, channels, 0.0), raters=several)
+
+
+def _zyx(voxels: torch.Tensor, leading: int) -> torch.Tensor:
+    """Voxels ``(…, x[, y[, z]])`` as ``(…, z, y, x)``."""
+    missing = 3 + leading - voxels.ndim
+    volume = voxels.reshape(*voxels.shape, *(1,) * missing)
+    return volume.permute(*range(leading), *range(volume.ndim - 1, leading - 1, -1))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from nacl_monai import audit, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.options import options_of
@@ -273,3 +274,65 @@ def test_cases_that_cannot_be_shown_are_refused(cases, error, study, tmp_path, c
     assert viewed(study, tmp_path / "view", "--cases", *cases) == 2
     assert error in capsys.readouterr().err
     assert not (tmp_path / "view").exists()
+
+
+def masks_of(structure):
+    return {mask["name"]: np.asarray(layer(mask["voxels"]).dataobj) for mask in structure["masks"]}
+
+
+def test_arrays_are_shown_along_their_axes(tmp_path):
+    """To the right, forward and up, at their spacing, as `Audit.page` writes them."""
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([1, 1, 1], (2, 6, 5, 4)).transpose(0, 4, 1, 2, 3).astype(np.float32)
+    labels = rng.integers(0, 3, (2, 6, 5, 4))
+    found = audit(probs, labels, spacing=(1, 2, 3), cases=["a", "b"], channels_as_given=True)
+    cases = {case["name"]: case for case in cases_of(found.page(tmp_path / "page.html"))}
+    for k, name in enumerate(("a", "b")):
+        (first, second) = cases[name]["structures"]
+        assert cases[name]["shape"] == [6, 5, 4]
+        assert np.array(cases[name]["affine"]).tolist() == np.diag([1.0, 2, 3, 1]).tolist()
+        shown = layer(second["probability"]).get_fdata()
+        np.testing.assert_allclose(shown, probs[k, 2], atol=0.51 / 255)
+        np.testing.assert_array_equal(masks_of(first)["label"], labels[k] == 1)
+    assert not cases_of(found.page(tmp_path / "none.html", viewer=False))
+
+
+def test_structures_that_overlap_and_raters_have_masks_of_their_own(tmp_path):
+    """Of a picture with two axes, as logits; each rater has an outline."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(2, 8, 6)).astype(np.float32)
+    raters = {name: rng.integers(0, 2, (2, 8, 6)) for name in ("Ann", "Bob")}
+    words = {"structures": ["cup", "disc"], "from_logits": True, "channels_as_given": True}
+    (case,) = cases_of(audit(logits, raters, **words).page(tmp_path / "page.html"))
+    assert case["shape"] == [8, 6, 1]
+    for k, structure in enumerate(case["structures"]):
+        masks = masks_of(structure)
+        assert list(masks) == ["label of Ann", "label of Bob", "prediction"]
+        assert len({mask["line"]["color"] for mask in structure["masks"]}) == 3
+        np.testing.assert_array_equal(masks["label of Bob"][..., 0], raters["Bob"][k])
+        np.testing.assert_array_equal(masks["prediction"][..., 0], logits[k] > 0)
+        shown = layer(structure["probability"]).get_fdata()[..., 0]
+        np.testing.assert_allclose(shown, 1 / (1 + np.exp(-logits[k])), atol=0.51 / 255)
+
+
+def test_sums_alone_have_no_case(tmp_path):
+    """As what was saved."""
+    found = audit(np.full((2, 4, 4), 0.5, np.float32), np.zeros((4, 4), int))
+    found.save(tmp_path / "bins.npz")
+    assert not cases_of(read_audit(tmp_path / "bins.npz").page(tmp_path / "page.html"))
+
+
+def test_cases_that_are_too_large_are_beside_the_page(study, tmp_path, monkeypatch):
+    """Each on a page of its own, to which the page leads; the first is in it, however large."""
+    monkeypatch.setattr(viewer, "LIMIT", 1)
+    page = audited(study, tmp_path / "audit")
+    kept = cases_of(page)
+    text = page.read_text(encoding="utf-8")
+    beside = sorted(file.name for file in page.parent.glob("page_*.html"))
+    assert len(kept) == 1
+    assert beside == sorted(
+        f"page_case_{k}.html" for k in range(4) if f"case_{k}" != kept[0]["name"]
+    )
+    for name in beside:
+        (case,) = cases_of(page.with_name(name))
+        assert f'<a href="{name}">{case["name"]}</a>' in text
