@@ -206,12 +206,12 @@ def _promised(
         made = command._fitted(read_curves(audit), folder, asks, {})
         images = images_of_cases(options.images, study.patients) if options.images else {}
         draw = partial(command._contours, study, made, images)
-        command._write_page(made, folder, [audit], asks, draw)
+        command._write_page(made, folder, [audit], replace(asks, output=output), draw)
     held_out = [one for one in made.controls if one.needed < len(made.promise.patients)]
     if not held_out:
         return made.promise, ("", "")
-    caption, picture, _ = next(draw(held_out[0]))
-    return made.promise, (picture, caption)
+    caption, source, _ = next(draw(held_out[0]))
+    return made.promise, (source, caption)
 
 
 def _kept(made: Promise, contour: tuple[str, str]) -> Section:
