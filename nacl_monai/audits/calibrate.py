@@ -124,7 +124,8 @@ def _fit_and_audit(
         parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
     name = f"{method}_{region}"
     _check_ends(name, [fit, *(part.fit for part in parts)])
-    before = replace(study, cases=cases, faults=())
+    plain = replace(options, pictures=False)  # the page of the calibrator has them, side by side
+    before = replace(study, cases=cases, faults=(), options=plain)
     after = _after(before, name, parts)
     for audited, part in ((before, BEFORE), (after, AFTER)):
         audit_study(audited, folder / part, output / part)

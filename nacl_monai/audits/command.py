@@ -18,7 +18,7 @@ from nacl_monai.audits.output import (
     write_merged,
 )
 from nacl_monai.audits.result import merge
-from nacl_monai.audits.table import audit_table, by_groups, group_table, group_text, rater_table
+from nacl_monai.audits.table import audit_table, group_tables, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
@@ -101,9 +101,9 @@ def _by_groups(
             volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
             groups = {VOLUME: volumes, **groups}
         if groups:
-            found = by_groups(audit, groups)
-            write_text(folder / "groups.csv", csv_text(group_table(found)))
-            yield group_text(found)
+            text, table = group_tables(audit, groups)
+            write_text(folder / "groups.csv", csv_text(table))
+            yield text
 
 
 def _side_by_side(
@@ -115,7 +115,7 @@ def _side_by_side(
     try:
         _check_alike([replace(a, folder=output / a.folder.name) for a in audits])
         several = read_runs([audit.folder for audit in audits])
-        return draw_all(several, aside) if options.pictures else [], None
+        return [*draw_all(several, aside).values()] if options.pictures else [], None
     except InputError as error:
         return [], error
 

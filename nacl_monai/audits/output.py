@@ -167,12 +167,11 @@ def _drawn(
 ) -> Run:
     """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
-    audits = by_rater(audit)
-    drawn: dict[str, Path] = {}
+    audits, drawn = by_rater(audit), {}
     if pictures:
-        draw_all(audits, folder)
-    if pictures and len(audits) == 1:
-        drawn = {region: folder / f"{_DIAGRAM}{region}.png" for region in audit.bins.regions}
+        drawn = draw_all(audits, folder)
+    if len(audits) > 1:  # the page draws all of them together alone
+        drawn = {}
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
     reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, cases=cases)
     return audit
@@ -183,10 +182,10 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def draw_all(audits: Sequence[Run], output: Path) -> list[Path]:
-    """Draws the reliability diagrams of every region, the audits side by side; returns the files."""
-    files = []
-    for region in audits[0].bins.regions:
-        figure = reports.draw_reliability(audits, region=region)
-        files += reports.save_figure(figure, output / f"{_DIAGRAM}{region}")
+def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
+    """Draws the reliability diagrams that a page shows, the audits side by side; region → file."""
+    files = {}
+    for region in reports.drawn_regions(audits[0]):
+        files[region] = output / f"{_DIAGRAM}{region}.png"
+        reports.save_png(reports.draw_reliability(audits, region=region), files[region])
     return files

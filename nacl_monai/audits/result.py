@@ -57,7 +57,7 @@ class Audit:
 
     @property
     def errors(self) -> pd.DataFrame:
-        """One row per case, one column per error and region, such as ``ece_foreground``."""
+        """One row per case, a column per error and region, such as ``ece_foreground``, and scores."""
         return self.run.metrics
 
     def ece(self, region: str = "foreground", *, per_case: bool = False) -> float:

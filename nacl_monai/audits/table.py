@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,39 +54,25 @@ def text_table(audits: Sequence[Run], only: Sequence[str] = ()) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=[audit.name for audit in audits])
 
 
-def by_groups(audit: Run, groups: Groups) -> dict[str, list[Run]]:
-    """The audit of the patients of each value of each group, called like the value."""
-    found: dict[str, list[Run]] = {}
+def group_tables(audit: Run, groups: Groups) -> tuple[str, pd.DataFrame]:
+    """An audit of the patients of each value of each group.
+
+    Returns:
+        The leading numbers for a terminal; and a row for each number of each value, with its interval.
+    """
+    lines, tables = [], []
     for name, of_patient in groups.items():
         values = audit.patients.map(of_patient)
-        for value in dict.fromkeys(of_patient.values()):
-            cases = values.index[values == value].tolist()
-            if cases:  # others could not be read
-                found.setdefault(name, []).append(replace(audit.ordered(cases), name=value))
-    return found
-
-
-def group_text(groups: Mapping[str, Sequence[Run]]) -> str:
-    """The leading numbers that `by_groups` found, for a terminal."""
-    return "\n".join(
-        line
-        for name, audits in groups.items()
-        for line in ("", f"By {name}:", *_lines(audits, _BY_GROUP))
-    )
-
-
-def group_table(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """What `by_groups` found: a row for each number of each value, with its interval."""
-    tables = [
-        number_table(audit)
-        .rename_axis("number")
-        .reset_index()
-        .assign(group=name, value=audit.name, patients=audit.patients.nunique())
-        for name, audits in groups.items()
-        for audit in audits
-    ]
-    columns = ["group", "value", "patients", "number", "mean", "low", "high"]
-    return pd.concat(tables)[columns]
+        known = [value for value in dict.fromkeys(of_patient.values()) if (values == value).any()]
+        parts = [replace(audit.ordered([*values.index[values == one]]), name=one) for one in known]
+        lines += ["", f"By {name}:", *_lines(parts, _BY_GROUP)]
+        for part in parts:
+            table = number_table(part).rename_axis("number").reset_index()
+            table.insert(0, "patients", part.patients.nunique())
+            table.insert(0, "value", part.name)
+            table.insert(0, "group", name)
+            tables.append(table)
+    return "\n".join(lines), pd.concat(tables)
 
 
 def number_table(audit: Run) -> pd.DataFrame:

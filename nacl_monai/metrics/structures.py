@@ -163,16 +163,14 @@ def _distance(
     masks = [one.cpu().numpy().astype(bool) for one in (prediction, label)]
     (box,) = scipy.ndimage.find_objects((masks[0] | masks[1]).astype(np.uint8))
     insides = [mask[box] for mask in masks]
-    surfaces = [
-        np.argwhere(mask & ~scipy.ndimage.binary_erosion(mask)) * np.array(spacing)
-        for mask in insides
-    ]
-    ways = ((surfaces[0], surfaces[1]), (surfaces[1], surfaces[0]))
-    apart = [
-        torch.from_numpy(scipy.spatial.KDTree(to, leafsize=32).query(start)[0])
-        for start, to in ways
-    ]
-    return max(torch.quantile(one.float(), percentile / 100) for one in apart)
+    one, other = (mask & ~scipy.ndimage.binary_erosion(mask) for mask in insides)
+    both = torch.zeros(int((one & other).sum()), dtype=torch.float64)  # their distance is 0
+    apart = []
+    for start, to in ((one, other), (other, one)):
+        points, surface = (np.argwhere(part) * np.array(spacing) for part in (start & ~to, to))
+        distances = scipy.spatial.KDTree(surface, leafsize=32).query(points)[0]
+        apart.append(torch.cat([both, torch.from_numpy(distances)]))
+    return max(torch.quantile(distances.float(), percentile / 100) for distances in apart)
 
 
 def _extended(shape: Sequence[int]) -> list[int]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.counting import check_share
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions.names import Names
@@ -338,6 +339,10 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
+        for name, numbers in (("level", self.level), ("miss", self.miss)):
+            for number in numbers:
+                check_share(flag(name), number)
+        check_share("--confidence", self.confidence)
 
     @property
     def one_each(self) -> bool:

@@ -49,6 +49,7 @@ from nacl_monai.predictions.options import SIGMOID, Options
 from nacl_monai.predictions.readers import Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
+from nacl_monai.tensors import keep_freed_memory
 
 T = TypeVar("T")
 Map = Callable[..., Iterable[Any]]
@@ -266,18 +267,26 @@ def processes(jobs: int) -> Iterator[Map]:
         InputError: If a process was killed.
     """
     if jobs < 2:
+        _start()
         yield map
         return
     # A process that is forked after torch has started threads may hang.
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
     try:
-        with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
+        with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
             yield pool.map
     except BrokenProcessPool as error:
         raise InputError(
             f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
         ) from error
+
+
+def _start(threads: int | None = None) -> None:
+    """What a process does before it reads volumes."""
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def find(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.counting import check_share, number_within
+from nacl_monai.counting import number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import Options, add_options, as_one, flag, options_of
+from nacl_monai.predictions.options import add_options, as_one, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 
@@ -39,7 +39,6 @@ def _promise(
     if "shard" in words and kind == "folders":
         kind = "shard"
     options = options_of(f"promise:{kind}", words)
-    _check_shares(options)  # before anything heavy is loaded
     output = options.output or Path("promise")
     check_output(output, "promise", read=[*paths, *options.files])
     if kind != "sums":
@@ -57,7 +56,6 @@ def _promise(
 def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Sequence[InputError]:
     new, *more = as_one(given, words)
     options = options_of("promise:apply", words)
-    _check_shares(options)
     output = options.output or Path("promise")
     check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
@@ -69,14 +67,6 @@ def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Seque
     from nacl_monai.promises import command
 
     return command.apply_folder(promise, new, output, options)
-
-
-def _check_shares(options: Options) -> None:
-    """Refuses shares that are none, or all."""
-    shares = {"level": options.level, "miss": options.miss, "confidence": [options.confidence]}
-    for name, numbers in shares.items():
-        for number in numbers:
-            check_share(flag(name), number)
 
 
 def _triage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -115,7 +115,7 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         curves, faults = read_study(study)
         made = _fitted(curves, folder, options, groups)
         contours = partial(_contours, study, made, images)
-        _write_page(made, folder, given, output, options, contours)
+        _write_page(made, folder, given, options, contours)
     print_faults(faults)
     _print_made(made, output, options)
     return faults
@@ -146,7 +146,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, output, options)
+        _write_page(made, folder, given, options)
     _print_made(made, output, options)
     return []
 
@@ -199,7 +199,6 @@ def _write_page(
     made: _Made,
     folder: Path,
     given: Sequence[Path],
-    output: Path,
     options: Options,
     contours: Callable[[Control], Iterable[_Drawn]] = lambda _: (),
 ) -> None:
@@ -210,17 +209,7 @@ def _write_page(
     if options.pictures:
         figures = _promise_figures(made, checked)
         drawn = contours(checked[0]) if checked else ()
-    levels, misses = (
-        dict.fromkeys(getattr(one, name) for one in made.controls) for name in ("level", "miss")
-    )
-    words = [*given, *options.members, "--level", *levels]
-    words += ["--miss", *misses] * (made.promise.control == EACH)
-    words += ["--control", made.promise.control, "--confidence", made.promise.confidence]
-    words += [word for name in made.settings for word in (f"--{name}", made.settings[name])]
-    words += options.words("promise:folders")
-    words += ["--groups", options.groups] * bool(options.groups)
-    words += ["--by-group", options.by_group] * bool(options.by_group)
-    words += [*(["--images", options.images] if options.images else []), "--output", output]
+    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
     sources = {}
     for name, figure in figures:
         png, _ = reports.save_figure(figure, folder / name)
@@ -400,7 +389,8 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         write_text(folder / _TRIAGE, csv_text(table))
         labels = options.labels
-        share = _share_found(table, number, find(new, labels, options)) if labels else ""
+        plain = replace(options, anonymous=None)
+        share = _share_found(table, number, find(new, labels, plain)) if labels else ""
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
         cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(

@@ -479,7 +479,9 @@ class Promise:
                 text += f" Held-out patients: {risk_text(one, row)}"
                 text += ", MORE THAN PROMISED." if row["low"] > one.level else "."
             elif self.held_out:
-                text += " Not checked: it takes one more patient."
+                text += (
+                    " Not checked, the size is of those who calibrated: it takes one more patient."
+                )
             yield one, text
 
     @property
@@ -489,8 +491,8 @@ class Promise:
         if len(self.patients) >= useful:
             return ""
         return (
-            f"{len(self.patients)} patients are few: from {useful} on, contours are smaller and just as "
-            "safe."
+            f"{len(self.patients)} patients are few: from {useful} on, contours are usually smaller, "
+            "and as safe."
         )
 
     def text(self) -> str:

@@ -80,7 +80,7 @@ def sizes_by_number(
     """
     rules = [Rules(curves, k, OUTER, family, margin) for k in range(len(curves.structures))]
     patients = len(rules[0].patients)
-    numbers = {control.needed, control.useful, 2 * control.useful, patients // 2, patients - 1}
+    numbers = {control.needed, control.useful, 2 * control.useful + 1, patients // 2, patients - 1}
     found = {}
     for number in sorted(one for one in numbers if control.needed <= one < patients):
         rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@ from .calibrated import Answer, answers, draw_temperatures, verdicts, write_cali
 from .compare import comparison_markdown, comparison_table, comparison_text, write_comparison
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases
-from .page import write_page, write_pages
+from .page import drawn_regions, write_page, write_pages
 from .reliability import ReliabilityCurve, draw_reliability, reliability_curve, write_reliability
 from .selective import RiskCurve, draw_selective, risk_curve, write_selective
 from .style import house_style, new_figure, page_template, png_source, save_figure, save_png
@@ -21,6 +21,7 @@ __all__ = [
     "draw_reliability",
     "draw_selective",
     "draw_temperatures",
+    "drawn_regions",
     "house_style",
     "median_case",
     "new_figure",

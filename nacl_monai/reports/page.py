@@ -108,7 +108,7 @@ def write_page(
     Raises:
         InputError: If it cannot be written.
     """
-    diagrams, shown = dict(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
+    diagrams, shown = list(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
     worst = _worst_table(run)
     text = page_template().render(
         run=run,
@@ -117,12 +117,11 @@ def write_page(
         raters=_raters(run, pictures) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
-        near=diagrams.pop(_near(run), ""),
         advice=list(decision_verdicts(run)),
         decisions=_decision_table(run, shown),
         scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
-        diagrams=list(diagrams.items()),
+        diagrams=diagrams,
         selective=_selective(run) if pictures else "",
         worst=worst,
         maps=list(_maps(run) if pictures else ()),
@@ -351,24 +350,19 @@ def _preferred(run: Run) -> list[str]:
     return present or run.bins.regions
 
 
-def _near(run: Run) -> str:
-    """The title of the diagram that leads; none has it where nothing near was counted."""
-    found = [name for name in run.bins.regions if run.bins.region_and_structure(name)[0] == "near"]
-    return run.bins.label(found[0]) if found else ""
+def drawn_regions(run: Run) -> list[str]:
+    """The regions whose reliability a page shows: near the predictions, or the first of the others."""
+    near = [name for name in run.bins.regions if run.bins.region_and_structure(name)[0] == "near"]
+    return near[:DRAWN] or _preferred(run)[:1]
 
 
 def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Reliability over every region, then of every class over the first of them."""
-    for region in run.bins.regions:
+    for region in drawn_regions(run):
         if region in drawn:
             source = data_source(drawn[region].read_bytes())
         else:
             source = png_source(reports.draw_reliability([run], region=region))
         yield run.bins.label(region), source
-    region = _preferred(run)[0]
-    for name in run.bins.classes[1:]:
-        figure = reports.draw_reliability([run], region=region, class_name=name)
-        yield f"{run.bins.label(region)}: the probability of {name}", png_source(figure)
 
 
 def _selective(run: Run) -> str:

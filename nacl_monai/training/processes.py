@@ -6,7 +6,6 @@ configurations need not differ.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.tensors import keep_freed_memory as keep_freed_memory  # noqa: PLC0414 - as configurations name it
 
 
 def is_silent() -> bool:
@@ -93,22 +93,6 @@ def default_device() -> torch.device:
     Ignite's ``idist.device()`` prefers Apple's GPU to the CPU; it lacks float64, which transforms need.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def keep_freed_memory() -> bool:
-    """Lets glibc keep the large buffers that this process frees, instead of returning them.
-
-    The system would clear every page of the same buffers again in the next step, which takes about
-    a tenth of a training on a CPU. Values do not change, and neither does the peak of memory.
-
-    Returns:
-        Whether the C library took the settings; only glibc knows them.
-    """
-    trim_threshold, mmap_threshold, largest = -1, -3, 2**31 - 1  # from glibc's malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(mmap_threshold, largest) and mallopt(trim_threshold, largest))
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -186,7 +186,7 @@ def regions(tmp_path):
 def undraw(patch):
     """Leaves the diagrams and pages out, which take longer than small cases."""
     for module in ("output", "command", "calibrate"):
-        patch.setattr(f"nacl_monai.audits.{module}.draw_all", lambda *_: [])
+        patch.setattr(f"nacl_monai.audits.{module}.draw_all", lambda *_: {})
     patch.setattr("nacl_monai.reports.write_page", lambda *_, **__: None)
 
 

@@ -360,8 +360,8 @@ def test_promise_that_was_broken_says_so(made):
 
     verdict = "Held-out patients: more missed in 40.0% [30.0, 50.0], MORE THAN PROMISED."
     assert lines[0].endswith(verdict)
-    assert all(line.endswith("Not checked: it takes one more patient.") for line in lines[1:-1])
-    assert lines[-1] == "8 patients are few: from 9 on, contours are smaller and just as safe."
+    assert all(line.endswith("calibrated: it takes one more patient.") for line in lines[1:-1])
+    assert lines[-1] == "8 patients are few: from 9 on, contours are usually smaller, and as safe."
 
 
 def test_no_interval_is_cut_off(made):

@@ -59,7 +59,7 @@ def test_ensemble_is_audited_as_its_mean(folds, tmp_path, kind):
 
 def test_disagreement_is_a_column(folds, tmp_path, capsys, monkeypatch):
     """The mean Dice of every two members, of each structure, by a loop over sets of voxels."""
-    monkeypatch.setattr("nacl_monai.audits.output.draw_all", lambda *_: [])
+    monkeypatch.setattr("nacl_monai.audits.output.draw_all", lambda *_: {})
     monkeypatch.setattr("nacl_monai.reports.write_page", lambda *_, **__: None)
     places = [str(fold.nnunet()) for fold in folds]
     words = ["audit", *places, str(folds[0].labels), "--output", str(tmp_path / "audit")]

@@ -1,6 +1,7 @@
 """What calibration patients allow: again by slow loops, and as MAPIE's intervals are."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,11 +45,11 @@ def means(values):
     return [np.mean([v for v, p in zip(values, PATIENTS, strict=True) if p == n]) for n in names]
 
 
-def by_worst(values):
+def by_worst(values, most=MISS):
     """Whether the worst case of each patient misses too much."""
     names = sorted({*PATIENTS})
     worst = [max(v for v, p in zip(values, PATIENTS, strict=True) if p == n) for n in names]
-    return np.array(worst) > MISS
+    return np.array(worst) > most
 
 
 def allowed(losses):
@@ -80,6 +81,19 @@ def test_contour_is_that_of_a_slow_loop_over_thresholds(images, curves, kind, co
 
     assert kept.values[-1] == expected[0]
     assert kept.size == pytest.approx(expected[1])
+
+
+@pytest.mark.parametrize("miss", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("kind", ["outer", "inner", "volume", "dice"])
+def test_a_patient_counts_with_the_worst_case(curves, kind, miss):
+    """Whether it misses too much, or a number fails, by every rule."""
+    singles = Rules(replace(curves, patients=curves.cases), 0, kind, "threshold").losses
+    most = miss if kind in ("outer", "inner") else 0
+
+    risks = Rules(curves, 0, kind, "threshold").risks(EACH._replace(miss=miss))
+
+    for of_rule, losses in zip(risks.T, singles.T, strict=True):
+        assert of_rule.tolist() == by_worst(losses, most).tolist()
 
 
 def test_interval_of_a_volume_is_mapie_s(curves):

@@ -248,10 +248,13 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
             assert not any(case.encode() in file.read_bytes() for case in study.cases), file
     apply = ["promise", "--apply", tmp_path / "promise", place, *output(tmp_path, "new")]
     assert "was fitted on case0, who cannot test it" in refused([*apply, *hidden], capsys)
-    new = Study(tmp_path / "new_study", {"new": blobs(30, 1)["p15_scan30"]}).nnunet()
+    labeled = Study(tmp_path / "new_study", {"new": blobs(30, 1)["p15_scan30"]})
+    new = labeled.nnunet()
     apply = [*apply[:3], new, *output(tmp_path, "new")]
     assert main([*map(str, [*apply, *hidden])]) == 0
     assert (tmp_path / "new/new_outer_anterior.nii.gz").is_file()
+    triage = ["triage", tmp_path / "promise", new, "--labels", labeled.labels, "--no-pictures"]
+    assert main([*map(str, [*triage, *hidden]), *output(tmp_path, "triage")]) == 0
 
     assert "are hidden, and so cannot be compared" in refused([*apply, *each], capsys)
     other = [*apply, *each, "--anonymous", salts["other"]]

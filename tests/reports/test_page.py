@@ -85,7 +85,7 @@ def test_page_is_one_file_without_network(page):
     assert "://" not in re.sub(r"data:[^\"']*", "", page)
     assert "a &lt;b&gt; &amp; c" in page
     assert "<code>nacl-monai page RUN</code>" in page
-    assert page.count("<img ") >= 2 + 4
+    assert page.count("<img ") == 1 + 1 + 3  # reliability, risk, and the worst cases
     assert "nan" not in re.sub(r"data:[^\"']*", "", page)
 
 
@@ -333,7 +333,8 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, sa
     assert sentence.startswith(f"Near what it segments, this model is {said}")
     advice = "Calibrate it: nacl-monai calibrate PREDICTIONS LABELS"
     assert sentence.endswith(advice) == (temperature != 1)
-    assert page.count('alt="Reliability near the prediction"') == 1
+    assert page.count('<img src="data:image/png') == 1 + 1  # reliability and risk
+    assert page.count('alt="Reliability: ') == 1
     assert 'alt="Voxels near what is predicted"' not in page  # it is not drawn again below
     claimed, right = probs.max(1).mean(), (probs.argmax(1) == labels).mean()
     assert f"it says {claimed:.1%} on average, and is right {right:.1%} [" in sentence
