@@ -12,11 +12,8 @@ from radon.complexity import cc_visit
 from radon.visitors import Function
 
 MOST, USUAL = 12, 10
-PASSES_ON = "passes on what is said, argument by argument"
 #: Module and function → why it is above 10.
 LISTED = {
-    "audits/arrays.audit": PASSES_ON,
-    "audits/calibrate._fit_and_audit": "the steps of a command, in their order",
     "audits/measuring.measured": "a case against one rater, against the share of several, and each",
     "predictions/study.find": "the steps from a folder to its cases, in their order",
     "metrics/record.columns": "which columns there are, and which of them are asked for",

@@ -1,7 +1,10 @@
 """Sphinx builds the site from this folder: `make site`."""
 
 import re
+from typing import Any
 
+from myst_nb.core import render
+from myst_nb.core.utils import coalesce_streams
 from sphinx.application import Sphinx
 
 from nacl_monai import __version__
@@ -55,6 +58,7 @@ SOUGHT = {
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "report": ("summary", "one command", "clinician"),
     "maps": ("probability map", "softmax", "heatmap", "uncertainty map", "npz to NIfTI"),
     "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
     "own_data": ("custom dataset", "BIDS", "datalist", "my images"),
@@ -80,7 +84,23 @@ def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
     )
 
 
+def joined_streams(outputs: list[Any]) -> list[Any]:
+    """The outputs of a cell with what it printed in one piece.
+
+    `%%bash` hands over 100 bytes at a time, and myst_nb ends each piece with a newline, within numbers.
+    """
+    streams: dict[str, Any] = {}
+    for output in outputs:
+        if output["output_type"] == "stream" and output["name"] in streams:
+            streams[output["name"]]["text"] += output["text"]
+        elif output["output_type"] == "stream":
+            streams[output["name"]] = output
+    first = [id(output) for output in streams.values()]
+    return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    render.coalesce_streams = lambda outputs: coalesce_streams(joined_streams(outputs))
     app.connect("source-read", link_pages)
     app.connect("source-read", add_sought)

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from nacl_monai import __version__
 from nacl_monai.errors import InputError, print_error
 from nacl_monai.quiet import VERBOSE, quieten
 
@@ -36,6 +37,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "report": Command("promises", "audit, calibrate, promise and triage in one, on one page"),
     "demo": Command("demo", "train and compare two networks on the MRI data in the package"),
     "check": Command("data", "verify a downloaded dataset, reading it as a training does"),
     "new": Command("data", "write a bundle for data of your own"),
@@ -150,12 +152,13 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[VERBOSE] = "1"
     if argv is None:  # the process is this command's
         quieten()
-    if not words or words[0] in ("-h", "--help"):
-        print(usage())
+    if not words or words[0] in ("-h", "--help", "--version"):
+        print(f"nacl-monai {__version__}" if words[:1] == ["--version"] else usage())
         return 0
-    command = COMMANDS.get(words[0])
-    if command is None:
-        return _unknown(words[0])
+    return _run_command(COMMANDS[words[0]], words) if words[0] in COMMANDS else _unknown(words[0])
+
+
+def _run_command(command: Command, words: list[str]) -> int:
     is_package = (Path(__file__).parent / command.room).is_dir()
     module = import_module(f"nacl_monai.{command.room}{'.__main__' if is_package else ''}")
     has_several = [other.room for other in COMMANDS.values()].count(command.room) > 1

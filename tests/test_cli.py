@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from nacl_monai import __version__
 from nacl_monai.cli import COMMANDS, attempted, main
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
@@ -262,3 +263,9 @@ def test_error_has_a_line_of_its_own(capsys):
 
     *_, last = capsys.readouterr().err.splitlines()
     assert last == "error: a: is empty; fill it"
+
+
+def test_version_is_that_of_the_package(capsys):
+    """As whoever reports a fault is asked for."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nacl-monai {__version__}\n"

@@ -4,6 +4,8 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,6 +216,21 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
         command = line.partition(" > ")[0]
         words = [word.replace("/data/", f"{place}/") for word in shlex.split(command)[1:]]
         assert main(words) == 0, line
+
+
+def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
+    """As `%%bash` hands them over; needs what builds the site."""
+    render = pytest.importorskip("myst_nb.core.render")
+    run_path(str(ROOT / "docs" / "conf.py"))["setup"](SimpleNamespace(connect=lambda *_: None))
+    stream = {"output_type": "stream", "name": "stdout"}
+    pieces = [
+        {**stream, "text": "DSC 0.3"},
+        {**stream, "text": "43\nHD95"},
+        {**stream, "text": " 2"},
+    ]
+
+    (joined,) = render.coalesce_streams(pieces)
+    assert joined["text"] == "DSC 0.343\nHD95 2\n"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(RESULTS)])

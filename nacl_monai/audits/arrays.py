@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.audits.measuring import SCORES, joined, measured_cases, scores_of
+from nacl_monai.audits.measuring import joined, measured_cases, scores_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import Record
-from nacl_monai.predictions.arrays import Cases, array_study
+from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study
 from nacl_monai.predictions.labels import Folders, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, options_of
 from nacl_monai.predictions.study import find
@@ -101,21 +101,31 @@ def audit(
         patients=patients,
         from_logits=from_logits,
     )
-    shown = () if structures else study.channels.names
+    return _of_arrays(study, spacing, channels_as_given, measured)
+
+
+def _of_arrays(
+    study: ArrayStudy,
+    spacing: Sequence[float] | None,
+    channels_as_given: bool,
+    measured: Mapping[str, Any],
+) -> Audit:
+    overlapping = study.channels.names if study.channels.overlapping else ()
+    shown = () if overlapping else study.channels.names
     metric = CaseSums(
         **measured,
         margin_spacing=spacing,
-        structures=structures,
+        structures=overlapping,
         decisions={name: [k] for k, name in enumerate(shown) if k},
-        ignore_index=ignore_index,
-        from_logits=from_logits,
-        num_raters=max(1, len(raters)),
+        ignore_index=study.ignore_index,
+        from_logits=study.from_logits,
+        num_raters=max(1, len(study.raters)),
     )
     metric.add(study.probs, study.labels, study.masks)
     if not channels_as_given:
         study.check_order()
-    scores = [scores_of(*case, study.channels) for case in study.each()]
-    of_cases = {name: torch.stack([case[name] for case in scores]) for name in SCORES}
+    scores = [scores_of(*case, study.channels, spacing) for case in study.each()]
+    of_cases = {name: torch.stack([case[name] for case in scores]) for name in scores[0]}
     record = metric.record(study.names, shown, study.patients, study.raters)
     seen = partial(array_cases, study, spacing)
     return _of_record(record, score_columns(of_cases, list(study.channels.structures)), seen)

@@ -13,7 +13,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,17 @@ def calibrate_folder(
         text = _text(runs, calibrator)
     print(text)
     print_written(visible_files(output))
-    measured = [*options.words("audit:folders"), *options.margin_words]
-    print_next("audit", "TEST_PREDICTIONS", "TEST_LABELS", *measured, "--calibrator", output / FILE)
+    print(
+        "note: a promise needs patients whom the calibrator has not seen, since its probabilities fit "
+        "those that it was fitted to better than others"
+    )
+    words = [
+        *options.words("promise:folders"),
+        *options.margin_words,
+        "--calibrator",
+        output / FILE,
+    ]
+    print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *words)
     return faults
 
 
@@ -132,21 +141,49 @@ def _fit_and_audit(
     runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
     if options.pictures:
         draw_all(runs, folder)
-    calibrator = Calibrator(
-        fit,
-        fit.patients,
-        study.known_by,
-        cases=sorted(case.name for case in cases if case.patient in fit.patients),
-        patient_pattern=options.patient_pattern,
-        activation=channels.activation,
-        channels=channels.names,
-        folds=[part.record for part in parts],
-        margin=options.margin if region == NEAR else None,
-    )
+    calibrator = _calibrator(before, fit, [part.record for part in parts])
     with atomic_path(folder / _SCRIPTED) as path:
         torch.jit.save(torch.jit.script(fit.module), path)
     write_calibrator(folder / FILE, calibrator)
     return runs, calibrator, faults
+
+
+def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ()) -> Calibrator:
+    """What was fitted to a study, and whose."""
+    return Calibrator(
+        fit,
+        fit.patients,
+        study.known_by,
+        cases=sorted(case.name for case in study.cases if case.patient in fit.patients),
+        patient_pattern=study.options.patient_pattern,
+        activation=study.channels.activation,
+        channels=study.channels.names,
+        folds=folds,
+        margin=study.options.margin if fit.region == NEAR else None,
+    )
+
+
+def fit_calibrator(study: Study, file: Path) -> None:
+    """Writes the usual calibrator, fitted to all patients of a study, and tests it by none.
+
+    Args:
+        study: From `nacl_monai.predictions.find`.
+        file: ``calibrator.json``, to write.
+
+    Raises:
+        InputError: If nothing can be fitted.
+    """
+    outputs = OUTPUTS[study.channels.activation]
+    method = _chosen(None, outputs, study.channels)
+    region = outputs.methods[method].region
+    with (
+        partial_folder(file.parent) as place,
+        outputs.voxels(study.channels.names, region, study.options.margin, place) as voxels,
+    ):
+        cases, _ = _read(study, voxels)
+        fit = fit_method(method, voxels)
+    _check_ends(f"{method}_{region}", [fit])
+    write_calibrator(file, _calibrator(replace(study, cases=cases), fit))
 
 
 def _write_page(

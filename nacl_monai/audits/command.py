@@ -126,7 +126,7 @@ def _print_next(
     """The usual next step."""
     if len(audits) > 1:
         print_next("compare", *audits)
-    elif isinstance(labels, Path) and options.members:
+    elif isinstance(labels, Path) and (options.members or options.calibrator):
         words = options.words("promise:folders")
         print_next("promise", *predictions, *options.members, labels, *words)
     elif isinstance(labels, Path) and options.calibrator is None:
@@ -137,6 +137,8 @@ def _print_next(
 def show(study: Study) -> None:
     """Prints what is to be audited, and warns where nobody could notice a turned volume."""
     print(study)
+    if (left := study.labeled - len(study.cases)) > 0 and study.options.shard is None:
+        print(f"note: {counted(left, 'label map')} without a prediction in {study.folder}")
     unplaced = study.unplaced()
     if unplaced:
         print(

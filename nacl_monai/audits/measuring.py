@@ -36,7 +36,8 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
 
-SCORES = ("dice", "hd95")
+#: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
+SCORES = ("dice", "hd95_mm")
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def measured(
     masks = counted if any(one.mask is not None for one in raters) else None
     labels = torch.stack([one.classes for one in raters])
     pairs = [_structures(probs, one, settings.channels) for one in raters]
-    scores = [_scores(*pair) for pair in pairs]
+    scores = [_scores(*pair, raters[0].spacing) for pair in pairs]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
@@ -301,29 +302,39 @@ def joined(
 
 
 def scores_of(
-    probs: torch.Tensor, raters: Sequence[Labels], channels: Channels
+    probs: torch.Tensor,
+    raters: Sequence[Labels],
+    channels: Channels,
+    spacing: Sequence[float] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Dice and HD95 of each structure of a case, ``(S,)``, the latter in voxels.
+    """Dice and HD95 of each structure of a case, ``(S,)``; in voxels where no spacing is known.
 
     Of several raters it is Dice where all agree, over the voxels that all have labeled; no distance
     follows.
     """
     pairs = [_structures(probs, one, channels) for one in raters]
     if len(pairs) == 1:
-        return _scores(*pairs[0])
+        return _scores(*pairs[0], spacing)
     counted = torch.stack(
         [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
     )
     labels = torch.stack([label for _, label in pairs]) * counted.all(0)
     dice = agreed_dice(pairs[0][0] * counted.all(0), labels)[0]
-    return {"dice": dice, "hd95": torch.full_like(dice, torch.nan)}
+    return {"dice": dice, _distance(spacing): torch.full_like(dice, torch.nan)}
 
 
-def _scores(prediction: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+def _scores(
+    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float] | None
+) -> dict[str, torch.Tensor]:
     return {
         "dice": structure_dice(prediction, label)[0],
-        "hd95": hausdorff_distance(prediction, label)[0],
+        _distance(spacing): hausdorff_distance(prediction, label, spacing)[0],
     }
+
+
+def _distance(spacing: Sequence[float] | None) -> str:
+    """The name of the distance, by its unit."""
+    return "hd95" if spacing is None else "hd95_mm"
 
 
 def _structures(

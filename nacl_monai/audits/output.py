@@ -27,7 +27,7 @@ from nacl_monai.metrics.curves import CURVES_FILE
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
-from nacl_monai.reports.viewer import Viewed, is_seen, viewed_cases
+from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
 _DIAGRAM, _PAGE = "reliability_", "page.html"
@@ -102,8 +102,16 @@ def write_audit(
         curves_of(study, cases, curves).write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
-    seen = partial(viewed_cases, study) if is_seen(study.options) else None
-    return _drawn(folder, output, study.name, pictures=study.options.pictures, cases=seen)
+    seen: dict[str, Any] = {} if study.raters else {"data": _data(study)}
+    seen |= {"cases": partial(viewed_cases, study)} if is_seen(study.options) else {}
+    return _drawn(folder, output, study.name, pictures=study.options.pictures, **seen)
+
+
+def _data(study: Study) -> list[str]:
+    """The words by which the next command takes the data of a study with one rater."""
+    options, (labels,) = study.options, {file.parent for file in study.cases[0].labels}
+    folders = [study.folder, *options.members, labels]
+    return [*map(str, folders), *options.words("promise:folders")]
 
 
 def _write_view(
@@ -162,9 +170,7 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _drawn(
-    folder: Path, output: Path, name: str, *, pictures: bool = True, cases: Viewed | None = None
-) -> Run:
+def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
     """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
     audits, drawn = by_rater(audit), {}
@@ -173,7 +179,7 @@ def _drawn(
     if len(audits) > 1:  # the page draws all of them together alone
         drawn = {}
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, cases=cases)
+    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, **seen)
     return audit
 
 

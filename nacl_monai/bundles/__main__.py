@@ -18,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.cli import attempted, print_next, print_written
 from nacl_monai.cli import main as command
-from nacl_monai.cli import print_next, write_files
 from nacl_monai.differences import top_level
 from nacl_monai.errors import InputError, SettingError, print_error
 from nacl_monai.files import read_object
@@ -35,7 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options, others = parser().parse_known_args(words)
     if options.command == "export":
-        return write_files(lambda: _export(options, others))
+        files, code = attempted(lambda: _export(options, others))
+        print_written(files or [])
+        for bundle in files[:1] if files else ():
+            config = ["--config_file", str(bundle / "configs/inference.json")]
+            given = ["--bundle_root", str(bundle), "--images", "IMAGES"]
+            print(f"next: python -m monai.bundle run inference {shlex.join([*config, *given])}")
+        return code
     try:
         if options.command == "folds":
             return _run_folds(options, others)

@@ -44,6 +44,8 @@ def _check(options: argparse.Namespace) -> Sequence[InputError]:
     summary = check_dataset(options.dataset, options.directory, **given)
     print(summary.table())
     print(settings_lines(options.dataset, options.bundles))
+    if not summary.faults:
+        print(f"next: nacl-monai train {options.dataset} {quote(options.directory)}{_at(options)}")
     return summary.faults
 
 
@@ -60,11 +62,16 @@ def _new(options: argparse.Namespace) -> Sequence[InputError]:
     if found.folder is not None:
         for choice in found.choices:
             print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
-        own = options.bundles != Path("bundles")
-        at = f" --bundles {quote(str(options.bundles))}" if own else ""
         print(f"wrote {found.folder}")
+        at = _at(options)
         print(f"next: nacl-monai check {options.name} {quote(given[0])}{at} --preprocess")
     return found.faults
+
+
+def _at(options: argparse.Namespace) -> str:
+    """The words of the bundles' folder, if it is not the usual one."""
+    own = options.bundles is not None and Path(options.bundles) != Path("bundles")
+    return f" --bundles {quote(str(options.bundles))}" if own else ""
 
 
 def _parser() -> argparse.ArgumentParser:

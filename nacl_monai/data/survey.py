@@ -314,6 +314,11 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
             [_resampled_shape(*grid, pixdim) for grid in zip(shapes, affines, strict=True)]
         )
     height, width, _ = largest = shapes.max(axis=0)
+    areas = shapes[:, :2].prod(axis=1)
+    whose, most = (
+        Path(found.grids[int(areas.argmax())].file).name,
+        np.percentile(shapes, 90, axis=0),
+    )
     padded = -(-largest // MULTIPLE) * MULTIPLE
     slice_size = np.maximum(padded[:2], SMALLEST).tolist()
     modes = {"pixdim": pixdim, "mode": ["bilinear", "nearest"], "allow_missing_keys": True}
@@ -325,8 +330,9 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
             {"preprocessing": [turn, *([resample] if pixdim else []), scale]},
         ),
         Choice(
-            f"The largest slices are {height}×{width}; all are padded to "
-            f"{slice_size[0]}×{slice_size[1]}. Patches are those of --dims 3",
+            f"The largest slices are {height}×{width}; the largest is of {whose}, nine in ten are at "
+            f"most {most[0]:.0f}×{most[1]:.0f}. All are padded to {slice_size[0]}×{slice_size[1]}; a "
+            "smaller spatial_size, with cropping, would hold the rest. Patches are those of --dims 3",
             {"spatial_size": slice_size, "patch": np.minimum(padded, LARGEST_PATCH).tolist()},
         ),
         Choice(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,23 +13,11 @@ from nacl_monai.promises.cases import NewCase, find_new, new_cases
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import PROMISE_FILE, Promise, fit, read_promise
 from nacl_monai.promises.pictures import draw_case
+from nacl_monai.promises.report import level_of
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
 
 _PICTURE = "contours.png"
-_STEP = 20  # levels are multiples of 1/20
-
-
-def level_of(patients: int) -> float:
-    """The level at which so many patients promise contours of use: one of them may fail.
-
-    It is 2 / (n + 1), rounded up to 5 %.
-
-    Example:
-        >>> level_of(9), level_of(100)
-        (0.2, 0.05)
-    """
-    return math.ceil(2 * _STEP / (patients + 1) - 1e-9) / _STEP
 
 
 def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:

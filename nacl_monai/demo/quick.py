@@ -19,17 +19,15 @@ from nacl_monai.wheel import shipped
 
 #: The export, whose ``docs/README.md`` is its model card; its scripts are those of this version.
 MODEL = "demo/hippocampus"
-#: Part of the split of its training → what these people are for.
-_PARTS = {"val": "calibration", "test": "test"}
 # What the steps behind the network need, which is loaded while it runs.
-_NEEDED = ("nacl_monai.audits.calibrate", "nacl_monai.promises.pictures")
+_NEEDED = ("nacl_monai.promises.report", "nacl_monai.promises.pictures")
 
 
 def run_quick(output: Path = Path("runs/demo/quick")) -> None:
-    """Segments, audits, calibrates, audits again, draws both and promises; each command is printed.
+    """Segments, calibrates, and makes a report; each command is printed.
 
     The calibrator is fitted to the validation people of the training, and so tests nobody. Test people
-    are audited without and with it, and calibrate the promise.
+    are audited without and with it, and calibrate the promise; the last of them is new.
 
     Args:
         output: The new folder for the model, images, labels, predictions and what commands write.
@@ -44,8 +42,10 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     write_scripts(model)
     split = read_object(model / "configs/split.json", "install the package again")
     rows = ["case,patient"]
-    for part, place in _PARTS.items():
-        for patient in split[part]:
+    *tested, last = split["test"]
+    parts = {"calibration": split["val"], "test": tested, "new": [last]}
+    for place, patients in parts.items():
+        for patient in patients:
             second = 2 * int(patient.removeprefix("person_"))  # both sides of a person
             for case in (f"hippocampus_{number:03d}" for number in (second - 1, second)):
                 rows.append(f"{case},{patient}")
@@ -54,8 +54,8 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
                     file = f"{case}.nii.gz"
                     shutil.copyfile(data / f"{kind}Tr" / file, output / kind / place / file)
     shutil.copyfile(data / "dataset.json", output / "labels/dataset.json")  # names of classes
-    patients = output / "patients.csv"
-    write_text(patients, "\n".join([*rows, ""]))
+    table = output / "patients.csv"
+    write_text(table, "\n".join([*rows, ""]))
     _segment(model, output)
 
     def command(*words: object) -> None:
@@ -65,21 +65,16 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
             raise InputError(f"{given[0]}: ended with exit code {code}; see the error above")
 
     def people(part: str) -> list[object]:
-        return [output / "predictions" / part, output / "labels" / part, "--patients", patients]
+        return [output / "predictions" / part, output / "labels" / part, "--patients", table]
 
-    audits = output / "audit", output / "audit_calibrated"
-    calibrated, diagram, promise = output / "calibrated", output / "reliability", output / "promise"
-    behind = ("--calibrator", calibrated / "calibrator.json")
+    calibrated, report = output / "calibrated", output / "report"
     fit = ("--folds", 4, "--no-pictures")
-    images = ("--images", output / "images/test")
-    command("audit", *people("test"), *images, "--output", audits[0])
     command("calibrate", *people("calibration"), *fit, "--output", calibrated)
-    command("audit", *people("test"), *behind, "--no-pictures", "--output", audits[1])
-    command("reliability", *audits, "--names", "as trained", "calibrated", "--output", diagram)
-    level = ("--level", 0.2, *images)
-    command("promise", *people("test"), *behind, *level, "--output", promise)
-    shown = [audits[0] / "page.html", diagram / "reliability_near_top-1.png", promise / "page.html"]
-    print(f"\nopen {', then '.join(map(str, shown))}")
+    behind = ("--calibrator", calibrated / "calibrator.json")
+    new = ("--new", output / "predictions/new")
+    images = ("--images", output / "images/test")
+    command("report", *people("test"), *behind, *new, *images, "--output", report)
+    print(f"\nopen {report / 'page.html'}")
 
 
 def _segment(model: Path, output: Path) -> None:

@@ -161,7 +161,7 @@ def read_evaluated(folder: str | Path) -> Evaluated:
     evaluation = evaluation_in(folder)
     metrics, patients = read_cases(evaluation.cases)
     check_values(evaluation.cases, metrics)
-    check_means(evaluation.cases, metrics, ("dice", "hd95", "expected_dice"))
+    check_means(evaluation.cases, metrics, ("dice", "hd95", "hd95_mm", "expected_dice"))
     of = read_evaluation_of(folder, patients)
     bins = _checked_bins(evaluation, metrics, patients) if evaluation.bins.is_file() else None
     return Evaluated(folder, metrics, patients, bins, of)
@@ -250,7 +250,13 @@ def _unlike_patients(first: Evaluated, other: Evaluated) -> str:
 
 def _unlike_numbers(first: Evaluated, other: Evaluated, same_cases: bool) -> str:
     """How structures or bins differ; empty if they do not."""
-    scored = [{"structures": _structures(found.metrics)} for found in (first, other)]
+    scored = [
+        {
+            "structures": _structures(found.metrics),
+            "HD95": [name for name in ("hd95", "hd95_mm") if name in found.metrics],
+        }
+        for found in (first, other)
+    ]
     unlike = first_of(differences(*scored))
     if unlike or first.bins is None or other.bins is None:
         return unlike

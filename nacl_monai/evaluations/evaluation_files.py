@@ -76,7 +76,8 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
             a metric.
     """
     table = _read_text_table(path)
-    missing = [column for column in ("case", *MAIN_METRICS) if column not in table.columns]
+    known = {str(column).removesuffix("_mm") for column in table}  # distances have either unit
+    missing = [column for column in ("case", *MAIN_METRICS) if column not in known]
     if missing:
         raise InputError(f"{path}: no column {listed(missing)}; evaluate the run again")
     if table.empty:

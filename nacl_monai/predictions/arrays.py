@@ -114,10 +114,7 @@ def array_study(
             classes, cases or patients as there should be.
     """
     raters = labels if isinstance(labels, Mapping) else {}
-    for name, values in {"probs": probs, "mask": mask, **(raters or {"labels": labels})}.items():
-        if values is None and name != "mask":
-            raise InputError(f"{name}: are missing; give arrays of numbers, or tensors")
-        check_form(name, values)
+    _check_forms({"probs": probs, "mask": mask, **(raters or {"labels": labels})})
     names_of_patients = patient_names(patients)
     if raters:
         several, labeled = _cases_of_raters(probs, raters, len(structures))
@@ -125,10 +122,8 @@ def array_study(
         several, labeled = _cases(probs, labels, len(structures))
     if not several:
         raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
-    if from_logits and any(case.numel() and 0 <= case.min() <= case.max() <= 1 for case in several):
-        raise InputError(
-            "probs: reach from 0 to 1 at most, as probabilities do; leave out from_logits"
-        )
+    if from_logits:
+        _check_logits(several)
     channels = _named_channels(len(several[0]), classes, structures)
     masks = None if mask is None else _masks(mask, several)
     for what, arrays in {"labels": labeled, "mask": masks or labeled}.items():
@@ -145,6 +140,20 @@ def array_study(
         ignore_index,
         from_logits,
     )
+
+
+def _check_forms(given: Mapping[str, Any]) -> None:
+    for name, values in given.items():
+        if values is None and name != "mask":
+            raise InputError(f"{name}: are missing; give arrays of numbers, or tensors")
+        check_form(name, values)
+
+
+def _check_logits(several: Sequence[torch.Tensor]) -> None:
+    if any(case.numel() and 0 <= case.min() <= case.max() <= 1 for case in several):
+        raise InputError(
+            "probs: reach from 0 to 1 at most, as probabilities do; leave out from_logits"
+        )
 
 
 def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str]) -> Channels:

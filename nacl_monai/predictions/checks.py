@@ -70,16 +70,16 @@ def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> No
         raise InputError(f"{file}: holds NaN; predict the case again, or leave it out")
     # As far as the metric takes it: a calibrator is fitted to what can be audited.
     over = 0 if channels.overlapping else sum_tolerance(torch.from_numpy(voxels).dtype)
-    if high == _PERCENT and voxels.dtype == np.uint8:
-        ends, below = ((voxels == most).sum() for most in (_PERCENT, _PERCENT - 1))
-        if ends > below:  # an end of the scale, and no peak
-            raise _percent(file)
-    if voxels.dtype != np.uint8 and -_NEGLIGIBLE < low < 0 and high <= 1 + _NEGLIGIBLE:
+    if voxels.dtype == np.uint8:
+        if high == _PERCENT and (voxels == high).sum() > (voxels == high - 1).sum():
+            raise _percent(file)  # an end of the scale, and no peak
+        return
+    if -_NEGLIGIBLE < low < 0 and high <= 1 + _NEGLIGIBLE:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, which is rounded beyond 0 and 1, as by "
             "resampling; clip it: np.clip(probabilities, 0, 1)"
         )
-    if voxels.dtype != np.uint8 and not 0 <= low <= high <= 1 + over:
+    if not 0 <= low <= high <= 1 + over:
         raise InputError(
             f"{file}: reaches from {low:.4g} to {high:.6g}, beyond 0 and 1, as logits do; save "
             f"probabilities, after {channels.activation}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,17 +128,7 @@ def check_calibrator(
         InputError: If the channels are others, nobody knows whether the patients are, or it was fitted
             on one of them or of the cases.
     """
-    if not calibrator.channels:
-        raise InputError(
-            f"{file}: is a calibrator of a run, not of saved predictions; give one that calibrate "
-            "fitted to saved predictions"
-        )
-    if (calibrator.activation, [*calibrator.channels]) != (channels.activation, channels.names):
-        raise InputError(
-            f"{file}: was fitted to {', '.join(calibrator.channels)} by {calibrator.activation}, but "
-            f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
-            "calibrator"
-        )
+    _check_channels(file, calibrator, channels)
     pattern, table = options.patient_pattern, options.table
     patients = patients_of(cases, pattern, table)
     names, fitted = {*cases, *patients}, {*calibrator.patients, *calibrator.cases}
@@ -153,19 +143,39 @@ def check_calibrator(
     elif calibrator.known_by == BY_CASE:
         fitted |= {*patients_of(calibrator.cases, None, table)}
     else:
-        table_says = dict(zip(cases, patients, strict=True))
-        for case, patient in _by_pattern(cases, calibrator.patient_pattern).items():
-            if patient != table_says[case]:
-                raise InputError(
-                    f"{table}: {case} is of {table_says[case]!r}, but of {patient!r} by the pattern of "
-                    f"{file.name}; give --patient-pattern {calibrator.patient_pattern!r}, or fit with "
-                    "the table"
-                )
+        _check_table(file, table, dict(zip(cases, patients, strict=True)), calibrator)
     seen = sorted(name for name in names if (salt.hide(name) if salt else name) in fitted)
     if seen:
         raise InputError(
             f"{file}: was fitted on {seen[0]}, who cannot test it; give predictions of others"
         )
+
+
+def _check_channels(file: Path, calibrator: Calibrator, channels: Channels) -> None:
+    if not calibrator.channels:
+        raise InputError(
+            f"{file}: is a calibrator of a run, not of saved predictions; give one that calibrate "
+            "fitted to saved predictions"
+        )
+    if (calibrator.activation, [*calibrator.channels]) != (channels.activation, channels.names):
+        raise InputError(
+            f"{file}: was fitted to {', '.join(calibrator.channels)} by {calibrator.activation}, but "
+            f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
+            "calibrator"
+        )
+
+
+def _check_table(
+    file: Path, table: Path, patients: Mapping[str, str], calibrator: Calibrator
+) -> None:
+    """Refuses a table that contradicts the pattern of the fit."""
+    for case, patient in _by_pattern(patients, calibrator.patient_pattern).items():
+        if patient != patients[case]:
+            raise InputError(
+                f"{table}: {case} is of {patients[case]!r}, but of {patient!r} by the pattern of "
+                f"{file.name}; give --patient-pattern {calibrator.patient_pattern!r}, or fit with "
+                "the table"
+            )
 
 
 def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:

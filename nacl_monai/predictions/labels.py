@@ -27,8 +27,6 @@ from nacl_monai.predictions.images import (
 )
 from nacl_monai.predictions.names import images_by_name, no_pair
 
-VALIDATION = "validation"  # nnU-Net's folder for the predictions of a fold's own cases
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -77,8 +75,7 @@ def pair(
 ) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
     """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
 
-    A folder ``validation`` of a training has a part of the labeled cases, the fold's; elsewhere a label
-    map without a prediction is a fault.
+    A label map without a prediction is no fault: a folder of them often has those of other cases, too.
 
     Args:
         predictions: The predictions of one folder, under the names of their cases.
@@ -104,7 +101,7 @@ def pair(
 def _unpaired(
     predictions: Sequence[Prediction], files: Mapping[str, Path], folder: Path
 ) -> Iterator[InputError]:
-    """The faults of predictions that a rater has not labeled, and of label maps without a prediction.
+    """The faults of predictions that a rater has not labeled.
 
     Raises:
         InputError: If no prediction has a label map.
@@ -119,10 +116,6 @@ def _unpaired(
             yield InputError(
                 f"{prediction.file}: has no label map {case!r} in {place}; add it, or leave it out"
             )
-    left = [files[case] for case in sorted(files.keys() - cases)]
-    if left and {prediction.file.parent.name for prediction in predictions} != {VALIDATION}:
-        more = f" and {len(left) - 1} more have" if len(left) > 1 else ": has"
-        yield InputError(f"{left[0]}{more} no prediction in {folder}; predict it, or leave it out")
 
 
 def read_labels(

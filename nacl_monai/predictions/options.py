@@ -43,11 +43,12 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is written",
 )
 _COUNTED = "audit:folders calibrate:folders"
-_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply"
+_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply report:folders"
 _ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
+_NEW = "promise:apply triage:apply maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = "audit:folders promise:folders promise:shard promise:apply triage:apply maps:new view:new"
+_TESTED = f"audit:folders promise:folders promise:shard {_NEW} report:folders"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -167,7 +168,7 @@ class Options:
     num_bins: int = measured(15, _COUNTED, "bins of equal width", "N")
     margin: float = measured(
         MARGIN,
-        f"{_COUNTED} calibrate:run {_PROMISED}",
+        f"{_COUNTED} calibrate:run {_PROMISED} report:folders",
         "how far from a prediction contours, volumes and the region near reach, fixed before these "
         "patients are seen",
         "MM",
@@ -182,7 +183,7 @@ class Options:
     )
     level: Sequence[float] = asked(
         (),
-        f"{_PROMISED} promise:apply",
+        f"{_PROMISED} promise:apply report:folders",
         "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
         "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
         "α",
@@ -190,7 +191,7 @@ class Options:
     )
     miss: Sequence[float] = asked(
         (),
-        f"{_PROMISED} promise:apply",
+        f"{_PROMISED} promise:apply report:folders",
         "the largest shares of a structure outside in each other patient, of --control each (default: "
         "0.1); with --apply, one of those promised",
         "β",
@@ -224,7 +225,7 @@ class Options:
         "COLUMN",
     )
     budget: str = asked(
-        "20%", "triage:apply", "how many cases can be looked at, or which share", "N"
+        "20%", "triage:apply report:folders", "how many cases can be looked at, or which share", "N"
     )
     method: str | None = asked(
         None,
@@ -259,6 +260,9 @@ class Options:
     bundles: Path | None = asked(
         None, "calibrate:run", "the run's bundles (default: bundles)", "DIR"
     )
+    new: Path | None = asked(
+        None, "report:folders", "predictions of new cases, for contours, volumes and a list", "DIR"
+    )
     labels: Path | None = asked(
         None,
         "triage:apply",
@@ -267,7 +271,7 @@ class Options:
     )
     images: Path | None = written(
         None,
-        "audit:folders promise:folders triage:apply view:new",
+        "audit:folders promise:folders triage:apply view:new report:folders",
         "images for the cases of its page, which show probabilities otherwise",
         "DIR",
     )
@@ -289,8 +293,8 @@ class Options:
     )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage maps:new view:new",
-        "default: audit, calibrated, promise, triage, maps or view, as the command is called",
+        "audit calibrate:folders promise triage maps:new view:new report:folders",
+        "default: audit, calibrated, promise, triage, maps, view or report, as the command is called",
         "DIR",
     )
     pictures: bool = written(
@@ -339,10 +343,9 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
-        for name, numbers in (("level", self.level), ("miss", self.miss)):
-            for number in numbers:
-                check_share(flag(name), number)
-        check_share("--confidence", self.confidence)
+        _check_shares(
+            {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
+        )
 
     @property
     def one_each(self) -> bool:
@@ -392,6 +395,12 @@ class Options:
     def joins(self) -> list[Any]:
         """What is averaged, and over how many members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
+
+
+def _check_shares(shares: Mapping[str, Sequence[float]]) -> None:
+    for name, numbers in shares.items():
+        for number in numbers:
+            check_share(name, number)
 
 
 #: The rows that are files or folders.

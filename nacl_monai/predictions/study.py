@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -185,7 +186,7 @@ class Study:
 
         Raises:
             InputError: If two cases have the same probabilities; at the end, if no case could be read,
-                bytes of a sigmoid seem to be percent, or the channels to be in another order.
+                or the channels seem to be in another order.
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
@@ -211,9 +212,10 @@ class Study:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
         if scales - {None} == {True}:
-            raise InputError(
-                f"{self.folder}: no byte of any case is above 100, as where percent are stored, but "
-                "whole numbers are taken for 255ths; save probabilities as numbers from 0 to 1"
+            print(  # noqa: T201 - what a user is told
+                f"warning: {self.folder}: no byte of any case is above 100, as where percent are "
+                "stored, but bytes are taken for 255ths; save percent as numbers from 0 to 1",
+                file=sys.stderr,
             )
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
@@ -311,17 +313,11 @@ def find(
             a patient of these.
     """
     places = {} if labels is None else by_name(labels)
-    patterns = options.patterns
-    files = [patterns.labels(label_files(place)) for place in places.values()]
+    files = [options.patterns.labels(label_files(place)) for place in places.values()]
     labeled = set[str]().union(*files)
-    stems = _stems(folder, labeled, promised, options) if patterns.equal else set[str]()
+    stems = _stems(folder, labeled, promised, options) if options.patterns.equal else set[str]()
     layout, stored = recognized(folder, stems)
-    predictions = named(stored, patterns)
-    if not predictions or not all(files):
-        raise InputError(
-            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
-            f"--pairs say, as {stored[0].case!r} has not; correct them"
-        )
+    predictions = _named(folder, stored, files, options)
     pairs, faults = _paired(predictions, files, folder)
     used = [prediction for prediction, _ in pairs]
     channels = _channels(folder, [*places.values()], layout, used, options, promised)
@@ -344,8 +340,24 @@ def find(
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     check_apart(folder, (case.name for case in cases))
-    study = _calibrated(_with_patients(study))
+    study = behind_calibrator(_with_patients(study))
     return study if promised else _hidden(study)
+
+
+def _named(
+    folder: Path,
+    stored: Sequence[Prediction],
+    files: Sequence[Mapping[str, Path]],
+    options: Options,
+) -> list[Prediction]:
+    """The predictions under the names of their cases."""
+    predictions = named(stored, options.patterns)
+    if not predictions or not all(files):
+        raise InputError(
+            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
+            f"--pairs say, as {stored[0].case!r} has not; correct them"
+        )
+    return predictions
 
 
 def _hidden(study: Study) -> Study:
@@ -453,8 +465,12 @@ def _shard_of(study: Study, part: int, parts: int) -> Study:
     return replace(study, cases=cases, faults=study.faults if part == 1 else ())
 
 
-def _calibrated(study: Study) -> Study:
-    """The study behind its calibrator, if there is one."""
+def behind_calibrator(study: Study) -> Study:
+    """The study behind the calibrator that its options name, if they name one.
+
+    Raises:
+        InputError: If that is of other channels, or was fitted on a patient of the study.
+    """
     file = study.options.calibrator
     if file is None:
         return study

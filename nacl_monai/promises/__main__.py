@@ -94,6 +94,24 @@ def _triage(
     return command.triage_folder(promise, first, output, options)
 
 
+def _report(given: Sequence[Path], **words: Any) -> Sequence[InputError]:
+    *first, last = given
+    paths = [*as_one(first, words), last]
+    if len(paths) != 2:
+        raise SettingError(
+            "report: takes a folder of predictions and one of label maps, or several of predictions "
+            "with --ensemble"
+        )
+    options = options_of("report:folders", words)
+    number_within(options.budget, 1)
+    output = options.output or Path("report")
+    check_output(output, "report", read=[*paths, *options.files])
+    check_names(paths[0], paths[1], options.patterns)
+    from nacl_monai.promises.report import report_folders
+
+    return report_folders(paths, output, options)
+
+
 def _check_there(promise: Path, new: Path) -> None:
     """Refuses what is missing, as is done later of what is damaged."""
     if not promise.exists():
@@ -120,6 +138,15 @@ def _parser() -> argparse.ArgumentParser:
     add("given", nargs="+", type=Path, metavar="FOLDER", help=given)
     add("--apply", type=Path, metavar="FILE", help="promise.json, to be applied to new predictions")
     add_options(promise, "promise")
+
+    what = "audit, calibrate, promise and triage in one, on one page"
+    report = commands.add_parser(
+        "report", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+    )
+    report.set_defaults(run=_report)
+    given = "a folder of predictions, and one of label maps"
+    report.add_argument("given", nargs="+", type=Path, metavar="FOLDER", help=given)
+    add_options(report, "report")
 
     what = "the new cases that someone must look at, the most doubtful first"
     triage = commands.add_parser(

@@ -29,7 +29,7 @@ from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
-from nacl_monai.predictions.arrays import array_study, check_form, on_cpu
+from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.identity import check_salt
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
@@ -100,12 +100,7 @@ def curves_of_arrays(
             differ.
     """
     study = array_study(probs, labels, **form)
-    if study.raters:
-        raise InputError("labels: are of several raters; a promise is against one")
-    if len({case.ndim for case in study.probs}) > 1:
-        raise InputError(
-            "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
-        )
+    _check_alike(study)
     channels = study.channels
     overlapping = channels.names if channels.overlapping else ()
     sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
@@ -126,6 +121,16 @@ def curves_of_arrays(
         known_by=BY_TABLE if study.patients else BY_CASE,
     )
     return joined_curves(study.names, curves, study.patients, definition)
+
+
+def _check_alike(study: ArrayStudy) -> None:
+    """Refuses several raters, and slices beside volumes."""
+    if study.raters:
+        raise InputError("labels: are of several raters; a promise is against one")
+    if len({case.ndim for case in study.probs}) > 1:
+        raise InputError(
+            "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
+        )
 
 
 def applied(

@@ -67,7 +67,9 @@ _HEADINGS = {
     "structure": "Worst structure",
     "dice_low": "Dice at least",
     "pairwise_dice": "Members' Dice",
-    "volume_ml": "Volume in ml",
+    "volume_ml": "Its volume in ml",
+    "volume_low_ml": "at least",
+    "volume_high_ml": "at most",
 }
 _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
@@ -240,8 +242,9 @@ def _print_made(made: _Made, output: Path, options: Options) -> None:
     if promise.known_by == BY_CASE:
         print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
-    words = options.words("promise:apply")
-    print_next("promise", "--apply", output / PROMISE_FILE, "NEW", *words)
+    file = output / PROMISE_FILE
+    print_next("promise", "--apply", file, "NEW", *options.words("promise:apply"))
+    print_next("triage", file, "NEW", *options.words("triage:apply"))
 
 
 def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -275,8 +278,9 @@ def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
     yield "sizes", pictures.draw_sizes(made.curves, made.controls[0], made.settings["margin"])
-    if checked:
+    if len({one.level for one in checked}) > 1:  # one alone is a sentence
         yield "kept", pictures.draw_kept(made.promise)
+    if checked:
         yield "volumes", pictures.draw_volumes(made.curves, checked[0], **made.settings)
 
 
@@ -387,6 +391,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
         number = number_within(options.budget, len(table))
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
+        table.loc[number:, "reason"] = ""  # nobody must look at them
         write_text(folder / _TRIAGE, csv_text(table))
         labels = options.labels
         plain = replace(options, anonymous=None)
@@ -460,11 +465,12 @@ def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
     alike = case.reading.predicted.pairwise_dice or [1.0] * len(case.structures)
     least = [_at_least(*one, made) for one in zip(case.structures, alike, strict=True)]
     worst = int(np.argmin(least))
+    of_worst = table_rows(case.name, [case.structures[worst]])[0]
     return {
         "case": case.name,
-        "structure": case.structures[worst].structure,
+        "structure": of_worst["structure"],
         "dice_low": least[worst],
-        "volume_ml": sum(one.expected for one in case.structures),
+        **{name: of_worst[name] for name in ("volume_ml", "volume_low_ml", "volume_high_ml")},
         "reason": _reason(case.structures[worst], _disagreement(case.structures, alike), made),
         **({"pairwise_dice": min(alike)} if case.reading.predicted.pairwise_dice else {}),
     }

@@ -256,7 +256,8 @@ def _cell(
 
 def _notes(table: pd.DataFrame, best: str) -> list[str]:
     """What the reader must know to read the numbers rightly."""
-    notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}; HD95 in voxels."]
+    unit = "; HD95 in voxels" * ("hd95" in table)
+    notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}{unit}."]
     if any(f"{name}_pooled" in table for name in (*LEADING, *DECISIONS)):
         notes[0] += (
             " Near the prediction, and of contours and what is expected: all cases together, without "

@@ -31,6 +31,7 @@ from nacl_monai.files import check_folder, write_text
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
+    AUDITED_SCORES,
     METRICS,
     Metric,
     shown_scores,
@@ -90,6 +91,7 @@ def write_page(
     drawn: Mapping[str, Path] | None = None,
     *,
     pictures: bool = True,
+    data: Sequence[str] = (),
     cases: Viewed | None = None,
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
@@ -100,6 +102,7 @@ def write_page(
         command: The command line that makes the page again.
         drawn: Region → the PNG of its reliability diagram, where there is one already.
         pictures: Whether the page has pictures, or numbers alone.
+        data: What a command takes of an audit's data: its folders, and whatever says more of them.
         cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
 
     Returns:
@@ -113,11 +116,11 @@ def write_page(
     text = page_template().render(
         run=run,
         sample=_sample(run),
-        verdicts=_verdicts(run),
+        verdicts=_verdicts(run, data),
         raters=_raters(run, pictures) if run.bins.raters else None,
         errors=[error.heading for error in AUDITED_ERRORS.values()],
         regions=list(_region_rows(run)),
-        advice=list(decision_verdicts(run)),
+        advice=list(decision_verdicts(run, data)),
         decisions=_decision_table(run, shown),
         scores=list(_score_rows(run, shown)),
         classes=_class_table(run),
@@ -131,14 +134,22 @@ def write_page(
     return write_text(path, text + "\n")
 
 
-def _verdicts(run: Run) -> list[str]:
+def _verdicts(run: Run, data: Sequence[str]) -> list[str]:
     """One sentence and one advice where what is led with was counted, or else one of each region."""
-    lead = leading_verdict(run)
+    lead = leading_verdict(run, data)
     return [lead] if lead else [verdict(run, region) for region in _main_regions(run)]
 
 
-def leading_verdict(run: Run) -> str:
+#: What a command is told of an audit's data where nobody knows their folders.
+_DATA = ("PREDICTIONS", "LABELS")
+
+
+def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
     """Whether the probabilities near the prediction can be believed, and what to do; of all cases.
+
+    Args:
+        run: The run or audit.
+        data: As of `write_page`.
 
     Returns:
         Nothing where the region near the prediction was not counted, or has no voxel.
@@ -158,16 +169,20 @@ def leading_verdict(run: Run) -> str:
     if run.bins.calibrator:
         behind = run.bins.calibrator[0]
         return f"{start} {kind}, behind {behind}: {facts}. Fit that to patients like these."
-    data = ["PREDICTIONS", "LABELS"] if run.audited else [str(run.folder), "--dataset_dir", "DATA"]
-    advice = shlex.join(["nacl-monai", "calibrate", *data])
+    of_run = [str(run.folder), "--dataset_dir", "DATA"]
+    advice = shlex.join(["nacl-monai", "calibrate", *((data or _DATA) if run.audited else of_run)])
     return f"{start} {kind}: {facts}. Calibrate it: {advice}"
 
 
-def decision_verdicts(run: Run) -> Iterator[str]:
+def decision_verdicts(run: Run, data: Sequence[str] = ()) -> Iterator[str]:
     """A sentence on the contour and one on the volume: whether to trust them, structures together.
 
     The contour may be trusted if the interval of what it misses is not above what it says; a volume has
     a bias if the interval of that does not include 0.
+
+    Args:
+        run: The run or audit.
+        data: As of `write_page`.
 
     Yields:
         Nothing where decisions were not counted, or have no interval.
@@ -175,17 +190,18 @@ def decision_verdicts(run: Run) -> Iterator[str]:
     numbers = run.bins.pooled_numbers
     misses, size = numbers.get("contour_misses"), numbers.get("contour_size")
     if misses and size and not np.isnan(misses.low):
-        yield _contour_verdict(misses, size)
+        made_of = (data or _DATA) if run.audited else [str(run.folder)]
+        yield _contour_verdict(misses, size, shlex.join(["nacl-monai", "promise", *made_of]))
     bias, error = numbers.get("expected_volume_bias"), numbers.get("expected_volume_error")
     if bias and error and not np.isnan(bias.low):
         yield _volume_verdict(bias, error)
 
 
-def _contour_verdict(misses: Pooled, size: Pooled) -> str:
+def _contour_verdict(misses: Pooled, size: Pooled, promise: str) -> str:
     contour, share = f"{100 * MISS:g} % contour", _percent(misses)
     facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
     if misses.low > MISS:
-        return f"Do not trust the {contour}: {facts}."
+        return f"Do not trust the {contour}: {facts}. Make one that holds: {promise}"
     if misses.high < MISS:
         return f"The {contour} misses less than it says: {facts}."
     return f"The {contour} keeps its word as far as these cases can tell: {facts}."
@@ -382,7 +398,7 @@ def _worst_table(run: Run) -> dict[str, Any]:
     shown = {
         f"{error}_{region}": AUDITED_ERRORS[error].heading for error in ("ece", "confidence_gap")
     }
-    shown |= {name: METRICS[name].heading for name in ("dice", "hd95")}
+    shown |= {name: AUDITED_SCORES[name].heading for name in ("dice", "hd95", "hd95_mm")}
     shown = {name: heading for name, heading in shown.items() if name in run.metrics}
     rows = [
         (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])

@@ -9,7 +9,7 @@ import torch
 
 from nacl_monai import Audit, audit, read_audit
 from nacl_monai.errors import InputError
-from tests.audits.conftest import CLASSES, REGIONS, SHAPE
+from tests.audits.conftest import CLASSES, REGIONS, SHAPE, SPACING
 
 
 @pytest.fixture
@@ -90,10 +90,10 @@ def test_folders_give_the_same_object(study, arrays):
 def test_fault_of_a_folder_is_raised(study):
     """No case is left out in silence."""
     place = study.nnunet()
-    (place / "patient0_scan0.npz").unlink()
+    (study.labels / "patient0_scan0.nii.gz").unlink()
 
-    with pytest.raises(InputError, match="has no prediction"):
-        audit(place, study.labels)
+    with pytest.raises(InputError, match="has no label map"):
+        audit(place, study.root / "labels")
 
 
 def test_arrays_have_the_scores_of_folders(study, arrays, regions, masks):
@@ -101,16 +101,17 @@ def test_arrays_have_the_scores_of_folders(study, arrays, regions, masks):
     probs, labels = arrays
     one_hot = [np.stack([label == k for k in range(3)]) for label in labels]
     pairs = (
-        (audit(probs, labels, classes=list(CLASSES)), study),
-        (audit(probs, one_hot, classes=list(CLASSES)), study),
+        (audit(probs, labels, classes=list(CLASSES), spacing=SPACING), study),
+        (audit(probs, one_hot, classes=list(CLASSES), spacing=SPACING), study),
     )
-    overlapping = audit(*masks, structures=list(REGIONS)[1:])
+    overlapping = audit(*masks, structures=list(REGIONS)[1:], spacing=SPACING)
     for found, files in (*pairs, (overlapping, regions)):
         expected = audit(files.nnunet(), files.labels).errors
         names = [name for name in expected if name.startswith(("dice", "hd95"))]
         assert len(names) == 6
         np.testing.assert_array_equal(found.errors[names], expected[names])
-        assert {"DSC", "HD95"} <= {*found.table.index}
+        assert {"DSC", "HD95 in mm"} <= {*found.table.index}
+    assert "HD95 in voxels" in audit(probs, labels).table.index  # where nobody knows their size
     of_raters = audit(probs, {"x": labels, "y": labels}).errors
     np.testing.assert_array_equal(of_raters["dice"], pairs[0][0].errors["dice"])
     counts = np.indices(SHAPE)[0] < 5

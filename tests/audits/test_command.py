@@ -8,13 +8,15 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from monai.metrics import compute_hausdorff_distance
 
 from nacl_monai.cli import main
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.reports.style import data_source
-from tests.audits.conftest import Study, softmax_cases
+from tests.audits.conftest import SPACING, Study, softmax_cases
 
 
 @pytest.fixture
@@ -92,8 +94,8 @@ def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     assert main([*line[2:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"
-    again = shlex.join(["TEST_PREDICTIONS", "TEST_LABELS", *map(str, words)])
-    assert last == f"next: nacl-monai audit {again} --calibrator {file}"
+    again = shlex.join(["OTHER_PREDICTIONS", "OTHER_LABELS", *map(str, words)])
+    assert last == f"next: nacl-monai promise {again} --calibrator {file}"
 
     audits = [str(tmp_path / "audit" / name) for name in ("plain", "sharp")]
     line = shlex.split(run(plain, sharp, labels)[1].splitlines()[-1])
@@ -211,11 +213,28 @@ def test_pattern_neither_merges_patients_nor_divides_one(cases, pattern, message
         patients_of(cases, pattern)
 
 
+def test_distances_are_in_mm_as_monai_measures_them(study, audited):
+    """By the size of a voxel along each axis of the label map."""
+    table = pd.read_csv(audited(study.nnunet(), study.labels) / "cases.csv", index_col="case")
+
+    assert not [name for name in table if name.startswith("hd95") and "_mm" not in name]
+    for case, (probs, label) in study.cases.items():
+        masks = [
+            torch.tensor(classes == np.arange(1, 3)[:, None, None, None])[None].float()
+            for classes in (probs.argmax(0), label)
+        ]
+        expected = compute_hausdorff_distance(
+            *masks, include_background=True, percentile=95, spacing=SPACING
+        )
+        found = table.loc[case, ["hd95_mm_anterior", "hd95_mm_posterior"]].to_numpy(float)
+        np.testing.assert_allclose(found, expected[0], atol=1e-5)
+
+
 def test_structure_that_labels_lack_is_undefined(study, audited):
     """Dice and HD95 of an absent structure stay out of the means."""
     first, (probs, label) = next(iter(study.cases.items()))
     study.cases[first] = probs, np.where(label == 2, 0, label)
 
     table = pd.read_csv(audited(study.nnunet(), study.labels) / "cases.csv", index_col="case")
-    assert table.loc[first, ["dice_posterior", "hd95_posterior"]].isna().all()
+    assert table.loc[first, ["dice_posterior", "hd95_mm_posterior"]].isna().all()
     assert table.loc[first, "dice"] == table.loc[first, "dice_anterior"]

@@ -143,7 +143,7 @@ def test_dice_and_volumes_are_those_of_the_raters(shared):
             volume, rated = ml * probs[value][near].sum(dtype=float), ml * marks.sum((1, 2, 3))
             crps = abs(volume - rated).mean() - abs(rated[:, None] - rated).mean() / 2
             assert found.loc[case, f"crps_{name}"] == pytest.approx(crps, abs=1e-6)
-    assert found["hd95"].isna().all()
+    assert found["hd95_mm"].isna().all()
     assert "CRPS of the volume in ml, anterior" in out
 
 

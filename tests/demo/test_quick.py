@@ -1,4 +1,4 @@
-"""``nacl-monai demo --quick``: a network in the package, people whom it has not seen, six commands."""
+"""``nacl-monai demo --quick``: a network in the package, people whom it has not seen, three commands."""
 
 import hashlib
 import json
@@ -35,15 +35,16 @@ def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
             patient_of[file.name.removesuffix(".nii.gz")]
             for file in (tmp_path / "out/labels" / part).glob("*.nii.gz")
         }
-        for part in ("calibration", "test")
+        for part in ("calibration", "test", "new")
     }
-    assert people == {"calibration": {*SPLIT["val"]}, "test": {*SPLIT["test"]}}
+    *tested, last = SPLIT["test"]
+    assert people == {"calibration": {*SPLIT["val"]}, "test": {*tested}, "new": {last}}
     assert not {*patient_of.values()} & {*SPLIT["train"]}
-    verbs = ["segment", "audit", "calibrate", "audit", "reliability", "promise"]
-    assert [words[0] for words in steps] == verbs
-    fitted, *tested = steps[2], steps[1], steps[3], steps[5]
+    assert [words[0] for words in steps] == ["segment", "calibrate", "report"]
+    _, fitted, report = steps
     assert fitted[1].endswith("predictions/calibration")
-    assert all(words[1].endswith("predictions/test") for words in tested)
+    assert report[1].endswith("predictions/test")
+    assert report[report.index("--new") + 1].endswith("predictions/new")
 
 
 @pytest.mark.usefixtures("steps")
@@ -59,7 +60,7 @@ def test_step_that_fails_ends_it(monkeypatch, steps, tmp_path):
     """The later ones would follow from nothing."""
     monkeypatch.setattr(quick, "run_command", lambda words: steps.append(words) or 1)
 
-    with pytest.raises(InputError, match="^audit: ended with exit code 1"):
+    with pytest.raises(InputError, match="^calibrate: ended with exit code 1"):
         quick.run_quick(tmp_path / "out")
     assert len(steps) == 2
 

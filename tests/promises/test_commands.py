@@ -267,6 +267,13 @@ def test_triage_lists_the_lowest_bounds_first(new, made, tmp_path, capsys):
     table = pd.read_csv(output / "triage.csv")
     assert table["dice_low"].is_monotonic_increasing
     assert table["look"].tolist() == ["yes"] * 2 + ["no"] * 4
+    assert table["reason"].isna().tolist() == [False] * 2 + [True] * 4  # nobody must look at them
+    assert table["volume_ml"].between(table["volume_low_ml"], table["volume_high_ml"]).all()
+    applied = table_in(
+        run(tmp_path / "applied", "promise", "--apply", made, study.nnunet(), *PATIENTS)
+    )
+    for _, row in table.iterrows():  # of the structure in the row, and not of all
+        assert row["volume_ml"] == applied.loc[(row["case"], row["structure"]), "volume_ml"]
     assert table.loc[0, ["case", "reason"]].tolist() == [
         "p99_scan1",
         "anterior is not predicted, as for no calibration patient",

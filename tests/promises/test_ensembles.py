@@ -140,7 +140,7 @@ def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
     folders = [*places[0], old[0].labels]
     made = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *words)
     output = run(tmp_path / "out", "promise", "--apply", made, *places[1], *words)
-    triage = run(tmp_path / "triage", "triage", made, *places[1], *words)
+    triage = run(tmp_path / "triage", "triage", made, *places[1], *words, "--budget", "2")
 
     assert read_promise(made).definition["ensemble"] == ["logits", 3]
     mean = {case: (averaged(new, case, "logits"), None) for case in cases}

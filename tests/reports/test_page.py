@@ -364,6 +364,16 @@ def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, co
     assert f"is off by {numbers['expected_volume_error'].value:.1%} [" in second
 
 
+def test_advice_names_the_folders_of_the_audit(tmp_path):
+    """Where it says what to do against overconfidence, and which command makes a contour that holds."""
+    run = audit(*predicted(0.3, cases=20, size=16, seed=2, shift=-2.0)).run
+    data = ["my predictions", "labels", "--jobs", "2"]
+    page = write_page(run, tmp_path / "page.html", "command", data=data).read_text("utf-8")
+
+    for verb in ("Calibrate it: nacl-monai calibrate", "Make one that holds: nacl-monai promise"):
+        assert f"{verb} &#39;my predictions&#39; labels --jobs 2" in page
+
+
 def test_advice_on_a_run_is_its_own(runs):
     """It names the run; behind a calibrator that does not suit, the calibrator."""
     audited = audit(*predicted(0.25)).run

@@ -1,0 +1,178 @@
+"""`nacl-monai report`: the whole road, on which whoever fits a calibrator does nothing else."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nacl_monai.cli import main
+from nacl_monai.posthoc import read_calibrator
+from nacl_monai.promises.control import Control
+from nacl_monai.promises.fit import read_promise
+from nacl_monai.promises.report import MOST, drawn, level_of
+from tests.audits.conftest import Study
+from tests.promises.test_commands import blobs
+
+PEOPLE = ["--patients", "cases"]
+
+
+def people(seed, number, name):
+    """One case each, under names that tell nobody's patient."""
+    cases = blobs(0, number, seed).values()
+    return {
+        f"{name}{chr(97 + k % 26)}{chr(97 + k // 26)}": volumes for k, volumes in enumerate(cases)
+    }
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    """The folder of a report on 28 people, with three new ones, and their study."""
+    root = tmp_path_factory.mktemp("road")
+    old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
+    words = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
+    assert main(["report", *map(str, words)]) == 0
+    return root / "report", old, words
+
+
+def section(page, number):
+    return page.split(f"<h2>{number}. ")[1].split("<h2>")[0]
+
+
+def test_page_has_five_sections_each_with_sentence_picture_table_and_files(road):
+    """Every link leads to a file."""
+    folder = road[0]
+    page = (folder / "page.html").read_text("utf-8")
+
+    assert page.count("<h2>") == 5
+    for number in range(1, 6):
+        part = section(page, number)
+        assert '<div class="verdict"><p>' in part
+        assert part.count("<img src=") == 1
+        assert part.count("<table>") == 1
+        links = re.findall('href="(.*?)"', part)
+        assert links
+        assert all((folder / link).exists() for link in links)
+
+
+def test_who_fits_the_calibrator_neither_tests_nor_promises(road):
+    """A third of them, at most eight; both groups are on the page."""
+    folder, old, _ = road
+    fitted = set(read_calibrator(folder / "calibrator/calibrator.json").patients)
+    made = read_promise(folder / "promise")
+
+    assert len(fitted) == MOST == 8
+    assert fitted | set(made.patients) == set(old.cases)
+    for part in ("audit", "calibrated"):
+        tested = pd.read_csv(folder / part / "cases.csv")["case"]
+        assert set(tested) == set(made.patients) == set(old.cases) - fitted
+    page = (folder / "page.html").read_text("utf-8")
+    for group in (made.patients, sorted(fitted)):
+        assert ", ".join(group) in page
+    assert made.definition["calibrator"][0] == "distance_all"
+
+
+def test_sentences_and_lists_are_those_of_the_steps(road):
+    """The promise says what it promises, triage whom to look at; the level is the smallest of use."""
+    folder = road[0]
+    page = (folder / "page.html").read_text("utf-8").replace("&#39;", "'")
+    made = read_promise(folder / "promise")
+
+    assert {one.level for one in made.kept} == {level_of(20)} == {0.1}
+    for one, text in made.verdicts():
+        assert (text in section(page, 3)) == (one.kind == "outer")
+    triaged = pd.read_csv(folder / "triage" / "triage.csv")
+    looked = triaged["case"][triaged["look"] == "yes"].tolist()
+    assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
+
+
+def test_report_replaces_its_own_earlier_one(road):
+    """And leaves what it has not written."""
+    folder, old, _ = road
+    note = folder / "note.txt"
+    note.write_text("mine")
+    words = [old.root / "nnunet", old.root / "labels", *PEOPLE, "--output", folder]
+
+    assert main(["report", *map(str, words)]) == 0
+    assert note.read_text() == "mine"
+    page = (folder / "page.html").read_text("utf-8")
+    assert "--new" in section(page, 4)
+
+
+def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_path, capsys):
+    """By the command, too."""
+    folder, old, _ = road
+    behind = ["--calibrator", folder / "calibrator/calibrator.json"]
+    words = [old.root / "nnunet", old.root / "labels", *behind, *PEOPLE, "--output", tmp_path]
+
+    assert main(["promise", *map(str, words)]) == 1
+    assert "was fitted on" in capsys.readouterr().err
+
+
+def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
+    """The page says so, and all of them promise, at a level of use."""
+    few = Study(tmp_path, people(3, 8, "p"))
+    words = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
+
+    assert main(["report", *map(str, words)]) == 0
+    made = read_promise(tmp_path / "report/promise")
+    assert set(made.patients) == set(few.cases)
+    assert made.definition["calibrator"] == []
+    assert {one.level for one in made.kept} == {level_of(8)}
+    out = capsys.readouterr().out
+    assert "Nothing is calibrated: of 8 patients too few would be left for a promise" in out
+    record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))
+    assert "calibrator" not in record
+
+
+@given(st.integers(1, 200), st.sampled_from([0.05, 0.1, 0.15, 0.2]))
+def test_others_are_enough_for_a_promise_of_use(number, level):
+    """Whoever is drawn is one of them, once, and the draw is always the same."""
+    patients = [f"p{k}" for k in range(number)]
+    chosen = drawn(patients, level)
+
+    assert chosen == drawn(patients[::-1], level)
+    assert set(chosen) <= set(patients)
+    assert len(set(chosen)) == len(chosen) <= min(MOST, number / 3)
+    if chosen:
+        assert number - len(chosen) >= 2 / level - 1 - 1e-9
+    assert level_of(number) >= min(0.95, 2 / (number + 1) - 1e-9)
+
+
+def missed_by_new(rng, calibrates, promises, numbers=6, new=200):
+    """How often a new patient is outside the interval of a quantity that six numbers predict.
+
+    The numbers are fitted to some patients, as a calibrator's are, and the interval is as wide as a
+    promise at 10 % makes it for others, or for the same.
+    """
+
+    def patients(count):
+        known = rng.normal(size=(count, numbers))
+        return known, known.sum(1) + rng.normal(size=count)
+
+    fitted, whole = patients(20)
+    chosen = slice(None) if calibrates is None else slice(0, calibrates)
+    numbers_fit = np.linalg.lstsq(fitted[chosen], whole[chosen], rcond=None)[0]
+    held = slice(None) if promises is None else slice(20 - promises, None)
+    scores = abs(whole[held] - fitted[held] @ numbers_fit)
+    steps = np.unique(scores)[::-1]
+    rule = Control(0.1, "mean").boldest((scores[:, None] > steps).astype(float))
+    known, truth = patients(new)
+    return (abs(truth - known @ numbers_fit) > steps[rule]).mean()
+
+
+def test_promise_fails_where_the_same_patients_fit_and_promise():
+    """Six numbers fit their own patients better than others: 10 % promised is far more that fails."""
+    rng = np.random.default_rng(0)
+    same, apart = (
+        np.array([missed_by_new(rng, *parts) for _ in range(400)])
+        for parts in ((None, None), (8, 12))
+    )
+
+    for missed, holds in ((same, False), (apart, True)):
+        error = missed.std() / len(missed) ** 0.5
+        assert (missed.mean() - 3 * error <= 0.1) == holds
+    assert same.mean() > 0.15
