@@ -369,8 +369,8 @@ def test_raters_must_mean_the_same_labels(study, maps, audited, refused, tmp_pat
 def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
     """A line for each, for the share and for the raters themselves; one diagram has them all."""
     folder, drawn = shared[2], []
-    monkeypatch.setattr(page, "draw_reliability", lambda runs, **_: drawn.append(runs))
-    monkeypatch.setattr(page, "draw_selective", lambda _: [None])
+    monkeypatch.setattr(page.reports, "draw_reliability", lambda runs, **_: drawn.append(runs))
+    monkeypatch.setattr(page.reports, "draw_selective", lambda _: [None])
     monkeypatch.setattr(page, "png_source", lambda _: "data:,")
     file = page.write_page(read_run(folder), tmp_path / "page.html", "command")
 

@@ -9,10 +9,15 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.reports.test_viewer import audited, cases_of, write_case
+from nacl_monai.cli import main
+from tests.audits.conftest import Study
+from tests.promises.test_commands import PATIENTS, blobs, run
+from tests.reports.test_viewer import audited, cases_of, layer, write_case
 
 pytestmark = pytest.mark.slow
 CODES = {"case_0": "RAS", "case_1": "LPS", "case_2": "SAR", "case_3": "PIR", "case_4": "ILP"}
+#: The first case and the number of those who calibrate a promise, and of those whom it is of.
+CASES = {"old": (0, 16), "new": (16, 4)}
 # A headless browser without a graphics card, which asks nobody whether it is up to date.
 WORDS = [
     *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
@@ -362,3 +367,31 @@ def test_everything_has_a_name_for_a_screen_reader(page):
     )
     hidden = page.evaluate("document.getElementById('mark').hidden")
     assert [name for name in names if not name] == [""] * hidden
+
+
+def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_path, capsys):
+    """Its volume is that of the set which was promised; what is downloaded is counted."""
+    old, new = (Study(tmp_path / name, blobs(*cases)) for name, cases in CASES.items())
+    promised, triaged = tmp_path / "promise", tmp_path / "triage"
+    run(promised, "promise", old.nnunet(), old.labels, "--level", "0.2", *PATIENTS)
+    run(triaged, "triage", promised, new.nnunet(), *PATIENTS, "--budget", "2")
+    page = opened(triaged / "page.html")
+    first, _ = cases_of(triaged / "page.html")
+    structure = first["structures"][0]
+    (outer,) = (mask for mask in structure["masks"] if mask["name"] == "outer contour")
+    shown = layer(outer["voxels"])
+    ml = np.asarray(shown.dataobj).sum() * abs(np.linalg.det(shown.affine[:3, :3])) / 1000
+
+    page.click("#mark")
+    what, volume = page.text_content("#meaning").removesuffix(" ml").split(": ")
+    assert what == structure["meaning"] == "the contour that misses at most 10% in 4 of 5 patients"
+    assert float(volume) == pytest.approx(ml, abs=0.006)
+    assert page.text_content("#mark") == what
+    page.keyboard.press("r")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "verdicts.csv")
+    capsys.readouterr()
+    assert main(["triage", f"{triaged}", "--verdicts", f"{tmp_path / 'verdicts.csv'}"]) == 0
+    said_of_it = "1 of 4 cases are judged: 0 accept, 0 edit, 1 reject."
+    assert capsys.readouterr().out.startswith(said_of_it)
