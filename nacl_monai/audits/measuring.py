@@ -248,7 +248,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = counted.all(0)
     metric = count(None)
-    shared = scores_of(probs, raters, settings.channels)
+    shared = scores_of(probs, raters, settings.channels, raters[0].spacing)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
         rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)

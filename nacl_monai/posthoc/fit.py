@@ -20,10 +20,9 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -384,7 +383,7 @@ class Outputs:
     """
 
     methods: Mapping[str, Method]
-    voxels: Callable[[Sequence[str], str, float, Path], RegionLogits | StructureLogits]
+    voxels: Callable[..., RegionLogits | StructureLogits]
     logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
     probs_of: Callable[[torch.Tensor], torch.Tensor]
 
@@ -393,13 +392,13 @@ class Outputs:
 OUTPUTS = {
     "softmax": Outputs(
         METHODS,
-        lambda _, region, margin, place: RegionLogits(region, margin=margin, folder=place),
+        lambda _, region, margin, place=None: RegionLogits(region, margin=margin, folder=place),
         logits_of,
         partial(torch.softmax, dim=0),
     ),
     "sigmoid": Outputs(
         SIGMOID_METHODS,
-        lambda names, region, margin, place: StructureLogits(
+        lambda names, region, margin, place=None: StructureLogits(
             names, region, margin=margin, folder=place
         ),
         structure_logits_of,

@@ -47,8 +47,8 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
         verdicts: Case → verdict, of those who were judged.
 
     Example:
-        >>> by_budget(["a", "b", "c", "d"], {"a": "reject", "c": "accept"}).iloc[-1].tolist()
-        ['100%', 4, 2, 1, '50%']
+        >>> by_budget(["a", "b", "c", "d"], {"a": "reject", "c": "accept"})["share"].tolist()[-1]
+        '50%'
     """
     rows = []
     for share in _BUDGETS:

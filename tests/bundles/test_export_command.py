@@ -40,7 +40,10 @@ def test_newest_run_is_exported_by_its_choice_with_overrides(export, tmp_path):
 
     assert code == 0
     bundle = "dist/hippocampus_unet_nacl"
-    assert output.splitlines()[-2:] == [f"wrote {bundle}", f"wrote {bundle}.zip"]
+    *_, folder, packed, following = output.splitlines()
+    assert (folder, packed) == (f"wrote {bundle}", f"wrote {bundle}.zip")
+    config = f"--config_file {bundle}/configs/inference.json --bundle_root {bundle}"
+    assert following == f"next: python -m monai.bundle run inference {config} --images IMAGES"
     image = metadata(bundle)["network_data_format"]["inputs"]["image"]
     assert image["spatial_shape"] == [32, 32]
     assert metadata(bundle)["description"].startswith("UNet trained on 2-D slices with NACLLoss")

@@ -92,14 +92,19 @@ def evaluated(folder, loader, postprocessing=SOFTMAX, network=None, structures=(
     return evaluator
 
 
+def calibration(found):
+    """The columns of an audit but Dice and HD95, which handlers of calibration do not have."""
+    return [name for name in found.errors if not name.startswith(("dice", "hd95"))]
+
+
 def check(folder, evaluator, found, names):
     """Numbers are those of the audit in memory, and every case has its name everywhere."""
     ours = read_audit(folder)
     assert ours.errors.index.tolist() == names
-    columns = found.errors.columns
-    np.testing.assert_allclose(ours.errors[columns], found.errors, rtol=1e-6)
+    columns = calibration(found)
+    np.testing.assert_allclose(ours.errors[columns], found.errors[columns], rtol=1e-6)
     table = pd.read_csv(folder / "cases.csv", dtype={"case": str}).set_index("case")
-    np.testing.assert_allclose(table.loc[names, columns], found.errors, atol=1e-6)
+    np.testing.assert_allclose(table.loc[names, columns], found.errors[columns], atol=1e-6)
     for column in ("ece_foreground", "ece_union"):
         assert evaluator.state.metrics[column] == pytest.approx(found.errors[column].mean())
     assert sorted(path.name for path in (folder / "maps").iterdir()) == [f"{n}.npz" for n in names]
@@ -157,7 +162,8 @@ def test_structures_may_overlap(files, tmp_path):
     found = audit(probs, truth, structures=structures, regions=["foreground", "union"])
     ours = read_audit(tmp_path)
     assert ours.run.bins.regions == found.run.bins.regions
-    np.testing.assert_allclose(ours.errors[found.errors.columns], found.errors, rtol=1e-6)
+    columns = calibration(found)
+    np.testing.assert_allclose(ours.errors[columns], found.errors[columns], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
