@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,10 @@ def _fit_and_audit(
     if options.pictures:
         draw_all(runs, folder)
     calibrator = _calibrator(before, fit, [part.record for part in parts])
+    scripted = BytesIO()  # torch would end the process where a disk is full
+    torch.jit.save(torch.jit.script(fit.module), scripted)
     with atomic_path(folder / _SCRIPTED) as path:
-        torch.jit.save(torch.jit.script(fit.module), path)
+        path.write_bytes(scripted.getvalue())
     write_calibrator(folder / FILE, calibrator)
     return runs, calibrator, faults
 
