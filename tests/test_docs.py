@@ -169,12 +169,13 @@ def place(tmp_path_factory):
     Study(root / "test", tested).nnunet("../TEST_PREDICTIONS")
     for case, (_, label) in tested.items():
         save(root / "TEST_LABELS" / f"{case}.nii.gz", label.astype(np.uint8))
-    for case in cases:
+    for case in [*cases, *tested]:
         save(root / "IMAGES" / f"{case}_0000.nii.gz", np.zeros(SHAPE, np.int16))
     for site, names in (("hospital_a", list(cases)[:6]), ("hospital_b", list(cases)[6:])):
         audited = audit(*zip(*(cases[name] for name in names), strict=True), cases=names)
         (root / site).mkdir()
         audited.save(root / site / "bins.npz")
+    (root / "verdicts.csv").write_text("case,verdict,note\npatient90_scan0,reject,\n")
     (root / "docs").symlink_to(ROOT / "docs")
     write_inferred_series(root / "new/ct", root / "runs/acdc/unet_nacl_seed0/predictions")
     return root
