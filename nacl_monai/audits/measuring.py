@@ -248,7 +248,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = counted.all(0)
     metric = count(None)
-    shared = scores_of(probs, raters, settings.channels, raters[0].spacing)
+    shared = _shared_scores(pairs, by_all, raters[0].spacing)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
         rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
@@ -315,11 +315,18 @@ def scores_of(
     pairs = [_structures(probs, one, channels) for one in raters]
     if len(pairs) == 1:
         return _scores(*pairs[0], spacing)
-    counted = torch.stack(
-        [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
-    )
-    labels = torch.stack([label for _, label in pairs]) * counted.all(0)
-    dice = agreed_dice(pairs[0][0] * counted.all(0), labels)[0]
+    masks = [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
+    return _shared_scores(pairs, torch.stack(masks).all(0), spacing)
+
+
+def _shared_scores(
+    pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    counted: torch.Tensor,
+    spacing: Sequence[float] | None,
+) -> dict[str, torch.Tensor]:
+    """Those of several raters, over the voxels that all have labeled."""
+    labels = torch.stack([label * counted for _, label in pairs])
+    dice = agreed_dice(pairs[0][0] * counted, labels)[0]
     return {"dice": dice, _distance(spacing): torch.full_like(dice, torch.nan)}
 
 
