@@ -173,11 +173,9 @@ def _write_numbers(
 def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
     """Reads what was written, and draws it; the page takes what is drawn already."""
     audit = read_run(folder, name)
-    audits, drawn = by_rater(audit), {}
-    if pictures:
-        drawn = draw_all(audits, folder)
-    if len(audits) > 1:  # the page draws all of them together alone
-        drawn = {}
+    audits = by_rater(audit)
+    files = draw_all(audits, folder) if pictures else {}
+    drawn = files if len(audits) == 1 else {}  # several are side by side
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
     reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, **seen)
     return audit
