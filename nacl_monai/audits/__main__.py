@@ -85,10 +85,10 @@ def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: O
         check_names(predicted, labeled, options.patterns)
 
 
-def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
+def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Sequence[InputError]:
     from nacl_monai.audits.command import merge_files
 
-    return merge_files(files, output)
+    return merge_files(files, output, anonymous)
 
 
 def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
@@ -180,6 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
     add = merge.add_argument
     add("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
+    add(
+        "--anonymous",
+        type=Path,
+        metavar="SALT",
+        help="hide names in what is written, as audit does",
+    )
     add("--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge")
     return parser
 

@@ -135,7 +135,7 @@ class Options:
     )
     anonymous: Path | None = whose(
         None,
-        "audit:folders promise:folders promise:shard promise:apply triage:apply",
+        "audit:folders promise triage:apply",
         "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
         "this file: openssl rand -hex 32 > SALT",
         "SALT",

@@ -27,6 +27,7 @@ from nacl_monai.metrics.curves import CURVES_FILE, Array, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
@@ -126,7 +127,7 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
                 "promise: takes a folder of predictions and one of labels, an evaluated run, or "
                 "promise.npz of sites"
             )
-        first, *more = map(read_curves, files)
+        first, *more = hidden(map(read_curves, files), options.anonymous)
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         made = make_promise(curves, folder, given, options, groups)
