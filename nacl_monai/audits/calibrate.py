@@ -131,7 +131,7 @@ def _fit_and_audit(
     ):
         cases, faults = _read(study, voxels)
         fit = fit_method(method, voxels)
-        parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
+        parts = _cross_fitted(fit, voxels, sorted({case.patient for case in cases}), folds)
     name = f"{method}_{region}"
     _check_ends(name, [fit, *(part.fit for part in parts)])
     plain = replace(options, pictures=False)  # the page of the calibrator has them, side by side
@@ -259,7 +259,7 @@ def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[InputError]]:
     return read, faults
 
 
-def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
+def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
     """The parts of the patients, in an order that is drawn once and for all."""
     if len(patients) < 2:
         raise InputError(
@@ -269,7 +269,7 @@ def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int
     drawn = np.random.default_rng(0).permutation(patients).tolist()
     several = [drawn[fold::folds] for fold in range(min(folds, len(patients)))]
     return [
-        _Part(part, fit_method(method, voxels.without(part)))
+        _Part(part, fit_method(fit.method, voxels.without(part), fit))
         for part in progress_bar(several, description="Fitting", unit="fold")
     ]
 

@@ -363,9 +363,9 @@ def _scores(
         pair = _structures(predicted, labels, channels)
         dice, distances = structure_dice(*pair)[0], hausdorff_distance(*pair, spacing)[0]
     else:
-        pair, structures = (predicted, labels.classes), channels.structures
-        dice = map_dice(class_counts(*pair, len(channels.values), labels.mask), structures)
-        distances = map_distances(*pair, structures, spacing, labels.mask)
+        maps, structures = (predicted, labels.classes), channels.structures
+        dice = map_dice(class_counts(*maps, len(channels.values), labels.mask), structures)
+        distances = map_distances(*maps, structures, spacing, labels.mask)
     return {"dice": dice, _distance(spacing): distances}
 
 
@@ -378,9 +378,10 @@ def _structures(
     predicted: torch.Tensor, labels: Labels, channels: Channels
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
-    pair = predicted, labels.classes
+    pair = [predicted, labels.classes]
     if not channels.overlapping:
-        pair = tuple(structure_masks(one[None], channels.structures) for one in pair)
+        pair = [structure_masks(one[None], channels.structures) for one in pair]
     if labels.mask is not None:
-        pair = (pair[0] * labels.mask, pair[1] * labels.mask)
-    return pair[0][None], pair[1][None]
+        pair = [masks * labels.mask for masks in pair]
+    first, second = pair
+    return first[None], second[None]

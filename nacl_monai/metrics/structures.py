@@ -146,8 +146,8 @@ def hausdorff_distance(
     spacings = case_spacings(spacing, batch, len(shape))
     pairs = (part.flatten(0, 1).cpu().numpy().astype(bool) for part in (prediction, label))
     found = [
-        _distance(*pair, shape, spacings[k // structures], percentile)
-        for k, pair in enumerate(zip(*pairs, strict=True))
+        _distance(first, second, shape, spacings[k // structures], percentile)
+        for k, (first, second) in enumerate(zip(*pairs, strict=True))
     ]
     return torch.stack(found).reshape(batch, structures).to(label.device)
 
@@ -186,7 +186,8 @@ def map_distances(
         pair = [np.isin(one[box], classes) for one in maps]
         if counted is not None:
             pair = [inside & counted[box] for inside in pair]
-        found.append(_distance(*pair, label.shape, sizes, 95.0))
+        first, second = pair
+        found.append(_distance(first, second, label.shape, sizes, 95.0))
     return torch.stack(found)
 
 
@@ -219,11 +220,12 @@ def _distance(
     if not label.any():
         return torch.tensor(torch.nan)
     if not prediction.any():
-        sizes = torch.tensor([spacing, shape], dtype=torch.float64)
-        return sizes.prod(0).norm().float()
+        sizes = torch.tensor([spacing, shape], dtype=torch.float64).prod(0)
+        return sizes.square().sum().sqrt().float()
     axes = _extended(shape)
-    masks = [mask.reshape([mask.shape[axis] for axis in axes]) for mask in (prediction, label)]
-    return _surface_distance(*masks, [spacing[axis] for axis in axes], percentile)
+    size = [label.shape[axis] for axis in axes]
+    step = [spacing[axis] for axis in axes]
+    return _surface_distance(prediction.reshape(size), label.reshape(size), step, percentile)
 
 
 def _surface_distance(
@@ -248,7 +250,8 @@ def _surface(mask: Array) -> Array:
     for axis in range(mask.ndim):
         kept, rows = np.moveaxis(inner, axis, 0), np.moveaxis(padded, axis, 0)
         kept[1:-1] &= rows[:-2] & rows[2:]
-    return mask & ~inner[(slice(1, -1),) * mask.ndim]
+    surface: Array = mask & ~inner[(slice(1, -1),) * mask.ndim]
+    return surface
 
 
 def _extended(shape: Sequence[int]) -> list[int]:
@@ -289,7 +292,7 @@ def class_counts(
     seen, total = (first != 0) | (second != 0), first.size
     if mask is not None:
         counted = mask.cpu().numpy().ravel()
-        seen, total = seen & counted, np.count_nonzero(counted)
+        seen, total = seen & counted, int(counted.sum())
     places = np.flatnonzero(seen)  # of most volumes, nearly all is background for both
     pairs = first[places].astype(np.intp) * num_classes + second[places]
     counts = np.bincount(pairs, minlength=num_classes**2)

@@ -167,7 +167,8 @@ def segmented(probs: npt.NDArray[Any], channels: Channels) -> npt.NDArray[Any]:
 def _most_probable(classes: torch.Tensor, channels: Channels) -> npt.NDArray[Any]:
     """The label values of the most probable classes."""
     values = np.array([values[0] for values in channels.values.values()])
-    return values.astype(np.min_scalar_type(values.max()))[classes.numpy()]
+    shown: npt.NDArray[Any] = values.astype(np.min_scalar_type(values.max()))[classes.numpy()]
+    return shown
 
 
 def _unlike(
