@@ -150,20 +150,23 @@ def show(study: Study) -> None:
         )
 
 
-def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[InputError]]:
+def audit_study(
+    study: Study, folder: Path, output: Path, *, curves: bool = True
+) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
     Args:
         study: From `nacl_monai.predictions.find`.
         folder: The new folder of the audit.
         output: What the folder will be called.
+        curves: Whether to count what a promise is made from.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
     worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
     cases, numbers, faults = measured_cases(
-        study, worst.keep, nifti if study.options.write else None
+        study, worst.keep, nifti if study.options.write else None, curves
     )
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
