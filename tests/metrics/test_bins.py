@@ -1,17 +1,16 @@
-"""Bins: each probability gets the one whose edges hold it, and their sums are those of a loop over voxels."""
+"""Bins: each probability gets the one whose edges hold it, and their sums are those of slow loops."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import slow_bins, slow_errors
-from metric_samples import cases, measured, random_case
 from monai.data import MetaTensor
 from monai.metrics.calibration import calibration_binning
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import ERRORS, CalibrationMetric, bin_indices, calibration_bins
+from tests.metrics.oracles import cases, measured, random_case, slow_bins, slow_errors
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -123,24 +122,6 @@ class TestCalibrationBins:
 
 
 class TestLaws:
-    def test_order_of_voxels_and_cases_changes_nothing(self):
-        """The order of the voxels and of the cases changes nothing."""
-        probs, labels = random_case((4, 3, 16, 17))
-        voxels, batch = torch.randperm(16 * 17), torch.randperm(4)
-        shuffled = probs.flatten(2)[batch][..., voxels], labels.flatten(1)[batch][..., voxels]
-
-        assert_same(calibration_bins(*shuffled), calibration_bins(probs, labels))
-
-    @given(cases())
-    @settings(max_examples=30, deadline=None)
-    def test_disjoint_regions_add_up(self, case):
-        """The bins of two regions without common voxel add up to those of their union."""
-        probs, labels, mask = case
-
-        parts = calibration_bins(probs, labels, mask) + calibration_bins(probs, labels, ~mask)
-
-        assert_same(parts, calibration_bins(probs, labels))
-
     @given(cases())
     @settings(max_examples=30, deadline=None)
     def test_bins_per_case_are_those_of_each_case_alone(self, case):

@@ -8,8 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import bin_of, slow_adaptive_error, slow_bins, slow_errors
-from metric_samples import cases, measured, random_case
 from monai.metrics import CalibrationErrorMetric
 from netcal.metrics import ACE, ECE, MCE
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -35,6 +33,15 @@ from nacl_monai.metrics.fine_bins import (
     FineBins,
     fine_bin_indices,
     smooth_ece,
+)
+from tests.metrics.oracles import (
+    bin_of,
+    cases,
+    measured,
+    random_case,
+    slow_adaptive_error,
+    slow_bins,
+    slow_errors,
 )
 
 ERRORS = ("ece", "ace", "mce", "confidence_gap")
@@ -205,19 +212,6 @@ class TestThreshold:
         """A probability is at most 1."""
         with pytest.raises(InputError, match="threshold: is .*; use a number from 0 to below 1"):
             classwise_calibration_error(*random_case((1, 2, 3, 3)), threshold=threshold)
-
-
-class TestLaws:
-    @given(cases())
-    @settings(max_examples=40, deadline=None)
-    def test_errors_are_ordered(self, case):
-        """|gap| ≤ ECE ≤ MCE and ACE ≤ MCE, for every class."""
-        bins = calibration_bins(*case)
-        expected, average, maximum, gap = (bins.errors(error).nan_to_num() for error in ERRORS)
-
-        assert (gap.abs() <= expected + 1e-12).all()
-        assert (expected <= maximum + 1e-12).all()
-        assert (average <= maximum + 1e-12).all()
 
 
 @pytest.mark.parametrize("region", ["foreground", "all"])
@@ -444,34 +438,10 @@ def test_many_saturated_voxels_equal_the_definition():
     )
 
 
-@given(FEW)
-@settings(max_examples=60, deadline=None)
-def test_error_is_between_the_gap_and_the_error_of_each_confidence(voxels):
-    """|mean confidence − accuracy| ≤ smooth ECE ≤ ECE with a bin for every confidence."""
-    confidences, hits = zip(*voxels, strict=True)
-    bins = FineBins.exact(torch.tensor(confidences).double(), torch.tensor(hits))
-
-    smooth = bins.smooth_ece().item()
-
-    assert abs(np.mean(confidences) - np.mean(hits)) - 1e-6 <= smooth
-    assert smooth <= bins.excess.abs().sum().item() / len(voxels) + 1e-6
-
-
 def test_certain_and_right_is_zero():
     """Nothing to smooth; and an error below the narrowest kernel is known to its width."""
     assert error([1.0] * 5, [True] * 5) == 0
     assert error([1.0, 1 - 1e-5], [True, True]) == pytest.approx(0, abs=NARROWEST)
-
-
-def test_labels_drawn_from_the_probabilities_have_a_small_error():
-    """It falls with the number of voxels, though nobody chose bins."""
-    errors = [
-        smooth_calibration_error(*random_case((1, 3, 1, n)), region="all").item()
-        for n in (100, 10_000, 100_000)
-    ]
-
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.01
 
 
 def test_step_across_the_edge_of_a_bin_changes_it_little():

@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import slow_near
-from metric_samples import cases, random_case
 from monai.data.meta_tensor import MetaTensor
 from scipy.stats import energy_distance, spearmanr
 
@@ -23,6 +21,7 @@ from nacl_monai.metrics.decisions import (
     worst_found,
 )
 from nacl_monai.metrics.pooled import Pooled
+from tests.metrics.oracles import cases, random_case, slow_near
 
 STRUCTURES = {"one": [1], "foreground": [1, 2]}
 

@@ -8,8 +8,6 @@ import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
-from metric_oracles import slow_bins, slow_errors
-from metric_samples import measured, random_case
 from monai.data import MetaTensor
 
 from nacl_monai import audit, metrics
@@ -27,6 +25,7 @@ from nacl_monai.metrics import (
 from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
 from nacl_monai.metrics.voxels import aligned, batched, checked_voxels, dequantized
 from nacl_monai.predictions.channels import with_structures
+from tests.metrics.oracles import measured, random_case, slow_bins, slow_errors
 
 PROBS, LABELS = random_case((2, 3, 4, 5, 6))
 ONE_HOT = torch.nn.functional.one_hot(LABELS, 3).movedim(-1, 1)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from metric_samples import measured
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, read_record
 from nacl_monai.metrics.record import definition_of
 from nacl_monai.metrics.regions import REGIONS, named_regions
 from tests.conftest import flip_headers
+from tests.metrics.oracles import measured
 
 SUMS = ("counts", "positives", "confidences")
 

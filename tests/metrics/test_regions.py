@@ -8,8 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import distances_in, same_sums, slow_boundary_band, slow_near
-from metric_samples import cases, measured, random_case
 from monai.data.meta_tensor import MetaTensor
 
 from nacl_monai.errors import InputError
@@ -27,6 +25,15 @@ from nacl_monai.metrics.regions import (
 )
 from nacl_monai.metrics.voxels import LabeledVoxels, checked_voxels
 from nacl_monai.training import CalibrationError
+from tests.metrics.oracles import (
+    cases,
+    distances_in,
+    measured,
+    random_case,
+    same_sums,
+    slow_boundary_band,
+    slow_near,
+)
 
 LABELS = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 2]]])
 PREDICTION = torch.tensor([[[0, 1, 1, 0], [0, 0, 0, 2]]])

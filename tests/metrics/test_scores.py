@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_samples import measured, random_case
 from monai.data import MetaTensor
 from sklearn.metrics import roc_auc_score
 
@@ -20,6 +19,7 @@ from nacl_monai.metrics import (
 )
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc, risk_coverage
 from nacl_monai.metrics.voxels import LabeledVoxels
+from tests.metrics.oracles import measured, random_case
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 9, 8), (1, 4, 5, 6, 7)])
