@@ -13,8 +13,8 @@ from monai.data.meta_tensor import MetaTensor
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, CalibrationMetric, boundary_band, region_mask
 from nacl_monai.metrics.columns import COLLECTORS, Options
-from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.regions import (
+    RegionPieces,
     distances_to,
     foreground,
     named_regions,
@@ -459,13 +459,14 @@ def test_chunk_holds_as_many_probabilities_as_fit_the_cache(classes):
     assert sum(sizes) == voxels
 
 
-def test_chunk_on_a_gpu_is_larger(monkeypatch):
-    """On any other device than a CPU a chunk has 2^24 probabilities."""
-    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {})
-    voxels = LabeledVoxels(torch.tensor(0.5).expand(1, 2**20, 20), torch.zeros(1, 20))
-    pieces = RegionPieces(voxels, [None])
+def test_chunk_on_a_gpu_has_a_size_of_its_own(monkeypatch):
+    """As on any other device than a CPU."""
+    monkeypatch.setattr("nacl_monai.metrics.regions._CHUNK", {})
+    monkeypatch.setattr("nacl_monai.metrics.regions._CHUNK_ON_GPU", 64)
+    of_voxels = LabeledVoxels(torch.full((1, 4, 20), 0.25), torch.zeros(1, 20))
 
-    assert [piece.numel() for *_, piece in pieces.chunks()] == [16, 4]
+    chunks = RegionPieces(of_voxels, [None]).chunks()
+    assert [piece.numel() for *_, piece in chunks] == [16, 4]
 
 
 @pytest.mark.parametrize("kind", COLLECTORS)
@@ -474,7 +475,7 @@ def test_size_of_a_chunk_changes_nothing(kind, monkeypatch):
     probs, labels = random_case((2, 3, 30, 20))
     pieces = RegionPieces(LabeledVoxels(probs, labels), [None, labels != 1])
     whole = COLLECTORS[kind](pieces, Options())
-    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 999})
+    monkeypatch.setattr("nacl_monai.metrics.regions._CHUNK", {"cpu": 999})
     parts = COLLECTORS[kind](pieces, Options())
 
     torch.testing.assert_close(parts.tensors(), whole.tensors(), rtol=1e-12, atol=1e-12)
@@ -483,7 +484,7 @@ def test_size_of_a_chunk_changes_nothing(kind, monkeypatch):
 @pytest.mark.parametrize("kind", COLLECTORS)
 def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(kind, monkeypatch):
     """Neither the other cases nor where chunks begin decide on the order of additions."""
-    monkeypatch.setattr("nacl_monai.metrics.pieces._CHUNK", {"cpu": 100})
+    monkeypatch.setattr("nacl_monai.metrics.regions._CHUNK", {"cpu": 100})
     probs, labels = random_case((3, 4, 9, 7))
     masks = [None, torch.rand(labels.shape) < 0.5, labels > 0]
 
