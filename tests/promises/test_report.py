@@ -15,6 +15,7 @@ from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import read_promise
 from nacl_monai.promises.report import MOST, drawn, level_of
 from tests.audits.conftest import Study
+from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs
 
 PEOPLE = ["--patients", "cases"]
@@ -34,7 +35,9 @@ def road(tmp_path_factory):
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
     words = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
-    assert main(["report", *map(str, words)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        assert main(["report", *map(str, words)]) == 0
     return root / "report", old, words
 
 
@@ -89,6 +92,7 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
     assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_report_replaces_its_own_earlier_one(road):
     """And leaves what it has not written."""
     folder, old, _ = road
@@ -112,6 +116,7 @@ def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_pat
     assert "was fitted on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     """The page says so, and all of them promise, at a level of use."""
     few = Study(tmp_path, people(3, 8, "p"))
