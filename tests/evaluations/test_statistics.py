@@ -342,7 +342,7 @@ class TestPooledBand:
 PATIENTS = {"a_left": "a", "a_right": "a", "b": "b"}
 
 
-def written(tmp_path, *lines):
+def groups_file(tmp_path, *lines):
     file = tmp_path / "groups.csv"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
@@ -357,7 +357,7 @@ def written(tmp_path, *lines):
 )
 def test_a_patient_has_the_value_of_a_row_or_of_all_their_cases(tmp_path, lines):
     """An empty cell is unknown; who is not asked for is in no group."""
-    found = read_groups(written(tmp_path, *lines), PATIENTS)
+    found = read_groups(groups_file(tmp_path, *lines), PATIENTS)
 
     assert found == {"site": {"a": "Y", "b": "X"}, "sex": {"a": "unknown", "b": "f"}}
     assert [*found["site"]] == ["b", "a"]
@@ -370,7 +370,7 @@ def test_without_a_table_there_is_no_group():
 @pytest.mark.parametrize(
     ("lines", "line"),
     [
-        ((), "is not a written of groups"),
+        ((), "is not a table of groups"),
         (("patient", "a", "b"), "write the column case or patient, and others"),
         (("name,site", "a,X"), "write the column case or patient, and others"),
         (("patient,site", "a,X"), "lacks the patient 'b'; add it"),
@@ -383,12 +383,12 @@ def test_without_a_table_there_is_no_group():
 )
 def test_table_that_tells_no_groups_is_refused(tmp_path, lines, line):
     with pytest.raises(InputError, match=line):
-        read_groups(written(tmp_path, *lines), PATIENTS)
+        read_groups(groups_file(tmp_path, *lines), PATIENTS)
 
 
 def test_as_many_values_as_of_ages_are_no_groups(tmp_path):
     names = [f"p{k}" for k in range(21)]
-    file = written(tmp_path, "patient,age", *(f"{name},{k}" for k, name in enumerate(names)))
+    file = groups_file(tmp_path, "patient,age", *(f"{name},{k}" for k, name in enumerate(names)))
 
     with pytest.raises(InputError, match="age has more than 20 values"):
         read_groups(file, dict(zip(names, names, strict=True)))
