@@ -30,6 +30,7 @@ from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
+from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
@@ -149,20 +150,23 @@ def show(study: Study) -> None:
         )
 
 
-def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[InputError]]:
+def audit_study(
+    study: Study, folder: Path, output: Path, *, curves: bool = True
+) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
     Args:
         study: From `nacl_monai.predictions.find`.
         folder: The new folder of the audit.
         output: What the folder will be called.
+        curves: Whether to count what a promise is made from.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
     worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
     cases, numbers, faults = measured_cases(
-        study, worst.keep, nifti if study.options.write else None
+        study, worst.keep, nifti if study.options.write else None, curves
     )
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
@@ -180,12 +184,15 @@ def print_faults(faults: Iterable[InputError]) -> None:
         print(f"fault: {fault}", file=sys.stderr)
 
 
-def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
+def merge_files(
+    files: Sequence[Path], output: Path, anonymous: Path | None = None
+) -> list[InputError]:
     """Merges audits, prints what they say together, and writes it.
 
     Args:
         files: Their ``bins.npz``.
         output: The folder for the files.
+        anonymous: As of `merge`.
 
     Returns:
         No fault.
@@ -194,8 +201,8 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
         InputError: If the audits cannot be merged.
     """
     with written_folder(output, "merge", read=files) as aside:
-        merged = merge(files).run
-        curves = _curves_beside(files, merged.cases)
+        merged = merge(files, anonymous).run
+        curves = _curves_beside(files, merged.cases, anonymous)
         table = audit_table([write_merged(aside, output, merged)])
         if curves:
             curves[0].joined(curves[1:]).write(aside / CURVES_FILE)
@@ -206,7 +213,9 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
     return []
 
 
-def _curves_beside(files: Sequence[Path], cases: Collection[str]) -> list[Curves]:
+def _curves_beside(
+    files: Sequence[Path], cases: Collection[str], anonymous: Path | None
+) -> list[Curves]:
     """What promises are made from, beside the bins of every audit; empty where one has none.
 
     Raises:
@@ -215,7 +224,7 @@ def _curves_beside(files: Sequence[Path], cases: Collection[str]) -> list[Curves
     places = [(file if file.is_dir() else file.parent) / CURVES_FILE for file in files]
     if not all(map(Path.is_file, places)):
         return []
-    curves = [read_curves(place) for place in places]
+    curves = hidden(map(read_curves, places), anonymous)
     unlike = {*cases} ^ {case for part in curves for case in part.cases}
     if unlike:
         raise InputError(
