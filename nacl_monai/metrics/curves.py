@@ -46,8 +46,13 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
-from nacl_monai.metrics.impossible import curve_faults
-from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
+from nacl_monai.metrics.sums_file import (
+    check_joined,
+    check_shards,
+    curve_faults,
+    read_sums,
+    write_sums,
+)
 from nacl_monai.runs import CURVES_FILE as CURVES_FILE  # noqa: PLC0414 - its name is its writer's, too
 from nacl_monai.runs import PROMISE_REMEDY
 
