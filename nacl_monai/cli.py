@@ -7,10 +7,12 @@ runs: ``--help`` and a misspelled option are answered at once, without torch and
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +20,16 @@ from typing import NamedTuple, TypeVar
 
 from nacl_monai import __version__
 from nacl_monai.errors import InputError, print_error
-from nacl_monai.quiet import VERBOSE, quieten
 
 Result = TypeVar("Result")
+#: The variable of the environment that a command and all that it starts follow.
+VERBOSE = "NACL_VERBOSE"
+# A missing NVIDIA library, the place of a logging.conf, the arguments of a run.
+_TALKATIVE = (
+    "monai.data.nvimgcodec_pydicom_plugin",
+    "monai.bundle.scripts",
+    "monai.bundle.workflows",
+)
 
 
 class Command(NamedTuple):
@@ -190,6 +199,24 @@ def _unknown(word: str) -> int:
     remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
     print_error(f"{word}: no such command; {remedy}")
     return 2
+
+
+def quieten() -> None:
+    """Hides MONAI's notices and warnings in this process, unless ``NACL_VERBOSE`` is set.
+
+    Errors are shown. To be called before MONAI is imported, since importing it warns already.
+    """
+    if os.environ.get(VERBOSE):
+        return
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_is_error)
+    # MONAI repeats that configurations run code, and its deprecations, on every parse.
+    for category in (UserWarning, FutureWarning):
+        warnings.simplefilter("ignore", category)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 if __name__ == "__main__":

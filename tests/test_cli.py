@@ -9,10 +9,9 @@ import warnings
 import pytest
 
 from nacl_monai import __version__
-from nacl_monai.cli import COMMANDS, attempted, main
+from nacl_monai.cli import COMMANDS, VERBOSE, attempted, main, quieten
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
-from nacl_monai.quiet import VERBOSE, quieten
 
 
 def test_help_lists_every_command(capsys):
@@ -137,7 +136,7 @@ sys.stderr.write(" ".join(name for name in {heavy} if name in sys.modules))
 
 SAID = """
 import logging, sys, warnings
-from nacl_monai.quiet import quieten
+from nacl_monai.cli import quieten
 quieten()
 from monai.apps.utils import get_logger
 for name in ("scripts", "workflows"):
