@@ -318,7 +318,8 @@ class Record:
 
     def ordered(self, cases: Sequence[str]) -> Record:
         """The same sums with the cases in another order."""
-        order = [self.cases.index(case) for case in cases]
+        places = {case: place for place, case in enumerate(self.cases)}
+        order = [places[case] for case in cases]
         patients = self.patients and [self.patients[position] for position in order]
         return self._changed(lambda sums: sums[order], cases=list(cases), patients=patients)
 
