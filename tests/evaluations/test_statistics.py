@@ -10,7 +10,7 @@ from scipy.stats import rankdata, ttest_1samp
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import rank_correlations
-from nacl_monai.evaluations.groups import read_groups, thirds
+from nacl_monai.evaluations.groups import read_groups
 from nacl_monai.evaluations.statistics import (
     bootstrap_means,
     cells_of,
@@ -392,13 +392,3 @@ def test_as_many_values_as_of_ages_are_no_groups(tmp_path):
 
     with pytest.raises(InputError, match="age has more than 20 values"):
         read_groups(file, dict(zip(names, names, strict=True)))
-
-
-def test_thirds_are_of_patients_by_the_mean_over_their_cases():
-    assert thirds([1, 5, 2, 4, 6, 7], ["a", "a", "b", "c", "d", "e"]) == {
-        "b": "smallest third, to 3 ml",
-        "a": "smallest third, to 3 ml",
-        "c": "middle third, to 6 ml",
-        "d": "middle third, to 6 ml",
-        "e": "largest third, to 7 ml",
-    }

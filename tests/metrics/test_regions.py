@@ -19,7 +19,6 @@ from nacl_monai.metrics.regions import (
     foreground,
     named_regions,
     region_masks,
-    region_of_fit,
     selected_voxels,
     within,
 )
@@ -401,13 +400,6 @@ def test_margin_that_is_none_is_refused(margin):
     prediction = torch.ones(1, 2, 2, dtype=torch.long)
     with pytest.raises(InputError, match="margin: is .*; give a finite number, 0 or more"):
         region_mask("near", prediction, prediction, margin=margin)
-
-
-def test_name_of_a_fit_ends_with_its_region():
-    """The longest that fits."""
-    for region in REGIONS:
-        assert region_of_fit(region) == region_of_fit(f"vector_{region}") == region
-    assert region_of_fit("vector_nearest") == ""
 
 
 @given(
