@@ -13,7 +13,7 @@ RUN     ?= runs/$(DATASET)/$(lastword $(subst ., ,$(NETWORK)))$(if $(filter 3,$(
 PAPER := $(filter table% figure% after_training posthoc selective three_d unet_authors hyperparameters widths,$(MAKECMDGOALS))
 
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
-CALL := @$(PYTHON) .ci/words.py
+CALL := +@$(PYTHON) .ci/words.py
 export BIN DATASET DATASET_DIR IMAGES RUN
 
 .PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size

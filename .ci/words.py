@@ -33,4 +33,7 @@ for name in sorted(variables.keys() - {"PYTHON", "BIN", "ARGS", *places} - unuse
     words += [f"--{name.lower()}", variables[name]]
 words += shlex.split(variables.get("ARGS", ""))
 program = str(Path(os.environ["BIN"], words[0]))
-os.execv(program, [program, *words[1:]])  # noqa: S606 - make waits for it
+if "n" in os.environ.get("MAKEFLAGS", "").split(" ")[0]:  # make -n
+    print(shlex.join([program, *words[1:]]))
+else:
+    os.execv(program, [program, *words[1:]])  # noqa: S606 - make waits for it
