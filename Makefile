@@ -18,7 +18,7 @@ GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs bench-speed check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -158,6 +158,9 @@ bench-training: .venv/development ## Time training and evaluation beside bare lo
 
 bench-verbs: .venv/development ## Compare audit, calibrate, promise and triage with torchmetrics, MONAI, netcal, fiducio and MAPIE
 	$(BIN)/python benchmarks/verbs.py $(ARGS)
+
+bench-speed: .venv/development ## Time what users wait for beside peers, and with ARGS="--base FOLDER" beside another checkout
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 .venv/docs: .venv/runtime
 	$(BIN)/pip install --quiet --editable '.[docs]'
