@@ -36,6 +36,7 @@ from nacl_monai.metrics.curves import (
     check_current,
 )
 from nacl_monai.output import written_folder
+from nacl_monai.promises.cohort import Known, known_of
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
@@ -427,6 +428,8 @@ class Promise:
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
         group: The group that the patients are of, "site A"; empty for all.
+        cohort: What new patients are compared with, from `nacl_monai.promises.cohort.known_of`; empty
+            in files of earlier versions.
         curves: What it was fitted to; None of one that was read.
     """
 
@@ -443,6 +446,7 @@ class Promise:
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
+    cohort: Known = field(default_factory=dict)
     curves: Curves | None = field(default=None, compare=False)
 
     def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
@@ -674,6 +678,7 @@ def fit(
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
         group=group,
+        cohort=known_of(curves, labeled=True),
         curves=curves,
     )
 
