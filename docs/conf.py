@@ -1,6 +1,11 @@
 """Sphinx builds the site from this folder: `make site`."""
 
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from myst_nb.core import render
@@ -99,8 +104,35 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
     return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
 
 
+#: The page of the site on which one scrolls through cases, and what Start says of it.
+EXAMPLE = "example.html"
+TRY_IT = f"""<p><a href="{EXAMPLE}"><strong>Try it here</strong></a>, without installing anything: what
+the demo promises, and three of its cases (3 MB). Find where label and prediction differ, and read the
+probability there.</p>"""
+
+
+def make_example(app: Sphinx) -> None:
+    """Runs the quick demo, and puts the page of its promise into the site."""
+    page = Path(app.outdir) / EXAMPLE
+    if app.builder.format != "html" or page.is_file():
+        return
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as place:
+        words = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
+        subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+        shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
+
+
+def try_it(_: Sphinx, name: str, source: list[str]) -> None:
+    """Start opens with the example, which is in the site alone."""
+    if name == "start":
+        source[0] = source[0].replace("\n", f"\n\n{TRY_IT}\n", 1)
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     render.coalesce_streams = lambda outputs: coalesce_streams(joined_streams(outputs))
     app.connect("source-read", link_pages)
     app.connect("source-read", add_sought)
+    app.connect("source-read", try_it)
+    app.connect("builder-inited", make_example)

@@ -19,7 +19,14 @@ from nacl_monai.cli import attempted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import Options, add_options, as_one, check_used, options_of
+from nacl_monai.predictions.options import (
+    Options,
+    add_options,
+    as_one,
+    check_used,
+    options_of,
+    the_folder,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,12 +70,8 @@ def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
 
 def _new(verb: str, folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
     """Writes or shows new predictions."""
-    first, *more = as_one(folders, words)
+    first = the_folder("PREDICTIONS", folders, words)
     options = options_of(f"{verb}:new", words)
-    if more:
-        raise SettingError(
-            f"PREDICTIONS: is one folder, or several with --ensemble; {more[0]} is too much"
-        )
     output = options.output or Path(verb)
     check_output(output, verb, read=[first, *options.files])
     from nacl_monai.audits import maps
@@ -82,10 +85,10 @@ def _check_names(predictions: Iterable[Path], labels: Sequence[Path], options: O
         check_names(predicted, labeled, options.patterns)
 
 
-def _merge(files: Sequence[Path], output: Path) -> Sequence[InputError]:
+def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Sequence[InputError]:
     from nacl_monai.audits.command import merge_files
 
-    return merge_files(files, output)
+    return merge_files(files, output, anonymous)
 
 
 def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
@@ -180,6 +183,12 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
     add = merge.add_argument
     add("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
+    add(
+        "--anonymous",
+        type=Path,
+        metavar="SALT",
+        help="hide names in what is written, as audit does",
+    )
     add("--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge")
     return parser
 

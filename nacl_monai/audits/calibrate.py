@@ -162,7 +162,35 @@ def _fit_and_audit(
     study: Study, folder: Path, output: Path, method: str | None, region: str | None, folds: int
 ) -> tuple[list[Run], Calibrator, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns them, and the faults."""
-    channels, options = study.channels, study.options
+    study, fit, parts, faults = _fit(study, folder, method, region, folds)
+    calibrator = _calibrator(study, fit, [part.record for part in parts])
+    # The page of the calibrator has the pictures, side by side.
+    before = replace(study, options=replace(study.options, pictures=False))
+    after = _after(before, calibrator.name, parts)
+    audit_study(before, folder / BEFORE, output / BEFORE)
+    audit_study(
+        after, folder / AFTER, output / AFTER, curves=False
+    )  # no one calibrator is behind it
+    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, calibrator.name])
+    if study.options.pictures:
+        draw_all(runs, folder)
+    scripted = BytesIO()  # torch would end the process where a disk is full
+    torch.jit.save(torch.jit.script(fit.module), scripted)
+    with atomic_path(folder / _SCRIPTED) as path:
+        path.write_bytes(scripted.getvalue())
+    write_calibrator(folder / FILE, calibrator)
+    return runs, calibrator, faults
+
+
+def _fit(
+    study: Study,
+    folder: Path,
+    method: str | None = None,
+    region: str | None = None,
+    folds: int = 0,
+) -> tuple[Study, Fit, list[_Part], list[InputError]]:
+    """The cases that can be read, the fit to all and to those of all folds but one, and faults."""
+    channels = study.channels
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
     region = region or outputs.methods[method].region
@@ -170,28 +198,15 @@ def _fit_and_audit(
         print(caution(region), file=sys.stderr)
     with (
         partial_folder(folder) as place,
-        outputs.voxels(channels.names, region, options.margin, place) as voxels,
+        outputs.voxels(channels.names, region, study.options.margin, place) as voxels,
     ):
         cases, faults = _read(study, voxels)
+        study = replace(study, cases=cases, faults=())
         fit = fit_method(method, voxels)
-        parts = _cross_fitted(method, voxels, sorted({case.patient for case in cases}), folds)
-    name = f"{method}_{region}"
-    _check_ends(name, [fit, *(part.fit for part in parts)])
-    plain = replace(options, pictures=False)  # the page of the calibrator has them, side by side
-    before = replace(study, cases=cases, faults=(), options=plain)
-    after = _after(before, name, parts)
-    for audited, part in ((before, BEFORE), (after, AFTER)):
-        audit_study(audited, folder / part, output / part)
-    runs = read_runs([folder / BEFORE, folder / AFTER], [BEFORE, name])
-    if options.pictures:
-        draw_all(runs, folder)
-    calibrator = _calibrator(before, fit, [part.record for part in parts])
-    scripted = BytesIO()  # torch would end the process where a disk is full
-    torch.jit.save(torch.jit.script(fit.module), scripted)
-    with atomic_path(folder / _SCRIPTED) as path:
-        path.write_bytes(scripted.getvalue())
-    write_calibrator(folder / FILE, calibrator)
-    return runs, calibrator, faults
+        patients = sorted(set(study.patients.values()))
+        parts = _cross_fitted(method, voxels, patients, folds) if folds else []
+    _check_ends(f"{method}_{region}", [fit, *(part.fit for part in parts)])
+    return study, fit, parts, faults
 
 
 def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ()) -> Calibrator:
@@ -219,17 +234,8 @@ def fit_calibrator(study: Study, file: Path) -> None:
     Raises:
         InputError: If nothing can be fitted.
     """
-    outputs = OUTPUTS[study.channels.activation]
-    method = _chosen(None, outputs, study.channels)
-    region = outputs.methods[method].region
-    with (
-        partial_folder(file.parent) as place,
-        outputs.voxels(study.channels.names, region, study.options.margin, place) as voxels,
-    ):
-        cases, _ = _read(study, voxels)
-        fit = fit_method(method, voxels)
-    _check_ends(f"{method}_{region}", [fit])
-    write_calibrator(file, _calibrator(replace(study, cases=cases), fit))
+    read, fit, *_ = _fit(study, file.parent)
+    write_calibrator(file, _calibrator(read, fit))
 
 
 def _write_page(

@@ -33,6 +33,7 @@ from nacl_monai.metrics.curves import CURVES_FILE, read_curves
 from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
+from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, find
@@ -84,7 +85,7 @@ def audit_folders(
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
         tables += _by_groups(audits, studies, aside, parts)
-        tables += _of_islands(aside / part for part in parts)
+        tables += _of_islands(aside, parts)
     if refusal:
         raise refusal
     print(*tables, sep="\n")
@@ -111,9 +112,9 @@ def _by_groups(
             yield text
 
 
-def _of_islands(folders: Iterable[Path]) -> Iterator[str]:
+def _of_islands(aside: Path, parts: Sequence[str]) -> Iterator[str]:
     """Writes the tables of islands beside their rows, where these are; yields what is printed."""
-    for folder in folders:
+    for folder in (aside / part for part in parts):
         if (folder / COMPONENTS_FILE).is_file():
             yield write_tables(read_islands(folder / COMPONENTS_FILE), folder)
 
@@ -161,13 +162,16 @@ def show(study: Study) -> None:
         )
 
 
-def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[InputError]]:
+def audit_study(
+    study: Study, folder: Path, output: Path, *, curves: bool = True
+) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
     Args:
         study: From `nacl_monai.predictions.find`.
         folder: The new folder of the audit.
         output: What the folder will be called.
+        curves: Whether to count what a promise is made from.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
@@ -175,7 +179,7 @@ def audit_study(study: Study, folder: Path, output: Path) -> tuple[Run, list[Inp
     worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
     islands = counter_of(study)
     cases, numbers, faults = measured_cases(
-        study, worst.keep, nifti if study.options.write else None, islands=islands or no_islands
+        study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
     )
     if islands:
         rows = [measured.islands for measured in numbers[0]]
@@ -196,12 +200,15 @@ def print_faults(faults: Iterable[InputError]) -> None:
         print(f"fault: {fault}", file=sys.stderr)
 
 
-def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
+def merge_files(
+    files: Sequence[Path], output: Path, anonymous: Path | None = None
+) -> list[InputError]:
     """Merges audits, prints what they say together, and writes it.
 
     Args:
         files: Their ``bins.npz``.
         output: The folder for the files.
+        anonymous: As of `merge`.
 
     Returns:
         No fault.
@@ -210,14 +217,14 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
         InputError: If the audits cannot be merged.
     """
     with written_folder(output, "merge", read=files) as aside:
-        merged = merge(files).run
-        curves = _beside(files, CURVES_FILE, read_curves, merged.cases)
-        islands = _beside(files, COMPONENTS_FILE, read_islands, merged.cases)
+        merged = merge(files, anonymous).run
+        curves = _beside(files, CURVES_FILE, read_curves, merged.cases, anonymous)
+        islands = _beside(files, COMPONENTS_FILE, read_islands, merged.cases, anonymous)
         table = audit_table([write_merged(aside, output, merged)])
         for parts, name in ((curves, CURVES_FILE), (islands, COMPONENTS_FILE)):
             if parts:
                 parts[0].joined(parts[1:]).write(aside / name)
-        tables = [*_of_islands([aside])]
+        tables = [*_of_islands(aside, [""])]
     print(table, *tables, sep="\n")
     if not curves:
         print(f"note: not every audit has a {CURVES_FILE}, and so the merged one has none")
@@ -226,7 +233,11 @@ def merge_files(files: Sequence[Path], output: Path) -> list[InputError]:
 
 
 def _beside(
-    files: Sequence[Path], name: str, read: Callable[[Path], Any], cases: Collection[str]
+    files: Sequence[Path],
+    name: str,
+    read: Callable[[Path], Any],
+    cases: Collection[str],
+    anonymous: Path | None,
 ) -> list[Any]:
     """Curves or islands beside the bins of every audit; empty where one has none.
 
@@ -236,7 +247,7 @@ def _beside(
     places = [(file if file.is_dir() else file.parent) / name for file in files]
     if not all(map(Path.is_file, places)):
         return []
-    parts = [read(place) for place in places]
+    parts: list[Any] = hidden(map(read, places), anonymous)
     unlike = {*cases} ^ {case for part in parts for case in part.cases}
     if unlike:
         raise InputError(

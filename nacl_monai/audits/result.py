@@ -17,6 +17,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import Run, run_of_bins
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.output import written_folder
+from nacl_monai.predictions.identity import hidden
 from nacl_monai.reports.viewer import Viewed
 from nacl_monai.runs import TOP
 
@@ -156,7 +157,7 @@ def read_audit(file: str | Path, name: str | None = None) -> Audit:
     return Audit(run_of_bins(bins, name or bins.path.resolve().parent.name))
 
 
-def merge(files: Sequence[str | Path]) -> Audit:
+def merge(files: Sequence[str | Path], anonymous: str | Path | None = None) -> Audit:
     """The audit of all cases in several ``bins.npz``; with fine bins where all of them have these.
 
     No image leaves a site: bins are counts and sums of every case, so that those of several audits side
@@ -164,13 +165,14 @@ def merge(files: Sequence[str | Path]) -> Audit:
 
     Args:
         files: The files, or the folders that they are in.
+        anonymous: A file with a salt, which hides the names of cases and patients.
 
     Raises:
-        InputError: If there is no file, or one cannot be read, if bins, regions, classes, calibrators or
-            anything else of their definitions differ, if a case or a patient is in two files, or if only
-            some of them know patients.
+        InputError: If there is no file, one or the salt cannot be read, if bins, regions, classes,
+            calibrators or anything else of their definitions differ, if a case or a patient is in two
+            files, or if only some of them know patients.
     """
-    parts = [read_audit(file).run.bins for file in files]
+    parts = hidden([read_audit(file).run.bins for file in files], anonymous)
     if not parts:
         raise InputError("files: are none; give the bins.npz of each site")
     record = replace(parts[0].joined(parts[1:]), path=Path("<merged>") / "bins.npz")

@@ -224,6 +224,12 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     )
     add("--calibrator", metavar="NAME", help="put it behind the network: distance_all")
     add("--promise", type=Path, metavar="FILE", help="promise.json, which inference then keeps")
+    add(
+        "--anonymous",
+        type=Path,
+        metavar="SALT",
+        help="hide the names of patients in the split and the promise, as promise does",
+    )
     add("--onnx", action="store_true", help="write models/model.onnx as well")
     add("--output", type=Path, metavar="DIR", help="default: dist/NAME")
 
@@ -423,6 +429,7 @@ def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
         calibrator=options.calibrator,
         onnx=options.onnx,
         promise=options.promise,
+        anonymous=options.anonymous,
     )
 
 

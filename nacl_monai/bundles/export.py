@@ -33,6 +33,7 @@ from nacl_monai.bundles.self_contained import (
     self_contained,
 )
 from nacl_monai.counting import counted
+from nacl_monai.data.splits import read_sets
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_folder, checksum, read_object, write_text
 from nacl_monai.inference import Behind
@@ -40,6 +41,8 @@ from nacl_monai.inference.promised import unlike_model
 from nacl_monai.menus import bundles_folder, dataset_folder
 from nacl_monai.output import check_output
 from nacl_monai.posthoc import Fit
+from nacl_monai.predictions.identity import Salt
+from nacl_monai.promises import Promise
 from nacl_monai.promises.fit import PROMISE_FILE, read_promise
 from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.calibrators import calibrator_of, read_name
@@ -63,6 +66,7 @@ def export_bundle(
     calibrator: str | None = None,
     onnx: bool = False,
     promise: Path | None = None,
+    anonymous: Path | None = None,
 ) -> list[Path]:
     """Packs ``run`` into the folder ``output`` and into ``output.zip``.
 
@@ -82,6 +86,7 @@ def export_bundle(
             network in inference and in ``model.ts``; ``plain.ts`` is then the network alone.
         onnx: Whether to write ``model.onnx`` as well, with a calibrator ``plain.onnx``, too.
         promise: ``promise.json``, which inference of the bundle then keeps for every image.
+        anonymous: A file with a salt, which hides the names of patients in the split and the promise.
 
     Returns:
         The folder and the zip.
@@ -94,6 +99,7 @@ def export_bundle(
             `find_calibrator` refuses.
     """
     source, output = RunFolder(Path(run)), Path(output)
+    salt = None if anonymous is None else Salt.read(anonymous)
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
@@ -112,10 +118,10 @@ def export_bundle(
     if fitted is not None:
         configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
         behind = described(str(calibrator), fitted)
-    copied: dict[str, str] = {}
+    promised = None
     if promise is not None:
-        copied, kept = _promised(promise, source, configs["inference"])
-        behind += kept
+        promised = _promised(promise, source, configs["inference"], salt)
+        behind += promise_section(promised)
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -124,8 +130,12 @@ def export_bundle(
         image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
-        for name, text in copied.items():
-            write_text(folder / name, text)
+        if promised is not None:
+            promised.write(folder / "models" / PROMISE_FILE)
+        if salt is not None:
+            split = read_sets(source.split).items()
+            sets = {name: sorted(map(salt.hide, patients)) for name, patients in split}
+            write_text(folder / "configs/split.json", json.dumps(sets, indent=1) + "\n")
         if onnx:
             write_onnx(folder / "models", network, image, fitted)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
@@ -142,12 +152,12 @@ def _check_new(output: Path, zipped: Path) -> None:
     check_output(output, "export", replace=False)
 
 
-def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """Puts a promise into the configuration of inference; returns its file, and what the card says.
+def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | None) -> Promise:
+    """Puts a promise into the configuration of inference; returns it.
 
     Raises:
         InputError: If the promise is of another model than the one that is exported, of other weights,
-            or of patients who trained it.
+            or of patients who trained it; or if it hides their names by another salt.
     """
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
@@ -167,14 +177,20 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any]) -> tuple[dict[
         if record.is_file()
         for name in read_object(record, "train the run again").get("train", ())
     }
+    if salt is not None:
+        made, trained = salt.hidden(made, file), {*map(salt.hide, trained)}
+    elif made.definition.get("anonymous"):
+        raise InputError(
+            f"{file}: hides its names, so that nobody knows whether they trained the network; give the "
+            "salt that hid them with --anonymous"
+        )
     if both := sorted({*made.patients, *made.cases} & trained):
         raise InputError(
             f"{file}: was calibrated by {both[0]}, who trained the network; make it of patients who did "
             "not: nacl-monai evaluate --cases_to_evaluate val"
         )
     config["promise"] = "$@bundle_root + '/models/promise.json'"
-    path = file / PROMISE_FILE if file.is_dir() else file
-    return {f"models/{PROMISE_FILE}": path.read_text(encoding="utf-8")}, promise_section(made)
+    return made
 
 
 def _measured_average(run: RunFolder) -> dict[str, str]:

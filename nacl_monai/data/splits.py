@@ -172,7 +172,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     file = Path(file)
     if not file.is_file():
         raise InputError(f"{file}: there is no split; a training writes it, so train first")
-    split = _sets(file, _read(file))
+    split = read_sets(file)
     unknown = sorted({*chain(*split.values())} - {split_unit(case) for case in cases})
     if unknown:
         raise InputError(
@@ -182,6 +182,15 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
     wanted = {part: {*names} for part, names in split.items()}
     sets = {part: [c for c in cases if split_unit(c) in names] for part, names in wanted.items()}
     return Sets(sets, file)
+
+
+def read_sets(file: Path) -> Split:
+    """The patients of each set that a split's file names.
+
+    Raises:
+        InputError: If it is not a split, or puts a patient into two sets.
+    """
+    return _sets(file, _read(file))
 
 
 def is_drawn(file: str | Path) -> bool:

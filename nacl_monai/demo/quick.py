@@ -71,7 +71,7 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     fit = ("--folds", 4, "--no-pictures")
     command("calibrate", *people("calibration"), *fit, "--output", calibrated)
     behind = ("--calibrator", calibrated / "calibrator.json")
-    new = ("--new", output / "predictions/new")
+    new = ("--new", output / "predictions/new", "--new-images", output / "images/new")
     images = ("--images", output / "images/test")
     command("report", *people("test"), *behind, *new, *images, "--output", report)
     print(f"\nopen {report / 'page.html'}")

@@ -101,7 +101,7 @@ class SavePromised(Transform):
     the smallest level that was promised, and ``promised.csv``.
 
     Args:
-        promise: ``promise.json``, from ``nacl-monai promise``; None to save nothing.
+        promise: ``promise.json``, or its folder, from ``nacl-monai promise``; None to save nothing.
         output_dir: As of `SaveMaps`.
         cases: As there.
         classes: Names of the network's classes.
@@ -224,13 +224,17 @@ def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
         refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
 
 
-def _read_promise(file: str | Path) -> Any:
+def _read_promise(place: str | Path) -> Any:
+    """What a promise's file says, or that in the folder of a promise."""
     again = "make it again: nacl-monai promise"
+    file = Path(place) / "promise.json" if Path(place).is_dir() else Path(place)
+    if not file.is_file():
+        refuse(f"{file}: no such file; {again}")
     try:
-        record: Any = json.loads(Path(file).read_text(encoding="utf-8"))
+        record: Any = json.loads(file.read_text(encoding="utf-8"))
         fault = fault_in_promise(record) if isinstance(record, dict) else "it is no record"
-    except (OSError, RecursionError, ValueError) as error:
-        refuse(f"{file}: cannot be read ({error!r}); {again}")
+    except (OSError, RecursionError, ValueError):
+        refuse(f"{file}: is damaged; {again}")
     if fault:
         refuse(f"{file}: is not as it was written, {fault}; {again}")
     if not is_current(record["definition"]):

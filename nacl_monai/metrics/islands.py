@@ -270,20 +270,27 @@ def read_islands(file: Path) -> Islands:
 
 def _fault(arrays: Mapping[str, Array], names: Mapping[str, Any], definition: Any) -> str:
     """What no islands give; empty if nothing does."""
-    rows = [arrays[name] for name in _ROWS]
-    cases = names["cases"]
-    if {*map(len, rows)} != {len(rows[0])} or any(
-        one.ndim != 1 or one.dtype != kind for one, kind in zip(rows, _ROWS.values(), strict=True)
-    ):
-        return "its rows cannot be"
-    least = definition.get("minimum_mm3")
-    if not (records.definition(definition) and records.number(0)(least)) or (
-        [*definition["structures"]] != names["structures"]
-    ):
+    least, cases = definition.get("minimum_mm3"), names["cases"]
+    defined = records.definition(definition) and records.number(0)(least)
+    if not defined or [*definition["structures"]] != names["structures"]:
         return "its definition cannot be"
     if len({*cases}) != len(cases) or len(names.get("patients", cases)) != len(cases):
         return "a case or its patient is missing, or there twice"
-    case, structure, _, mm3, score, _ = rows
-    bounds = ((case, len(cases) - 1), (structure, len(names["structures"]) - 1), (score, 1))
-    within = all(((one >= 0) & (one <= most)).all() for one, most in bounds)
-    return "" if within and (mm3 >= least).all() else "its rows cannot be"
+    return _fault_of_rows(arrays, len(cases), len(names["structures"]), least)
+
+
+def _fault_of_rows(arrays: Mapping[str, Array], cases: int, structures: int, least: float) -> str:
+    bounds = {
+        "case": (0, cases - 1),
+        "structure": (0, structures - 1),
+        "labeled": (0, 1),
+        "mm3": (least, np.inf),
+        "score": (0, 1),
+        "hit": (0, 1),
+    }
+    rows = {arrays[name].shape for name in _ROWS}
+    typed = all(arrays[name].dtype == kind for name, kind in _ROWS.items())
+    if not typed or len(rows) > 1 or len(rows.pop()) != 1:
+        return "its rows cannot be"
+    within = [((arrays[n] >= low) & (arrays[n] <= high)).all() for n, (low, high) in bounds.items()]
+    return "" if all(within) else "its rows cannot be"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
@@ -16,6 +16,32 @@ from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
+
+if TYPE_CHECKING:
+    from nacl_monai.metrics.curves import Curves
+    from nacl_monai.metrics.record import Record
+
+
+class Named(Protocol):
+    """What has the names of cases and patients: sums, or a promise."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def cases(self) -> Sequence[str]:
+        """Names of cases."""
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        """The patient of each case, or those who calibrated; none where nobody knows."""
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """What was counted, and which salt hid names."""
+
+
+NamedT = TypeVar("NamedT", bound=Named)
+SumsT = TypeVar("SumsT", "Record", "Curves")
 
 # So many bytes of a secret cannot be guessed, and so many digits of two names are not the same.
 _LEAST, _HIDDEN = 32, 24
@@ -59,10 +85,40 @@ class Salt:
         """What a file has in place of the name of a case or a patient."""
         return hmac.new(self.secret, name.encode(), "sha256").hexdigest()[:_HIDDEN]
 
+    def hidden(self, sums: NamedT, where: object) -> NamedT:
+        """Sums or a promise, with names that say nothing; as they are where it hid them already.
+
+        Raises:
+            InputError: If another salt did, or nobody says whose the cases are.
+        """
+        mark = sums.definition.get("anonymous")
+        if mark == self.mark:
+            return sums
+        if mark:
+            raise InputError(f"{where}: another salt hid its names; give that with --anonymous")
+        if not sums.patients or sums.definition.get("known_by") == BY_CASE:
+            raise InputError(
+                f"{where}: does not say whose the cases are, which hidden names could not show; make it "
+                "again with --patient-pattern, or with --patients"
+            )
+        cases, patients = (list(map(self.hide, names)) for names in (sums.cases, sums.patients))
+        definition = {**sums.definition, "anonymous": self.mark}
+        return replace(sums, cases=cases, patients=patients, definition=definition)
+
     @property
     def mark(self) -> str:
         """What tells it from other salts."""
         return self.hide("\N{NULL}")
+
+
+def hidden(parts: Iterable[SumsT], anonymous: str | Path | None) -> list[SumsT]:
+    """Sums as they are, or with names that the salt in a file hides.
+
+    Raises:
+        InputError: If it cannot be used, or as of `Salt.hidden`.
+    """
+    salt = None if anonymous is None else Salt.read(Path(anonymous))
+    return [part if salt is None else salt.hidden(part, part.path) for part in parts]
 
 
 def salt_of(options: Options) -> Salt | None:

@@ -138,7 +138,7 @@ class Options:
     )
     anonymous: Path | None = whose(
         None,
-        "audit:folders promise:folders promise:shard promise:apply triage:apply",
+        "audit:folders promise triage:apply",
         "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
         "this file: openssl rand -hex 32 > SALT",
         "SALT",
@@ -305,6 +305,9 @@ class Options:
         "images for the cases of its page, which show probabilities otherwise",
         "DIR",
     )
+    new_images: Path | None = written(
+        None, "report:folders", "images of the cases of --new, for its page", "DIR"
+    )
     threshold: float | None = asked(
         None,
         "maps:new",
@@ -334,7 +337,7 @@ class Options:
     )
     viewer: bool = written(
         True,
-        "audit:folders promise:folders triage:apply",
+        "audit:folders promise:folders triage:apply report:folders",
         "leave out of the page the cases that one scrolls through, which are images of patients",
     )
     write: str | None = written(
@@ -506,6 +509,20 @@ def as_one(folders: Sequence[Path], words: dict[str, Any]) -> list[Path]:
         return list(folders)
     words["members"] = folders[1:]
     return list(folders[:1])
+
+
+def the_folder(what: str, folders: Sequence[Path], words: dict[str, Any]) -> Path:
+    """The one folder of a command on new predictions, or of an ensemble the first, as `as_one`.
+
+    Raises:
+        SettingError: If there are several.
+    """
+    first, *more = as_one(folders, words)
+    if more:
+        raise SettingError(
+            f"{what}: is one folder, or several with --ensemble; {more[0]} is too much"
+        )
+    return first
 
 
 def add_options(parser: argparse.ArgumentParser, verb: str) -> None:

@@ -13,7 +13,7 @@ from nacl_monai.counting import number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import add_options, as_one, options_of
+from nacl_monai.predictions.options import add_options, as_one, options_of, the_folder
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 
@@ -54,16 +54,14 @@ def _promise(
 
 
 def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Sequence[InputError]:
-    new, *more = as_one(given, words)
+    new = the_folder("NEW", given, words)
     options = options_of("promise:apply", words)
     output = options.output or Path("promise")
     check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
-    for too_much in (more, options.level[1:], options.miss[1:]):
+    for too_much in (options.level[1:], options.miss[1:]):
         if too_much:
-            raise SettingError(
-                f"--apply: takes one folder, level and miss; {too_much[-1]} is too much"
-            )
+            raise SettingError(f"--apply: takes one level and miss; {too_much[-1]} is too much")
     from nacl_monai.promises import command
 
     return command.apply_folder(promise, new, output, options)
@@ -81,10 +79,8 @@ def _triage(
         return print_verdicts(promise, verdicts)
     if not new:
         raise SettingError("NEW: is missing; give the folder of the new predictions")
-    first, *more = as_one(new, words)
+    first = the_folder("NEW", new, words)
     options = options_of("triage:apply", words)
-    if more:
-        raise SettingError(f"NEW: is one folder, or several with --ensemble; {more[0]} is too much")
     number_within(options.budget, 1)
     output = options.output or Path("triage")
     check_output(output, "triage", read=[promise, first, *options.files])

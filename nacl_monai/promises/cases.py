@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from inspect import signature
 from itertools import product
@@ -37,11 +37,13 @@ from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
 from nacl_monai.promises.fit import Promise, fit
+from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
 Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
-_OF_ARRAYS = {"spacing", "channels_as_given", *signature(array_study).parameters}
+_BESIDE = ("spacing", "channels_as_given")
+_OF_ARRAYS = {*_BESIDE, *signature(array_study).parameters}
 
 
 def read_study(study: Study) -> tuple[Curves, list[InputError]]:
@@ -56,22 +58,17 @@ def read_study(study: Study) -> tuple[Curves, list[InputError]]:
     return curves_of(study, cases, curves), faults
 
 
-def held_out_case(
-    study: Study, curves: Curves, name: str, control: Control, **family: Any
-) -> NewCase:
+def held_out_case(reading: Reading, curves: Curves, control: Control, **family: Any) -> NewCase:
     """A case of a calibration patient by the promise of all others, who must be enough, with its label.
 
     Args:
-        study: From `nacl_monai.predictions.find`.
+        reading: Of the case.
         curves: Of all cases.
-        name: Of the case.
         control: What is promised.
         **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
     """
-    rest = curves.without(curves.patients[curves.cases.index(name)])
+    rest = curves.without(curves.patients[curves.cases.index(reading.case.name)])
     kept = [asdict(one) for one in fit(rest, [control], check=False, **family).kept]
-    (case,) = (case for case in study.cases if case.name == name)
-    reading = study.read(case)
     structures = apply_kept(kept, curves.definition, reading.probs, reading.spacing)
     masks = (mask.numpy() for mask in reading.masks)
     return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
@@ -99,7 +96,11 @@ def curves_of_arrays(
         InputError: If input is not a probability or not a label, or numbers of cases, names or sizes
             differ.
     """
-    study = array_study(probs, labels, **form)
+    return _curves_of(array_study(probs, labels, **form), spacing, channels_as_given)
+
+
+def _curves_of(study: ArrayStudy, spacing: Any, channels_as_given: bool) -> Curves:
+    """The curves of arrays that have the right form."""
     _check_alike(study)
     channels = study.channels
     overlapping = channels.names if channels.overlapping else ()
@@ -337,14 +338,20 @@ def promise(
     """
     if isinstance(levels, (str, Real)) or levels == []:
         raise SettingError(f"levels: is {levels!r}; give a list of numbers, such as [0.05, 0.1]")
+    read: Read | None = None
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
-        words = options_of("promise:folders", options)
-        curves, faults = read_study(find(Path(probs), Path(labels), words))
+        study = find(Path(probs), Path(labels), options_of("promise:folders", options))
+        curves, faults = read_study(study)
         if faults:
             raise faults[0]
+        if not study.options.anonymous:
+            read = partial(read_again, study)
     else:
         if of_folders := sorted(options.keys() - _OF_ARRAYS):
             raise SettingError(f"{of_folders[0]}: is no option for arrays; leave it out")
-        curves = curves_of_arrays(probs, labels, **options)
+        spacing, as_given = (options.pop(name, None) for name in _BESIDE)
+        arrays = array_study(probs, labels, **options)
+        curves = _curves_of(arrays, spacing, bool(as_given))
+        read = partial(array_readings, arrays, spacing)
     controls = controls_of(control, levels, misses, confidence)
-    return fit(curves, controls, family, margin, check=check)
+    return replace(fit(curves, controls, family, margin, check=check), read=read)

@@ -29,7 +29,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ Known = Mapping[str, Mapping[str, Sequence[float]]]
 DRAWS = 9_999
 #: The p-value below which an alarm is given.
 ALARM = 0.01
+#: What the second line says then.
+ALARMED = "moved most, from"
 EXPECTED_DICE, _DICE = "expected Dice", "Dice"
 _LEAST = 3  # so many patients make a line
 _DECIMALS = 6
@@ -161,37 +163,8 @@ def permutation_test(
     return (1 + beyond) / (1 + draws), int(found.argmax())
 
 
-class Cohort(NamedTuple):
-    """What is known of new cases together.
-
-    Attributes:
-        cases: How many.
-        dice: Structure → mean Dice.
-        p_value: That they are like those who calibrated.
-        moved: What moved most, with its mean among who calibrated, and now.
-    """
-
-    cases: str
-    dice: Mapping[str, MeanDice]
-    p_value: float
-    moved: str
-
-    @property
-    def lines(self) -> list[str]:
-        """The two lines that triage ends with."""
-        means = [
-            f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}] of {name}"
-            for name, one in self.dice.items()
-        ]
-        dice = f"These {self.cases}: mean Dice {', '.join(means)}"
-        dice += ", if they are like those who calibrated."
-        alike = f"Are they like those? p = {self.p_value:.2g}"
-        alike += f": {self.moved}." if self.p_value < ALARM else "."
-        return [dice] * bool(means) + [alike]
-
-
-def cohort_of(known: Known, new: Curves, cases: str) -> Cohort:
-    """What is known of new cases together.
+def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
+    """What is known of new cases together, in two lines; the second alone where no line can be drawn.
 
     Args:
         known: Of the calibration patients, as a promise has it.
@@ -205,12 +178,18 @@ def cohort_of(known: Known, new: Curves, cases: str) -> Cohort:
         for whose in (known, found)
     )
     p_value, most = permutation_test(before, now)
-    structure, name = names[most]
-    ends = f"{before[:, most].mean():.3g} to {now[:, most].mean():.3g}"
-    means: dict[str, Any] = {
-        structure: mean_dice(*map(np.array, (one[_DICE], one[EXPECTED_DICE], new_dice)))
-        for structure, one in known.items()
-        for new_dice in [found[structure][EXPECTED_DICE]]
-    }
-    means = {structure: mean for structure, mean in means.items() if mean}
-    return Cohort(cases, means, p_value, f"{name} of {structure} moved most, from {ends}")
+    means = []
+    for structure, one in known.items():
+        x, dice, later = map(
+            np.array, (one[EXPECTED_DICE], one[_DICE], found[structure][EXPECTED_DICE])
+        )
+        if mean := mean_dice(dice, x, later):
+            means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")
+    alike = f"Are they like those? p = {p_value:.2g}"
+    if p_value < ALARM:
+        ends = f"{before[:, most].mean():.3g} to {now[:, most].mean():.3g}"
+        alike += f": {names[most][1]} of {names[most][0]} {ALARMED} {ends}"
+    if not means:
+        return [f"{alike}."]
+    line = f"These {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated."
+    return [line, f"{alike}."]

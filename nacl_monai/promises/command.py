@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,14 +22,15 @@ from nacl_monai.counting import counted, number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import checksum, write_text
+from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED, Applied, table_rows
 from nacl_monai.inference.records import fault_of_name
-from nacl_monai.metrics.curves import CURVES_FILE, Array, Curves, read_curves
+from nacl_monai.metrics.curves import CURVES_FILE, Array, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.islands import RealIslands
+from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case
@@ -37,31 +38,26 @@ from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import (
     NewCase,
     find_new,
-    held_out_case,
     new_cases,
     read_study,
     write_contours,
 )
-from nacl_monai.promises.cohort import ALARM, Cohort, CohortError, cohort_of
-from nacl_monai.promises.control import EACH, OUTER, Control, controls_of
+from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
+from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
-    USELESS,
     Promise,
     check_cases,
-    fit,
-    held_out_misses,
     read_promise,
 )
-from nacl_monai.promises.held_out import group_text, held_out_groups, lines, sizes_by_number
-from nacl_monai.promises.page import UNKNOWN, write_numbers, write_page
+from nacl_monai.promises.held_out import lines
+from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.seen import seen_case
-from nacl_monai.reports.style import data_source
-from nacl_monai.reports.viewer import is_seen, scripts
+from nacl_monai.reports.viewer import is_seen, read_again, scripts
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _PACKAGE = "nacl_monai.promises"
 #: Caption, picture and layers of a case.
@@ -82,18 +78,6 @@ _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
 _SIDE_BY_SIDE = 3  # so many structures of a case
 _WIDE = 1.5  # so many times the usual size is a wide contour
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A promise, what it was made from, the words that make it again, and what it is in groups."""
-
-    promise: Promise
-    curves: Curves
-    controls: Sequence[Control]
-    settings: Mapping[str, Any]
-    by_group: pd.DataFrame
-    promises: Mapping[str, Promise]
 
 
 def promise_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -117,14 +101,13 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         show(study)
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), predictions)
-        for control in _controls(options):  # before the first volume is read
+        for control in asked_controls(options):  # as are these
             control.check_patients(len(set(study.patients.values())), "--level")
         groups = _groups(options, study.patients)
-        images = images_of_cases(options.images, list(study.patients)) if options.images else {}
+        if options.images:  # before the first volume is read
+            images_of_cases(options.images, [*study.patients])
         curves, faults = read_study(study)
-        made = _fitted(curves, folder, options, groups)
-        contours = partial(_contours, study, made, images)
-        _write_page(made, folder, given, options, contours)
+        made = make_promise(curves, folder, given, options, groups, partial(read_again, study))
     print_faults(faults)
     _print_made(made, output, options)
     return faults
@@ -151,17 +134,12 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
                 "promise: takes a folder of predictions and one of labels, an evaluated run, or "
                 "promise.npz of sites"
             )
-        first, *more = map(read_curves, files)
+        first, *more = hidden(map(read_curves, files), options.anonymous)
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
-        made = _fitted(curves, folder, options, groups)
-        _write_page(made, folder, given, options)
+        made = make_promise(curves, folder, given, options, groups)
     _print_made(made, output, options)
     return []
-
-
-def _controls(options: Options) -> list[Control]:
-    return controls_of(options.control, options.level, options.miss, options.confidence)
 
 
 def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
@@ -180,67 +158,7 @@ def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
     return groups
 
 
-def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> _Made:
-    """The promise, whose numbers are written, and those of groups by their own patients."""
-    settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
-    controls = _controls(options)
-    file = curves.write(folder / CURVES_FILE)
-    promise = fit(curves, controls, sums=checksum(file), **settings)
-    write_numbers(promise, folder)
-    by_group = held_out_groups(curves, controls, groups, **settings)
-    write_text(folder / _GROUPS, csv_text(by_group))
-    of_groups = {}
-    for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
-        name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
-        members = {one for one, other in groups[str(options.by_group)].items() if other == value}
-        part = curves.chosen(members)
-        if len(members) < max(one.needed for one in controls):
-            few = max(controls, key=lambda one: one.needed).few(len(members))
-            print(f"note: {name}: {few}")
-            continue
-        sums = checksum(part.write(place / CURVES_FILE))
-        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings)
-        of_groups[name].write(place / PROMISE_FILE)
-    return _Made(promise, curves, controls, settings, by_group, of_groups)
-
-
-def _write_page(
-    made: _Made,
-    folder: Path,
-    given: Sequence[Path],
-    options: Options,
-    contours: Callable[[Control], Iterable[_Drawn]] = lambda _: (),
-) -> None:
-    """The figures and the page, with contours where somebody was held out."""
-    checked = [one for one in made.controls if one.needed < len(made.promise.patients)]
-    figures: Iterable[tuple[str, Figure]] = ()
-    drawn: Iterable[_Drawn] = ()
-    if options.pictures:
-        figures = _promise_figures(made, checked)
-        drawn = contours(checked[0]) if checked else ()
-    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
-    sources = {}
-    for name, figure in figures:
-        png, _ = reports.save_figure(figure, folder / name)
-        sources[name] = data_source(png.read_bytes())
-    shown = list(drawn)
-    write_page(
-        made.promise,
-        folder / _PAGE,
-        USELESS,
-        shlex.join(map(str, ["nacl-monai", "promise", *words])),
-        structures=made.curves.structures,
-        groups=[
-            _group_row(row) for row in made.by_group.to_dict("records") if row["kind"] == OUTER
-        ],
-        numbers=sizes_by_number(made.curves, checked[0], **made.settings) if checked else {},
-        figures=sources,
-        pictures=shown,
-        **scripts([layers for *_, layers in shown], folder / _PAGE),
-    )
-
-
-def _print_made(made: _Made, output: Path, options: Options) -> None:
+def _print_made(made: Made, output: Path, options: Options) -> None:
     promise = made.promise
     print(promise.text(), *map("- {}".format, lines(made.by_group)), sep="\n")
     for name, own in made.promises.items():
@@ -278,57 +196,6 @@ def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[I
     print_written(visible_files(output))
     print_next("promise", output / CURVES_FILE, "THOSE_OF_THE_OTHER_SHARDS")
     return faults
-
-
-def _promise_figures(made: _Made, checked: Sequence[Control]) -> Iterator[tuple[str, Figure]]:
-    """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
-    from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
-
-    yield "sizes", pictures.draw_sizes(made.curves, made.controls[0], made.settings["margin"])
-    if len({one.level for one in checked}) > 1:  # one alone is a sentence
-        yield "kept", pictures.draw_kept(made.promise)
-    if checked:
-        yield "volumes", pictures.draw_volumes(made.curves, checked[0], **made.settings)
-
-
-def _contours(
-    study: Study, made: _Made, images: Mapping[str, Path], control: Control
-) -> Iterator[_Drawn]:
-    """Of cases of held-out patients, of which as much is missed as usual, and most of all."""
-    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
-
-    curves, settings, names = made.curves, made.settings, made.curves.structures
-    missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
-    order = missed.sum(0).argsort(kind="stable")
-    kept = made.promise.of_level(control.level, control.miss if control.kind == EACH else None)
-    chosen = {
-        "most of all": order[-1],
-        "second most": order[-2],
-        "as usual": order[len(order) // 2],
-    }
-    for what, place in chosen.items():
-        held_out = held_out_case(study, curves, curves.cases[place], control, **settings)
-        worst = missed[:, place].argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
-        shares = ", ".join(f"{missed[k, place]:.1%} of {names[k]}" for k in worst)
-        image = _image(images, held_out)
-        figure = draw_case(held_out, [names[k] for k in worst], image)
-        share = f"{control.level:.0%}"
-        if control.kind == EACH:
-            share = f"{control.miss:.0%} in all but {share} of patients"
-        caption = f"{held_out.name} at {share}, missed {what}: {shares}"
-        case = is_seen(study.options) and seen_case(
-            held_out, kept, image, f"missed {what}: {shares}"
-        )
-        yield caption, reports.png_source(figure), case or None
-
-
-def _group_row(row: Mapping[Any, Any]) -> list[str]:
-    """A group in the table of the page: its patients, what was missed, and the size."""
-    share = f"{row['level']:.0%}"
-    share = share if pd.isna(row["miss"]) else f"{row['miss']:.0%} in all but {share}"
-    head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
-    ends = f"{row['size']:.2f} [{row['size_low']:.2f}, {row['size_high']:.2f}]"
-    return [*head, group_text(row), ends]
 
 
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
@@ -394,8 +261,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
     rows: list[dict[str, Any]] = []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
-        if options.alarm and not promise.cohort:
-            raise InputError(f"{file}: {_NO_COHORT}; {PROMISE_REMEDY}")
+        _check_alarm(file, promise, options)
         pictures: dict[str, NewCase] = {}
         study, counted_cases = find_new(file, promise, new, options), []
         real = real_of(study)
@@ -412,7 +278,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         labels = options.labels
         plain = replace(options, anonymous=None)
         share = _share_found(table, number, find(new, labels, plain)) if labels else ""
-        cohort = _cohort(study, promise, counted_cases) if promise.cohort else None
+        cohort = _cohort(study, promise, counted_cases)
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
         cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
@@ -420,39 +286,50 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             count=counted(len(table), "case"),
             cases=table["case"][:number],
             found=share,
-            cohort=cohort.lines if cohort else [],
+            cohort=cohort,
             faults=faults,
             level=f"{promise.of_level()[0].level:.0%}",
             unit=promise.unit,
             patients=len(promise.patients),
             pictures=cases,
-            **scripts([layers for *_, layers in cases], folder / _PAGE),
+            **scripts([layers for *_, layers in cases], folder / PAGE),
             headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
             rows=list(_table_rows(table)),
             command=_triage_command(file, new, output, options),
         )
-        write_text(folder / _PAGE, text + "\n")
+        write_text(folder / PAGE, text + "\n")
     print_faults(faults)
     print(f"Look at these {number} of {counted(len(table), 'case')}:")
     print(table[:number].to_string(index=False, float_format="{:.3f}".format))
     if share:
         print(share)
     print_written(visible_files(output))
-    print(*(cohort.lines if cohort else [f"note: {file}: {_NO_COHORT}"]), sep="\n")
-    if options.alarm and cohort and cohort.p_value < ALARM:
-        raise CohortError(f"{new}: {cohort.moved}, p = {cohort.p_value:.2g}; look at why")
+    _print_cohort(file, cohort, new, options)
     return faults
+
+
+def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
+    """Ends with what is known of the new cases together, and with an alarm if one is asked for."""
+    print(*(lines or [f"note: {file}: {_NO_COHORT}"]), sep="\n")
+    if options.alarm and ALARMED in lines[-1]:
+        raise CohortError(f"{new}: {lines[-1]} Look at why")
+
+
+def _check_alarm(file: Path, promise: Promise, options: Options) -> None:
+    if options.alarm and not promise.cohort:
+        raise InputError(f"{file}: {_NO_COHORT}; {PROMISE_REMEDY}")
 
 
 def _cohort(
     study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
-) -> Cohort:
-    """What is known of the new cases together."""
+) -> list[str]:
+    """What is known of the new cases together; nothing where the promise is of an earlier version."""
+    if not promise.cohort:
+        return []
     curves = curves_of(study, *zip(*cases, strict=True))
-    count = counted(len(cases), "case")
     patients = len({*curves.patients})
     whose = f" of {counted(patients, 'patient')}" if patients < len(cases) else ""
-    return cohort_of(promise.cohort, curves, f"{count}{whose}")
+    return cohort_lines(promise.cohort, curves, f"{counted(len(cases), 'case')}{whose}")
 
 
 def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:

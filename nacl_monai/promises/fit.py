@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
+from nacl_monai import promises
 from nacl_monai.counting import counted
 from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError, SettingError
@@ -24,6 +25,7 @@ from nacl_monai.evaluations.statistics import (
     bootstrap_weights,
     percentile_interval,
 )
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN, MARGINS
@@ -43,6 +45,7 @@ from nacl_monai.promises.control import (
     INNER,
     MARGIN_ONLY,
     MEAN,
+    MISS,
     OUTER,
     THRESHOLD,
     WITHIN,
@@ -53,7 +56,7 @@ from nacl_monai.promises.control import (
     path_of,
     worst_by_patient,
 )
-from nacl_monai.promises.page import write_numbers, write_page
+from nacl_monai.reports.viewer import Read
 from nacl_monai.runs import PROMISE_REMEDY
 
 Array = npt.NDArray[Any]
@@ -431,6 +434,7 @@ class Promise:
         cohort: What new patients are compared with, from `nacl_monai.promises.cohort.known_of`; empty
             in files of earlier versions.
         curves: What it was fitted to; None of one that was read.
+        read: What reads cases once more, for the page; None where nobody has them.
     """
 
     kept: Sequence[Kept]
@@ -448,6 +452,7 @@ class Promise:
     group: str = ""
     cohort: Known = field(default_factory=dict)
     curves: Curves | None = field(default=None, compare=False)
+    read: Read | None = field(default=None, compare=False)
 
     def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
         """The promises of a level, of contours with a miss; by default of the smallest.
@@ -459,6 +464,27 @@ class Promise:
         misses = {one.miss for one in self.kept if one.miss is not None}
         least = _chosen("--miss", miss, misses) if misses or miss is not None else None
         return [one for one in self.kept if one.level == level and one.miss in (None, least)]
+
+    @property
+    def controls(self) -> list[Control]:
+        """What is held: one for each level, and by "each" for each miss."""
+        first = self.kept[0].structure
+        return [
+            Control(one.level, self.control, self.confidence, one.miss or MISS)
+            for one in self.kept
+            if one.kind == OUTER and one.structure == first
+        ]
+
+    @property
+    def checked_controls(self) -> list[Control]:
+        """Those for which all patients but one are enough."""
+        return [one for one in self.controls if one.needed < len(self.patients)]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The family, and the margin of "within"."""
+        family, margin = self.kept[0].family, self.kept[0].margin
+        return {"family": family, "margin": margin if family == WITHIN else MARGIN}
 
     @property
     def unit(self) -> str:
@@ -509,8 +535,8 @@ class Promise:
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
         record = {"apply": "nacl-monai promise --apply promise.json NEW"}
-        record |= asdict(replace(self, curves=None))
-        del record["curves"]
+        record |= asdict(replace(self, curves=None, read=None))
+        del record["curves"], record["read"]
         for one in (*record["kept"], *record["held_out"]):
             one |= {
                 key: None
@@ -522,6 +548,11 @@ class Promise:
         record = json.loads(json.dumps(record))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
+
+    def write_numbers(self, folder: Path) -> None:
+        """Writes ``promise.json``, and ``held_out.csv`` with what became of it."""
+        self.write(folder / PROMISE_FILE)
+        write_text(folder / "held_out.csv", csv_text(pd.DataFrame(self.held_out)))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -550,13 +581,17 @@ class Promise:
     def _repr_html_(self) -> str:
         return f"<p>{self._heading}</p>{self.table.to_html()}"
 
-    def page(self, file: str | Path) -> Path:
+    def page(self, file: str | Path, *, viewer: bool = True) -> Path:
         """Writes the page of the promise, which needs no network; returns its path.
+
+        Args:
+            file: The file.
+            viewer: Whether one can scroll through held-out cases, which are images of patients.
 
         Raises:
             InputError: If it cannot be written.
         """
-        return write_page(self, Path(file), USELESS, "nacl_monai.promises.Promise.page")
+        return promises.promise_page(self, Path(file), viewer=viewer)
 
     def save(self, folder: str | Path) -> Path:
         """Writes what `read_promise` makes this object of again, with its page; returns the folder.
@@ -569,8 +604,8 @@ class Promise:
         """
         with written_folder(folder, "promise") as aside:
             sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
-            write_numbers(replace(self, sums=sums), aside)
-            self.page(aside / "page.html")
+            replace(self, sums=sums).write_numbers(aside)
+            self.page(aside / "page.html", viewer=False)
         return Path(folder)
 
     def check_current(self, where: object = "promise") -> None:

@@ -1,58 +1,229 @@
-"""The page of a promise and its numbers, as the command and Python write them."""
+"""The steps of a promise: it is fitted, its contours are drawn, and its numbers and page are written."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
+from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import write_text
-from nacl_monai.inference.records import BY_CASE, OUTER
-from nacl_monai.reports.viewer import scripts
+from nacl_monai.files import checksum, write_text
+from nacl_monai.metrics.curves import CURVES_FILE, Curves
+from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.predictions.options import Options
+from nacl_monai.promises.cases import held_out_case
+from nacl_monai.promises.control import EACH, OUTER, Control, controls_of
+from nacl_monai.promises.fit import PROMISE_FILE, USELESS, Promise, fit, held_out_misses
+from nacl_monai.promises.held_out import group_text, held_out_groups, sizes_by_number
+from nacl_monai.promises.seen import meaning, seen_case
+from nacl_monai.reports.style import data_source
+from nacl_monai.reports.viewer import Read, is_seen, scripts
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE = "page.html"
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
+#: Caption, picture and layers of a case.
+Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
+_GROUPS = "groups.csv"
+_SIDE_BY_SIDE = 3  # so many structures of a case
 
 
-def write_numbers(promise: Any, folder: Path) -> None:
-    """``promise.json``, and ``held_out.csv`` with what became of it."""
-    promise.write(folder / "promise.json")
-    write_text(folder / "held_out.csv", csv_text(pd.DataFrame(promise.held_out)))
+@dataclass(frozen=True)
+class Made:
+    """A promise, what it is in groups, and the cases of its page."""
+
+    promise: Promise
+    by_group: pd.DataFrame
+    promises: Mapping[str, Promise]
+    cases: Sequence[Drawn] = ()
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """Those of the cases that have some."""
+        return [layers for *_, layers in self.cases if layers]
 
 
-def write_page(promise: Any, file: Path, useless: float, command: str, **shown: Any) -> Path:
+def asked_controls(options: Options) -> list[Control]:
+    """What a command asks a promise to hold."""
+    return controls_of(options.control, options.level, options.miss, options.confidence)
+
+
+def make_promise(
+    curves: Curves,
+    folder: Path,
+    given: Sequence[Path],
+    options: Options,
+    groups: Groups,
+    read: Read | None = None,
+) -> Made:
+    """Fits a promise, and writes its numbers, those of its groups, its figures and its page.
+
+    Args:
+        curves: Of all patients.
+        folder: Where the files are written.
+        given: What the command was given, for the page.
+        options: The command's.
+        groups: From `nacl_monai.evaluations.groups.read_groups`.
+        read: What reads cases once more; without it the page has none.
+
+    Raises:
+        InputError: If it takes more patients.
+    """
+    made = _fitted(curves, folder, options, groups)
+    figures: dict[str, str] = {}
+    if options.pictures:
+        for name, figure in draw_figures(made.promise):
+            png, _ = reports.save_figure(figure, folder / name)
+            figures[name] = data_source(png.read_bytes())
+        seen = replace(made.promise, read=read)
+        made = replace(made, cases=list(contours(seen, viewer=is_seen(options))))
+    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
+    command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
+    rows = made.by_group.to_dict("records")
+    write_page(made.promise, folder / PAGE, command, figures, made.cases, rows)
+    return made
+
+
+def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
+    """The promise, whose numbers are written, and those of groups by their own patients."""
+    settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
+    controls = asked_controls(options)
+    promise = fit(curves, controls, sums=checksum(curves.write(folder / CURVES_FILE)), **settings)
+    promise.write_numbers(folder)
+    by_group = held_out_groups(curves, controls, groups, **settings)
+    write_text(folder / _GROUPS, csv_text(by_group))
+    of_groups = {}
+    for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
+        name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
+        members = {one for one, other in groups[str(options.by_group)].items() if other == value}
+        part = curves.chosen(members)
+        if len(members) < max(one.needed for one in controls):
+            few = max(controls, key=lambda one: one.needed).few(len(members))
+            print(f"note: {name}: {few}")
+            continue
+        sums = checksum(part.write(place / CURVES_FILE))
+        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings)
+        of_groups[name].write(place / PROMISE_FILE)
+    return Made(promise, by_group, of_groups)
+
+
+def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
+    """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
+    from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
+
+    if promise.curves is None:
+        return
+    settings, checked = promise.settings, promise.checked_controls
+    yield "sizes", pictures.draw_sizes(promise.curves, promise.controls[0], settings["margin"])
+    if len({one.level for one in checked}) > 1 and promise.held_out:  # one alone is a sentence
+        yield "kept", pictures.draw_kept(promise)
+    if checked:
+        yield "volumes", pictures.draw_volumes(promise.curves, checked[0], **settings)
+
+
+def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
+    """Of cases of held-out patients, of which as much is missed as usual, and most of all.
+
+    Args:
+        promise: With the curves and what reads their cases; nothing is drawn without, or where nobody
+            could be held out.
+        viewer: Whether cases have layers.
+    """
+    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
+
+    curves, settings = promise.curves, promise.settings
+    if promise.read is None or curves is None or not promise.checked_controls:
+        return
+    control = promise.checked_controls[0]
+    kept = promise.of_level(control.level, control.miss if control.kind == EACH else None)
+    promised = next(meaning(one) for one in kept if one.kind == OUTER)
+    chosen = list(_chosen(curves, control, settings))
+    for (_, reason, worst), (reading, image) in zip(
+        chosen, promise.read([name for name, *_ in chosen]), strict=True
+    ):
+        case = held_out_case(reading, curves, control, **settings)
+        layers = seen_case(case, kept, image, reason) if viewer else None
+        source = reports.png_source(draw_case(case, worst, image))
+        yield f"{case.name}, {reason} ({promised})", source, layers
+
+
+def _chosen(
+    curves: Curves, control: Control, settings: Mapping[str, Any]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The names of cases, why they are shown, and the structures of which most is missed."""
+    names = curves.structures
+    missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
+    order = missed.sum(0).argsort(kind="stable")
+    places = {"most of all": -1, "second most": -2, "as usual": len(order) // 2}
+    for what, place in places.items():
+        of_case = missed[:, order[place]]
+        worst = of_case.argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
+        shares = ", ".join(f"{of_case[k]:.1%} of {names[k]}" for k in worst)
+        yield curves.cases[order[place]], f"missed {what}: {shares}", [names[k] for k in worst]
+
+
+def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
+    """Writes `nacl_monai.promises.Promise.page`, with what was fitted and cases that can be read."""
+    figures = {name: reports.png_source(figure) for name, figure in draw_figures(promise)}
+    cases = [*contours(promise)] if viewer else []
+    return write_page(promise, file, "nacl_monai.promises.Promise.page", figures, cases)
+
+
+def write_page(
+    promise: Promise,
+    file: Path,
+    command: str,
+    figures: Mapping[str, str],
+    cases: Sequence[Drawn],
+    groups: Sequence[Mapping[Any, Any]] = (),
+) -> Path:
     """Writes the page; returns its path.
 
     Args:
-        promise: A `nacl_monai.promises.Promise`.
+        promise: What is promised.
         file: The file.
-        useless: So many times as large as the structure, a contour is of no use.
         command: What makes the page again.
-        **shown: What the promise alone does not say: ``figures``, name → source; ``pictures``, captions
-            and sources of contours; rows of ``groups``; ``structures`` with their sizes by ``numbers``
-            of patients; what `nacl_monai.reports.viewer.scripts` makes of cases.
+        figures: Name → the source of a picture, from `draw_figures`.
+        cases: From `contours`.
+        groups: The rows of `nacl_monai.promises.held_out.held_out_groups`.
 
     Raises:
         InputError: If it cannot be written.
     """
+    numbers = {}
+    if promise.curves and promise.checked_controls:
+        numbers = sizes_by_number(promise.curves, promise.checked_controls[0], **promise.settings)
     text = reports.page_template("nacl_monai.promises", "promise.html.j2").render(
         made=promise,
         note=UNKNOWN if promise.known_by == BY_CASE else "",
-        useless=f"{useless:g}",
+        useless=f"{USELESS:g}",
         verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
+        figures=figures,
+        pictures=cases,
+        groups=[_group_row(row) for row in groups if row["kind"] == OUTER],
+        structures=promise.definition["structures"],
+        numbers=numbers,
         command=command,
-        **{
-            "figures": {},
-            "pictures": (),
-            "groups": (),
-            "structures": (),
-            "numbers": {},
-            **scripts(),
-            **shown,
-        },
+        **scripts([layers for *_, layers in cases], file),
     )
     return write_text(file, text + "\n")
+
+
+def _group_row(row: Mapping[Any, Any]) -> list[str]:
+    """A group in the table of the page: its patients, what was missed, and the size."""
+    share = f"{row['level']:.0%}"
+    share = share if pd.isna(row["miss"]) else f"{row['miss']:.0%} in all but {share}"
+    head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
+    ends = f"{row['size']:.2f} [{row['size_low']:.2f}, {row['size_high']:.2f}]"
+    return [*head, group_text(row), ends]

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from nacl_monai.audits.calibrate import fit_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED
@@ -34,23 +34,26 @@ from nacl_monai.metrics.curves import read_curves
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
-from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
 from nacl_monai.promises.cases import NewCase, applied, find_new
 from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
+from nacl_monai.promises.page import PAGE, Made, asked_controls, make_promise
+from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
-from nacl_monai.reports.viewer import scripts
+from nacl_monai.reports.viewer import MOST as MOST_SEEN
+from nacl_monai.reports.viewer import check_images, read_again, scripts
 
-PAGE, _LOG = "page.html", "log.txt"
+_LOG = "log.txt"
 #: So many patients fit six numbers, and more are not needed.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
+_Layers: TypeAlias = "dict[str, Any]"
 _VOLUME = ("Volume in ml", "at least", "at most")
 _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
@@ -113,14 +116,17 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
     Raises:
         InputError: If it takes more patients, or the input cannot be used.
     """
+    if options.new_images and not options.new:
+        raise SettingError("--new-images: are of the cases of --new; give that, too")
     read = [*given, *options.files]
     with written_folder(output, "report", read=read) as aside:
         study = find(given[0], given[1], options)
         show(study)
+        check_images(study)
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), given[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
-            sections, people, faults = _steps(study, output, options)
+            sections, people, cases, faults = _steps(study, output, options)
         words = [*given, *options.words("report:folders", travels=False)]
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
@@ -128,7 +134,7 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
             sections=sections,
             faults=faults,
             command=shlex.join(map(str, ["nacl-monai", "report", *words])),
-            **scripts(),
+            **scripts(cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
     print_faults(faults)
@@ -142,8 +148,8 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
 
 def _steps(
     study: Study, output: Path, options: Options
-) -> tuple[list[Section], list[str], list[InputError]]:
-    """What each step says, and who took part in which."""
+) -> tuple[list[Section], list[str], list[_Layers], list[InputError]]:
+    """What each step says, who took part in which, and the cases to be scrolled through."""
     everyone = sorted({case.patient for case in study.cases})
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
@@ -161,28 +167,32 @@ def _steps(
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
         promised = behind_calibrator(replace(at_file, faults=()))
         after, _ = _audited(promised, output / "calibrated")
-    made, contour = _promised(promised, after.folder, output / "promise", asks, options)
-    at_new = replace(
-        options, calibrator=file, level=(), miss=(), output=None, pairs=None, images=None
-    )
+    with written_folder(output / "promise", "promise") as folder:
+        asks = replace(asks, output=output / "promise")
+        curves, read = read_curves(after.folder), partial(read_again, promised)
+        made = make_promise(curves, folder, [after.folder], asks, {}, read)
+    at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
+    at_new = replace(at_new, level=(), miss=(), output=None)
+    new, cases = _new(made.promise, output, at_new, faults)
     sections = [
         _trust(before),
         _calibrated(before, after, file, len(everyone), fitted=bool(fitting)),
-        _kept(made, contour),
-        *_new(made, output, at_new, faults),
+        _kept(made),
+        *new,
     ]
     people = [f"{counted(len(promising), 'patient')} test and promise: {', '.join(promising)}."]
     if fitting:
         who = counted(len(fitting), "other")
         people.append(f"{who} fit the calibrator, and do neither: {', '.join(fitting)}.")
-    return sections, people, faults
+    held_out = ({**layers, "reason": f"held out, {layers['reason']}"} for layers in made.layers)
+    return sections, people, [*cases, *held_out][:MOST_SEEN], faults
 
 
 def _asked(options: Options, patients: int) -> Options:
     """What so many patients promise; refused where they are too few, before a volume is read."""
     level = options.level or (level_of(patients),)
-    asks = Options(level=level, miss=options.miss, margin=options.margin)
-    for control in command._controls(asks):
+    asks = Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer)
+    for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks
 
@@ -198,30 +208,17 @@ def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
     return replace(run, folder=output), faults
 
 
-def _promised(
-    study: Study, audit: Path, output: Path, asks: Options, options: Options
-) -> tuple[Promise, tuple[str, str]]:
-    """The promise from the sums of an audit; a contour of a held-out case, and its caption."""
-    with written_folder(output, "promise") as folder:
-        made = command._fitted(read_curves(audit), folder, asks, {})
-        images = images_of_cases(options.images, study.patients) if options.images else {}
-        draw = partial(command._contours, study, made, images)
-        command._write_page(made, folder, [audit], replace(asks, output=output), draw)
-    held_out = [one for one in made.controls if one.needed < len(made.promise.patients)]
-    if not held_out:
-        return made.promise, ("", "")
-    caption, source, _ = next(draw(held_out[0]))
-    return made.promise, (source, caption)
-
-
-def _kept(made: Promise, contour: tuple[str, str]) -> Section:
+def _kept(made: Made) -> Section:
     """What is promised, and how held-out patients see it kept."""
+    promise = made.promise
+    caption, source, _ = made.cases[0] if made.cases else ("", "", None)
     return Section(
         "What is promised?",
-        [text for one, text in made.verdicts() if one.kind == OUTER],
-        *contour,
-        ["Promise", *made.table],
-        list(made.table.itertuples()),
+        [text for one, text in promise.verdicts() if one.kind == OUTER],
+        source,
+        caption,
+        ["Promise", *promise.table],
+        list(promise.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/held_out.csv"],
     )
 
@@ -281,53 +278,66 @@ def _calibrated(
 
 def _new(
     made: Promise, output: Path, options: Options, faults: list[InputError]
-) -> Iterator[Section]:
-    """Volumes and contours of new cases, and which of them somebody must look at."""
+) -> tuple[list[Section], list[_Layers]]:
+    """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
     new, titles = options.new, ("What of new patients?", "Which new cases must be looked at?")
     if new is None:
-        for title in titles:
-            yield Section(title, ["Give their predictions with --new."])
-        return
+        return [Section(title, ["Give their predictions with --new."]) for title in titles], []
     file = output / "promise" / PROMISE_FILE
     faults += command.apply_folder(file, new, output / "new", options)
     command.triage_folder(file, new, output / "triage", options)
     applied = pd.read_csv(output / "new" / APPLIED, dtype={"case": str})
-    listed = pd.read_csv(output / "triage" / "triage.csv", dtype={"case": str, "reason": str})
-    usual = listed.iloc[len(listed) // 2]
+    listed = pd.read_csv(output / "triage" / "triage.csv", dtype={"case": str}).fillna(
+        {"reason": ""}
+    )
+    looked, usual = listed[listed["look"] == "yes"], listed.iloc[len(listed) // 2]
+    pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
     volumes = [text for one, text in made.verdicts() if one.kind == VOLUME]
-    draw = partial(_drawn, file, new, options)
-    yield Section(
-        titles[0],
-        volumes,
-        draw(usual),
-        f"{usual['case']}, the contours of {usual['structure']}",
-        ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
-        [_cells(row) for row in applied[:_ROWS].itertuples(index=False)],
-        [f"new/{APPLIED}", "new"],
-    )
-    looked = listed[listed["look"] == "yes"]
     names = ", ".join(looked["case"])
-    yield Section(
-        titles[1],
-        [f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}."],
-        draw(listed.iloc[0]),
-        f"{listed['case'][0]}: {listed['reason'][0]}",
-        ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
-        [_cells(row[1:]) for row in looked[:_ROWS].itertuples(index=False)],
-        ["triage/page.html", "triage/triage.csv"],
-    )
+    return [
+        Section(
+            titles[0],
+            volumes,
+            pictures[usual["case"]],
+            f"{usual['case']}, the contours of {usual['structure']}",
+            ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
+            [_cells(row) for row in applied[:_ROWS].itertuples(index=False)],
+            [f"new/{APPLIED}", "new"],
+        ),
+        Section(
+            titles[1],
+            [
+                f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}."
+            ],
+            pictures[listed["case"][0]],
+            f"{listed['case'][0]}: {listed['reason'][0]}",
+            ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
+            [_cells(row[1:]) for row in looked[:_ROWS].itertuples(index=False)],
+            ["triage/page.html", "triage/triage.csv"],
+        ),
+    ], cases
 
 
 def _cells(row: Sequence[Any]) -> list[str]:
     return [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]
 
 
-def _drawn(file: Path, new: Path, options: Options, row: Any) -> str:
-    """The contours of the structure of a new case that a row of the list names."""
+def _seen(
+    file: Path, options: Options, looked: pd.DataFrame, drawn: Sequence[pd.Series[Any]]
+) -> tuple[dict[str, str], list[_Layers]]:
+    """Pictures of some new cases, and the layers of those that somebody must look at."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - slow to load
 
     made = read_promise(file)
-    study = find_new(file, made, new, options)
-    (reading,) = (study.read(case) for case in study.cases if case.name == row["case"])
-    shown = NewCase(reading, applied(made, reading.stored, reading.spacing))
-    return reports.png_source(draw_case(shown, [row["structure"]]))
+    study = find_new(file, made, Path(str(options.new)), options)
+    structures = {row["case"]: row["structure"] for row in drawn}
+    reasons = dict(zip(looked["case"], looked["reason"], strict=True)) if options.viewer else {}
+    pictures, cases = {}, []
+    for reading, image in read_again(study, [*{**reasons, **structures}]):
+        name = reading.case.name
+        case = NewCase(reading, applied(made, reading.stored, reading.spacing))
+        if name in structures:
+            pictures[name] = reports.png_source(draw_case(case, [structures[name]], image))
+        if name in reasons:
+            cases.append(seen_case(case, made.of_level(), image, f"new, {reasons[name]}"))
+    return pictures, cases

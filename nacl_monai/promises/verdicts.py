@@ -20,10 +20,11 @@ def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
 
     Args:
         triage: ``triage.csv``, or the folder that it is in.
-        files: What the page lets one download, of one person or several, who judged other cases.
+        files: What its page or a report's lets one download, of one person or several, who judged other
+            cases; those that are none of the triage are not counted.
 
     Raises:
-        InputError: If a file is missing or another, or a case is none of the triage or has two verdicts.
+        InputError: If a file is missing or another, has no case of the triage, or one has two verdicts.
     """
     table = _table(triage / "triage.csv" if triage.is_dir() else triage, ["case", "look"])
     verdicts: dict[str, str] = {}
@@ -70,13 +71,17 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
 def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
     """Case and verdict of each row that has one."""
     table = _table(file, _COLUMNS)
-    rows = [(case, verdict) for case, verdict in table[_COLUMNS].to_numpy() if verdict]
-    for case, verdict in rows:
-        if verdict not in VERDICTS:
-            raise InputError(f"{file}: {verdict!r} is none of {', '.join(VERDICTS)}; correct it")
-        if case not in known:
-            raise InputError(f"{file}: {case!r} is no case of this triage; give the one it is of")
-    return rows
+    judged, listed = table[table["verdict"] != ""], table["case"].isin(known)
+    for verdict in set(judged["verdict"]).difference(VERDICTS):
+        raise InputError(f"{file}: {verdict!r} is none of {', '.join(VERDICTS)}; correct it")
+    if not listed.any():
+        raise InputError(
+            f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
+        )
+    others = judged["case"][~listed]
+    if len(others):  # a report shows some
+        print(f"note: {', '.join(others)}: no case of this triage, and not counted")
+    return [*judged.loc[listed, _COLUMNS].itertuples(index=False, name=None)]
 
 
 def _table(file: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from markupsafe import Markup
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import certainty
 from nacl_monai.files import write_text
+from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.predictions.arrays import ArrayStudy
 from nacl_monai.predictions.images import Array, Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
@@ -44,6 +45,8 @@ AROUND = 20.0
 LIMIT = 24_000_000
 #: Names of cases → their layers.
 Viewed = Callable[[Sequence[str]], Iterable[Mapping[str, Any]]]
+#: Names of cases → what is read of each, and its image, if it has one.
+Read = Callable[[Sequence[str]], Iterable[tuple[Reading, "Array | None"]]]
 _LIKELY = 0.05
 _HERE = Path(__file__).parent
 _NIIVUE = _HERE / "niivue"
@@ -308,8 +311,8 @@ def check_images(study: Study) -> None:
         images_of_cases(options.images, [*study.patients])
 
 
-def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The layers of some cases of a study, which are read once more.
+def read_again(study: Study, names: Sequence[str]) -> Iterator[tuple[Reading, Array | None]]:
+    """Some cases of a study, which are read once more, with their images where there are any.
 
     Raises:
         InputError: If one has no image where ``--images`` names a folder.
@@ -318,32 +321,43 @@ def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]
     by_name = {case.name: case for case in study.cases}
     for name in names:
         reading = study.read(by_name[name])
-        image = reading.image(images[name]) if images else None
+        yield reading, reading.image(images[name]) if images else None
+
+
+def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The layers of some cases of a study, which are read once more."""
+    for reading, image in read_again(study, names):
         yield viewed(reading, image, raters=study.raters)
 
 
-def array_cases(
-    study: ArrayStudy, spacing: Sequence[float] | None, names: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The layers of some cases in memory, whose axes run right, anterior and superior.
+def array_cases(study: ArrayStudy, spacing: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The layers of some cases in memory, as `array_readings` has them."""
+    for reading, _ in array_readings(study, spacing, names):
+        yield viewed(reading, raters=study.raters)
+
+
+def array_readings(
+    study: ArrayStudy, spacing: Any, names: Sequence[str]
+) -> Iterator[tuple[Reading, None]]:
+    """Some cases in memory, whose axes run right, anterior and superior, as if they were read.
 
     Args:
         study: From `nacl_monai.predictions.arrays.array_study`.
-        spacing: The size of a voxel along each axis in mm; 1 where nobody says.
+        spacing: As `nacl_monai.metrics.regions.case_spacings` takes it.
         names: Of the cases.
     """
-    by_name = dict(zip(study.names, study.each(), strict=True))
-    channels, several = study.channels, study.raters
+    several = case_spacings(spacing, len(study.names), study.probs[0].ndim - 1)
+    by_name = dict(zip(study.names, zip(study.each(), several, strict=True), strict=True))
+    channels = study.channels
     for name in names:
-        probs, raters = by_name[name]
+        (probs, raters), sizes = by_name[name]
         if study.from_logits and not channels.overlapping:
             probs = probs.float().softmax(0)
-        sizes = [*(spacing or [1.0] * (probs.ndim - 1)), 1.0, 1.0][:3]
+        sizes = (*sizes, 1.0, 1.0)[:3]
         affine, place = np.diag([*sizes, 1.0]), Path(name)
         predicted = Probabilities(_zyx(probs, 1).numpy(), affine, place, place)
         labels = [Labels(_zyx(one.classes, int(channels.overlapping)), None) for one in raters]
-        case = Case(name, Prediction(name, {}))
-        yield viewed(Reading(case, predicted, labels, channels, 0.0), raters=several)
+        yield Reading(Case(name, Prediction(name, {})), predicted, labels, channels, 0.0), None
 
 
 def _zyx(voxels: torch.Tensor, leading: int) -> torch.Tensor:

@@ -203,6 +203,12 @@ def test_nobody_is_tested_on_what_was_fitted_to_them(calibrated):
     check_errors(calibrated.cases("after"), cases, of_cases)
 
 
+def test_no_promise_is_made_behind_calibrators_of_folds(calibrated):
+    """No calibrator file would fit it; without a calibrator it is counted."""
+    assert (calibrated.folder / "before/promise.npz").is_file()
+    assert not (calibrated.folder / "after/promise.npz").exists()
+
+
 def test_bins_say_what_is_behind_them(calibrated):
     """So that no sum of calibrated probabilities is joined to one of others."""
     named = [read_audit(calibrated.folder / name).run.bins.calibrator for name in (BEFORE, AFTER)]

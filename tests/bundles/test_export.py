@@ -1,5 +1,6 @@
 """A finished run becomes a bundle, whole or not at all, with or without a calibrator."""
 
+import hmac
 import json
 import os
 import re
@@ -8,8 +9,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import distribution
+from itertools import chain
 from pathlib import Path
 
 import huggingface_hub
@@ -291,6 +293,46 @@ def test_card_says_what_is_promised_for_whom_by_how_many(tmp_path):
     assert "whose set of the split is not recorded" in promise_section(made)
     assert f"Inference keeps these promises {made.unit}, and not for" in promise_section(made)
     assert all(f"- {text}\n" in promise_section(made) for _, text in made.verdicts())
+
+
+def test_names_of_patients_are_hidden_in_a_bundle(run, tmp_path):
+    """In the split and the promise; by the salt, those who trained the network are recognized."""
+    classes, salt, other = ["background", "anterior", "posterior"], tmp_path / "1", tmp_path / "2"
+    salt.write_text(64 * "5")
+    other.write_text(64 * "7")
+    names = {part: [f"{part}_patient_{k}" for k in range(3)] for part in ("train", "val", "test")}
+    (run / "split.json").write_text(json.dumps(names))
+    file = promise_of(classes, tmp_path / "promise.json")
+    made = read_promise(file)
+    made = replace(made, definition={**made.definition, "known_by": "one_each"})
+    export = partial(export_bundle, run, dataset="hippocampus", bundles=BUNDLES)
+
+    whose = {part: replace(made, cases=names[part], patients=names[part]) for part in names}
+    whose["val"].write(file)
+    bundle, _ = export(tmp_path / "x", promise=file, anonymous=salt)
+    for written in filter(Path.is_file, bundle.rglob("*")):
+        assert b"_patient_" not in written.read_bytes(), written
+    hidden = read_promise(bundle / "models/promise.json")
+    hide = {
+        name: hmac.new(64 * b"5", name.encode(), "sha256").hexdigest()[:24]
+        for name in chain.from_iterable(names.values())
+    }
+    assert hidden.patients == [hide[name] for name in names["val"]]
+    split = json.loads((bundle / "configs/split.json").read_text())
+    assert split == {part: sorted(hide[name] for name in names[part]) for part in names}
+
+    trained = [hide[name] for name in names["train"]]
+    whose["train"].write(tmp_path / "train.json")
+    replace(hidden, patients=trained, cases=trained).write(tmp_path / "hidden.json")
+    for words, line in {
+        ("train.json", salt): "who trained the network",
+        ("hidden.json", salt): "who trained the network",
+        ("hidden.json", None): "hides its names, so that nobody knows",
+        ("hidden.json", other): "another salt hid its names",
+    }.items():
+        with pytest.raises(InputError, match=line):
+            export(tmp_path / "y", promise=tmp_path / words[0], anonymous=words[1])
+    assert not (tmp_path / "y").exists()
 
 
 def test_promise_of_another_model_is_not_exported(run, tmp_path):

@@ -130,7 +130,7 @@ def test_damaged_promise_is_refused(made, image, tmp_path, change):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("[1]", "is not as it was written"), ("{", "cannot be read"), ("[" * 10**5, "cannot be read")],
+    [("[1]", "is not as it was written"), ("{", "is damaged"), ("[" * 10**5, "is damaged")],
 )
 def test_file_that_is_no_promise_is_refused(image, tmp_path, text, line):
     (tmp_path / "promise.json").write_text(text)

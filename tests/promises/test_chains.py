@@ -10,6 +10,7 @@ import os
 import random
 import shlex
 import shutil
+import sys
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -21,6 +22,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.inference.records import own_checksum
 from tests.audits.conftest import AFFINE, CLASSES, Study, save, write_json
+from tests.bundles.conftest import BUNDLES
 from tests.promises.test_commands import blobs
 
 CHAINS = int(os.environ.get("CHAINS", "1000"))
@@ -64,6 +66,18 @@ SUMS = {
 }
 
 
+TRAINED = {
+    "training patients": "trained the network",
+    "other weights": "other weights",
+    "image of a calibration patient": "was calibrated by",
+    "another network": "is of the classes",
+    **MADE,
+}
+#: Three sets of the phantom's people; its network is too small to be of use, and is quick.
+SETS = {"train": (0, 1), "val": (2, 3, 4, 5), "test": (6,)}
+SMALL = ("--networks::unet::channels", "[8,16]", "--networks::unet::strides", "[2]")
+
+
 class World:
     """What chains are made of, each made once below a folder."""
 
@@ -80,6 +94,7 @@ class World:
             (root / f"{salt}.txt").write_text(64 * digit)
         self.study = cache(self._study)
         self.made = cache(self._made)
+        self.trained = cache(self._trained)
 
     def _study(self, cases, kind="nnunet", fault=""):
         """The predictions of some cases, with a fault; each folder is written once."""
@@ -98,6 +113,31 @@ class World:
                 save(folder / f"{name}.nii.gz", np.moveaxis(probs, 0, -1), affine)
             write_json(folder / "dataset.json", study.dataset)
         return folder, study.labels
+
+    def _trained(self, fault=""):
+        """A run that was trained and evaluated, the words that name its data, and its promise."""
+        from nacl_monai.phantoms import PHANTOMS
+
+        place = self.root / f"trained{next(self.number)}"
+        data = PHANTOMS["hippocampus"].write(place / "data", cases=12)
+        run, promised = place / "run", place / "promise"
+        names = {name: [f"person_{k:03d}" for k in SETS[name]] for name in SETS}
+        run.mkdir()
+        write_json(run / "split.json", names)
+        words = ("hippocampus", data, "--run", run, "--bundles", BUNDLES, *SMALL)
+        make("train", *words, "--max_epochs", "1")
+        val = ["--cases_to_evaluate", "val", "--evaluation_dir", place / "val"]
+        make("evaluate", *words, *val)
+        make("promise", place / "val", *LEVEL, "--output", promised)
+        make("evaluate", *words)
+        if fault == "training patients":
+            record = json.loads((promised / "promise.json").read_text())
+            record["patients"] = record["cases"] = names["train"]
+            write_json(promised / "promise.json", record | {"checksum": own_checksum(record)})
+        if fault == "other weights":
+            make("train", *words, "--max_epochs", "1", "--restart", "True", "--seed", "1")
+            make("evaluate", *words)
+        return run, data, promised
 
     def words(self, how, hidden, behind):
         """What a command says of patients, of hidden names and of a calibrator."""
@@ -143,10 +183,12 @@ def run(*words):
     with redirect_stdout(io.StringIO()), redirect_stderr(said):
         try:
             code = main([*map(str, words)])
-        except SystemExit as end:  # of argparse
-            code = end.code
-        except Exception:
-            code = traceback.format_exc()
+        except SystemExit as end:  # of argparse, with a number; of inference, with a line
+            code = end.code if isinstance(end.code, int) else 1
+            said.write("" if isinstance(end.code, int) else str(end.code))
+        except Exception:  # of MONAI, which the hook turns into a line
+            sys.excepthook(*sys.exc_info())
+            code = traceback.format_exc() if "Traceback" in said.getvalue() else 1
     return code, said.getvalue()
 
 
@@ -277,6 +319,32 @@ def audited_chain(world, draw, place):
     return ["audit", *study, *words, "--output", output], output, fault, "", False
 
 
+def trained_chain(world, draw, place):
+    """A network that is trained and evaluated, what it promises, and images or an export."""
+    verb = draw.choice(["infer", "export"])
+    fault = draw.choice(list(TRAINED)) if draw.random() < 0.7 else ""
+    own = fault if fault in ("training patients", "other weights") else ""
+    run, data, promised = world.trained(own)
+    if fault in MADE:
+        promised = spoilt(promised, fault, place / "spoilt")
+    if fault == "another network":
+        study = world.study(tuple((name, name) for name in world.names), fault="other classes")
+        promised = place / "promise"
+        words = world.words("pattern", False, False)
+        make("promise", *study, *words, *LEVEL, "--output", promised)
+    person = fault != "image of a calibration patient"
+    image = data / f"imagesTr/hippocampus_{11 if person else 4:03d}.nii.gz"
+    output = place / "output"
+    words = ["--run", run, "--bundles", BUNDLES, *SMALL, "--promise", promised]
+    if verb == "infer":
+        words = ["infer", "hippocampus", image, *words, "--output_dir", output]
+    else:
+        words = ["export", "hippocampus", *words, "--output", output / "bundle"]
+    # Weights and the split are in the run: infer, of an image, compares weights alone.
+    asked = {"infer": "training patients", "export": "image of a calibration patient"}
+    return words, output, fault, TRAINED.get(fault), fault == asked[verb]
+
+
 @pytest.mark.nightly
 def test_chains_go_on_or_are_refused_in_one_line(tmp_path):
     """Whatever is handed on; what is refused leaves nothing, and nothing is written elsewhere."""
@@ -285,7 +353,9 @@ def test_chains_go_on_or_are_refused_in_one_line(tmp_path):
     for number in range(CHAINS):
         place = tmp_path / f"chain{number}"
         place.mkdir()
-        chain = draw.choice([applied_chain] * 3 + [joined_chain, audited_chain])
+        chain = draw.choice(
+            [applied_chain] * 6 + [joined_chain, audited_chain] * 2 + [trained_chain]
+        )
         words, output, fault, line, harmless = chain(world, draw, place)
         refused += bool(fault) and not harmless
         if problem := problem_of(words, output, tmp_path, fault, line, harmless):

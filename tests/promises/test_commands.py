@@ -197,7 +197,7 @@ def test_turned_predictions_are_written_as_their_images_are(new, made, tmp_path)
 @pytest.fixture
 def undrawn(monkeypatch):
     """A promise has no page."""
-    monkeypatch.setattr("nacl_monai.promises.command.write_page", lambda *_, **__: None)
+    monkeypatch.setattr("nacl_monai.promises.page.write_page", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -322,7 +322,7 @@ def test_page_says_what_is_promised_and_what_others_saw(old, made):
         assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     table = page[page.index("All promises") :]
     assert len(re.findall("<tr><td>", table)) == len(read.kept)
-    shown = re.findall('alt="(p.*?) at 10% in all but 20% of patients, missed', page)
+    shown = re.findall(r'alt="(p\w+), missed [^"]* at most 10% in 4 of 5 patients\)"', page)
     assert len(shown) == 3
     assert {*shown} <= {*old.cases}
     assert "each case counts" not in page
@@ -518,7 +518,7 @@ def resized(new, scale):
         (lambda new: resized(new, 0.5), "wide, but those of the calibration patients were"),
         (lambda new: [new.nnunet(), "--level", "0.25"], "--level: is 0.25, but promised are 0.2"),
         (lambda new: [new.nnunet(), "--miss", "0.2"], "--miss: is 0.2, but promised are 0.1"),
-        (lambda new: [new.nnunet(), new.root], "--apply: takes one folder"),
+        (lambda new: [new.nnunet(), new.root], "NEW: is one folder"),
     ],
 )
 def test_promise_is_not_applied_to_what_it_is_not_of(new, made, tmp_path, capsys, given, line):

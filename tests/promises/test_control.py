@@ -308,19 +308,16 @@ def test_few_voxels_are_no_inner_contour():
     assert volumes[0, at] == pytest.approx([0, 2, 8])
 
 
-@pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])
-@pytest.mark.parametrize("family", ["threshold", "margin"])
-def test_each_is_the_conformal_quantile_of_what_patients_need(level, family):
-    """As ConSeMa and MAPIE take it, of scores of single patients: the least set that misses 10 %.
+def needed_by_patients(family):
+    """Curves of forty, and what each needs that at most 10 % are missed: the less, the more cautious.
 
-    Of thresholds the score is the negative of what the voxels found reach; of margins their distance.
+    Of thresholds it is the negative of what the voxels found reach; of margins their distance.
     """
     rng = np.random.default_rng(6)
     place = np.stack(np.meshgrid(*[np.arange(20)] * 2, indexing="ij"), -1) - 9.5
     away = rng.uniform(4, 7, (40, 1, 1)) - np.linalg.norm(place, axis=-1)
     inside = norm.cdf(away + rng.normal(0, 0.3, away.shape)).astype(np.float32)
     labels = away + rng.normal(0, 2, (40, 1, 1)) > 0
-    curves = curves_of_arrays(np.stack([1 - inside, inside], 1), labels.astype(int))
     scores = []
     for probs, label in zip(inside, labels, strict=True):
         values = probs if family == "threshold" else -distance_transform_edt(probs <= 0.5)
@@ -328,6 +325,14 @@ def test_each_is_the_conformal_quantile_of_what_patients_need(level, family):
         best = np.sort(values[label])[::-1]  # a share of 90 % of these must be inside
         found = best[math.ceil(round(0.9 * len(best), 9)) - 1] if len(best) else np.inf
         scores.append(-max(one for one in grid if one <= found))
+    return curves_of_arrays(np.stack([1 - inside, inside], 1), labels.astype(int)), scores
+
+
+@pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("family", ["threshold", "margin"])
+def test_each_is_the_conformal_quantile_of_what_patients_need(level, family):
+    """As ConSeMa takes it, of scores of single patients: the least set that misses 10 %."""
+    curves, scores = needed_by_patients(family)
     expected = sorted(scores)[math.ceil(round(41 * (1 - level), 9)) - 1]
 
     kept = Rules(curves, 0, "outer", family).kept(Control(level, miss=0.1))
@@ -336,6 +341,24 @@ def test_each_is_the_conformal_quantile_of_what_patients_need(level, family):
         assert [value == 0 for value in kept.values] == [one <= expected for one in MARGINS]
     else:
         assert {*kept.values} == {-expected}
+
+
+@pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])
+def test_threshold_of_each_is_the_quantile_of_mapie(level):
+    """Its class takes the quantile of absolute residuals, here of how far below 1 one must be."""
+    regression = pytest.importorskip("mapie.regression")
+    from sklearn.dummy import DummyRegressor
+
+    curves, scores = needed_by_patients("threshold")
+    rows, below = np.zeros((40, 1)), 1 + np.array(scores)
+    zero = DummyRegressor(strategy="constant", constant=0.0).fit(rows, below)
+    theirs = regression.SplitConformalRegressor(zero, confidence_level=1 - level)
+    theirs.conformalize(rows, below)
+    _, ends = theirs.predict_interval(rows[:1])
+
+    kept = Rules(curves, 0, "outer", "threshold").kept(Control(level, miss=0.1))
+
+    assert kept.values[0] == pytest.approx(1 - ends.max(), abs=1e-12)
 
 
 @pytest.mark.parametrize("level", [0.03, 0.05, 0.1, 0.2])

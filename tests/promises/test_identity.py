@@ -270,6 +270,43 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     assert "no such file; make one" in refused([*words[:-1], tmp_path / "none", *each], capsys)
 
 
+def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
+    """By merge and by promise, as if their audit had hidden them; never by two salts."""
+    salts = [tmp_path / "ours", tmp_path / "other"]
+    for salt, digit in zip(salts, "57", strict=True):
+        salt.write_text(64 * digit)
+    words = ["audit", study.nnunet(), study.labels, "--no-pictures"]
+    each = ["--patients", "cases"]
+    for name, more in (
+        ("plain", each),
+        ("hidden", [*each, "--anonymous", salts[0]]),
+        ("nobody", []),
+    ):
+        assert main([*map(str, (*words, *more)), *output(tmp_path, name)]) == 0
+
+    merge = ["merge", tmp_path / "plain", "--anonymous", salts[0], *output(tmp_path, "merged")]
+    assert main([*map(str, merge)]) == 0
+    for name in ("bins.npz", "promise.npz"):
+        merged, hidden = (np.load(tmp_path / folder / name) for folder in ("merged", "hidden"))
+        for key in hidden.keys() - {"definition", "checksum"}:
+            np.testing.assert_array_equal(merged[key], hidden[key], err_msg=key)
+    sums = ["promise", tmp_path / "plain", "--anonymous", salts[0], *LEVEL, *output(tmp_path)]
+    assert main([*map(str, sums)]) == 0
+    hidden = ["promise", tmp_path / "hidden", *LEVEL, *output(tmp_path, "again")]
+    assert main([*map(str, hidden)]) == 0
+    made, again = (read_promise(tmp_path / name) for name in ("promise", "again"))
+    assert (made.kept, made.patients) == (again.kept, again.patients)
+    for folder in ("merged", "promise"):
+        for file in (tmp_path / folder).rglob("*.*"):
+            assert not any(case.encode() in file.read_bytes() for case in study.cases), file
+
+    merge = ["merge", tmp_path / "hidden", "--anonymous", salts[1], *output(tmp_path, "no")]
+    assert "another salt hid its names" in refused(merge, capsys)
+    merge[1:4] = [tmp_path / "nobody", "--anonymous", salts[0]]
+    assert "does not say whose the cases are" in refused(merge, capsys)
+    assert not (tmp_path / "no").exists()
+
+
 def test_python_refuses_what_the_command_refuses():
     """Arrays that are no probabilities, masks that are none, names that are doubled."""
     inside = np.random.default_rng(0).uniform(size=(6, 5, 5))

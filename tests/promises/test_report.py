@@ -16,6 +16,7 @@ from nacl_monai.promises.fit import read_promise
 from nacl_monai.promises.report import MOST, drawn, level_of
 from tests.audits.conftest import Study
 from tests.promises.test_commands import blobs
+from tests.reports.test_viewer import cases_of
 
 PEOPLE = ["--patients", "cases"]
 
@@ -87,6 +88,28 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
     assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
+
+
+def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
+    """Each with its reason; those of the promise are held out, and have labels."""
+    folder = road[0]
+    shown = cases_of(folder / "page.html")
+    listed, promised = (cases_of(folder / step / "page.html") for step in ("triage", "promise"))
+
+    reasons = [f"new, {case['reason']}" for case in listed]
+    reasons += [f"held out, {case['reason']}" for case in promised]
+    assert [case.pop("reason") for case in shown] == reasons
+    assert len(promised) == 3
+    for case, original in zip(shown, [*listed, *promised], strict=True):
+        assert case == {key: value for key, value in original.items() if key != "reason"}
+
+
+def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
+    """They would have no effect."""
+    _, old, _ = road
+    words = [old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
+    assert main(["report", *map(str, words), "--output", f"{tmp_path / 'report'}"]) == 2
+    assert "--new-images: are of the cases of --new" in capsys.readouterr().err
 
 
 def test_report_replaces_its_own_earlier_one(road):

@@ -6,7 +6,7 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.inference.promised import MARGINS
-from nacl_monai.promises import read_promise
+from nacl_monai.promises import applied, promise, read_promise
 from tests.audits.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.test_viewer import cases_of, layer
@@ -111,6 +111,55 @@ def test_verdicts_are_counted_within_each_budget(triage, tmp_path, capsys):
         ["50%", "2", "1", "1", "100%"],
         ["100%", "4", "3", "1", "33%"],
     ]
+
+
+def test_promise_in_python_shows_the_cases_of_the_command(made, old, tmp_path):
+    """Of folders; the page that is saved has none, nor has one that was read again."""
+    found = promise(old.nnunet(), old.labels, levels=[0.2], patient_pattern=PATIENTS[1])
+    shown = cases_of(found.page(tmp_path / "page.html"))
+
+    assert shown == cases_of(made / "page.html")
+    for page in (
+        found.page(tmp_path / "without.html", viewer=False),
+        found.save(tmp_path / "saved") / "page.html",
+        read_promise(made).page(tmp_path / "read.html"),
+    ):
+        assert cases_of(page) == []
+
+
+def test_promise_of_arrays_shows_held_out_cases_along_their_axes(tmp_path):
+    """The set of the threshold within the margin is the contour of all others; a patient is held out."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(0.2, 0.9, size=(8, 4, 5, 6))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    probs, spacing = np.stack([1 - inside, inside], 1), (1.0, 2.0, 3.0)
+    found = promise(probs, labels, levels=[0.3], misses=[0.4], spacing=spacing)
+    shown = cases_of(found.page(tmp_path / "page.html"))
+
+    assert len(shown) == 3
+    for case in shown:
+        place = found.cases.index(case["name"])
+        (structure,) = case["structures"]
+        masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
+        stored = layer(structure["probability"])
+        np.testing.assert_allclose(stored.get_fdata(), inside[place], atol=0.5 / 255 + 1e-6)
+        np.testing.assert_allclose(np.diag(stored.affine), (*spacing, 1))
+        assert (masks["label"] == labels[place]).all()
+        rest = [k for k in range(8) if k != place]
+        other = promise(probs[rest], labels[rest], levels=[0.3], misses=[0.4], spacing=spacing)
+        (applied_to,) = applied(other, probs[place], spacing)
+        assert (masks["outer contour"] == applied_to.contours["outer"]).all()
+
+
+def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path, capsys):
+    """Its page shows them beside those of the triage."""
+    first = pd.read_csv(triage / "triage.csv")["case"][0]
+    file = write_verdicts(tmp_path / "verdicts.csv", (first, ""), ("held_out", "reject"))
+
+    assert main(["triage", f"{triage}", "--verdicts", file]) == 0
+    note, line, *_ = capsys.readouterr().out.splitlines()
+    assert note == "note: held_out: no case of this triage, and not counted"
+    assert line == "0 of 4 cases are judged: 0 accept, 0 edit, 0 reject."
 
 
 @pytest.mark.parametrize(
