@@ -18,7 +18,7 @@ GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $
 quoted = '$(subst ','\'',$(value $(1)))'
 options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -124,6 +124,16 @@ constraints: .venv/development ## Write constraints.txt, the versions in .venv; 
 test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net, those of minutes too, beside nnU-Net
 	OMP_NUM_THREADS=1 .venv-nnunet/bin/python -m pytest tests/nnunet $(ARGS)
 
+.venv-weekly/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-weekly
+	.venv-weekly/bin/pip install --quiet --editable '.[dev]'
+	.venv-weekly/bin/pip uninstall --quiet --yes monai
+	.venv-weekly/bin/pip install --quiet --upgrade monai-weekly
+	@touch $@
+
+test-weekly: .venv-weekly/installed ## Run the tests beside the MONAI of this week
+	OMP_NUM_THREADS=1 .venv-weekly/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly" $(ARGS)
+
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
@@ -180,5 +190,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv .venv-lowest .venv-nnunet build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-nnunet .venv-weekly build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,10 +7,12 @@ runs: ``--help`` and a misspelled option are answered at once, without torch and
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +20,16 @@ from typing import NamedTuple, TypeVar
 
 from nacl_monai import __version__
 from nacl_monai.errors import InputError, print_error
-from nacl_monai.quiet import VERBOSE, quieten
 
 Result = TypeVar("Result")
+#: The variable of the environment that a command and all that it starts follow.
+VERBOSE = "NACL_VERBOSE"
+# A missing NVIDIA library, the place of a logging.conf, the arguments of a run.
+_TALKATIVE = (
+    "monai.data.nvimgcodec_pydicom_plugin",
+    "monai.bundle.scripts",
+    "monai.bundle.workflows",
+)
 
 
 class Command(NamedTuple):
@@ -36,45 +45,57 @@ class Command(NamedTuple):
     purpose: str
 
 
-COMMANDS = {
-    "report": Command("promises", "audit, calibrate, promise and triage in one, on one page"),
-    "demo": Command("demo", "train and compare two networks on the MRI data in the package"),
-    "check": Command("data", "verify a downloaded dataset, reading it as a training does"),
-    "new": Command("data", "write a bundle for data of your own"),
-    "phantom": Command("phantoms", "write a small synthetic dataset"),
-    "train": Command("bundles", "train a network, or go on with a training"),
-    "evaluate": Command("bundles", "evaluate a trained run on its test cases"),
-    "folds": Command("bundles", "cross-validate: train and evaluate every fold, and tabulate"),
-    "infer": Command("bundles", "segment images with a trained run"),
-    "dicom": Command("dicom", "write a map of infer as a DICOM segmentation"),
-    "run": Command("bundles", "run a configuration, as monai.bundle does, but strictly"),
-    "audit": Command("audits", "audit saved predictions of nnU-Net or any other tool"),
-    "maps": Command("audits", "write new predictions as images: probabilities, entropy, labels"),
-    "merge": Command("audits", "join the audits of several sites, from sums alone"),
-    "calibrate": Command(
-        "audits", "fit a calibrator to a run or to saved predictions: before, after"
-    ),
-    "promise": Command(
-        "promises", "contours, volumes and Dice with a guarantee, by calibration patients"
-    ),
-    "triage": Command("promises", "list the new cases that someone must look at"),
-    "fit-prior": Command(
-        "raters", "fit the width of NACL's prior to cases that several raters labeled"
-    ),
-    "view": Command("audits", "show predictions on one page, in three planes and in 3-D"),
-    "compare": Command("reports", "compare evaluated runs: table, reliability, maps"),
-    "reliability": Command("reports", "draw reliability diagrams of any region or class"),
-    "selective": Command("reports", "draw the error rate of the most confident voxels"),
-    "page": Command("reports", "show all about a run or an audit on one HTML page"),
-    "logits": Command("reports", "draw the size of the logits, per class and per epoch"),
-    "nnunet": Command("nnunet", "print the folder of the trainers for nnU-Net"),
-    "export": Command("bundles", "pack a trained run into a stock MONAI bundle"),
-    "paper": Command("paper", "make the paper's tables and figures"),
-    "reproduce": Command(
-        "paper.reproduce_command", "train, evaluate and render all that the paper shows"
-    ),
-    "completion": Command("completion", "print a script that completes commands"),
+#: Heading → command → what it is.
+GROUPS = {
+    "six verbs": {
+        "audit": Command(
+            "audits", "how far the probabilities of nnU-Net or any tool can be trusted"
+        ),
+        "calibrate": Command("audits", "fit a calibrator to saved predictions or to a run"),
+        "promise": Command(
+            "promises", "contours, volumes and Dice with a guarantee, by calibration patients"
+        ),
+        "triage": Command("promises", "list the new cases that someone must look at"),
+        "train": Command("bundles", "train a network, or go on with a training"),
+        "reproduce": Command(
+            "paper.reproduce_command", "train, evaluate and render all that the paper shows"
+        ),
+    },
+    "predictions": {
+        "report": Command("promises", "the first four verbs in one, on one page"),
+        "view": Command("audits", "show predictions on one page, in three planes and in 3-D"),
+        "maps": Command("audits", "write predictions as images: probabilities, entropy, labels"),
+        "merge": Command("audits", "join the audits of several sites, from sums alone"),
+    },
+    "networks": {
+        "evaluate": Command("bundles", "evaluate a trained run on its test cases"),
+        "folds": Command("bundles", "cross-validate: train and evaluate every fold, and tabulate"),
+        "infer": Command("bundles", "segment images with a trained run"),
+        "dicom": Command("dicom", "write a map of infer as a DICOM segmentation"),
+        "export": Command("bundles", "pack a trained run into a stock MONAI bundle"),
+        "nnunet": Command("nnunet", "print the folder of the trainers for nnU-Net"),
+        "run": Command("bundles", "run a configuration, as monai.bundle does, but strictly"),
+    },
+    "data": {
+        "demo": Command("demo", "train and compare two networks on the MRI data in the package"),
+        "new": Command("data", "write a bundle for data of your own"),
+        "check": Command("data", "verify a downloaded dataset, reading it as a training does"),
+        "phantom": Command("phantoms", "write a small synthetic dataset"),
+        "fit-prior": Command(
+            "raters", "fit the width of NACL's prior to cases that several raters labeled"
+        ),
+    },
+    "results": {
+        "compare": Command("reports", "compare evaluated runs: table, reliability, maps"),
+        "draw": Command("reports", "draw reliability, errors by confidence, or the size of logits"),
+        "page": Command("reports", "show all about a run or an audit on one HTML page"),
+        "paper": Command("paper", "make the paper's tables and figures"),
+        "completion": Command("completion", "print a script that completes commands"),
+    },
 }
+COMMANDS = {word: command for group in GROUPS.values() for word, command in group.items()}
+#: Of 0.3.0 → now.
+_RENAMED = {name: f"draw {name}" for name in ("reliability", "selective", "logits")}
 
 
 def write_files(write: Callable[[], Iterable[Path]]) -> int:
@@ -113,11 +134,15 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
 
 
 def usage() -> str:
-    """The list of commands."""
+    """The list of commands, in groups."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {word:<{width}}  {command.purpose}" for word, command in COMMANDS.items()]
+    lines = ["usage: nacl-monai [--verbose] COMMAND …", ""]
+    for heading, group in GROUPS.items():
+        lines += [f"{heading}:"]
+        lines += [f"  {word:<{width}}  {command.purpose}" for word, command in group.items()]
+        lines += [""]
     more = "nacl-monai COMMAND --help explains one; --verbose shows what MONAI says of itself."
-    return "\n".join(["usage: nacl-monai [--verbose] COMMAND …", "", *lines, "", more])
+    return "\n".join([*lines, more])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,10 +192,31 @@ def _run_command(command: Command, words: list[str]) -> int:
 
 
 def _unknown(word: str) -> int:
+    if word in _RENAMED:
+        print_error(f"{word}: is called nacl-monai {_RENAMED[word]} now")
+        return 2
     nearest = difflib.get_close_matches(word, COMMANDS, n=1)
     remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
     print_error(f"{word}: no such command; {remedy}")
     return 2
+
+
+def quieten() -> None:
+    """Hides MONAI's notices and warnings in this process, unless ``NACL_VERBOSE`` is set.
+
+    Errors are shown. To be called before MONAI is imported, since importing it warns already.
+    """
+    if os.environ.get(VERBOSE):
+        return
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_is_error)
+    # MONAI repeats that configurations run code, and its deprecations, on every parse.
+    for category in (UserWarning, FutureWarning):
+        warnings.simplefilter("ignore", category)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 if __name__ == "__main__":

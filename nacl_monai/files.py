@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -254,7 +254,7 @@ def stamp(path: str | Path) -> str:
     """
     state = Path(path).stat()
     seconds, nanoseconds = divmod(state.st_ctime_ns, 10**9)
-    changed = datetime.fromtimestamp(seconds, timezone.utc)
+    changed = datetime.fromtimestamp(seconds, UTC)
     return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # How many classes a byte tells apart, and how many voxels a block has.
 _BYTE, _BLOCK = 256, 2**15
+# Labels that stay as they are.
+_NARROW = (torch.uint8, torch.int16)
 # Softmax rounds each probability once, so that the sum is off by about one unit in the last place.
 _SUM_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-2}
 
@@ -66,21 +68,22 @@ def top1(values: torch.Tensor, axis: int = 1) -> tuple[torch.Tensor, torch.Tenso
         (tensor([0.4000]), tensor([1], dtype=torch.uint8))
     """
     index = torch.uint8 if values.shape[axis] <= _BYTE else torch.int32
-    plain = type(values) is torch.Tensor and values.device.type == "cpu"
-    if not plain or values.dtype in _SUM_TOLERANCE:  # NumPy is no faster with halves
+    if type(values) is not torch.Tensor or values.device.type != "cpu":
         found = values.max(axis)
         return found.values, found.indices.to(index)
     planes = values.detach().movedim(axis, 0)
-    largest = planes[0].clone(memory_format=torch.contiguous_format)
+    largest = torch.empty_like(planes[0], memory_format=torch.contiguous_format)
     classes = torch.zeros(largest.shape, dtype=index)
-    flat = planes.flatten(1).numpy()
-    most, first = largest.view(-1).numpy(), classes.view(-1).numpy()
-    for start in range(0, most.size, _BLOCK):
+    flat, most, first = planes.flatten(1), largest.view(-1), classes.view(-1).numpy()
+    half = values.dtype in _SUM_TOLERANCE  # which NumPy compares slowly, or not at all
+    for start in range(0, first.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        for k, plane in enumerate(flat[1:, block], 1):
-            larger = (plane > most[block]).astype(first.dtype)
+        high, *others = (flat[:, block].float() if half else flat[:, block]).numpy()
+        for k, plane in enumerate(others, 1):
+            larger = (plane > high).astype(first.dtype)
             np.maximum(first[block], larger * first.dtype.type(k), out=first[block])
-            np.maximum(most[block], plane, out=most[block])
+            high = np.maximum(high, plane)
+        most[block] = torch.from_numpy(high)
     return largest, classes
 
 
@@ -201,10 +204,14 @@ def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | Non
         return
     if labels.is_floating_point():
         _check_whole(labels)
-    else:
+    elif labels.dtype not in _NARROW:
         labels = labels.long()
     counted = labels if ignore_index is None else labels.where(~is_label(labels, ignore_index), 0)
-    for value in torch.stack(counted.aminmax()).tolist():
+    narrow = (
+        counted.dtype in _NARROW
+    )  # of which torch finds both bounds together at a tenth of the pace
+    bounds = (counted.amin(), counted.amax()) if narrow else counted.aminmax()
+    for value in torch.stack(bounds).tolist():
         if not 0 <= value < num_classes:
             raise InputError(
                 f"labels: hold {value:g}, but there are {num_classes} classes (0 to "

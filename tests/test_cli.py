@@ -9,10 +9,9 @@ import warnings
 import pytest
 
 from nacl_monai import __version__
-from nacl_monai.cli import COMMANDS, attempted, main
+from nacl_monai.cli import COMMANDS, VERBOSE, attempted, main, quieten
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
-from nacl_monai.quiet import VERBOSE, quieten
 
 
 def test_help_lists_every_command(capsys):
@@ -29,7 +28,9 @@ def test_unknown_command_is_one_line_with_the_choices(capsys):
     """A misspelled command ends in one line with exit code 2."""
     assert main(["walk", "acdc"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: walk: no such command; choose from: report, demo, check, ")
+    assert error.startswith(
+        "error: walk: no such command; choose from: audit, calibrate, promise, "
+    )
     assert error.count("\n") == 1
 
 
@@ -40,6 +41,13 @@ def test_misspelled_command_is_answered_by_the_nearest(word, meant, capsys):
     """The list would hide it."""
     assert main([word]) == 2
     assert capsys.readouterr().err == f"error: {word}: no such command; did you mean {meant}?\n"
+
+
+@pytest.mark.parametrize("word", ["reliability", "selective", "logits"])
+def test_old_name_of_a_command_says_the_new_one(word, capsys):
+    """In one line."""
+    assert main([word, "RUN"]) == 2
+    assert capsys.readouterr().err == f"error: {word}: is called nacl-monai draw {word} now\n"
 
 
 @pytest.mark.parametrize("buffering", [1, -1])
@@ -128,7 +136,7 @@ sys.stderr.write(" ".join(name for name in {heavy} if name in sys.modules))
 
 SAID = """
 import logging, sys, warnings
-from nacl_monai.quiet import quieten
+from nacl_monai.cli import quieten
 quieten()
 from monai.apps.utils import get_logger
 for name in ("scripts", "workflows"):

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import monai.networks.nets.unet
@@ -187,7 +187,7 @@ def test_stamp_changes_with_whatever_touches_the_file(tmp_path, touch):
     os.utime(file, (10**9, 10**9))
 
     assert stamp(file) != before
-    assert stamp(file)[:26] == f"1 bytes of {datetime.now(timezone.utc):%Y-%m-%d %H:%M}"[:26]
+    assert stamp(file)[:26] == f"1 bytes of {datetime.now(UTC):%Y-%m-%d %H:%M}"[:26]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

@@ -127,16 +127,26 @@ def test_dataset_of_the_environment_is_the_default(make, monkeypatch, name):
     assert AWKWARD in make("train")[0][1:3]
 
 
-CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+JOBS = {
+    name: job
+    for file in ("ci", "nightly")
+    for name, job in yaml.safe_load(
+        (ROOT / f".github/workflows/{file}.yml").read_text(encoding="utf-8")
+    )["jobs"].items()
+}
 
 
-JOBS = {name: job["steps"] for name, job in CI["jobs"].items()}
+SYSTEMS = JOBS.pop("elsewhere")
+ELSEWHERE = [step["run"] for step in SYSTEMS["steps"] if "run" in step]
 
 
-ELSEWHERE = [step["run"] for step in JOBS.pop("elsewhere") if "run" in step]
-
-
-COMMANDS = [step["run"] for steps in JOBS.values() for step in steps if "run" in step]
+COMMANDS = [
+    step["run"].replace("${{ matrix.target }}", target)
+    for job in JOBS.values()
+    for step in job["steps"]
+    if "run" in step
+    for target in job.get("strategy", {}).get("matrix", {}).get("target", [""])
+]
 
 
 def targets(command):
@@ -173,7 +183,7 @@ def test_other_systems_run_the_quick_tests():
     _, tests = ELSEWHERE
     words = tests.removeprefix("python ")
 
-    assert CI["jobs"]["elsewhere"]["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
+    assert SYSTEMS["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
     pytest_, _, chosen = words.partition(' -m "')
     assert f"$(BIN)/{tests.partition(' -m ')[0]} {pytest_}" in makefile
     assert f'$(PYTEST) -m "{chosen} $(ARGS)' in makefile
@@ -182,7 +192,7 @@ def test_other_systems_run_the_quick_tests():
 def test_every_python_that_can_install_the_project_is_tried():
     """From the lowest that is required."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    pythons = CI["jobs"]["test"]["strategy"]["matrix"]["python"]
+    pythons = JOBS["test"]["strategy"]["matrix"]["python"]
 
     assert f'requires-python = ">={pythons[0]}"' in project
     minors = [int(python.partition(".")[2]) for python in pythons]

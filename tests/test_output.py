@@ -192,10 +192,10 @@ COMMANDS = {
     "promise": ["promise", "predictions", "labels", "--output"],
     "triage": ["triage", "promise.json", "predictions", "--output"],
     "compare": ["compare", "run", "--output"],
-    "reliability": ["reliability", "run", "--output"],
-    "selective": ["selective", "run", "--output"],
+    "reliability": ["draw", "reliability", "run", "--output"],
+    "selective": ["draw", "selective", "run", "--output"],
     "page": ["page", "run", "--output"],
-    "logits": ["logits", "run", "--output"],
+    "logits": ["draw", "logits", "run", "--output"],
     "export": ["export", "acdc", "--run", "run", "--output"],
     "demo": ["demo", "--output"],
     "paper": ["paper", "table2", "runs", "--output"],
@@ -261,12 +261,12 @@ def test_file_within_a_file_or_a_read_only_folder_is_refused(
 
 
 #: The words of commands that draw and write of two runs, but for the folder, under either name.
-REPORTS = ["compare", "reliability", "selective", "page", "logits"]
+REPORTS = ["compare", "draw reliability", "draw selective", "page", "draw logits"]
 
 
 def words_of(report, folders, name, output):
     """They read one run, whose name is in what they write."""
-    return [report, str(folders[0]), "--names", name, "--output", str(output)]
+    return [*report.split(), str(folders[0]), "--names", name, "--output", str(output)]
 
 
 def visible(folder):

@@ -210,7 +210,7 @@ def resolved(wheel, python, *others, constraints=None):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.parametrize("beside", ["nnunetv2>=2.8", "totalsegmentator", "monai[all]"])
 def test_wheel_fits_beside_other_tools(wheel, python, beside):
     """The resolver finds versions of everything for every Python; nothing is installed."""

@@ -204,7 +204,7 @@ def _fit(
         study = replace(study, cases=cases, faults=())
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
-        parts = _cross_fitted(method, voxels, patients, folds) if folds else []
+        parts = _cross_fitted(fit, voxels, patients, folds) if folds else []
     _check_ends(f"{method}_{region}", [fit, *(part.fit for part in parts)])
     return study, fit, parts, faults
 
@@ -308,7 +308,7 @@ def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[InputError]]:
     return read, faults
 
 
-def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
+def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
     """The parts of the patients, in an order that is drawn once and for all."""
     if len(patients) < 2:
         raise InputError(
@@ -318,7 +318,7 @@ def _cross_fitted(method: str, voxels: Kept, patients: Sequence[str], folds: int
     drawn = np.random.default_rng(0).permutation(patients).tolist()
     several = [drawn[fold::folds] for fold in range(min(folds, len(patients)))]
     return [
-        _Part(part, fit_method(method, voxels.without(part)))
+        _Part(part, fit_method(fit.method, voxels.without(part), fit))
         for part in progress_bar(several, description="Fitting", unit="fold")
     ]
 

@@ -23,7 +23,10 @@ from nacl_monai.metrics.curves import Array, Curves, curves_of_case, definition_
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.structures import (
     agreed_dice,
+    class_counts,
     hausdorff_distance,
+    map_dice,
+    map_distances,
     structure_dice,
     structure_masks,
     volume_crps,
@@ -35,6 +38,7 @@ from nacl_monai.predictions.options import EVALUATED_REGIONS
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
+from nacl_monai.tensors import top1
 
 #: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
 SCORES = ("dice", "hd95_mm")
@@ -176,7 +180,12 @@ def _measured(
 ) -> list[Measured]:
     """The numbers of a case: of several raters against their share, and then against each."""
     numbers = measured(
-        reading.case.name, reading.stored, reading.labels, settings, reading.predicted.step
+        reading.case.name,
+        reading.stored,
+        reading.labels,
+        settings,
+        reading.predicted.step,
+        None if settings.channels.overlapping else reading.predicted.classes,
     )
     numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
@@ -237,6 +246,7 @@ def measured(
     raters: Sequence[Labels],
     settings: Settings,
     step: float | None = None,
+    classes: torch.Tensor | None = None,
 ) -> list[Measured]:
     """The numbers of one case; of several raters those against their share, then those against each.
 
@@ -246,6 +256,7 @@ def measured(
         raters: The labels of each, on the same grid.
         settings: The audit's settings, with the names of several raters.
         step: As in `Probabilities`.
+        classes: The most probable class of each voxel, where it is known.
 
     Raises:
         InputError: If the metric refuses.
@@ -254,8 +265,8 @@ def measured(
     counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
     masks = counted if any(one.mask is not None for one in raters) else None
     labels = torch.stack([one.classes for one in raters])
-    pairs = [_structures(probs, one, settings.channels) for one in raters]
-    scores = [_scores(*pair, raters[0].spacing) for pair in pairs]
+    predicted = _predicted(probs, settings.channels, classes)
+    scores = [_scores(predicted, one, settings.channels, raters[0].spacing) for one in raters]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
@@ -268,6 +279,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = counted.all(0)
     metric = count(None)
+    pairs = [_structures(predicted, one, settings.channels) for one in raters]
     shared = _shared_scores(pairs, by_all, raters[0].spacing)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
@@ -332,9 +344,10 @@ def scores_of(
     Of several raters it is Dice where all agree, over the voxels that all have labeled; no distance
     follows.
     """
-    pairs = [_structures(probs, one, channels) for one in raters]
-    if len(pairs) == 1:
-        return _scores(*pairs[0], spacing)
+    predicted = _predicted(probs, channels)
+    if len(raters) == 1:
+        return _scores(predicted, raters[0], channels, spacing)
+    pairs = [_structures(predicted, one, channels) for one in raters]
     masks = [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
     return _shared_scores(pairs, torch.stack(masks).all(0), spacing)
 
@@ -350,13 +363,30 @@ def _shared_scores(
     return {"dice": dice, _distance(spacing): torch.full_like(dice, torch.nan)}
 
 
+def _predicted(
+    probs: torch.Tensor, channels: Channels, classes: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The most probable classes, ``(*spatial)``; of structures that overlap their masks."""
+    if channels.overlapping:
+        return predicted_masks(probs, channels)
+    return top1(probs, 0)[1] if classes is None else classes
+
+
 def _scores(
-    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float] | None
+    predicted: torch.Tensor,
+    labels: Labels,
+    channels: Channels,
+    spacing: Sequence[float] | None,
 ) -> dict[str, torch.Tensor]:
-    return {
-        "dice": structure_dice(prediction, label)[0],
-        _distance(spacing): hausdorff_distance(prediction, label, spacing)[0],
-    }
+    """Dice and HD95 of each structure, ``(S,)``, against a rater."""
+    if channels.overlapping:
+        pair = _structures(predicted, labels, channels)
+        dice, distances = structure_dice(*pair)[0], hausdorff_distance(*pair, spacing)[0]
+    else:
+        maps, structures = (predicted, labels.classes), channels.structures
+        dice = map_dice(class_counts(*maps, len(channels.values), labels.mask), structures)
+        distances = map_distances(*maps, structures, spacing, labels.mask)
+    return {"dice": dice, _distance(spacing): distances}
 
 
 def _distance(spacing: Sequence[float] | None) -> str:
@@ -365,13 +395,13 @@ def _distance(spacing: Sequence[float] | None) -> str:
 
 
 def _structures(
-    probs: torch.Tensor, labels: Labels, channels: Channels
+    predicted: torch.Tensor, labels: Labels, channels: Channels
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
-    labeled = labels.classes
+    pair = [predicted, labels.classes]
     if not channels.overlapping:
-        labeled = structure_masks(labeled[None], channels.structures)
-    pair = predicted_masks(probs, channels), labeled
+        pair = [structure_masks(one[None], channels.structures) for one in pair]
     if labels.mask is not None:
-        pair = (pair[0] * labels.mask, pair[1] * labels.mask)
-    return pair[0][None], pair[1][None]
+        pair = [masks * labels.mask for masks in pair]
+    first, second = pair
+    return first[None], second[None]

@@ -172,7 +172,7 @@ def merge(files: Sequence[str | Path], anonymous: str | Path | None = None) -> A
             calibrators or anything else of their definitions differ, if a case or a patient is in two
             files, or if only some of them know patients.
     """
-    parts = hidden([read_audit(file).run.bins for file in files], anonymous)
+    parts = hidden([read_record(file).check() for file in files], anonymous)
     if not parts:
         raise InputError("files: are none; give the bins.npz of each site")
     record = replace(parts[0].joined(parts[1:]), path=Path("<merged>") / "bins.npz")
@@ -184,7 +184,7 @@ def merge(files: Sequence[str | Path], anonymous: str | Path | None = None) -> A
 def _check_apart(parts: Sequence[Record], kind: str, names: Sequence[Sequence[str]]) -> None:
     seen: dict[str, Record] = {}
     for part, of_part in zip(parts, names, strict=True):
-        repeated = sorted(set(of_part) & set(seen))
+        repeated = sorted(set(of_part) & seen.keys())
         if repeated:
             raise InputError(
                 f"{part.path}: its {kind} {repeated[0]!r} is in {seen[repeated[0]].path}, too; rename "

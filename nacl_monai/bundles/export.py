@@ -54,6 +54,18 @@ _HOW = {
     "script": {"how": "scripted", "trace": ""},
     "trace": {"how": "traced", "trace": " --use_trace True"},
 }
+_PACKAGES = ("onnx", "onnxscript")
+#: The key of the exported inference; the file holds whatever code the calibrator needs.
+CONFIG = {
+    "_target_": "torch.jit.load",
+    "f": "$@bundle_root + '/models/calibrator.ts'",
+    "map_location": "$torch.device(@device)",
+}
+_OF_WHOLE_IMAGES = (
+    " The calibrator needs the logits of a whole image, since it measures the distance to the predicted "
+    "border: `torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])`, with logits "
+    "(1, classes, H, W, D) and the size of a voxel in mm."
+)
 
 
 def export_bundle(
@@ -339,9 +351,6 @@ def newest_run(
     return max(models, key=lambda model: model.stat().st_mtime).parent
 
 
-_PACKAGES = ("onnx", "onnxscript")
-
-
 def check_onnx() -> None:
     """Refuses where what torch writes ONNX with is missing.
 
@@ -375,14 +384,6 @@ def write_onnx(
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         names |= {"external_data": False, "verbose": False}
         torch.onnx.export(module.eval(), (example,), models / name, **names)
-
-
-#: The key of the exported inference; the file holds whatever code the calibrator needs.
-CONFIG = {
-    "_target_": "torch.jit.load",
-    "f": "$@bundle_root + '/models/calibrator.ts'",
-    "map_location": "$torch.device(@device)",
-}
 
 
 def find_calibrator(run: RunFolder, name: str) -> Fit:
@@ -452,10 +453,3 @@ def described(name: str, fit: Fit) -> str:
         f"inference. {plain}, evaluation, and what the commands above write anew are the network alone."
         f"{_OF_WHOLE_IMAGES if fit.sees_distance else ''}\n\n"
     )
-
-
-_OF_WHOLE_IMAGES = (
-    " The calibrator needs the logits of a whole image, since it measures the distance to the predicted "
-    "border: `torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])`, with logits "
-    "(1, classes, H, W, D) and the size of a voxel in mm."
-)

@@ -35,6 +35,84 @@ from nacl_monai.training.hints import (
 
 #: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
 _PACKAGES = ("data", "networks", "losses", "metrics", "training")
+# For each number of dimensions, the keys of the other, and what is wrong with them.
+_IDLE = {
+    2: (
+        ("patch", "patches_per_volume", "class_centered"),
+        "is of patches; add --dims 3, or leave it out",
+    ),
+    3: (
+        ("spatial_size", "discard_empty_slices"),
+        "is of slices, and --dims 3 trains on patches; write --patch instead, or leave it out",
+    ),
+}
+# What happens to volumes before they are cut, in 3-D too.
+_READING = ("preprocessing", "cropping")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The type of a key, and the range of its numbers.
+
+    Attributes:
+        hint: The type.
+        low: The least number.
+        high: The largest number.
+        length: The length of a list.
+    """
+
+    hint: Any
+    low: float = -math.inf
+    high: float = math.inf
+    length: int | None = None
+
+    def allows(self, value: Any) -> bool:
+        """Whether ``value`` has this type, and is within the range."""
+        if not fits(value, self.hint):
+            return False
+        numbers = value if isinstance(value, list | tuple) else [value]
+        return self.length in (None, len(numbers)) and all(
+            self.low <= number <= self.high for number in numbers if isinstance(number, int | float)
+        )
+
+    def __str__(self) -> str:
+        text = in_words(self.hint)
+        if self.length is not None:
+            text = text.replace("list of", f"list of {self.length}")
+        return text if math.isinf(self.high) else f"{text} from {self.low} to {self.high}"
+
+
+_COUNTS = (
+    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
+    *("patches_per_volume", "val_interval"),
+)
+_TEXTS = (
+    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
+    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
+)
+#: Keys of which more is known than the type of their default, whatever configuration has them.
+LIMITS: dict[str, Limit] = {
+    "dims": Limit(int, 2, 3),  # first, since others are looked up by it
+    "average": Limit(Literal["probabilities", "logits"]),
+    "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
+    "cases_to_evaluate": Limit(Literal["train", "val", "test"]),
+    "class_centered": Limit(float, 0, 1),
+    "device": Limit(str | torch.device),
+    "fold": Limit(int, 0, 1_000_000),
+    "in_channels": Limit(int, 1, 1024),
+    "inferer::overlap": Limit(float | list[float], 0, 0.99),
+    "learning_rate": Limit(float, 1e-12, 1),
+    "num_workers": Limit(int, 0, 1024),
+    "patch": Limit(list[int], 1, 4096, length=3),
+    "pretrained": Limit(bool | str),
+    "reliability_interval": Limit(int, 0, 1_000_000),
+    "save_execute_config": Limit(bool | str),
+    "spatial_size": Limit(list[int], 1, 4096, length=2),
+    "train_fraction": Limit(float, 1e-6, 1),
+    **dict.fromkeys(_COUNTS, Limit(int, 1, 1_000_000)),
+    **dict.fromkeys(("seed", "split_seed"), Limit(int, 0, 2**32 - 1)),  # NumPy's
+    **dict.fromkeys(_TEXTS, Limit(str)),
+}
 
 
 def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,71 +326,6 @@ def _check_import(key: str, value: Any) -> None:
         ) from error
 
 
-@dataclass(frozen=True)
-class Limit:
-    """The type of a key, and the range of its numbers.
-
-    Attributes:
-        hint: The type.
-        low: The least number.
-        high: The largest number.
-        length: The length of a list.
-    """
-
-    hint: Any
-    low: float = -math.inf
-    high: float = math.inf
-    length: int | None = None
-
-    def allows(self, value: Any) -> bool:
-        """Whether ``value`` has this type, and is within the range."""
-        if not fits(value, self.hint):
-            return False
-        numbers = value if isinstance(value, list | tuple) else [value]
-        return self.length in (None, len(numbers)) and all(
-            self.low <= number <= self.high for number in numbers if isinstance(number, int | float)
-        )
-
-    def __str__(self) -> str:
-        text = in_words(self.hint)
-        if self.length is not None:
-            text = text.replace("list of", f"list of {self.length}")
-        return text if math.isinf(self.high) else f"{text} from {self.low} to {self.high}"
-
-
-_COUNTS = (
-    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
-    *("patches_per_volume", "val_interval"),
-)
-_TEXTS = (
-    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
-    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
-)
-#: Keys of which more is known than the type of their default, whatever configuration has them.
-LIMITS: dict[str, Limit] = {
-    "dims": Limit(int, 2, 3),  # first, since others are looked up by it
-    "average": Limit(Literal["probabilities", "logits"]),
-    "calibration::boundary_width": Limit(float, 0.001, 1_000_000),
-    "cases_to_evaluate": Limit(Literal["train", "val", "test"]),
-    "class_centered": Limit(float, 0, 1),
-    "device": Limit(str | torch.device),
-    "fold": Limit(int, 0, 1_000_000),
-    "in_channels": Limit(int, 1, 1024),
-    "inferer::overlap": Limit(float | list[float], 0, 0.99),
-    "learning_rate": Limit(float, 1e-12, 1),
-    "num_workers": Limit(int, 0, 1024),
-    "patch": Limit(list[int], 1, 4096, length=3),
-    "pretrained": Limit(bool | str),
-    "reliability_interval": Limit(int, 0, 1_000_000),
-    "save_execute_config": Limit(bool | str),
-    "spatial_size": Limit(list[int], 1, 4096, length=2),
-    "train_fraction": Limit(float, 1e-6, 1),
-    **dict.fromkeys(_COUNTS, Limit(int, 1, 1_000_000)),
-    **dict.fromkeys(("seed", "split_seed"), Limit(int, 0, 2**32 - 1)),  # NumPy's
-    **dict.fromkeys(_TEXTS, Limit(str)),
-}
-
-
 def check_literal(key: str, value: Any) -> None:
     """Refuses what no configuration can hold, at any depth of ``value``.
 
@@ -424,21 +437,6 @@ def _is_there(device: torch.device) -> bool:
     if device.type == "cuda":
         return (device.index or 0) < torch.cuda.device_count()
     return torch.zeros(1, device=device).item() == 0
-
-
-# For each number of dimensions, the keys of the other, and what is wrong with them.
-_IDLE = {
-    2: (
-        ("patch", "patches_per_volume", "class_centered"),
-        "is of patches; add --dims 3, or leave it out",
-    ),
-    3: (
-        ("spatial_size", "discard_empty_slices"),
-        "is of slices, and --dims 3 trains on patches; write --patch instead, or leave it out",
-    ),
-}
-# What happens to volumes before they are cut, in 3-D too.
-_READING = ("preprocessing", "cropping")
 
 
 def check_dims(dims: int) -> None:

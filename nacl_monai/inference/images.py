@@ -31,6 +31,14 @@ from .grids import (
     read_itk,
 )
 
+#: How far from the even stack a slice may be, as a share of the distance of slices.
+UNEVEN = 0.1
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
+_NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
+_COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
+_MOST_LABELS = 30
+
 
 class ImageFault(SystemExit):
     """One image cannot be segmented; the others can.
@@ -53,14 +61,6 @@ def refuse(line: str) -> NoReturn:
 
 
 pydicom, has_pydicom = optional_import("pydicom")
-
-#: How far from the even stack a slice may be, as a share of the distance of slices.
-UNEVEN = 0.1
-_DICOMDIR = "1.2.840.10008.1.3.10"
-_ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
-_NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
-_COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
-_MOST_LABELS = 30
 
 
 class Series(NamedTuple):

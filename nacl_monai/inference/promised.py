@@ -36,7 +36,7 @@ class Levels(NamedTuple):
     """Where each voxel of a structure is, which decides the sets that it is in.
 
     Attributes:
-        probs: Its probability, float64.
+        probs: Its probability, float32 or float64.
         margins: The position of the smallest margin that holds it, int8.
     """
 
@@ -68,11 +68,28 @@ def structure_levels(
         spacing: The size of a voxel along each spatial axis, in mm.
         overlapping: Whether each channel is a structure of its own, as after a sigmoid.
     """
-    most = None if overlapping else probs.max(0).indices.numpy()
+    most = None if overlapping else _most(probs)
     for channels in structures.values():
-        inside = sum(probs[k].double().numpy() for k in channels)
-        predicted = np.asarray(inside > 0.5) if most is None else np.isin(most, channels)
-        yield Levels(np.asarray(inside), _margins(predicted, spacing))
+        planes = [_exact(probs[k]) for k in channels]
+        inside = planes[0] if len(planes) == 1 else sum(plane.astype(float) for plane in planes)
+        predicted = inside > 0.5 if most is None else np.isin(most, channels)
+        yield Levels(np.asarray(inside), _margins(np.asarray(predicted), spacing))
+
+
+def _exact(plane: torch.Tensor) -> Array:
+    """A channel in single precision at least, which NumPy computes with."""
+    values: Array = (plane.float() if plane.dtype.itemsize < 4 else plane).numpy()
+    return values
+
+
+def _most(probs: torch.Tensor) -> Array:
+    """The most probable class of each voxel, the first of several."""
+    largest = _exact(probs[0]).copy()
+    classes = np.zeros(largest.shape, np.min_scalar_type(len(probs)))
+    for k, plane in enumerate(map(_exact, probs[1:]), 1):
+        classes[plane > largest] = k
+        np.maximum(largest, plane, out=largest)
+    return classes
 
 
 def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
@@ -86,7 +103,8 @@ def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
     near = bounding_box(mask, [int(beyond / size) for size in spacing])
     if near is not None:  # beyond the widest margin no distance is needed
         squared = squared_distances(mask[near], beyond, [*spacing], torch.float64)
-        margins[near] = np.searchsorted(MARGINS[:-1], squared.sqrt().numpy() - _ROUNDING)
+        distances = squared.sqrt_().numpy() - _ROUNDING
+        margins[near] = sum((distances > margin).astype(np.int8) for margin in MARGINS[:-1])
     return margins
 
 

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.voxels import checked_voxels
 from nacl_monai.runs import check_num_bins
 

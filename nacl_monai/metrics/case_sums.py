@@ -20,7 +20,6 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
 from nacl_monai.metrics.fine_bins import FineBins
-from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.raters import (
@@ -34,6 +33,7 @@ from nacl_monai.metrics.record import Record, definition_of
 from nacl_monai.metrics.regions import (
     REGIONS,
     Region,
+    RegionPieces,
     Spacing,
     case_spacings,
     named_regions,

@@ -18,8 +18,8 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins, VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
-from nacl_monai.metrics.pieces import RegionPieces
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, ForegroundBins
+from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 
 #: The smallest difference of two values that matters, as a share of what they are compared with.

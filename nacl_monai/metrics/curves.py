@@ -46,8 +46,13 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
-from nacl_monai.metrics.impossible import curve_faults
-from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
+from nacl_monai.metrics.sums_file import (
+    check_joined,
+    check_shards,
+    curve_faults,
+    read_sums,
+    write_sums,
+)
 from nacl_monai.runs import CURVES_FILE as CURVES_FILE  # noqa: PLC0414 - its name is its writer's, too
 from nacl_monai.runs import PROMISE_REMEDY
 
@@ -61,7 +66,7 @@ THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
 #: The position of the sets without threshold, and of those without margin.
 NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
-_HALF = 2.0**16
+_BLOCK = 2**16
 
 
 def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
@@ -72,26 +77,42 @@ def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str
         label: Where the structure is, boolean.
         mask: The voxels that count, boolean; None for all.
     """
-    probs, margins, inside = (
-        part.ravel() if mask is None else part[mask] for part in (*levels, label)
-    )
+    parts = [part.ravel() if mask is None else part[mask] for part in (*levels, label)]
     shape = len(THRESHOLDS), len(MARGINS)
-    passed = np.searchsorted(THRESHOLDS, probs, side="right") - 1
-    cells = passed * shape[1] + margins
-    units = np.rint(probs * _SCALE)
-    high = np.floor(units / _HALF)  # a float sums integers exactly up to 2^53, so in two halves
-    parts = {
-        "counts": np.bincount(cells, minlength=shape[0] * shape[1]),
-        "hits": np.bincount(cells[inside.astype(bool)], minlength=shape[0] * shape[1]),
-        "sums": sum(
-            np.bincount(cells, weights, shape[0] * shape[1]).astype(np.int64) * scale
-            for weights, scale in ((high, int(_HALF)), (units - high * _HALF, 1))
-        ),
-    }
+    sums = np.zeros((len(_SUMS), shape[0] * shape[1]), np.int64)
+    for start in range(0, parts[0].size, _BLOCK):
+        probs, margins, inside = (part[start : start + _BLOCK] for part in parts)
+        inside = inside.astype(bool, copy=False)
+        # Most voxels are below all thresholds, and beyond all margins: one cell for all of them.
+        near = np.flatnonzero((probs >= float(THRESHOLDS[1])) | (margins < NO_MARGIN) | inside)
+        units = np.rint(probs * _SCALE)  # a float sums so many of these exactly
+        far = len(probs) - len(near), 0, units.sum(dtype=np.float64)
+        probs, inside, units = probs[near], inside[near], units[near]
+        cells = _passed(probs) * shape[1] + margins[near]
+        of_cells = [
+            np.bincount(cells[chosen], weights, sums.shape[1])
+            for chosen, weights in ((..., None), (inside, None), (..., units))
+        ]
+        sums += np.array(of_cells, np.int64)
+        sums[:, NO_MARGIN] += np.array([*far[:2], far[2] - units.sum(dtype=np.float64)], np.int64)
     return {
-        name: np.asarray(part, np.int64).reshape(shape)[::-1].cumsum(0)[::-1].cumsum(1)
-        for name, part in parts.items()
+        name: part.reshape(shape)[::-1].cumsum(0)[::-1].cumsum(1)
+        for name, part in zip(_SUMS, sums, strict=True)
     }
+
+
+def _passed(probs: Array) -> Array:
+    """The position of the largest threshold that each probability reaches.
+
+    The logit says it but for rounding, so that two comparisons are enough, in place of a search.
+    """
+    low, high, steps = _LOGITS
+    with np.errstate(divide="ignore", over="ignore"):
+        logits = np.log(probs / (1 - np.minimum(probs, 1)))
+    near = ((logits - low) * ((steps - 1) / (high - low))).clip(0, steps - 1).astype(np.intp)
+    above = [THRESHOLDS[near + step] <= probs for step in (1, 2)]
+    passed: Array = near + above[0] + above[1]
+    return passed
 
 
 def checked_curves(

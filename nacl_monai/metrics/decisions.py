@@ -41,12 +41,13 @@ import pandas as pd
 import torch
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.distances import bounding_box
+from nacl_monai.inference.distances import ROUNDED
 from nacl_monai.inference.promised import dice_of
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pooled import RESAMPLES, Pooled, pooled_ratio
 from nacl_monai.metrics.raters import masks_of_raters, of_raters
 from nacl_monai.metrics.regions import Spacing, case_spacings, distances_to, within
+from nacl_monai.metrics.structures import Box, class_boxes
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
@@ -297,23 +298,37 @@ def problem_decisions(
         InputError: If a structure names a class that there is not.
     """
     number, prediction = raters[0].probs.shape[1], raters[0].prediction
-    near_any = torch.zeros_like(prediction, dtype=torch.bool)
-    tables = []
     for name, classes in structures.items():
         if not classes or not set(classes) <= {*range(number)}:
             raise InputError(
                 f"structures: {name} is of the classes {list(classes)}; choose from 0 to {number - 1}"
             )
-        near = within(distances_to(_of_classes(prediction, classes), margin, sizes), margin)
-        near_any |= near
-        tables.append(
-            [
-                _volumes(raters, list(classes), case, near[case], size, miss)
-                for case, size in enumerate(sizes)
-            ]
-        )
-    table = torch.tensor(tables, dtype=torch.float64).reshape(len(tables), len(sizes), -1)
-    return Decisions(*table.transpose(0, 1).unbind(-1)), near_any
+    near_any = torch.zeros_like(prediction, dtype=torch.bool)
+    tables = []
+    for case, size in enumerate(sizes):
+        indices, counts = prediction[case], _counted(raters, case)
+        labeled = _labeled(raters, case, counts, number)
+        boxes = class_boxes(indices.cpu().numpy(), structures.values())
+        for classes, box in zip(map(list, structures.values()), boxes, strict=True):
+            near = None
+            if box is not None:
+                box = _grown(box, margin, size)  # noqa: PLW2901
+                inside = _of_classes(indices[box], classes)
+                near = within(distances_to(inside[None], margin, [size]), margin)[0]
+                near_any[case][box] |= near
+            volumes = _volumes(raters, classes, case, counts, box, near, miss, labeled)
+            tables.append([volume * math.prod(size) for volume in volumes])
+    table = torch.tensor(tables, dtype=torch.float64).reshape(len(sizes), len(structures), -1)
+    return Decisions(*table.unbind(-1)), near_any
+
+
+def _grown(box: Box, margin: float, size: Spacing) -> Box:
+    """A box with what is within a margin of it."""
+    reach = (int(margin * ROUNDED / step) + 1 for step in size)
+    return tuple(
+        slice(max(0, part.start - more), part.stop + more)
+        for part, more in zip(box, reach, strict=True)
+    )
 
 
 def _of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
@@ -323,32 +338,35 @@ def _of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
 
 def _volumes(
     raters: Sequence[LabeledVoxels],
-    classes: Sequence[int],
+    classes: list[int],
     case: int,
-    near: torch.Tensor,
-    sizes: Spacing,
+    counts: torch.Tensor | None,
+    box: Box | None,
+    near: torch.Tensor | None,
     miss: float,
-) -> list[float]:
-    """The attributes of `Decisions` of one structure in one case."""
+    labeled_voxels: Array,
+) -> tuple[float, ...]:
+    """The attributes of `Decisions` of one structure in one case, in voxels."""
     first = raters[0]
     exact = torch.promote_types(first.probs.dtype, torch.float32)
-    probs = first.probs[case, classes].sum(0, dtype=exact)
-    predicted = _of_classes(first.prediction[case], classes)
-    labels = [_of_classes(rater.labels[case], classes) for rater in raters]
-    counted, counts = probs, _counted(raters, case)
+    probs = first.probs[case, classes[0]].to(exact).contiguous()
+    if len(classes) > 1:
+        probs = first.probs[case, classes].sum(0, dtype=exact)
+    everywhere = (probs if counts is None else probs.where(counts, 0)).sum(dtype=torch.float64)
+    all_labeled = float(labeled_voxels[classes].sum()) / len(raters)
+    nothing = (0.0, all_labeled, 0.0, 0.0, 0.0, 0.0, all_labeled, everywhere.item())
+    if box is None or near is None:
+        return nothing
+    probs, predicted = probs[box], _of_classes(first.prediction[case][box], classes)
+    labels = [_of_classes(rater.labels[case][box], classes) for rater in raters]
     if counts is not None:
-        labels, counted = [label & counts for label in labels], probs.where(counts, 0)
-        near, predicted = near & counts, predicted & counts
-    everywhere = counted.sum(dtype=torch.float64).item()
-    all_labeled = sum(label.sum().item() for label in labels) / len(labels)
+        labels = [label & counts[box] for label in labels]
+        near, predicted = near & counts[box], predicted & counts[box]
     if not predicted.any():
-        volumes = (0.0, all_labeled, 0.0, 0.0, 0.0, 0.0, all_labeled, everywhere)
-        return [volume * math.prod(sizes) for volume in volumes]
-    box = bounding_box(near, [0] * near.ndim)
-    near, predicted, probs = near[box], predicted[box], probs[box]
-    labeled = torch.stack([label[box] for label in labels]).double().mean(0)
+        return nothing
+    labeled = torch.stack(labels).double().mean(0)
     contour = near & (probs >= contour_threshold(probs[near], miss))
-    volumes = (
+    return (
         predicted.sum().item(),
         all_labeled,
         labeled[predicted].sum().item(),
@@ -356,9 +374,22 @@ def _volumes(
         probs[predicted].sum(dtype=torch.float64).item(),
         contour.sum().item(),
         all_labeled - labeled[contour].sum().item(),
-        everywhere,
+        everywhere.item(),
     )
-    return [volume * math.prod(sizes) for volume in volumes]
+
+
+def _labeled(
+    raters: Sequence[LabeledVoxels], case: int, counts: torch.Tensor | None, number: int
+) -> Array:
+    """How many voxels that count have each label, a sum over raters."""
+    total = np.zeros(number)
+    for rater in raters:
+        labels = rater.labels[case] if counts is None else rater.labels[case][counts]
+        shown = labels.cpu().numpy()
+        found = shown[shown != 0].astype(np.intp)  # few
+        total += np.bincount(found, minlength=number)
+        total[0] += shown.size - found.size
+    return total
 
 
 def _counted(raters: Sequence[LabeledVoxels], case: int) -> torch.Tensor | None:

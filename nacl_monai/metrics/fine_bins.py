@@ -82,8 +82,7 @@ import torch
 from torch.nn import functional as F
 
 from nacl_monai.metrics.bins import VoxelSums
-from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import selected_voxels
+from nacl_monai.metrics.regions import RegionPieces, selected_voxels
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, checked_voxels
 from nacl_monai.runs import check_num_bins
 

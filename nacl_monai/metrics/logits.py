@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from nacl_monai.metrics.pieces import LANES
+from nacl_monai.metrics.regions import LANES
 from nacl_monai.metrics.voxels import aligned
 from nacl_monai.tensors import check_voxels, without_metadata
 

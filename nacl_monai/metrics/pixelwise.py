@@ -28,8 +28,7 @@ import torch
 
 from nacl_monai.errors import SettingError
 from nacl_monai.metrics.bins import VoxelSums, bin_indices
-from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import region_pieces
+from nacl_monai.metrics.regions import RegionPieces, region_pieces
 from nacl_monai.metrics.voxels import Voxels
 from nacl_monai.runs import check_num_bins
 

@@ -31,7 +31,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, VoxelSums
-from nacl_monai.metrics.pieces import RegionPieces
+from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 #: Before the names of the raters' own bins in a file that holds the model's as well.

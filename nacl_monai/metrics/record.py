@@ -54,12 +54,6 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
 from nacl_monai.metrics.fine_bins import FineBins
-from nacl_monai.metrics.impossible import (
-    bins_faults,
-    decision_faults,
-    fine_faults,
-    score_faults,
-)
 from nacl_monai.metrics.pooled import Pooled, pooled_error, pooled_gap
 from nacl_monai.metrics.regions import (
     REGIONS,
@@ -71,7 +65,17 @@ from nacl_monai.metrics.regions import (
 )
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
-from nacl_monai.metrics.sums_file import Arrays, check_joined, check_shards, read_sums, write_sums
+from nacl_monai.metrics.sums_file import (
+    Arrays,
+    bins_faults,
+    check_joined,
+    check_shards,
+    decision_faults,
+    fine_faults,
+    read_sums,
+    score_faults,
+    write_sums,
+)
 from nacl_monai.metrics.sums_file import read_arrays as read_arrays  # noqa: PLC0414 - of before
 from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
 
@@ -314,7 +318,8 @@ class Record:
 
     def ordered(self, cases: Sequence[str]) -> Record:
         """The same sums with the cases in another order."""
-        order = [self.cases.index(case) for case in cases]
+        places = {case: place for place, case in enumerate(self.cases)}
+        order = [places[case] for case in cases]
         patients = self.patients and [self.patients[position] for position in order]
         return self._changed(lambda sums: sums[order], cases=list(cases), patients=patients)
 

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from nacl_monai.metrics.bins import VoxelSums
-from nacl_monai.metrics.pieces import RegionPieces
-from nacl_monai.metrics.regions import region_pieces
+from nacl_monai.metrics.regions import RegionPieces, region_pieces
 from nacl_monai.metrics.voxels import Voxels
 
 

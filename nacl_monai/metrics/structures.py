@@ -35,17 +35,20 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, case_spacings
 from nacl_monai.tensors import check_voxels, without_channel, without_metadata
+
+Array = npt.NDArray[Any]
 
 
 def structure_masks(
@@ -141,29 +144,96 @@ def hausdorff_distance(
 
     batch, structures, *shape = label.shape
     spacings = case_spacings(spacing, batch, len(shape))
-    in_label = label.flatten(2).bool().any(-1)
-    in_both = in_label & prediction.flatten(2).bool().any(-1)
-    sizes = torch.tensor(spacings, dtype=torch.float64) * torch.tensor(shape, dtype=torch.float64)
-    diagonal = sizes.norm(dim=1)[:, None].expand(batch, structures).to(label.device)
-    distances = torch.where(in_label, diagonal.float(), torch.nan)
-    if in_both.any():
-        axes = _extended(shape)
-        extended = [shape[axis] for axis in axes]
-        for case, structure in in_both.nonzero().tolist():
-            voxel = [spacings[case][axis] for axis in axes]
-            one, other = (masks[case, structure].reshape(extended) for masks in (prediction, label))
-            distances[case, structure] = _distance(one, other, voxel, percentile)
-    return distances
+    pairs = (part.flatten(0, 1).cpu().numpy().astype(bool) for part in (prediction, label))
+    found = [
+        _distance(first, second, shape, spacings[k // structures], percentile)
+        for k, (first, second) in enumerate(zip(*pairs, strict=True))
+    ]
+    return torch.stack(found).reshape(batch, structures).to(label.device)
+
+
+def map_distances(
+    prediction: torch.Tensor,
+    label: torch.Tensor,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Spacing | None = None,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """HD95 of each structure as `hausdorff_distance` has it, from class indices, each within its box.
+
+    Args:
+        prediction: Class indices, ``(*spatial)``.
+        label: Those of the label.
+        structures: The classes of each structure.
+        spacing: Size of a voxel along each axis.
+        mask: The voxels that count, ``(*spatial)``, boolean; None for all.
+
+    Returns:
+        ``(structures,)``.
+
+    Example:
+        >>> prediction, label = torch.tensor([[[0, 1, 2, 0]], [[0, 0, 1, 2]]])
+        >>> map_distances(prediction, label, {"one": [1], "two": [2]})
+        tensor([1., 1.])
+    """
+    maps = [part.cpu().numpy() for part in (prediction, label)]
+    counted = None if mask is None else mask.numpy()
+    (sizes,) = case_spacings(spacing, 1, label.ndim)
+    found = []
+    boxes = (class_boxes(one, structures.values()) for one in maps)
+    for classes, *of_maps in zip(structures.values(), *boxes, strict=True):
+        box = joined_box(of_maps) or (slice(0),) * label.ndim
+        pair = [np.isin(one[box], classes) for one in maps]
+        if counted is not None:
+            pair = [inside & counted[box] for inside in pair]
+        first, second = pair
+        found.append(_distance(first, second, label.shape, sizes, 95.0))
+    return torch.stack(found)
+
+
+Box = tuple[slice, ...]
+
+
+def class_boxes(indices: Array, structures: Iterable[Sequence[int]]) -> list[Box | None]:
+    """The box around each union of classes in a map of class indices, in one pass; None without any.
+
+    Example:
+        >>> class_boxes(np.array([[0, 1, 0], [0, 0, 2]]), [[1], [1, 2], [3]])
+        [(slice(0, 1, None), slice(1, 2, None)), (slice(0, 2, None), slice(1, 3, None)), None]
+    """
+    whole = tuple(map(slice, indices.shape))
+    found = dict(enumerate([whole, *scipy.ndimage.find_objects(indices)]))
+    return [joined_box([found.get(index) for index in classes]) for classes in structures]
+
+
+def joined_box(boxes: Iterable[Box | None]) -> Box | None:
+    """The box around several, of which those that are None hold nothing."""
+    axes = list(zip(*(box for box in boxes if box is not None), strict=True))
+    joined = (slice(min(s.start or 0 for s in axis), max(s.stop for s in axis)) for axis in axes)
+    return tuple(joined) if axes else None
 
 
 def _distance(
-    prediction: torch.Tensor, label: torch.Tensor, spacing: Sequence[float], percentile: float
+    prediction: Array, label: Array, shape: Sequence[int], spacing: Spacing, percentile: float
+) -> torch.Tensor:
+    """The distance of a structure in a volume of some shape, within any box around both masks."""
+    if not label.any():
+        return torch.tensor(torch.nan)
+    if not prediction.any():
+        sizes = torch.tensor([spacing, shape], dtype=torch.float64).prod(0)
+        return sizes.square().sum().sqrt().float()
+    axes = _extended(shape)
+    size = [label.shape[axis] for axis in axes]
+    step = [spacing[axis] for axis in axes]
+    return _surface_distance(prediction.reshape(size), label.reshape(size), step, percentile)
+
+
+def _surface_distance(
+    prediction: Array, label: Array, spacing: Spacing, percentile: float
 ) -> torch.Tensor:
     """The percentile of the distances from each surface to the other, the larger of the two."""
-    masks = [one.cpu().numpy().astype(bool) for one in (prediction, label)]
-    (box,) = scipy.ndimage.find_objects((masks[0] | masks[1]).astype(np.uint8))
-    insides = [mask[box] for mask in masks]
-    one, other = (mask & ~scipy.ndimage.binary_erosion(mask) for mask in insides)
+    (box,) = scipy.ndimage.find_objects((prediction | label).astype(np.uint8))
+    one, other = (_surface(mask[box]) for mask in (prediction, label))
     both = torch.zeros(int((one & other).sum()), dtype=torch.float64)  # their distance is 0
     apart = []
     for start, to in ((one, other), (other, one)):
@@ -173,6 +243,17 @@ def _distance(
     return max(torch.quantile(distances.float(), percentile / 100) for distances in apart)
 
 
+def _surface(mask: Array) -> Array:
+    """The voxels with a face neighbor outside of the mask, or of the volume."""
+    padded = np.pad(mask, 1)
+    inner = padded.copy()
+    for axis in range(mask.ndim):
+        kept, rows = np.moveaxis(inner, axis, 0), np.moveaxis(padded, axis, 0)
+        kept[1:-1] &= rows[:-2] & rows[2:]
+    surface: Array = mask & ~inner[(slice(1, -1),) * mask.ndim]
+    return surface
+
+
 def _extended(shape: Sequence[int]) -> list[int]:
     """The axes that are longer than one voxel; two at least, of which any may be short."""
     flat = [axis for axis, size in enumerate(shape) if size == 1][: len(shape) - 2]
@@ -180,8 +261,58 @@ def _extended(shape: Sequence[int]) -> list[int]:
 
 
 def _check_binary(name: str, masks: torch.Tensor) -> None:
-    if not ((masks == 0) | (masks == 1)).all():
+    whole = masks.dtype in (torch.bool, torch.uint8)
+    if not (masks.amax() <= 1 if whole else ((masks == 0) | (masks == 1)).all()):
         raise InputError(f"{name}: holds other values; give one mask of 0 and 1 per structure")
+
+
+def class_counts(
+    prediction: torch.Tensor,
+    label: torch.Tensor,
+    num_classes: int,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """How many voxels have each predicted class, a row, and each labeled class, a column.
+
+    Args:
+        prediction: Class indices, any shape.
+        label: The same of the label.
+        num_classes: The number of classes C.
+        mask: The voxels that count, boolean; None for all.
+
+    Returns:
+        ``(C, C)``, int64.
+
+    Example:
+        >>> class_counts(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 0]), 2)
+        tensor([[2, 0],
+                [1, 1]])
+    """
+    first, second = (part.cpu().numpy().ravel() for part in (prediction, label))
+    seen, total = (first != 0) | (second != 0), first.size
+    if mask is not None:
+        counted = mask.cpu().numpy().ravel()
+        seen, total = seen & counted, int(counted.sum())
+    places = np.flatnonzero(seen)  # of most volumes, nearly all is background for both
+    pairs = first[places].astype(np.intp) * num_classes + second[places]
+    counts = np.bincount(pairs, minlength=num_classes**2)
+    counts[0] += total - len(places)
+    return torch.from_numpy(counts.reshape(num_classes, num_classes))
+
+
+def map_dice(counts: torch.Tensor, structures: Mapping[str, Sequence[int]]) -> torch.Tensor:
+    """Dice of each structure as `structure_dice` has it, ``(structures,)``, from `class_counts`.
+
+    Example:
+        >>> map_dice(torch.tensor([[2, 0], [1, 1]]), {"one": [1]})
+        tensor([0.6667])
+    """
+    found = []
+    for classes in map(list, structures.values()):
+        marked = counts[:, classes].sum()
+        both, sizes = counts[classes][:, classes].sum(), counts[classes].sum() + marked
+        found.append(torch.where(marked > 0, 2 * both / sizes, torch.nan))
+    return torch.stack(found)
 
 
 def structure_dice(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

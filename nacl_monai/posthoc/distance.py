@@ -30,7 +30,7 @@ Each of several structures that may overlap has a curve, and the distance to its
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,10 @@ class DistanceTemperatures(nn.Module):
 
 
 def fit_curve(
-    voxels: Iterable[Voxels], knots: Sequence[float] = KNOTS, ridge: float = _RIDGE
+    voxels: Iterable[Voxels],
+    knots: Sequence[float] = KNOTS,
+    ridge: float = _RIDGE,
+    start: Sequence[float] | None = None,
 ) -> list[float]:
     """The temperatures at the knots.
 
@@ -159,6 +162,7 @@ def fit_curve(
         voxels: The voxels of the validation patients with their distances; read some ten times.
         knots: Distances, increasing from 0.
         ridge: What draws their logarithms to their mean.
+        start: Temperatures that are near, as those of a fit to some more patients; by default 1.
 
     Raises:
         InputError: If colder is always better, as it is where every voxel is right.
@@ -173,8 +177,8 @@ def fit_curve(
         raise InputError(
             "temperatures: none fit, since colder is always better; fit on more patients"
         )
-    places, start = torch.tensor(knots, dtype=torch.float64), np.zeros(len(knots))
-    unit = _sums(voxels, places, start)[0]
+    places, zeros = torch.tensor(knots, dtype=torch.float64), np.zeros(len(knots))
+    unit = _sums(voxels, places, zeros)[0]
     drawn = ridge * (np.eye(len(knots)) - 1 / len(knots))
 
     @cache
@@ -185,7 +189,7 @@ def fit_curve(
 
     found: Any = scipy.optimize.minimize(
         lambda theta: objective((*theta,))[:2],
-        start,
+        zeros if start is None else np.log(start),
         jac=True,
         hess=lambda theta: objective((*theta,))[2],
         method="trust-exact",
@@ -202,23 +206,35 @@ def _is_wrong(volume: Voxels) -> bool:
 
 def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:
     """The mean NLL, its slopes and its second derivatives by log T at the knots."""
-    count, total, weights = len(theta), 0.0, 0.0
     # log T is that of the first knot, and of each step to the next the share that a voxel has passed.
-    steps = np.eye(count) - np.eye(count, k=-1)
-    curve, widths = torch.from_numpy(steps @ theta), knots.diff()[:, None]
-    slopes, curvature = curve.new_zeros(count), curve.new_zeros(count, count)
+    steps = np.eye(len(theta)) - np.eye(len(theta), k=-1)
+    curve, weights = torch.from_numpy(steps @ theta), 0.0
+    totals: list[Any] = [0.0, torch.zeros_like(curve), curve.new_zeros(2 * curve.shape)]
     for volume in voxels:
+        compute = partial(_volume_sums, volume, knots, curve)
+        parts: tuple[Any, ...] = volume.once((*theta, *knots.tolist()), compute)
+        totals = [total + volume.weight * part for total, part in zip(totals, parts, strict=True)]
         weights += volume.weight * len(volume.labels)
-        for (logits, labels), distances in volume.blocks_with_distances():
-            shares = ((distances - knots[:-1, None]) / widths).clamp_(0, 1)
-            shares = torch.cat([torch.ones_like(distances)[None], shares])
-            scaled = (logits - logits.gather(0, labels[None])) * (-(curve @ shares)).exp()
-            nll = scaled.logsumexp(0)
-            weighted = (scaled - nll).exp() * scaled
-            mean = weighted.sum(0)
-            bent = (weighted * scaled).sum(0) - mean**2 + mean
-            total += volume.weight * nll.sum().item()
-            slopes -= volume.weight * (shares @ mean)
-            curvature += volume.weight * ((shares * bent) @ shares.T)
+    nll, slopes, curvature = totals
     by_knot = steps.T @ slopes.numpy(), steps.T @ curvature.numpy() @ steps
-    return total / weights, by_knot[0] / weights, by_knot[1] / weights
+    return nll / weights, by_knot[0] / weights, by_knot[1] / weights
+
+
+def _volume_sums(
+    volume: Voxels, knots: torch.Tensor, curve: torch.Tensor
+) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The NLL of a volume, its slopes and its second derivatives by log T of the steps."""
+    total, widths = 0.0, knots.diff()[:, None]
+    slopes, curvature = torch.zeros_like(curve), curve.new_zeros(2 * curve.shape)
+    for (logits, labels), distances in volume.blocks_with_distances():
+        shares = ((distances - knots[:-1, None]) / widths).clamp_(0, 1)
+        shares = torch.cat([torch.ones_like(distances)[None], shares])
+        scaled = (logits - logits.gather(0, labels[None])) * (-(curve @ shares)).exp()
+        nll = scaled.logsumexp(0)
+        weighted = (scaled - nll).exp() * scaled
+        mean = weighted.sum(0)
+        bent = (weighted * scaled).sum(0) - mean**2 + mean
+        total += nll.sum().item()
+        slopes -= shares @ mean
+        curvature += (shares * bent) @ shares.T
+    return total, slopes, curvature

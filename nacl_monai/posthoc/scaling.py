@@ -37,7 +37,7 @@ References:
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,8 @@ from nacl_monai.posthoc.voxels import Voxels
 SMALLEST, LARGEST = 0.01, 100.0
 # How exactly the logarithm of the temperature is found.
 _TOLERANCE = 1e-6
+# How far from the logarithm of a temperature that is near it is looked for first.
+_AROUND = 0.05
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -91,7 +93,7 @@ class Temperature(nn.Module):
         return logits / self.temperature.to(logits.dtype)
 
 
-def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
+def fit_temperature(voxels: Iterable[Voxels], start: float | None = None) -> Temperature:
     """Fits one temperature by NLL.
 
     Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
@@ -99,6 +101,7 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
 
     Args:
         voxels: The voxels of the validation patients; read several times.
+        start: A temperature that is near, as that of a fit to some more patients.
 
     Raises:
         InputError: If colder is always better, as it is where every voxel is right.
@@ -122,18 +125,27 @@ def fit_temperature(voxels: Iterable[Voxels]) -> Temperature:
             LARGEST,
         )
         return Temperature(LARGEST)
+    if start is not None:
+        around = (math.log(start) - _AROUND, math.log(start) + _AROUND)
+        ends = around if slope(around[0]) < 0 < slope(around[1]) else ends
     return Temperature(math.exp(scipy.optimize.brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
 def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
     """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
-    total = 0.0
-    for volume in voxels:
+
+    def of_volume(volume: Voxels) -> float:
+        total = 0.0
         for logits, labels in volume.blocks():
             above_label = logits - logits.gather(0, labels[None])
             probs = torch.softmax(above_label / math.exp(log_temperature), 0)
-            total -= volume.weight * (probs * above_label).sum().item()
-    return total
+            total -= (probs * above_label).sum().item()
+        return total
+
+    return sum(
+        volume.weight * volume.once(log_temperature, partial(of_volume, volume))
+        for volume in voxels
+    )
 
 
 # Tolerances of the NLL and of its largest slope, both as shares of the NLL at the start.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -17,6 +17,8 @@ from nacl_monai.metrics.regions import Spacing, border_distances, known_region, 
 from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
 from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
+
+T = TypeVar("T")
 
 
 class Voxels(NamedTuple):
@@ -27,12 +29,21 @@ class Voxels(NamedTuple):
         labels: Class indices, ``(n,)``, int64.
         weight: The weight of each of these voxels. All voxels of a patient weigh 1 together.
         distances: To the nearest change of the predicted label, ``(n,)``, float32.
+        known: What was computed of this volume, by the parameters, for the fits without other patients.
     """
 
     logits: torch.Tensor
     labels: torch.Tensor
     weight: float
     distances: torch.Tensor = torch.empty(0)
+    known: dict[Any, Any] | None = None
+
+    def once(self, key: Any, compute: Callable[[], T]) -> T:
+        """What is computed of this volume, or was before under the same key."""
+        known: dict[Any, T] = {} if self.known is None else self.known
+        if key not in known:
+            known[key] = compute()
+        return known[key]
 
     def blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The logits, ``(C, n)``, float64, and the labels, some thousand voxels at a time.
@@ -124,6 +135,7 @@ class RegionLogits:
         self.voxels_of: Counter[str] = Counter()
         self._units: dict[str, str] = {}
         self._volumes: list[tuple[str, Path]] = []
+        self._known: dict[Path, dict[Any, Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="nacl-monai-", dir=folder)
 
     def __enter__(self) -> RegionLogits:
@@ -229,7 +241,8 @@ class RegionLogits:
         for patient, file in self._volumes:
             logits, labels, distances = torch.load(file, mmap=True)
             if len(labels):
-                yield Voxels(logits, labels, 1 / self.voxels_of[patient], distances)
+                known = self._known.setdefault(file, {})
+                yield Voxels(logits, labels, 1 / self.voxels_of[patient], distances, known)
 
     def volumes(self) -> Iterator[Volume]:
         """The volumes with a voxel in the region, where they were added with their images.

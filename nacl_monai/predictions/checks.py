@@ -13,7 +13,7 @@ import torch
 
 from nacl_monai.data.faults import check_affine
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.structures import structure_masks
+from nacl_monai.metrics.structures import class_counts, structure_masks
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities, read_image
@@ -136,8 +136,11 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
     voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
     if voxels.shape != predicted.voxels.shape[1:]:
         raise InputError(f"{predicted.file}: has another shape than {file}; predict the case again")
-    says = _painted if channels.overlapping else _most_probable
-    shown, unlike = says(predicted.voxels, voxels, channels)
+    if channels.overlapping:
+        shown, unlike = _painted(predicted.voxels, voxels, channels)
+    else:
+        shown = _most_probable(predicted.classes, channels)
+        unlike = _unlike(predicted.voxels, shown, voxels, channels)
     share = unlike.sum() / max(1, np.count_nonzero((shown != 0) | (voxels != 0)))
     if share > _UNLIKE:
         raise InputError(
@@ -156,20 +159,31 @@ def segmented(probs: npt.NDArray[Any], channels: Channels) -> npt.NDArray[Any]:
         probs: ``(C, *spatial)``.
         channels: What they mean; of structures that overlap, also how they are painted.
     """
-    says = _painted if channels.overlapping else _most_probable
-    return says(probs, np.zeros(probs.shape[1:], np.int64), channels)[0]
+    if channels.overlapping:
+        return _painted(probs, np.zeros(probs.shape[1:], np.int64), channels)[0]
+    return _most_probable(top1(torch.from_numpy(probs), 0)[1], channels)
 
 
-def _most_probable(
-    probs: npt.NDArray[Any], segmentation: npt.NDArray[Any], channels: Channels
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The label values of the most probable classes, and where the segmentation has none of these."""
-    values = np.array([of[0] for of in channels.values.values()])
-    largest, classes = (part.numpy() for part in top1(torch.from_numpy(probs), 0))
-    unlike = values[classes] != segmentation
-    for value, plane in zip(values, probs, strict=True):
-        unlike &= (segmentation != value) | (largest - plane > _step(probs.dtype))
-    return values[classes], unlike
+def _most_probable(classes: torch.Tensor, channels: Channels) -> npt.NDArray[Any]:
+    """The label values of the most probable classes."""
+    values = np.array([values[0] for values in channels.values.values()])
+    shown: npt.NDArray[Any] = values.astype(np.min_scalar_type(values.max()))[classes.numpy()]
+    return shown
+
+
+def _unlike(
+    probs: npt.NDArray[Any],
+    shown: npt.NDArray[Any],
+    segmentation: npt.NDArray[Any],
+    channels: Channels,
+) -> npt.NDArray[Any]:
+    """Where a segmentation has no label value of a most probable class, a flat array of these voxels."""
+    places = np.flatnonzero(shown != segmentation)
+    stored, has = probs.reshape(len(probs), -1)[:, places], segmentation.ravel()[places]
+    largest, unlike = stored.max(0), np.ones(len(places), np.bool_)
+    for values, plane in zip(channels.values.values(), stored, strict=True):
+        unlike &= (has != values[0]) | (largest - plane > _step(probs.dtype))
+    return unlike
 
 
 def _painted(
@@ -197,20 +211,36 @@ def predicted_masks(probs: torch.Tensor, channels: Channels) -> torch.Tensor:
 
 
 def channel_dice(
-    probs: torch.Tensor, labels: Labels, channels: Channels
+    probs: torch.Tensor, labels: Labels, channels: Channels, classes: torch.Tensor | None = None
 ) -> npt.NDArray[np.float64]:
-    """Dice of what each channel predicts, a row, with what the labels say of each, a column."""
-    count = len(probs)
-    counted = torch.ones_like(probs[0], dtype=torch.bool) if labels.mask is None else labels.mask
+    """Dice of what each channel predicts, a row, with what the labels say of each, a column.
+
+    Args:
+        probs: ``(C, *spatial)``.
+        labels: Those of the case.
+        channels: What the channels mean.
+        classes: The most probable class of each voxel, where it is known.
+    """
     if channels.overlapping:
-        inside = predicted_masks(probs, channels)[:, counted].float()
-        marked = labels.classes[:, counted].float()
-        both, sizes = inside @ marked.T, inside.sum(1)[:, None] + marked.sum(1)
+        both, sizes = _counts_of_masks(predicted_masks(probs, channels), labels)
     else:
-        pairs = top1(probs, 0)[1][counted].long() * count + labels.classes[counted]
-        both = torch.bincount(pairs, minlength=count**2).reshape(count, count)
+        classes = top1(probs, 0)[1] if classes is None else classes
+        both = class_counts(classes, labels.classes, len(probs), labels.mask)
         sizes = both.sum(1)[:, None] + both.sum(0)
     return (2 * both.double() / sizes).nan_to_num().numpy()
+
+
+def _counts_of_masks(inside: torch.Tensor, labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many voxels two masks share, and have together, a plane at a time."""
+    both = torch.zeros(len(inside), len(inside), dtype=torch.float64)
+    sizes = torch.zeros_like(both)
+    for place in range(inside.shape[1]):
+        kept = ... if labels.mask is None else labels.mask[place]
+        pair = [masks[:, place][:, kept].flatten(1) for masks in (inside, labels.classes)]
+        first, second = (masks.float() for masks in pair)
+        both += first @ second.T
+        sizes += first.sum(1)[:, None] + second.sum(1)
+    return both, sizes
 
 
 def check_order(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from nacl_monai.data.faults import check_file, readable
 from nacl_monai.errors import InputError
 from nacl_monai.inference.grids import affine_of, read_itk
 from nacl_monai.metrics.voxels import native
 from nacl_monai.predictions.names import NIFTI
+from nacl_monai.tensors import top1
 
 Affine = npt.NDArray[np.float64] | None
 Array = npt.NDArray[Any]
@@ -73,6 +76,11 @@ class Probabilities:
     def shape(self) -> tuple[int, ...]:
         """Voxels along x, y and z."""
         return tuple(self.voxels.shape[:0:-1])
+
+    @cached_property
+    def classes(self) -> torch.Tensor:
+        """The most probable class of each voxel, ``(z, y, x)``, which is found once."""
+        return top1(torch.from_numpy(self.voxels), 0)[1]
 
 
 class Image(NamedTuple):

@@ -269,16 +269,21 @@ def find_folders(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
 def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
     """A file per case and class, ``CASE_CLASS.nii.gz``, where ``CASE`` is the name of a label map."""
     cases: dict[str, dict[str, Path]] = defaultdict(dict)
+    known = frozenset(names)
     for stem, file in images_by_name(folder).items():
-        starts = [name for name in names if stem.startswith(f"{name}_")]
-        case = max(starts, key=len, default=None)
-        if case is None or stem in names:
+        case = next((start for start in reversed(_starts(stem)) if start in known), None)
+        if case is None or stem in known:
             return []
         cases[case][stem[len(case) + 1 :]] = file
     kinds = {kind for files in cases.values() for kind in files}
     if kinds <= {"0000"}:
         return []
     return [Prediction(case, files) for case, files in sorted(cases.items())]
+
+
+def _starts(stem: str) -> list[str]:
+    """What is before each underscore of a name, the shortest first."""
+    return [stem[: part.start()] for part in re.finditer("_", stem)]
 
 
 def read_channels(prediction: Prediction) -> Probabilities:
@@ -405,14 +410,16 @@ def check_one_layout(folder: Path, predictions: Sequence[Prediction], channels: 
     Raises:
         InputError: If there are both a file with all channels of a case and others of them.
     """
-    stems = {stem_of(file): file for file in image_files(folder)}
+    by_start: dict[str, dict[str, Path]] = defaultdict(dict)
+    for stem, file in ((stem_of(file), file) for file in image_files(folder)):
+        for start in _starts(stem):
+            by_start[start][stem[len(start) + 1 :]] = file
     for prediction in predictions:
         if "" not in prediction.files:
             continue
         file = prediction.file
         case = stem_of(file).removesuffix(_OWN)
-        start = f"{case}_"
-        beside = {stem[len(start) :]: stems[stem] for stem in stems if stem.startswith(start)}
+        beside = {**by_start.get(case, {})}
         own = beside.pop(_OWN[1:], file)
         below = {stem_of(image): image for image in image_files(folder / case)}
         others = [own] if own != file else []

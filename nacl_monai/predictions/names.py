@@ -137,6 +137,11 @@ class Names:
                 raise InputError(f"{self.pairs}: has {times} rows of {name!r}; leave one")
         return dict(rows)
 
+    @cached_property
+    def _labeled(self) -> Mapping[str, str]:
+        """Label map → prediction, by the CSV file."""
+        return {label: case for case, label in self._table.items()}
+
     @property
     def equal(self) -> bool:
         """Whether a prediction's own name is that of its case."""
@@ -154,8 +159,8 @@ class Names:
     def of_label(self, name: str) -> str | None:
         """The case of a label map; None of a file that is not meant."""
         if self.pairs:
-            cases = {label: case for case, label in self._table.items()}
-            return self.of_prediction(cases[name]) if name in cases else None
+            case = self._labeled.get(name)
+            return None if case is None else self.of_prediction(case)
         return _group(self.label, name)
 
     def labels(self, files: Mapping[str, Path]) -> dict[str, Path]:

@@ -141,7 +141,7 @@ class Digested:
         """
         predicted = self.read(prediction)
         voxels = predicted.voxels
-        if (voxels == voxels[:, :1, :1, :1]).all():
+        if all((channel == channel[:1, :1, :1]).all() for channel in voxels):  # mostly by the first
             return predicted
         digest = hashlib.blake2b(np.ascontiguousarray(voxels).data, digest_size=16)
         digest.update(repr((voxels.shape, voxels.dtype.str)).encode())

@@ -250,7 +250,8 @@ def _computed(
     try:
         reading = study.read(case)
         if reading.labels and not study.options.channels_as_given:
-            dice = channel_dice(reading.stored, reading.labels[0], study.channels)
+            classes = None if study.channels.overlapping else reading.predicted.classes
+            dice = channel_dice(reading.stored, reading.labels[0], study.channels, classes)
         percent = may_be_percent(reading.predicted, reading.labels)
         return compute(reading), dice, reading.predicted.digest, percent
     except (NoRoomError, SettingError):  # no case is at fault

@@ -65,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         help="what the maps show (default: confidence)",
     )
 
-    reliability = _command(commands, "reliability", "reliability diagrams of any region or class")
+    draw = commands.add_parser("draw", help="one kind of figure").add_subparsers(
+        dest="command", required=True
+    )
+    reliability = _command(draw, "reliability", "reliability diagrams of any region or class")
     reliability.add_argument(
         "--region", help="voxels that count (default: near, of the first structure)"
     )
@@ -77,13 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a class by name (default: {TOP}, the predicted one)",
     )
 
-    selective = _command(commands, "selective", "error rate among the most confident voxels")
+    selective = _command(draw, "selective", "error rate among the most confident voxels")
     selective.add_argument(
         "--regions", nargs="+", default=(), metavar="REGION", help="only these (default: all)"
     )
 
+    _command(draw, "logits", "size of the logits per class, and over the epochs of training")
+
     _command(commands, "page", "all about a run or an audit on one HTML page")
-    _command(commands, "logits", "size of the logits per class, and over the epochs of training")
     return parser
 
 

@@ -326,7 +326,7 @@ TAG = "reliability"
 
 @dataclass(eq=False)
 class ReliabilityPlot(CaseHandler):
-    """Draws the diagram that ``nacl-monai reliability`` draws, at the end of an evaluator's epoch.
+    """Draws the diagram that ``nacl-monai draw reliability`` draws, at the end of an evaluator's epoch.
 
     Its band is over patients if the batches name them under ``patient``, and else over cases. Where the
     evaluator is tracked by MONAI's `MLFlowHandler`, the picture is logged to its run as well. No

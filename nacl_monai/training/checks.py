@@ -36,6 +36,9 @@ _LIBRARIES = ("monai", "torch")
 _CONVENTIONS = ("to_onehot_y", "softmax", "use_softmax")
 _TOLERANCE = 1e-3
 _ALTERNATIVE = "choose one of the menu, or one that takes ignore_index"
+_REMEDY = "train anew: --restart True"
+# Sets whose cases shape the weights, or choose among them.
+_SEEN = ("train", "val")
 
 
 def check_loss(
@@ -253,11 +256,6 @@ def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
             f"classes: {', '.join(absent)} in none of the {len(volumes)} training labels; remove it "
             "from classes, label_values and structures, or train on cases that show it"
         )
-
-
-_REMEDY = "train anew: --restart True"
-# Sets whose cases shape the weights, or choose among them.
-_SEEN = ("train", "val")
 
 
 def check_sets(checkpoint: str | Path, split: Mapping[str, Sequence[Case]]) -> None:

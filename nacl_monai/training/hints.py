@@ -35,6 +35,10 @@ _WORDS: dict[type, tuple[str, str]] = {
     list: ("a list", "lists"),
     dict: ("a mapping", "mappings"),
 }
+#: With what the names of this package's classes begin.
+PACKAGE = "nacl_monai."
+#: Finds MONAI's classes by nothing but their names.
+locator = ComponentLocator()
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -174,12 +178,6 @@ def _is_like(kind: Any, known: type) -> bool:
     if known in (list, dict):
         return isinstance(kind, type) and (issubclass(known, kind) or issubclass(kind, known))
     return kind is known
-
-
-#: With what the names of this package's classes begin.
-PACKAGE = "nacl_monai."
-#: Finds MONAI's classes by nothing but their names.
-locator = ComponentLocator()
 
 
 def is_class(name: str) -> bool:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class RunRecord:
             "git_commit": git_commit(),
             "device": str(vars(engine.state).get("device")),
             "processes": idist.get_world_size(),
-            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         if engine.state.epoch and not self.file.exists():  # removed, since it was damaged
             self._update(engine)

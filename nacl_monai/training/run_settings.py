@@ -35,6 +35,8 @@ _WHERE = (
     *("checkpoint", "complete", "evaluation_dir", "experiment_name", "initialize"),
     *("flip_axes", "network_arguments", "strictly", "tracking_uri"),
 )
+#: Definitions of a configuration, and what their parameters are called.
+_DEFINITIONS = {"network_def": "network", "loss": "loss"}
 
 
 def follow_run(checkpoint: str | Path) -> None:
@@ -155,10 +157,6 @@ def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
     parts = key.split("::")
     within = set(accumulate(parts, "{}::{}".format))
     return not within.isdisjoint(free) or "_desc_" in parts
-
-
-#: Definitions of a configuration, and what their parameters are called.
-_DEFINITIONS = {"network_def": "network", "loss": "loss"}
 
 
 def run_parameters(run: RunFolder) -> dict[str, Any]:

@@ -41,7 +41,12 @@ from studies.promises.__main__ import divided
 
 CHOSEN = "nacl_mixed"
 LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
-TREATMENTS = ("", "+temperature_near", "+temperature_all", "+local_temperatures_all", "+ensemble")
+#: The default of calibrate.
+DISTANCE = "+distance_all"
+TREATMENTS = (
+    *("", "+temperature_near", "+temperature_all", "+local_temperatures_all"),
+    *(DISTANCE, "+ensemble"),
+)
 #: What one would choose from.
 CHOICE = ("dice_ce", "cross_entropy+local_temperatures_all", "nacl")
 #: Beyond the paper, with their authors' values.
@@ -169,9 +174,12 @@ def _cell(values: pd.Series, digits: int) -> str:
 
 
 def families() -> Iterator[tuple[str, str, Iterable[str]]]:
-    """Name, reference and others of a family: each treatment, a choice, rivals, the paper's."""
+    """Name, reference and others of a family: each treatment, of one loss, a choice, rivals, others."""
     for after in TREATMENTS:
-        yield after[1:] or "as trained", CHOSEN + after, [loss + after for loss in LOSSES]
+        losses = (*LOSSES, *OTHERS) if after == DISTANCE else LOSSES
+        yield after[1:] or "as trained", CHOSEN + after, [loss + after for loss in losses]
+    for loss in (*LOSSES, *OTHERS):
+        yield f"behind {loss}", loss + DISTANCE, [loss + after for after in TREATMENTS]
     yield "choice", CHOSEN, CHOICE
     yield "rivals", CHOSEN, RIVALS
     yield "others", CHOSEN, OTHERS

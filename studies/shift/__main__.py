@@ -79,12 +79,13 @@ class Trained:
         for case in self.cases:
             data = read(dict(case))
             image, label = data["image"].as_tensor(), data["label"]
+            sizes = label.pixdim.tolist()
             with torch.no_grad():
                 logits = self.inferer(image[None], self.network)[0]
             for name, metric in metrics.items():
                 fit = self.fits.get(name)
                 seen = image if fit and METHODS[fit.method].sees_image else None
-                after = behind(fit.module, logits, seen) if fit else logits
+                after = behind(fit.module, logits, seen, sizes) if fit else logits
                 metric([after.softmax(0)], [label])
                 maps = after.argmax(0, keepdim=True), label.as_tensor()
                 masks = (structure_masks(one, self.structures)[None] for one in maps)

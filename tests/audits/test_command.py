@@ -144,12 +144,12 @@ def test_reports_read_audits_of_overlapping_structures(regions, audited, tmp_pat
     folders = regions.nnunet(), regions.labels
     audits = [str(audited(*folders, output=name)) for name in ("one", "two")]
 
-    for command in ("compare", "reliability"):
-        assert main([command, *audits, "--output", str(tmp_path / command)]) == 0, command
+    for command in ("compare", "draw reliability"):
+        assert main([*command.split(), *audits, "--output", str(tmp_path / command)]) == 0, command
     written = {path.name for path in (tmp_path / "compare").glob("[!.]*")}
     assert written == {"comparison.md", "comparison.csv", "reliability.png", "reliability.svg"}
     assert "3 audited cases" in capsys.readouterr().out
-    caption = (tmp_path / "reliability" / "reliability_near_whole_top-1.svg").read_text()
+    caption = (tmp_path / "draw reliability" / "reliability_near_whole_top-1.svg").read_text()
     assert "of the structure whole" in caption
 
 

@@ -606,9 +606,9 @@ def test_logits_of_patients_are_in_the_output_s_hidden_folder(fitted, tmp_path, 
     """Which the next run removes where one was killed; nothing of them stays."""
     places = []
 
-    def fit(method, voxels):
+    def fit(method, voxels, *near):
         places.extend(path for _, path in voxels._volumes)
-        return fit_method(method, voxels)
+        return fit_method(method, voxels, *near)
 
     monkeypatch.setattr("nacl_monai.audits.calibrate.fit_method", fit)
     (tmp_path / ".out.new/.partial-0/nacl-monai-0").mkdir(parents=True)  # of one that was killed

@@ -58,7 +58,7 @@ def test_merged_audit_is_read_by_reports(sites, run, tmp_path):
     merged = read_run(tmp_path / "audit")
     assert merged.metrics["dice"].isna().all()
     assert merged.unit == "patients"
-    assert run(tmp_path / "audit", verb="reliability", output="drawn")[0] == 0
+    assert run("reliability", tmp_path / "audit", verb="draw", output="drawn")[0] == 0
 
 
 def check_refusal(files, said):

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from functools import partial, reduce
 from io import BytesIO
+from itertools import chain
 from operator import getitem
 
 import numpy as np
@@ -21,12 +22,13 @@ from nacl_monai.evaluations.evaluation_files import (
     write_case_table,
     write_evaluation_record,
 )
+from nacl_monai.evaluations.logits import EpochLogits, read_class_logits, read_epoch_logits
 from nacl_monai.evaluations.slices import read_map
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.record import listed, read_arrays, read_record
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
-from tests.conftest import refused
+from tests.conftest import flip_headers, refused
 
 
 @pytest.fixture
@@ -119,12 +121,13 @@ class TestMaps:
 
 
 def test_flipped_bit_is_refused_or_changes_nothing(tmp_path):
-    """Wherever it is: in the data, whose checksum tells, or in what announces them."""
+    """In the data, whose checksum tells, or in the headers, which announce compression and places."""
     file, values = tmp_path / "x.npz", np.arange(200)
     np.savez_compressed(file, counts=values)
     whole = file.read_bytes()
-    for place in range(len(whole)):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    places = range(len(whole))
+    one_bit = (whole[:k] + bytes([whole[k] ^ 16]) + whole[k + 1 :] for k in places)
+    for _ in chain(flip_headers(file), map(file.write_bytes, one_bit)):
         with suppress(InputError):
             np.testing.assert_array_equal(read_arrays(file, ["counts"], "")["counts"], values)
 
@@ -243,7 +246,7 @@ def refused_line(read, file):
     return ""
 
 
-@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("every", [19, pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize(("name", "edits"), EDITS.items(), ids=EDITS)
 def test_edited_file_of_an_evaluation_is_refused(run, name, edits, every):
     """Whatever the field, in one line; unchanged, it is read."""
@@ -311,3 +314,75 @@ def test_evaluation_of_an_earlier_version_is_read(run):
     run.config.write_text("{}")
 
     assert read_run(run.path).cases == list(CASES)
+
+
+class TestClassLogitsFile:
+    def test_absent_class_has_no_mean(self, copies, change_arrays):
+        """Nothing is divided by nothing, without a warning."""
+
+        def without_class(arrays):
+            arrays["counts"][2], arrays["sums"][2] = 0, 0
+
+        change_arrays(copies[0] / "evaluation" / "logits.npz", without_class)
+
+        means = read_class_logits(copies[0]).means
+
+        assert np.isnan(means).any(axis=1).tolist() == [False, False, True, False]
+
+    def test_cross_validation_has_to_name_a_fold(self, copies):
+        """Logits are of one network; the message names a fold to choose."""
+        fold = copies[0].rename(copies[0].with_name("unet_nacl_fold=0_seed1"))
+        folder = fold.with_name("unet_nacl_seed1")
+
+        assert refused(read_class_logits, folder) == (
+            f"{folder}: logits are drawn of single runs; name a fold, such as {fold}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "said"),
+    [
+        ("evaluation/logits.npz", read_class_logits, "and (4,); evaluate the run again"),
+        ("logit_histogram.npz", read_epoch_logits, "not (30, 242); train the run again"),
+    ],
+)
+def test_misshapen_file_is_refused(copies, change_arrays, name, read, said):
+    """The line names it, and the shape that it should have."""
+    path = copies[1] / name
+    change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
+
+    line = refused(read, copies[1])
+    assert line.startswith(f"{path}: ")
+    assert line.endswith(said)
+
+
+class TestEpochLogitsFile:
+    logits = EpochLogits(
+        epochs=np.arange(1, 3),
+        edges=np.array([0.0, 1.0, 3.0]),
+        counts=np.array([[1, 2, 3, 4], [0, 0, 10, 0]]),
+    )
+
+    def test_shares_are_of_all_voxels_of_the_epoch(self):
+        """Those below and above the edges count, but have no bin."""
+        np.testing.assert_allclose(self.logits.shares, [[0.2, 0.3], [0.0, 1.0]])
+
+    def test_quantiles_beyond_the_edges_are_the_edges(self):
+        """Half of the second bin's ten voxels are below its middle."""
+        quantiles = self.logits.quantiles([0.05, 0.5, 0.95])
+
+        np.testing.assert_allclose(quantiles[0], [0, 1 + 2 * 2 / 3, 3])
+        assert quantiles[1, 1] == pytest.approx(2)
+
+    def test_quantiles_are_those_of_voxels_spread_evenly(self):
+        """Each bin's voxels are at equal distances."""
+        counts = np.random.default_rng(0).integers(0, 50, (2, 12))
+        counts[:, [0, -1]] = 0
+        edges, levels = np.arange(11) / 2, [0.1, 0.5, 0.9]
+
+        quantiles = EpochLogits(np.arange(2), edges, counts).quantiles(levels)
+
+        for row, values in zip(counts[:, 1:-1], quantiles, strict=True):
+            bins = zip(edges[:-1], edges[1:], row, strict=True)
+            fine = np.concatenate([np.linspace(low, high, 1000 * n) for low, high, n in bins])
+            np.testing.assert_allclose(np.quantile(fine, levels), values, atol=1e-3)

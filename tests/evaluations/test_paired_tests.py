@@ -1,6 +1,7 @@
 """Each test again, by another route: a loop, another library, or by hand."""
 
 import math
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -34,6 +35,7 @@ from nacl_monai.metrics.columns import METRICS
 pytestmark = pytest.mark.filterwarnings("error")
 
 RNG = np.random.default_rng(7)
+at_night = partial(pytest.param, marks=pytest.mark.nightly)
 
 
 def table(columns, seeds=1):
@@ -202,9 +204,11 @@ class TestPairedTests:
         columns = ["difference", "low", "high", "p", "p_equivalent", "effect"]
         np.testing.assert_allclose(two[columns], one[columns], atol=1e-6)
 
-    @pytest.mark.parametrize("wide", [1, 4, 16])
+    @pytest.mark.parametrize("wide", [1, at_night(4), 16])
     @pytest.mark.parametrize("place", [0, 3], ids=["reference", "other"])
-    @pytest.mark.parametrize("spreads", [(1, 1, 0.5), (1, 0, 0.5), (1, 0.3, 0.5)], ids=str)
+    @pytest.mark.parametrize(
+        "spreads", [(1, 1, 0.5), at_night((1, 0, 0.5)), (1, 0.3, 0.5)], ids=str
+    )
     def test_intervals_cover_and_tests_err_as_often_as_they_may(self, spreads, place, wide):
         """Four methods that are alike on average, 20 patients, three trainings, 1000 simulations.
 

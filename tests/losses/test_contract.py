@@ -1,7 +1,6 @@
 """What holds for every loss; a new one is covered by its entry in the menu ``losses``."""
 
 import inspect
-import itertools
 import pickle
 import pydoc
 import sys
@@ -12,8 +11,8 @@ import torch
 from monai.data import MetaTensor
 
 from nacl_monai import losses
-from nacl_monai.errors import InputError
 from nacl_monai.menus import read_menu
+from tests.conftest import refused
 
 MENU = read_menu("losses")
 METHODS = {name: pydoc.locate(choice.target) for name, choice in MENU.items()}
@@ -88,7 +87,6 @@ VARIANTS = [
 ]
 nightly = partial(pytest.param, marks=pytest.mark.nightly)
 SLOW_VARIANTS = [nightly(*variant.values, id=variant.id) for variant in VARIANTS]
-MORE_DTYPES = (torch.int32, torch.float64)
 MORE_PRECISIONS = (torch.bfloat16, torch.float64)
 every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
 # Compiling takes seconds: penalties are compiled within their losses, and alone where it may take time.
@@ -224,9 +222,14 @@ def test_scalar_is_the_sum_of_its_terms(item, settings, batch):
 @every_loss
 @pytest.mark.parametrize("ignore_index", [None, 1, 255])
 def test_gradient_reaches_what_counts_and_nothing_else(item, settings, batch, ignore_index):
-    """Finite, non-zero gradient to every logit that is not ignored, none to those that are."""
+    """Finite, non-zero gradient to every logit that is not ignored, none to those that are.
+
+    A class that no voxel of the batch has is no special case.
+    """
     loss = build(item, **settings, ignore_index=ignore_index)
     logits, labels = batch
+    if ignore_index is None:
+        labels.clamp_(max=1)
     if ignore_index == 255:
         labels[..., :2] = 255
     loss(logits.requires_grad_(), labels_for(loss, labels)).backward()
@@ -264,16 +267,13 @@ def test_batch_without_counted_voxels_is_finite_without_gradient(item, settings,
 
 @every_loss
 def test_invariant_under_flips(item, settings, batch):
-    """Mirroring logits and labels along any axes does not change the value."""
+    """Mirroring logits and labels along any axis does not change the value."""
     loss = build(item, **settings)
     logits, labels = batch
     labels = labels_for(loss, labels)
     expected = loss(logits, labels)
-    axes = range(2, logits.ndim)
-    for flipped in itertools.chain.from_iterable(
-        itertools.combinations(axes, count + 1) for count in range(len(axes))
-    ):
-        torch.testing.assert_close(loss(logits.flip(flipped), labels.flip(flipped)), expected)
+    for axis in range(2, logits.ndim):
+        torch.testing.assert_close(loss(logits.flip(axis), labels.flip(axis)), expected)
 
 
 @every_loss
@@ -322,7 +322,8 @@ def test_gradient_is_that_of_finite_differences(item, settings, ignore_index):
         labels[..., 0] = ignore_index
     labels = labels_for(loss, labels)
 
-    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits.requires_grad_())
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits, fast_mode=True)
 
 
 @every_loss
@@ -417,8 +418,7 @@ def test_pickled_copy_is_equal(item, settings, batch):
 
 
 @every_loss
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, *map(nightly, MORE_DTYPES)])
-def test_labels_of_any_form_give_the_same_value(item, settings, dtype, batch):
+def test_labels_of_any_form_give_the_same_value(item, settings, batch):
     """Labels may leave out the channel, have any dtype, and be MetaTensors, as may logits."""
     loss = build(item, **settings)
     logits, labels = batch
@@ -426,36 +426,25 @@ def test_labels_of_any_form_give_the_same_value(item, settings, dtype, batch):
         pytest.skip("labels share the image's tensor")
     expected = loss(logits, labels)
 
-    for form in (labels.to(dtype), labels[:, 0].to(dtype), MetaTensor(labels.to(dtype))):
+    assert type(loss(MetaTensor(logits), MetaTensor(labels.double()))) is torch.Tensor
+    for form in (
+        labels.byte(),
+        labels[:, 0].int(),
+        MetaTensor(labels.half()),
+        labels[:, 0].double(),
+    ):
         assert torch.equal(loss(logits, form), expected)
-        value = loss(MetaTensor(logits), form)
-        assert type(value) is torch.Tensor
 
 
 @every_loss
-def test_absent_class_is_no_special_case(item, settings, batch):
-    """A class that no voxel of the batch has is not a special case."""
-    loss = build(item, **settings)
-    logits, labels = batch
-    loss(logits.requires_grad_(), labels_for(loss, labels.clamp_max(1))).backward()
-
-    assert (logits.grad[:, 2] != 0).all()
-
-
-@every_loss
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(3, r"labels: hold 3, but there are 3 classes"), (-1, "hold -1"), (0.5, "hold 0.5")],
-)
-def test_label_that_is_no_class_is_named(item, settings, batch, value, message):
+def test_label_that_is_no_class_is_named(item, settings, batch):
     """A label that is not a class is named, with the number of classes."""
     loss = build(item, **settings)
     logits, labels = batch
     labels = labels.double()
-    labels[1, 0, 2, 2] = value
-    with pytest.raises(InputError, match=message) as caught:
-        loss(logits, labels_for(loss, labels))
-    assert "\n" not in str(caught.value)
+    for value, line in ((3, "3, but there are 3 classes"), (-1, "-1"), (0.5, "0.5, which is not")):
+        labels[1, 0, 2, 2] = value
+        assert f"labels: hold {line}" in refused(loss, logits, labels_for(loss, labels))
 
 
 @pytest.mark.slow
@@ -473,23 +462,15 @@ def test_label_that_is_no_class_never_becomes_a_number_when_compiled(name):
 
 
 @every_loss
-@pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5)])
-def test_batch_without_a_voxel_is_refused(item, settings, shape):
-    """Its mean would be NaN."""
-    loss = build(item, **settings)
-    labels = torch.zeros(shape[0], 1, *shape[2:])
-    with pytest.raises(InputError, match="without a voxel; leave empty batches out"):
-        loss(torch.zeros(shape), labels_for(loss, labels))
-
-
-@every_loss
 def test_shapes_that_do_not_fit_are_refused(item, settings, batch):
-    """Labels of another size are refused with both shapes, and label maps per class by their sums."""
+    """Labels of another size with both shapes, label maps per class by their sums, and no voxel."""
     loss = build(item, **settings)
     logits, labels = batch
     wrong = labels[..., :-1] if not isinstance(loss, losses.DeepSupervisionLoss) else labels[:1]
-    with pytest.raises(InputError, match=r"shape"):
-        loss(logits, labels_for(loss, wrong))
+    assert "shape" in refused(loss, logits, labels_for(loss, wrong))
     if not getattr(loss, "needs_image", False):
-        with pytest.raises(InputError, match=r"labels: have a channel per class, which hold"):
-            loss(logits, labels.expand_as(logits))
+        line = "labels: have a channel per class, which hold"
+        assert refused(loss, logits, labels.expand_as(logits)).startswith(line)
+    for empty in (slice(0), (..., slice(0))):  # whose mean would be NaN
+        line = "without a voxel; leave empty batches out"
+        assert line in refused(loss, logits[empty], labels_for(loss, labels[empty]))

@@ -1,4 +1,4 @@
-"""Settings are refused in one line that names them."""
+"""A loss refuses settings, inputs and calls that cannot be meant in one line that names them."""
 
 import inspect
 import math
@@ -6,7 +6,10 @@ import math
 import pytest
 import torch
 
-from nacl_monai import losses
+import nacl_monai
+from nacl_monai import losses, metrics
+from nacl_monai.errors import InputError
+from nacl_monai.losses.inputs import check_inputs, split_image, voxel_mean
 from nacl_monai.losses.sdc import OPERATIONS
 from tests.conftest import refused
 
@@ -171,3 +174,89 @@ def test_class_weights_are_cross_entropys(batch, name):
 def test_terms_have_the_names_that_curves_show(batch, name, terms):
     """In their order."""
     assert list(getattr(losses, name)().terms(*batch)) == terms
+
+
+def test_ignored_values_may_be_infinite():
+    """What is ignored reaches neither the mean nor its gradient."""
+    values = torch.tensor([[[1.0, torch.inf, torch.nan]]], requires_grad=True)
+    mean = voxel_mean(values, torch.tensor([[0, 9, 9]]), 9)
+    mean.backward()
+
+    assert mean == 1
+    assert torch.equal(values.grad, torch.tensor([[[1.0, 0.0, 0.0]]]))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (2, 4, 4), (2, 3, 4, 4, 4)])
+def test_labels_without_image_are_refused(shape):
+    """Labels of one channel, without channel, or with another number of axes carry no image."""
+    with pytest.raises(InputError) as caught:
+        split_image(torch.zeros(shape), 4)
+    assert str(caught.value) == (
+        f"labels: have the shape {shape}, but prior 'bilateral' needs the image; "
+        "pass (batch, 1 + image channels, *spatial): the class indices, then the image"
+    )
+
+
+@pytest.mark.parametrize("value", [7, -1, 0.5])
+def test_the_device_checks_values_while_compiling(monkeypatch, value):
+    """The check of values waits for the device, which would break a compiled graph."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    logits, labels = torch.zeros(1, 2, 3), torch.tensor([[0.0, 1.0, value]])
+
+    with pytest.raises(RuntimeError, match="labels: hold a value that is not a class"):
+        check_inputs(logits, labels, None)
+    if value == 7:
+        check_inputs(logits, labels, 7)
+
+
+ANY_LOSS = [name for name in losses.__all__ if name.endswith("_loss") or name == "cross_entropy"]
+ERRORS = [name for name in metrics.__all__ if name.endswith(("_error", "_gap", "_score"))]
+ERRORS = [*ERRORS, "negative_log_likelihood"]
+ERRORS = [name for name in ERRORS if not name.startswith("pooled_")]  # which take bins
+LOGITS = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(0))
+LABELS = torch.randint(3, (2, 1, 8, 6), generator=torch.Generator().manual_seed(1))
+PROBS = LOGITS.softmax(1)
+
+
+#: Every loss and every metric of probabilities, with the word for what it takes.
+CALLS = [
+    *(pytest.param(getattr(losses, name), LOGITS, "logits", id=name) for name in ANY_LOSS),
+    *(pytest.param(getattr(metrics, name), PROBS, "probs", id=name) for name in ERRORS),
+]
+
+
+@pytest.mark.parametrize(("function", "outputs", "word"), CALLS)
+def test_mistake_is_one_line_with_its_remedy(function, outputs, word):
+    """A dictionary, a generator, channels last, one sigmoid channel, a label that is no class."""
+    function(outputs, LABELS)
+
+    assert refused(function, {"out": outputs}, LABELS) == (
+        f"{word}: are a dict, not a tensor; pass the tensor in it, as {word}['out']"
+    )
+    assert refused(function, (one for one in outputs), LABELS) == (
+        f"{word}: are a generator, not a tensor; pass one batch after the other"
+    )
+    for labels in (LABELS, LABELS[:, 0]):
+        assert refused(function, outputs.movedim(1, -1), labels).endswith(
+            f"so that the classes are last; pass {word}.movedim(-1, 1)"
+        )
+    assert (
+        "one channel, as of a sigmoid; pass at least 2 classes, background first: torch.cat(["
+        in refused(function, outputs[:, :1], LABELS.clamp_max(1))
+    )
+    if "penalty" not in function.__name__:
+        assert "ignore_index=255" in refused(function, outputs, LABELS.where(LABELS != 2, 255))
+
+
+@pytest.mark.parametrize("name", ANY_LOSS)
+def test_arrays_are_for_metrics(name):
+    """A loss has a gradient, which NumPy knows nothing of."""
+    function = getattr(losses, name)
+    assert refused(function, LOGITS.numpy(), LABELS).endswith("pass torch.as_tensor(logits)")
+    assert refused(function, LOGITS, LABELS.numpy()).endswith("pass torch.as_tensor(labels)")
+
+
+def test_label_to_be_ignored_is_an_option_of_arrays_alone():
+    """``dataset.json`` says it of folders."""
+    with pytest.raises(InputError, match="ignore_index: is an option for arrays alone"):
+        nacl_monai.audit("predictions", "labels", ignore_index=255)

@@ -3,11 +3,11 @@
 import sys
 
 import torch
-from metric_samples import random_case
 
 import nacl_monai
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric
+from tests.metrics.oracles import random_case
 
 SHARES = (slice(0, 3), slice(3, 4))
 

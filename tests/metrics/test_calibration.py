@@ -1,27 +1,48 @@
+"""Errors of calibration equal slow loops, their published definitions and independent libraries."""
+
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import slow_bins, slow_errors
-from metric_samples import cases, measured, random_case
 from monai.metrics import CalibrationErrorMetric
 from netcal.metrics import ACE, ECE, MCE
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import (
+    CalibrationMetric,
+    adaptive_calibration_error,
     average_calibration_error,
     calibration_bins,
     classwise_calibration_error,
     confidence_gap,
     expected_calibration_error,
     maximum_calibration_error,
+    pixelwise_calibration_error,
     region_mask,
+    smooth_calibration_error,
 )
 from nacl_monai.metrics.bins import ThresholdedBins
+from nacl_monai.metrics.fine_bins import (
+    FINE_BINS,
+    NARROWEST,
+    FineBins,
+    fine_bin_indices,
+    smooth_ece,
+)
+from tests.metrics.oracles import (
+    bin_of,
+    cases,
+    measured,
+    random_case,
+    slow_adaptive_error,
+    slow_bins,
+    slow_errors,
+)
 
 ERRORS = ("ece", "ace", "mce", "confidence_gap")
 
@@ -193,19 +214,6 @@ class TestThreshold:
             classwise_calibration_error(*random_case((1, 2, 3, 3)), threshold=threshold)
 
 
-class TestLaws:
-    @given(cases())
-    @settings(max_examples=40, deadline=None)
-    def test_errors_are_ordered(self, case):
-        """|gap| ≤ ECE ≤ MCE and ACE ≤ MCE, for every class."""
-        bins = calibration_bins(*case)
-        expected, average, maximum, gap = (bins.errors(error).nan_to_num() for error in ERRORS)
-
-        assert (gap.abs() <= expected + 1e-12).all()
-        assert (expected <= maximum + 1e-12).all()
-        assert (average <= maximum + 1e-12).all()
-
-
 @pytest.mark.parametrize("region", ["foreground", "all"])
 def test_functions_are_the_methods_of_the_bins_of_a_region(region):
     """15 bins of the region by default, or as many as are asked for."""
@@ -231,3 +239,331 @@ def test_functions_are_the_methods_of_the_bins_of_a_region(region):
         (confidence_gap(probs, labels), default),
     ):
         torch.testing.assert_close(found, expected.confidence_gap(), rtol=0, atol=1e-12)
+
+
+VOXELS = st.lists(
+    st.tuples(st.sampled_from([0.5, 0.6, 0.8, 1.0]), st.booleans()), min_size=1, max_size=12
+)
+
+
+@given(VOXELS, st.integers(1, 5))
+@settings(max_examples=80, deadline=None)
+def test_error_equals_that_of_voxels_cut_into_parts(voxels, num_bins):
+    """The error is that of cutting each voxel into parts so that all bins hold the same mass."""
+    confidences, hits = zip(*voxels, strict=True)
+
+    exact = FineBins.exact(torch.tensor(confidences).double(), torch.tensor(hits).bool())
+
+    expected = slow_adaptive_error(confidences, hits, num_bins)
+    assert exact.adaptive_ece(num_bins).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_error_equals_netcal_without_ties():
+    """Without ties and with N a multiple of the bins it is netcal's ECE over equal masses."""
+    probs, labels = random_case((1, 3, 60, 50))
+    probs = probs.double()
+    netcal = ECE(15, equal_intervals=False).measure(
+        probs.movedim(1, -1).reshape(-1, 3).numpy(), labels.flatten().numpy()
+    )
+
+    assert adaptive_calibration_error(probs, labels, region="all").item() == pytest.approx(
+        netcal, abs=5e-4
+    )
+
+
+def as_volume(voxels):
+    """Two-class probabilities and labels whose predicted class has these confidences and hits."""
+    confidences, hits = (torch.tensor(column) for column in zip(*voxels, strict=True))
+    probs = torch.stack([1 - confidences, confidences])[None, :, :, None]
+    return probs, hits[None, None, :, None].long()
+
+
+@given(st.lists(VOXELS, min_size=1, max_size=3), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_metric_equals_the_sorted_voxels(volumes, num_bins):
+    """The metric's error of each volume and of all their voxels is that of the sorted voxels.
+
+    Confidences that are far apart are in fine bins of their own, so that nothing is approximate.
+    """
+    volumes = [[(0.5001 if c == 0.5 else c, h) for c, h in voxels] for voxels in volumes]
+    metric = CalibrationMetric(num_bins, regions=["all"])
+    for voxels in volumes:
+        metric(*as_volume(voxels))
+
+    pooled = [voxel for voxels in volumes for voxel in voxels]
+    for actual, voxels in zip(
+        [*metric.case_errors()["adaptive_ece"][:, 0], metric.pooled_errors()["adaptive_ece"][0]],
+        [*volumes, pooled],
+        strict=True,
+    ):
+        confidences, hits = zip(*voxels, strict=True)
+        expected = slow_adaptive_error(confidences, hits, num_bins)
+        assert actual.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("sharpness", [1, 4, 16])
+def test_fine_bins_change_the_error_by_a_thousandth_at_most(sharpness):
+    """Where confidences crowd into the same fine bins, the error is off by 0.001 at most.
+
+    An edge between bins moves by no more than its fine bin holds; there are 28 per unit of the logit.
+    """
+    logits = sharpness * torch.randn(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 100, 100), generator=torch.Generator().manual_seed(1))
+    probs = logits.softmax(1)
+
+    numbers = measured(probs, labels, errors=["adaptive_ece"], regions=["foreground"]).aggregate()
+
+    expected = adaptive_calibration_error(probs, labels).item()
+    assert numbers["adaptive_ece_foreground_pooled"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_edges_of_bins_are_exact_for_billions_of_voxels():
+    """A bin's edge is a third of all voxels to the last voxel, which float32 cannot tell."""
+    counts = [10**9 - 7, 10**9 + 18, 10**9 - 11]
+    excess = [3 * 10**8, -(10**8), 2 * 10**8]
+    third = Fraction(sum(counts), 3)
+    first = excess[0] + (third - counts[0]) * Fraction(excess[1], counts[1])
+    last = excess[2] + (third - counts[2]) * Fraction(excess[1], counts[1])
+    parts = [first, sum(excess) - first - last, last]
+    expected = float(sum(map(abs, parts)) / sum(counts))
+
+    counts = torch.tensor(counts)
+    bins = FineBins(counts, torch.tensor(excess, dtype=torch.float64), torch.zeros_like(counts))
+
+    assert bins.adaptive_ece(3).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_confidences_close_to_one_are_told_apart(dtype):
+    """Beyond 0.9997, confidences that differ by a factor in 1 - p get different fine bins, up to 1."""
+    doubt = torch.tensor([3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1.2e-7, 0.0], dtype=dtype)
+
+    indices = fine_bin_indices(1 - doubt)
+
+    assert (indices.diff() > 0).all()
+    assert indices[-1] == FINE_BINS - 1
+
+
+def test_fine_bins_are_equally_wide_in_the_logit():
+    """Logits from -18 to 18 are spread over all fine bins in equal steps; others are at the ends.
+
+    Softmax may round to slightly more than 1, which has no logit.
+    """
+    logits = torch.linspace(-18, 18, FINE_BINS, dtype=torch.float64)
+    inside = logits.abs() < 8  # where float32 resolves the confidence
+    indices = fine_bin_indices(torch.sigmoid(logits))
+
+    assert torch.equal(indices[inside], torch.arange(FINE_BINS)[inside])
+    assert fine_bin_indices(torch.tensor([1e-30, 0.0])).tolist() == [0, 0]
+    assert (fine_bin_indices(torch.tensor([1.0, 1 + 1e-6, 1 + 5e-4])) == FINE_BINS - 1).all()
+
+
+def test_fine_bins_of_a_case_by_hand():
+    """Counts are voxels, excess is their confidence minus their hits, errors are wrong voxels."""
+    probs, labels = as_volume([(0.75, True), (0.75, False), (0.9375, True)])
+    metric = measured(probs, labels, errors=["adaptive_ece"], regions=["all", "foreground"])
+
+    counts, excess, errors = metric.get_buffer()[-3:]
+
+    first, second = fine_bin_indices(torch.tensor([0.75, 0.9375])).tolist()
+    assert counts.shape == (1, 2, FINE_BINS)
+    assert {i: n for i, n in enumerate(counts[0, 0].tolist()) if n} == {first: 2, second: 1}
+    assert {i: e for i, e in enumerate(excess[0, 0].tolist()) if e} == {first: 0.5, second: -0.0625}
+    assert {i: n for i, n in enumerate(errors[0, 0].tolist()) if n} == {first: 1}
+    assert {i: n for i, n in enumerate(counts[0, 1].tolist()) if n} == {first: 1, second: 1}
+
+
+def error(confidences, hits):
+    """The smooth ECE of lists of confidences and hits."""
+    hits = torch.tensor(hits).bool()
+    return FineBins.exact(torch.tensor(confidences).double(), hits).smooth_ece().item()
+
+
+# Kernels are narrow only where a residual is small: at both ends.
+END = 10 ** np.linspace(-9, np.log10(0.5), 2000)
+POINTS = np.concatenate([[0], END, np.linspace(0, 1, 2001), 1 - END, [1]])
+POINTS.sort()
+
+
+def slow_error(confidences, hits, width):
+    """The integral of the smoothed residuals: each voxel, and its images beyond both ends."""
+    smoothed = np.zeros_like(POINTS)
+    for confidence, hit in zip(confidences, hits, strict=True):
+        for image in range(-3, 4):
+            for place in (confidence + 2 * image, -confidence + 2 * image):
+                kernel = np.exp(-(((POINTS - place) / width) ** 2) / 2)
+                kernel /= math.sqrt(2 * math.pi) * width
+                smoothed += kernel * (confidence - hit) / len(confidences)
+    size = np.abs(smoothed)
+    return (np.diff(POINTS) * (size[1:] + size[:-1]) / 2).sum()
+
+
+def slow_smooth_ece(confidences, hits):
+    """The width at which the error, which falls with the width, equals it: by halving."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        if slow_error(confidences, hits, middle) > middle:
+            low = middle
+        else:
+            high = middle
+    return middle
+
+
+SATURATED = st.floats(0, 7).map(lambda digits: 1 - 10**-digits)
+FEW = st.lists(
+    st.tuples(st.one_of(st.floats(0.0, 1.0), SATURATED), st.booleans()), min_size=1, max_size=6
+)
+
+
+@given(FEW)
+@settings(max_examples=15, deadline=None)
+def test_error_is_the_fixed_point_of_its_definition(voxels):
+    """Between 0 and 1, at both ends, and where confidences crowd at 1."""
+    confidences, hits = zip(*voxels, strict=True)
+
+    expected = slow_smooth_ece(confidences, hits)
+
+    assert error(confidences, hits) == pytest.approx(expected, abs=2e-5)
+
+
+def test_many_saturated_voxels_equal_the_definition():
+    """Right or wrong by how saturated they are."""
+    rng = np.random.default_rng(0)
+    confidences = 1 - 10 ** rng.uniform(-7, -0.3, 60)
+    hits = rng.random(60) < 0.5 + 0.4 * (confidences < 0.999)
+
+    assert error(confidences.tolist(), hits.tolist()) == pytest.approx(
+        slow_smooth_ece(confidences, hits), abs=1e-5
+    )
+
+
+def test_certain_and_right_is_zero():
+    """Nothing to smooth; and an error below the narrowest kernel is known to its width."""
+    assert error([1.0] * 5, [True] * 5) == 0
+    assert error([1.0, 1 - 1e-5], [True, True]) == pytest.approx(0, abs=NARROWEST)
+
+
+def test_step_across_the_edge_of_a_bin_changes_it_little():
+    """ECE doubles where 0.6 + δ and 0.6 − δ part; smooth ECE does not notice (the paper's example)."""
+    halves = torch.tensor([True, False]).repeat_interleave(50)[None, None]
+
+    def errors(shift):
+        top = torch.full((100,), 0.6) + shift * torch.tensor([1, -1]).repeat_interleave(50)
+        probs = torch.stack([1 - top, top])[None, :, None]
+        return [
+            metric(probs, halves.long(), region="all").item()
+            for metric in (expected_calibration_error, smooth_calibration_error)
+        ]
+
+    together, apart = errors(0.0), errors(1e-4)
+
+    assert apart[0] > together[0] + 0.3
+    assert apart[1] == pytest.approx(together[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("sharpness", [1, 4, 16, 64])
+def test_fine_bins_of_a_dataset_give_the_error_of_the_voxels(sharpness):
+    """Each fine bin is at the mean confidence of its voxels, so that little is lost, up to 1."""
+    logits = sharpness * torch.randn(2, 3, 60, 60, generator=torch.Generator().manual_seed(0))
+    labels = torch.randint(3, (2, 60, 60), generator=torch.Generator().manual_seed(1))
+    guessed = torch.rand(labels.shape, generator=torch.Generator().manual_seed(2)) < 0.8
+    probs = logits.softmax(1)
+    labels = probs.argmax(1).where(guessed, labels)
+    regions = ["all", "foreground"]
+
+    numbers = measured(probs, labels, errors=["smooth_ece"], regions=regions).aggregate()
+
+    for region in regions:
+        expected = smooth_calibration_error(probs, labels, region).item()
+        assert numbers[f"smooth_ece_{region}_pooled"] == pytest.approx(expected, abs=2e-4)
+
+
+def test_leading_axes_are_kept_and_nothing_is_nan():
+    """Cases × regions, each by itself; without voxels there is no error."""
+    counts = torch.tensor([[[2, 2], [0, 0]], [[4, 0], [1, 3]]])
+    errors = torch.tensor([[[1, 1], [0, 0]], [[3, 0], [0, 2]]])
+    excess = counts * torch.tensor([0.25, 0.75], dtype=torch.float64) - (counts - errors)
+
+    values = smooth_ece(counts, excess, errors)
+
+    assert values.shape == (2, 2)
+    assert values.dtype == torch.float64
+    assert values[0, 1].isnan()
+    for case, region in ((0, 0), (1, 0), (1, 1)):
+        one = (sums[case, region] for sums in (counts, excess, errors))
+        assert values[case, region] == smooth_ece(*one)
+    assert math.isnan(error([], []))
+
+
+def slow_pece(probs, labels, mask, num_bins=10, weight=2.0):
+    """Algorithm 1 by a loop over voxels and one over bins; probs (B, C, *spatial)."""
+    foreground = probs[:, 1:].sum(1).flatten()
+    edges = [foreground.numpy().dtype.type(i / num_bins) for i in range(num_bins)] + [2.0]
+    bins = [[] for _ in range(num_bins)]
+    for p, label, kept in zip(foreground.numpy(), labels.flatten(), mask.flatten(), strict=True):
+        if kept:
+            bins[bin_of(p, edges)].append((float(p), int(label != 0)))
+    voxels = sum(map(len, bins))
+    total = 0.0
+    for members in filter(None, bins):
+        probabilities, inside = zip(*members, strict=True)
+        false = [p for p, y in members if y == 0]
+        offset = weight * np.mean(false) if false else 0.0
+        gap = np.mean(probabilities) - np.mean(inside)
+        total += len(members) / voxels * abs(gap + offset)
+    return total if voxels else math.nan
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_error_equals_the_algorithm(case):
+    """Saturated probabilities, those on edges, and ties among them."""
+    probs, labels, mask = case
+
+    error = pixelwise_calibration_error(probs, labels, region=mask).item()
+
+    assert error == pytest.approx(slow_pece(probs, labels, mask), abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("num_bins", [1, 7])
+def test_weight_and_bins_are_chosen(weight, num_bins):
+    """In the function and in the metric, whose bins are those of its other errors."""
+    probs, labels = random_case((2, 3, 6, 7))
+    expected = slow_pece(probs, labels, torch.ones_like(labels), num_bins, weight)
+    options = {"errors": ["pece"], "regions": ["all"], "false_positive_weight": weight}
+    metric = measured(probs, labels, num_bins=num_bins, **options)
+
+    error = pixelwise_calibration_error(probs, labels, num_bins, "all", weight)
+
+    assert error.item() == pytest.approx(expected, abs=1e-6)
+    assert metric.aggregate()["pece_all_pooled"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_published_settings_are_the_defaults():
+    """Ten bins, all voxels, and twice the probability of false positives."""
+    probs, labels = random_case((1, 4, 9, 8))
+
+    expected = pixelwise_calibration_error(probs, labels, 10, "all", 2.0)
+
+    assert pixelwise_calibration_error(probs, labels) == expected
+    assert CalibrationMetric().options.false_positive_weight == 2.0
+
+
+def test_half_precision_is_summed_in_single():
+    """The probabilities of many classes add up in float32."""
+    probs, labels = random_case((1, 9, 6, 6))
+    stored = probs.half()
+    expected = slow_pece(stored.float(), labels, torch.ones_like(labels))
+
+    error = pixelwise_calibration_error(stored, labels).item()
+
+    assert error == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
+def test_weight_that_is_none_is_refused_at_once(weight):
+    """A weight is finite, and 0 or more."""
+    with pytest.raises(InputError, match="false_positive_weight: is .*; use a finite number"):
+        pixelwise_calibration_error(*random_case((1, 2, 3, 3)), false_positive_weight=weight)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from metric_samples import measured
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS
@@ -19,6 +18,7 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.runs import KNOWN_REGIONS
 from tests.conftest import refused
+from tests.metrics.oracles import measured
 
 STRUCTURES = ["RV", "left_kidney", "union", "95"]
 

@@ -1,18 +1,31 @@
-"""Whatever form probabilities and labels have, the numbers are the same."""
+"""Whatever form probabilities and labels have, the numbers are the same, or one line refuses them."""
 
+import json
 from contextlib import nullcontext
 from functools import partial
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
-from metric_oracles import slow_bins, slow_errors
-from metric_samples import measured, random_case
+from monai.data import MetaTensor
 
-from nacl_monai import metrics
+from nacl_monai import audit, metrics
+from nacl_monai.audits.__main__ import main
+from nacl_monai.data.check import check_label_classes
+from nacl_monai.data.formats import label_values
 from nacl_monai.errors import InputError
-from nacl_monai.metrics import CalibrationMetric, expected_calibration_error
-from nacl_monai.metrics.voxels import batched, dequantized
+from nacl_monai.metrics import (
+    BoundedHausdorffMetric,
+    CalibrationMetric,
+    adaptive_calibration_error,
+    calibration_bins,
+    expected_calibration_error,
+)
+from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
+from nacl_monai.metrics.voxels import aligned, batched, checked_voxels, dequantized
+from nacl_monai.predictions.channels import with_structures
+from tests.metrics.oracles import measured, random_case, slow_bins, slow_errors
 
 PROBS, LABELS = random_case((2, 3, 4, 5, 6))
 ONE_HOT = torch.nn.functional.one_hot(LABELS, 3).movedim(-1, 1)
@@ -270,3 +283,218 @@ def test_rounding_is_what_the_documentation_says(dtype, unit):
     read = dequantized(stored[:, :, None])[0][..., 0].float()
 
     assert (read - probs).abs().max() <= unit + 1e-7
+
+
+GENTLE, DRAWN = random_case((2, 3, 4, 5))
+
+
+def with_nan():
+    probs = GENTLE.clone()
+    probs[0, 0, 0, 0] = torch.nan
+    return probs
+
+
+BAD = {
+    "logits": (GENTLE.log() + 2, DRAWN, "apply softmax"),
+    "one NaN": (with_nan(), DRAWN, "hold NaN"),
+    "sigmoid": (torch.full_like(GENTLE, 0.9), DRAWN, "the sum over a voxel's classes is off 1"),
+    "one channel": (GENTLE[:, :1], DRAWN, "at least 2 classes"),
+    "integer probabilities": (GENTLE.long(), DRAWN, "floating-point output of softmax"),
+    "spatial shapes": (GENTLE, DRAWN[:, 1:], "^labels: .* does not fit outputs"),
+    "batch sizes": (GENTLE, DRAWN[:1], "does not fit outputs"),
+    "soft labels": (GENTLE, GENTLE, "are not one-hot"),
+    "label too large": (GENTLE, DRAWN + 1, "0 to 2"),
+    "label negative": (GENTLE, DRAWN - 1, "0 to 2"),
+    "label NaN": (GENTLE, DRAWN * torch.nan, "hold nan"),
+    "label between": (GENTLE, DRAWN.clamp(max=1) + 0.5, "not a class index"),
+    "no case": (GENTLE[:0], DRAWN[:0], "without a voxel; leave empty batches out"),
+    "no voxel": (GENTLE[:, :, :0], DRAWN[:, :, :0], "without a voxel; leave empty batches out"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_is_one_clear_line(bad):
+    """Input that is not a probability or not a label ends in one line that names the fault."""
+    probs, labels, message = BAD[bad]
+
+    with pytest.raises(InputError, match=message) as raised:
+        checked_voxels(probs, labels)
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("measure", [calibration_bins, CalibrationMetric()])
+def test_bins_and_metric_check_what_they_are_given(measure):
+    """As every function does."""
+    with pytest.raises(InputError, match="hold NaN"):
+        measure(with_nan(), DRAWN)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_softmax_of_any_precision_is_accepted(dtype):
+    """The rounding of softmax in its own dtype is not an error, with many classes neither."""
+    probs = (4 * torch.randn(1, 40, 30, 30)).to(dtype).softmax(1)
+
+    assert 0 <= expected_calibration_error(probs, torch.ones(1, 30, 30)) <= 1
+
+
+def test_checked_voxels_have_neither_gradient_nor_metadata():
+    """What a metric works with is plain: no gradient, no metadata, no channel."""
+    voxels = checked_voxels(MetaTensor(GENTLE.clone().requires_grad_()), MetaTensor(DRAWN[:, None]))
+
+    assert type(voxels.probs) is type(voxels.labels) is torch.Tensor
+    assert not voxels.probs.requires_grad
+    assert voxels.labels.shape == DRAWN.shape
+    assert torch.equal(voxels.probs, GENTLE)
+
+
+def test_labels_move_to_the_device_of_the_probabilities():
+    """A label on another device follows the probabilities, as a metric may get both apart."""
+    assert aligned("labels", DRAWN, GENTLE.to("meta")).device.type == "meta"
+
+
+BYTES = torch.full((1, 2, 4, 4), 0.5)
+ONES = torch.zeros(1, 4, 4, dtype=torch.long)
+NAMES = ["background", "top-1"]
+
+
+def record_of_names():
+    measured(BYTES, ONES).record(["a"], NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        (record_of_names, "classes"),
+        (lambda: audit(BYTES, ONES, classes=NAMES), "classes"),
+        (lambda: check_label_classes(NAMES, [[0], [1]]), "classes"),
+        (
+            lambda: label_values("dataset.json", {"background": 0, "top-1": 1}),
+            "dataset.json: labels",
+        ),
+        (
+            lambda: label_values("dataset.json", {"0": "background", "1": "top-1"}),
+            "dataset.json: labels",
+        ),
+        (lambda: with_structures(None, ["top-1=1"], "sigmoid"), "--structures"),
+    ],
+)
+def test_class_of_the_name_of_the_predicted_one_is_refused(name, where):
+    """In training, evaluation, a new dataset, audits on the command line and in Python."""
+    with pytest.raises(InputError, match=f"{where}: 'top-1' is what the predicted class is called"):
+        name()
+
+
+@pytest.mark.parametrize("num_bins", [0, 2.5, 10_001, 1_000_000_000])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda n: CalibrationMetric(num_bins=n),
+        lambda n: calibration_bins(BYTES, ONES, num_bins=n),
+        lambda n: adaptive_calibration_error(BYTES, ONES, num_bins=n),
+        lambda n: pixelwise(BYTES, ONES, num_bins=n),
+        lambda n: audit(BYTES, ONES, num_bins=n),
+    ],
+)
+def test_number_of_bins_that_cannot_be_is_refused_at_once(measure, num_bins):
+    """Before memory for them is asked for."""
+    with pytest.raises(InputError, match=f"num_bins: is {num_bins}; use a whole number, 1 or more"):
+        measure(num_bins)
+
+
+def test_command_refuses_too_many_bins_before_it_reads(tmp_path, capsys):
+    """Nothing is written."""
+    for folder in ("predictions", "labels"):
+        (tmp_path / folder).mkdir()
+    np.savez(tmp_path / "predictions/a.npz", probabilities=BYTES[0].numpy())
+    (tmp_path / "labels/dataset.json").write_text(json.dumps({"labels": {"background": 0}}))
+    words = ["audit", str(tmp_path / "predictions"), str(tmp_path / "labels")]
+    words += ["--output", str(tmp_path / "out"), "--num-bins", "1000000000"]
+
+    assert main(words) in (1, 2)
+    assert capsys.readouterr().err == (
+        "error: --num-bins: is 1000000000; use a whole number, 1 or more and at most 10000\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+# One-hot: probabilities and labels of the one metric, and masks of structures of the other.
+MASKS = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+
+
+@pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
+@pytest.mark.parametrize("rank", [0, 1], ids=["busy", "idle"])
+def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
+    """The one with cases and the one without end with the same line."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    told = []
+    monkeypatch.setattr(idist, "all_gather", lambda seen: told.append(seen) or [1, 0])
+    metric = metric()
+    if rank == 0:
+        metric(MASKS, MASKS)
+
+    with pytest.raises(InputError, match="^process 1 of 2: has seen no case") as refused:
+        metric.get_buffer()
+
+    assert "\n" not in str(refused.value)
+    assert told == [1 - rank]
+
+
+EVERY = {
+    "calibration": partial(CalibrationMetric, errors=["ece"]),
+    "distance": partial(BoundedHausdorffMetric, include_background=True),
+    "decisions": partial(CalibrationMetric, errors=["ece"], decisions={"LV": [1]}),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lists_have_the_numbers_of_their_cases(name):
+    """With a mask for each, as batches of one have them."""
+    torch.manual_seed(0)
+    inside, masks = torch.randint(2, (2, 3, 6, 5)), torch.rand(3, 1, 6, 5) > 0.2
+    probs, labels = (torch.stack([1 - one, one], 1).float() for one in inside)
+    together, alone = EVERY[name](), EVERY[name]()
+
+    together(list(probs), list(labels), mask=list(masks))
+    for k in range(3):
+        alone(probs[k : k + 1], labels[k : k + 1], mask=masks[k : k + 1])
+
+    found, expected = (metric.get_buffer() for metric in (together, alone))
+    assert len(torch.as_tensor(found[0])) > 0
+    torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_lists_of_other_lengths_are_refused(name):
+    """A case without a label, or a mask, would be left out without a word."""
+    metric, three = EVERY[name](), [*MASKS] * 3
+
+    with pytest.raises(InputError, match="labels: 2 for 3 cases; give one for each"):
+        metric(three, three[:2])
+    with pytest.raises(InputError, match="mask: 1 for 3 cases; give one for each"):
+        metric(three, three, mask=[MASKS[0, :1]])
+    with pytest.raises(InputError, match="are an empty list"):
+        metric([], [])
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("cases", [torch.stack, list], ids=["batch", "list"])
+def test_arguments_that_would_be_dropped_are_refused(name, cases):
+    """MONAI's metric of distances takes a spacing with each batch; here it is one of the class."""
+    metric = EVERY[name]()
+
+    for call in (metric, metric.update):
+        with pytest.raises(InputError, match="^spacing: is given with a batch"):
+            call(cases([*MASKS]), cases([*MASKS]), spacing=[(1.0, 2.0)])
+
+
+@pytest.mark.parametrize("metric", [CalibrationMetric, BoundedHausdorffMetric])
+def test_what_is_gathered_is_read_by_one_process_alone(monkeypatch, metric):
+    """The process that writes the files asks no other."""
+    metric = metric()
+    metric(MASKS, MASKS)
+    metric.get_buffer()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(idist, "all_gather", lambda _: pytest.fail("asks the others"))
+
+    assert metric.get_buffer() is not None

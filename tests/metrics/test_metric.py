@@ -6,12 +6,10 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
-import metric_worker
 import pytest
 import torch
 from hypothesis import given, settings
 from ignite.engine import Engine
-from metric_samples import cases, measured, random_case
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 
@@ -35,6 +33,8 @@ from nacl_monai.metrics.bins import ThresholdedBins
 from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.pixelwise import ForegroundBins
 from nacl_monai.metrics.scores import ScoreSums
+from tests.metrics import metric_worker
+from tests.metrics.oracles import cases, measured, random_case
 
 PROBS, LABELS = metric_worker.data()  # the last case has no foreground
 
@@ -293,7 +293,7 @@ def test_two_processes_equal_one(tmp_path):
 
     Where one of them has seen no case, both say so.
     """
-    command = [sys.executable, metric_worker.__file__]
+    command = [sys.executable, "-m", metric_worker.__name__]
     source = str(Path(nacl_monai.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     workers = [

@@ -7,8 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import slow_errors
-from metric_samples import random_case
 from scipy.stats import norm
 from scipy.stats import t as student
 
@@ -24,6 +22,7 @@ from nacl_monai.metrics.pooled import (
     pooled_offsets,
     pooled_ratio,
 )
+from tests.metrics.oracles import random_case, slow_errors
 
 
 def bins_of(counts, positives, confidences):

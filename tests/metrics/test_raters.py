@@ -8,12 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metric_oracles import same_sums
-from metric_samples import measured
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, region_mask
 from nacl_monai.metrics.raters import check_raters, class_votes
+from tests.metrics.oracles import measured, same_sums
 
 REGIONS = ("all", "foreground", "union", "boundary")
 

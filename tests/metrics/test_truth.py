@@ -11,9 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from metric_samples import measured
-from simulated_truth import simulated
-from test_near import PREDICTED
 
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import decision_numbers, structure_decisions
@@ -25,6 +22,9 @@ from nacl_monai.metrics.pooled import (
     pooled_ratio,
 )
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from tests.metrics.oracles import measured
+from tests.metrics.simulated_truth import simulated
+from tests.metrics.test_regions import PREDICTED
 
 MANY, FEW, TOGETHER = 300, 20, 30
 PAPER = ("foreground", "union", "boundary")

@@ -130,8 +130,8 @@ def test_share_of_doubtful_voxels_changes_no_fit(share):
 @given(st.integers(0, 1000), st.floats(0, 2))
 def test_biases_keep_to_their_bound(seed, bound):
     """Zero leaves them out."""
-    voxels = [Voxels(logits, logits.argmax(1), w) for logits, _, w, _ in drawn(seed)]
-    wrong = [Voxels(logits, labels.roll(1) % 3, w) for logits, labels, w, _ in drawn(seed)]
+    voxels = [Voxels(logits, logits.argmax(1), w) for logits, _, w, *_ in drawn(seed)]
+    wrong = [Voxels(logits, labels.roll(1) % 3, w) for logits, labels, w, *_ in drawn(seed)]
 
     _, biases = fit_affine([*voxels, *wrong], bound)
     assert np.abs(biases).max() <= bound

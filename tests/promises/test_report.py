@@ -15,6 +15,7 @@ from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import read_promise
 from nacl_monai.promises.report import MOST, drawn, level_of
 from tests.audits.conftest import Study
+from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs
 from tests.reports.test_viewer import cases_of
 
@@ -35,7 +36,9 @@ def road(tmp_path_factory):
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
     words = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
-    assert main(["report", *map(str, words)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        assert main(["report", *map(str, words)]) == 0
     return root / "report", old, words
 
 
@@ -112,6 +115,7 @@ def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     assert "--new-images: are of the cases of --new" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_report_replaces_its_own_earlier_one(road):
     """And leaves what it has not written."""
     folder, old, _ = road
@@ -135,6 +139,7 @@ def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_pat
     assert "was fitted on" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     """The page says so, and all of them promise, at a level of use."""
     few = Study(tmp_path, people(3, 8, "p"))

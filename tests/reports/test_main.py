@@ -14,10 +14,10 @@ def pictures(*stems):
     ("words", "files"),
     [
         (["compare"], {"comparison.md", "comparison.csv", *pictures("reliability", "maps")}),
-        (["reliability"], pictures("reliability_foreground_top-1")),
-        (["reliability", "--region", "all", "--class", "LV"], pictures("reliability_all_LV")),
-        (["selective", "--regions", "all"], {"selective.csv", *pictures("selective")}),
-        (["logits"], pictures("logits", "logit_histogram")),
+        (["draw reliability"], pictures("reliability_foreground_top-1")),
+        (["draw reliability", "--region", "all", "--class", "LV"], pictures("reliability_all_LV")),
+        (["draw selective", "--regions", "all"], {"selective.csv", *pictures("selective")}),
+        (["draw logits"], pictures("logits", "logit_histogram")),
     ],
 )
 def test_files_are_written_and_announced(folders, tmp_path, capsys, words, files):
@@ -25,7 +25,7 @@ def test_files_are_written_and_announced(folders, tmp_path, capsys, words, files
     command, *options = words
     output = tmp_path / "report"
 
-    code = main([command, *map(str, folders), "--output", str(output), *options])
+    code = main([*command.split(), *map(str, folders), "--output", str(output), *options])
 
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, "")
@@ -56,8 +56,12 @@ MISSING = [
     ),
     ("compare", "evaluation/bins.npz", "bins.npz: no such file; run `make evaluate` first"),
     ("compare", "evaluation/maps/004.npz", "004.npz: no such file; run `make evaluate` first"),
-    ("logits", "evaluation/logits.npz", "logits.npz: no such file; run `make evaluate` first"),
-    ("logits", "logit_histogram.npz", "logit_histogram.npz: no such file; train the run again"),
+    ("draw logits", "evaluation/logits.npz", "logits.npz: no such file; run `make evaluate` first"),
+    (
+        "draw logits",
+        "logit_histogram.npz",
+        "logit_histogram.npz: no such file; train the run again",
+    ),
 ]
 
 
@@ -67,7 +71,7 @@ def refusal(tmp_path, capsys):
 
     def run(command, folders, *options):
         output = tmp_path / "report"
-        code = main([command, *map(str, folders), "--output", str(output), *options])
+        code = main([*command.split(), *map(str, folders), "--output", str(output), *options])
         printed = capsys.readouterr()
         assert (code, printed.out) == (1, "")
         assert printed.err.count("\n") == 1
@@ -92,9 +96,9 @@ def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, comman
 @pytest.mark.parametrize(
     ("command", "option", "value"),
     [
-        ("reliability", "--region", "edge"),
-        ("reliability", "--class", "aorta"),
-        ("selective", "--regions", "edge"),
+        ("draw reliability", "--region", "edge"),
+        ("draw reliability", "--class", "aorta"),
+        ("draw selective", "--regions", "edge"),
     ],
 )
 def test_unknown_region_or_class_is_one_line(folders, refusal, command, option, value):

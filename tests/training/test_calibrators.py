@@ -18,9 +18,8 @@ from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS, Calibrator, Fit, read_calibrator, write_calibrator
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator, with_spacing
-from nacl_monai.training.calibrators import Steps, read_name
+from nacl_monai.training.calibrators import Steps, ensemble_of, find_members, read_name
 from nacl_monai.training.checkpoints import save_state
-from nacl_monai.training.ensembles import ensemble_of, find_members
 
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
