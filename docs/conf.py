@@ -77,8 +77,17 @@ SOUGHT = {
 def add_sought(_: Sphinx, name: str, source: list[str]) -> None:
     """Puts the words of a page behind its title, where a reader does not see them."""
     if name in SOUGHT:
-        entries = "".join(f"```{{index}} single: {word}\n```\n" for word in SOUGHT[name])
+        entries = "".join(f"```{{index}} ! single: {word}\n```\n" for word in SOUGHT[name])
         source[0] = source[0].replace("\n", f"\n\n{entries}", 1)
+
+
+def add_heading(app: Sphinx, name: str, source: list[str]) -> None:
+    """Tables of results, which a command wrote, get a heading by their file, and a way back."""
+    if name.startswith("results/") and not re.search(r"^# ", source[0], re.MULTILINE):
+        folder, _, table = name.rpartition("/")
+        back = "README.md" if Path(app.srcdir, folder, "README.md").is_file() else "../README.md"
+        title = f"{table.replace('_', ' ').capitalize()}: {folder.removeprefix('results/')}"
+        source[0] = f"# {title}\n\n[Back to the page of these results]({back})\n\n{source[0]}"
 
 
 def link_pages(_: Sphinx, name: str, source: list[str]) -> None:
@@ -134,5 +143,6 @@ def setup(app: Sphinx) -> None:
     render.coalesce_streams = lambda outputs: coalesce_streams(joined_streams(outputs))
     app.connect("source-read", link_pages)
     app.connect("source-read", add_sought)
+    app.connect("source-read", add_heading)
     app.connect("source-read", try_it)
     app.connect("builder-inited", make_example)

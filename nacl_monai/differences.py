@@ -16,7 +16,15 @@ def top_level(key: str) -> str:
 
 
 def leaves(config: Any, prefix: str = "", inner: bool = False) -> Iterator[tuple[str, Any]]:
-    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too."""
+    """Every ``(a::b::c, value)`` below ``config``; with ``inner`` the branches too, before their parts.
+
+    Example:
+        >>> config = {"a": {"b": [1, {"c": None}]}, "d": 2}
+        >>> list(leaves(config))
+        [('a::b::0', 1), ('a::b::1::c', None), ('d', 2)]
+        >>> [key for key, _ in leaves(config, inner=True)]
+        ['a', 'a::b', 'a::b::0', 'a::b::1', 'a::b::1::c', 'd']
+    """
     if not isinstance(config, Mapping | list):
         yield prefix, config
         return
@@ -58,7 +66,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def first_of(changes: list[str], most: int = _MOST) -> str:
-    """The first of `differences`, five unless ``most`` is given, and the number of the others."""
+    """The first of `differences`, five unless ``most`` is given, and the number of the others.
+
+    Example:
+        >>> first_of(list("abcde")), first_of(list("abcdefg"))
+        ('a, b, c, d, e', 'a, b, c, d, e and 2 more')
+        >>> first_of(["a"], most=1), first_of(["a", "b", "c"], most=1)
+        ('a', 'a and 2 more')
+    """
     others = len(changes) - most
     return ", ".join(changes[:most]) + (f" and {others} more" if others > 0 else "")
 
@@ -68,7 +83,14 @@ def _shown(values: Mapping[str, Any], key: str) -> str:
 
 
 def listed(names: Sequence[Any], most: int = 8) -> str:
-    """The first names, and how many there are if these are not all."""
+    """The first names, eight unless ``most`` is given, and how many there are if these are not all.
+
+    Example:
+        >>> listed(range(8)), listed(range(9))
+        ('0, 1, 2, 3, 4, 5, 6, 7', '0, 1, 2, 3, 4, 5, 6, 7 … (9 in all)')
+        >>> listed("abc", most=2)
+        'a, b … (3 in all)'
+    """
     shown = ", ".join(str(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
 

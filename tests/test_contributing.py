@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md work as they are written."""
+"""The recipes of docs/recipes.md work as they are written."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
     r"""^```\w+ title="([^"]+)"(?: below=["']([^\n]+)["'])?\n(.*?)^```$""", re.MULTILINE | re.DOTALL
 )
@@ -35,7 +35,7 @@ RECIPES = {
 
 def apply(recipe, root):
     """Writes what the recipe shows below ``root``: new files, and lines below a line of others."""
-    section = re.split(f"### Add an? {recipe}\n", TEXT)[1].split("\n##")[0]
+    section = re.split(f"## Add an? {recipe}\n", TEXT)[1].split("\n## ")[0]
     blocks = BLOCK.findall(section)
     assert blocks, f"the recipe for a {recipe} shows no file"
     for name, anchor, content in blocks:

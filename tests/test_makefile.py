@@ -102,12 +102,8 @@ def test_exhibits_are_reproduced_and_results_collected(make):
         "--data_dir": f"/{AWKWARD}", "--runs": AWKWARD, "--seeds": "0 1", "--profile": "smoke"
     }  # fmt: skip
 
-    collect, draw, claims = make("results", f"RUNS={AWKWARD}", "DATASET=x")
-    study, archive = ["-m", "studies.paper"], "docs/results/x/runs.tar.xz"
-    assert collect == [*study, "collect", AWKWARD, "--output", archive]
-    assert claims == [*study, "claims", archive, "--output", "build/results/x"]
-    assert draw == ["paper", "all", "docs/results/x/runs.tar.xz", "--output", "build/results/x"]
-    assert make("results", "DATASET=x") == [draw, claims]
+    (results,) = make("results", f"RUNS={AWKWARD}", "DATASET=x")
+    assert results == ["-m", "studies.paper", "results", "x", "--runs", AWKWARD]
 
 
 @pytest.mark.parametrize("choice", [[], CHOICE, ["LOSS=monai.losses.TverskyLoss", "DIMS=2"]])

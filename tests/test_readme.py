@@ -27,18 +27,21 @@ TRAIN = (ROOT / "docs/train.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("make_words", [train_words, evaluate_words, infer_words])
-def test_commands(make_words):
+def test_commands(make_words, tmp_path):
     """The monai.bundle commands of the page are those of its make commands."""
+    program = tmp_path / "nacl-monai"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    program.chmod(0o755)
     verb = make_words.__name__.removesuffix("_words")
     (given,) = re.findall(rf"^make {verb} +(.*)$", TRAIN, re.MULTILINE)
     printed = subprocess.run(
-        ["make", "-n", "--silent", "-o", ".venv/runtime", verb, *given.split()],
+        ["make", "--silent", "-o", ".venv/runtime", f"BIN={tmp_path}", verb, *given.split()],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    options, others = parser().parse_known_args(shlex.split(printed)[1:])
+    options, others = parser().parse_known_args(printed.splitlines())
 
     joined = TRAIN.replace("\\\n", " ")
     shown_there = re.findall(r"^python -m monai.bundle .*$", joined, re.MULTILINE)

@@ -84,8 +84,10 @@ def thirds(volumes: npt.ArrayLike, patients: Sequence[str]) -> dict[str, str]:
         patients: The patient of each.
 
     Example:
-        >>> thirds([2.0, 1.0, 3.0], ["a", "b", "c"])
+        >>> thirds([1.0, 3.0, 1.0, 3.0], ["a", "a", "b", "c"])
         {'b': 'smallest third, to 1 ml', 'a': 'middle third, to 2 ml', 'c': 'largest third, to 3 ml'}
+        >>> thirds([1, 5, 2, 4, 6, 7], ["a", "a", "b", "c", "d", "e"])["a"]
+        'smallest third, to 3 ml'
     """
     means = pd.Series(volumes).groupby(list(patients)).mean().sort_values(kind="stable")
     parts = zip(("smallest", "middle", "largest"), np.array_split(means.index, 3), strict=True)

@@ -241,13 +241,6 @@ def _check_same_patients(cases: pd.DataFrame, by: str) -> None:
 RESAMPLES = 10_000
 
 
-def bootstrap_weights(
-    patients: int, resamples: int = RESAMPLES, seed: int | Sequence[int] = 0
-) -> Array:
-    """How often each patient is drawn in each resampling with replacement, (resamples, patients)."""
-    return draws(patients, resamples, seed if isinstance(seed, int) else tuple(seed))
-
-
 def bootstrap_ratios(
     numerators: npt.ArrayLike, denominators: npt.ArrayLike, weights: Array
 ) -> Array:
@@ -256,7 +249,7 @@ def bootstrap_ratios(
     Args:
         numerators: (patients, columns).
         denominators: (patients, columns).
-        weights: From `bootstrap_weights`.
+        weights: From `nacl_monai.metrics.pooled.draws`.
 
     Returns:
         (resamples, columns); NaN where both sums are 0.
@@ -271,7 +264,7 @@ def bootstrap_means(scores: Array, weights: Array) -> Array:
 
     Args:
         scores: (patients, columns); NaN is undefined.
-        weights: From `bootstrap_weights`.
+        weights: From `nacl_monai.metrics.pooled.draws`.
 
     Returns:
         (resamples, columns); NaN where a resampling has no patient with a defined score.
@@ -322,7 +315,7 @@ def pooled_band(
     """
     names, patient = np.unique(patients, return_inverse=True)
     member = np.arange(len(names))[:, None] == patient
-    weights = bootstrap_weights(len(names), resamples, seed)
+    weights = draws(len(names), resamples, seed)
     accuracy = bootstrap_ratios(member @ positives, member @ counts, weights)
     used = counts.sum(axis=0) > 0
     band = np.full((2, counts.shape[1]), np.nan)

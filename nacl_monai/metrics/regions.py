@@ -380,6 +380,8 @@ def region_of_fit(name: str) -> str:
     Example:
         >>> region_of_fit("temperature_near"), region_of_fit("vector_predicted_boundary")
         ('near', 'predicted_boundary')
+        >>> region_of_fit("near"), region_of_fit("vector_nearest")
+        ('near', '')
     """
     return max((r for r in REGIONS if f"_{name}".endswith(f"_{r}")), key=len, default="")
 

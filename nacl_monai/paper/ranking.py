@@ -22,10 +22,10 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import (
     DIGITS,
     bootstrap_means,
-    bootstrap_weights,
     patient_scores,
 )
 from nacl_monai.metrics.columns import METRICS, metric_of
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
@@ -115,8 +115,8 @@ def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
     A cell is drawn as often as its patient times as often as its training.
     """
     patients, seeds = map(len, cells.levels)
-    drawn = bootstrap_weights(patients, resamples, seed)
-    trained = bootstrap_weights(seeds, resamples, (seed, 1))
+    drawn = draws(patients, resamples, seed)
+    trained = draws(seeds, resamples, (seed, 1))
     weights = (drawn[:, :, None] * trained[:, None, :]).reshape(resamples, -1)
     return np.vstack([np.ones(patients * seeds), weights])
 

@@ -366,7 +366,9 @@ def _drawn_cases(
     for case, row in zip(cases, table.to_dict("records"), strict=False):
         image, reason = _image(files, case), row["reason"]
         source = reports.png_source(draw_case(case, [row["structure"]], image))
-        layers = is_seen(options) and seen_case(case, promise.of_level(), image, reason)
+        layers = is_seen(options) and seen_case(
+            case, promise.of_level(), image, reason, row["structure"]
+        )
         yield case.name, reason, source, layers or None
 
 

@@ -22,7 +22,6 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import (
     bootstrap_means,
     bootstrap_ratios,
-    bootstrap_weights,
     percentile_interval,
 )
 from nacl_monai.evaluations.tables import csv_text
@@ -37,6 +36,7 @@ from nacl_monai.metrics.curves import (
     Curves,
     check_current,
 )
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.output import written_folder
 from nacl_monai.promises.cohort import Known, known_of
 from nacl_monai.promises.control import (
@@ -379,7 +379,7 @@ def head_of(structure: str, kind: str, control: Control) -> tuple[Any, ...]:
 def over_patients(loss: Array, size: Array, whole: Array) -> pd.DataFrame:
     """The means of losses, and of sizes by the wholes, each (patients, rows), with their intervals."""
     table = pd.DataFrame()
-    weights = bootstrap_weights(len(loss), 2000)
+    weights = draws(len(loss), 2000)
     table["risk"] = loss.mean(0)
     ends = percentile_interval(bootstrap_means(loss, weights))
     yes_or_no = np.isin(loss, (0, 1)).all(0)  # of which a resampling of none knows no end

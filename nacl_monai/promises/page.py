@@ -19,7 +19,7 @@ from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import held_out_case
-from nacl_monai.promises.control import EACH, OUTER, Control, controls_of
+from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
 from nacl_monai.promises.fit import PROMISE_FILE, USELESS, Promise, fit, held_out_misses
 from nacl_monai.promises.held_out import group_text, held_out_groups, sizes_by_number
 from nacl_monai.promises.seen import meaning, seen_case
@@ -123,6 +123,8 @@ def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
     if promise.curves is None:
         return
     settings, checked = promise.settings, promise.checked_controls
+    if promise.control == EACH and settings["family"] != MARGIN_ONLY:
+        yield "misses", pictures.draw_misses(promise.curves, promise.controls[0], **settings)
     yield "sizes", pictures.draw_sizes(promise.curves, promise.controls[0], settings["margin"])
     if len({one.level for one in checked}) > 1 and promise.held_out:  # one alone is a sentence
         yield "kept", pictures.draw_kept(promise)
@@ -151,7 +153,7 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
         chosen, promise.read([name for name, *_ in chosen]), strict=True
     ):
         case = held_out_case(reading, curves, control, **settings)
-        layers = seen_case(case, kept, image, reason) if viewer else None
+        layers = seen_case(case, kept, image, reason, worst[0]) if viewer else None
         source = reports.png_source(draw_case(case, worst, image))
         yield f"{case.name}, {reason} ({promised})", source, layers
 

@@ -44,6 +44,8 @@ Array = npt.NDArray[Any]
 _LINES_WIDTH = 150  # of all intervals side by side, in points
 _ROUNDING = 1e-9  # of a volume in ml
 _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+_SHARES = (0.001, 0.01, 0.1, 0.5, 0.9)
+_HIGH = 0.99
 _SIZES = (0.5, 1, 2, 5, 10, 20, 50, 100)
 _COLORS = {
     WITHIN: OKABE_ITO["blue"],
@@ -103,6 +105,33 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         what = f", outside which at most {control.miss:.0%} is" * (control.kind == EACH)
         add_caption(figure, f"Volumes of the outer contours that {patients} patients allow{what}.")
+    return figure
+
+
+def draw_misses(
+    curves: Curves, control: Control, family: str = WITHIN, margin: float = MARGIN
+) -> Figure:
+    """What is outside of each patient's structure by threshold, and which threshold "each" chooses."""
+    with house_style():
+        figure, axes = _panels(curves.structures, "outside the contour")
+        for structure, axis in enumerate(axes):
+            rules = Rules(curves, structure, OUTER, family, margin)
+            chosen, thresholds = rules.fitted(control), rules.values[:, 0]
+            drawn = (thresholds > 0) & (thresholds < 1)
+            low = float(np.clip(thresholds[chosen] / 10, 1e-6, _SHARES[0]))
+            beyond = rules.risks(control)[:, chosen] > 0
+            for patients, color in ((~beyond, "sky"), (beyond, "vermillion")):
+                lines = rules.worst[patients][:, drawn].T
+                axis.plot(thresholds[drawn], lines, color=OKABE_ITO[color], linewidth=0.8)
+            axis.axhline(control.miss, color="0.5", linestyle="--")
+            axis.axvline(np.clip(thresholds[chosen], low, _HIGH), color=OKABE_ITO["orange"])
+            axis.set_title(f"{rules.structure}: {beyond.sum()} of {len(beyond)} patients above")
+            axis.set(xlabel="threshold", xscale="logit", xlim=(low, _HIGH))
+            axis.set(ylim=(0, min(1, 5 * control.miss)))
+            axis.set_xticks(_SHARES, [f"{one:g}" for one in _SHARES])
+            axis.minorticks_off()
+        kept = f"A line is a patient. Where the orange line is, at most {control.level:.0%} of new"
+        add_caption(figure, f"{kept} patients have more than {control.miss:.0%} outside.")
     return figure
 
 

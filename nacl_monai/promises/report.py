@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,6 @@ _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
-_Layers: TypeAlias = "dict[str, Any]"
 _VOLUME = ("Volume in ml", "at least", "at most")
 _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
@@ -93,12 +92,24 @@ class Section:
     """A part of the page: what it says, one picture, one table, and the files behind it."""
 
     title: str
+    about: str
     sentences: Sequence[str]
     picture: str = ""
     caption: str = ""
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     files: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the page shows: in short; who took part in which step; each step; and cases."""
+
+    summary: Sequence[str]
+    people: Sequence[str]
+    sections: Sequence[Section]
+    cases: Sequence[dict[str, Any]]
+    faults: list[InputError]
 
 
 def report_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -126,30 +137,26 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), given[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
-            sections, people, cases, faults = _steps(study, output, options)
+            found = _steps(study, output, options)
         words = [*given, *options.words("report:folders", travels=False)]
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
-            people=people,
-            sections=sections,
-            faults=faults,
+            found=found,
             command=shlex.join(map(str, ["nacl-monai", "report", *words])),
-            **scripts(cases, aside / PAGE),
+            **scripts(found.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
-    print_faults(faults)
-    for section in sections:
+    print_faults(found.faults)
+    for section in found.sections:
         print("", section.title, *section.sentences, sep="\n")
     print_written([output / PAGE])
     if options.new is None:
         print_next("report", *words, "--new", "NEW")
-    return faults
+    return found.faults
 
 
-def _steps(
-    study: Study, output: Path, options: Options
-) -> tuple[list[Section], list[str], list[_Layers], list[InputError]]:
-    """What each step says, who took part in which, and the cases to be scrolled through."""
+def _steps(study: Study, output: Path, options: Options) -> _Found:
+    """What the steps find, one after the other."""
     everyone = sorted({case.patient for case in study.cases})
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
@@ -174,18 +181,34 @@ def _steps(
     at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
     at_new = replace(at_new, level=(), miss=(), output=None)
     new, cases = _new(made.promise, output, at_new, faults)
-    sections = [
-        _trust(before),
-        _calibrated(before, after, file, len(everyone), fitted=bool(fitting)),
-        _kept(made),
-        *new,
-    ]
-    people = [f"{counted(len(promising), 'patient')} test and promise: {', '.join(promising)}."]
+    calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
+    sections = [_trust(before), calibrated, _kept(made), *new]
+    patients = (
+        f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
+    )
+    people = [f"{patients}: {', '.join(promising)}."]
     if fitting:
-        who = counted(len(fitting), "other")
-        people.append(f"{who} fit the calibrator, and do neither: {', '.join(fitting)}.")
-    held_out = ({**layers, "reason": f"held out, {layers['reason']}"} for layers in made.layers)
-    return sections, people, [*cases, *held_out][:MOST_SEEN], faults
+        who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
+        people.append(f"{who}: {', '.join(fitting)}.")
+    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in made.layers)
+    return _Found(
+        [*_summary(made.promise, new)],
+        people,
+        sections,
+        [*cases, *held_out][:MOST_SEEN],
+        faults,
+    )
+
+
+def _summary(made: Promise, new: Sequence[Section]) -> Iterator[str]:
+    """Whom to open, and what the outer contours promise, in a sentence each."""
+    if new[-1].rows:
+        yield new[-1].sentences[0]
+    outer = [one for one in made.of_level() if one.kind == OUTER]
+    yield (
+        f"In {outer[0].often} like these at most {outer[0].miss:.0%} of a structure is outside its "
+        "outer contour, which is larger than the structure on purpose."
+    )
 
 
 def _asked(options: Options, patients: int) -> Options:
@@ -214,6 +237,9 @@ def _kept(made: Made) -> Section:
     caption, source, _ = made.cases[0] if made.cases else ("", "", None)
     return Section(
         "What is promised?",
+        "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
+        "inner one, so that it holds little else. Each sentence is a promise for new patients like "
+        "these. As a check, each patient was held out: what all others promise was tried on them.",
         [text for one, text in promise.verdicts() if one.kind == OUTER],
         source,
         caption,
@@ -228,6 +254,8 @@ def _trust(run: Run) -> Section:
     numbers = {name: run.number(name) for name in _AUDITED}
     return Section(
         "Can you trust the probabilities?",
+        "A network gives each voxel a probability. It can be trusted if it is right as often as it "
+        "says. The 5 % contour is the one that would then leave out 5 % of the structure.",
         [
             text.partition(" Calibrate it:")[0].partition(" Make one")[0]
             for text in (leading_verdict(run), *decision_verdicts(run))
@@ -256,13 +284,18 @@ def _calibrated(
 ) -> Section:
     """What a calibrator changes, for patients who did not fit it."""
     title = "Does calibration help?"
+    about = (
+        "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "
+        "is tried on other patients, before and after; lower numbers are better."
+    )
     if file is None:
         few = f"Nothing is calibrated: of {counted(everyone, 'patient')} too few would be left"
         why = "for a promise, since whoever fits a calibrator cannot promise behind it."
-        return Section(title, [f"{few} {why}"])
+        return Section(title, about, [f"{few} {why}"])
     found = reports.answers(before, after)
     return Section(
         title,
+        about,
         [answer.text for answer in found],
         _diagram([before, after]),
         "Before and after, of patients who did not fit the calibrator",
@@ -278,11 +311,17 @@ def _calibrated(
 
 def _new(
     made: Promise, output: Path, options: Options, faults: list[InputError]
-) -> tuple[list[Section], list[_Layers]]:
+) -> tuple[list[Section], list[dict[str, Any]]]:
     """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
-    new, titles = options.new, ("What of new patients?", "Which new cases must be looked at?")
+    new = options.new
+    titles = {
+        "What of new patients?": "The volume that the probabilities let one expect, with the interval "
+        "that the true one is in, and the contours. All of it holds as often as promised.",
+        "Which new cases must be looked at?": "The case that may be worst is first. Dice says how well "
+        "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
+    }
     if new is None:
-        return [Section(title, ["Give their predictions with --new."]) for title in titles], []
+        return [Section(*one, ["Give their predictions with --new."]) for one in titles.items()], []
     file = output / "promise" / PROMISE_FILE
     faults += command.apply_folder(file, new, output / "new", options)
     command.triage_folder(file, new, output / "triage", options)
@@ -294,9 +333,10 @@ def _new(
     pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
     volumes = [text for one, text in made.verdicts() if one.kind == VOLUME]
     names = ", ".join(looked["case"])
+    volume, look = titles.items()
     return [
         Section(
-            titles[0],
+            *volume,
             volumes,
             pictures[usual["case"]],
             f"{usual['case']}, the contours of {usual['structure']}",
@@ -305,7 +345,7 @@ def _new(
             [f"new/{APPLIED}", "new"],
         ),
         Section(
-            titles[1],
+            *look,
             [
                 f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}."
             ],
@@ -324,20 +364,21 @@ def _cells(row: Sequence[Any]) -> list[str]:
 
 def _seen(
     file: Path, options: Options, looked: pd.DataFrame, drawn: Sequence[pd.Series[Any]]
-) -> tuple[dict[str, str], list[_Layers]]:
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Pictures of some new cases, and the layers of those that somebody must look at."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - slow to load
 
     made = read_promise(file)
     study = find_new(file, made, Path(str(options.new)), options)
     structures = {row["case"]: row["structure"] for row in drawn}
-    reasons = dict(zip(looked["case"], looked["reason"], strict=True)) if options.viewer else {}
+    rows = {row["case"]: row for _, row in looked.iterrows()} if options.viewer else {}
     pictures, cases = {}, []
-    for reading, image in read_again(study, [*{**reasons, **structures}]):
+    for reading, image in read_again(study, [*{**rows, **structures}]):
         name = reading.case.name
         case = NewCase(reading, applied(made, reading.stored, reading.spacing))
         if name in structures:
             pictures[name] = reports.png_source(draw_case(case, [structures[name]], image))
-        if name in reasons:
-            cases.append(seen_case(case, made.of_level(), image, f"new, {reasons[name]}"))
+        if name in rows:
+            why, first = f"new, {rows[name]['reason']}", rows[name]["structure"]
+            cases.append(seen_case(case, made.of_level(), image, why, first))
     return pictures, cases

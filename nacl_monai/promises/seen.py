@@ -14,7 +14,7 @@ from nacl_monai.reports.viewer import Seen, viewed
 
 
 def seen_case(
-    case: NewCase, kept: Sequence[Kept], image: Array | None, reason: str
+    case: NewCase, kept: Sequence[Kept], image: Array | None, reason: str, first: str
 ) -> dict[str, Any]:
     """The layers of a case, with the contours and the threshold of its outer one.
 
@@ -23,6 +23,7 @@ def seen_case(
         kept: The promises of the same level.
         image: ``(z, y, x)``, if there is one.
         reason: Why it is shown.
+        first: The structure that it opens with.
     """
     reading = case.reading
     channels = reading.channels
@@ -39,7 +40,9 @@ def seen_case(
             continue
         within = level.margins <= MARGINS.index(one.margin) if one.family == WITHIN else None
         seen[promised.structure] = Seen(contours, within, float(one.values[0]), meaning(one))
-    return {**viewed(reading, image, seen), "reason": reason}
+    layers = viewed(reading, image, seen)
+    layers["structures"].sort(key=lambda one: one["name"] != first)
+    return {**layers, "reason": reason}
 
 
 def meaning(one: Kept) -> str:

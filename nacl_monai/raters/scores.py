@@ -28,8 +28,9 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.statistics import COVERAGE, bootstrap_weights, percentile_interval
+from nacl_monai.evaluations.statistics import COVERAGE, percentile_interval
 from nacl_monai.metrics.bins import bin_indices
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.raters.priors import Planes, Prior, RatedMasks
 
 Array = npt.NDArray[np.float64]
@@ -274,7 +275,7 @@ def fit_width(
         )
     scores = scores.select(measured)
     curve = scores.errors(metric)[chosen, band]
-    weights = bootstrap_weights(len(scores.patients), resamples, seed)
+    weights = draws(len(scores.patients), resamples, seed)
     curves = scores.errors(metric, weights)[:, chosen, band]
     low, high = percentile_interval(_lowest(widths, curves), expanded(len(scores.patients)))
     excess = percentile_interval(curves - curves[:, [curve.argmin()]])

@@ -92,7 +92,7 @@ class Viewer {
     this.shown = { image: true, probability: false, confidence: false, threshold: false };
     this.hidden = new Set(); // names of masks
     this.threshold = 0.5;
-    this.chosen = 0; // structure
+    this.chosen = ""; // structure; where nobody has chosen, the first of each case
     this.reading = Promise.resolve();
     this.saved = true;
   }
@@ -102,7 +102,7 @@ class Viewer {
   }
 
   get structure() {
-    return this.case.structures[within(this.chosen, this.case.structures.length)];
+    return this.case.structures.find(({ name }) => name === this.chosen) ?? this.case.structures[0];
   }
 
   /** Makes the planes and the solid; throws where the browser cannot. */
@@ -133,7 +133,7 @@ class Viewer {
     });
     const on = (id, type, act) => at(id).addEventListener(type, (event) => act(event.target));
     on("structure", "change", (list) => {
-      this.chosen = list.selectedIndex;
+      this.chosen = list.value;
       this.show(this.position);
     });
     on("view", "change", (list) => this.planes.setSliceType(Number(list.value)));

@@ -41,8 +41,8 @@ SEEN = 6
 MOST = 12
 #: Around what is labeled, predicted or likely, so many mm are shown.
 AROUND = 20.0
-#: Cases beyond so many characters of a page have pages of their own.
-LIMIT = 24_000_000
+#: Cases beyond so many characters of a page have pages of their own; with NiiVue it is below 25 MB.
+LIMIT = 22_000_000
 #: Names of cases → their layers.
 Viewed = Callable[[Sequence[str]], Iterable[Mapping[str, Any]]]
 #: Names of cases → what is read of each, and its image, if it has one.
@@ -243,25 +243,26 @@ def scripts(
     # An end tag within the data would end their element.
     data = Markup(json.dumps(cases).replace("<", "\\u003c"))  # noqa: S704 - no element can be in it
     library = Markup(texts[-1])  # noqa: S704 - checked by its hash
-    viewer = {"data": data, "library": library, "beside": beside}
+    viewer = {"data": data if cases else "", "library": library, "beside": beside}
     return {
         "policy": policy,
         "script": Markup(texts[0]),  # noqa: S704 - ours
-        "viewer": viewer if cases else None,
+        "viewer": viewer if cases or beside else None,
     }
 
 
 def _within_limit(
     found: Sequence[Mapping[str, Any]], page: Path | None
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """The cases of a page, of which the first is always there; case → the page of each other."""
+    """The cases of a page, all where it is no file; case → the page of each that is beside it."""
     cases: list[Mapping[str, Any]] = []
     beside: dict[str, str] = {}
     room = LIMIT
     for case in found:
-        room -= len(json.dumps(case))
-        if not cases or room >= 0 or page is None:
+        size = len(json.dumps(case))
+        if size <= room or page is None:
             cases.append(case)
+            room -= size
             continue
         file = page.with_name(f"{page.stem}_{case['name']}.html")
         text = page_template(file="view.html.j2").render(

@@ -148,6 +148,14 @@ def case_names(files: Sequence[str]) -> list[str]:
         ['a_t1', 'b_t1', '2']
         >>> case_names(["p1.nii.gz", "p1.nii.gz"])
         ['p1_0', 'p1_1']
+
+        What begins with a digit is not an ending: a size, or the number of a DICOM series. Numbers have
+        as many digits as the last one, so that names sort as the cases did:
+
+        >>> case_names(["/d/brain_01.nii.gz", "/d/lung_1.5mm", "/d/1.2.840.113", "d/x.NII"])
+        ['brain_01', 'lung_1.5mm', '1.2.840.113', 'x']
+        >>> case_names([""] * 11)[:2], case_names(["a.nii", "", "b.nii"]), case_names([])
+        (['00', '01'], ['a', '1', 'b'], [])
     """
     width = len(str(len(files) - 1))
     names = [name or f"{k:0{width}}" for k, name in enumerate(names_by_path(files))]

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import wilcoxon
 
-from nacl_monai.evaluations.statistics import bootstrap_weights, percentile_interval
+from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.losses.neighborhood import window_of_width
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.raters.priors import Prior, RatedMasks, blur, softened, softened_to_width
 from nacl_monai.raters.scores import CLIP, METRICS, RESAMPLES, Array, PriorScores, fit_width
 
@@ -136,7 +137,7 @@ def held_out(
     test = scores.select(~training)
     mine = nearest(scores, family, fit.best)
     other = next(k for k, one in enumerate(scores.priors) if one.label == rival)
-    weights = bootstrap_weights(len(test.patients), RESAMPLES, seed)
+    weights = draws(len(test.patients), RESAMPLES, seed)
     rows = []
     for metric in METRICS:
         whole, drawn = test.errors(metric)[:, band], test.errors(metric, weights)[:, :, band]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from nacl_monai.evaluations.statistics import bootstrap_weights, percentile_interval
+from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.files import atomic_path, write_text
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.progress import progress_bar
 from nacl_monai.raters.priors import Prior, RatedMasks
 from nacl_monai.raters.scores import METRICS, RESAMPLES, PriorScores, fit_width, score_priors
@@ -107,7 +108,7 @@ def _bar(images: Sequence[RatedMasks], name: str) -> Iterable[RatedMasks]:
 
 def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     """Every prior, band and metric, with 95 % intervals over patients."""
-    weights = bootstrap_weights(len(scores.patients), RESAMPLES)
+    weights = draws(len(scores.patients), RESAMPLES)
     rows = []
     for metric in METRICS:
         values, ends = scores.errors(metric), percentile_interval(scores.errors(metric, weights))

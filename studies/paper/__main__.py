@@ -1,6 +1,10 @@
-"""``python -m studies.paper collect|claims RUNS … --output PLACE``: what the committed results need."""
+"""``python -m studies.paper collect|claims RUNS … --output PLACE``: what the committed results need.
+
+``python -m studies.paper results DATASET`` makes anew what ``docs/results/DATASET`` shows.
+"""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +12,7 @@ from pathlib import Path
 from nacl_monai.cli import write_files
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
+from nacl_monai.paper.__main__ import main as paper
 from nacl_monai.paper.exhibits import MAIN
 from nacl_monai.paper.results import read_results
 from studies.paper.claims import claims_to_markdown, judge_claims
@@ -41,16 +46,49 @@ def write_claims(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     ]
 
 
+def write_results(dataset: str, runs: Path | None, words: Sequence[str]) -> list[Path]:
+    """Makes anew the tables and figures that the page of a dataset shows, from its archive.
+
+    Args:
+        dataset: A folder of ``docs/results``.
+        runs: Runs whose small files join the archive first.
+        words: Options of ``nacl-monai paper all``.
+
+    Raises:
+        SystemExit: If that fails.
+    """
+    shown, made = Path("docs/results", dataset), Path("build/results", dataset)
+    archive = shown / "runs.tar.xz"
+    if runs is not None:
+        write_evidence([*([archive] if archive.is_file() else []), runs], archive)
+    if code := paper(["all", str(archive), "--output", str(made), *words]):
+        sys.exit(code)
+    write_claims([archive], made)
+    pairs = [(file, shown / file.name) for file in made.glob("*.*") if file.is_file()]
+    return [Path(shutil.copy(file, place)) for file, place in pairs if place.is_file()]
+
+
 WRITERS = {"collect": write_evidence, "claims": write_claims}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.paper", description=__doc__)
-    parser.add_argument("command", choices=WRITERS)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folders or archives")
-    parser.add_argument("--output", type=Path, required=True, help="an archive, or a folder")
-    words = parser.parse_args(argv)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in WRITERS:
+        command = commands.add_parser(name)
+        command.add_argument(
+            "runs", nargs="+", type=Path, metavar="RUNS", help="folders or archives"
+        )
+        command.add_argument("--output", type=Path, required=True, help="an archive, or a folder")
+    results = commands.add_parser("results", allow_abbrev=False)
+    results.add_argument("dataset", help="a folder of docs/results")
+    results.add_argument("--runs", type=Path, help="runs whose small files are added first")
+    words, more = parser.parse_known_args(argv)
+    if words.command == "results":
+        return write_files(lambda: write_results(words.dataset, words.runs, more))
+    if more:
+        parser.error(f"{' '.join(more)}: is no option")
     return write_files(lambda: WRITERS[words.command](words.runs, words.output))
 
 

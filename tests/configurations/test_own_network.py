@@ -42,7 +42,7 @@ def printed(words, **variables):
     given = [f"{name}={value}" for name, value in variables.items()]
     command = ["make", "-n", "--no-print-directory", "-o", ".venv/runtime", *words, *given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return shlex.split(done.stdout.replace("\\\n", " "))
+    return shlex.split(done.stdout.splitlines()[-1])
 
 
 def run(words, **variables):

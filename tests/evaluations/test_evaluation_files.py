@@ -25,7 +25,7 @@ from nacl_monai.evaluations.evaluation_files import (
 from nacl_monai.evaluations.logits import EpochLogits, read_class_logits, read_epoch_logits
 from nacl_monai.evaluations.slices import read_map
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.record import listed, read_arrays, read_record
+from nacl_monai.metrics.record import read_arrays, read_record
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
 from tests.conftest import flip_headers, refused
@@ -130,13 +130,6 @@ def test_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     for _ in chain(flip_headers(file), map(file.write_bytes, one_bit)):
         with suppress(InputError):
             np.testing.assert_array_equal(read_arrays(file, ["counts"], "")["counts"], values)
-
-
-def test_long_lists_are_cut_and_counted():
-    """Eight names are shown; of more it is told how many there are."""
-    assert listed(range(8)) == "0, 1, 2, 3, 4, 5, 6, 7"
-    assert listed(range(9)) == "0, 1, 2, 3, 4, 5, 6, 7 … (9 in all)"
-    assert listed("abc", most=2) == "a, b … (3 in all)"
 
 
 CLASSES = ("background", "organ")

@@ -10,16 +10,16 @@ from scipy.stats import rankdata, ttest_1samp
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import rank_correlations
-from nacl_monai.evaluations.groups import read_groups, thirds
+from nacl_monai.evaluations.groups import read_groups
 from nacl_monai.evaluations.statistics import (
     bootstrap_means,
-    bootstrap_weights,
     cells_of,
     estimate,
     patient_scores,
     percentile_interval,
     pooled_band,
 )
+from nacl_monai.metrics.pooled import draws
 from tests.conftest import refused
 
 #: What is undefined is NaN, and no warning tells so.
@@ -233,7 +233,7 @@ def test_evaluation_of_an_earlier_version_has_none():
 class TestBootstrap:
     def test_every_resampling_draws_as_many_patients_as_there_are(self):
         """10,000 times unless asked otherwise."""
-        weights = bootstrap_weights(3)
+        weights = draws(3)
 
         assert weights.shape == (10_000, 3)
         assert (weights.sum(axis=1) == 3).all()
@@ -242,7 +242,7 @@ class TestBootstrap:
 
     def test_patients_are_equally_likely(self):
         """Each is drawn once on average, and the number of draws is binomial (n, 1/n)."""
-        weights = bootstrap_weights(4, 100_000)
+        weights = draws(4, 100_000)
 
         np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.02)
         expected = [math.comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)]
@@ -254,7 +254,7 @@ class TestBootstrap:
         """A resampling's mean is that of the patients drawn, each as often as it was drawn."""
         scores = RNG.random((6, 2))
         scores[4, 1] = np.nan
-        weights = bootstrap_weights(6, 50)
+        weights = draws(6, 50)
 
         for times, row in zip(weights, bootstrap_means(scores, weights), strict=True):
             drawn = np.repeat(np.arange(6), times.astype(int))
@@ -328,7 +328,7 @@ class TestPooledBand:
         positives = rng.binomial(counts, 0.6)
         patients = ["b", "a", "a", "c", "b", "d", "d"]
         accuracies = []
-        for weights in bootstrap_weights(4, 200, seed=2):
+        for weights in draws(4, 200, seed=2):
             times = dict(zip("abcd", weights, strict=True))
             right = sum(times[p] * row for p, row in zip(patients, positives, strict=True))
             voxels = sum(times[p] * row for p, row in zip(patients, counts, strict=True))
@@ -392,13 +392,3 @@ def test_as_many_values_as_of_ages_are_no_groups(tmp_path):
 
     with pytest.raises(InputError, match="age has more than 20 values"):
         read_groups(file, dict(zip(names, names, strict=True)))
-
-
-def test_thirds_are_of_patients_by_the_mean_over_their_cases():
-    assert thirds([1, 5, 2, 4, 6, 7], ["a", "a", "b", "c", "d", "e"]) == {
-        "b": "smallest third, to 3 ml",
-        "a": "smallest third, to 3 ml",
-        "c": "middle third, to 6 ml",
-        "d": "middle third, to 6 ml",
-        "e": "largest third, to 7 ml",
-    }

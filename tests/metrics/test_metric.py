@@ -22,7 +22,6 @@ from nacl_monai.metrics import (
     CalibrationBins,
     CalibrationMetric,
     brier_score,
-    calibration_bins,
     classwise_calibration_error,
     confidence_gap,
     expected_calibration_error,
@@ -83,18 +82,6 @@ def test_pooled_errors_are_those_of_one_large_case(batch):
         torch.testing.assert_close(pooled[name], whole[name][0], rtol=0, atol=1e-6, equal_nan=True)
 
 
-def test_opposite_errors_cancel_when_pooled():
-    """Two opposite volumes at 0.8 are each wrong by 0.2 and right when pooled."""
-    probs = torch.tensor([0.2, 0.8])[None, :, None, None].expand(2, 2, 1, 10)
-    labels = torch.ones(2, 1, 1, 10)
-    labels[0, ..., :4] = 0
-
-    numbers = measured(probs, labels, regions=["all"]).aggregate()
-
-    assert numbers["ece_all"] == pytest.approx(0.2)
-    assert numbers["ece_all_pooled"] == pytest.approx(0, abs=1e-7)
-
-
 def test_empty_regions_are_counted_and_left_out():
     """A case without foreground is NaN, stays out of the mean, and is counted."""
     metric = filled(regions=["foreground", "all"])
@@ -105,15 +92,6 @@ def test_empty_regions_are_counted_and_left_out():
     assert math.isnan(metric.case_errors()["ece"][3, 0])
     assert (numbers["empty_foreground"], numbers["empty_all"]) == (1, 0)
     assert metric.empty_regions().tolist() == [1, 0]
-
-
-def test_bins_of_each_case_can_be_read():
-    """The bins of each case and region can be read: cases × regions × (1 + classes) × bins."""
-    bins = filled(num_bins=5).case_bins()
-
-    assert bins.counts.shape == (4, len(REGIONS), 4, 5)
-    alone = calibration_bins(*case(0), mask=LABELS[:1] != 0, num_bins=5)
-    assert torch.equal(bins[0, list(REGIONS).index("foreground")].counts, alone.counts)
 
 
 def test_mapping_gives_regions_of_your_own_and_a_mask_restricts_them():

@@ -206,16 +206,6 @@ def test_same_seed_draws_the_same():
     assert pooled_error(bins, seed=1) != pooled_error(bins, seed=2)
 
 
-@given(st.integers(1, 30), st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
-def test_as_many_patients_are_drawn_as_there_are(patients, seed):
-    """Each as often as any other."""
-    drawn = draws(patients, 400, seed)
-
-    assert (drawn.sum(1) == patients).all()
-    np.testing.assert_allclose(drawn.mean(0), 1, atol=0.35)
-
-
 def test_empty_cases_are_left_out_and_counted():
     """They change no number; where all are empty there is none."""
     bins = random_bins()[:, 0]

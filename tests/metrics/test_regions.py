@@ -19,7 +19,6 @@ from nacl_monai.metrics.regions import (
     foreground,
     named_regions,
     region_masks,
-    region_of_fit,
     selected_voxels,
     within,
 )
@@ -63,7 +62,8 @@ def test_boundary_takes_width_and_spacing():
     """Width and spacing reach the band, which is three voxels wide by default."""
     labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 2, 12)
 
-    assert drawn(region_mask("boundary", labels)) == ["...######..."] * 2
+    for band in (region_mask("boundary", labels), boundary_band(labels)):
+        assert drawn(band) == ["...######..."] * 2
     assert drawn(region_mask("boundary", labels, width=2)) == ["....####...."] * 2
     in_mm = region_mask("boundary", labels, width=2, spacing=(1.0, 2.0))
     assert drawn(in_mm) == [".....##....."] * 2
@@ -217,13 +217,6 @@ def test_cases_do_not_share_boundaries():
     assert boundary_band(labels, 1).sum((1, 2)).tolist() == [0, 0, 3]
 
 
-def test_width_defaults_to_three_voxels():
-    """Without arguments the band has three voxels on each side."""
-    labels = torch.tensor([0] * 6 + [1] * 6).expand(1, 2, 12)
-
-    assert drawn(boundary_band(labels)) == ["...######..."] * 2
-
-
 @pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
 def test_width_that_is_not_positive_is_refused(width):
     """A band needs a width, and an end."""
@@ -234,11 +227,13 @@ def test_width_that_is_not_positive_is_refused(width):
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4)])
-def test_labels_without_a_voxel_have_an_empty_band(shape):
-    """A map of nothing is empty."""
-    band = boundary_band(torch.zeros(shape, dtype=torch.long), width=2)
+@pytest.mark.parametrize("region", ["boundary", "near"])
+def test_maps_without_a_voxel_have_an_empty_region(region, shape):
+    """Nothing is near nothing."""
+    empty = torch.zeros(shape, dtype=torch.long)
+    mask = region_mask(region, empty, empty)
 
-    assert (band.shape, band.dtype) == (shape, torch.bool)
+    assert (mask.shape, mask.dtype) == (shape, torch.bool)
 
 
 PREDICTED = ("near", "predicted", "predicted_boundary")
@@ -407,21 +402,6 @@ def test_margin_that_is_none_is_refused(margin):
         region_mask("near", prediction, prediction, margin=margin)
 
 
-@pytest.mark.parametrize("shape", [(0, 4, 4), (2, 0, 4)])
-def test_nothing_is_near_nothing(shape):
-    """A map of no voxel is empty."""
-    empty = torch.zeros(shape, dtype=torch.long)
-
-    assert region_mask("near", empty, empty).shape == shape
-
-
-def test_name_of_a_fit_ends_with_its_region():
-    """The longest that fits."""
-    for region in REGIONS:
-        assert region_of_fit(region) == region_of_fit(f"vector_{region}") == region
-    assert region_of_fit("vector_nearest") == ""
-
-
 @given(
     st.lists(st.sampled_from([None, 0.0, 0.1, 0.5, 1.0]), min_size=1, max_size=5),
     st.integers(0, 99),
@@ -467,18 +447,6 @@ def test_chunk_on_a_gpu_has_a_size_of_its_own(monkeypatch):
 
     chunks = RegionPieces(of_voxels, [None]).chunks()
     assert [piece.numel() for *_, piece in chunks] == [16, 4]
-
-
-@pytest.mark.parametrize("kind", COLLECTORS)
-def test_size_of_a_chunk_changes_nothing(kind, monkeypatch):
-    """Small chunks give the sums of one large chunk, of every kind."""
-    probs, labels = random_case((2, 3, 30, 20))
-    pieces = RegionPieces(LabeledVoxels(probs, labels), [None, labels != 1])
-    whole = COLLECTORS[kind](pieces, Options())
-    monkeypatch.setattr("nacl_monai.metrics.regions._CHUNK", {"cpu": 999})
-    parts = COLLECTORS[kind](pieces, Options())
-
-    torch.testing.assert_close(parts.tensors(), whole.tensors(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", COLLECTORS)

@@ -27,7 +27,8 @@ from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import held_out_misses, held_out_volumes
-from nacl_monai.promises.pictures import draw_case, draw_kept
+from nacl_monai.promises.pictures import draw_case, draw_kept, draw_misses
+from nacl_monai.reports.style import OKABE_ITO
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
@@ -381,6 +382,24 @@ def test_no_interval_is_cut_off(made):
     figure = draw_kept(replace(read, held_out=wide))
 
     assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= 0.9 for axis in figure.axes)
+
+
+def test_misses_are_drawn_with_the_threshold_that_is_promised(made):
+    """A line for each patient, of the worst case; those for whom it is too much are told apart."""
+    promise = fit(read_curves(made), [Control(0.3)])
+    figure = draw_misses(promise.curves, Control(0.3))
+
+    outer = [one for one in promise.kept if one.kind == "outer"]
+    for axis, kept in zip(figure.axes, outer, strict=True):
+        *patients, most, chosen = axis.lines
+        at = kept.values[0]
+        assert chosen.get_xdata()[0] == pytest.approx(at, abs=1e-12)
+        assert most.get_ydata()[0] == kept.miss
+        assert len(patients) == len(promise.patients)
+        missed = [line.get_ydata()[list(line.get_xdata()).index(at)] for line in patients]
+        red = [line.get_color() == OKABE_ITO["vermillion"] for line in patients]
+        assert [one > kept.miss + 1e-9 for one in missed] == red
+        assert axis.get_title() == f"{kept.structure}: {sum(red)} of {len(red)} patients above"
 
 
 def test_structure_that_nobody_has_is_promised_without_a_size(tmp_path):

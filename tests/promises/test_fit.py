@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from nacl_monai.evaluations.statistics import bootstrap_weights
 from nacl_monai.metrics.curves import THRESHOLDS
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises import fit
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
@@ -150,7 +150,7 @@ def test_intervals_over_held_out_patients_are_those_of_a_loop(curves):
     rules = Rules(curves, 0, "outer", "within")
     losses, sizes = rules.held_out(MEAN)
     risks, shares = [], []
-    for weights in bootstrap_weights(len(losses), 2000):
+    for weights in draws(len(losses), 2000):
         drawn = np.repeat(np.arange(len(losses)), weights.astype(int))
         risks.append(losses[drawn].mean())
         shares.append(sizes[drawn].sum() / rules.whole[drawn].sum())

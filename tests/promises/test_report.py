@@ -100,7 +100,7 @@ def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
     listed, promised = (cases_of(folder / step / "page.html") for step in ("triage", "promise"))
 
     reasons = [f"new, {case['reason']}" for case in listed]
-    reasons += [f"held out, {case['reason']}" for case in promised]
+    reasons += [f"labeled, {case['reason']}" for case in promised]
     assert [case.pop("reason") for case in shown] == reasons
     assert len(promised) == 3
     for case, original in zip(shown, [*listed, *promised], strict=True):

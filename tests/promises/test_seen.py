@@ -1,5 +1,7 @@
 """What pages of promises and of triage show is the promise's own; verdicts on it are counted."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.inference.promised import MARGINS
 from nacl_monai.promises import applied, promise, read_promise
-from tests.audits.conftest import Study
+from tests.audits.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.test_viewer import cases_of, layer
 
@@ -47,6 +49,8 @@ def test_triage_shows_the_contours_and_the_threshold_of_the_promise(made, triage
 
     assert [case["name"] for case in cases] == table["case"][:3].tolist()
     assert [case["reason"] for case in cases] == table["reason"][:3].tolist()
+    worst = [case["structures"][0]["name"] for case in cases]
+    assert worst == table["structure"][:3].tolist()
     for case in cases:
         for structure in case["structures"]:
             masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
@@ -77,8 +81,11 @@ def test_promise_shows_three_held_out_cases_with_their_labels(made, old):
     whats = [case["reason"].split(":")[0] for case in cases]
     assert whats == ["missed most of all", "missed second most", "missed as usual"]
     for case in cases:
-        masks = {mask["name"]: voxels(mask["voxels"]) for mask in case["structures"][0]["masks"]}
-        label = old.cases[case["name"]][1] == 1
+        worst = re.search(r"% of (\w+)", case["reason"])[1]
+        first = case["structures"][0]
+        assert first["name"] == worst  # that of which most is missed, which the page opens with
+        masks = {mask["name"]: voxels(mask["voxels"]) for mask in first["masks"]}
+        label = old.cases[case["name"]][1] == CLASSES[worst]
         assert masks["label"].sum() == label.sum()
         assert list(masks) == ["label", "prediction", "outer contour", "inner contour"]
 

@@ -6,19 +6,31 @@ import hashlib
 import itertools
 import json
 import re
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
+from scipy.ndimage import gaussian_filter
+from scipy.special import softmax
 
 from nacl_monai import audit, read_audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.files import write_text
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.options import options_of
+from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import find
 from nacl_monai.reports import viewer
-from nacl_monai.reports.viewer import AROUND, scripts, viewed_cases
+from nacl_monai.reports.style import page_template
+from nacl_monai.reports.viewer import AROUND, Seen, scripts, viewed_cases
+from nacl_monai.reports.viewer import viewed as viewed_layers
+from nacl_monai.wheel import shipped
 
 CODES = [
     "".join(letters)
@@ -322,17 +334,81 @@ def test_sums_alone_have_no_case(tmp_path):
     assert not cases_of(read_audit(tmp_path / "bins.npz").page(tmp_path / "page.html"))
 
 
-def test_cases_that_are_too_large_are_beside_the_page(study, tmp_path, monkeypatch):
-    """Each on a page of its own, to which the page leads; the first is in it, however large."""
-    monkeypatch.setattr(viewer, "LIMIT", 1)
+@pytest.mark.parametrize("within", [0, 2])
+def test_cases_that_are_too_large_are_beside_the_page(within, study, tmp_path, monkeypatch):
+    """Each on a page of its own, to which the page leads in plain sight, even if it has no case."""
+    whole = cases_of(audited(study, tmp_path / "audit"))
+    room = sum(len(json.dumps(case)) for case in whole[:within])
+    monkeypatch.setattr(viewer, "LIMIT", room)
     page = audited(study, tmp_path / "audit")
-    kept = cases_of(page)
     text = page.read_text(encoding="utf-8")
-    beside = sorted(file.name for file in page.parent.glob("page_*.html"))
-    assert len(kept) == 1
-    assert beside == sorted(
-        f"page_case_{k}.html" for k in range(4) if f"case_{k}" != kept[0]["name"]
+
+    assert cases_of(page) == whole[:within]
+    assert {file.name for file in page.parent.glob("page_*.html")} == {
+        f"page_{case['name']}.html" for case in whole[within:]
+    }
+    said = text.partition('<section id="viewer"')[0]
+    for case in whole[within:]:
+        name = f"page_{case['name']}.html"
+        assert cases_of(page.with_name(name)) == [case]
+        assert f'<a href="{name}">{case["name"]}</a>' in said
+
+
+def reading_of(probs, classes, affine, channels):
+    """Probabilities (C, x, y, z) and classes (x, y, z), as if they were read."""
+    place = Path("case")
+    predicted = Probabilities(probs.transpose(0, 3, 2, 1).astype(np.float32), affine, place, place)
+    labels = [Labels(torch.from_numpy(classes.T.copy()), None)]
+    case = Case("case", Prediction("case", {}))
+    return Reading(case, predicted, labels, Channels("softmax", channels), 0.0)
+
+
+def page_of_one(reading, image, file, several=1):
+    """The page of so many cases, with what a promise shows of each."""
+    probs = reading.probs[1].numpy()
+    contours = {"outer contour": probs > 0.05, "inner contour": probs > 0.9}
+    seen = {name: Seen(contours, probs > 0.001) for name in list(reading.channels.structures)[:1]}
+    layers = {**viewed_layers(reading, image, seen), "reason": "it is large"}
+    text = page_template(file="view.html.j2").render(
+        name="page", count="", command="", **scripts([layers] * several, file)
     )
-    for name in beside:
-        (case,) = cases_of(page.with_name(name))
-        assert f'<a href="{name}">{case["name"]}</a>' in text
+    return write_text(file, text)
+
+
+def test_six_hippocampi_make_a_page_below_6_mb(tmp_path):
+    """With two structures each, on their images; of the demo's."""
+    rng = np.random.default_rng(0)
+    data = shipped("demo/Task04_Hippocampus")
+    label = nibabel.load(data / "labelsTr/hippocampus_067.nii.gz")
+    image = np.asarray(nibabel.load(data / "imagesTr/hippocampus_067.nii.gz").dataobj)
+    classes = np.asarray(label.dataobj).astype(int)
+    logits = [gaussian_filter(10.0 * (classes == k), 1) for k in range(3)]
+    probs = softmax(logits + gaussian_filter(rng.normal(size=(3, *classes.shape)), (0, 2, 2, 2)), 0)
+    reading = reading_of(probs, classes, label.affine, {"none": (0,), "front": (1,), "back": (2,)})
+    page = page_of_one(reading, image.T.astype(np.float32), tmp_path / "page.html", several=6)
+
+    assert len(cases_of(page)) == 6
+    assert page.stat().st_size < 6e6
+
+
+@pytest.mark.slow
+def test_liver_of_a_ct_makes_a_page_below_25_mb(tmp_path):
+    """What is cropped of 512 × 512 × 300 voxels, 0.8 × 0.8 × 1.5 mm, with noise; two are too many."""
+    rng, radii, spacing = np.random.default_rng(0), (75.0, 80, 80), np.array([0.8, 0.8, 1.5])
+    axes = [
+        np.arange(-radius - AROUND, radius + AROUND, size, np.float32) / radius
+        for radius, size in zip(radii, spacing, strict=True)
+    ]
+    place = np.meshgrid(*axes, indexing="ij", sparse=True)
+    depth = 1 - np.sqrt(sum(axis**2 for axis in place))
+    noise = (gaussian_filter(rng.normal(size=depth.shape).astype(np.float32), s) for s in (0.6, 3))
+    fine, rough = (one / one.std() for one in noise)
+    inside = 1 / (1 + np.exp(-60 * (depth + 0.04 * rough)))
+    probs, image = np.stack([1 - inside, inside]), 50 + 60 * (depth > 0) + 12 * fine
+    affine = np.diag([*spacing, 1])
+    reading = reading_of(probs, (depth > 0).astype(int), affine, {"none": (0,), "liver": (1,)})
+
+    assert page_of_one(reading, image.T, tmp_path / "page.html").stat().st_size < 25e6
+    several = page_of_one(reading, image.T, tmp_path / "several.html", several=3)
+    assert 0 < len(cases_of(several)) < 3
+    assert several.stat().st_size < 25e6

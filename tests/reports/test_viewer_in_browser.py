@@ -7,10 +7,11 @@ import shutil
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from tests.audits.conftest import Study
+from tests.audits.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.test_viewer import audited, cases_of, layer, write_case
 
@@ -48,17 +49,22 @@ def browser():
         chromium.close()
 
 
+def watched(browser, **how):
+    """An empty page, and what it says in the console or asks for from then on."""
+    page, said = browser.new_page(viewport={"width": 1000, "height": 900}, **how), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url))
+    return page, said
+
+
 @pytest.fixture(scope="module")
 def opened(browser):
     """Opens a page; whatever it says in the console, or asks for, is a fault in the end."""
     pages = []
 
     def open_page(file, **how):
-        page = browser.new_page(viewport={"width": 1000, "height": 900}, **how)
-        said = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url))
+        page, said = watched(browser, **how)
         page.goto(file.as_uri())
         page.wait_for_selector("body.seen")
         pages.append((page, said, file))
@@ -331,12 +337,15 @@ def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page):
 
 def test_without_webgl_there_are_the_pictures(browser, file):
     """And in print, where nobody scrolls."""
-    page = browser.new_page()
+    page, said = watched(browser)
     page.add_init_script("HTMLCanvasElement.prototype.getContext = function () { return null; };")
     page.goto(file.as_uri())
     assert page.locator("#viewer").is_hidden()
     assert page.locator(".pictures img").count() == 3
     assert page.locator(".pictures").is_visible()
+    page.locator("th:text('DSC')").last.click()
+    page.wait_for_load_state("networkidle")
+    assert said == [file.as_uri()]
     page.close()
 
 
@@ -381,6 +390,21 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     (outer,) = (mask for mask in structure["masks"] if mask["name"] == "outer contour")
     shown = layer(outer["voxels"])
     ml = np.asarray(shown.dataobj).sum() * abs(np.linalg.det(shown.affine[:3, :3])) / 1000
+
+    (worst, *_), names = (
+        pd.read_csv(triaged / "triage.csv")["structure"],
+        set(CLASSES) - {"background"},
+    )
+    (other,) = names - {worst}
+    assert page.input_value("#structure") == worst
+    page.select_option("#structure", label=other)
+    page.keyboard.press("Tab")
+    page.keyboard.press("j")
+    wait_for(page, "#value", f"probability of {other}")  # as long as nobody chooses another
+    page.keyboard.press("k")
+    page.select_option("#structure", label=worst)
+    wait_for(page, "#value", f"probability of {worst}")
+    page.keyboard.press("Tab")
 
     page.click("#mark")
     what, volume = page.text_content("#meaning").removesuffix(" ml").split(": ")
