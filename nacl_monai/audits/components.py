@@ -15,7 +15,7 @@ import torch
 
 from nacl_monai.audits.measuring import study_definition
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.statistics import bootstrap_weights, percentile_interval
+from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.metrics.bins import CalibrationBins
@@ -26,7 +26,7 @@ from nacl_monai.metrics.islands import (
     label_islands,
     peaks_of,
 )
-from nacl_monai.metrics.pooled import Pooled, pooled_error
+from nacl_monai.metrics.pooled import Pooled, draws, pooled_error
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands, read_real
 from nacl_monai.predictions.checks import predicted_masks
@@ -138,9 +138,7 @@ def froc(islands: Islands, structure: str) -> pd.DataFrame:
     labeled = islands.of(structure, labeled=True)
     false = islands.of(structure, labeled=False).query("~hit").sort_values("score", ascending=False)
     names, person = np.unique(islands.patients, return_inverse=True)
-    weights = np.concatenate([np.ones((1, len(names))), bootstrap_weights(len(names), _RESAMPLES)])[
-        :, person
-    ]
+    weights = np.concatenate([np.ones((1, len(names))), draws(len(names), _RESAMPLES)])[:, person]
     found = np.array([_found(weight, labeled, false) for weight in weights])
     ends = percentile_interval(found[1:]) if len(names) > 1 else np.full((2, len(RATES)), np.nan)
     return pd.DataFrame(
