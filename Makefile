@@ -132,7 +132,7 @@ mutants: .venv/mutants ## Change each line of what computes numbers; list the ch
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 
-bench-%: .venv/development ## Measure losses, metrics, memory, loading, networks, training or verbs, each beside its peers
+bench-%: .venv/development ## Measure losses, metrics, memory, loading, networks, speed, training or verbs, each beside its peers
 	$(BIN)/python benchmarks/$*.py $(ARGS)
 
 .venv/docs: .venv/runtime

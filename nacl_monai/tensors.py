@@ -287,7 +287,8 @@ def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> 
     check_outputs(probs, "probs")
     tolerance = sum_tolerance(probs.dtype) if tolerance is None else tolerance
     check_unit_interval(probs, tolerance)
-    off = (probs.sum(1) - 1).abs().max().item()
+    least, most = (bound.item() for bound in torch.aminmax(probs.sum(1) - 1))
+    off = max(most, -least)
     if off > tolerance:
         raise InputError(
             f"probs: the sum over a voxel's classes is off 1 by {off:.4g}; use softmax, not sigmoid"

@@ -262,6 +262,6 @@ def test_blocks_of_python_or_commands_say_what_they_are():
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         opened = re.findall(r"^```(.*)$", text, re.MULTILINE)[::2]
-        known = {"python", "bash", "text", "yaml", "toml", "mermaid"}
-        for language in opened:
+        known = {"python", "bash", "text", "yaml", "toml", "json", "markdown", "mermaid"}
+        for language in (line.partition(" ")[0] for line in opened):
             assert language in known or language.startswith("{"), f"{page}: {language!r}"

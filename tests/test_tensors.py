@@ -205,3 +205,19 @@ def test_top1_is_the_largest_value_and_its_first_class(dtype, shape, axis, seed)
     assert torch.equal(largest, values.max(axis).values)
     first = (values == largest.unsqueeze(axis)).int().argmax(axis)
     assert torch.equal(classes.long(), first)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8]
+)
+def test_largest_is_that_of_torch_and_its_first_class(dtype):
+    """Over more than a block, with many ties."""
+    values = torch.randint(0, 6, (2, 5, 70_000), generator=torch.Generator().manual_seed(0))
+    values = values.to(dtype)
+
+    largest, classes = top1(values)
+
+    assert largest.dtype == dtype
+    assert torch.equal(largest, values.amax(1))
+    first = (values == values.amax(1, keepdim=True)).int().argmax(1)
+    assert torch.equal(classes.long(), first)

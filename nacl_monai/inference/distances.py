@@ -37,17 +37,18 @@ def squared_distances(
         >>> squared_distances(mask, 3.0, [2.0, 1.0]).tolist()
         [[0.0, 1.0, 4.0], [4.0, 5.0, 8.0]]
     """
-    distances = torch.full(mask.shape, math.inf, dtype=dtype, device=mask.device)
     where = mask.nonzero()
+    inside, lows = mask, [0] * len(sizes)
+    if len(where) > 0:
+        for axis, size in enumerate(sizes):
+            reach, places = int(width / size), where[:, axis]
+            lows[axis] = max(0, int(places.amin()) - reach)
+            length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - lows[axis]
+            inside = inside.narrow(axis, lows[axis], length)
+    squared = torch.full(inside.shape, math.inf, dtype=dtype, device=mask.device)
+    squared.masked_fill_(inside, 0.0)
     if len(where) == 0:
-        return distances
-    inside, squared = distances, distances.masked_fill(mask, 0.0)
-    for axis, size in enumerate(sizes):
-        reach, places = int(width / size), where[:, axis]
-        low = max(0, int(places.amin()) - reach)
-        length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - low
-        inside = inside.narrow(axis, low, length)
-        squared = squared.narrow(axis, low, length)
+        return squared
     for axis, size in enumerate(sizes):
         nearest, length = squared.clone(), squared.shape[axis]
         for step in range(1, min(math.ceil(width / size), length)):
@@ -57,7 +58,13 @@ def squared_distances(
                 closest = nearest.narrow(axis, here, inner)
                 torch.minimum(closest, through, out=closest)
         squared = nearest
-    inside.copy_(squared)
+    if squared.shape == mask.shape:
+        return squared
+    distances = torch.full(mask.shape, math.inf, dtype=dtype, device=mask.device)
+    box = distances
+    for axis, low in enumerate(lows):
+        box = box.narrow(axis, low, squared.shape[axis])
+    box.copy_(squared)
     return distances
 
 

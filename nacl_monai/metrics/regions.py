@@ -546,11 +546,13 @@ class RegionPieces:
         numbers = torch.arange(2 ** len(proper), device=self.device)
         per_case = len(numbers) * LANES
         self.num_pieces = self._batch * per_case
-        first = torch.arange(self._batch, dtype=torch.int32, device=self.device) * per_case
-        lanes = torch.arange(labels[0].numel(), dtype=torch.int32, device=self.device) % LANES
-        self._pieces = (first[:, None] + lanes).flatten()
+        kind = torch.int16 if self.num_pieces < 2**15 else torch.int32
+        first = torch.arange(self._batch, dtype=kind, device=self.device) * per_case
+        size = labels[0].numel()
+        lanes = torch.arange(LANES, dtype=kind, device=self.device).repeat(-(-size // LANES))
+        self._pieces = (first[:, None] + lanes[:size]).flatten()
         for bit, mask in enumerate(proper):
-            self._pieces += mask.flatten().int() * (LANES << bit)
+            self._pieces += mask.flatten() * torch.tensor(LANES << bit, dtype=kind)
         bits = iter(range(len(proper)))
         self._pieces_of_region = [
             numbers >= 0 if mask is None else (numbers >> next(bits) & 1).bool() for mask in masks
@@ -575,7 +577,7 @@ class RegionPieces:
                 labels[None].long(),
                 confidences,
                 prediction[None].long(),
-                self._pieces[chunk],
+                self._pieces[chunk].int(),
             )
 
     def sum_regions(self, sums: torch.Tensor) -> torch.Tensor:

@@ -103,7 +103,7 @@ class Reading:
         classes, structures = self.labels[0].classes, self.channels.structures.values()
         if self.channels.overlapping:
             return [classes[list(channels)].any(0) for channels in structures]
-        return [torch.isin(classes, torch.tensor(channels)) for channels in structures]
+        return [torch.from_numpy(np.isin(classes.numpy(), channels)) for channels in structures]
 
     def through(self, module: nn.Module) -> Reading:
         """The same case behind a calibrator, from logits, image and spacing to logits.

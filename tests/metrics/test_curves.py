@@ -41,6 +41,22 @@ def looped(inside, predicted, label, spacing, mask=None):
     return curve
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_thresholds_are_those_of_a_search(dtype):
+    """At each threshold, at the numbers beside it, in between, at both ends and beyond 1."""
+    steps = THRESHOLDS[1:-1].astype(dtype)
+    beside = [np.nextafter(steps, dtype(end)) for end in (0, 2)]
+    between = 1 / (1 + np.exp(-np.random.default_rng(0).uniform(-20, 20, 20_000)))
+    ends = [0, 1, np.nextafter(dtype(1), dtype(2)), 1e-40]
+    probs = np.concatenate([steps, *beside, between, ends]).astype(dtype)
+    levels = Levels(probs, np.zeros(len(probs), np.int8))
+
+    curve = counted(levels, np.zeros(len(probs), bool))
+
+    expected = (probs.astype(float)[:, None] >= THRESHOLDS).sum(0)
+    assert curve["counts"][:, 0].tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 1.2)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_curve_is_that_of_a_loop_to_the_bit(spacing, masked):

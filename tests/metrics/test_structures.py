@@ -2,8 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.data import MetaTensor
 from monai.data.utils import list_data_collate
 from monai.metrics import compute_hausdorff_distance
@@ -12,9 +15,36 @@ from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, hausdorff_distance, structure_masks
 from nacl_monai.metrics.regions import case_spacings
+from nacl_monai.metrics.structures import class_counts, map_dice, map_distances, structure_dice
 
 BRATS = {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)}
 LABELS = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (1, 6, 7, 5))]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(5, 6, 4), (1, 7, 6), (6, 5)]),
+    st.booleans(),
+    st.sampled_from([torch.uint8, torch.int16, torch.int64]),
+)
+def test_scores_of_maps_are_those_of_masks(seed, shape, masked, dtype):
+    """Dice and HD95 from maps of classes, within boxes: of unions, missed and absent structures."""
+    rng = np.random.default_rng(seed)
+    maps = [torch.from_numpy(rng.integers(0, rng.integers(2, 5), shape)).to(dtype) for _ in "ab"]
+    mask = torch.from_numpy(rng.random(shape) < 0.8) if masked else None
+    structures = {"one": (1,), "union": (1, 3), "last": (4,), "all": (0, 1, 2, 3, 4)}
+    prediction, label = (structure_masks(one[None], structures)[None] for one in maps)
+    if masked:
+        prediction, label = prediction * mask, label * mask
+
+    dice = map_dice(class_counts(*maps, 5, mask), structures)
+    distances = map_distances(*maps, structures, [2.0, 0.7, 1.3][: len(shape)], mask)
+
+    spacing = [2.0, 0.7, 1.3][: len(shape)]
+    assert torch.equal(dice.nan_to_num(-1), structure_dice(prediction, label)[0].nan_to_num(-1))
+    expected = hausdorff_distance(prediction, label, spacing)[0]
+    assert torch.equal(distances.nan_to_num(-1), expected.nan_to_num(-1))
 
 
 def test_masks_equal_those_of_monai_for_brats():

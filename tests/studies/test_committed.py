@@ -394,7 +394,7 @@ def test_penalty_s_tests_agree(results):
         families[row["family"], row["reference"], row["metric"]][row["method"]] = row
     assert families
     for (family, reference, metric), rows in families.items():
-        if family != "choice":
+        if family != "choice" and not family.startswith("behind"):
             assert {name.partition("+")[2] for name in rows} == {reference.partition("+")[2]}
         cells = {name: cells_of(metric, name, found, led) for name in (reference, *rows)}
         check_tests(metric, rows, cells, reference)

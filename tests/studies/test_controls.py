@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy.stats import norm
 
 from nacl_monai.promises.cases import curves_of_arrays
@@ -11,12 +12,14 @@ from nacl_monai.promises.control import Control, path_of
 from nacl_monai.promises.fit import Rules
 from studies.promises.controls import coverage, divided, sizes
 
-RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/promises"
+RESULTS = Path(__file__).parents[2] / "docs/results"
 
 
-def test_kept_tables_are_those_of_the_kept_numbers():
+@pytest.mark.parametrize("dataset", ["hippocampus", "acdc"])
+def test_kept_tables_are_those_of_the_kept_numbers(dataset):
     """And no risk is above its level; by "each" it is the share of patients who fail."""
-    table, page = pd.read_csv(RESULTS / "controls.csv"), (RESULTS / "README.md").read_text()
+    folder = RESULTS / dataset / "promises"
+    table, page = pd.read_csv(folder / "controls.csv"), (folder / "README.md").read_text()
 
     assert coverage(table) in page
     assert sizes(table) in page

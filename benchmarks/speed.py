@@ -1,0 +1,319 @@
+"""What a user waits for, a row each: ``python benchmarks/speed.py``, or ``make bench-speed``.
+
+Prints a Markdown table: seconds of the processor on one thread, with imports where it is a whole
+command, and the peak of memory above them; beside it what a peer takes for one of its numbers, as a
+ratio. With ``--base FOLDER`` each row is measured with another checkout of this project, too, in turn.
+``--rows`` chooses some, ``--size`` is that of the large case, ``--names`` and ``--shards`` are how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import verbs
+
+HERE = Path(__file__).parents[1]
+SMALL, CASES = (35, 51, 35), 20
+Row = Callable[[Path], Any]
+
+
+def smooth(classes: int, size: tuple[int, ...], radius: float) -> tuple[Any, Any]:
+    """Probabilities (x, y, z, C) that are smooth, and the map of balls that they are of."""
+    from scipy.ndimage import gaussian_filter  # noqa: PLC0415
+
+    rng, label = np.random.default_rng(0), np.zeros(size, np.uint8)
+    for k in range(1, classes):
+        center = [rng.uniform(0.15, 0.85) * n for n in size]
+        squares = sum((x - c) ** 2 for x, c in zip(np.indices(size), center, strict=True))
+        label[squares < (radius * rng.uniform(0.6, 1.4)) ** 2] = k
+    odds = np.stack([gaussian_filter((label == k).astype("f4"), 1.2) for k in range(classes)], -1)
+    noise = gaussian_filter(rng.normal(size=odds.shape).astype("f4"), (1, 1, 1, 0))
+    odds = np.exp(1.5 * (np.log(odds + 1e-3) + noise))
+    return odds / odds.sum(-1, keepdims=True), label
+
+
+def save(folder: Path, probs: Any, label: Any) -> None:
+    for name, voxels in (("probs", probs), ("labels", label)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / name / "case.nii")
+
+
+def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> None:
+    """Writes what the rows read."""
+    verbs.DISTINCT = CASES
+    for name, shape, cases in (("small", SMALL, CASES), ("large", size[::-1], 1)):
+        (folder / name).mkdir()
+        verbs.write(folder / name, shape, cases)
+    save(folder / "mr", *smooth(4, (320, 320, 30), 40))
+    save(folder / "many", *smooth(118, (96, 96, 40), 6))
+    image = nibabel.load(folder / "large/probs/case000.nii")
+    probs, label = np.asarray(image.dataobj), folder / "large/labels/case000.nii"
+    save(folder / "bytes", np.rint(255 * probs).astype(np.uint8), nibabel.load(label).dataobj)
+    save(folder / "half", np.zeros(1, np.uint8), nibabel.load(label).dataobj)
+    (folder / "half/probs/case.nii").unlink()
+    np.savez(folder / "half/probs/case.npz", probabilities=probs.T.astype(np.float16))
+    words = [folder / "small/probs", folder / "small/labels", "--level", "0.2", "--output"]
+    program = [sys.executable, "-m", "nacl_monai.cli", "promise", *words, folder / "promised"]
+    subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    link(folder, names)
+    shard(folder, shards)
+
+
+def command(verb: str, data: str, *options: str, labels: bool = True) -> Row:
+    """Runs a whole command."""
+
+    def run(folder: Path) -> None:
+        from nacl_monai.cli import main  # noqa: PLC0415
+
+        output = tempfile.mkdtemp(dir=folder)
+        places = [str(folder / data / name) for name in ("probs", "labels")[: 1 + labels]]
+        if code := main([verb, *options, *places, "--output", f"{output}/out"]):
+            raise SystemExit(code)
+
+    return run
+
+
+def applied(*words: str) -> Row:
+    """Runs a command on the large case, by the promise of the small ones."""
+
+    def run(folder: Path) -> None:
+        from nacl_monai.cli import main  # noqa: PLC0415
+
+        output, promised = tempfile.mkdtemp(dir=folder), folder / "promised/promise.json"
+        if code := main(
+            [*words, str(promised), str(folder / "large/new"), "--output", f"{output}/out"]
+        ):
+            raise SystemExit(code)
+
+    return run
+
+
+def timed(make: Callable[[Path], Callable[[], Any]], repeats: int = 5) -> Row:
+    """The median of some repeats of what is made once."""
+
+    def run(folder: Path) -> float:
+        import torch  # noqa: PLC0415
+
+        torch.set_num_threads(1)
+        compute, times = make(folder), []
+        for _ in range(repeats + 1):
+            start = time.process_time()
+            compute()
+            times.append(time.process_time() - start)
+        return sorted(times[1:])[repeats // 2]
+
+    return run
+
+
+def voxels() -> tuple[Any, Any]:
+    import torch  # noqa: PLC0415
+
+    probs = torch.randn(10, 4, 224, 224, generator=torch.Generator().manual_seed(0)).softmax(1)
+    return probs, probs.argmax(1)
+
+
+def our_ece(_: Path) -> Callable[[], Any]:
+    from nacl_monai.metrics import calibration_bins  # noqa: PLC0415
+
+    probs, labels = voxels()
+    return lambda: [
+        (one.ece(), one.cece()) for one in [calibration_bins(probs, labels, num_bins=15)]
+    ]
+
+
+def their_ece(_: Path) -> Callable[[], Any]:
+    from torchmetrics.functional import calibration_error  # noqa: PLC0415
+
+    probs, labels = voxels()
+    return lambda: calibration_error(probs, labels, "multiclass", n_bins=15, num_classes=4)
+
+
+def curves(folder: Path) -> Callable[[], Any]:
+    import torch  # noqa: PLC0415
+
+    from nacl_monai.metrics.curves import curves_of_case  # noqa: PLC0415
+
+    parts = (nibabel.load(folder / f"mr/{name}/case.nii").dataobj for name in ("probs", "labels"))
+    probs, label = (torch.from_numpy(np.ascontiguousarray(np.asarray(part).T)) for part in parts)
+    structures = {str(k): [k] for k in range(1, 4)}
+    labels = [label == k for k in range(1, 4)]
+    return lambda: curves_of_case(probs, labels, None, structures, (1, 1, 1), overlapping=False)
+
+
+def loss(name: str) -> Callable[[Path], Callable[[], Any]]:
+    def make(_: Path) -> Callable[[], Any]:
+        import torch  # noqa: PLC0415
+
+        from nacl_monai import losses  # noqa: PLC0415
+
+        logits, labels = torch.randn(4, 4, 224, 224, requires_grad=True), voxels()[1][:4]
+        function: Any = torch.nn.functional.cross_entropy
+        if name != "torch":
+            function = losses.NACLLoss(where=name)
+        return lambda: function(logits, labels).backward()
+
+    return make
+
+
+def reading(folder: Path) -> Callable[[], Any]:
+    return lambda: [probs.sum() for probs, _ in verbs.read(folder / "large")]
+
+
+def names(folder: Path) -> None:
+    """Finds so many cases, links to one."""
+    from nacl_monai.predictions.options import Options  # noqa: PLC0415
+    from nacl_monai.predictions.study import find  # noqa: PLC0415
+
+    find(folder / "named/probs", folder / "named/labels", Options())
+
+
+def merging(folder: Path) -> None:
+    """Merges so many shards of ten cases."""
+    from nacl_monai import merge  # noqa: PLC0415
+
+    merge(sorted((folder / "shards").glob("*.npz")))
+
+
+def link(folder: Path, count: int) -> None:
+    for kind in ("probs", "labels"):
+        (folder / "named" / kind).mkdir(parents=True)
+        (source,) = (folder / "mr" / kind).glob("*.nii")
+        for k in range(count):
+            os.link(source, folder / f"named/{kind}/case_{k:06}.nii")
+
+
+def shard(folder: Path, count: int) -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    import torch  # noqa: PLC0415
+
+    from nacl_monai.metrics import CalibrationMetric  # noqa: PLC0415
+
+    metric = CalibrationMetric(num_bins=15, regions=["near", "all"])
+    probs = torch.rand(10, 3, 16, 16, 16).softmax(1)
+    metric(probs, probs.argmax(1))
+    record = metric.record([str(k) for k in range(10)])
+    (folder / "shards").mkdir()
+    for k in range(count):
+        cases = [f"case_{k:06}_{case}" for case in range(10)]
+        replace(record, cases=cases, definition={**record.definition, "shard": None}).write(
+            folder / f"shards/{k:06}.npz"
+        )
+
+
+def peer(verb: str, name: str, data: str) -> Row:
+    return lambda folder: verbs.PEERS[verb][name][0](folder / data)
+
+
+PLAIN = "--no-pictures"
+PROMISED = ("promise", "small", "--level", "0.2", PLAIN)
+#: Row → what is measured, and the peer with its name.
+ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
+    "audit, 20 small cases": (command("audit", "small"), None),
+    "audit, 20 small cases, no pictures": (command("audit", "small", PLAIN), None),
+    "calibrate, the same": (command("calibrate", "small"), None),
+    "audit, large case, float32": (
+        command("audit", "large", PLAIN),
+        ("torchmetrics", peer("audit", "torchmetrics", "large")),
+    ),
+    "audit, large case, float16": (
+        command("audit", "half", PLAIN),
+        ("netcal", peer("audit", "netcal", "large")),
+    ),
+    "audit, large case, uint8": (
+        command("audit", "bytes", PLAIN),
+        ("MONAI", peer("audit", "MONAI", "large")),
+    ),
+    "audit, 118 classes 96×96×40": (command("audit", "many", PLAIN), None),
+    "ECE + CECE, 10×4×224²": (timed(our_ece), ("torchmetrics' ECE", timed(their_ece))),
+    "curves of one case, 320×320×30×4": (timed(curves), None),
+    "promise, 20 small cases": (command(*PROMISED), ("MAPIE", peer("promise", "MAPIE", "small"))),
+    "promise --apply, large case": (applied("promise", "--apply"), ("reading", timed(reading))),
+    "triage, large case": (applied("triage"), ("reading", timed(reading))),
+    "names": (names, None),
+    "merge": (merging, None),
+    "NACL, forward and backward": (
+        timed(loss("everywhere")),
+        ("cross-entropy", timed(loss("torch"))),
+    ),
+    "NACL mixed, the same": (timed(loss("mixed")), ("cross-entropy", timed(loss("torch")))),
+}
+
+
+def measured(row: str, which: str, folder: Path, code: Path) -> tuple[float, float]:
+    """Seconds and peak of a process; where it prints its own seconds, these."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
+    words = [sys.executable, __file__, "--measure", row, which, str(folder)]
+    process = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    if process.returncode:
+        print(f"{row}, {which}: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return float("nan"), float("nan")
+    seconds, peak = map(float, process.stdout.split()[-2:])
+    return seconds, peak
+
+
+def measure(row: str, which: str, folder: Path) -> None:
+    """Measures a row in this process, and prints seconds and the peak above the imports in MiB."""
+    import resource  # noqa: PLC0415
+
+    warnings.simplefilter("ignore")
+    import nacl_monai.audits.command  # noqa: F401, PLC0415
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    ours, other = ROWS[row]
+    before = peak()
+    found = (ours if which == "ours" or other is None else other[1])(folder)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    whole = sum(one.ru_utime + one.ru_stime for one in used)
+    print("\n", found if isinstance(found, float) else whole, peak() - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=3, default=[512, 512, 64])
+    parser.add_argument("--names", type=int, default=20_000)
+    parser.add_argument("--shards", type=int, default=500)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW")
+    parser.add_argument("--base", type=Path, help="another checkout, measured beside this one")
+    parser.add_argument("--folder", help="where the cases are written for a while")
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(*options.measure[:2], Path(options.measure[2]))
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        # In a process of its own, since what it takes would count as a child's peak.
+        arguments = folder, tuple(options.size), options.names, options.shards
+        writing = get_context("spawn").Process(target=prepare, args=arguments)
+        writing.start()
+        writing.join()
+        head = ["", "s", "MiB", "× base", "base, MiB", "peer", "× the peer"]
+        print(f"| {' | '.join(head)} |\n| --- | {'---: | ' * 4}--- | ---: |", flush=True)
+        for row in options.rows:
+            seconds, peak = measured(row, "ours", folder, HERE)
+            cells = [f"{seconds:.3g}", f"{peak:.0f}", "", "", "", ""]
+            if options.base:
+                before, base_peak = measured(row, "ours", folder, options.base)
+                cells[2:4] = f"{seconds / before:.2f}", f"{base_peak:.0f}"
+            if (other := ROWS[row][1]) is not None:
+                cells[4:] = other[0], f"{seconds / measured(row, 'peer', folder, HERE)[0]:.2f}"
+            print(f"| {row} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
