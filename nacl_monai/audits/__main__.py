@@ -102,15 +102,18 @@ def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
         return []
     if wrong := [*map(str, folders[2:]), *overrides]:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
-    return _calibrate_folder(folders[0], folders[1], options_of("calibrate:folders", given))
+    kind = "components" if "components" in given else "folders"
+    return _calibrate_folder(folders[0], folders[1], options_of(f"calibrate:{kind}", given))
 
 
 def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequence[InputError]:
     output = options.output or Path("calibrated")
     check_output(output, "calibrate", read=[predictions, labels, *options.files])
     _check_names([predictions], [labels], options)
-    from nacl_monai.audits.calibrate import calibrate_folder
+    from nacl_monai.audits.calibrate import calibrate_folder, calibrate_islands
 
+    if options.components is not None:
+        return calibrate_islands(predictions, labels, output, options)
     fit = (options.method, options.region, options.folds)
     return calibrate_folder(predictions, labels, output, options, *fit)
 

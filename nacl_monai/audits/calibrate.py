@@ -24,6 +24,7 @@ import torch
 
 from nacl_monai import reports
 from nacl_monai.audits.command import audit_study, print_faults, show
+from nacl_monai.audits.components import counter_of, cross_fitted, joined_study, write_tables
 from nacl_monai.audits.output import draw_all, visible_files
 from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import print_next, print_written
@@ -45,6 +46,7 @@ from nacl_monai.posthoc import (
     write_calibrator,
 )
 from nacl_monai.posthoc.file import FILE, read_calibrator
+from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case, Reading
@@ -89,8 +91,7 @@ def calibrate_folder(
         InputError: If nothing can be fitted, or if ``output`` holds something else.
         SettingError: If the folds are fewer than two, or the method is not of such predictions.
     """
-    if folds < 2:
-        raise SettingError(f"--folds: is {folds}; give 2 or more")
+    _check_folds(folds)
     with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
         study = find(predictions, labels, options, BEFORE)
         show(study)
@@ -113,6 +114,48 @@ def calibrate_folder(
     ]
     print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *words)
     return faults
+
+
+def calibrate_islands(
+    predictions: Path, labels: Path, output: Path, options: Options
+) -> list[InputError]:
+    """Fits P(real) of predicted islands, prints what it does for other patients, and writes it.
+
+    Args:
+        predictions: A folder that ``nacl-monai audit`` reads.
+        labels: The folder of the label maps.
+        output: For ``islands.json``, and ``components.csv`` with P(real) by the fit to other patients.
+        options: The command's options, with ``components`` and ``folds``.
+
+    Returns:
+        The faults of single cases; the others are in the fit.
+
+    Raises:
+        InputError: If nothing can be fitted, or if ``output`` holds something else.
+        SettingError: If the folds are fewer than two.
+    """
+    _check_folds(options.folds)
+    faults: list[InputError] = []
+    with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
+        study = find(predictions, labels, options)
+        show(study)
+        count = counter_of(study)
+        found = list(study.each(count, faults)) if count else []
+        islands = joined_study(study, *zip(*found, strict=True))
+        RealIslands.fitted(islands).write(folder / ISLANDS_FILE)
+        p_real = cross_fitted(islands, options.folds)
+        text = write_tables(islands, folder, p_real)
+    print_faults(faults)
+    print(text)
+    print_written(visible_files(output))
+    words = ["--islands", output / ISLANDS_FILE, *options.words("maps:new")]
+    print_next("maps", "OTHER_PREDICTIONS", *words)
+    return faults
+
+
+def _check_folds(folds: int) -> None:
+    if folds < 2:
+        raise SettingError(f"--folds: is {folds}; give 2 or more")
 
 
 def _fit_and_audit(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from nacl_monai.audits.measuring import measured_cases, settings_of
+from nacl_monai.audits.components import counter_of, joined_study, write_tables
+from nacl_monai.audits.measuring import measured_cases, no_islands, settings_of
 from nacl_monai.audits.output import (
     NIFTI,
     WorstCases,
@@ -27,7 +29,8 @@ from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
-from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
+from nacl_monai.metrics.curves import CURVES_FILE, read_curves
+from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
@@ -72,6 +75,7 @@ def audit_folders(
             show(study)
             check_images(study)
             read_groups(options.groups, study.patients)
+            counter_of(study)
         audits, faults = [], []
         for study, part in zip(studies, parts, strict=True):
             audit, of_folder = audit_study(study, aside / part, output / part)
@@ -81,6 +85,7 @@ def audit_folders(
         tables = [audit_table(audits)]
         tables += [] if isinstance(labels, Path) else map(rater_table, audits)
         tables += _by_groups(audits, studies, aside, parts)
+        tables += _of_islands(aside, parts)
     if refusal:
         raise refusal
     print(*tables, sep="\n")
@@ -105,6 +110,13 @@ def _by_groups(
             text, table = group_tables(audit, groups)
             write_text(folder / "groups.csv", csv_text(table))
             yield text
+
+
+def _of_islands(aside: Path, parts: Sequence[str]) -> Iterator[str]:
+    """Writes the tables of islands beside their rows, where these are; yields what is printed."""
+    for folder in (aside / part for part in parts):
+        if (folder / COMPONENTS_FILE).is_file():
+            yield write_tables(read_islands(folder / COMPONENTS_FILE), folder)
 
 
 def _side_by_side(
@@ -165,9 +177,13 @@ def audit_study(
         InputError: If no case can be audited, or if a file cannot be written.
     """
     worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
+    islands = counter_of(study)
     cases, numbers, faults = measured_cases(
-        study, worst.keep, nifti if study.options.write else None, curves
+        study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
     )
+    if islands:
+        rows = [measured.islands for measured in numbers[0]]
+        joined_study(study, cases, rows).write(folder / COMPONENTS_FILE)
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)
@@ -202,36 +218,43 @@ def merge_files(
     """
     with written_folder(output, "merge", read=files) as aside:
         merged = merge(files, anonymous).run
-        curves = _curves_beside(files, merged.cases, anonymous)
+        curves = _beside(files, CURVES_FILE, read_curves, merged.cases, anonymous)
+        islands = _beside(files, COMPONENTS_FILE, read_islands, merged.cases, anonymous)
         table = audit_table([write_merged(aside, output, merged)])
-        if curves:
-            curves[0].joined(curves[1:]).write(aside / CURVES_FILE)
-    print(table)
+        for parts, name in ((curves, CURVES_FILE), (islands, COMPONENTS_FILE)):
+            if parts:
+                parts[0].joined(parts[1:]).write(aside / name)
+        tables = [*_of_islands(aside, [""])]
+    print(table, *tables, sep="\n")
     if not curves:
         print(f"note: not every audit has a {CURVES_FILE}, and so the merged one has none")
     print_written(visible_files(output))
     return []
 
 
-def _curves_beside(
-    files: Sequence[Path], cases: Collection[str], anonymous: Path | None
-) -> list[Curves]:
-    """What promises are made from, beside the bins of every audit; empty where one has none.
+def _beside(
+    files: Sequence[Path],
+    name: str,
+    read: Callable[[Path], Any],
+    cases: Collection[str],
+    anonymous: Path | None,
+) -> list[Any]:
+    """Curves or islands beside the bins of every audit; empty where one has none.
 
     Raises:
         InputError: If one is of other cases than the bins beside it.
     """
-    places = [(file if file.is_dir() else file.parent) / CURVES_FILE for file in files]
+    places = [(file if file.is_dir() else file.parent) / name for file in files]
     if not all(map(Path.is_file, places)):
         return []
-    curves = hidden(map(read_curves, places), anonymous)
-    unlike = {*cases} ^ {case for part in curves for case in part.cases}
+    parts: list[Any] = hidden(map(read, places), anonymous)
+    unlike = {*cases} ^ {case for part in parts for case in part.cases}
     if unlike:
         raise InputError(
-            f"{places[0]}: {min(unlike)!r} is in it or in another {CURVES_FILE}, or in the bins beside "
+            f"{places[0]}: {min(unlike)!r} is in it or in another {name}, or in the bins beside "
             "them, but not in both; audit again, or move them away"
         )
-    return curves
+    return parts
 
 
 def distinct_names(

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from nacl_monai.audits.command import print_faults
+from nacl_monai.audits.components import real_of, write_rows, write_scored
 from nacl_monai.audits.pictures import above, write_maps
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables
 from nacl_monai.output import written_folder
+from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
@@ -44,14 +47,20 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
     with written_folder(output, "maps", read=[predictions, *options.files]) as folder:
         study = find(predictions, None, options)
         print(study)
-        kinds = [*MAPS, *(above(name) for name in study.channels.structures)]
+        kinds = [*MAPS, "islands", *(above(name) for name in study.channels.structures)]
         check_apart(predictions, map("_".join, product(study.patients, kinds)))
         place, images = options.reference, {}
         if place is not None:
             images = images_of_cases(place, study.patients, "--reference")
-        compute = partial(_write, folder=folder, threshold=threshold, images=images)
+        real = real_of(study)
+        compute = partial(_write, folder=folder, threshold=threshold, images=images, real=real)
         faults: list[InputError] = []
-        count = sum(number for _, number in study.each(compute, faults, "Writing"))
+        count = 0
+        rows: list[dict[str, Any]] = []
+        for _, (number, of_case) in study.each(compute, faults, "Writing"):
+            count, rows = count + number, rows + of_case
+        if real:
+            write_rows(rows, folder)
         for name, text in label_tables(study.channels.label_names).items():
             write_text(folder / name, text)
     print_faults(faults)
@@ -94,9 +103,13 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
 
 
 def _write(
-    reading: Reading, folder: Path, threshold: float | None, images: Mapping[str, Path]
-) -> int:
-    """Writes the maps of a case, on the grid of its image where it has one."""
+    reading: Reading,
+    folder: Path,
+    threshold: float | None,
+    images: Mapping[str, Path],
+    real: RealIslands | None,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Writes the maps of a case, on the grid of its image where it has one; also returns its islands."""
     if image := images.get(reading.case.name):
         reading = reading.on(image)
     if reading.affine is None:
@@ -104,4 +117,5 @@ def _write(
             f"{reading.predicted.file}: no file beside it says where its voxels are; add the .pkl or "
             "the segmentation, or give the images with --reference"
         )
-    return write_maps(folder, reading, threshold)
+    rows = write_scored(reading, real, folder) if real else []
+    return write_maps(folder, reading, threshold) + bool(real), rows

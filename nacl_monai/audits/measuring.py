@@ -101,12 +101,14 @@ class Measured:
         columns: Its numbers as ``cases.csv`` has them.
         curve: What a promise is made from, where there is one rater.
         picture: The slice.
+        islands: Its islands, of each structure, if they are asked for.
     """
 
     record: Record
     columns: Mapping[str, float]
     curve: Mapping[str, Array] | None = None
     picture: Mapping[str, Any] | None = None
+    islands: Sequence[Mapping[str, Array]] = ()
 
 
 def settings_of(study: Study) -> Settings:
@@ -116,11 +118,17 @@ def settings_of(study: Study) -> Settings:
     return Settings(study.channels, regions, options.num_bins, study.raters, options.margin)
 
 
+def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
+    """Counts none."""
+    return ()
+
+
 def measured_cases(
     study: Study,
     keep: Callable[[str, Measured], Measured] = lambda _, numbers: numbers,
     nifti: Path | None = None,
     curves: bool = True,
+    islands: Callable[[Reading], Sequence[Mapping[str, Array]]] = no_islands,
 ) -> tuple[list[Case], list[list[Measured]], list[InputError]]:
     """The numbers of all cases.
 
@@ -129,6 +137,7 @@ def measured_cases(
         keep: Case and what was measured → what of it is returned.
         nifti: The folder of each case's maps as NIfTI files, if they are asked for.
         curves: Whether to count what a promise is made from, against one rater.
+        islands: Of a case, if they are asked for.
 
     Returns:
         The cases that could be measured, by name; their numbers, a list of all cases, or of several
@@ -150,6 +159,7 @@ def measured_cases(
         nifti=nifti,
         curves=curves and not study.raters,
         pictures=study.options.pictures,
+        islands=islands,
     )
     cases: list[Case] = []
     numbers: list[list[Measured]] = []
@@ -161,7 +171,12 @@ def measured_cases(
 
 
 def _measured(
-    reading: Reading, settings: Settings, nifti: Path | None, curves: bool, pictures: bool
+    reading: Reading,
+    settings: Settings,
+    nifti: Path | None,
+    curves: bool,
+    pictures: bool,
+    islands: Callable[[Reading], Sequence[Mapping[str, Array]]],
 ) -> list[Measured]:
     """The numbers of a case: of several raters against their share, and then against each."""
     numbers = measured(
@@ -172,6 +187,7 @@ def _measured(
         reading.predicted.step,
         None if settings.channels.overlapping else reading.predicted.classes,
     )
+    numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
         columns = score_columns(alike, [*settings.channels.structures])
@@ -187,16 +203,16 @@ def _measured(
 
 
 def curve_of(reading: Reading) -> dict[str, Array]:
-    """What a promise is made from: the curves of a case, against its one rater.
+    """What a promise is made from: the curves of a case, against its one rater, if it has one.
 
     Raises:
         InputError: If no file says where its voxels are.
     """
-    channels = reading.channels
+    channels, nothing = reading.channels, torch.zeros(reading.stored.shape[1:], dtype=torch.bool)
     return curves_of_case(
         reading.stored,
-        reading.masks,
-        reading.labels[0].mask,
+        reading.masks if reading.labels else [nothing] * len(channels.structures),
+        reading.labels[0].mask if reading.labels else None,
         channels.structures,
         reading.spacing,
         overlapping=channels.overlapping,
@@ -205,8 +221,14 @@ def curve_of(reading: Reading) -> dict[str, Array]:
 
 def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str, Array]]) -> Curves:
     """The curves of the cases of a study as one object."""
+    names = [case.name for case in cases]
+    return joined_curves(names, curves, study.patients_of(cases), study_definition(study))
+
+
+def study_definition(study: Study) -> dict[str, Any]:
+    """What is counted of a study, as files of sums keep it."""
     channels = study.channels
-    definition = definition_of(
+    return definition_of(
         channels.values,
         channels.structures,
         channels.activation,
@@ -216,8 +238,6 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
         study.options.joins,
         **study.identity,
     )
-    names = [case.name for case in cases]
-    return joined_curves(names, curves, study.patients_of(cases), definition)
 
 
 def measured(

@@ -230,6 +230,7 @@ _PROMISE: dict[str, Check] = {
     "held_out": each(keyed(_HELD_OUT)),
     "sums": maybe(text),
     "group": maybe(text),
+    "cohort": maybe(mapped(mapped(each(number(), 1)))),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.files import checksum
 from nacl_monai.inference.records import patient_of
-from nacl_monai.posthoc import Calibrator
+from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
@@ -239,3 +240,34 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     """The patients of the cases that a pattern fits; it need not fit the other's names."""
     found = {case: patient_of(case, pattern) for case in cases}
     return {case: patient for case, patient in found.items() if patient is not None}
+
+
+def check_same_model(file: Path, definition: Mapping[str, Any], options: Options) -> None:
+    """Refuses predictions that went through something else than those that a file was made of.
+
+    Args:
+        file: ``promise.json`` or ``islands.json``, for messages.
+        definition: What it was made of.
+        options: The command's.
+
+    Raises:
+        InputError: If they are of another ensemble, or behind another calibrator.
+    """
+    joins = definition.get("ensemble", [])
+    if joins != options.joins:
+        raise InputError(
+            f"{file}: was made of {_model(joins)}, but these are {_model(options.joins)}; give the "
+            "predictions of the same model, of an ensemble with --ensemble"
+        )
+    promised, behind = list(definition["calibrator"]), []
+    if options.calibrator is not None:
+        behind = [read_calibrator(options.calibrator).name, checksum(options.calibrator)]
+    if promised != behind:
+        raise InputError(
+            f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "
+            f"but these are behind {behind[0] if behind else 'none'}; give the same with --calibrator"
+        )
+
+
+def _model(joins: Sequence[Any]) -> str:
+    return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"

@@ -27,6 +27,7 @@ PROBS, LOGITS = AVERAGED = ("probs", "logits")
 #: What a command may be about; a verb has one or several of them.
 KINDS = {
     "folders": "a folder of predictions and one of labels",
+    "components": "islands",
     "shard": "a part of the patients, whose sums alone are written",
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
@@ -43,12 +44,14 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is written",
 )
 _COUNTED = "audit:folders calibrate:folders"
-_LABELED = f"{_COUNTED} promise:folders promise:shard triage:apply report:folders"
+_LABELED = (
+    f"{_COUNTED} calibrate:components promise:folders promise:shard triage:apply report:folders"
+)
 _ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
 _NEW = "promise:apply triage:apply maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
-_TESTED = f"audit:folders promise:folders promise:shard {_NEW} report:folders"
+_TESTED = f"audit:folders calibrate:components promise:folders promise:shard {_NEW} report:folders"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -227,6 +230,30 @@ class Options:
     budget: str = asked(
         "20%", "triage:apply report:folders", "how many cases can be looked at, or which share", "N"
     )
+    components: float | None = asked(
+        None,
+        "audit:folders calibrate:components",
+        "count islands, 26-connected, of at least so many mm³ (default: 0), and calibrate whether "
+        "they are real",
+        "MM3",
+        type=distance,
+        nargs="?",
+        const=0.0,
+    )
+    islands: Path | None = option(
+        WHAT,
+        False,
+        None,
+        "audit:folders promise:apply triage:apply maps:new",
+        "islands.json, as calibrate --components writes it: the probability that each predicted island "
+        "is real",
+        "FILE",
+    )
+    alarm: bool = asked(
+        False,
+        "triage:apply",
+        "exit with 3 where the new cases together are unlike those who calibrated, p < 0.01",
+    )
     method: str | None = asked(
         None,
         _FITTED,
@@ -242,7 +269,10 @@ class Options:
         choices=KNOWN_REGIONS,
     )
     folds: int = asked(
-        5, "calibrate:folders", "parts of the patients, each tested by the others", "N"
+        5,
+        "calibrate:folders calibrate:components",
+        "parts of the patients, each tested by the others",
+        "N",
     )
     raters: Sequence[Path] = asked(
         (),
@@ -296,7 +326,7 @@ class Options:
     )
     output: Path | None = written(
         None,
-        "audit calibrate:folders promise triage maps:new view:new report:folders",
+        "audit calibrate:folders calibrate:components promise triage maps:new view:new report:folders",
         "default: audit, calibrated, promise, triage, maps, view or report, as the command is called",
         "DIR",
     )

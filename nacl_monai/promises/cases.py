@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import check_apart, checksum
+from nacl_monai.files import check_apart
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import (
@@ -27,11 +27,11 @@ from nacl_monai.metrics.curves import (
 )
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
-from nacl_monai.posthoc import Calibrator, read_calibrator
+from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.identity import check_salt
+from nacl_monai.predictions.identity import check_salt, check_same_model
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
@@ -186,11 +186,14 @@ class NewCase:
         reading: Its probabilities.
         structures: What is promised of each structure.
         labels: Structure → where it is labeled, ``(z, y, x)``; empty where nobody knows.
+        curve: As of `nacl_monai.metrics.curves.curves_of_case`, as if nothing was labeled, if it is
+            asked for.
     """
 
     reading: Reading
     structures: Sequence[Applied]
     labels: Mapping[str, Array] = field(default_factory=dict)
+    curve: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -213,7 +216,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     """
     promise.check_current(file)
     definition = promise.definition
-    _check_same_model(file, definition, options)
+    check_same_model(file, definition, options)
     salt = check_salt(file, definition.get("anonymous"), options)
     channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
@@ -234,30 +237,12 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     return study
 
 
-def _check_same_model(file: Path, definition: Mapping[str, Any], options: Options) -> None:
-    """Refuses predictions that went through something else than the calibration patients'."""
-    joins = definition.get("ensemble", [])
-    if joins != options.joins:
-        raise InputError(
-            f"{file}: was made of {_model(joins)}, but these are {_model(options.joins)}; give the "
-            "predictions of the same model, of an ensemble with --ensemble"
-        )
-    promised, behind = list(definition["calibrator"]), []
-    if options.calibrator is not None:
-        behind = [read_calibrator(options.calibrator).name, checksum(options.calibrator)]
-    if promised != behind:
-        raise InputError(
-            f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "
-            f"but these are behind {behind[0] if behind else 'none'}; give the same with --calibrator"
-        )
-
-
-def _model(joins: Sequence[Any]) -> str:
-    return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"
-
-
 def new_cases(
-    study: Study, promise: Promise, faults: list[InputError], *chosen: float | None
+    study: Study,
+    promise: Promise,
+    faults: list[InputError],
+    *chosen: float | None,
+    curves: bool = False,
 ) -> Iterator[NewCase]:
     """Applies a promise to new predictions.
 
@@ -266,18 +251,22 @@ def new_cases(
         promise: What was promised.
         faults: Takes those of cases that cannot be read.
         *chosen: The level α and the miss β, as `applied` takes them.
+        curves: Whether the curves of cases are asked for.
 
     Raises:
         InputError: If no case can be read.
     """
-    compute = partial(_new_case, promise=promise, chosen=chosen)
+    compute = partial(_new_case, promise=promise, chosen=chosen, curves=curves)
     for _, case in study.each(compute, faults, "Applying"):
         yield case
 
 
-def _new_case(reading: Reading, promise: Promise, chosen: Sequence[float | None]) -> NewCase:
+def _new_case(
+    reading: Reading, promise: Promise, chosen: Sequence[float | None], curves: bool
+) -> NewCase:
     """What is promised of a case."""
-    return NewCase(reading, applied(promise, reading.stored, reading.spacing, *chosen))
+    structures = applied(promise, reading.stored, reading.spacing, *chosen)
+    return NewCase(reading, structures, curve=curve_of(reading) if curves else {})
 
 
 def contour_name(case: str, kind: str, structure: str) -> str:

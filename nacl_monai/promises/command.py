@@ -14,6 +14,8 @@ import pandas as pd
 
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
+from nacl_monai.audits.components import SCORED, doubtful, real_of, write_rows, write_scored
+from nacl_monai.audits.measuring import curves_of
 from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted, number_within
@@ -27,9 +29,11 @@ from nacl_monai.metrics.curves import CURVES_FILE, Array, read_curves
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import (
     NewCase,
@@ -38,6 +42,7 @@ from nacl_monai.promises.cases import (
     read_study,
     write_contours,
 )
+from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.fit import (
     PROMISE_FILE,
@@ -49,7 +54,7 @@ from nacl_monai.promises.held_out import lines
 from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, read_again, scripts
-from nacl_monai.runs import curves_file
+from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 if TYPE_CHECKING:
     pass
@@ -66,7 +71,9 @@ _HEADINGS = {
     "volume_ml": "Its volume in ml",
     "volume_low_ml": "at least",
     "volume_high_ml": "at most",
+    "doubtful_islands": "Islands likely false",
 }
+_NO_COHORT = "is of an earlier version, which says nothing of new cases together"
 _SHOWN = 12  # so many cases are drawn
 _ROWS = 20  # so many of a table are printed
 _SIDE_BY_SIDE = 3  # so many structures of a case
@@ -212,15 +219,19 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
         level, miss = (next(iter(numbers), None) for numbers in (options.level, options.miss))
+        real, islands = real_of(study), []
         for case in new_cases(study, promise, faults, level, miss):
             write_contours(case, folder)
+            islands += write_scored(case.reading, real, folder) if real else []
             rows += table_rows(case.name, case.structures)
         write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
+        if real:
+            write_rows(islands, folder)
     print_faults(faults)
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
-    print_written([output / APPLIED])
-    contours = len(visible_files(output)) - 1
+    print_written([output / APPLIED, *([output / SCORED] if real else [])])
+    contours = len(visible_files(output)) - 1 - bool(real) * (1 + len({*table["case"]}))
     print(f"wrote {counted(contours, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
     print_next("triage", file, new, *options.members, *options.words("triage:apply"))
     return faults
@@ -243,16 +254,20 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
     Raises:
         InputError: If the promise does not hold for these predictions, no case can be read, or one that
             is shown has no image.
+        CohortError: At the end, by ``alarm``, if the cases are unlike those who calibrated.
         SettingError: If the budget is neither a number nor a share.
     """
     faults: list[InputError] = []
     rows: list[dict[str, Any]] = []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
+        _check_alarm(file, promise, options)
         pictures: dict[str, NewCase] = {}
-        study = find_new(file, promise, new, options)
-        for case in new_cases(study, promise, faults):
-            rows.append(_triaged(case, promise))
+        study, counted_cases = find_new(file, promise, new, options), []
+        real = real_of(study)
+        for case in new_cases(study, promise, faults, curves=bool(promise.cohort)):
+            counted_cases.append((case.reading.case, case.curve))
+            rows.append(_triaged(case, promise, real))
             first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
             pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
         table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
@@ -263,6 +278,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         labels = options.labels
         plain = replace(options, anonymous=None)
         share = _share_found(table, number, find(new, labels, plain)) if labels else ""
+        cohort = _cohort(study, promise, counted_cases)
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
         cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
@@ -270,6 +286,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             count=counted(len(table), "case"),
             cases=table["case"][:number],
             found=share,
+            cohort=cohort,
             faults=faults,
             level=f"{promise.of_level()[0].level:.0%}",
             unit=promise.unit,
@@ -287,13 +304,39 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
     if share:
         print(share)
     print_written(visible_files(output))
+    _print_cohort(file, cohort, new, options)
     return faults
+
+
+def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
+    """Ends with what is known of the new cases together, and with an alarm if one is asked for."""
+    print(*(lines or [f"note: {file}: {_NO_COHORT}"]), sep="\n")
+    if options.alarm and ALARMED in lines[-1]:
+        raise CohortError(f"{new}: {lines[-1]} Look at why")
+
+
+def _check_alarm(file: Path, promise: Promise, options: Options) -> None:
+    if options.alarm and not promise.cohort:
+        raise InputError(f"{file}: {_NO_COHORT}; {PROMISE_REMEDY}")
+
+
+def _cohort(
+    study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
+) -> list[str]:
+    """What is known of the new cases together; nothing where the promise is of an earlier version."""
+    if not promise.cohort:
+        return []
+    curves = curves_of(study, *zip(*cases, strict=True))
+    patients = len({*curves.patients})
+    whose = f" of {counted(patients, 'patient')}" if patients < len(cases) else ""
+    return cohort_lines(promise.cohort, curves, f"{counted(len(cases), 'case')}{whose}")
 
 
 def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The words that make the page again."""
     words = ["nacl-monai", "triage", file, new, *options.members, "--budget", options.budget]
     words += ["--labels", options.labels] * bool(options.labels)
+    words += ["--islands", options.islands] * bool(options.islands)
     words += ["--images", options.images] * bool(options.images)
     return shlex.join(map(str, [*words, *options.words("triage:apply"), "--output", output]))
 
@@ -302,7 +345,7 @@ def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The rows of the page: case, whether to look, what else is known of it, and the reason."""
     numbers = table[[name for name in table if name in _HEADINGS]]
     for k, (_, row) in enumerate(numbers.iterrows()):
-        cells = [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]
+        cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
         yield table["case"][k], table["look"][k], cells, table["reason"][k]
 
 
@@ -329,18 +372,24 @@ def _drawn_cases(
         yield case.name, reason, source, layers or None
 
 
-def _triaged(case: NewCase, made: Promise) -> dict[str, Any]:
+def _triaged(case: NewCase, made: Promise, real: RealIslands | None) -> dict[str, Any]:
     """The Dice that a case has at least, its volume, and why it is doubtful."""
     alike = case.reading.predicted.pairwise_dice or [1.0] * len(case.structures)
     least = [_at_least(*one, made) for one in zip(case.structures, alike, strict=True)]
     worst = int(np.argmin(least))
     of_worst = table_rows(case.name, [case.structures[worst]])[0]
+    false = doubtful(case.reading, real) if real else {}
+    reasons = [_reason(case.structures[worst], _disagreement(case.structures, alike), made)]
+    if false:
+        numbers = ", ".join(f"{number} of {name}" for name, number in false.items())
+        reasons.append(f"islands likely false: {numbers}")
     return {
         "case": case.name,
         "structure": of_worst["structure"],
         "dice_low": least[worst],
         **{name: of_worst[name] for name in ("volume_ml", "volume_low_ml", "volume_high_ml")},
-        "reason": _reason(case.structures[worst], _disagreement(case.structures, alike), made),
+        **({"doubtful_islands": sum(false.values())} if real else {}),
+        "reason": "; ".join(reasons),
         **({"pairwise_dice": min(alike)} if case.reading.predicted.pairwise_dice else {}),
     }
 

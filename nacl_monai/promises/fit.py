@@ -38,6 +38,7 @@ from nacl_monai.metrics.curves import (
 )
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.output import written_folder
+from nacl_monai.promises.cohort import Known, known_of
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
@@ -430,6 +431,8 @@ class Promise:
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
         group: The group that the patients are of, "site A"; empty for all.
+        cohort: What new patients are compared with, from `nacl_monai.promises.cohort.known_of`; empty
+            in files of earlier versions.
         curves: What it was fitted to; None of one that was read.
         read: What reads cases once more, for the page; None where nobody has them.
     """
@@ -447,6 +450,7 @@ class Promise:
     held_out: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
+    cohort: Known = field(default_factory=dict)
     curves: Curves | None = field(default=None, compare=False)
     read: Read | None = field(default=None, compare=False)
 
@@ -709,6 +713,7 @@ def fit(
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],
         group=group,
+        cohort=known_of(curves, labeled=True),
         curves=curves,
     )
 

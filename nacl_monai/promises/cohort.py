@@ -1,0 +1,195 @@
+r"""A cohort of new patients, without labels: how good is it on average, and is it like who calibrated?
+
+**How good.** Among the :math:`n` calibration patients, Dice :math:`d` follows expected Dice :math:`x` by
+a line of least squares with the slope :math:`b` and the residual variance :math:`s^2`. The mean Dice of
+:math:`m` new patients, whose expected Dice is :math:`\bar x_m` on average, is
+
+.. math::
+
+    \bar d + b\,(\bar x_m - \bar x) \pm t_{.975,\,n-2}\; s
+    \sqrt{\frac1m + \frac1n + \frac{(\bar x_m - \bar x)^2}{\sum_i (x_i - \bar x)^2}}
+
+if they are like those who calibrated. A patient in whom nothing is predicted has no expected Dice.
+
+**Whether they are like those.** Nobody needs a label for `statistics`. The ranks of each
+over all :math:`n + m` patients are brought to mean 0 and variance 1, so that none who is far from all
+decides. With the mean :math:`z_k` of the new ones, the largest
+:math:`|z_k|` is compared with that of :data:`DRAWS` random divisions of the same patients. If all are
+exchangeable, the p-value
+
+.. math:: p = \frac{1 + \#\{\max_k |z_k^*| \ge \max_k |z_k|\}}{1 + \text{draws}}
+
+is at most :math:`a` with a probability of at most :math:`a`. A large p-value is no proof: small changes,
+and those that leave probabilities as they are, are missed.
+
+References:
+    Resampling-Based Multiple Testing (Westfall and Young, 1993), for the largest of several statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import scipy
+from scipy.special import entr, stdtrit
+
+from nacl_monai.errors import InputError
+from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.promises.control import by_patient
+
+Array = npt.NDArray[np.float64]
+#: Structure → what is known of each patient → its values, by the names of patients.
+Known = Mapping[str, Mapping[str, Sequence[float]]]
+DRAWS = 9_999
+#: The p-value below which an alarm is given.
+ALARM = 0.01
+#: What the second line says then.
+ALARMED = "moved most, from"
+EXPECTED_DICE, _DICE = "expected Dice", "Dice"
+_LEAST = 3  # so many patients make a line
+_DECIMALS = 6
+_ROUNDING = 1e-9
+_NEAR = MARGINS.index(MARGIN)
+# The probability of each set between two thresholds.
+_STEPS = np.clip([0.0, *(THRESHOLDS[1:-2] + THRESHOLDS[2:-1]) / 2, 1.0], 0, 1)
+
+
+class CohortError(InputError):
+    """New patients are unlike those who calibrated; all files are written, and this is the alarm."""
+
+    exit_code = 3
+
+
+def statistics(curves: Curves) -> dict[str, Array]:
+    """What the probabilities of each case say without a label, (N, S) each.
+
+    They are expected Dice, the logarithm of the predicted volume in ml, the mean probability in it, the
+    probability near it and far from it per predicted voxel, entropy near it, and the voxels
+    within a millimeter around it per voxel to the power of 2/3. All are 0 where nothing is predicted.
+    """
+    predicted = curves.predicted
+    sums, counts = curves.sums / SCALE, curves.counts[:, :, :, _NEAR].astype(float)
+    inside, near, everywhere = (sums[:, :, NO_THRESHOLD, k] for k in (0, _NEAR, NO_MARGIN))
+    around = curves.counts[:, :, NO_THRESHOLD, 1] - predicted
+    uncertain = (-np.diff(counts) * (entr(_STEPS) + entr(1 - _STEPS))).sum(-1)
+    voxels = predicted.clip(1)
+    found = {
+        EXPECTED_DICE: curves.expected_dice[:, :, _NEAR],
+        "volume": np.log(curves.predicted_volumes, where=predicted > 0, out=0.0 * voxels),
+        "probability inside": inside / voxels,
+        "probability near": (near - inside) / voxels,
+        "probability far away": (everywhere - near) / voxels,
+        "entropy near": uncertain / counts[:, :, NO_THRESHOLD].clip(1),
+        "surface": around / voxels ** (2 / 3),
+    }
+    return {name: np.where(predicted > 0, values, 0.0) for name, values in found.items()}
+
+
+def known_of(curves: Curves, *, labeled: bool) -> dict[str, dict[str, list[float]]]:
+    """The statistics of each patient, the mean over their cases; of labeled ones Dice, too."""
+    found = statistics(curves) | ({_DICE: curves.dice} if labeled else {})
+    means = {name: by_patient(values, curves.patients) for name, values in found.items()}
+    return {
+        structure: {name: values[:, k].round(_DECIMALS).tolist() for name, values in means.items()}
+        for k, structure in enumerate(curves.structures)
+    }
+
+
+class MeanDice(NamedTuple):
+    """The mean Dice of new patients, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_dice(dice: Array, expected: Array, new: Array) -> MeanDice | None:
+    """The mean Dice of new patients by the line of the calibration patients.
+
+    Args:
+        dice: Of the calibration patients, (n,).
+        expected: Their expected Dice, 0 where nothing is predicted.
+        new: That of the new ones, (m,).
+
+    Returns:
+        None if fewer than three calibration patients, or none of the new ones, have a prediction.
+
+    Example:
+        >>> x = np.array([0.7, 0.8, 0.9, 0.8])
+        >>> round(mean_dice(x - 0.1, x, np.array([0.8, 0.9])).value, 3)
+        0.75
+    """
+    dice, x, new = dice[expected > 0], expected[expected > 0], new[new > 0]
+    if len(x) < _LEAST or not len(new):
+        return None
+    from_mean, away = x - x.mean(), new.mean() - x.mean()
+    spread = (from_mean**2).sum()
+    slope = (from_mean * dice).sum() / spread if spread else 0.0
+    residuals = dice - dice.mean() - slope * from_mean
+    leverage = away**2 / spread if spread else 0.0
+    variance = (residuals**2).sum() / (len(x) - 2) * (1 / len(new) + 1 / len(x) + leverage)
+    half = stdtrit(len(x) - 2, 0.975) * np.sqrt(variance)
+    value = dice.mean() + slope * away
+    return MeanDice(*np.clip([value, value - half, value + half], 0, 1).tolist())
+
+
+def permutation_test(
+    calibration: Array, new: Array, draws: int = DRAWS, seed: int = 0
+) -> tuple[float, int]:
+    """The p-value that new patients are like others, and the position of what moved most.
+
+    Args:
+        calibration: Statistics, (n, K).
+        new: The same of the others, (m, K).
+        draws: Random divisions.
+        seed: Of these.
+
+    Example:
+        >>> old, new = np.arange(40.0)[:, None], np.arange(10.0)[:, None]
+        >>> permutation_test(old, new + 15)[0] > 0.5, permutation_test(old, new + 60)[0]
+        (True, 0.0001)
+    """
+    ranks = scipy.stats.rankdata(np.concatenate([calibration, new]), axis=0)
+    spread = ranks.std(0)
+    z = (ranks - ranks.mean(0)) / np.where(spread > 0, spread, 1)
+    rng, number = np.random.default_rng(seed), len(new)
+    found = abs(z[-number:].sum(0))
+    drawn = (abs(z[rng.permutation(len(z))[:number]].sum(0)).max() for _ in range(draws))
+    beyond = sum(other >= found.max() - _ROUNDING for other in drawn)
+    return (1 + beyond) / (1 + draws), int(found.argmax())
+
+
+def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
+    """What is known of new cases together, in two lines; the second alone where no line can be drawn.
+
+    Args:
+        known: Of the calibration patients, as a promise has it.
+        new: The curves of new cases, without labels.
+        cases: How many there are, in words.
+    """
+    found = known_of(new, labeled=False)
+    names = [(structure, name) for structure in found for name in found[structure]]
+    before, now = (
+        np.array([whose[structure][name] for structure, name in names]).T
+        for whose in (known, found)
+    )
+    p_value, most = permutation_test(before, now)
+    means = []
+    for structure, one in known.items():
+        x, dice, later = map(
+            np.array, (one[EXPECTED_DICE], one[_DICE], found[structure][EXPECTED_DICE])
+        )
+        if mean := mean_dice(dice, x, later):
+            means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")
+    alike = f"Are they like those? p = {p_value:.2g}"
+    if p_value < ALARM:
+        ends = f"{before[:, most].mean():.3g} to {now[:, most].mean():.3g}"
+        alike += f": {names[most][1]} of {names[most][0]} {ALARMED} {ends}"
+    if not means:
+        return [f"{alike}."]
+    line = f"These {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated."
+    return [line, f"{alike}."]
