@@ -115,9 +115,7 @@ def export_bundle(
     if onnx:
         check_onnx()
     zipped = Path(f"{output}.zip")
-    _check_new(output, zipped)
-    if source.unfinished:
-        raise InputError(f"{source.path}: its training is not finished; train on, then export it")
+    _check_new(source, output, zipped)
     configs = {
         kind: self_contained(config, kind)
         for kind, config in run_configs(dataset, overrides, run, bundles, trust).items()
@@ -139,15 +137,11 @@ def export_bundle(
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
         folder = Path(temporary) / output.name
-        image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code)
+        image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code, salt)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")
         if promised is not None:
             promised.write(folder / "models" / PROMISE_FILE)
-        if salt is not None:
-            split = read_sets(source.split).items()
-            sets = {name: sorted(map(salt.hide, patients)) for name, patients in split}
-            write_text(folder / "configs/split.json", json.dumps(sets, indent=1) + "\n")
         if onnx:
             write_onnx(folder / "models", network, image, fitted)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
@@ -156,12 +150,14 @@ def export_bundle(
     return [output, zipped]
 
 
-def _check_new(output: Path, zipped: Path) -> None:
+def _check_new(source: RunFolder, output: Path, zipped: Path) -> None:
     check_folder(output, "choose another --output")
     for path in (output, zipped):
         if path.exists():
             raise InputError(f"{path}: is already there; remove it, or choose another --output")
     check_output(output, "export", replace=False)
+    if source.unfinished:
+        raise InputError(f"{source.path}: its training is not finished; train on, then export it")
 
 
 def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | None) -> Promise:
@@ -234,6 +230,7 @@ def _write_bundle(
     bundles: str | Path | None,
     calibration: str,
     code: OwnCode,
+    salt: Salt | None,
 ) -> Mapping[str, Any]:
     """Writes all but what a calibrator changes; returns what the metadata say of the image."""
     found = measured(run)
@@ -242,6 +239,10 @@ def _write_bundle(
     for name, content in {**moved, "metadata": metadata}.items():
         write_text(folder / f"configs/{name}.json", json.dumps(content, indent=2) + "\n")
     _copy_files(run.trained, folder, bundles, dataset)
+    if salt is not None:
+        split = read_sets(run.trained.split).items()
+        sets = {name: sorted(map(salt.hide, patients)) for name, patients in split}
+        write_text(folder / "configs/split.json", json.dumps(sets, indent=1) + "\n")
     write_scripts(folder)
     code.write(folder)
     image: Mapping[str, Any] = metadata["network_data_format"]["inputs"]["image"]

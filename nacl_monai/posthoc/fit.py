@@ -212,15 +212,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
     resumed = methods[method].resumes if near else ""
     start = {"start": near.parameters[resumed]} if near and resumed else {}
     module = methods[method].fit(voxels, **start)
-    if methods[method].sees_distance:
-        calibrated = _calibrated_by_distance(voxels, module)
-    elif isinstance(voxels, StructureLogits):
-        calibrated = _calibrated_structures(voxels, module)
-    elif methods[method].sees_image:
-        calibrated = _calibrated_slices(voxels, module)
-    else:
-        calibrated = _calibrated_voxels(voxels, module)
-    nll_before, nll, moved = _compared(calibrated)
+    nll_before, nll, moved = _compared(_calibrated(methods[method], voxels, module))
     return Fit(
         method=method,
         parameters=_parameters(module),
@@ -231,6 +223,15 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
         patients=tuple(voxels.patients),
         voxels=voxels.count,
     )
+
+
+def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
+    """What `_compared` takes of a fit: its voxels before and after."""
+    if method.sees_distance:
+        return _calibrated_by_distance(voxels, module)
+    if isinstance(voxels, StructureLogits):
+        return _calibrated_structures(voxels, module)
+    return (_calibrated_slices if method.sees_image else _calibrated_voxels)(voxels, module)
 
 
 def _parameters(module: nn.Module) -> dict[str, Any]:
