@@ -50,7 +50,7 @@ def blobs(first, cases, seed=0):
     return made
 
 
-FIGURES = ("sizes", "kept", "volumes")
+FIGURES = ("misses", "sizes", "kept", "volumes")
 PATIENTS = ["--patient-pattern", r"(p\d+)_"]
 EACH = ["--patients", "cases"]
 LEVELS = ["--level", "0.2", "0.3"]
