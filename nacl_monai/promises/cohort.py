@@ -159,7 +159,7 @@ def permutation_test(
     rng, number = np.random.default_rng(seed), len(new)
     found = abs(z[-number:].sum(0))
     drawn = (abs(z[rng.permutation(len(z))[:number]].sum(0)).max() for _ in range(draws))
-    beyond = sum(other >= found.max() - _ROUNDING for other in drawn)
+    beyond = sum(bool(other >= found.max() - _ROUNDING) for other in drawn)
     return (1 + beyond) / (1 + draws), int(found.argmax())
 
 

@@ -232,8 +232,7 @@ def test_evaluation_of_an_earlier_version_has_none():
 
 class TestBootstrap:
     def test_every_resampling_draws_as_many_patients_as_there_are(self):
-        """10,000 times unless asked otherwise."""
-        weights = draws(3)
+        weights = draws(3, 10_000)
 
         assert weights.shape == (10_000, 3)
         assert (weights.sum(axis=1) == 3).all()
