@@ -33,8 +33,10 @@ SHOWN = [
 ]
 #: What README calls them.
 NAMES = {
-    "CE + local temperatures": "CE + local_temperatures (all)",
+    "CE+DSC, the usual loss": "CE+DSC",
+    "NACL, the paper's": "NACL",
     "NACL at mixed windows": "NACL mixed",
+    "CE + local temperatures": "CE + local_temperatures (all)",
 }
 #: The first words of a table's row → the folder of its results.
 RESULTS = {
@@ -97,12 +99,13 @@ def test_calibrators_have_the_numbers_of_the_results():
 
 HIPPOCAMPUS = "docs/results/hippocampus/penalty"
 ACDC = "docs/results/acdc/penalty"
+DISTANCE = "docs/results/hippocampus/distance"
 
 
 @pytest.mark.parametrize(
     ("page", "heading", "columns", "folder"),
     [
-        ("README.md", "†: untested", SHOWN[:5], HIPPOCAMPUS),
+        ("README.md", "trained with", SHOWN[:5], DISTANCE),
         (f"{HIPPOCAMPUS}/README.md", "method", SHOWN, HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "the paper's others", SHOWN[:5], HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "beyond the paper", SHOWN[:5], HIPPOCAMPUS),
@@ -120,9 +123,31 @@ def test_means_of_three_trainings_are_those_of_the_results(page, heading, column
     table = dict(rows(DOCS.parent / page, heading))
     assert len(table) >= 4
     for label, cells in table.items():
-        method = method_of(NAMES.get(label.strip("*"), label.replace("l temp", "l_temp")))
+        loss, calibrated, _ = label.strip("*").partition(", calibrated")
+        method = method_of(NAMES.get(loss, loss.replace("l temp", "l_temp")))
+        method += "+distance_all" * bool(calibrated)
         for (column, digits), cell in zip(columns, cells, strict=True):
-            assert cell.strip("*") == text(known.loc[method, column], digits), (label, column)
+            shown = cell.partition(" [")[0].strip("*")
+            assert shown == text(known.loc[method, column], digits), (label, column)
+
+
+def test_readme_s_intervals_and_bold_numbers_are_those_of_the_tests():
+    """Bold is what is better than as trained, by Holm's correction; of contours, what misses less."""
+    folder = DOCS.parent / DISTANCE
+    compared = dict(rows(folder / "comparison.md", "method"))
+    tests = pd.read_csv(folder / "tests.csv").set_index(["family", "method", "metric"])
+    for label, cells in dict(rows(DOCS.parent / "README.md", "trained with")).items():
+        name, calibrated, _ = label.partition(", calibrated")
+        name = NAMES.get(name, name)
+        there = compared[f"{name} + distance (all)" if calibrated else name]
+        shown = [re.sub(r" \(.*?\)", "", cell) for cell in there]
+        assert cells[1].replace("*", "") == shown[1]
+        assert cells[3].replace("*", "") == shown[4]
+        loss = method_of(name)
+        for column, cell in zip(("ece_near", "nll_all", "contour_misses"), cells[1:], strict=False):
+            decision = tests["decision"].get((f"behind {loss}", loss, column))
+            better = bool(calibrated) and decision in ("better", "slightly better", "lower")
+            assert ("**" in cell) == better, (label, column)
 
 
 @pytest.fixture(scope="module")
@@ -168,22 +193,12 @@ def test_temperatures_have_the_numbers_of_their_runs(trainings):
 
 
 def test_calibrators_of_the_page_are_means_of_the_trainings():
-    """Of the three of each loss, as the page of the results has them one by one."""
-    heading = "training | behind it | NLL, all voxels"
-    text = (DOCS / "results/hippocampus/distance/README.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| (\S.*), seed \d \| `(\w+)` \| (.*) \|$", text.split(heading)[1], re.M)
-    several = {}
-    for loss, calibrator, cells in found:
-        if "[" not in cells:
-            values = [float(cell.rstrip("%")) for cell in cells.split(" | ")]
-            several.setdefault((loss, calibrator), []).append(values)
-
+    """Of the three of each loss, over people."""
+    known = pd.read_csv(DOCS.parent / DISTANCE / "numbers.csv").groupby("method").mean()
+    columns = {"nll_all": 4, "brier_all": 4, "ece_near": 3, "contour_misses": 3, "contour_size": 2}
     shown = list(rows(DOCS / "calibrate.md", "trained with | fitted | NLL, all voxels"))
     assert len(shown) == 8
     for loss, (calibrator, *cells) in shown:
-        trainings = several[loss, calibrator.strip("`")]
-        assert len(trainings) == 3
-        for cell, *values, digits in zip(cells, *trainings, (4, 4, 3, 1, 2), strict=True):
-            assert float(cell.rstrip(" %")) == pytest.approx(
-                sum(values) / 3, abs=0.51 * 10**-digits
-            )
+        after = "" if calibrator == "nothing" else "+" + calibrator.strip("`")
+        trained = known.loc[method_of(loss) + after]
+        assert cells == [text(trained[column], digits) for column, digits in columns.items()]
