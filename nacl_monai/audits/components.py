@@ -40,7 +40,7 @@ TABLE, FROC = "components.csv", "froc.csv"
 #: What is fitted, and where each island is shown.
 SCORED = "islands.csv"
 PEAK, REAL = "Largest probability", "P(real)"
-#: False islands per case at which it is said what is found.
+#: False islands per case at which the share of those found is printed.
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _BINS = 15
 _SIZES = (0.0, 10.0, 100.0, 1000.0, np.inf)
@@ -284,14 +284,29 @@ def real_of(study: Study) -> RealIslands | None:
     return real
 
 
-def scored(reading: Reading, real: RealIslands) -> tuple[list[dict[str, Any]], Array]:
-    """P(real) of each predicted island of a case: a row each, and a map, ``(S, *spatial)``."""
-    voxel, rows, maps = float(np.prod(reading.spacing)), [], []
+def _scored(
+    reading: Reading, real: RealIslands
+) -> Iterator[tuple[str, Array, Array, Array, Array]]:
+    """Each structure of a case, and the number of its predicted island at each voxel.
+
+    Then volumes in mm³, largest probabilities and P(real) of these islands, 0 below the minimum.
+    """
+    voxel = float(np.prod(reading.spacing))
     for name, predicted, probs in structures_of(reading):
         numbers, count = label_islands(predicted)
         mm3 = np.bincount(numbers.ravel(), minlength=count + 1)[1:] * voxel
         peaks = peaks_of(numbers, count, probs)
         p_real = real.probability(name, peaks, mm3) * (mm3 >= real.definition["minimum_mm3"])
+        yield name, numbers, mm3, peaks, p_real
+
+
+def write_scored(reading: Reading, real: RealIslands, folder: Path) -> list[dict[str, Any]]:
+    """Writes ``CASE_islands.nii.gz``, P(real) at each voxel of an island; returns the rows of a table.
+
+    Several structures are channels, as in ``CASE_probabilities.nii.gz``.
+    """
+    rows, maps = [], []
+    for name, numbers, mm3, peaks, p_real in _scored(reading, real):
         maps.append(np.append(0, p_real)[numbers])
         rows += [
             {
@@ -304,16 +319,7 @@ def scored(reading: Reading, real: RealIslands) -> tuple[list[dict[str, Any]], A
             for k in np.argsort(-mm3, kind="stable")
             if p_real[k] > 0
         ]
-    return rows, np.stack(maps)
-
-
-def write_scored(reading: Reading, real: RealIslands, folder: Path) -> list[dict[str, Any]]:
-    """Writes ``CASE_islands.nii.gz``, P(real) at each voxel of an island; returns the rows of a table.
-
-    Several structures are channels, as in ``CASE_probabilities.nii.gz``.
-    """
-    rows, maps = scored(reading, real)
-    voxels = (maps[0] if len(maps) == 1 else maps).astype(np.float32)
+    voxels = (maps[0] if len(maps) == 1 else np.stack(maps)).astype(np.float32)
     reading.write(folder / f"{reading.case.name}_islands.nii.gz", voxels, "islands")
     return rows
 
@@ -326,6 +332,8 @@ def write_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
 
 def doubtful(reading: Reading, real: RealIslands) -> dict[str, int]:
     """Structure → how many of its islands are more likely false than real."""
-    rows, _ = scored(reading, real)
-    names = [row["structure"] for row in rows if row["p_real"] < _DOUBTFUL]
-    return {name: names.count(name) for name in dict.fromkeys(names)}
+    counts = {
+        name: int(((p_real > 0) & (p_real < _DOUBTFUL)).sum())
+        for name, *_, p_real in _scored(reading, real)
+    }
+    return {name: count for name, count in counts.items() if count}

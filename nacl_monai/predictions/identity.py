@@ -19,6 +19,7 @@ from nacl_monai.predictions.options import Options
 
 if TYPE_CHECKING:
     from nacl_monai.metrics.curves import Curves
+    from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
 
 
@@ -41,7 +42,7 @@ class Named(Protocol):
 
 
 NamedT = TypeVar("NamedT", bound=Named)
-SumsT = TypeVar("SumsT", "Record", "Curves")
+SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
 
 # So many bytes of a secret cannot be guessed, and so many digits of two names are not the same.
 _LEAST, _HIDDEN = 32, 24

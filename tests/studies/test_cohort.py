@@ -1,4 +1,4 @@
-"""Divisions into who calibrates and a cohort: nothing is said of equals, and something of others."""
+"""Divisions into who calibrates and a cohort: equals give no alarm, and others do."""
 
 import numpy as np
 import pandas as pd
