@@ -93,12 +93,14 @@ def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
     """Each is what the module of the stub defines, and the stub lists all of them."""
     package = import_module(f"nacl_monai.{folder.name}")
     stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
-    listed = next(ast.literal_eval(one.value) for one in stub.body if isinstance(one, ast.Assign))
+    listed = next(
+        ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)
+    )
     imported = {
-        alias.name: import_module(f"nacl_monai.{folder.name}.{one.module}")
-        for one in stub.body
-        if isinstance(one, ast.ImportFrom)
-        for alias in one.names
+        alias.name: import_module(f"nacl_monai.{folder.name}.{node.module}")
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
 
     assert sorted(package.__all__) == sorted(listed) == sorted(imported)

@@ -65,11 +65,11 @@ def test_no_island_says_nothing():
 
 
 def test_what_was_fitted_is_read_as_it_was_written(tmp_path):
-    made = fitted()
+    fit = fitted()
 
-    assert read_real(made.write(tmp_path / "islands.json")) == made
-    assert read_real(tmp_path) == made
-    assert made.probability("a", 0.9, 10.0) == pytest.approx(0.1 + 0.9 * expit(logit(0.9)))
+    assert read_real(fit.write(tmp_path / "islands.json")) == fit
+    assert read_real(tmp_path) == fit
+    assert fit.probability("a", 0.9, 10.0) == pytest.approx(0.1 + 0.9 * expit(logit(0.9)))
 
 
 def fitted():
