@@ -216,8 +216,8 @@ def structure_decisions(
     )
     if isinstance(structures, Mapping):
         raters = [
-            [checked_voxels(voxels, given, counted, ignore_index, from_logits, step)]
-            for given, counted in of_each
+            [checked_voxels(voxels, label, counted, ignore_index, from_logits, step)]
+            for label, counted in of_each
         ]
         problems = [structures]
     else:
