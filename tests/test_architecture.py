@@ -85,6 +85,23 @@ def test_imports_form_no_circle():
     assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
 
 
+VAGUE = {"given", "made", "of", "one", "others", "said", "told", "words"}
+
+
+@pytest.mark.parametrize("folder", ["tests"])
+def test_variables_say_what_they_are(folder):
+    """No variable and no argument has a name that would fit any other as well."""
+    vague = []
+    for file in sorted((PACKAGE.parent / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            name = node.id if stored else node.arg if isinstance(node, ast.arg) else None
+            if name in VAGUE:
+                vague.append(f"{file}:{node.lineno}: {name}")
+
+    assert vague == []
+
+
 LAZY = [file.parent for file in sorted(PACKAGE.glob("*/__init__.pyi"))]
 
 
