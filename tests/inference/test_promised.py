@@ -119,17 +119,6 @@ def test_promise_is_refused_to_another_model_and_to_who_calibrated_it(
     assert not (tmp_path / "predictions").exists()
 
 
-@pytest.mark.parametrize("change", [{"kept": []}, {"spacing": None}, {"definition": {}}])
-def test_damaged_promise_is_refused(promise_file, image, tmp_path, change):
-    record = {**json.loads(promise_file.read_text()), **change}
-    lost = [key for key in change if change[key] is None]
-    damaged = {key: value for key, value in record.items() if key not in lost}
-    (tmp_path / "promise.json").write_text(json.dumps(damaged))
-
-    with pytest.raises(SystemExit, match="is not as it was written"):
-        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
-
-
 @pytest.mark.parametrize(
     ("text", "line"),
     [("[1]", "is not as it was written"), ("{", "is damaged"), ("[" * 10**5, "is damaged")],

@@ -86,6 +86,8 @@ CRAFTED = {
     "absent of none": lambda record: record.update(absent={}),
     "list as definition": lambda record: record.update(definition=[]),
     "no checksum": lambda record: record.pop("checksum"),
+    "no spacing": lambda record: record.pop("spacing"),
+    "nothing kept": lambda record: record.update(kept=[]),
     "nested": lambda record: record.update(held_out=json.loads("[" * 400 + "]" * 400)),
     "shard without parts": lambda record: record["definition"].update(shard=3),
 }
