@@ -56,7 +56,7 @@ class VoxelSums:
 
     def __add__(self: SumsT, other: SumsT) -> SumsT:
         pairs = zip(self.tensors(), other.tensors(), strict=True)
-        return type(self)(*(one + another for one, another in pairs))
+        return type(self)(*(first + second for first, second in pairs))
 
     def __getitem__(self: SumsT, index: Any) -> SumsT:
         return type(self)(*(tensor[index] for tensor in self.tensors()))
@@ -190,7 +190,7 @@ class CalibrationBins(VoxelSums):
         confidences = torch.zeros(size, dtype=torch.float64, device=device)
         first_of_class = torch.arange(pieces.num_classes, dtype=torch.int32, device=device)[:, None]
         first_of_class *= 4 * all_bins
-        two, one = torch.tensor([2, 1], dtype=torch.int32, device=device)
+        as_predicted, as_label = torch.tensor([2, 1], dtype=torch.int32, device=device)
 
         for chunk in pieces.chunks():
             first = chunk.pieces * (4 * all_bins * pieces.num_classes) + first_of_class
@@ -198,8 +198,8 @@ class CalibrationBins(VoxelSums):
             if threshold is not None:
                 bins.masked_fill_(chunk.probs <= threshold, num_bins)
             index = torch.add(first, bins, alpha=4)
-            index.scatter_add_(0, chunk.prediction, two.expand_as(chunk.prediction))
-            index.scatter_add_(0, chunk.labels, one.expand_as(chunk.labels))
+            index.scatter_add_(0, chunk.prediction, as_predicted.expand_as(chunk.prediction))
+            index.scatter_add_(0, chunk.labels, as_label.expand_as(chunk.labels))
             counts += torch.bincount(index.flatten(), minlength=size)
             confidences.index_add_(0, index.flatten(), chunk.probs.double().flatten())
         counts, confidences = counts.view(shape), confidences.view(shape)

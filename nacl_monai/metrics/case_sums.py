@@ -66,16 +66,16 @@ def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **
     Raises:
         InputError: If there is no case, or not as many labels or masks as cases.
     """
-    given = {name: values for name, values in beside.items() if values is not None}
+    present = {name: values for name, values in beside.items() if values is not None}
     if not len(y_pred):
         raise InputError("probs: are an empty list, without a voxel; leave empty batches out")
-    for name, values in given.items():
+    for name, values in present.items():
         if len(values) != len(y_pred):
             raise InputError(
                 f"{_NAMES.get(name, name)}: {len(values)} for {len(y_pred)} cases; give one for each"
             )
     results = [
-        compute(case[None], **{name: values[k][None] for name, values in given.items()})
+        compute(case[None], **{name: values[k][None] for name, values in present.items()})
         for k, case in enumerate(y_pred)
     ]
     if isinstance(results[0], torch.Tensor):

@@ -301,14 +301,14 @@ class Curves:
                 "evaluate others: --cases_to_evaluate val"
             )
 
-    def joined(self, others: Sequence[Curves]) -> Curves:
+    def joined(self, rest: Sequence[Curves]) -> Curves:
         """The cases of this and of others, by name; no image is needed.
 
         Raises:
             InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
                 them, or only some know patients; or shards are not those of one division.
         """
-        parts = [self, *others]
+        parts = [self, *rest]
         for part in parts:
             check_current(part.definition, part.path)
         check_joined(parts, "make both with the same options, of predictions of one model")
@@ -421,7 +421,7 @@ def definition_of(
         "logits": list(_LOGITS),
         "margins": [*MARGINS[:-1], "all"],
         "channels": {name: list(map(int, values)) for name, values in channels.items()},
-        "structures": {name: list(map(int, of)) for name, of in structures.items()},
+        "structures": {name: list(map(int, indices)) for name, indices in structures.items()},
         "activation": activation,
         "tool": tool,
         "calibrator": list(calibrator),

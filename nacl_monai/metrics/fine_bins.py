@@ -113,7 +113,7 @@ def smooth_ece(counts: torch.Tensor, excess: torch.Tensor, errors: torch.Tensor)
     """
     shape = (math.prod(counts.shape[:-1]), counts.shape[-1])
     histograms = (sums.reshape(shape).cpu().double().numpy() for sums in (counts, excess, errors))
-    values = [_of_histogram(*one) for one in zip(*histograms, strict=True)]
+    values = [_of_histogram(*histogram) for histogram in zip(*histograms, strict=True)]
     return torch.tensor(values, dtype=torch.float64, device=counts.device).view(counts.shape[:-1])
 
 
@@ -260,12 +260,12 @@ class FineBins(VoxelSums):
         shape = (pieces.num_pieces, FINE_BINS, 2)
         counts = torch.zeros(shape, dtype=torch.int64, device=pieces.device)
         excess = torch.zeros(shape, dtype=torch.float64, device=pieces.device)
-        one = counts.new_ones(1)
+        unit = counts.new_ones(1)
         for chunk in pieces.chunks():
             hits = (chunk.prediction == chunk.labels)[0].int()
             index = torch.add(fine_bin_indices(chunk.confidences), chunk.pieces, alpha=FINE_BINS)
             index = torch.add(hits, index, alpha=2)
-            counts.view(-1).index_add_(0, index, one.expand_as(index))
+            counts.view(-1).index_add_(0, index, unit.expand_as(index))
             excess.view(-1).index_add_(0, index, chunk.confidences.double() - hits)
         voxels, gaps = pieces.sum_regions(counts), pieces.sum_regions(excess)
         return cls(voxels.sum(-1), gaps.sum(-1), voxels[..., 0])

@@ -183,13 +183,13 @@ class Islands:
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
 
-    def joined(self, others: Sequence[Islands]) -> Islands:
+    def joined(self, rest: Sequence[Islands]) -> Islands:
         """The islands of this and of others; whoever joins them knows that no case is in two.
 
         Raises:
             InputError: If one was counted otherwise, or shards are not those of one division.
         """
-        parts = [self, *others]
+        parts = [self, *rest]
         check_joined(parts, "make both with the same options, of predictions of one model")
         check_shards(parts)
         cases = [name for part in parts for name in part.cases]

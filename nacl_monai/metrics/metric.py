@@ -27,19 +27,19 @@ class GatheredTogether(Cumulative):
     before MONAI's class among the bases.
     """
 
-    def __call__(self, y_pred: Any, y: Any = None, mask: Any = None, **others: Any) -> Any:
+    def __call__(self, y_pred: Any, y: Any = None, mask: Any = None, **unused: Any) -> Any:
         """Adds a batch, or a list of cases; see the class and `inputs` for the forms.
 
         Args:
             y_pred: Predictions, tensors or arrays.
             y: Labels, if the metric needs them.
             mask: The voxels that count.
-            **others: None; MONAI's signature has them.
+            **unused: None; MONAI's signature has them.
 
         Raises:
             InputError: If there are any, such as the ``spacing`` that MONAI's metric takes here.
         """
-        for name in others:
+        for name in unused:
             raise InputError(
                 f"{name}: is given with a batch, and would not be used; give it to "
                 f"{type(self).__name__} where that is made"

@@ -63,13 +63,13 @@ class ForegroundBins(VoxelSums):
         shape = (pieces.num_pieces, num_bins, 2)  # the last axis: background, foreground
         counts = torch.zeros(shape, dtype=torch.int64, device=pieces.device)
         sums = torch.zeros(shape, dtype=torch.float64, device=pieces.device)
-        one = counts.new_ones(1)
+        unit = counts.new_ones(1)
         for chunk in pieces.chunks():
             exact = torch.promote_types(chunk.probs.dtype, torch.float32)
             probs = chunk.probs[1:].sum(0, dtype=exact)
             index = torch.add(bin_indices(probs, num_bins), chunk.pieces, alpha=num_bins)
             index = torch.add((chunk.labels[0] != 0).int(), index, alpha=2)
-            counts.view(-1).index_add_(0, index, one.expand_as(index))
+            counts.view(-1).index_add_(0, index, unit.expand_as(index))
             sums.view(-1).index_add_(0, index, probs.double())
         voxels, confidences = pieces.sum_regions(counts), pieces.sum_regions(sums)
         return cls(voxels.sum(-1), voxels[..., 1], confidences.sum(-1), confidences[..., 0])

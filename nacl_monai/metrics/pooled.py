@@ -192,7 +192,7 @@ def direction(gap: Pooled) -> Direction:
 
 def pooled_difference(
     bins: CalibrationBins,
-    others: CalibrationBins,
+    other_bins: CalibrationBins,
     patients: Sequence[str] | None = None,
     *,
     resamples: int = RESAMPLES,
@@ -205,7 +205,7 @@ def pooled_difference(
 
     Args:
         bins: As in `pooled_error`.
-        others: Those of the other method, of the same shape, with the cases in the same order.
+        other_bins: Those of the other method, of the same shape, with the cases in the same order.
         patients: As there.
         resamples: As there.
         coverage: As there.
@@ -224,12 +224,12 @@ def pooled_difference(
         >>> round(pooled_difference(*methods).value, 6)
         0.1
     """
-    if bins.counts.shape != others.counts.shape:
+    if bins.counts.shape != other_bins.counts.shape:
         raise InputError(
-            f"bins: have the shapes {tuple(bins.counts.shape)} and {tuple(others.counts.shape)}; give "
-            "those of two methods on the same cases"
+            f"bins: have the shapes {tuple(bins.counts.shape)} and {tuple(other_bins.counts.shape)}; "
+            "give those of two methods on the same cases"
         )
-    sums = _PatientSums.of_bins([bins, others], patients)
+    sums = _PatientSums.of_bins([bins, other_bins], patients)
     return sums.estimate(_differences, resamples, coverage, seed, turned=True)
 
 
@@ -268,7 +268,7 @@ def pooled_ratio(
 
 def pooled_offsets(
     sums: Sequence[npt.ArrayLike],
-    others: Sequence[npt.ArrayLike],
+    other_sums: Sequence[npt.ArrayLike],
     target: float,
     patients: Sequence[str] | None = None,
     *,
@@ -282,7 +282,7 @@ def pooled_offsets(
 
     Args:
         sums: Numerators and denominators of the method, each as in `pooled_ratio`.
-        others: Those of the other, of the same cases.
+        other_sums: Those of the other, of the same cases.
         target: What the ratio should be.
         patients: As in `pooled_error`.
         resamples: As there.
@@ -301,7 +301,7 @@ def pooled_offsets(
         >>> round(pooled_offsets(([7.0, 7.0], [100, 100]), ([16.0, 16.0], [100, 100]), 0.05).value, 6)
         -0.09
     """
-    parts = [np.asarray(part, dtype=np.float64) for part in (*sums, *others)]
+    parts = [np.asarray(part, dtype=np.float64) for part in (*sums, *other_sums)]
     parts = [part.reshape(len(part), -1, 1) for part in parts]
     used = np.any([part != 0 for part in parts], axis=(0, 2, 3))
 
@@ -448,5 +448,5 @@ def _noise(excess: Array, counts: Array) -> Statistic:
     return noise
 
 
-def _differences(excess: Array, counts: Array, other_excess: Array, others: Array) -> Array:
-    return _errors(excess, counts) - _errors(other_excess, others)
+def _differences(excess: Array, counts: Array, other_excess: Array, other_counts: Array) -> Array:
+    return _errors(excess, counts) - _errors(other_excess, other_counts)

@@ -102,7 +102,7 @@ def rater_sums(
     positions = range(len(raters)) if rater is None else [rater]
     against = [(together if rater is None else raters)[k] for k in positions]
     masks = _in_any(map(masks_of, against))
-    sums = _added(_tensors(collected, one, masks) for one in against)
+    sums = _added(_tensors(collected, voxels, masks) for voxels in against)
     if len(raters) == 1:
         return sums
     return sums + _human_sums(together, positions, masks, num_bins)
@@ -117,7 +117,7 @@ def _human_sums(
         return [HumanBins.collect(pieces, num_bins)]
 
     human = (predicted_by_others(raters, k) for k in positions)
-    return _added(_tensors(collected, one, [*map(one.within, masks)]) for one in human)
+    return _added(_tensors(collected, voxels, [*map(voxels.within, masks)]) for voxels in human)
 
 
 def _tensors(
@@ -161,16 +161,18 @@ def predicted_by_others(raters: Sequence[LabeledVoxels], rater: int) -> LabeledV
     Example:
         >>> probs = torch.full((1, 2, 3), 0.5)
         >>> labels = [[0, 0, 1], [0, 1, 1], [1, 1, 1]]
-        >>> raters = [LabeledVoxels(probs, torch.tensor([one])) for one in labels]
+        >>> raters = [LabeledVoxels(probs, torch.tensor([rater])) for rater in labels]
         >>> predicted_by_others(raters, 0).probs[0, 1].tolist()
         [0.5, 1.0, 1.0]
     """
-    others = [voxels.labels for k, voxels in enumerate(raters) if k != rater]
-    votes = class_votes(others, raters[rater].probs.shape[1]).movedim(0, 1)
-    return replace(raters[rater], probs=votes / len(others))
+    labels = [voxels.labels for k, voxels in enumerate(raters) if k != rater]
+    votes = class_votes(labels, raters[rater].probs.shape[1]).movedim(0, 1)
+    return replace(raters[rater], probs=votes / len(labels))
 
 
 def class_votes(labels: Sequence[torch.Tensor], num_classes: int) -> torch.Tensor:
     """How many of several label maps ``(…)`` have each class, uint8, ``(num_classes, …)``."""
-    votes = [sum((one == k).to(torch.uint8) for one in labels) for k in range(num_classes)]
+    votes = [
+        sum((label_map == k).to(torch.uint8) for label_map in labels) for k in range(num_classes)
+    ]
     return torch.stack([*map(torch.as_tensor, votes)])

@@ -327,20 +327,20 @@ class Record:
         """All cases as one, "all"."""
         return self._changed(lambda sums: sums.pooled()[None], cases=["all"], patients=None)
 
-    def _changed(self, change: Callable[[Any], Any], **others: Any) -> Record:
+    def _changed(self, change: Callable[[Any], Any], **changes: Any) -> Record:
         """A record with all its sums changed alike."""
         parts = {name: getattr(self, name) for name in ("sums", *_PARTS)}
         return replace(
-            self, **{name: part and change(part) for name, part in parts.items()}, **others
+            self, **{name: part and change(part) for name, part in parts.items()}, **changes
         )
 
-    def joined(self, others: Sequence[Record]) -> Record:
+    def joined(self, rest: Sequence[Record]) -> Record:
         """The cases of this and of others, one after the other; optional sums where all have them.
 
         Raises:
             InputError: If one was counted otherwise; it names the difference.
         """
-        parts = [self, *others]
+        parts = [self, *rest]
         check_joined(parts, "evaluate or audit both with the same options")
         check_shards(parts)
         kept: dict[str, Any] = {name: _joined([getattr(p, name) for p in parts]) for name in _PARTS}

@@ -120,7 +120,9 @@ def boundary_band(
     touching = touches_other_label(labels)
     sizes = case_spacings(spacing, len(labels), labels.ndim - 1)
     cases = zip(touching, sizes, strict=True)
-    return torch.stack([squared_distances(one, width, [*size]) < width**2 for one, size in cases])
+    return torch.stack(
+        [squared_distances(border, width, [*size]) < width**2 for border, size in cases]
+    )
 
 
 def border_distances(
@@ -143,7 +145,10 @@ def border_distances(
     sizes = [1.0] * (prediction.dim() - 1) if spacing is None else spacing
     changes = touches_other_label(prediction)
     return torch.stack(
-        [squared_distances(one, farthest, sizes).sqrt().clamp(max=farthest) for one in changes]
+        [
+            squared_distances(border, farthest, sizes).sqrt().clamp(max=farthest)
+            for border in changes
+        ]
     )
 
 
@@ -180,7 +185,7 @@ def distances_to(
     beyond = max(farthest * ROUNDED, torch.finfo(torch.float32).tiny)
     sizes = case_spacings(spacing, len(structure), structure.ndim - 1)
     cases = zip(structure, sizes, strict=True)
-    squared = torch.stack([squared_distances(one, beyond, [*size]) for one, size in cases])
+    squared = torch.stack([squared_distances(mask, beyond, [*size]) for mask, size in cases])
     return squared.sqrt().where(squared <= beyond**2, torch.inf)
 
 
@@ -236,7 +241,9 @@ class _Inputs(NamedTuple):
 def region_parameters(region: Region) -> list[str]:
     """The parameters that a function wants filled in."""
     parameters = inspect.signature(region).parameters.values()
-    return [one.name for one in parameters if one.default in (one.empty, None)]
+    return [
+        parameter.name for parameter in parameters if parameter.default in (parameter.empty, None)
+    ]
 
 
 def all_voxels() -> None:

@@ -135,7 +135,7 @@ def hausdorff_distance(
             f"{tuple(label.shape)}; give both one shape (batch, structures, *spatial)"
         )
     check_voxels(label, "prediction and label")
-    prediction, label = (without_metadata(one.detach()) for one in (prediction, label))
+    prediction, label = (without_metadata(masks.detach()) for masks in (prediction, label))
     _check_binary("prediction", prediction)
     _check_binary("label", label)
     if mask is not None:
@@ -180,10 +180,10 @@ def map_distances(
     counted = None if mask is None else mask.numpy()
     (sizes,) = case_spacings(spacing, 1, label.ndim)
     found = []
-    boxes = (class_boxes(one, structures.values()) for one in maps)
+    boxes = (class_boxes(label_map, structures.values()) for label_map in maps)
     for classes, *of_maps in zip(structures.values(), *boxes, strict=True):
         box = joined_box(of_maps) or (slice(0),) * label.ndim
-        pair = [np.isin(one[box], classes) for one in maps]
+        pair = [np.isin(label_map[box], classes) for label_map in maps]
         if counted is not None:
             pair = [inside & counted[box] for inside in pair]
         first, second = pair
@@ -233,10 +233,10 @@ def _surface_distance(
 ) -> torch.Tensor:
     """The percentile of the distances from each surface to the other, the larger of the two."""
     (box,) = scipy.ndimage.find_objects((prediction | label).astype(np.uint8))
-    one, other = (_surface(mask[box]) for mask in (prediction, label))
-    both = torch.zeros(int((one & other).sum()), dtype=torch.float64)  # their distance is 0
+    predicted, labeled = (_surface(mask[box]) for mask in (prediction, label))
+    both = torch.zeros(int((predicted & labeled).sum()), dtype=torch.float64)  # their distance is 0
     apart = []
-    for start, to in ((one, other), (other, one)):
+    for start, to in ((predicted, labeled), (labeled, predicted)):
         points, surface = (np.argwhere(part) * np.array(spacing) for part in (start & ~to, to))
         distances = scipy.spatial.KDTree(surface, leafsize=32).query(points)[0]
         apart.append(torch.cat([both, torch.from_numpy(distances)]))
@@ -330,7 +330,7 @@ def structure_dice(prediction: torch.Tensor, label: torch.Tensor) -> torch.Tenso
         >>> structure_dice(torch.tensor([[[1, 0, 1, 0], [1, 0, 0, 0]]]), label)
         tensor([[0.5000,    nan]])
     """
-    inside, marked = (one.bool().flatten(2) for one in (prediction, label))
+    inside, marked = (masks.bool().flatten(2) for masks in (prediction, label))
     both, sizes = (inside & marked).sum(-1), inside.sum(-1) + marked.sum(-1)
     return torch.where(marked.any(-1), 2 * both / sizes, torch.nan)
 

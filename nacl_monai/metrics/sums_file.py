@@ -152,8 +152,8 @@ def check_joined(parts: Sequence[Any], remedy: str) -> None:
     Raises:
         InputError: If it refuses; it names the difference.
     """
-    first, *others = parts
-    for other in others:
+    first, *rest = parts
+    for other in rest:
         if unlike := first_of(differences(first.counted(), other.counted())):
             raise InputError(f"{other.path}: differs from {first.path} in {unlike}; {remedy}")
 
@@ -167,12 +167,14 @@ def check_shards(parts: Sequence[Any]) -> None:
     shards = [
         (part.path, part.definition["shard"]) for part in parts if part.definition.get("shard")
     ]
-    given = [shard for _, shard in shards]
-    wanted = [f"{k}/{len(given)}" for k in range(1, len(given) + 1)]
-    if sorted(given) != sorted(wanted):
-        path, shard = next(one for one in shards if one[1] not in wanted or given.count(one[1]) > 1)
+    found = [shard for _, shard in shards]
+    wanted = [f"{k}/{len(found)}" for k in range(1, len(found) + 1)]
+    if sorted(found) != sorted(wanted):
+        path, shard = next(
+            entry for entry in shards if entry[1] not in wanted or found.count(entry[1]) > 1
+        )
         raise InputError(
-            f"{path}: is shard {shard} of those given, {listed(given)}; give all shards of one "
+            f"{path}: is shard {shard} of those given, {listed(found)}; give all shards of one "
             "division together, each once"
         )
 

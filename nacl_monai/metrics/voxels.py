@@ -41,7 +41,7 @@ _BYTES = 255
 def as_tensor(voxels: Any) -> Any:
     """A NumPy array, or each of a list, as a tensor on its memory; anything else as it is."""
     if isinstance(voxels, (list, tuple)):
-        return [as_tensor(one) for one in voxels]
+        return [as_tensor(case) for case in voxels]
     return torch.as_tensor(native(voxels)) if isinstance(voxels, np.ndarray) else voxels
 
 
@@ -269,10 +269,10 @@ def checked_voxels(
             or if a label is not a class of the network.
     """
     ignoring, name = ignore_index is not None, "logits" if from_logits else "probs"
-    outputs, given = as_tensor(probs), as_tensor(labels)
+    outputs, label_maps = as_tensor(probs), as_tensor(labels)
     check_tensor(outputs, name)
-    check_tensor(given, "labels")
-    probs, labels = batched(outputs.detach(), given.detach(), ignoring)
+    check_tensor(label_maps, "labels")
+    probs, labels = batched(outputs.detach(), label_maps.detach(), ignoring)
     check_channels_first(probs, labels, name)
     check_outputs(probs, name)
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)

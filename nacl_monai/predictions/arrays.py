@@ -27,7 +27,7 @@ def on_cpu(voxels: Any) -> Any:
     """As `as_tensor`, without gradient and in the processor's memory, wherever a user has them."""
     voxels = as_tensor(voxels)
     if isinstance(voxels, list):
-        return [on_cpu(one) for one in voxels]
+        return [on_cpu(case) for case in voxels]
     return voxels.detach().cpu() if isinstance(voxels, torch.Tensor) else voxels
 
 
@@ -71,7 +71,10 @@ class ArrayStudy:
             by_rater = (
                 counts.bool().reshape(-1, *probs.shape[1:]).expand(len(several), *probs.shape[1:])
             )
-            yield probs, [self._labels(probs, *one) for one in zip(several, by_rater, strict=True)]
+            yield (
+                probs,
+                [self._labels(probs, *pair) for pair in zip(several, by_rater, strict=True)],
+            )
 
     def _labels(self, probs: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> Labels:
         """Labels that the metric has taken, in whatever form."""
@@ -142,8 +145,8 @@ def array_study(
     )
 
 
-def _check_forms(given: Mapping[str, Any]) -> None:
-    for name, values in given.items():
+def _check_forms(arrays: Mapping[str, Any]) -> None:
+    for name, values in arrays.items():
         if values is None and name != "mask":
             raise InputError(f"{name}: are missing; give arrays of numbers, or tensors")
         check_form(name, values)
@@ -170,21 +173,21 @@ def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str
     return Channels(SIGMOID if structures else SOFTMAX, values)
 
 
-def patient_names(given: Any) -> list[str]:
+def patient_names(names: Any) -> list[str]:
     """Names of patients, as files keep them.
 
     Args:
-        given: One for each case, or nothing.
+        names: One for each case, or nothing.
 
     Raises:
         InputError: If one is missing.
     """
-    missing = [k for k, one in enumerate(given, 1) if pd.isna(one) or not str(one).strip()]
+    missing = [k for k, name in enumerate(names, 1) if pd.isna(name) or not str(name).strip()]
     if missing:
         raise InputError(
             f"patients: that of case number {missing[0]} is missing; give one for each case, or none"
         )
-    return list(map(str, given))
+    return list(map(str, names))
 
 
 def _cases(
@@ -193,8 +196,10 @@ def _cases(
     """Lists of cases, whatever form they have."""
     probs, labels = on_cpu(probs), on_cpu(labels)
     if isinstance(probs, list) or isinstance(labels, list):
-        for one, other in zip(probs, labels, strict=False):  # their number is checked by the metric
-            _check_axes(one, other, structures)
+        for case_probs, case_labels in zip(
+            probs, labels, strict=False
+        ):  # their number is checked by the metric
+            _check_axes(case_probs, case_labels, structures)
         return list(probs), list(labels)
     _check_axes(probs, labels, structures)
     if structures:
@@ -228,18 +233,18 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
         )
 
 
-def case_names(given: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+def case_names(cases: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
     """Names of cases of arrays, numbers where nobody says.
 
     Args:
-        given: One for each case, or nothing.
+        cases: One for each case, or nothing.
         count: The number of cases.
         patients: The patient of each case, or nothing.
 
     Raises:
         InputError: If there are more or fewer, two are equal, or a spreadsheet would compute one.
     """
-    names = list(given) or [f"case_{k + 1:03d}" for k in range(count)]
+    names = list(cases) or [f"case_{k + 1:03d}" for k in range(count)]
     for what, several in (("cases", names), ("patients", patients or names)):
         if len(several) != count:
             raise InputError(f"{what}: {len(several)} names for {count} cases; give one per case")
@@ -259,8 +264,8 @@ def _cases_of_raters(
             "labels: are of one rater; give them without a name, or those of others, too"
         )
     pairs = [_cases(probs, labels, structures) for labels in raters.values()]
-    first, *others = ([tuple(one.shape) for one in labels] for _, labels in pairs)
-    for name, shapes in zip(list(raters)[1:], others, strict=True):
+    first, *rest = ([tuple(label.shape) for label in labels] for _, labels in pairs)
+    for name, shapes in zip(list(raters)[1:], rest, strict=True):
         if shapes != first:
             raise InputError(
                 f"labels: those of {name!r} have the shapes {shapes}, but those of "
@@ -274,7 +279,7 @@ def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     mask = on_cpu(mask)
     single = not isinstance(mask, list) and (mask.ndim < several[0].ndim or len(several) == 1)
     masks: list[torch.Tensor] = [mask] if single else list(mask)
-    if any(((one != 0) & (one != 1)).any() for one in masks):
+    if any(((voxels != 0) & (voxels != 1)).any() for voxels in masks):
         raise InputError(
             "mask: holds other numbers than 0 and 1; give 1, or true, where voxels count"
         )
@@ -292,12 +297,14 @@ def check_form(name: str, values: Any) -> None:
             f"{name}: is a {type(values).__name__}; give a list of cases, and their names with cases="
         )
     several = values if isinstance(values, (list, tuple)) else [values]
-    odd = [one for one in several if not isinstance(one, torch.Tensor) and not _is_array(one)]
+    odd = [
+        value for value in several if not isinstance(value, torch.Tensor) and not _is_array(value)
+    ]
     if values is not None and odd:
         raise InputError(
             f"{name}: hold {type(odd[0]).__name__}; give arrays of numbers, or tensors"
         )
-    if any(isinstance(one, np.ma.MaskedArray) for one in several):
+    if any(isinstance(value, np.ma.MaskedArray) for value in several):
         raise InputError(
             f"{name}: hides values by a mask of NumPy's own; give plain arrays, and mask= beside them"
         )

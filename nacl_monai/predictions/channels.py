@@ -48,7 +48,7 @@ class Channels:
             definition: From `nacl_monai.metrics.curves.definition_of`.
             source: What says so, for messages.
         """
-        values = {name: tuple(of) for name, of in definition["channels"].items()}
+        values = {name: tuple(labels) for name, labels in definition["channels"].items()}
         activation, scored = definition["activation"], None
         if activation != SIGMOID:
             of_channels = [*values.values()]
@@ -70,7 +70,9 @@ class Channels:
 
     def alike(self, other: Channels) -> bool:
         """Whether the channels of another mean the same, in the same order."""
-        ours, theirs = ((one.activation, *one.values.items()) for one in (self, other))
+        ours, theirs = (
+            (channels.activation, *channels.values.items()) for channels in (self, other)
+        )
         return ours == theirs
 
     @property
@@ -84,7 +86,7 @@ class Channels:
         if self.scored is None:
             first = 0 if self.overlapping else 1
             return {name: (channel,) for channel, name in enumerate(self.names) if channel >= first}
-        channel_of = {value: k for k, of in enumerate(self.values.values()) for value in of}
+        channel_of = {value: k for k, values in enumerate(self.values.values()) for value in values}
         return {
             name: tuple(channel_of[value] for value in values)
             for name, values in self.scored.items()
@@ -99,7 +101,7 @@ class Channels:
             {0: 'background', 1: 'whole', 2: 'whole + tail', 3: 'ignore'}
         """
         names = {
-            value: " + ".join(name for name, of in self.values.items() if value in of)
+            value: " + ".join(name for name, values in self.values.items() if value in values)
             for value in sorted({0} | self.label_values)
         }
         names[0] = names[0] or "background"
@@ -127,7 +129,7 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
     """
     values, ignored = _labels(file)
     if _are_structures(file, values, activation):
-        structures = {name: of for name, of in values.items() if of != (0,)}
+        structures = {name: labels for name, labels in values.items() if labels != (0,)}
         order: Any = read_object(file, _ANOTHER).get("regions_class_order")
         known = isinstance(order, list) and all(type(value) is int for value in order)
         painted = tuple(order) if known and len(order) == len(structures) else ()
@@ -146,7 +148,11 @@ def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
     labels = read_object(file, _ANOTHER).get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{file}: names no labels; give another with --dataset")
-    values = {name: tuple(of) for name, of in label_values(file, labels).items() if name != IGNORE}
+    values = {
+        name: tuple(several)
+        for name, several in label_values(file, labels).items()
+        if name != IGNORE
+    }
     return values, read_ignored(file, labels)
 
 
@@ -154,7 +160,7 @@ def _are_structures(
     file: Path, values: Mapping[str, Sequence[int]], activation: str | None
 ) -> bool:
     """Whether labels are structures that may overlap: the user says so, or one has several values."""
-    regions = any(len(of) > 1 for of in values.values())
+    regions = any(len(labels) > 1 for labels in values.values())
     if regions and activation == SOFTMAX:
         raise SettingError(
             f"--activation: is softmax, but the labels of {file} are regions that overlap; leave it out"
@@ -194,7 +200,7 @@ def class_names(channels: int) -> list[str]:
 
 
 def with_structures(
-    channels: Channels | None, words: Sequence[str], activation: str | None
+    channels: Channels | None, assignments: Sequence[str], activation: str | None
 ) -> Channels:
     """Channels with the structures that a command names, ``NAME=1,2``.
 
@@ -202,16 +208,16 @@ def with_structures(
 
     Args:
         channels: From the dataset, if there is one.
-        words: The command's words.
+        assignments: The command's words.
         activation: What the user says.
 
     Raises:
         SettingError: If a word is not a structure, holds a value that no class has, or has the name of
             another; or if the channels are other regions in the dataset.
     """
-    structures = dict(map(_structure, words))
+    structures = dict(map(_structure, assignments))
     check_class_names(structures, "--structures")
-    if len(structures) < len(words):
+    if len(structures) < len(assignments):
         raise SettingError("--structures: two have one name; give each a name of its own")
     ignore = channels.ignore if channels else None
     known = {0} | channels.label_values if channels else set[int]().union(*structures.values())
@@ -239,14 +245,18 @@ def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | N
     """
     if channels is None:
         return
-    asked, known = ([set(of) for of in values.values()] for values in (structures, channels.values))
+    asked, known = (
+        [set(labels) for labels in values.values()] for values in (structures, channels.values)
+    )
     same_sets = sorted(map(sorted, asked)) == sorted(map(sorted, known))
     has_regions = max(map(len, known)) > 1
     if asked != known and (same_sets or has_regions):
-        words = (f"{name}={','.join(map(str, of))}" for name, of in channels.values.items())
+        assignments = (
+            f"{name}={','.join(map(str, labels))}" for name, labels in channels.values.items()
+        )
         raise SettingError(
-            f"--structures: contradict {channels.source}, whose channels are {' '.join(words)} in this "
-            "order; write them so, or leave it out"
+            f"--structures: contradict {channels.source}, whose channels are {' '.join(assignments)} in "
+            "this order; write them so, or leave it out"
         )
 
 

@@ -57,11 +57,13 @@ def _are_labels(voxels: npt.NDArray[Any], channels: Channels) -> bool:
 
 def _are_masks(voxels: npt.NDArray[Any]) -> bool:
     """Whether nothing is between 0 and 1, and a channel has both: no network draws such a boundary."""
-    one = 255 if voxels.dtype == np.uint8 else 1
+    highest = 255 if voxels.dtype == np.uint8 else 1
     planes = (plane for channel in voxels for plane in channel)
-    if not all(((plane == 0) | (plane == one)).all() for plane in planes):  # mostly by the first
+    if not all(
+        ((plane == 0) | (plane == highest)).all() for plane in planes
+    ):  # mostly by the first
         return False
-    return any((channel == 0).any() and (channel == one).any() for channel in voxels)
+    return any((channel == 0).any() and (channel == highest).any() for channel in voxels)
 
 
 def _check_range(file: Path, voxels: npt.NDArray[Any], channels: Channels) -> None:
@@ -108,7 +110,7 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
 
 def may_be_percent(predicted: Probabilities, labels: Sequence[Labels]) -> bool | None:
     """Whether bytes may be percent: none is above 100, though something is labeled; None of others."""
-    if predicted.voxels.dtype != np.uint8 or not any(one.classes.any() for one in labels):
+    if predicted.voxels.dtype != np.uint8 or not any(rater.classes.any() for rater in labels):
         return None
     return bool(predicted.voxels.max() <= _PERCENT)
 
@@ -268,12 +270,12 @@ def check_order(
     moved = order != places
     if not moved.any():
         return
-    given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
-    better = other - given
-    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - given) / 2):
+    as_given, other = dice.diagonal()[moved].mean(), dice[places, order][moved].mean()
+    better = other - as_given
+    if better > _FAR or (better > _FAR / 2 and 1 - other < (1 - as_given) / 2):
         names = ", ".join(channels.names[k] for k in order)
         raise InputError(
             f"{place}: the channels agree far better with the labels as {names} (mean Dice {other:.2f} "
-            f"instead of {given:.2f}) than as {', '.join(channels.names)}; put them in the order of the "
-            f"classes, or say {option}"
+            f"instead of {as_given:.2f}) than as {', '.join(channels.names)}; put them in the order of "
+            f"the classes, or say {option}"
         )

@@ -286,8 +286,8 @@ def check_raters(labels: Folders) -> None:
         )
     for name in labels:
         check_name(name, "--rater-names")
-    for one, other in combinations(labels.values(), 2):
-        _check_apart(one, other)
+    for rater, other in combinations(labels.values(), 2):
+        _check_apart(rater, other)
 
 
 def check_name(name: str, option: str) -> None:
@@ -302,15 +302,15 @@ def check_name(name: str, option: str) -> None:
         )
 
 
-def _check_apart(one: Path, other: Path) -> None:
+def _check_apart(rater: Path, other: Path) -> None:
     """Refuses a rater who is another; compares common label maps until two of them are unlike."""
-    if one.resolve() == other.resolve():
+    if rater.resolve() == other.resolve():
         raise InputError(f"{other}: is given twice; give every rater once")
-    files, others = label_files(one), label_files(other)
+    files, other_files = label_files(rater), label_files(other)
     marked = False
-    for case in files.keys() & others.keys():
+    for case in files.keys() & other_files.keys():
         try:
-            first, second = (read_image(file).voxels for file in (files[case], others[case]))
+            first, second = (read_image(file).voxels for file in (files[case], other_files[case]))
         except InputError:  # the audit names it
             continue
         if not np.array_equal(first, second):
@@ -318,6 +318,6 @@ def _check_apart(one: Path, other: Path) -> None:
         marked = marked or bool(first.any())
     if marked:
         raise InputError(
-            f"{other}: has the same label maps as {one}, so that one rater would count twice; leave one "
-            "of them out"
+            f"{other}: has the same label maps as {rater}, so that one rater would count twice; leave "
+            "one of them out"
         )

@@ -256,7 +256,7 @@ def find_channels(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
         with suppress(InputError):
             axes, whole = stored_as(file)
             are_probabilities = axes == 4 or not whole
-            return [Prediction(stem_of(one), {"": one}) for one in files if are_probabilities]
+            return [Prediction(stem_of(image), {"": image}) for image in files if are_probabilities]
     return []
 
 
@@ -303,9 +303,9 @@ def read_per_class(prediction: Prediction) -> Probabilities:
     Raises:
         InputError: If one cannot be read, has channels, or is elsewhere than the first.
     """
-    first, *others = prediction.files.values()
+    first, *rest = prediction.files.values()
     images = [_one_channel(first)]
-    for file in others:
+    for file in rest:
         images.append(_one_channel(file))
         _check_alike(file, images[-1], first, images[0])
     return _probabilities(np.stack([image.voxels for image in images]), images, first)
@@ -387,7 +387,7 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
     for layout in LAYOUTS.values():
         predictions = layout.find(folder, names)
         if predictions:
-            named_once((one.case, one.file) for one in predictions)
+            named_once((prediction.case, prediction.file) for prediction in predictions)
             return layout, predictions
     if files := image_files(folder):
         for file in files:
@@ -422,13 +422,13 @@ def check_one_layout(folder: Path, predictions: Sequence[Prediction], channels: 
         beside = {**by_start.get(case, {})}
         own = beside.pop(_OWN[1:], file)
         below = {stem_of(image): image for image in image_files(folder / case)}
-        others = [own] if own != file else []
+        rivals = [own] if own != file else []
         for files in filter(None, (beside, below)):
             with suppress(InputError):
-                others += in_order(Prediction(case, files), channels).files.values()
-        if others:
+                rivals += in_order(Prediction(case, files), channels).files.values()
+        if rivals:
             raise InputError(
-                f"{file}: {others[0]} holds probabilities of the same case; move one of them into a "
+                f"{file}: {rivals[0]} holds probabilities of the same case; move one of them into a "
                 "folder of its own"
             )
 

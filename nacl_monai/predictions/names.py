@@ -181,34 +181,34 @@ def no_pair(
 ) -> InputError:
     """The error for folders that have no case in common: the nearest names, and how to say more."""
     some = product(sorted(predicted)[:_MOST], sorted(labeled)[:_MOST])
-    one, other = max(
+    first, second = max(
         some, key=lambda pair: SequenceMatcher(None, pair[0], pair[1], autojunk=False).ratio()
     )
-    common = _common(one, other)
+    common = _common(first, second)
     one_name, other_name = "pred_(.+)_softmax", "(.+)_seg"  # an example
     if common:
         one_name, other_name = (
             f"{re.escape(start)}(.+){re.escape(end)}"
-            for start, _, end in (name.partition(common) for name in (one, other))
+            for start, _, end in (name.partition(common) for name in (first, second))
         )
     return InputError(
-        f"{folder}: no case has the name of a label map in {labels}; nearest are {one!r} and {other!r}: "
-        f"{'if they are one case, say' if common else 'say which part is the case, as by'} "
+        f"{folder}: no case has the name of a label map in {labels}; nearest are {first!r} and "
+        f"{second!r}: {'if they are one case, say' if common else 'say which part is the case, as by'} "
         f"--prediction-name '{one_name}' --label-name '{other_name}', or list both in a CSV file with "
         "--pairs"
     )
 
 
-def _common(one: str, other: str) -> str:
+def _common(first: str, second: str) -> str:
     """The longest text of whole words in both."""
-    block = SequenceMatcher(None, one, other, autojunk=False).find_longest_match()
-    text = one[block.a : block.a + block.size]
-    words = text.strip("_-. ")
-    while words and not all(
-        re.search(rf"(?<![^\W_]){re.escape(words)}(?![^\W_])", name) for name in (one, other)
+    block = SequenceMatcher(None, first, second, autojunk=False).find_longest_match()
+    text = first[block.a : block.a + block.size]
+    common = text.strip("_-. ")
+    while common and not all(
+        re.search(rf"(?<![^\W_]){re.escape(common)}(?![^\W_])", name) for name in (first, second)
     ):
-        words = words.rpartition("_")[0]
-    return words
+        common = common.rpartition("_")[0]
+    return common
 
 
 def check_names(folder: Path, labels: Path, names: Names) -> None:

@@ -402,14 +402,17 @@ class Options:
             use: Verb and kind.
             travels: False for all that is said, which makes the same again.
         """
-        words = []
+        arguments = []
         for row in rows(use):
             value = getattr(self, row.name)
             is_set = value != row.default and value not in ([], ())
             if is_set and (row.metadata.get("travels") or not travels):
                 values = value if isinstance(value, (list, tuple)) else [value]
-                words += [flag(row.name), *([] if isinstance(value, bool) else map(str, values))]
-        return words
+                arguments += [
+                    flag(row.name),
+                    *([] if isinstance(value, bool) else map(str, values)),
+                ]
+        return arguments
 
     @property
     def margin_words(self) -> list[str]:
@@ -460,12 +463,12 @@ def flag(name: str) -> str:
     return f"--{'no-' * (name in ('pictures', 'viewer'))}{name.replace('_', '-')}"
 
 
-def check_used(use: str, given: Mapping[str, Any]) -> None:
+def check_used(use: str, values: Mapping[str, Any]) -> None:
     """Refuses words that have no effect on what a command is about.
 
     Args:
         use: Verb and kind, ``"promise:sums"``.
-        given: What was said, by the names of the rows.
+        values: What was said, by the names of the rows.
 
     Raises:
         SettingError: If one is of another verb or kind.
@@ -479,45 +482,45 @@ which are sums already; leave it out
     """
     known = {row.name for row in rows()}
     used = {row.name for row in rows(use)}
-    for name in given:
+    for name in values:
         if name in known - used:
             kind = KINDS[use.partition(":")[2]]
             raise SettingError(f"{flag(name)}: has no effect on {kind}; leave it out")
 
 
-def options_of(use: str, given: Mapping[str, Any]) -> Options:
+def options_of(use: str, values: Mapping[str, Any]) -> Options:
     """The options of a command or a function, each of which has an effect.
 
     Args:
         use: Verb and kind, ``"audit:folders"``.
-        given: What was said, by the names of the rows.
+        values: What was said, by the names of the rows.
 
     Raises:
         SettingError: If there is no such option, it has no effect, or a value cannot be meant.
     """
-    unknown = sorted(given.keys() - {row.name for row in fields(Options)})
+    unknown = sorted(values.keys() - {row.name for row in fields(Options)})
     if unknown:
         names = ", ".join(row.name for row in rows(use))
         raise SettingError(f"{unknown[0]}: is no option; choose from {names}")
-    check_used(use, given)
-    return Options(**given)
+    check_used(use, values)
+    return Options(**values)
 
 
-def as_one(folders: Sequence[Path], words: dict[str, Any]) -> list[Path]:
+def as_one(folders: Sequence[Path], values: dict[str, Any]) -> list[Path]:
     """The folders of models; of an ensemble the first, and the others become members in the words."""
-    if words.get("ensemble") is None:
+    if values.get("ensemble") is None:
         return list(folders)
-    words["members"] = folders[1:]
+    values["members"] = folders[1:]
     return list(folders[:1])
 
 
-def the_folder(what: str, folders: Sequence[Path], words: dict[str, Any]) -> Path:
+def the_folder(what: str, folders: Sequence[Path], values: dict[str, Any]) -> Path:
     """The one folder of a command on new predictions, or of an ensemble the first, as `as_one`.
 
     Raises:
         SettingError: If there are several.
     """
-    first, *more = as_one(folders, words)
+    first, *more = as_one(folders, values)
     if more:
         raise SettingError(
             f"{what}: is one folder, or several with --ensemble; {more[0]} is too much"

@@ -31,9 +31,9 @@ def named(predictions: Iterable[Prediction], patterns: Names) -> list[Prediction
     Raises:
         InputError: If two have one name.
     """
-    cases = ((patterns.of_prediction(one.case), one) for one in predictions)
-    found = [replace(one, case=case) for case, one in cases if case is not None]
-    named_once((one.case, one.file) for one in found)
+    cases = ((patterns.of_prediction(prediction.case), prediction) for prediction in predictions)
+    found = [replace(prediction, case=case) for case, prediction in cases if case is not None]
+    named_once((prediction.case, prediction.file) for prediction in found)
     return found
 
 
@@ -61,7 +61,9 @@ def read_as_asked(
     layout = _of_logits(layout, channels, options)
     if not options.members:
         return layout
-    members: list[Member] = [(layout.read, {one.case: one for one in predictions})]
+    members: list[Member] = [
+        (layout.read, {prediction.case: prediction for prediction in predictions})
+    ]
     places = [folder, *options.members]
     if len({place.resolve() for place in places}) < len(places):
         raise InputError(
@@ -69,7 +71,7 @@ def read_as_asked(
         )
     for place in options.members:
         its_layout, stored = recognized(place, stems)
-        its_cases = {one.case: one for one in named(stored, options.patterns)}
+        its_cases = {prediction.case: prediction for prediction in named(stored, options.patterns)}
         if unlike := sorted(members[0][1].keys() ^ its_cases.keys()):
             raise InputError(
                 f"{place}: {listed(unlike, most=3)}: only here or only in {folder}; an ensemble takes "
@@ -209,12 +211,12 @@ class Ensemble:
         )
 
 
-def _on_one_grid(one: Probabilities, other: Probabilities) -> bool:
+def _on_one_grid(first: Probabilities, second: Probabilities) -> bool:
     """Whether two predictions have the same shape, and are in the same place where a file says so."""
-    alike = one.voxels.shape == other.voxels.shape and one.turned == other.turned
-    if one.affine is None or other.affine is None:
+    alike = first.voxels.shape == second.voxels.shape and first.turned == second.turned
+    if first.affine is None or second.affine is None:
         return alike
-    return alike and on_one_grid(one.shape, one.affine, other.affine)
+    return alike and on_one_grid(first.shape, first.affine, second.affine)
 
 
 def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
@@ -231,8 +233,8 @@ def pairwise_dice(members: Sequence[torch.Tensor]) -> list[float]:
         [0.2222]
     """
     dice = [
-        torch.where(sizes > 0, 2 * (one * other).flatten(1).sum(1) / sizes, 1)
-        for one, other in combinations(members, 2)
-        for sizes in [(one.flatten(1).sum(1) + other.flatten(1).sum(1)).double()]
+        torch.where(sizes > 0, 2 * (first * second).flatten(1).sum(1) / sizes, 1)
+        for first, second in combinations(members, 2)
+        for sizes in [(first.flatten(1).sum(1) + second.flatten(1).sum(1)).double()]
     ]
     return [float(value) for value in torch.stack(dice).mean(0)]

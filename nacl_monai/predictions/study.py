@@ -145,7 +145,9 @@ class Study:
     def unplaced(self) -> list[Path]:
         """The predictions of which no file says where they are: a turned volume goes unnoticed."""
         predictions = (case.prediction for case in self.cases)
-        return [one.file for one in predictions if not self.layout.is_placed(one)]
+        return [
+            prediction.file for prediction in predictions if not self.layout.is_placed(prediction)
+        ]
 
     def read(self, case: Case) -> Reading:
         """The probabilities of a case and its labels by each rater, checked, on one grid.
@@ -159,8 +161,8 @@ class Study:
         tolerance = self.options.affine_tolerance
         labels = [read_labels(file, self.channels, predicted, tolerance) for file in case.labels]
         if len(case.labels) > 1:
-            first, *others = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
-            for grid in others:
+            first, *rest = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
+            for grid in rest:
                 check_same_grid(grid, first, tolerance)
         reading = Reading(case, predicted, labels, self.channels, tolerance)
         module = self.modules.get(case.name)
@@ -424,11 +426,11 @@ def _stems(
     folder: Path, labeled: set[str], promised: Channels | None, options: Options
 ) -> set[str]:
     """How names of files begin: those of label maps, or what is before a known channel's."""
-    said = promised or _said(folder, labeled, options)
-    if said is None:
+    known = promised or _said(folder, labeled, options)
+    if known is None:
         return labeled | {f"{case}{CHANNEL}" for case in labeled}
-    values = said.values.items()
-    endings = [f"_{ending}" for name, of in values for ending in (name, *map(str, of[:1]))]
+    values = known.values.items()
+    endings = [f"_{ending}" for name, labels in values for ending in (name, *map(str, labels[:1]))]
     names = images_by_name(folder) if folder.is_dir() else ()
     return {
         name.removesuffix(ending) for name in names for ending in endings if name.endswith(ending)
@@ -517,11 +519,11 @@ def _as_promised(
         found = with_structures(found, options.structures, options.activation)
     ours, theirs = (
         (
-            one.activation,
-            *one.values.items(),
-            *(one.structures.items() if options.structures else ()),
+            side.activation,
+            *side.values.items(),
+            *(side.structures.items() if options.structures else ()),
         )
-        for one in (promised, found)
+        for side in (promised, found)
     )
     if ours != theirs or options.activation not in (None, promised.activation):
         raise InputError(
@@ -548,9 +550,9 @@ def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
     if len(predictions[0].files) > 1:
         return count_files(predictions[0])
     faults = []
-    for one in predictions:
+    for prediction in predictions:
         try:
-            return len(layout.read(one).voxels)
+            return len(layout.read(prediction).voxels)
         except InputError as fault:
             faults.append(fault)
     raise faults[0]
