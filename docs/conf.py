@@ -55,6 +55,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 maximum_signature_line_length = 88
+autosummary_generate = False
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
