@@ -121,7 +121,7 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
     return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
 
 
-def add_summary(_: Sphinx, name: str, source: list[str]) -> None:
+def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
     """A page of the API begins with its names, each with what it does, above their reference."""
     if found := re.search(r"^\.\. automodule:: (.*)$", source[0], re.MULTILINE):
         names = "".join(f"   {public}\n" for public in import_module(found[1]).__all__)
@@ -131,7 +131,8 @@ def add_summary(_: Sphinx, name: str, source: list[str]) -> None:
 
 def shorten(*signature: Any) -> tuple[str, str]:
     """A signature in which an array of any shape and kind is called ``ndarray``."""
-    array = r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[[^\]]*\]\]"
+    number = r"~?(?:numpy\.)?dtype\[[^\]]*\]"
+    array = rf"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], {number}\]"
     arguments, returned = (re.sub(array, "ndarray", part or "") for part in signature[-2:])
     return arguments, returned
 
