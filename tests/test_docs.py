@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
+from unittest.mock import Mock
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ from tests.dicom_series import AFFINES, write_series
 from tests.dicom_series import SHAPE as DICOM_SHAPE
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+TEXTS = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/api").glob("*.md")]
+PAGES = ["README.md", *sorted(f"{page.relative_to(ROOT)}" for page in TEXTS)]
 RESULTS = [f"{page.relative_to(ROOT)}" for page in (ROOT / "docs/results").rglob("README.md")]
 #: What is executed where: it needs a trained run, a package that is not installed here, or a network.
 ELSEWHERE = {
@@ -224,7 +227,8 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
 def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
     """As `%%bash` hands them over; needs what builds the site."""
     render = pytest.importorskip("myst_nb.core.render")
-    run_path(str(ROOT / "docs" / "conf.py"))["setup"](SimpleNamespace(connect=lambda *_: None))
+    nothing = SimpleNamespace(connect=Mock(), add_html_math_renderer=Mock())
+    run_path(str(ROOT / "docs" / "conf.py"))["setup"](nothing)
     stream = {"output_type": "stream", "name": "stdout"}
     pieces = [
         {**stream, "text": "DSC 0.3"},
@@ -234,6 +238,21 @@ def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
 
     (joined,) = render.coalesce_streams(pieces)
     assert joined["text"] == "DSC 0.343\nHD95 2\n"
+
+
+@pytest.mark.parametrize(("kind", "display"), [("math", "inline"), ("math_block", "block")])
+def test_formulas_are_mathml_that_browsers_draw_without_a_network(kind, display):
+    """What a formula says is in its elements, and nothing of TeX is left."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("latex2mathml")
+    writer = SimpleNamespace(body=[])
+    formula = getattr(nodes, kind)(text=r"\frac{\lambda}{K}")
+    with pytest.raises(nodes.SkipNode):
+        run_path(str(ROOT / "docs" / "conf.py"))["write_formula"](writer, formula)
+
+    (written,) = ElementTree.fromstring("".join(writer.body)).findall("{*}math")
+    assert written.get("display") == display
+    assert [part.text for part in written.findall(".//{*}mfrac//{*}mi")] == ["λ", "K"]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(RESULTS)])
