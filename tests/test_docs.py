@@ -44,6 +44,7 @@ NOT_EXECUTED = {
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
+    "python -m studies.promises": "tests/studies/test_families.py makes the table",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is not part of the project",
