@@ -122,7 +122,7 @@ class Evaluated:
 
     @property
     def unit(self) -> str:
-        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        """What is resampled, "patients", or "cases" where nobody knows whose they are."""
         return "patients" if self.patients.name == "patient" else "cases"
 
     @property

@@ -86,7 +86,7 @@ def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **
 class CalibrationSums:
     """What `nacl_monai.metrics.CalibrationMetric`, which has the arguments, measures and computes.
 
-    Who keeps the sums of cases is the subclass's affair: a metric of MONAI, or `CaseSums`.
+    A subclass keeps the sums of cases: a metric of MONAI, or `CaseSums`.
     """
 
     def __init__(

@@ -467,7 +467,7 @@ class Promise:
 
     @property
     def controls(self) -> list[Control]:
-        """What is held: one for each level, and by "each" for each miss."""
+        """What is held, one control for each level, and by "each" for each miss."""
         first = self.kept[0].structure
         return [
             Control(one.level, self.control, self.confidence, one.miss or MISS)
@@ -556,7 +556,7 @@ class Promise:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
+        """A row for each promise, with what held-out patients say of it, and sizes."""
         return pd.DataFrame.from_dict(
             {one.label: self._row(one) for one in self.kept},
             orient="index",
