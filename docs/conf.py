@@ -69,10 +69,14 @@ html_math_renderer = "mathml"
 
 #: Page → what somebody types who looks for it: the search finds these words as it finds titles.
 SOUGHT = {
+    "start": ("install", "pip", "wheel", "quick start"),
+    "which": ("which command", "where to begin", "overview"),
     "audit": ("ECE", "expected calibration error", "uncertainty", "reliability diagram", "trust"),
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "islands": ("lesion", "FROC", "connected component", "detection"),
+    "view": ("viewer", "scroll", "NiiVue"),
     "report": ("summary", "one command", "clinician"),
     "maps": ("probability map", "softmax", "heatmap", "uncertainty map", "npz to NIfTI"),
     "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
