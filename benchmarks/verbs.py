@@ -191,7 +191,7 @@ def commands(folder: Path, cases: int) -> dict[str, list[str]]:
     """Ours, in an order in which each finds what it needs."""
     data = [str(folder / "probs"), str(folder / "labels")]
     promised = str(folder / "promise/promise.json")
-    words = {
+    arguments = {
         "audit": [*data],
         "calibrate": [*data, "--region", "all", "--folds", str(min(5, cases))],
         "promise": [*data, "--level", str(level(cases))],
@@ -200,7 +200,7 @@ def commands(folder: Path, cases: int) -> dict[str, list[str]]:
     }
     return {
         verb: [*verb.split()[:1], *options, "--output", str(folder / verb.replace(" --", "_"))]
-        for verb, options in words.items()
+        for verb, options in arguments.items()
     }
 
 
@@ -266,10 +266,10 @@ def table(options: argparse.Namespace, cases: int) -> None:
         writing.start()
         writing.join()
         print(f"| {cases} × {size} | | | | |", flush=True)
-        for verb, words in commands(folder, cases).items():
+        for verb, arguments in commands(folder, cases).items():
             if verb not in options.verbs or (verb == "calibrate" and cases < 2):
                 continue
-            tools = {"ours": [sys.executable, "-m", "nacl_monai.cli", *words]}
+            tools = {"ours": [sys.executable, "-m", "nacl_monai.cli", *arguments]}
             for peer, (_, package) in PEERS.get(verb, {}).items():
                 if find_spec(package) is not None and not options.ours:
                     tools[peer] = [sys.executable, __file__, "--tool", verb, peer, name]

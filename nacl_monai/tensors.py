@@ -78,8 +78,8 @@ def top1(values: torch.Tensor, axis: int = 1) -> tuple[torch.Tensor, torch.Tenso
     half = values.dtype in _SUM_TOLERANCE  # which NumPy compares slowly, or not at all
     for start in range(0, first.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        high, *others = (flat[:, block].float() if half else flat[:, block]).numpy()
-        for k, plane in enumerate(others, 1):
+        high, *rest = (flat[:, block].float() if half else flat[:, block]).numpy()
+        for k, plane in enumerate(rest, 1):
             larger = (plane > high).astype(first.dtype)
             np.maximum(first[block], larger * first.dtype.type(k), out=first[block])
             high = np.maximum(high, plane)

@@ -140,11 +140,11 @@ def _print_next(
     if len(audits) > 1:
         print_next("compare", *audits)
     elif isinstance(labels, Path) and (options.members or options.calibrator):
-        words = options.words("promise:folders")
-        print_next("promise", *predictions, *options.members, labels, *words)
+        arguments = options.words("promise:folders")
+        print_next("promise", *predictions, *options.members, labels, *arguments)
     elif isinstance(labels, Path) and options.calibrator is None:
-        words = options.words("calibrate:folders")
-        print_next("calibrate", predictions[0], labels, *words, *options.margin_words)
+        arguments = options.words("calibrate:folders")
+        print_next("calibrate", predictions[0], labels, *arguments, *options.margin_words)
 
 
 def show(study: Study) -> None:
@@ -287,8 +287,8 @@ def distinct_names(
 
 def _check_alike(audits: Sequence[Run]) -> None:
     """Refuses audits that cannot be set side by side."""
-    first, *others = audits
-    for other in others:
+    first, *rest = audits
+    for other in rest:
         for lacking, having in ((other, first), (first, other)):
             cases = sorted(set(having.cases) - set(lacking.cases))
             if cases:

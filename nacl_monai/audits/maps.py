@@ -90,11 +90,11 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
             raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
         cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]
         template = page_template(file="view.html.j2")
-        words = ["nacl-monai", "view", predictions, *options.members]
+        arguments = ["nacl-monai", "view", predictions, *options.members]
         text = template.render(
             name=study.name,
             count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",
-            command=shlex.join(map(str, [*words, *options.words("view:new", travels=False)])),
+            command=shlex.join(map(str, [*arguments, *options.words("view:new", travels=False)])),
             **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")

@@ -192,7 +192,7 @@ def _measured(
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
         columns = score_columns(alike, [*settings.channels.structures])
         added = {name: float(value) for name, value in columns.items()}
-        numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
+        numbers = [replace(part, columns={**part.columns, **added}) for part in numbers]
     if curves:
         numbers[0] = replace(numbers[0], curve=curve_of(reading))
     if nifti is not None:
@@ -262,11 +262,11 @@ def measured(
         InputError: If the metric refuses.
     """
     everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-    counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
-    masks = counted if any(one.mask is not None for one in raters) else None
-    labels = torch.stack([one.classes for one in raters])
+    counted = torch.stack([everywhere if rater.mask is None else rater.mask for rater in raters])
+    masks = counted if any(rater.mask is not None for rater in raters) else None
+    labels = torch.stack([rater.classes for rater in raters])
     predicted = _predicted(probs, settings.channels, classes)
-    scores = [_scores(predicted, one, settings.channels, raters[0].spacing) for one in raters]
+    scores = [_scores(predicted, rater, settings.channels, raters[0].spacing) for rater in raters]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
@@ -279,7 +279,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = counted.all(0)
     metric = count(None)
-    pairs = [_structures(predicted, one, settings.channels) for one in raters]
+    pairs = [_structures(predicted, rater, settings.channels) for rater in raters]
     shared = _shared_scores(pairs, by_all, raters[0].spacing)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
@@ -325,8 +325,8 @@ def joined(
         **identity: Which part of the patients they are of, ``shard``, and the mark of the salt that hid
             their names, ``anonymous``; None where there is none.
     """
-    first, *others = (one.record for one in numbers)
-    record = first.joined(others)
+    first, *rest = (part.record for part in numbers)
+    record = first.joined(rest)
     definition = {**record.definition, "calibrator": list(calibrator)}
     definition |= {"ensemble": list(ensemble)} if ensemble else {}
     definition |= {key: value for key, value in identity.items() if value}
@@ -347,8 +347,8 @@ def scores_of(
     predicted = _predicted(probs, channels)
     if len(raters) == 1:
         return _scores(predicted, raters[0], channels, spacing)
-    pairs = [_structures(predicted, one, channels) for one in raters]
-    masks = [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
+    pairs = [_structures(predicted, rater, channels) for rater in raters]
+    masks = [mask for rater in raters if (mask := rater.mask) is not None] or [torch.ones(())]
     return _shared_scores(pairs, torch.stack(masks).all(0), spacing)
 
 
@@ -400,7 +400,7 @@ def _structures(
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
     pair = [predicted, labels.classes]
     if not channels.overlapping:
-        pair = [structure_masks(one[None], channels.structures) for one in pair]
+        pair = [structure_masks(classes[None], channels.structures) for classes in pair]
     if labels.mask is not None:
         pair = [masks * labels.mask for masks in pair]
     first, second = pair

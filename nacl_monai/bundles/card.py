@@ -97,17 +97,17 @@ def calibration_card(run: Evaluated) -> str:
     )
 
 
-def promise_section(made: Promise) -> str:
+def promise_section(promise: Promise) -> str:
     """What inference promises, for whom and by whom, as a section in Markdown."""
-    split = made.definition["split"]
+    split = promise.definition["split"]
     whose = (
         f"of the set `{split}` of the split" if split else "whose set of the split is not recorded"
     )
-    lines = "\n".join(f"- {text}" for _, text in made.verdicts())
+    lines = "\n".join(f"- {text}" for _, text in promise.verdicts())
     return (
-        f"## What it promises\n\nInference keeps these promises {made.unit}, and not for patients of "
+        f"## What it promises\n\nInference keeps these promises {promise.unit}, and not for patients of "
         "another kind. They were calibrated by "
-        f"{counted(len(made.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
+        f"{counted(len(promise.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
     )
 
 

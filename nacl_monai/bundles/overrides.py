@@ -126,15 +126,15 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         SettingError: If `nacl_monai.bundles.command_line.check_command_line` would raise it.
     """
     parser = ConfigParser(deepcopy(dict(config)))
-    given = {key.replace("#", "::"): value for key, value in overrides.items()}
+    asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     overrides, replaced = {}, {}
-    for key, text in given.items():
-        _check_later(key, given)
+    for key, text in asked.items():
+        _check_later(key, asked)
         check_literal(key, text)
         if key == "dataset_dir":
             check_no_code(f"--{key} {text}", [str(text)], FOLDER_REMEDY)
         overrides[key] = value = _chosen(key, text, parser)
-        if value != text and any(later.startswith(f"{key}::") for later in given):
+        if value != text and any(later.startswith(f"{key}::") for later in asked):
             raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
         replaced[key] = parser.get(key)
         check_type(key, value, _type_of_key(key, parser), replaced[key])

@@ -145,7 +145,7 @@ def _check_preprocessed(
     volume: Any = {"image": loaded.image, "label": loaded.label}
     found = preprocess_label(case, volume, steps, summary.classes, spatial_size)
     summary.lost = [*(summary.lost or ()), *found]
-    gone = [one.name for one in found if one.lost == one.voxels]
+    gone = [entry.name for entry in found if entry.lost == entry.voxels]
     if gone:
         raise InputError(
             f"{case['label']}: preprocessing and cropping lose all of {', '.join(gone)}; correct the "
@@ -240,7 +240,7 @@ class DatasetSummary:
         if not self.lost:
             return ["preprocessing and cropping lose no voxel of any class"]
         table = pd.DataFrame(self.lost, columns=["case", "class", "voxels", "lost"])
-        table["%"] = [f"{100 * one.lost / one.voxels:.3f}" for one in self.lost]
+        table["%"] = [f"{100 * entry.lost / entry.voxels:.3f}" for entry in self.lost]
         return ["lost by preprocessing and cropping:", table.to_string(index=False)]
 
     def _rows(self) -> dict[str, list[int]]:
@@ -369,10 +369,10 @@ def _in_words(value: Any) -> str:
     if not isinstance(value, Mapping):
         return str(value).removeprefix("@") or '""'
     if "_target_" not in value:
-        return ", ".join(f"{key}: {_in_words(one)}" for key, one in value.items())
+        return ", ".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     return _step_in_words(value)
 
 
 def _step_in_words(step: Mapping[str, Any]) -> str:
-    settings = [f"{key}={_in_words(one)}" for key, one in step.items() if key not in _HIDDEN]
+    settings = [f"{key}={_in_words(item)}" for key, item in step.items() if key not in _HIDDEN]
     return f"{str(step['_target_']).rpartition('.')[2]}({', '.join(settings)})"

@@ -125,11 +125,11 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
     ignored = found.pop(IGNORE, None)
     if ignored is None:
         return None
-    others = max((value for values in found.values() for value in values), default=0)
-    if len(ignored) > 1 or not others < ignored[0] <= _LARGEST:
+    largest = max((value for values in found.values() for value in values), default=0)
+    if len(ignored) > 1 or not largest < ignored[0] <= _LARGEST:
         raise InputError(
             f"{source}: labels: ignore is {', '.join(map(str, ignored))}, but must be one value above "
-            f"those of all others, {others}, and at most {_LARGEST}; change it here and in the files"
+            f"those of all others, {largest}, and at most {_LARGEST}; change it here and in the files"
         )
     return ignored[0]
 
@@ -162,7 +162,7 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
 def _values(source: Path, name: str, value: Any) -> list[int]:
     """The values of a label, in order, each once."""
     values = value if isinstance(value, list) else [value]
-    if not values or any(type(one) is not int for one in values):
+    if not values or any(type(number) is not int for number in values):
         raise InputError(
             f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
             "them for a region"
@@ -304,7 +304,7 @@ def read_splits(file: Path) -> list[list[str]]:
     folds, trained = _read_folds(file)
     everyone = sorted(chain(*folds))
     whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
-    if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
+    if len({*everyone}) < len(everyone) or any(cases != everyone for cases in whole):
         raise InputError(
             f"{file}: is not a cross-validation, in which each case validates in one fold and trains in "
             "the others; remove it, and put a split.json into the run's folder instead"
@@ -316,7 +316,7 @@ def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
     """The cases that validate in each fold, and those that train in it."""
     try:
         splits = json.loads(file.read_text(encoding="utf-8-sig"))
-        return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
+        return tuple([list(map(str, fold[part])) for fold in splits] for part in ("val", "train"))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{file}: is not a list of folds with `train` and `val`; copy it again from "
@@ -424,11 +424,11 @@ def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> 
 
 def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
     """What the names of an image's files end with, alike and in one order in all entries."""
-    first, *others = [_channel_words(entry) for entry in entries]
-    for entry, words in zip(entries[1:], others, strict=True):
-        if words != first:
+    first, *rest = [_channel_words(entry) for entry in entries]
+    for entry, channels in zip(entries[1:], rest, strict=True):
+        if channels != first:
             raise InputError(
-                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(words)}, but "
+                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(channels)}, but "
                 f"{', '.join(first)} elsewhere; list them in one order, in files that are called alike"
             )
     if len({*first}) < len(first):
@@ -455,11 +455,11 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
             for parts in zip(*(path.parts for path in paths), strict=False)
             if len({*parts}) > 1
         ]
-        return ["/".join(words) for words in zip(*differing, strict=True)] or [""]
+        return ["/".join(parts) for parts in zip(*differing, strict=True)] or [""]
     names = [re.split(r"(?<=[_-])", ENDING.sub("", path.name)) for path in paths]
-    alike = takewhile(lambda words: len({*words}) == 1, zip(*names, strict=False))
+    alike = takewhile(lambda parts: len({*parts}) == 1, zip(*names, strict=False))
     begin = len([*alike])
-    return ["".join(words[begin:]) for words in names]
+    return ["".join(parts[begin:]) for parts in names]
 
 
 def _names_are_alike(entry: dict[str, Any]) -> bool:

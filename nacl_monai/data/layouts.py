@@ -414,7 +414,7 @@ def _check_entry(where: str, entry: Any) -> None:
     if not (isinstance(entry, dict) and {"image", "label"} <= entry.keys()):
         raise InputError(f"{where} needs an image and a label; add what is missing")
     files = files_of(entry)
-    if not files or not all(isinstance(one, str) for one in (*files, entry["label"])):
+    if not files or not all(isinstance(file, str) for file in (*files, entry["label"])):
         raise InputError(f"{where} has something else than the names of files; correct it")
     if len({*files}) < len(files):
         raise InputError(f"{where} has a file of its image twice; correct it")

@@ -272,7 +272,7 @@ def _are_on_one_grid(image: torch.Tensor, label: torch.Tensor) -> bool:
         return False
     if not (isinstance(image, MetaTensor) and isinstance(label, MetaTensor)):
         return True  # nothing says where a plain tensor is
-    affines = (one.affine.numpy() for one in (image, label))
+    affines = (volume.affine.numpy() for volume in (image, label))
     return faults.on_one_grid(shape, *affines)
 
 

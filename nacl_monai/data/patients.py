@@ -88,8 +88,8 @@ def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:
             begin.setdefault(match[1], []).append((number, name))
     if sum(map(len, begin.values())) >= 5 * len(begin):
         return None
-    for (first, name), *others in begin.values():
-        for number, other in others:
+    for (first, name), *rest in begin.values():
+        for number, other in rest:
             if number != first:
                 return name, other
     return None

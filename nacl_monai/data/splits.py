@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -284,9 +285,22 @@ def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
     return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
 
 
+def _with_given(draw: Callable[..., Split]) -> Callable[..., Split]:
+    """Takes `sets` as `given`, too, as bundles have it that earlier versions wrote."""
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **named: Any) -> Split:
+        if "given" in named:
+            named["sets"] = named.pop("given")
+        return draw(*arguments, **named)
+
+    return drawn
+
+
+@_with_given
 def complete_split(
     patients: Sequence[str],
-    given: Mapping[str, Sequence[str]],
+    sets: Mapping[str, Sequence[str]],
     proportions: Mapping[str, float],
     seed: int,
 ) -> Split:
@@ -294,7 +308,7 @@ def complete_split(
 
     Args:
         patients: All of them; order and repetitions do not matter.
-        given: The patients of some sets, such as those of an official test set.
+        sets: The patients of some sets, such as those of an official test set.
         proportions: Relative size of each other set.
         seed: As of `split_patients`.
 
@@ -305,9 +319,11 @@ def complete_split(
         >>> complete_split(["a", "b", "c", "d"], {"test": ["d"]}, {"train": 2, "val": 1}, seed=0)
         {'train': ['a', 'c'], 'val': ['b'], 'test': ['d']}
     """
-    taken = _checked(patients, given.values())
-    drawn = split_patients([one for one in patients if one not in taken], proportions, seed)
-    return {**drawn, **{part: sorted(names) for part, names in given.items()}}
+    taken = _checked(patients, sets.values())
+    drawn = split_patients(
+        [patient for patient in patients if patient not in taken], proportions, seed
+    )
+    return {**drawn, **{part: sorted(names) for part, names in sets.items()}}
 
 
 def split_by_folds(

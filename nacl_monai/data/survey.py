@@ -226,9 +226,9 @@ def named_labels(description: Description, found: Survey) -> dict[str, list[int]
                 f"{description.source.parent}: no label holds anything but 0; put label maps there"
             )
         return {f"class_{value}": [value] for value in values}
-    words = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
-    _check_names(description.source, words)
-    return dict(zip(words, labels.values(), strict=True))
+    names = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
+    _check_names(description.source, names)
+    return dict(zip(names, labels.values(), strict=True))
 
 
 def _compare(

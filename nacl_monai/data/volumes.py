@@ -108,7 +108,9 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             _, empty, voxels, fingerprints = _read_properties(file)
             self.empty.append(empty)
             self.voxels.append(voxels)
-            self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
+            self.fingerprints.append(
+                [bytes(fingerprint).hex() for fingerprint in fingerprints.numpy()]
+            )
         self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
 
     def __len__(self) -> int:
@@ -394,7 +396,9 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     counts = torch.zeros(len(voxels), int(label.max()) + 1, dtype=torch.int64)
     classes = label[0].permute(2, 0, 1).flatten(1).long()
     counts.scatter_add_(1, classes, torch.ones_like(classes))
-    fingerprints = [list(bytes.fromhex(one)) for one in volume.get("fingerprints", ())]
+    fingerprints = [
+        list(bytes.fromhex(fingerprint)) for fingerprint in volume.get("fingerprints", ())
+    ]
     marks = torch.tensor(fingerprints, dtype=torch.uint8)
     with atomic_path(file) as temporary:
         with temporary.open("wb") as stream:

@@ -69,14 +69,14 @@ def write_map(values: Frames, series: Series, name: str, output: Path) -> None:
 
 def _write(make: Callable[[], Dataset], series: Series, output: Path) -> None:
     try:
-        made = make()
+        dataset = make()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         folder, cause = Path(series.slices[0].filename).parent, str(error).partition("\n")[0]
         raise InputError(
             f"{folder}: cannot be referred to ({cause}); export the series again"
         ) from error
     with atomic_path(output) as temporary:
-        made.save_as(temporary)
+        dataset.save_as(temporary)
 
 
 def _said(series: Series, offset: int, kind: str) -> dict[str, Any]:

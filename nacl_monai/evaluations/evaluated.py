@@ -106,14 +106,14 @@ class Evaluated:
         metrics: One row per case (the index), one float column per metric; NaN is undefined.
         patients: The patient of each case; the case itself where the run does not say.
         bins: The bin sums, cases in the order of ``metrics``; None where only the cases were kept.
-        of: The set that was evaluated, and how.
+        scope: The set that was evaluated, and how.
     """
 
     folder: Path
     metrics: pd.DataFrame
     patients: pd.Series[str]
     bins: Record | None
-    of: EvaluationOf
+    scope: EvaluationOf
 
     @property
     def cases(self) -> list[str]:
@@ -162,9 +162,9 @@ def read_evaluated(folder: str | Path) -> Evaluated:
     metrics, patients = read_cases(evaluation.cases)
     check_values(evaluation.cases, metrics)
     check_means(evaluation.cases, metrics, ("dice", "hd95", "hd95_mm", "expected_dice"))
-    of = read_evaluation_of(folder, patients)
+    scope = read_evaluation_of(folder, patients)
     bins = _checked_bins(evaluation, metrics, patients) if evaluation.bins.is_file() else None
-    return Evaluated(folder, metrics, patients, bins, of)
+    return Evaluated(folder, metrics, patients, bins, scope)
 
 
 def read_tested(folder: str | Path) -> Evaluated:
@@ -174,9 +174,10 @@ def read_tested(folder: str | Path) -> Evaluated:
         InputError: If it refuses, or if another set was evaluated.
     """
     found = read_evaluated(folder)
-    if found.of.set != "test":
+    if found.scope.set != "test":
         raise InputError(
-            f"{found.folder}: its {found.of.cases} were evaluated, not its test cases; evaluate it again"
+            f"{found.folder}: its {found.scope.cases} were evaluated, not its test cases; "
+            "evaluate it again"
         )
     return found
 
@@ -195,11 +196,11 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
     """
     if same_cases and sorted(other.cases) != sorted(first.cases):
         raise InputError(
-            f"{other.folder}: its {other.of.cases} are not those of {first.folder} "
+            f"{other.folder}: its {other.scope.cases} are not those of {first.folder} "
             f"({name_difference(other.cases, first.cases)}); evaluate both on the same split"
         )
     difference = (
-        first.of.difference(other.of)
+        first.scope.difference(other.scope)
         or (_unlike_patients(first, other) if same_cases else "")
         or _unlike_numbers(first, other, same_cases)
     )
@@ -210,9 +211,9 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
         )
 
 
-def name_difference(names: Sequence[str], others: Sequence[str]) -> str:
+def name_difference(names: Sequence[str], other_names: Sequence[str]) -> str:
     """Which names only one of two lists has."""
-    extra, missing = sorted(set(names) - set(others)), sorted(set(others) - set(names))
+    extra, missing = sorted(set(names) - set(other_names)), sorted(set(other_names) - set(names))
     parts = [("only here: ", extra), ("missing here: ", missing)]
     return "; ".join(word + listed(names, most=3) for word, names in parts if names)
 
@@ -308,7 +309,7 @@ class Run(Evaluated):
     @property
     def audited(self) -> bool:
         """Whether it is an audit of saved predictions, which knows no images."""
-        return self.of.set == AUDITED
+        return self.scope.set == AUDITED
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.
@@ -368,7 +369,7 @@ def _read_single(folder: Path, name: str) -> Run:
         raise InputError(f"{evaluation.bins}: no such file; {REMEDY}")
     folders = [evaluation.path / RATERS / rater for rater in found.bins.raters]
     against = [read_run(rater) for rater in folders if rater.is_dir()]
-    return Run(found.folder, found.metrics, found.patients, found.bins, found.of, name, against)
+    return Run(found.folder, found.metrics, found.patients, found.bins, found.scope, name, against)
 
 
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
@@ -380,7 +381,7 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
         metrics=pd.concat([fold.metrics for fold in folds]),
         patients=pd.concat([fold.patients for fold in folds]),
         bins=folds[0].bins.joined([fold.bins for fold in folds[1:]]),
-        of=folds[0].of,
+        scope=folds[0].scope,
     )
 
 
@@ -420,8 +421,8 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
     """
     if names is not None and len(names) != len(folders):
         raise InputError(f"--names: {len(names)} names for {len(folders)} runs; give one per run")
-    given: Sequence[str | None] = names or [None] * len(folders)
-    runs = [read_run(folder, name) for folder, name in zip(folders, given, strict=True)]
+    called: Sequence[str | None] = names or [None] * len(folders)
+    runs = [read_run(folder, name) for folder, name in zip(folders, called, strict=True)]
     repeated = first_repeated([run.name for run in runs])
     if repeated is not None:
         raise InputError(f"two runs are called {repeated!r}; tell them apart with --names")

@@ -174,7 +174,7 @@ class EvaluationOf:
         An audit knows nothing of the training, nor do merged audits know their settings; there the
         numbers alone can differ.
         """
-        audits = [one.set == AUDITED for one in (self, other)]
+        audits = [evaluation.set == AUDITED for evaluation in (self, other)]
         if any(audits) and not (all(audits) and self.settings and other.settings):
             return ""
         if self.set != other.set:
@@ -201,8 +201,8 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             trained, anew.
     """
     run, evaluation = run_of(folder), evaluation_in(folder)
-    said, trained = evaluation.record, run.trained
-    record = _record(said)
+    record_file, trained = evaluation.record, run.trained
+    record = _record(record_file)
     for key, file in _beside(evaluation).items():
         if record.get(key) not in (None, checksum(file)):
             raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
@@ -210,13 +210,13 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     check_trained(trained)
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
-            raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
+            raise InputError(f"{record_file}: is of another {file.name} than the run's; {_AGAIN}")
     if trained.unfinished:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
-    _check_calibrator(run, said, record)
-    of = EvaluationOf(record["set"], _alike(record["settings"]))
-    _check_patients(trained.split, _object(trained.split), of.set, set(units))
-    return of
+    _check_calibrator(run, record_file, record)
+    scope = EvaluationOf(record["set"], _alike(record["settings"]))
+    _check_patients(trained.split, _object(trained.split), scope.set, set(units))
+    return scope
 
 
 def _record(file: Path) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if top_level(name) in keys}
 
 
-def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:
+def _check_calibrator(run: RunFolder, record_file: Path, record: Mapping[str, Any]) -> None:
     """Refuses what is of another fit, or follows trainings of which one was trained anew.
 
     Evaluations of earlier versions do not know the file of the fit.
@@ -321,14 +321,18 @@ def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> 
     if run.trained is run or not run.calibrator.is_file():
         return
     if record.get("calibrator_sha256") not in (None, checksum(run.calibrator)):
-        raise InputError(f"{said}: is of another {run.calibrator.name} than the run's; {_AGAIN}")
+        raise InputError(
+            f"{record_file}: is of another {run.calibrator.name} than the run's; {_AGAIN}"
+        )
     own, weights = run.trained, record.get("weights")
     members = read_object(run.calibrator, _AGAIN).get("members", {own.path.name: weights})
     compared = {own.path.name: weights} if own.model.is_file() else {}  # with its file, already
     for name, known in members.items():
         member = RunFolder(own.path.with_name(name))
         if (compared.get(name) or _weights(member)) not in (None, known):
-            raise InputError(f"{said}: {member.path} was trained anew since; calibrate again")
+            raise InputError(
+                f"{record_file}: {member.path} was trained anew since; calibrate again"
+            )
 
 
 def _weights(run: RunFolder) -> str | None:
@@ -340,7 +344,7 @@ def _weights(run: RunFolder) -> str | None:
 
 def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[str]) -> None:
     """Refuses an evaluation that is not of its set of the split, or of patients that trained."""
-    if not all(isinstance(split.get(one, []), list) for one in ("train", name)):
+    if not all(isinstance(split.get(part, []), list) for part in ("train", name)):
         raise InputError(f"{file}: is damaged; {_AGAIN}")
     trained = units & set(map(str, split.get("train", [])))
     if name != "train" and trained:

@@ -123,12 +123,12 @@ def estimate(scores: Sequence[Array]) -> Estimate:
     return _estimated(defined, [[cells] for cells in defined])
 
 
-def difference(scores: Array, others: Array, *, same_trainings: bool = False) -> Estimate:
+def difference(scores: Array, other_scores: Array, *, same_trainings: bool = False) -> Estimate:
     """The mean of one method's scores minus another's, and its standard error.
 
     Args:
         scores: (patients, trainings); NaN is undefined.
-        others: The same patients, and trainings of the same seeds.
+        other_scores: The same patients, and trainings of the same seeds.
         same_trainings: Whether both follow the same trainings, such as with and without a calibrator.
 
     Example:
@@ -138,8 +138,8 @@ def difference(scores: Array, others: Array, *, same_trainings: bool = False) ->
         >>> gap.freedom < 3  # the second method's trainings decide
         True
     """
-    hidden = np.isnan(scores - others)
-    pair = [_defined(np.where(hidden, np.nan, side)) for side in (scores, others)]
+    hidden = np.isnan(scores - other_scores)
+    pair = [_defined(np.where(hidden, np.nan, side)) for side in (scores, other_scores)]
     cells = pair[0] - pair[1]
     return _estimated([cells], [[cells] if same_trainings else pair])
 
@@ -400,9 +400,9 @@ def _training_of(method: str) -> str:
     return method.partition("+")[0]
 
 
-def _mean_beside(scores: Array, others: Array) -> float:
+def _mean_beside(scores: Array, other_scores: Array) -> float:
     """The mean of one method in the patients and trainings that both have."""
-    return estimate([np.where(np.isnan(others), np.nan, scores)]).mean
+    return estimate([np.where(np.isnan(other_scores), np.nan, scores)]).mean
 
 
 def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
         METRICS["ece_near"].label: "ece_near",
         "contours and what is expected of structures": "contour_misses",
     }
-    missing = [text for text, name in parts.items() if not any(name in one for one in counted)]
+    missing = [text for text, name in parts.items() if not any(name in run for run in counted)]
     return f"Not counted: {', '.join(missing)}. " if missing else ""
 
 

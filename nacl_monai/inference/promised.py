@@ -169,9 +169,12 @@ def apply_kept(
         spacing: The size of a voxel along each spatial axis, in mm.
     """
     of_structure: dict[str, dict[str, Any]] = {}
-    for one in kept:
-        margin = np.inf if one["margin"] == "all" else one["margin"]
-        of_structure.setdefault(one["structure"], {})[one["kind"]] = {**one, "margin": margin}
+    for promise in kept:
+        margin = np.inf if promise["margin"] == "all" else promise["margin"]
+        of_structure.setdefault(promise["structure"], {})[promise["kind"]] = {
+            **promise,
+            "margin": margin,
+        }
     structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
     levels = structure_levels(probs, structures, spacing, overlapping)
     voxel = float(np.prod(spacing)) / MM3_PER_ML
@@ -230,14 +233,14 @@ def table_rows(case: str, structures: Sequence[Applied]) -> list[dict[str, Any]]
     return [
         {
             "case": case,
-            "structure": one.structure,
-            "volume_ml": one.expected,
-            "volume_low_ml": one.volume[0],
-            "volume_high_ml": one.volume[1],
-            "dice_low": one.dice,
-            **{f"{kind}_ml": volume for kind, volume in one.volumes.items()},
+            "structure": applied.structure,
+            "volume_ml": applied.expected,
+            "volume_low_ml": applied.volume[0],
+            "volume_high_ml": applied.volume[1],
+            "dice_low": applied.dice,
+            **{f"{kind}_ml": volume for kind, volume in applied.volumes.items()},
         }
-        for one in structures
+        for applied in structures
     ]
 
 
@@ -250,13 +253,15 @@ def unlike_model(
     """How a model is another than the one whose predictions were promised; empty if it is not."""
     ours = {
         "the classes": [*classes, "by softmax"],
-        "the structures": [f"{name} {[*of]}" for name, of in structures.items()],
+        "the structures": [f"{name} {[*channels]}" for name, channels in structures.items()],
         "the calibrator": [calibrator or "none"],
         "the ensemble": ["none"],
     }
     theirs = {
         "the classes": [*definition["channels"], f"by {definition['activation']}"],
-        "the structures": [f"{name} {[*of]}" for name, of in definition["structures"].items()],
+        "the structures": [
+            f"{name} {[*channels]}" for name, channels in definition["structures"].items()
+        ],
         "the calibrator": definition["calibrator"] or ["none"],
         "the ensemble": definition.get("ensemble") or ["none"],
     }

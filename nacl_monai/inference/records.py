@@ -237,9 +237,13 @@ _PROMISE: dict[str, Check] = {
 
 def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The promises of the smallest level, of contours that may miss the least."""
-    level = min(one["level"] for one in kept)
-    least = min(one.get("miss") or 1 for one in kept)
-    return [one for one in kept if one["level"] == level and one.get("miss") in (None, least)]
+    level = min(promise["level"] for promise in kept)
+    least = min(promise.get("miss") or 1 for promise in kept)
+    return [
+        promise
+        for promise in kept
+        if promise["level"] == level and promise.get("miss") in (None, least)
+    ]
 
 
 def is_current(definition: Mapping[str, Any]) -> bool:

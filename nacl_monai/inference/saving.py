@@ -181,9 +181,9 @@ class SavePromised(Transform):
         stem = self.stems[file]
         structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
-        for one in structures:
-            for kind, contour in one.contours.items():
-                path = stem.with_name(f"{stem.name}_{kind}_{one.structure}.nii.gz")
+        for promised in structures:
+            for kind, contour in promised.contours.items():
+                path = stem.with_name(f"{stem.name}_{kind}_{promised.structure}.nii.gz")
                 _check_map(path)
                 image = map_image(contour.astype(np.uint8), "label", file, affine)
                 writes[path] = partial(compress, image)

@@ -54,9 +54,9 @@ def check_weights(name: str, weights: Iterable[float]) -> None:
     Raises:
         SettingError: If so; what has a negative weight would be unlearned.
     """
-    given = list(weights)
-    valid = all(weight >= 0 for weight in given) and any(given)
-    require(valid, name, given, "weights of 0 or more, not all of them 0")
+    values = list(weights)
+    valid = all(weight >= 0 for weight in values) and any(values)
+    require(valid, name, values, "weights of 0 or more, not all of them 0")
 
 
 def convert_inputs(

@@ -107,10 +107,12 @@ def neighborhood_penalty(
         >>> penalty.backward()
     """
     _check_penalty(penalty, space, sharpness, where, mean_over)
-    given = labels  # which may know the size of their voxels
+    original = labels  # which may know the size of their voxels
     logits, labels = convert_inputs(logits, labels, ignore_index)
     axes = logits.ndim - 2
-    kernel_size, sigma = window_in_voxels(given, axes, prior, kernel_size, sigma, width_mm, spacing)
+    kernel_size, sigma = window_in_voxels(
+        original, axes, prior, kernel_size, sigma, width_mm, spacing
+    )
     members = memberships(labels, logits.shape[1], ignore_index)
     proportions = member_proportions(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
@@ -332,9 +334,9 @@ class NeighborhoodPenalty(Penalty):
 
     @with_settings_of(neighborhood_penalty, "image")
     def __init__(self, *, weight: float = 0.1, **constraint: Unpack[Constraint]) -> None:
-        given = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
-        given.apply_defaults()
-        settings = {name: value for name, value in given.arguments.items() if name != "weight"}
+        bound = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
+        bound.apply_defaults()
+        settings = {name: value for name, value in bound.arguments.items() if name != "weight"}
         check_neighborhood(**{name: settings[name] for name in _OF_PRIOR})
         _check_penalty(**{name: settings[name] for name in _OF_PENALTY})
         check_width(settings["width_mm"], settings["spacing"])

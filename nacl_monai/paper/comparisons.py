@@ -179,17 +179,17 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     """
     tests = comparison.tests[comparison.tests["metric"] == metric]
     groups = list(tests.groupby("dataset", sort=False))
-    others = list(dict.fromkeys(tests["method"]))
+    methods = list(dict.fromkeys(tests["method"]))
     lines, columns = panel_grid(len(groups), COLUMNS)
     reference = method_label(comparison.reference)
     shown, margin = METRICS[metric], margins_text([metric], reference)
     with house_style():
-        figure = new_figure(lines * (0.3 * len(others) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
+        figure = new_figure(lines * (0.3 * len(methods) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes in panels.flat[len(groups) :]:
             axes.set_axis_off()
         for axes, (dataset, rows) in zip(panels.flat, groups, strict=False):
-            _draw_panel(axes, rows, others)
+            _draw_panel(axes, rows, methods)
             axes.set_title(dataset_label(str(dataset)))
             axes.set_xlabel(f"Difference of {shown.label}")
         marks = [
@@ -212,7 +212,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str]) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """One dataset: a line per other method, the first at the top."""
     margin = rows["margin"].min()
     axes.axvspan(-margin, margin, **MARGIN)
@@ -220,9 +220,9 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str]) -> None:
     for row in rows.to_dict("records"):
         decision = row["decision"].removeprefix(SLIGHTLY)  # drawn as a difference
         style = STYLES.get(decision, STYLES["not decided"])
-        place = -others.index(row["method"])
+        place = -methods.index(row["method"])
         axes.hlines(place, row["low"], row["high"], color=style["color"], linewidth=2)
         axes.plot(row["difference"], place, markersize=7, linestyle="", **style)
-    axes.set_yticks([-k for k in range(len(others))], [method_label(name) for name in others])
-    axes.set_ylim(-len(others) + 0.4, 0.6)
+    axes.set_yticks([-k for k in range(len(methods))], [method_label(name) for name in methods])
+    axes.set_ylim(-len(methods) + 0.4, 0.6)
     axes.grid(visible=False, axis="y")

@@ -194,7 +194,9 @@ def compare_sigmas(results: Results) -> pd.DataFrame:
     means = mean_scores(results, SHOWN).set_index(["dataset", "column", "method"])["mean"]
     rows = []
     for dataset, column, sigma in product(results.datasets, SHOWN, SIGMAS):
-        svls, nacl = (means.get((dataset, column, one.name), np.nan) for one in _same_sigma(sigma))
+        svls, nacl = (
+            means.get((dataset, column, method.name), np.nan) for method in _same_sigma(sigma)
+        )
         percent = 100 * (METRICS[column].direction * (nacl - svls)) / svls
         rows.append((dataset, column, sigma, svls, nacl, percent))
     return pd.DataFrame(rows, columns=["dataset", "column", "sigma", "svls", "nacl", "percent"])

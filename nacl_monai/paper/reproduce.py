@@ -166,6 +166,6 @@ def command_line(
     command += ["--output", str(output)]
     for option, values in options.items():
         if values and values != PROJECT:
-            words = [values] if isinstance(values, str) else map(str, values)
-            command += [f"--{option}", *words]
+            arguments = [values] if isinstance(values, str) else map(str, values)
+            command += [f"--{option}", *arguments]
     return shlex.join(command)

@@ -107,7 +107,7 @@ class DistanceTemperatures(nn.Module):
             raise InputError(f"unit: is {unit!r}; choose from {', '.join(UNITS)}")
         self.unit = unit
         curves: Any = temperatures if np.ndim(temperatures[0]) else [temperatures]
-        values = [known_values("temperatures", one, count, positive=True) for one in curves]
+        values = [known_values("temperatures", curve, count, positive=True) for curve in curves]
         stacked = torch.stack(values) if np.ndim(temperatures[0]) else values[0]
         self.register_buffer("temperatures", stacked)
 
@@ -201,7 +201,10 @@ def fit_curve(
 def _is_wrong(volume: Voxels) -> bool:
     """Whether any voxel's most probable class is not its label."""
     blocks = volume.blocks()
-    return any(bool((one.amax(0) > one.gather(0, labels[None])[0]).any()) for one, labels in blocks)
+    return any(
+        bool((logits.amax(0) > logits.gather(0, labels[None])[0]).any())
+        for logits, labels in blocks
+    )
 
 
 def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:

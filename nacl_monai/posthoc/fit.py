@@ -302,7 +302,7 @@ def _fit_distance(
     """A curve; of structures that may overlap one each."""
     if isinstance(voxels, StructureLogits):
         near = iter(start or [None] * len(voxels.structures))
-        curves: Any = _by_structure(voxels, lambda one: fit_curve(one, start=next(near)))
+        curves: Any = _by_structure(voxels, lambda problem: fit_curve(problem, start=next(near)))
         return DistanceTemperatures(curves, unit=voxels.problems[0].unit)
     return DistanceTemperatures(fit_curve(voxels, start=start), unit=voxels.unit)
 
@@ -317,14 +317,14 @@ def _fit_each(voxels: StructureLogits, start: Sequence[float] | None = None) -> 
     """One temperature for each structure."""
     unknown: list[float | None] = [None] * len(voxels.structures)
     near = iter(start or unknown)
-    found = _by_structure(voxels, lambda one: fit_temperature(one, next(near)))
-    return ClassTemperatures([one.temperature.item() for one in found])
+    found = _by_structure(voxels, lambda problem: fit_temperature(problem, next(near)))
+    return ClassTemperatures([scaling.temperature.item() for scaling in found])
 
 
 def _fit_platt(voxels: StructureLogits) -> VectorScaling:
     """A scale and a bias for each structure."""
     # The first of the two logits is 0, which no scale changes; only the difference of biases counts.
-    found = _by_structure(voxels, lambda one: fit_affine(one, LARGEST_BIAS / 2))
+    found = _by_structure(voxels, lambda problem: fit_affine(problem, LARGEST_BIAS / 2))
     scales = [scale for (_, scale), _ in found]
     return VectorScaling(scales, [inside - outside for _, (outside, inside) in found])
 

@@ -167,4 +167,4 @@ def read_real(file: Path) -> RealIslands:
         fault = "its structures differ"
     if fault:
         raise InputError(f"{file}: is not as it was written, {fault}; {_REMEDY}")
-    return RealIslands(**{one.name: record[one.name] for one in fields(RealIslands)})
+    return RealIslands(**{entry.name: record[entry.name] for entry in fields(RealIslands)})

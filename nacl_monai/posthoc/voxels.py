@@ -230,12 +230,12 @@ class RegionLogits:
 
     def without(self, patients: Collection[str]) -> RegionLogits:
         """The same without the volumes of some patients, as long as this one is open."""
-        others = copy.copy(self)
-        others._volumes = [one for one in self._volumes if one[0] not in patients]
-        others.voxels_of = Counter(
+        rest = copy.copy(self)
+        rest._volumes = [volume for volume in self._volumes if volume[0] not in patients]
+        rest.voxels_of = Counter(
             {name: count for name, count in self.voxels_of.items() if name not in patients}
         )
-        return others
+        return rest
 
     def __iter__(self) -> Iterator[Voxels]:
         for patient, file in self._volumes:
@@ -394,9 +394,9 @@ class StructureLogits:
 
     def without(self, patients: Collection[str]) -> StructureLogits:
         """The same without the volumes of some patients, as long as this one is open."""
-        others = copy.copy(self)
-        others.problems = [problem.without(patients) for problem in self.problems]
-        return others
+        rest = copy.copy(self)
+        rest.problems = [problem.without(patients) for problem in self.problems]
+        return rest
 
     def __iter__(self) -> Iterator[Voxels]:
         """The voxels of all structures, as a softmax of two classes would have them."""

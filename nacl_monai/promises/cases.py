@@ -68,7 +68,7 @@ def held_out_case(reading: Reading, curves: Curves, control: Control, **family: 
         **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
     """
     rest = curves.without(curves.patients[curves.cases.index(reading.case.name)])
-    kept = [asdict(one) for one in fit(rest, [control], check=False, **family).kept]
+    kept = [asdict(kept) for kept in fit(rest, [control], check=False, **family).kept]
     structures = apply_kept(kept, curves.definition, reading.probs, reading.spacing)
     masks = (mask.numpy() for mask in reading.masks)
     return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
@@ -174,7 +174,7 @@ def applied(
         )
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
-    kept = [asdict(one) for one in promise.of_level(level, miss)]
+    kept = [asdict(kept) for kept in promise.of_level(level, miss)]
     return apply_kept(kept, definition, probs, spacing)
 
 
@@ -279,9 +279,9 @@ def write_contours(case: NewCase, folder: Path) -> None:
 
     They are on the grid of the file that says where the voxels of the prediction are.
     """
-    for one in case.structures:
-        for kind, contour in one.contours.items():
-            file = folder / contour_name(case.name, kind, one.structure)
+    for promised in case.structures:
+        for kind, contour in promised.contours.items():
+            file = folder / contour_name(case.name, kind, promised.structure)
             case.reading.write(file, contour.astype(np.uint8), "label")
 
 
@@ -332,8 +332,8 @@ def promise(
         >>> rng = np.random.default_rng(0)
         >>> inside = rng.uniform(size=(20, 8, 8))
         >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-        >>> made = promise(np.stack([1 - inside, inside], 1), labels)
-        >>> made.kept[0].label, made.kept[0].patients
+        >>> promised = promise(np.stack([1 - inside, inside], 1), labels)
+        >>> promised.kept[0].label, promised.kept[0].patients
         ('class_1, outer 10% in 9 of 10 patients', 20)
     """
     if isinstance(levels, (str, Real)) or levels == []:

@@ -179,9 +179,9 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
     )
     p_value, most = permutation_test(before, now)
     means = []
-    for structure, one in known.items():
+    for structure, numbers in known.items():
         x, dice, later = map(
-            np.array, (one[EXPECTED_DICE], one[_DICE], found[structure][EXPECTED_DICE])
+            np.array, (numbers[EXPECTED_DICE], numbers[_DICE], found[structure][EXPECTED_DICE])
         )
         if mean := mean_dice(dice, x, later):
             means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")

@@ -99,7 +99,7 @@ class Control(NamedTuple):
         miss: The largest share β of a structure outside in a patient, for "each" alone.
 
     Example:
-        >>> [(one.needed, one.useful) for one in (Control(0.1, kind) for kind in CONTROLS)]
+        >>> [(rule.needed, rule.useful) for rule in (Control(0.1, kind) for kind in CONTROLS)]
         [(9, 19), (9, 14), (22, 37)]
     """
 
@@ -195,7 +195,7 @@ def controls_of(
         SettingError: If one of them cannot be meant.
 
     Example:
-        >>> [(one.level, one.miss) for one in controls_of("each", [0.1, 0.2], [0.05])]
+        >>> [(rule.level, rule.miss) for rule in controls_of("each", [0.1, 0.2], [0.05])]
         [(0.1, 0.05), (0.2, 0.05)]
     """
     if misses and kind != EACH:
@@ -296,7 +296,7 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
     if family not in FAMILIES:
         raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
     if margin not in MARGINS:
-        known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
+        known = ", ".join(f"{value:g}" for value in MARGINS[:NO_MARGIN])
         raise SettingError(f"--margin: is {margin}; choose from {known}")
     return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 

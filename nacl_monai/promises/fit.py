@@ -114,7 +114,7 @@ class Kept:
         """A promise as ``promise.json`` has it, which knows neither infinity nor NaN."""
         margin = np.inf if record["margin"] == "all" else float(record["margin"])
         size = np.nan if record["size"] is None else float(record["size"])
-        known: dict[str, Any] = {one.name: record.get(one.name) for one in fields(cls)}
+        known: dict[str, Any] = {entry.name: record.get(entry.name) for entry in fields(cls)}
         return cls(**known | {"margin": margin, "size": size})
 
     def useless(self, row: Mapping[str, Any] | None = None) -> bool:
@@ -282,7 +282,7 @@ def miss_of(kind: str, control: Control) -> float | None:
 
 def asked(kind: str, controls: Sequence[Control]) -> list[Control]:
     """The controls that differ for a kind: of a number by "each", one for each level."""
-    return list({(one.level, miss_of(kind, one)): one for one in controls}.values())
+    return list({(control.level, miss_of(kind, control)): control for control in controls}.values())
 
 
 def failed(losses: Array, kind: str, control: Control) -> Array:
@@ -358,14 +358,14 @@ def check_held_out(
         for kind, family in product(KINDS, (WITHIN, THRESHOLD, MARGIN_ONLY)):
             rules = Rules(curves, structure, kind, family, margin)
             rows += [
-                (*head_of(name, kind, one), family, *rules.held_out(one), rules.whole)
-                for one in asked(kind, controls)
-                if one.needed < len(rules.patients)
+                (*head_of(name, kind, control), family, *rules.held_out(control), rules.whole)
+                for control in asked(kind, controls)
+                if control.needed < len(rules.patients)
             ]
         whole = by_patient(curves.volumes[:, structure], curves.patients)
-        for one in controls:
-            risks = uncontrolled(curves, structure, one)
-            rows.append((*head_of(name, OUTER, one), UNCONTROLLED, *risks, whole))
+        for control in controls:
+            risks = uncontrolled(curves, structure, control)
+            rows.append((*head_of(name, OUTER, control), UNCONTROLLED, *risks, whole))
     table = pd.DataFrame([row[:5] for row in rows], columns=HEAD, dtype=object)
     table["level"] = table["level"].astype(float)
     return table.join(over_patients(*(np.stack([row[k] for row in rows], 1) for k in (5, 6, 7))))
@@ -460,25 +460,25 @@ class Promise:
         Raises:
             SettingError: If nothing was promised of it.
         """
-        level = _chosen("--level", level, {one.level for one in self.kept})
-        misses = {one.miss for one in self.kept if one.miss is not None}
+        level = _chosen("--level", level, {kept.level for kept in self.kept})
+        misses = {kept.miss for kept in self.kept if kept.miss is not None}
         least = _chosen("--miss", miss, misses) if misses or miss is not None else None
-        return [one for one in self.kept if one.level == level and one.miss in (None, least)]
+        return [kept for kept in self.kept if kept.level == level and kept.miss in (None, least)]
 
     @property
     def controls(self) -> list[Control]:
         """What is held: one for each level, and by "each" for each miss."""
         first = self.kept[0].structure
         return [
-            Control(one.level, self.control, self.confidence, one.miss or MISS)
-            for one in self.kept
-            if one.kind == OUTER and one.structure == first
+            Control(kept.level, self.control, self.confidence, kept.miss or MISS)
+            for kept in self.kept
+            if kept.kind == OUTER and kept.structure == first
         ]
 
     @property
     def checked_controls(self) -> list[Control]:
         """Those for which all patients but one are enough."""
-        return [one for one in self.controls if one.needed < len(self.patients)]
+        return [control for control in self.controls if control.needed < len(self.patients)]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -502,22 +502,24 @@ class Promise:
 
     def verdicts(self) -> Iterator[tuple[Kept, str]]:
         """Each promise, as a clinician reads it and as held-out patients see it kept."""
-        for one in self.kept:
-            row = self.checked(one)
-            text = one.text(row)
+        for kept in self.kept:
+            row = self.checked(kept)
+            text = kept.text(row)
             if row:
-                text += f" Held-out patients: {risk_text(one, row)}"
-                text += ", MORE THAN PROMISED." if row["low"] > one.level else "."
+                text += f" Held-out patients: {risk_text(kept, row)}"
+                text += ", MORE THAN PROMISED." if row["low"] > kept.level else "."
             elif self.held_out:
                 text += (
                     " Not checked, the size is of those who calibrated: it takes one more patient."
                 )
-            yield one, text
+            yield kept, text
 
     @property
     def few(self) -> str:
         """What more patients would give, where they are few."""
-        useful = max(Control(one.level, self.control, self.confidence).useful for one in self.kept)
+        useful = max(
+            Control(kept.level, self.control, self.confidence).useful for kept in self.kept
+        )
         if len(self.patients) >= useful:
             return ""
         return (
@@ -537,14 +539,14 @@ class Promise:
         record = {"apply": "nacl-monai promise --apply promise.json NEW"}
         record |= asdict(replace(self, curves=None, read=None))
         del record["curves"], record["read"]
-        for one in (*record["kept"], *record["held_out"]):
-            one |= {
+        for row in (*record["kept"], *record["held_out"]):
+            row |= {
                 key: None
-                for key, value in one.items()
+                for key, value in row.items()
                 if isinstance(value, float) and np.isnan(value)
             }
-            if one.get("margin") == np.inf:
-                one["margin"] = "all"
+            if row.get("margin") == np.inf:
+                row["margin"] = "all"
         record = json.loads(json.dumps(record))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
@@ -558,13 +560,15 @@ class Promise:
     def table(self) -> pd.DataFrame:
         """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
         return pd.DataFrame.from_dict(
-            {one.label: self._row(one) for one in self.kept},
+            {kept.label: self._row(kept) for kept in self.kept},
             orient="index",
             columns=COLUMNS,
         )
 
     def _row(self, kept: Kept) -> list[str]:
-        row, plain, free = (self.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+        row, plain, free = (
+            self.checked(kept, family) for family in ("", MARGIN_ONLY, UNCONTROLLED)
+        )
         cells = ["not checked", f"{kept.size:.2f}", "–"]
         if row and plain:
             cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
@@ -625,7 +629,7 @@ def _chosen(option: str, number: float | None, promised: Collection[float]) -> f
     if number is None:
         return min(promised)
     if number not in promised:
-        known = ", ".join(f"{one:g}" for one in sorted(promised)) or "none"
+        known = ", ".join(f"{value:g}" for value in sorted(promised)) or "none"
         raise SettingError(f"{option}: is {number:g}, but promised are {known}; choose of these")
     return number
 
@@ -644,7 +648,7 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
-    known = [one.name for one in fields(Promise) if one.compare and one.name in record]
+    known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]
     return Promise(**{name: record[name] for name in known})
 
 
@@ -693,14 +697,14 @@ def fit(
     if curves.definition["known_by"] == records.BY_CASE:
         check_cases(curves.cases, curves.path)
     patients = sorted(set(curves.patients))
-    for one in controls:
-        one.check().check_patients(len(patients), curves.path)
+    for control in controls:
+        control.check().check_patients(len(patients), curves.path)
     structures = range(len(curves.structures))
     rules = [Rules(curves, *which, family, margin) for which in product(structures, KINDS)]
     sizes = np.sort(curves.spacings, axis=1)
     record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
-        [of_kind.kept(one) for of_kind in rules for one in asked(of_kind.kind, controls)],
+        [of_kind.kept(control) for of_kind in rules for control in asked(of_kind.kind, controls)],
         controls[0].kind,
         controls[0].confidence,
         curves.definition,

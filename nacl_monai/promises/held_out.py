@@ -82,7 +82,9 @@ def sizes_by_number(
     patients = len(rules[0].patients)
     numbers = {control.needed, control.useful, 2 * control.useful + 1, patients // 2, patients - 1}
     found = {}
-    for number in sorted(one for one in numbers if control.needed <= one < patients):
+    for number in sorted(
+        candidate for candidate in numbers if control.needed <= candidate < patients
+    ):
         rng = np.random.default_rng(0)
         orders = [rng.permutation(patients) for _ in range(draws)]
         found[number] = [_size(of_structure, control, number, orders) for of_structure in rules]
@@ -92,8 +94,8 @@ def sizes_by_number(
 def _size(rules: Rules, control: Control, number: int, orders: Sequence[Array]) -> float:
     """Of all patients who were not drawn, over all draws."""
     pairs = [(order[number:], rules.fitted(control, order[:number])) for order in orders]
-    size = sum(rules.sizes[others, rule].sum() for others, rule in pairs)
-    return float(size / max(sum(rules.whole[others].sum() for others, _ in pairs), 1e-9))
+    size = sum(rules.sizes[rest, rule].sum() for rest, rule in pairs)
+    return float(size / max(sum(rules.whole[rest].sum() for rest, _ in pairs), 1e-9))
 
 
 def lines(table: pd.DataFrame) -> Iterator[str]:

@@ -60,7 +60,7 @@ def asked_controls(options: Options) -> list[Control]:
 def make_promise(
     curves: Curves,
     folder: Path,
-    given: Sequence[Path],
+    paths: Sequence[Path],
     options: Options,
     groups: Groups,
     read: Read | None = None,
@@ -70,7 +70,7 @@ def make_promise(
     Args:
         curves: Of all patients.
         folder: Where the files are written.
-        given: What the command was given, for the page.
+        paths: What the command was given, for the page.
         options: The command's.
         groups: From `nacl_monai.evaluations.groups.read_groups`.
         read: What reads cases once more; without it the page has none.
@@ -78,19 +78,19 @@ def make_promise(
     Raises:
         InputError: If it takes more patients.
     """
-    made = _fitted(curves, folder, options, groups)
+    fitted = _fitted(curves, folder, options, groups)
     figures: dict[str, str] = {}
     if options.pictures:
-        for name, figure in draw_figures(made.promise):
+        for name, figure in draw_figures(fitted.promise):
             png, _ = reports.save_figure(figure, folder / name)
             figures[name] = data_source(png.read_bytes())
-        seen = replace(made.promise, read=read)
-        made = replace(made, cases=list(contours(seen, viewer=is_seen(options))))
-    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
-    command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
-    rows = made.by_group.to_dict("records")
-    write_page(made.promise, folder / PAGE, command, figures, made.cases, rows)
-    return made
+        seen = replace(fitted.promise, read=read)
+        fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
+    arguments = [*paths, *options.members, *options.words("promise:folders", travels=False)]
+    command = shlex.join(map(str, ["nacl-monai", "promise", *arguments]))
+    rows = fitted.by_group.to_dict("records")
+    write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
+    return fitted
 
 
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
@@ -104,10 +104,14 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
     of_groups = {}
     for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
         name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
-        members = {one for one, other in groups[str(options.by_group)].items() if other == value}
+        members = {
+            patient
+            for patient, its_value in groups[str(options.by_group)].items()
+            if its_value == value
+        }
         part = curves.chosen(members)
-        if len(members) < max(one.needed for one in controls):
-            few = max(controls, key=lambda one: one.needed).few(len(members))
+        if len(members) < max(control.needed for control in controls):
+            few = max(controls, key=lambda control: control.needed).few(len(members))
             print(f"note: {name}: {few}")
             continue
         sums = checksum(part.write(place / CURVES_FILE))
@@ -126,7 +130,9 @@ def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
     if promise.control == EACH and settings["family"] != MARGIN_ONLY:
         yield "misses", pictures.draw_misses(promise.curves, promise.controls[0], **settings)
     yield "sizes", pictures.draw_sizes(promise.curves, promise.controls[0], settings["margin"])
-    if len({one.level for one in checked}) > 1 and promise.held_out:  # one alone is a sentence
+    if (
+        len({control.level for control in checked}) > 1 and promise.held_out
+    ):  # one alone is a sentence
         yield "kept", pictures.draw_kept(promise)
     if checked:
         yield "volumes", pictures.draw_volumes(promise.curves, checked[0], **settings)
@@ -147,7 +153,7 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
         return
     control = promise.checked_controls[0]
     kept = promise.of_level(control.level, control.miss if control.kind == EACH else None)
-    promised = next(meaning(one) for one in kept if one.kind == OUTER)
+    promised = next(meaning(contour) for contour in kept if contour.kind == OUTER)
     chosen = list(_chosen(curves, control, settings))
     for (_, reason, worst), (reading, image) in zip(
         chosen, promise.read([name for name, *_ in chosen]), strict=True
@@ -205,10 +211,10 @@ def write_page(
     if promise.curves and promise.checked_controls:
         numbers = sizes_by_number(promise.curves, promise.checked_controls[0], **promise.settings)
     text = reports.page_template("nacl_monai.promises", "promise.html.j2").render(
-        made=promise,
+        promise=promise,
         note=UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{USELESS:g}",
-        verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
+        verdicts=[text for kept, text in promise.verdicts() if kept.kind == OUTER],
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
         figures=figures,

@@ -112,11 +112,11 @@ class _Found:
     faults: list[InputError]
 
 
-def report_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Audits, calibrates, promises and triages, and writes one page of it.
 
     Args:
-        given: The folder of predictions, and that of label maps.
+        folders: The folder of predictions, and that of label maps.
         output: For ``page.html``, and a folder for each step as its own command writes it.
         options: As of an audit, with ``level``, ``new``, ``budget`` and ``images``; behind a
             ``calibrator`` that other patients fit, all patients promise.
@@ -129,20 +129,20 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
     """
     if options.new_images and not options.new:
         raise SettingError("--new-images: are of the cases of --new; give that, too")
-    read = [*given, *options.files]
+    read = [*folders, *options.files]
     with written_folder(output, "report", read=read) as aside:
-        study = find(given[0], given[1], options)
+        study = find(folders[0], folders[1], options)
         show(study)
         check_images(study)
         if study.known_by == BY_CASE:
-            check_cases(list(study.patients), given[0])
+            check_cases(list(study.patients), folders[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
             found = _steps(study, output, options)
-        words = [*given, *options.words("report:folders", travels=False)]
+        arguments = [*folders, *options.words("report:folders", travels=False)]
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
             found=found,
-            command=shlex.join(map(str, ["nacl-monai", "report", *words])),
+            command=shlex.join(map(str, ["nacl-monai", "report", *arguments])),
             **scripts(found.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
@@ -151,7 +151,7 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
         print("", section.title, *section.sentences, sep="\n")
     print_written([output / PAGE])
     if options.new is None:
-        print_next("report", *words, "--new", "NEW")
+        print_next("report", *arguments, "--new", "NEW")
     return found.faults
 
 
@@ -177,12 +177,12 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     with written_folder(output / "promise", "promise") as folder:
         asks = replace(asks, output=output / "promise")
         curves, read = read_curves(after.folder), partial(read_again, promised)
-        made = make_promise(curves, folder, [after.folder], asks, {}, read)
+        fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
     at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
     at_new = replace(at_new, level=(), miss=(), output=None)
-    new, cases = _new(made.promise, output, at_new, faults)
+    new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
-    sections = [_trust(before), calibrated, _kept(made), *new]
+    sections = [_trust(before), calibrated, _kept(fitted), *new]
     patients = (
         f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
     )
@@ -190,9 +190,9 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     if fitting:
         who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
         people.append(f"{who}: {', '.join(fitting)}.")
-    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in made.layers)
+    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
     return _Found(
-        [*_summary(made.promise, new)],
+        [*_summary(fitted.promise, new)],
         people,
         sections,
         [*cases, *held_out][:MOST_SEEN],
@@ -200,11 +200,11 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     )
 
 
-def _summary(made: Promise, new: Sequence[Section]) -> Iterator[str]:
+def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
     """Whom to open, and what the outer contours promise, in a sentence each."""
     if new[-1].rows:
         yield new[-1].sentences[0]
-    outer = [one for one in made.of_level() if one.kind == OUTER]
+    outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
     yield (
         f"In {outer[0].often} like these at most {outer[0].miss:.0%} of a structure is outside its "
         "outer contour, which is larger than the structure on purpose."
@@ -231,16 +231,16 @@ def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
     return replace(run, folder=output), faults
 
 
-def _kept(made: Made) -> Section:
+def _kept(fitted: Made) -> Section:
     """What is promised, and how held-out patients see it kept."""
-    promise = made.promise
-    caption, source, _ = made.cases[0] if made.cases else ("", "", None)
+    promise = fitted.promise
+    caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
     return Section(
         "What is promised?",
         "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
         "inner one, so that it holds little else. Each sentence is a promise for new patients like "
         "these. As a check, each patient was held out: what all others promise was tried on them.",
-        [text for one, text in promise.verdicts() if one.kind == OUTER],
+        [text for kept, text in promise.verdicts() if kept.kind == OUTER],
         source,
         caption,
         ["Promise", *promise.table],
@@ -301,16 +301,16 @@ def _calibrated(
         "Before and after, of patients who did not fit the calibrator",
         ("", "Before", "After", ""),
         [
-            (shown.label, shown.text(one.before), shown.text(one.after), one.word)
-            for one in found
-            for shown in [METRICS[one.metric]]
+            (shown.label, shown.text(answer.before), shown.text(answer.after), answer.word)
+            for answer in found
+            for shown in [METRICS[answer.metric]]
         ],
         ["calibrated/page.html", *(["calibrator/calibrator.json"] if fitted else [])],
     )
 
 
 def _new(
-    made: Promise, output: Path, options: Options, faults: list[InputError]
+    promise: Promise, output: Path, options: Options, faults: list[InputError]
 ) -> tuple[list[Section], list[dict[str, Any]]]:
     """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
     new = options.new
@@ -321,7 +321,9 @@ def _new(
         "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
     }
     if new is None:
-        return [Section(*one, ["Give their predictions with --new."]) for one in titles.items()], []
+        return [
+            Section(*heading, ["Give their predictions with --new."]) for heading in titles.items()
+        ], []
     file = output / "promise" / PROMISE_FILE
     faults += command.apply_folder(file, new, output / "new", options)
     command.triage_folder(file, new, output / "triage", options)
@@ -331,7 +333,7 @@ def _new(
     )
     looked, usual = listed[listed["look"] == "yes"], listed.iloc[len(listed) // 2]
     pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
-    volumes = [text for one, text in made.verdicts() if one.kind == VOLUME]
+    volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
     names = ", ".join(looked["case"])
     volume, look = titles.items()
     return [
@@ -368,17 +370,17 @@ def _seen(
     """Pictures of some new cases, and the layers of those that somebody must look at."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - slow to load
 
-    made = read_promise(file)
-    study = find_new(file, made, Path(str(options.new)), options)
+    promise = read_promise(file)
+    study = find_new(file, promise, Path(str(options.new)), options)
     structures = {row["case"]: row["structure"] for row in drawn}
     rows = {row["case"]: row for _, row in looked.iterrows()} if options.viewer else {}
     pictures, cases = {}, []
     for reading, image in read_again(study, [*{**rows, **structures}]):
         name = reading.case.name
-        case = NewCase(reading, applied(made, reading.stored, reading.spacing))
+        case = NewCase(reading, applied(promise, reading.stored, reading.spacing))
         if name in structures:
             pictures[name] = reports.png_source(draw_case(case, [structures[name]], image))
         if name in rows:
             why, first = f"new, {rows[name]['reason']}", rows[name]["structure"]
-            cases.append(seen_case(case, made.of_level(), image, why, first))
+            cases.append(seen_case(case, promise.of_level(), image, why, first))
     return pictures, cases

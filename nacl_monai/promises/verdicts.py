@@ -34,7 +34,7 @@ def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
                 raise InputError(
                     f"{file}: says {verdict} of {case!r}, but another file {verdicts[case]}; settle it"
                 )
-    counts = [f"{list(verdicts.values()).count(one)} {one}" for one in VERDICTS]
+    counts = [f"{list(verdicts.values()).count(verdict)} {verdict}" for verdict in VERDICTS]
     print(f"{len(verdicts)} of {counted(len(table), 'case')} are judged: {', '.join(counts)}.")
     print(by_budget(list(table["case"]), verdicts).to_string(index=False))
     return []
@@ -78,9 +78,9 @@ def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
         raise InputError(
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
         )
-    others = judged["case"][~listed]
-    if len(others):  # a report shows some
-        print(f"note: {', '.join(others)}: no case of this triage, and not counted")
+    unlisted = judged["case"][~listed]
+    if len(unlisted):  # a report shows some
+        print(f"note: {', '.join(unlisted)}: no case of this triage, and not counted")
     return [*judged.loc[listed, _COLUMNS].itertuples(index=False, name=None)]
 
 

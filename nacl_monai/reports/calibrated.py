@@ -92,15 +92,17 @@ def answers(before: Run, after: Run) -> list[Answer]:
     Returns:
         An answer for each number that both have.
     """
-    decisions = {one.metric: one.decision for one in proper_differences([after, before])}
+    decisions = {
+        difference.metric: difference.decision for difference in proper_differences([after, before])
+    }
     if before.bins.decisions is not None and after.bins.decisions is not None:
         sums = _contour_sums(after.bins.decisions), _contour_sums(before.bins.decisions)
         decisions[_CONTOUR] = pooled_decision(pooled_offsets(*sums, MISS, list(after.patients)))
     numbers = {name: (before.number(name), after.number(name)) for name in _QUESTIONS}
     return [
-        Answer(name, one.mean, other.mean, _word(decisions[name]))
-        for name, (one, other) in numbers.items()
-        if name in decisions and one and other
+        Answer(name, old.mean, new.mean, _word(decisions[name]))
+        for name, (old, new) in numbers.items()
+        if name in decisions and old and new
     ]
 
 
@@ -135,13 +137,13 @@ def advice(found: Sequence[Answer]) -> str:
         return f"Judged by {better}, use it; judged by {worse}, do not."
     if better or worse:
         return "Use it." if better else "Do not use it."
-    if {one.word for one in found} == {NO_DIFFERENCE}:
+    if {answer.word for answer in found} == {NO_DIFFERENCE}:
         return "Leave the model as it is: it needs no calibrator."
     return "Whether to use it these patients cannot tell: measure more of them."
 
 
 def _labels(found: Sequence[Answer], word: str) -> str:
-    return " and ".join(METRICS[one.metric].label for one in found if one.word == word)
+    return " and ".join(METRICS[answer.metric].label for answer in found if answer.word == word)
 
 
 def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
@@ -154,7 +156,7 @@ def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
     if fit is None or "knots" not in fit.parameters:
         return {}
     parameters = [fit.parameters, *(fold["parameters"] for fold in calibrator.folds)]
-    fits = [np.atleast_2d(one["temperatures"]).tolist() for one in parameters]
+    fits = [np.atleast_2d(fitted["temperatures"]).tolist() for fitted in parameters]
     names = calibrator.channels if len(fits[0]) > 1 else [calibrator.name]
     return dict(zip(names, map(list, zip(*fits, strict=True)), strict=True))
 
@@ -239,4 +241,4 @@ def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:
         numbers = [run.number(name) for run in runs]
         if name not in OF_ORDER and all(numbers):
             metric = METRICS[name]
-            yield [metric.heading, *(one.text(metric.decimals) for one in numbers if one)]
+            yield [metric.heading, *(number.text(metric.decimals) for number in numbers if number)]

@@ -82,8 +82,8 @@ def draw_class_logits(runs: Sequence[Run]) -> Figure:
         )
         add_caption(
             figure,
-            f"Logits of {len(runs[0].cases)} {runs[0].of.cases}: the mean of their absolute values over "
-            "the voxels of each true class. A dark frame marks the logit of the true class itself.",
+            f"Logits of {len(runs[0].cases)} {runs[0].scope.cases}: the mean of their absolute values "
+            "over the voxels of each true class. A dark frame marks the logit of the true class itself.",
         )
     return figure
 

@@ -159,8 +159,8 @@ def _read_maps(runs: Sequence[Run], case: str) -> list[CaseMap]:
         raise InputError(
             f"{runs[0].folder}: no test case {case!r}; choose from {', '.join(runs[0].cases)}"
         )
-    first, *others = maps = [run.read_map(case) for run in runs]
-    for other in others:
+    first, *rest = maps = [run.read_map(case) for run in runs]
+    for other in rest:
         if other.classes != first.classes or not np.array_equal(other.label, first.label):
             raise InputError(
                 f"{other.path}: its classes or label are not those of {first.path}; "

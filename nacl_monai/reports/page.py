@@ -80,8 +80,8 @@ def write_pages(
 
 def _command(folder: str | Path, output: str | Path, name: str | None) -> str:
     """The command that makes a page again."""
-    words = ["nacl-monai", "page", str(folder), "--output", str(output)]
-    return shlex.join([*words, *(["--names", name] if name else [])])
+    arguments = ["nacl-monai", "page", str(folder), "--output", str(output)]
+    return shlex.join([*arguments, *(["--names", name] if name else [])])
 
 
 def write_page(
@@ -159,11 +159,11 @@ def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
         return ""
     hits, voxels = (part.sum((1, 2)).numpy() for part in (bins.positives, bins.counts))
     right = pooled_ratio(hits, voxels, run.bins.patients)
-    said = bins.confidences.sum().item() / voxels.sum()
+    confidence = bins.confidences.sum().item() / voxels.sum()
     kind = direction(gap)
     start = "Near what it segments, this model is"
     ends = "" if np.isnan(right.low) else f" [{100 * right.low:.0f}, {100 * right.high:.0f}]"
-    facts = f"it says {said:.1%} on average, and is right {right.value:.1%}{ends} of the time"
+    facts = f"it says {confidence:.1%} on average, and is right {right.value:.1%}{ends} of the time"
     if kind == "cannot tell":
         return f"{start} neither over- nor underconfident by more than chance: {facts}."
     if run.bins.calibrator:
@@ -271,7 +271,7 @@ def _column(run: Run, error: str, region: str) -> str:
 
 def _sample(run: Run) -> str:
     units = f" of {counted(run.patients.nunique(), 'patient')}" if run.unit == "patients" else ""
-    return f"{counted(len(run.cases), run.of.cases.removesuffix('s'))}{units}"
+    return f"{counted(len(run.cases), run.scope.cases.removesuffix('s'))}{units}"
 
 
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
@@ -296,8 +296,8 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
     }
     runs, human = by_rater(run), human_run(run)
     rows = [
-        (one.name, [one.mean(c).text() if c in one.metrics else "–" for c in columns])
-        for one in (*runs, *([human] if human else ()))
+        (rater.name, [rater.mean(c).text() if c in rater.metrics else "–" for c in columns])
+        for rater in (*runs, *([human] if human else ()))
     ]
     return {
         "names": ", ".join(run.bins.raters),

@@ -350,7 +350,7 @@ def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
         else "\nRaters: each of them, predicted by the share of the others as a probability."
     )
     return (
-        f"{voxels}{by} in {len(run.cases)} {run.of.cases}. "
+        f"{voxels}{by} in {len(run.cases)} {run.scope.cases}. "
         f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels.{human}"

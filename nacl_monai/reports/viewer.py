@@ -357,7 +357,7 @@ def array_readings(
         sizes = (*sizes, 1.0, 1.0)[:3]
         affine, place = np.diag([*sizes, 1.0]), Path(name)
         predicted = Probabilities(_zyx(probs, 1).numpy(), affine, place, place)
-        labels = [Labels(_zyx(one.classes, int(channels.overlapping)), None) for one in raters]
+        labels = [Labels(_zyx(rater.classes, int(channels.overlapping)), None) for rater in raters]
         yield Reading(Case(name, Prediction(name, {})), predicted, labels, channels, 0.0), None
 
 

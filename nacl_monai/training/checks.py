@@ -302,7 +302,9 @@ def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
     folder = RunFolder(Path(checkpoint).parent)
     if idist.get_rank() != 0 or not folder.data.is_file():
         return
-    records = {case: one for part in _recorded_sets(folder).values() for case, one in part.items()}
+    records = {
+        case: files for part in _recorded_sets(folder).values() for case, files in part.items()
+    }
     known = [case for case in cases if case["case"] in records]
     for case in progress_bar(known, description="Comparing data", unit="case"):
         changed = _changed_file(case, records[case["case"]])
@@ -329,7 +331,7 @@ def _recorded_sets(folder: RunFolder) -> dict[str, dict[str, list[str]]]:
     sets = read_object(folder.data, _REMEDY) if folder.data.is_file() else {}
     try:
         return {
-            part: {case: [str(one) for one in files.values()] for case, files in cases.items()}
+            part: {case: [str(file) for file in files.values()] for case, files in cases.items()}
             for part, cases in sets.items()
         }
     except AttributeError as error:

@@ -47,8 +47,8 @@ def given_overrides() -> dict[str, Any] | None:
         return None
     file = frame.f_locals["args_file"]
     arguments = {} if file is None else ConfigParser.load_config_file(file)
-    given = {**arguments, **frame.f_locals["override"]}
-    return {key.replace("#", "::"): value for key, value in given.items()}
+    overrides = {**arguments, **frame.f_locals["override"]}
+    return {key.replace("#", "::"): value for key, value in overrides.items()}
 
 
 def _frame_of(function: Callable[..., Any]) -> FrameType | None:

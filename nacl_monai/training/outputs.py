@@ -38,7 +38,7 @@ def case_outputs(output: Any) -> list[Mapping[str, Any]]:
         InputError: If it is neither dictionaries, one per case, nor one of batches.
     """
     outputs = Decollated(keys=None, detach=True)(output) if isinstance(output, dict) else output
-    if not (isinstance(outputs, list) and all(isinstance(one, Mapping) for one in outputs)):
+    if not (isinstance(outputs, list) and all(isinstance(case, Mapping) for case in outputs)):
         raise InputError(
             f"output: of the evaluator is a {type(output).__name__}; these handlers read that of a "
             "MONAI evaluator, a dictionary with 'pred' and 'label' for each case or batch"
@@ -101,9 +101,9 @@ def without_ignored(
         InputError: If there is no label.
     """
     outputs = case_outputs(output)
-    counted = [label_of(one) != ignore_index for one in outputs]
+    counted = [label_of(case) != ignore_index for case in outputs]
     return tuple(
-        [one[key].where(of_case, 0) for one, of_case in zip(outputs, counted, strict=True)]
+        [case[key].where(of_case, 0) for case, of_case in zip(outputs, counted, strict=True)]
         for key in keys
     )
 
@@ -118,7 +118,7 @@ def probabilities_and_labels(output: Any) -> tuple[list[torch.Tensor], list[torc
         InputError: If they are not there.
     """
     outputs = case_outputs(output)
-    return [probabilities_of(one) for one in outputs], [label_of(one) for one in outputs]
+    return [probabilities_of(case) for case in outputs], [label_of(case) for case in outputs]
 
 
 def most_probable_class(probs: torch.Tensor) -> torch.Tensor:

@@ -62,8 +62,8 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         folder = RunFolder(Path(output_dir))
         if restart:
             _move_aside(folder, Path(split_file))
-        given = running_parser().get()
-        config: dict[str, Any] = {key: given[key] for key in given if key not in FREE_KEYS}
+        settings = running_parser().get()
+        config: dict[str, Any] = {key: settings[key] for key in settings if key not in FREE_KEYS}
         config["processes"] = idist.get_world_size()
         config |= {OWN_CODE: code} if (code := own_code(config)) else {}
         text = json.dumps(config, indent=2, default=str) + "\n"
@@ -172,9 +172,9 @@ def _check_known(folder: RunFolder, record: Path) -> None:
 
 def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses other settings, but for more epochs that change no earlier one."""
-    others = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
+    unlike = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
     positions = checkpoint_positions(folder.checkpoints)
-    if others or not positions:
+    if unlike or not positions:
         changes = first_of(unlike_settings(record, config))
         raise InputError(f"{folder.path}: was trained with another {changes}; {_REMEDY}")
     newest = positions[-1]
@@ -234,10 +234,10 @@ def _check_alone(folder: RunFolder) -> None:
     """Refuses a folder of runs, such as the default ``runs/<dataset>``: all would be moved."""
     configs = folder.path.rglob(folder.config.name)
     runs = {file.parent for file in configs if not file.is_relative_to(folder.previous)}
-    others = sorted(runs - {folder.path})
-    if others:
+    below = sorted(runs - {folder.path})
+    if below:
         raise InputError(
-            f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
+            f"{folder.path}: holds another run, {below[0].relative_to(folder.path)}; name this one's "
             "folder: --output_dir"
         )
 

@@ -188,10 +188,10 @@ def _first(names: Mapping[str, Any]) -> str:
 
 
 def _line(report: Mapping[str, Any], total: int) -> str:
-    others = [
+    rest = [
         f"{len(report[key])} {key.replace('_', ' ')} ({_first(dict.fromkeys(report[key]))})"
         for key in ("missing", "other_shape", "unexpected")
         if report[key]
     ]
-    parts = [f"{len(report['loaded'])} of {total} tensors loaded", *others]
+    parts = [f"{len(report['loaded'])} of {total} tensors loaded", *rest]
     return f"pretrained: {report['file']}: {'; '.join(parts)}"

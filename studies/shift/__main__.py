@@ -74,8 +74,8 @@ class Trained:
             for name in ("", *self.fits)
         }
         dice: dict[str, list[float]] = {name: [] for name in metrics}
-        first, *others = self.reading
-        read = Compose([first, Corrupt(kind, degree), *others])
+        first, *rest = self.reading
+        read = Compose([first, Corrupt(kind, degree), *rest])
         for case in self.cases:
             data = read(dict(case))
             image, label = data["image"].as_tensor(), data["label"]
@@ -88,7 +88,7 @@ class Trained:
                 after = behind(fit.module, logits, seen, sizes) if fit else logits
                 metric([after.softmax(0)], [label])
                 maps = after.argmax(0, keepdim=True), label.as_tensor()
-                masks = (structure_masks(one, self.structures)[None] for one in maps)
+                masks = (structure_masks(classes, self.structures)[None] for classes in maps)
                 dice[name].append(float(structure_dice(*masks).nanmean()))
         names = [case["case"] for case in self.cases]
         patients = [case.get("patient", case["case"]) for case in self.cases]
@@ -116,7 +116,7 @@ def study(data: Path, runs: Sequence[Path], output: Path, degrees: Sequence[int]
     changed = [(kind, degree) for kind in CHANGES for degree in degrees]
     with progress_bar([CLEAN, *changed], description="Changes", unit="change") as changes:
         for change in changes:
-            rows += [row for one in trained for row in one.measured(*change)]
+            rows += [row for run in trained for row in run.measured(*change)]
     table = pd.DataFrame(rows)
     yield write_text(output / "shift.csv", csv_text(table))
     yield write_text(output / "shift.md", strongest(table))

@@ -377,7 +377,7 @@ def test_advice_names_the_folders_of_the_audit(tmp_path):
 def test_advice_on_a_run_is_its_own(runs):
     """It names the run; behind a calibrator that does not suit, the calibrator."""
     audited = audit(*predicted(0.25)).run
-    run = replace(audited, of=runs[0].of)
+    run = replace(audited, scope=runs[0].scope)
     behind = {**audited.bins.definition, "calibrator": ["temperature_near", "…"]}
     calibrated = replace(audited, bins=replace(audited.bins, definition=behind))
 
