@@ -33,7 +33,7 @@ _TALKATIVE = (
 
 
 class Command(NamedTuple):
-    """Where a command is implemented, and what it does.
+    """The module of a command, and its help.
 
     Attributes:
         room: The package or module that has ``main(argv)``, which returns the exit code. One that has
@@ -148,7 +148,7 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code, 2 for an unknown command.
 
-    Where the reader of what it prints has gone, as ``| head`` does, it ends without a word.
+    If the reader of its output is gone, as after ``| head``, it ends silently.
     """
     try:
         code = _run(argv)

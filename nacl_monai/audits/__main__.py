@@ -92,7 +92,7 @@ def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Seque
 
 
 def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
-    """Of a run or of saved predictions: two folders are those of predictions and labels."""
+    """Calibrates a run, or saved predictions, which are two folders: predictions and labels."""
     parser = _calibrate_parser()
     options, overrides = parser.parse_known_args(arguments)
     values = vars(options)
@@ -123,7 +123,7 @@ def _calibrate_run(
 ) -> None:
     check_used("calibrate:run", values)
     arguments = [*overrides]
-    if "margin" in values:  # of a run, its evaluation has it
+    if "margin" in values:  # a run's evaluation has it
         arguments += ["--calibration::margin", f"{values['margin']:g}"]
     name = _name(parser, *map(values.get, ("calibrator", "method", "region")))
     from nacl_monai.audits.calibrate import calibrate_run
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "audit saved predictions of any tool"
-    # What is not said is as `Options` has it.
+    # `Options` has the defaults.
     audit = commands.add_parser(
         "audit", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
     )

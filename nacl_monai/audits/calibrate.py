@@ -1,8 +1,8 @@
-"""Fit a calibrator, and show what it does before and after.
+"""Fit a calibrator, and show the numbers before and after.
 
-To a run, on its validation patients, and evaluated on its test patients; or to saved predictions of any
-tool. Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So
-the patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
+A run's calibrator is fitted to its validation patients and evaluated on its test patients. Saved
+predictions of any tool have no other patients, and nobody can be tested on a fit to themselves: the
+patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
 others. The calibrator that is written is fitted to all.
 """
 
@@ -56,7 +56,7 @@ from nacl_monai.runs import RunFolder
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
-#: What programs without this package read in place of calibrator.json.
+#: For programs without this package, in place of calibrator.json.
 _SCRIPTED = "calibrator.ts"
 _PAGE = "page.html"
 Kept = RegionLogits | StructureLogits
@@ -210,7 +210,7 @@ def _fit(
 
 
 def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ()) -> Calibrator:
-    """What was fitted to a study, and whose."""
+    """The fit to a study, and whose patients it used."""
     return Calibrator(
         fit,
         fit.patients,
@@ -252,7 +252,7 @@ def _write_page(
 
 
 def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
-    """What was fitted, the numbers without and with it, and the verdict."""
+    """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
     fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
     return "\n\n".join([*fitted, audit_table(runs), "\n".join(reports.verdicts(*runs))])
@@ -353,7 +353,7 @@ def calibrate_run(
         bundles: Folder of the bundles; that of the working directory or of the package if None.
 
     Raises:
-        InputError: If the run is none, or if a step fails; its error is printed.
+        InputError: If the folder is not a run, or a step fails; its error is printed.
     """
     folder = RunFolder(run)
     if not folder.config.is_file():

@@ -1,4 +1,4 @@
-"""What ``nacl-monai audit`` and ``nacl-monai merge`` do: write files, and print one table."""
+"""``nacl-monai audit`` and ``nacl-monai merge``: write files, and print one table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def audit_folders(
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)
         ]
-        for study in studies:  # refuse what cannot be meant before the first volume is read
+        for study in studies:  # refuse wrong options before the first volume is read
             show(study)
             check_images(study)
             read_groups(options.groups, study.patients)
@@ -265,8 +265,8 @@ def distinct_names(
     Args:
         folders: The folders of models or of raters.
         names: The names that the user gives.
-        option: With which.
-        kind: What is named.
+        option: The option that gives them.
+        kind: "models" or "raters".
 
     Raises:
         SettingError: If there are not as many names as folders, two are the same, or one cannot be

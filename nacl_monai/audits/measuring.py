@@ -46,7 +46,7 @@ SCORES = ("dice", "hd95_mm")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the numbers of an audit, beside its files.
+    """The settings that, beside its files, decide the numbers of an audit.
 
     Attributes:
         channels: What the channels mean.
@@ -94,11 +94,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is kept of a case: a few kilobytes, whatever its size, and a slice if it is asked for.
+    """The numbers kept of a case: a few kilobytes, whatever its size, and a slice on request.
 
     Attributes:
         record: What was counted of it.
-        columns: Its numbers as ``cases.csv`` has them.
+        columns: Its row of ``cases.csv``.
         curve: What a promise is made from, where there is one rater.
         picture: The slice.
         islands: Its islands, of each structure, if they are asked for.
@@ -119,7 +119,7 @@ def settings_of(study: Study) -> Settings:
 
 
 def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
-    """Counts none."""
+    """Counts no islands."""
     return ()
 
 
@@ -203,7 +203,7 @@ def _measured(
 
 
 def curve_of(reading: Reading) -> dict[str, Array]:
-    """What a promise is made from: the curves of a case, against its one rater, if it has one.
+    """The curves of a case, from which promises are made, against its one rater, if it has one.
 
     Raises:
         InputError: If no file says where its voxels are.
@@ -226,7 +226,7 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
 
 
 def study_definition(study: Study) -> dict[str, Any]:
-    """What is counted of a study, as files of sums keep it."""
+    """The definition of what is counted of a study, as files of sums keep it."""
     channels = study.channels
     return definition_of(
         channels.values,
@@ -300,7 +300,7 @@ def _numbers(
     settings: Settings,
     raters: Sequence[str],
 ) -> Measured:
-    """What a metric has counted of a case, and its scores."""
+    """The counts of a metric for a case, and its scores."""
     channels = settings.channels
     record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
     of_case = {name: values.double()[None] for name, values in scores.items()}
@@ -315,7 +315,7 @@ def joined(
     ensemble: Sequence[Any] = (),
     **identity: Any,
 ) -> Record:
-    """What was counted of all cases.
+    """The record of all cases.
 
     Args:
         numbers: Those of each case.
@@ -341,8 +341,8 @@ def scores_of(
 ) -> dict[str, torch.Tensor]:
     """Dice and HD95 of each structure of a case, ``(S,)``; in voxels where no spacing is known.
 
-    Of several raters it is Dice where all agree, over the voxels that all have labeled; no distance
-    follows.
+    Against several raters it is Dice where all agree, over the voxels that all have labeled, without
+    a distance.
     """
     predicted = _predicted(probs, channels)
     if len(raters) == 1:

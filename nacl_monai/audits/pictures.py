@@ -33,7 +33,7 @@ def picture(reading: Reading) -> dict[str, Any]:
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
-    """What most raters say of each voxel, to look at; in a tie, the first class.
+    """The majority vote of the raters for each voxel, to look at; in a tie, the first class.
 
     A structure that may overlap is shown where more than half of them mark it.
     """

@@ -120,7 +120,7 @@ def _errors(audit: Run) -> Iterator[tuple[Any, ...]]:
 
 
 def note(audit: Run) -> str:
-    """What the numbers are over."""
+    """The sentence on what the numbers average over."""
     units = audit.patients.nunique()
     cases = counted(len(audit.cases), "case")
     cases += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""

@@ -1,4 +1,4 @@
-"""What an exported bundle says of itself: its calibration card, and MONAI's ``metadata.json``."""
+"""The card of an exported bundle, and MONAI's ``metadata.json``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MEASURED = " with measured confidence"
 
 
 def measured(run: RunFolder) -> Evaluated | None:
-    """What the evaluation of a run found on its test cases; None if there was none."""
+    """The evaluation of a run on its test cases; None without one."""
     return read_tested(run.path) if run.evaluation.path.is_dir() else None
 
 
@@ -98,7 +98,7 @@ def calibration_card(run: Evaluated) -> str:
 
 
 def promise_section(promise: Promise) -> str:
-    """What inference promises, for whom and by whom, as a section in Markdown."""
+    """The promises that inference keeps, for whom and by whom, as a section in Markdown."""
     split = promise.definition["split"]
     whose = (
         f"of the set `{split}` of the split" if split else "whose set of the split is not recorded"
@@ -188,7 +188,7 @@ def _text(name: str, number: Estimate | Pooled) -> str:
 
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
-    """For each region that was evaluated, the means of its errors."""
+    """The mean errors of each evaluated region."""
     return {
         region: {
             error: run.mean(f"{error}_{region}")
@@ -209,7 +209,7 @@ def _numbers(mean: Estimate | Pooled) -> dict[str, float | None]:
 
 
 def _direction(gap: Estimate | None) -> str:
-    """What the interval of the gap says about the confidence."""
+    """The sentence about the confidence, by the interval of the gap."""
     if gap is None or np.isnan(gap.error):
         return "–"
     low, high = gap.interval()

@@ -148,7 +148,7 @@ def _option(word: str) -> str:
 
 
 def _is_flag(word: str) -> bool:
-    """Whether Fire takes ``word`` for an option; a negative number is none."""
+    """Whether Fire takes ``word`` for an option; a negative number is not one."""
     return re.match(r"--|-[a-zA-Z]", word) is not None
 
 

@@ -202,7 +202,7 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | N
 
 
 def _measured_average(run: RunFolder) -> dict[str, str]:
-    """What the evaluation averaged where windows overlap: the card's numbers hold for that alone."""
+    """What the evaluation averaged where windows overlap; the card's numbers hold for that alone."""
     file = run.evaluation.record
     record = read_object(file, "evaluate the run again") if file.is_file() else {}
     settings = record.get("settings")  # where it is damaged, `measured` says so
@@ -388,7 +388,7 @@ def write_onnx(
 
 
 def find_calibrator(run: RunFolder, name: str) -> Fit:
-    """What was fitted to a run, where a bundle can hold it.
+    """The calibrator of a run, if a bundle can hold it.
 
     Raises:
         SettingError: If there is no such calibrator.

@@ -1,4 +1,4 @@
-"""What overrides of a configuration may say: its keys, references to what is there, values that fit.
+"""Checks of overrides: their keys are in the configuration, references resolve, and values fit.
 
 A value is a literal, of the type of its key, and within its range; a training in 2-D or 3-D uses it.
 """
@@ -305,7 +305,7 @@ def _check_target(key: str, value: Any) -> None:
 
 @cache
 def _own_names() -> dict[str, str]:
-    """For every name that the packages export, the full one; an export may be without them."""
+    """The full name of every name that the packages export; an export may lack them."""
     try:
         modules = [import_module(f"nacl_monai.{package}") for package in _PACKAGES]
     except ModuleNotFoundError:
@@ -394,7 +394,7 @@ def check_limits(parser: ConfigParser, defaults: Mapping[str, Any]) -> None:
 
 
 def evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
-    """What an expression in ``value`` gives; ``value`` where there is none.
+    """The value of an expression in ``value``; else ``value`` itself.
 
     Raises:
         SettingError: If it fails.

@@ -211,7 +211,7 @@ class OwnCode:
 
 
 def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
-    """What the classes that configurations name need.
+    """The modules that the classes in configurations need.
 
     Args:
         configs: By their kind. The packages are only those of inference.

@@ -105,7 +105,7 @@ def check_dataset(
 
 
 def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None) -> ConfigParser:
-    """What the bundle declares of the data in a folder."""
+    """The bundle's declarations about the data in a folder."""
     check_no_code(dataset_dir, [str(dataset_dir)], FOLDER_REMEDY)
     for kind in ("train", "evaluate", "inference"):
         check_fragments(fragments(dataset, kind, bundles))
@@ -123,7 +123,7 @@ def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None)
 
 
 def _content(parser: ConfigParser, file: Path, key: str) -> Any:
-    """What a key stands for; what MONAI cannot make of it is one line."""
+    """The value of a key; an error of MONAI becomes one line."""
     try:
         return parser.get_parsed_content(key)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
@@ -244,7 +244,7 @@ class DatasetSummary:
         return ["lost by preprocessing and cropping:", table.to_string(index=False)]
 
     def _rows(self) -> dict[str, list[int]]:
-        """The values on disk of each class, and of what is none."""
+        """The values on disk of each class, and of ignored voxels."""
         rows = dict(zip(self.classes, self.label_values, strict=False))
         return rows if self.ignore_index is None else {**rows, "(ignored)": [self.ignore_index]}
 

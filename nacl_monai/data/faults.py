@@ -1,4 +1,4 @@
-"""What is wrong with a file, or with two that belong together: every check and its message, once."""
+"""Faults of a file, or of two that belong together: every check and its message, once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class VoxelGrid(NamedTuple):
 
 
 def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
-    """Checks that voxels have a size and a place. They need not be boxes: a shear is none of a fault.
+    """Checks that voxels have a size and a place. They need not be boxes: a shear is no fault.
 
     Raises:
         InputError: If a number of the affine is NaN or infinite, or it maps the volume to a plane.
@@ -171,7 +171,7 @@ def warn_of_forms(file: str) -> None:
     shape = header.get_data_shape()[:SPATIAL_AXES]
     try:
         (sform, scode), (qform, qcode) = header.get_sform(coded=True), header.get_qform(coded=True)
-    except (HeaderDataError, ValueError):  # a quaternion that is none: the sform counts
+    except (HeaderDataError, ValueError):  # not a quaternion: the sform counts
         return
     if scode and qcode:
         distance = distance_of_grids(shape, sform, qform)

@@ -86,7 +86,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
 
     Returns:
-        For each name but the background's and nnU-Net's ``ignore``, its values in order.
+        The values of each name in order, without the background and nnU-Net's ``ignore``.
 
     Raises:
         InputError: If a value is not a whole number, or 0 is not the background, or a part of something
@@ -219,7 +219,7 @@ def _has(root: Path, *keys: str) -> bool:
 
 
 def _described(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the JSON file of every format says alike."""
+    """The entries that the JSON files of all formats share."""
     labels = content.get("labels")
     return {
         "source": file,
@@ -297,7 +297,7 @@ def read_splits(file: Path) -> list[list[str]]:
     """The cases of each fold of a ``splits_final.json``, which validate in it and train in all others.
 
     Raises:
-        InputError: If the file is none, or a case is not in exactly one fold.
+        InputError: If the file is not a list of folds, or a case is not in exactly one.
     """
     if not file.is_file():
         return []
@@ -423,7 +423,7 @@ def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> 
 
 
 def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
-    """What the names of an image's files end with, alike and in one order in all entries."""
+    """The endings of the names of an image's files, alike and in one order in all entries."""
     first, *rest = [_channel_words(entry) for entry in entries]
     for entry, channels in zip(entries[1:], rest, strict=True):
         if channels != first:
@@ -440,7 +440,7 @@ def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _channel_words(entry: dict[str, Any]) -> list[str]:
-    """What the names of an image's files do not begin with alike; for equal names, their folders.
+    """The names of an image's files without their common beginning; for equal names, their folders.
 
     Example:
         >>> _channel_words({"image": ["a_t1_brain.nii", "a_t1ce_brain.nii"]})
@@ -518,7 +518,7 @@ def _common_ending(root: Path, folders: Sequence[str]) -> str:
 
 
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
-    """What the names of the channels' files end with, in their order."""
+    """The endings of the channels' files, in their order."""
     images, labels = (names_in(root / folder, ending) for folder in pair)
     if images & labels:  # a number that the label's name has, too, is not a channel
         return [""]
@@ -571,7 +571,7 @@ FORMATS: dict[str, Format] = {
 
 
 def describe(dataset_dir: str | Path | None) -> Description:
-    """What the folder of a dataset says of itself.
+    """The description that the folder of a dataset gives of itself.
 
     Raises:
         InputError: If it is missing, is of no known format, or cannot be used.

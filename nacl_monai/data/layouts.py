@@ -225,7 +225,7 @@ def _folders(
     Hidden folders match nothing.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such file.
     """
     root = existing_folder(dataset_dir)
     matches = ([path for path in (root / place).glob(pattern) if path.is_dir()] for place in places)
@@ -281,7 +281,7 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
 
 
 def _faults_of_files(case: Case) -> Iterator[InputError]:
-    """What is wrong with the files of a case, whatever they hold."""
+    """The fault of a case's files, whatever they hold."""
     images = image_files(case)
     misnamed = fault_of_name("".join([*images, case["label"], split_unit(case)]), images[0])
     if misnamed is not None:
@@ -427,7 +427,7 @@ def files_of(entry: dict[str, Any]) -> list[Any]:
 
 
 def entry_names(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """What the cases of entries are called.
+    """The names of the cases of entries.
 
     Example:
         >>> entry_names([{"image": "./imagesTr/a_1.nii.gz"}, {"image": ["b_0000.nii", "b_0001.nii"]}])

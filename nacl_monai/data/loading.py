@@ -35,7 +35,7 @@ _BYTE = 255
 
 
 class LoadedCase(NamedTuple):
-    """What a case's files hold.
+    """The contents of a case's files.
 
     Attributes:
         image: ``(C, H, W, D)`` float32.
@@ -104,7 +104,7 @@ class LoadCase(Transform):
             report_fault: Called with each fault. By default the first one is raised.
 
         Returns:
-            What the files hold, or None if they have any fault.
+            The contents of the files, or None if they have any fault.
         """
         seen: list[InputError] = []
 
@@ -300,7 +300,7 @@ _SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
 
 
 class LostVoxels(NamedTuple):
-    """What a case loses of a class.
+    """The voxels of a class that a case loses.
 
     Attributes:
         case: The case's name.

@@ -40,7 +40,7 @@ _WIDTH = 105
 
 
 class NewBundle(NamedTuple):
-    """What was chosen for a dataset.
+    """A choice for a dataset.
 
     Attributes:
         folder: The bundle; None if there are faults, and nothing is written.
@@ -242,7 +242,7 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
 
 
 def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
-    """Who trains, validates and tests; what a training would refuse is refused here.
+    """The patients who train, validate and test; refuses what a training would refuse.
 
     Official test and validation sets and folds are kept, and the rest is drawn.
 

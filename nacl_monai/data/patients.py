@@ -1,4 +1,4 @@
-"""Whose case it is: the patient, by a case's name or by a table."""
+"""The patient of a case, by the case's name or by a table."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def patients_of(
         table: A CSV file with the columns ``case`` and ``patient``.
 
     Raises:
-        SettingError: If the pattern is none, has other than one group, or both are given.
+        SettingError: If the pattern is not a regular expression with one group, or both are given.
         InputError: If a case has no patient or two, the pattern cuts a number in two, a patient's name
             has two forms of Unicode, or the table cannot be read.
 
@@ -202,7 +202,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _read_table(table: Path) -> dict[str, str]:
-    """The patient of each case; spaces around a name are none of it."""
+    """The patient of each case; spaces around a name are dropped."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             table_rows = csv.DictReader(stream, skipinitialspace=True)  # of the header, too

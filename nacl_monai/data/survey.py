@@ -1,4 +1,4 @@
-"""What the cases of a dataset hold, and what follows: classes, channels, axes, sizes and intensities."""
+"""A survey of the cases of a dataset: classes, channels, axes, sizes and intensities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from nacl_monai.progress import progress_bar
 
 @dataclass(frozen=True)
 class Options:
-    """What a user says of a dataset beside its files.
+    """A user's statements about a dataset beside its files.
 
     Attributes:
         patient_pattern: A regular expression whose one group is the patient, in a case's name.

@@ -268,7 +268,7 @@ _MULTIPLE = 32
 class PatchDataset(Pieces):
     """Random patches of ``volumes``, of which a share is centered on the classes; see `Pieces`.
 
-    A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
+    A patch that is to show a class is centered on a voxel of it, as far as it is then within the
     volume: every class of the volume's label but the background is as probable as any other, and so is
     every voxel of the class. The other patches are anywhere within the volume. MONAI's
     ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
@@ -332,7 +332,7 @@ class PatchDataset(Pieces):
         return self.finished(self.volumes.patch(volume, corner, self.size), index)
 
     def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
-        """Where a patch begins."""
+        """The first voxel of a patch."""
         beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.size, strict=True)]
         labels = self.volumes.classes[volume].tolist()
         classes = [label for label in labels if label not in (0, self.ignore_index)]
@@ -354,7 +354,7 @@ def slices_or_patches(
     class_centered: float = 0.5,
     ignore_index: int | None = None,
 ) -> SliceDataset | PatchDataset:
-    """What a network trains on: slices if its window has two sides, patches if it has three.
+    """The training samples of a network: slices if its window has two sides, patches if it has three.
 
     Args:
         volumes: The volumes to cut.

@@ -1,4 +1,4 @@
-"""What the demo ends with: the contours of a test patient, promised by all other test patients."""
+"""The end of the demo: the contours of a test patient, promised by all other test patients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURE = "contours.png"
 
 
 def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
-    """Writes what all test patients but the last promise; returns the image of the last one.
+    """Writes the promise of all test patients but the last; returns the image of the last.
 
     Args:
         run: An evaluated run, none of whose test patients it was trained on or chosen by.
@@ -45,7 +45,7 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
 
 
 def draw_last(run: RunFolder, data: Path, output: Path) -> str:
-    """Draws the contours of the last test patient, once inference has kept the promise; what it says.
+    """Draws the contours of the last test patient after inference; returns the sentence on the promise.
 
     Args:
         run: The run.

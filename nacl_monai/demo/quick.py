@@ -78,7 +78,7 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
 
 
 def _segment(model: Path, output: Path) -> None:
-    """Runs the export as any bundle of MONAI's; what MONAI says is in ``segment.log``."""
+    """Runs the export as any bundle of MONAI's, whose output goes to ``segment.log``."""
     log = output / "segment.log"
     arguments = ["-m", "monai.bundle", "run", "inference", "--config_file"]
     arguments += [str(model / "configs/inference.json"), "--bundle_root", str(model)]

@@ -1,4 +1,4 @@
-"""What the demo trains on which data, and its steps, each of which is a command of this package."""
+"""The demo's trainings, data and steps, each of which is a command of this package."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LOG = "dice_ce.log"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on what.
+    """The trainings and their data.
 
     Attributes:
         dataset: One of the bundles.
@@ -111,7 +111,7 @@ def _data(dataset: str, folder: Path | None) -> tuple[Path, bool]:
 def run(plan: Plan) -> None:
     """Trains CE+DSC and NACL, evaluates both and calibrated CE+DSC, and compares the three.
 
-    Of the data that come with the package it draws a promise, too, which nine test people calibrate for
+    For the data that come with the package it also draws a promise, which nine test people calibrate for
     the tenth. CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is
     moved aside.
 
@@ -158,7 +158,7 @@ def _promise(plan: Plan, run: RunFolder) -> None:
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:
-    """The words that train and evaluate a loss."""
+    """The commands that train and evaluate a loss."""
     arguments = [plan.dataset, str(plan.folder), "--run", str(run)]
     return [["train", *arguments, "--loss", loss, *plan.training], ["evaluate", *arguments]]
 

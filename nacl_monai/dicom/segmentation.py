@@ -80,7 +80,7 @@ def _write(make: Callable[[], Dataset], series: Series, output: Path) -> None:
 
 
 def _said(series: Series, offset: int, kind: str) -> dict[str, Any]:
-    """What a file of either kind says of itself."""
+    """The attributes that files of both kinds share."""
     return {
         "source_images": series.slices,
         "series_instance_uid": UID(),
@@ -155,7 +155,7 @@ _LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
 
 
 class Property(NamedTuple):
-    """What a segment is, in codes of pydicom's dictionary.
+    """The codes of a segment, from pydicom's dictionary.
 
     Attributes:
         category: Such as anatomical structure.
@@ -189,7 +189,7 @@ def class_names(file: Path) -> list[str]:
 
 
 def contour_names(files: Sequence[Path]) -> dict[Path, str]:
-    """The segment of each contour of a promise, by its file; without those that are none.
+    """The segment of each contour of a promise, by its file; without other files.
 
     Example:
         >>> contour_names([Path("ct_outer_liver.nii.gz")]).values()
