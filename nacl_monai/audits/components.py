@@ -37,7 +37,7 @@ from nacl_monai.predictions.study import Study
 Array = npt.NDArray[Any]
 #: The tables of rows, and of the share found by the number of false islands.
 TABLE, FROC = "components.csv", "froc.csv"
-#: The fit, and the suffix of the map of islands.
+#: Every predicted island with its P(real).
 SCORED = "islands.csv"
 PEAK, REAL = "Largest probability", "P(real)"
 #: False islands per case at which the share of those found is printed.

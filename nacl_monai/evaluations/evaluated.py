@@ -99,7 +99,7 @@ def _check_equal(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the evaluation of a run found.
+    """The evaluation of a run.
 
     Attributes:
         folder: The run's folder.
@@ -122,12 +122,12 @@ class Evaluated:
 
     @property
     def unit(self) -> str:
-        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        """The unit of resampling: "patients", or "cases" if patients are unknown."""
         return "patients" if self.patients.name == "patient" else "cases"
 
     @property
     def caution(self) -> str:
-        """What is said beside intervals that are over very few patients; else empty."""
+        """The caution beside intervals over very few patients; else empty."""
         number = self.patients.nunique()
         few = f"Only {counted(number, self.unit.removesuffix('s'))}: so few say little."
         return few if number <= FEW else ""
@@ -212,7 +212,7 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
 
 
 def name_difference(names: Sequence[str], other_names: Sequence[str]) -> str:
-    """Which names only one of two lists has."""
+    """The names that only one of two lists has."""
     extra, missing = sorted(set(names) - set(other_names)), sorted(set(other_names) - set(names))
     parts = [("only here: ", extra), ("missing here: ", missing)]
     return "; ".join(word + listed(names, most=3) for word, names in parts if names)
@@ -323,7 +323,7 @@ class Run(Evaluated):
 
 
 def run_of_bins(bins: Record, name: str, cases: str = AUDITED) -> Run:
-    """What bins alone say of a run: the errors that follow from them.
+    """A run of bins alone, with the errors that follow from them.
 
     Args:
         bins: In memory, or from a file.
@@ -339,7 +339,7 @@ def run_of_bins(bins: Record, name: str, cases: str = AUDITED) -> Run:
 
 
 def folds_of(folder: str | Path) -> list[Path]:
-    """The runs of the cross-validation that ``folder`` names; none where it is an evaluated run."""
+    """The runs of the cross-validation in ``folder``; empty if it is an evaluated run."""
     folder = Path(folder)
     return [] if evaluation_in(folder).path.is_dir() else fold_folders(folder)
 

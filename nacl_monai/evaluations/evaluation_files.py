@@ -153,7 +153,7 @@ AUDITED = "audited"
 
 @dataclass(frozen=True)
 class EvaluationOf:
-    """What ``evaluation.json`` says.
+    """The set and settings in ``evaluation.json``.
 
     Attributes:
         set: The set of the split.
@@ -165,11 +165,11 @@ class EvaluationOf:
 
     @property
     def cases(self) -> str:
-        """What tables and figures call the cases: "test cases"."""
+        """The name of the cases in tables and figures: "test cases"."""
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:
-        """How ``other`` was evaluated otherwise; empty if it was not.
+        """The first differences in how ``other`` was evaluated; empty if there is none.
 
         An audit knows nothing of the training, nor do merged audits know their settings; there the
         numbers alone can differ.
@@ -192,7 +192,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
 
     Args:
         folder: The run's folder, or that of its evaluation.
-        units: The patients that were evaluated, or the cases where nobody knows whose they are.
+        units: The evaluated patients, or the cases if patients are unknown.
 
     Raises:
         InputError: If the record is missing or a file is damaged, if weights, split or patients are not
@@ -269,7 +269,7 @@ def check_trained(run: RunFolder) -> None:
 
 
 def trained_with(file: Path) -> dict[str, Any]:
-    """What ``run.json`` records of a training's configuration, for `check_trained`.
+    """The part of ``run.json`` about a training's configuration, for `check_trained`.
 
     Raises:
         InputError: If the file is damaged.
@@ -314,7 +314,7 @@ def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_calibrator(run: RunFolder, record_file: Path, record: Mapping[str, Any]) -> None:
-    """Refuses what is of another fit, or follows trainings of which one was trained anew.
+    """Refuses an evaluation of another fit, or one after which a training was repeated.
 
     Evaluations of earlier versions do not know the file of the fit.
     """

@@ -19,10 +19,10 @@ far apart as another's. So :math:`V_P` is that of the patients' differences, and
 :math:`V_S` of its own, with :math:`S - 1` degrees of freedom. A variance that is pooled over the methods
 of a table would let the interval of one whose trainings are far apart cover 86 %. Two methods that
 follow the same trainings, such as a calibrator and nothing, have one: that of their differences.
-Where the score has a range, the part of the interval outside it is cut off: the mean is not there, so
+If the score has a range, the part of the interval outside it is cut off: the mean is not there, so
 that the coverage stays the same.
 
-Where no formula says how steady a rank or a curve is, patients are drawn with replacement.
+For ranks and curves, which have no such formula, patients are drawn with replacement.
 
 References:
     An Approximate Distribution of Estimates of Variance Components (Satterthwaite, 1946).
@@ -396,7 +396,7 @@ def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.Dat
 
 
 def _training_of(method: str) -> str:
-    """What was trained, whatever follows: ``nacl`` of ``nacl+temperature_near``."""
+    """The training behind a method: ``nacl`` of ``nacl+temperature_near``."""
     return method.partition("+")[0]
 
 
@@ -489,7 +489,7 @@ def _holm(p: pd.Series[float]) -> Array:
 
 
 def _decision(row: Mapping[Any, Any], word: str, rivals: int) -> str:
-    """What a row of the tests says about the reference; see `DECISIONS`.
+    """The decision of a row of the tests about the reference; see `DECISIONS`.
 
     The word is what the difference says; empty where the mean and the ranks disagree about it.
     """

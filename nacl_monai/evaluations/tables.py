@@ -1,4 +1,4 @@
-"""What tables share: Markdown, CSV, which values are the best as printed, and rank correlations."""
+"""The parts that tables share: Markdown, CSV, the best values as printed, and rank correlations."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def best_places(values: Iterable[float], metric: str) -> list[int]:
 
 
 def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
-    """A sentence on what is led with and was not counted, as by an earlier version; or nothing.
+    """A sentence on leading numbers that were not counted, as by an earlier version; or nothing.
 
     Args:
         numbers: The pooled numbers of each run (`nacl_monai.metrics.record.Record.pooled_numbers`).
@@ -90,7 +90,7 @@ def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
 
 
 def leading_text(numbers: Mapping[str, Pooled]) -> str:
-    """What is led with and how far decisions are off, on one line; empty where nothing was counted.
+    """The leading numbers and the errors of decisions, on one line; empty if nothing was counted.
 
     Args:
         numbers: As those of `uncounted`.

@@ -122,7 +122,7 @@ def _plane(dataset: Any) -> npt.NDArray[np.float32]:
 
 
 def _headers(folder: str | Path) -> list[Any]:
-    """The headers of the images in a folder; a DICOMDIR, which lists files, is none."""
+    """The headers of the images in a folder, without a DICOMDIR, which only lists files."""
     files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
     images = filter(pydicom.misc.is_dicom, files)
     read = [pydicom.dcmread(file, stop_before_pixels=True) for file in images]

@@ -211,7 +211,7 @@ def write_together(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Where a file is written before it takes its name; nothing is there."""
+    """A free path where a file is written before it takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         leftover.unlink(missing_ok=True)

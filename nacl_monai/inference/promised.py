@@ -1,6 +1,6 @@
 """A promise applied to probabilities: contours, volumes and bounds of Dice, with MONAI alone.
 
-What ``nacl-monai promise --apply`` and every exported bundle compute; see ``nacl_monai.promises``.
+``nacl-monai promise --apply`` and every exported bundle compute this; see ``nacl_monai.promises``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MM3_PER_ML = 1000
 
 
 class Levels(NamedTuple):
-    """Where each voxel of a structure is, which decides the sets that it is in.
+    """The probability and margin of each voxel of a structure, which decide its sets.
 
     Attributes:
         probs: Its probability, float32 or float64.
@@ -110,7 +110,7 @@ def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
 
 @dataclass(frozen=True)
 class Applied:
-    """What is promised of one structure of one case.
+    """The promises about one structure of one case.
 
     Attributes:
         structure: Its name.
@@ -139,7 +139,7 @@ class Applied:
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:
-    """What is wrong with the size of a voxel, by the least and largest of the calibration patients'."""
+    """The fault of a voxel's size, by the smallest and largest of the calibration patients."""
     if len(spacing) != len(seen[0]):
         return (
             f"there are {len(spacing)} axes, but the images of the calibration patients had "
@@ -160,7 +160,7 @@ def apply_kept(
     probs: torch.Tensor,
     spacing: Sequence[float],
 ) -> list[Applied]:
-    """What is promised of each structure of a new case.
+    """The promises about each structure of a new case.
 
     Args:
         kept: The promises of one level, as ``promise.json`` has them.
@@ -250,7 +250,7 @@ def unlike_model(
     structures: Mapping[str, Sequence[int]],
     calibrator: str | None,
 ) -> str:
-    """How a model is another than the one whose predictions were promised; empty if it is not."""
+    """The differences from the model whose predictions were promised; empty if there are none."""
     ours = {
         "the classes": [*classes, "by softmax"],
         "the structures": [f"{name} {[*channels]}" for name, channels in structures.items()],

@@ -50,7 +50,7 @@ def own_checksum(record: Mapping[str, Any]) -> str:
 
 
 def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
-    """What shows that a record is not as it was written; empty if nothing does.
+    """The sign that a record is not as it was written; empty without one.
 
     Args:
         record: With or without a checksum, as earlier versions wrote it.
@@ -72,7 +72,7 @@ def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
 
 
 def fault_of_name(name: str) -> str:
-    """What keeps the name of a case or a structure from being one of a file; empty if nothing does.
+    """The reason why no file can have the name of a case or a structure; empty without one.
 
     Example:
         >>> fault_of_name("left ventricle"), fault_of_name("x/../label"), fault_of_name("nul")
@@ -199,7 +199,7 @@ _HELD_OUT["miss"] = maybe(share)
 
 
 def definition(value: Any) -> bool:
-    """What was counted for promises, as ``promise.json`` and ``promise.npz`` say it."""
+    """The definition of what promises count, as in ``promise.json`` and ``promise.npz``."""
     if not keyed(_COUNTED)(value):
         return False
     return {k for ks in value["structures"].values() for k in ks} <= {
@@ -252,7 +252,7 @@ def is_current(definition: Mapping[str, Any]) -> bool:
 
 
 def fault_in_promise(record: Mapping[str, Any]) -> str:
-    """As `fault_in`, of ``promise.json``; the checksum in those of 0.3.0 is of another file."""
+    """`fault_in` for ``promise.json``, whose checksum in 0.3.0 is that of another file."""
     found = record.get("definition")
     if isinstance(found, dict) and not is_current(found):
         record = {key: value for key, value in record.items() if key != CHECKSUM}

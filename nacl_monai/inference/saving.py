@@ -169,7 +169,7 @@ class SavePromised(Transform):
         """Saves the contours of one case; returns it with their paths under ``files``, too.
 
         Raises:
-            ImageFault: If its voxels are of another size, or a file would replace one that is no map.
+            ImageFault: If its voxels are of another size, or a file would replace one that is not a map.
         """
         if self.promise is None:
             return dict(data)
@@ -225,7 +225,7 @@ def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
 
 
 def _read_promise(place: str | Path) -> Any:
-    """What a promise's file says, or that in the folder of a promise."""
+    """The contents of a promise's file, or of the one in its folder."""
     again = "make it again: nacl-monai promise"
     file = Path(place) / "promise.json" if Path(place).is_dir() else Path(place)
     if not file.is_file():
@@ -243,7 +243,7 @@ def _read_promise(place: str | Path) -> Any:
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
-    """For every file, the path of its maps but for their own names."""
+    """The path of every file's maps, without their own endings."""
     places = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - without links
     common = os.path.commonpath([place.parent for place in places.values()])
     stems = {place: place.with_name(_stem(place)) for place in places.values()}

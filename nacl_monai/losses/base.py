@@ -1,4 +1,4 @@
-"""What losses are made of: named terms, a base plus weighted penalties, and losses from elsewhere."""
+"""The parts of losses: named terms, a base plus weighted penalties, and losses from elsewhere."""
 
 from __future__ import annotations
 

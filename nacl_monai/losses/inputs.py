@@ -1,4 +1,4 @@
-"""What a loss is given: settings, logits and labels, and the mean over the voxels that count."""
+"""The inputs of a loss: settings, logits and labels, and the mean over the voxels that count."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def counted_mask(labels: Tensor, ignore_index: int | None) -> Tensor:
 
 
 def memberships(labels: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
-    """To what extent each voxel belongs to each class, ``(B, C, *spatial)``.
+    """The membership of each voxel in each class, ``(B, C, *spatial)``.
 
     Boolean for class indices, and the shares themselves for soft labels; an ignored voxel belongs to
     none.

@@ -162,7 +162,7 @@ def member_proportions(
 
 
 def mixed_windows(proportions: Tensor) -> Tensor:
-    """Where the window holds several classes, so that no proportion is 1, ``(B, 1, *spatial)``."""
+    """The voxels whose window holds several classes: no proportion is 1, ``(B, 1, *spatial)``."""
     return (proportions > 0).sum(1, keepdim=True) > 1
 
 
@@ -363,7 +363,7 @@ class Window:
         )
 
     def gaussian_taps(self) -> Sequence[Sequence[float]]:
-        """For each axis, the weights of the voxels 1, 2, … away; the center weighs 1."""
+        """The weights of the voxels 1, 2, … away along each axis; the center weighs 1."""
         return [
             [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, radius + 1)]
             for radius, sigma in zip(self.radii, self.sigma, strict=True)

@@ -227,7 +227,7 @@ REGION_WORDS = {
 
 
 def region_label(region: str, structure: str = "") -> str:
-    """What a caption calls the voxels of a region; one of the user's own goes by its name."""
+    """The name of a region's voxels in a caption; a region of the user's own goes by its name."""
     label = REGION_WORDS.get(region, (f"Voxels of the region {region}",))[0]
     return f"{label} of the structure {structure}" if structure else label
 
@@ -368,7 +368,7 @@ def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
 def shown_scores(
     columns: Iterable[str], structures: Sequence[str]
 ) -> Iterator[tuple[str, Metric, str]]:
-    """What an audit shows beside the errors of regions: the column, its metric, and its structure.
+    """The columns that an audit shows beside the errors of regions, each with metric and structure.
 
     Args:
         columns: Those of ``cases.csv``.

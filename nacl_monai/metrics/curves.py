@@ -277,7 +277,7 @@ class Curves:
         return replace(self, cases=cases, patients=patients, **arrays)
 
     def counted(self) -> dict[str, Any]:
-        """What must be alike in two that are joined; the layout of files need not be."""
+        """The part of the definition in which joined curves must agree; file layouts may differ."""
         skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         known = "known" if self.known else "unknown"
@@ -302,7 +302,7 @@ class Curves:
             )
 
     def joined(self, rest: Sequence[Curves]) -> Curves:
-        """The cases of this and of others, by name; no image is needed.
+        """The cases of these and other curves, by name, without an image.
 
         Raises:
             InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
@@ -403,7 +403,7 @@ def definition_of(
     ensemble: Sequence[Any] = (),
     **identity: str | None,
 ) -> dict[str, Any]:
-    """What is counted, as files keep it.
+    """The definition of what is counted, as files keep it.
 
     Args:
         channels: Name of each channel → its values in label maps.
@@ -485,7 +485,7 @@ _FORM: dict[str, records.Check] = {
 def _faults_of_form(
     held: Mapping[str, Any], arrays: Mapping[str, Array], definition: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What is of another type, shape or name than this version writes."""
+    """The faults in type, shape or name."""
     if fault := records.fault_in({**held, "definition": definition}, _FORM):
         yield fault
     if definition["logits"] != list(_LOGITS) or held["structures"] != list(
@@ -503,7 +503,7 @@ def _faults_of_form(
 
 
 def _faults_of_sums(held: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[str]:
-    """Sums that no voxels give."""
+    """The faults of sums that no voxels give."""
     counts, hits, sums = (arrays[name] for name in _SUMS)
     for fault, where in curve_faults(THRESHOLDS, counts, hits, sums).items():
         if where.any():

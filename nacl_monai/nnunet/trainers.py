@@ -57,7 +57,7 @@ def make_trainer(name: str) -> type[Any]:
 
 
 class CalibratedTrainer:
-    """What our trainers have before ``nnUNetTrainer``.
+    """The base of our trainers, before ``nnUNetTrainer``.
 
     Attributes:
         loss_class: The loss that takes the place of cross-entropy.

@@ -134,13 +134,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sets", nargs="+", default=["val", "test"], help="whose patients may be in"
     )
     curves_parser.add_argument("--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES)
-    curves_parser.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
+    curves_parser.add_argument(
+        "--output", type=Path, default=Path("cohort"), help="default: cohort"
+    )
     curves_parser.set_defaults(run=curves)
     power_parser = commands.add_parser("power")
     power_parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folders that curves wrote"
     )
-    power_parser.add_argument("--patients", type=int, default=54, help="who calibrate (default: 54)")
+    power_parser.add_argument(
+        "--patients", type=int, default=54, help="who calibrate (default: 54)"
+    )
     power_parser.add_argument("--cohort", type=int, default=20, help="new ones (default: 20)")
     power_parser.add_argument("--draws", type=int, default=200, help="divisions (default: 200)")
     power_parser.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
