@@ -83,7 +83,7 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
 
 
 def unpaired_methods(scores: pd.DataFrame, reference: str) -> list[str]:
-    """The methods that have scores, and none of a seed of the reference.
+    """The methods that have scores, but none of a seed of the reference.
 
     Args:
         scores: From `nacl_monai.evaluations.statistics.patient_scores`.
@@ -115,7 +115,7 @@ def comparison_to_markdown(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    """What the reader must know to read the tests rightly."""
+    """The caption that the tests need."""
     tests, reference = comparison.tests, method_label(comparison.reference)
     samples = [_sampled(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
     margins = margins_text(tests["metric"], reference)
@@ -138,7 +138,7 @@ def _notes(comparison: Comparison) -> str:
 
 
 def _sampled(dataset: object, rows: pd.DataFrame) -> str:
-    """What was sampled, and by which test."""
+    """The sampled unit, and the test."""
     patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
     label = f"{dataset_label(str(dataset))}: {counted(patients, 'patient')},"
     if trainings < ENOUGH_TRAININGS:

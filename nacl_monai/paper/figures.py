@@ -329,7 +329,7 @@ def new_pairs(datasets: Sequence[str]) -> tuple[Figure, dict[tuple[str, str], Ax
 def draw_figure11(runs: Sequence[Run]) -> dict[str, Figure]:
     """Predictions with their confidence, and reliability diagrams.
 
-    Where no run has kept slices, such as of images that may not be shown, there are no maps.
+    Without kept slices, such as of images that may not be shown, there are no maps.
     """
     kept = any(RunFolder(run.folder).evaluation.maps.is_dir() for run in runs)
     maps = {"figure11_maps": draw_maps(runs)} if kept else {}

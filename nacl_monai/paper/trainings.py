@@ -101,7 +101,7 @@ def check_name(folder: Path, experiment: Experiment) -> None:
 
 
 def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
-    """What a training did otherwise than its name says.
+    """The settings of a training that contradict its name.
 
     Args:
         experiment: The experiment that the name says.
@@ -252,14 +252,14 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
 
 
 def _lengths(configs: Iterable[Mapping[str, Any]]) -> str:
-    """For how many epochs, where not all were trained for as many; else empty."""
+    """The lengths in epochs, if they differ; else empty."""
     epochs = {config["max_epochs"] for config in configs if "max_epochs" in config}
     *shorter, longest = map(str, sorted(epochs) or [0])
     return f"Trained for {', '.join(shorter)} or {longest} epochs." if shorter else ""
 
 
 def _seeds(dataset: str, experiments: Iterable[Experiment], several: bool) -> str:
-    """That the trainings on a dataset have no seed in common; empty where they have one."""
+    """The remark that trainings on a dataset share no seed; empty if they share one."""
     alone = [
         experiment
         for experiment in experiments

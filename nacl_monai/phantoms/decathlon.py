@@ -103,7 +103,7 @@ _PHANTOM = {"reference": "Synthetic phantom", "licence": "Apache-2.0", "release"
 def _task(
     name: str, what: str, modality: list[str], labels: list[str], most: int
 ) -> dict[str, Any]:
-    """What `dataset.json` says of a task, in the official order."""
+    """The entries of a task's `dataset.json`, in the official order."""
     return {
         "name": name,
         "description": f"{what} segmentation",

@@ -64,7 +64,7 @@ class Method:
         fit: Finds it by the NLL of voxels, and where `resumes` says so from parameters that are near.
         sees_image: Whether it needs the image beside the logits.
         sees_distance: Whether it needs whole images, since it looks for the predicted border.
-        region: The voxels of the fit where nobody says which. Where the label decides, a fit changes
+        region: The voxels of the fit by default. Where the label decides, a fit changes
             true probabilities: a voxel of the background is in prediction ∪ label only where the
             network is wrong, so that whatever is fitted there learns to distrust the background.
         resumes: The parameter from which a fit to some of the patients goes on; empty where it begins
@@ -150,7 +150,7 @@ class Fit:
         """One line: what was found, on whom, with what effect.
 
         Args:
-            unit: What the patients are called: "cases" where nobody knows whose they are.
+            unit: "patients", or "cases" if patients are unknown.
         """
         found = ", ".join(
             f"{name} {_listed(values)}"
@@ -226,7 +226,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
 
 
 def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
-    """What `_compared` takes of a fit: its voxels before and after."""
+    """The inputs of `_compared`: the voxels before and after a fit."""
     if method.sees_distance:
         return _calibrated_by_distance(voxels, module)
     if isinstance(voxels, StructureLogits):
@@ -235,7 +235,7 @@ def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Cal
 
 
 def _parameters(module: nn.Module) -> dict[str, Any]:
-    """What the module can be made of again."""
+    """The parameters from which the module can be made again."""
     unit = {"unit": module.unit} if isinstance(module, DistanceTemperatures) else {}
     return {name: values.tolist() for name, values in module.named_buffers()} | unit
 
@@ -330,7 +330,7 @@ def _fit_platt(voxels: StructureLogits) -> VectorScaling:
 
 
 def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[Voxels]], T]) -> list[T]:
-    """What a fit finds of each structure by itself, whose name precedes its refusal."""
+    """The results of a fit to each structure by itself, whose name precedes a refusal."""
     found = []
     for name, problem in zip(voxels.structures, voxels.problems, strict=True):
         _check_labels(problem, voxels.region, name)

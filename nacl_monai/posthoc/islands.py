@@ -86,7 +86,7 @@ def _probability(x: Array, beta: Array, floor: float) -> Array:
 
 @dataclass(frozen=True)
 class RealIslands:
-    """What was fitted to the islands of each structure, and whose they were.
+    """The fit to the islands of each structure, and the patients whose islands they were.
 
     Attributes:
         numbers: Structure → a, b, c and f.
@@ -108,7 +108,7 @@ class RealIslands:
 
     @classmethod
     def fitted(cls, islands: Islands) -> RealIslands:
-        """What fits all islands."""
+        """The fit to all islands."""
         numbers, counts = {}, {}
         for name in islands.structures:
             rows = islands.of(name, labeled=False)

@@ -96,7 +96,7 @@ class Temperature(nn.Module):
 def fit_temperature(voxels: Iterable[Voxels], start: float | None = None) -> Temperature:
     """Fits one temperature by NLL.
 
-    Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
+    For logits worse than chance, hotter is always better. The temperature is then 100, at
     which all classes are nearly as probable as each other, with a warning.
 
     Args:

@@ -39,7 +39,7 @@ class Voxels(NamedTuple):
     known: dict[Any, Any] | None = None
 
     def once(self, key: Any, compute: Callable[[], T]) -> T:
-        """What is computed of this volume, or was before under the same key."""
+        """A result for this volume, computed once for each key."""
         known: dict[Any, T] = {} if self.known is None else self.known
         if key not in known:
             known[key] = compute()
@@ -95,7 +95,7 @@ class NoRoomError(InputError):
 
 
 class RegionLogits:
-    """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
+    """The voxels that a calibrator is fitted to: those of a region in the volumes that were added.
 
     Every pass reads one volume after the other from a temporary folder, so that memory holds one
     volume; ``with`` removes it. Each patient weighs the same, however many volumes or voxels
@@ -209,7 +209,7 @@ class RegionLogits:
 
     @property
     def unit(self) -> str:
-        """What the distances to the predicted border are measured in, "mm" or "voxels".
+        """The unit of distances to the predicted border, "mm" or "voxels".
 
         Raises:
             InputError: If the size of some patients' voxels is known and that of others is not.
@@ -289,7 +289,7 @@ def _around(
 
 
 class StructureLogits:
-    """What a calibrator of sigmoids is fitted on: the voxels of each structure in its own region.
+    """The voxels that a calibrator of sigmoids is fitted to: those of each structure in its own region.
 
     A sigmoid of the logit l is a softmax of the logits 0, outside, and l, inside. Each structure is such
     a problem with two classes and regions of its own, as in `nacl_monai.metrics.CalibrationMetric`. Each

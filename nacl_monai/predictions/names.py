@@ -1,6 +1,6 @@
-"""The names of files: which prediction and which label map are of one case.
+"""The names of files, by which a prediction and a label map are of one case.
 
-Nothing heavy is imported here, so that folders whose names do not fit each other are refused at once.
+Nothing heavy is imported here, so that folders whose names do not match are refused at once.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Names:
         pairs: A CSV file with the columns prediction and label: names of files without ending.
 
     Raises:
-        SettingError: If an expression is none, or has other than one group; or if both ways are used.
+        SettingError: If an expression is not one with a single group, or if both ways are used.
     """
 
     prediction: str | None = None
@@ -212,9 +212,9 @@ def _common(first: str, second: str) -> str:
 
 
 def check_names(folder: Path, labels: Path, names: Names) -> None:
-    """Refuses two folders no names of which fit each other, before anything slow is loaded.
+    """Refuses two folders without matching names, before anything slow is loaded.
 
-    What is a file, or has no name that the expressions fit, is refused later.
+    Files, and names that no expression matches, are refused later.
 
     Raises:
         InputError: If there is no such folder, or no file or folder of the predictions begins with the
@@ -235,7 +235,7 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
 
 
 def _predicted(folder: Path, names: Names) -> set[str]:
-    """Whatever below a folder may be the name of a case."""
+    """The names below a folder that may be those of cases."""
     files = list(folder.rglob("[!.]*"))
     predicted = {stem_of(file) for file in files} | {file.name for file in files if file.is_dir()}
     return {name for name in map(names.of_prediction, predicted) if name is not None}

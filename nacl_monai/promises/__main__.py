@@ -109,7 +109,7 @@ def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
 
 
 def _check_there(promise: Path, new: Path) -> None:
-    """Refuses what is missing, as is done later of what is damaged."""
+    """Refuses missing files at once; damaged ones are refused later."""
     if not promise.exists():
         raise InputError(f"{promise}: no such file; {PROMISE_REMEDY}")
     if not new.exists():

@@ -59,7 +59,7 @@ def read_study(study: Study) -> tuple[Curves, list[InputError]]:
 
 
 def held_out_case(reading: Reading, curves: Curves, control: Control, **family: Any) -> NewCase:
-    """A case of a calibration patient by the promise of all others, who must be enough, with its label.
+    """A case of a calibration patient, with its label, by the promise of all others, who must be enough.
 
     Args:
         reading: Of the case.
@@ -85,8 +85,8 @@ def curves_of_arrays(
     """The curves of arrays, as `nacl_monai.promise` takes them.
 
     Args:
-        probs: As of `nacl_monai.audit`.
-        labels: Of one rater.
+        probs: As for `nacl_monai.audit`.
+        labels: Those of one rater.
         spacing: The size of a voxel along each axis in mm, of all cases or of each.
         channels_as_given: Whether to take channels that agree far better with the labels in another
             order.
@@ -152,8 +152,8 @@ def applied(
         miss: The share β of a contour by "each"; by default the smallest that was promised.
 
     Raises:
-        InputError: If these are no probabilities, there are other channels, or voxels of a size that no
-            calibration patient had.
+        InputError: If these are no probabilities, the channels differ, or no calibration patient had
+            voxels of this size.
     """
     promise.check_current()
     definition = promise.definition
@@ -185,9 +185,8 @@ class NewCase:
     Attributes:
         reading: Its probabilities.
         structures: What is promised of each structure.
-        labels: Structure → where it is labeled, ``(z, y, x)``; empty where nobody knows.
-        curve: As of `nacl_monai.metrics.curves.curves_of_case`, as if nothing was labeled, if it is
-            asked for.
+        labels: Structure → its labeled voxels, ``(z, y, x)``; empty if unknown.
+        curve: From `nacl_monai.metrics.curves.curves_of_case` without labels, on request.
     """
 
     reading: Reading
@@ -264,7 +263,7 @@ def new_cases(
 def _new_case(
     reading: Reading, promise: Promise, chosen: Sequence[float | None], curves: bool
 ) -> NewCase:
-    """What is promised of a case."""
+    """The promises about a case."""
     structures = applied(promise, reading.stored, reading.spacing, *chosen)
     return NewCase(reading, structures, curve=curve_of(reading) if curves else {})
 
@@ -301,7 +300,7 @@ def promise(
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
 
     In all patients like these but a share :math:`\alpha`, the outer contour misses at most :math:`\beta`
-    of the structure, of the inner contour at most :math:`\beta` is not the structure, and the interval
+    of the structure, at most :math:`\beta` of the inner contour is not the structure, and the interval
     of the volume and the lower bound of Dice hold, whatever the network. By "mean", contours miss at
     most :math:`\alpha` on average over patients (`nacl_monai.promises.control`).
 
@@ -316,8 +315,8 @@ def promise(
         control: "each", "mean", or "most": the mean with ``confidence`` over the draws of calibration
             patients.
         confidence: Of "most".
-        margin: Of the family "within", in mm; fixed before anybody has seen these patients.
-        check: Whether each patient is asked how the promise of all others is kept.
+        margin: Of the family "within", in mm; fixed before these patients are seen.
+        check: Whether to test on each patient the promise of all others.
         **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
             ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
             `nacl_monai.audit` has them; of folders what a command says: ``dataset``, ``patients``,
@@ -325,7 +324,7 @@ def promise(
 
     Raises:
         InputError: If it takes more patients, or the input cannot be used.
-        SettingError: If a level, family, control or option cannot be meant.
+        SettingError: If a level, family, control or option is wrong.
 
     Example:
         >>> import numpy as np

@@ -42,12 +42,12 @@ from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curve
 from nacl_monai.promises.control import by_patient
 
 Array = npt.NDArray[np.float64]
-#: Structure → what is known of each patient → its values, by the names of patients.
+#: Structure → statistic → its values, by the names of patients.
 Known = Mapping[str, Mapping[str, Sequence[float]]]
 DRAWS = 9_999
 #: The p-value below which an alarm is given.
 ALARM = 0.01
-#: What the second line says then.
+#: The end of the second line then.
 ALARMED = "moved most, from"
 EXPECTED_DICE, _DICE = "expected Dice", "Dice"
 _LEAST = 3  # so many patients make a line
@@ -65,7 +65,7 @@ class CohortError(InputError):
 
 
 def statistics(curves: Curves) -> dict[str, Array]:
-    """What the probabilities of each case say without a label, (N, S) each.
+    """The statistics of each case without a label, (N, S) each.
 
     They are expected Dice, the logarithm of the predicted volume in ml, the mean probability in it, the
     probability near it and far from it per predicted voxel, entropy near it, and the voxels
@@ -164,7 +164,7 @@ def permutation_test(
 
 
 def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
-    """What is known of new cases together, in two lines; the second alone where no line can be drawn.
+    """The lines about all new cases together; only the second if no line can be fitted.
 
     Args:
         known: Of the calibration patients, as a promise has it.

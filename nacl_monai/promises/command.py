@@ -1,4 +1,4 @@
-"""What ``nacl-monai promise`` and ``nacl-monai triage`` do: write files, and print what they mean."""
+"""``nacl-monai promise`` and ``nacl-monai triage``: write files, and print their meaning."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> 
         folders: A folder of predictions and one of label maps.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv``, figures and their
             page.
-        options: As of an audit, with levels, control, family and margin.
+        options: As for an audit, with levels, control, family and margin.
 
     Returns:
         The faults of single cases; the others calibrate.
@@ -118,7 +118,7 @@ def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[
 
     Args:
         paths: These files, or the folders that they are in.
-        output: As of `promise_folders`.
+        output: As for `promise_folders`.
         options: Levels, control, family and margin.
 
     Returns:
@@ -178,7 +178,7 @@ def count_shard(folders: Sequence[Path], output: Path, options: Options) -> list
     Args:
         folders: The folder of predictions, and that of label maps.
         output: The folder for the file.
-        options: As of an audit, with ``shard``.
+        options: As for an audit, with ``shard``.
 
     Returns:
         The faults of single cases.
@@ -205,7 +205,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for the files.
-        options: As of an audit; its level and miss are by default the smallest that were promised.
+        options: As for an audit; level and miss are by default the smallest that were promised.
 
     Returns:
         The faults of single cases.
@@ -244,12 +244,12 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
-        options: As of an audit; ``budget`` is how many can be looked at, or a share of the cases in
+        options: As for an audit; ``budget`` is how many can be looked at, or a share of the cases in
             percent; ``labels`` say how many of the worst tenth are in it; ``images`` are for pictures,
             which show the probabilities otherwise.
 
     Returns:
-        The faults of single cases, who must be looked at, too.
+        The faults of single cases, which must be looked at, too.
 
     Raises:
         InputError: If the promise does not hold for these predictions, no case can be read, or one that
@@ -309,7 +309,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
 
 
 def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
-    """Ends with what is known of the new cases together, and with an alarm if one is asked for."""
+    """Prints the lines about all new cases together, and raises an alarm on request."""
     print(*(lines or [f"note: {file}: {_NO_COHORT}"]), sep="\n")
     if options.alarm and ALARMED in lines[-1]:
         raise CohortError(f"{new}: {lines[-1]} Look at why")
@@ -323,7 +323,7 @@ def _check_alarm(file: Path, promise: Promise, options: Options) -> None:
 def _cohort(
     study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
 ) -> list[str]:
-    """What is known of the new cases together; nothing where the promise is of an earlier version."""
+    """The lines about all new cases together; empty for a promise of an earlier version."""
     if not promise.cohort:
         return []
     curves = curves_of(study, *zip(*cases, strict=True))
@@ -342,7 +342,7 @@ def _triage_command(file: Path, new: Path, output: Path, options: Options) -> st
 
 
 def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """The rows of the page: case, whether to look, what else is known of it, and the reason."""
+    """The rows of the page: case, whether to look, its numbers, and the reason."""
     numbers = table[[name for name in table if name in _HEADINGS]]
     for k, (_, row) in enumerate(numbers.iterrows()):
         cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
@@ -397,16 +397,16 @@ def _triaged(case: NewCase, promise: Promise, real: RealIslands | None) -> dict[
 def _at_least(applied: Applied, alike: float, promise: Promise) -> float:
     """The bound of Dice of a structure; where it is not predicted, how often that was right.
 
-    Dice is then 1 or 0, as nothing is labeled, or something. Among n calibration patients like that, and
-    the new one, at least r / (n + 1) were right. No probability says so: a sum over a large background
-    says much of its floor, and little of the structure. Members who predict something contradict.
+    Dice is then 1 if nothing is labeled, and else 0. Among n calibration patients like that and the new
+    one, at least r / (n + 1) were right. Probabilities cannot tell: their sum over a large background
+    depends on its floor more than on the structure. Members that predict something contradict.
     """
     patients, rightly = promise.absent[applied.structure]
     return applied.dice if applied.predicted else min(alike, rightly / (patients + 1))
 
 
 def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str | None:
-    """Where members of an ensemble agree less with each other than the mean should with the label."""
+    """The structure on which members agree less than their mean should with the label, if any."""
     below = [
         (expected - dice, applied.structure)
         for applied, dice in zip(structures, alike, strict=True)
@@ -416,7 +416,7 @@ def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str 
 
 
 def _reason(applied: Applied, apart: str | None, promise: Promise) -> str:
-    """Why a case is doubtful, by its worst structure and that on which members disagree."""
+    """Why a case is doubtful, by its worst structure and the one on which members disagree."""
     patients, rightly = promise.absent[applied.structure]
     usual = {kept.structure: kept.size for kept in promise.of_level() if kept.kind == OUTER}
     absent = "as for no calibration patient"
@@ -433,7 +433,7 @@ def _reason(applied: Applied, apart: str | None, promise: Promise) -> str:
 
 
 def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:
-    """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
+    """The share of the worst tenth that is in the budget, beside chance and the best possible."""
     curves, _ = read_study(study)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
     places = [k for k, name in enumerate(table["case"]) if name in dice]

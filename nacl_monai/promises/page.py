@@ -39,7 +39,7 @@ _SIDE_BY_SIDE = 3  # so many structures of a case
 
 @dataclass(frozen=True)
 class Made:
-    """A promise, what it is in groups, and the cases of its page."""
+    """A promise, its numbers in groups, and the cases of its page."""
 
     promise: Promise
     by_group: pd.DataFrame
@@ -53,7 +53,7 @@ class Made:
 
 
 def asked_controls(options: Options) -> list[Control]:
-    """What a command asks a promise to hold."""
+    """The controls that a command asks for."""
     return controls_of(options.control, options.level, options.miss, options.confidence)
 
 
@@ -70,13 +70,13 @@ def make_promise(
     Args:
         curves: Of all patients.
         folder: Where the files are written.
-        paths: What the command was given, for the page.
+        paths: The arguments of the command, for the page.
         options: The command's.
         groups: From `nacl_monai.evaluations.groups.read_groups`.
-        read: What reads cases once more; without it the page has none.
+        read: The function that reads cases again; without it the page has none.
 
     Raises:
-        InputError: If it takes more patients.
+        InputError: If there are too few patients.
     """
     fitted = _fitted(curves, folder, options, groups)
     figures: dict[str, str] = {}
@@ -121,7 +121,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
 
 
 def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
-    """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
+    """Sizes by level; after a check also how promises were kept, and volumes in their intervals."""
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
     if promise.curves is None:
@@ -139,11 +139,11 @@ def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
 
 
 def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
-    """Of cases of held-out patients, of which as much is missed as usual, and most of all.
+    """The contours of held-out patients with the usual miss and with the largest.
 
     Args:
-        promise: With the curves and what reads their cases; nothing is drawn without, or where nobody
-            could be held out.
+        promise: With its curves and the function that reads cases; nothing is drawn without them, or if
+            nobody could be held out.
         viewer: Whether cases have layers.
     """
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
@@ -167,7 +167,7 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
 def _chosen(
     curves: Curves, control: Control, settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """The names of cases, why they are shown, and the structures of which most is missed."""
+    """The names of cases, the reason to show them, and the structures with the largest miss."""
     names = curves.structures
     missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
     order = missed.sum(0).argsort(kind="stable")
@@ -197,9 +197,9 @@ def write_page(
     """Writes the page; returns its path.
 
     Args:
-        promise: What is promised.
+        promise: The promise.
         file: The file.
-        command: What makes the page again.
+        command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
         cases: From `contours`.
         groups: The rows of `nacl_monai.promises.held_out.held_out_groups`.

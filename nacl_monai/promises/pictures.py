@@ -111,7 +111,7 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
 def draw_misses(
     curves: Curves, control: Control, family: str = WITHIN, margin: float = MARGIN
 ) -> Figure:
-    """What is outside of each patient's structure by threshold, and which threshold "each" chooses."""
+    """The share of each patient's structure outside by threshold, and the choice of "each"."""
     with house_style():
         figure, axes = _panels(curves.structures, "outside the contour")
         for structure, axis in enumerate(axes):
@@ -136,7 +136,7 @@ def draw_misses(
 
 
 def draw_kept(promise: Promise) -> Figure:
-    """The miss of held-out patients by what was promised to them, with its 95 % interval."""
+    """The miss of held-out patients by the promised level, with its 95 % interval."""
     table = pd.DataFrame(promise.held_out).query("kind == @OUTER")
     what = "missed of held-out patients"
     if promise.control == EACH:  # of several misses, the smallest
@@ -196,10 +196,10 @@ def draw_case(
     image: Array | None = None,
     caption: str = "",
 ) -> Figure:
-    """A slice for each structure, that with most of its outer contour, as one looks at it.
+    """The slice with most of each structure's outer contour, in the usual view.
 
     Args:
-        case: What was promised of it; its labels are drawn, too.
+        case: The case with its contours; its labels are drawn, too.
         structures: Names, a panel each.
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
         caption: The text below it.

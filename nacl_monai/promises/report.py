@@ -1,6 +1,6 @@
 """One command for the whole road: ``nacl-monai report PREDICTIONS LABELS [--new FOLDER]``.
 
-It audits, calibrates, promises and triages, and makes one page of what follows. A calibrator that has
+It audits, calibrates, promises and triages, and makes one page of the results. A calibrator that has
 seen the labels of a patient fits that patient better than the next one, so whoever fits it can neither
 test it nor calibrate a promise: a drawn third of the patients, at most eight, fit it, and all others do
 the rest.
@@ -47,7 +47,7 @@ from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
 _LOG = "log.txt"
-#: So many patients fit six numbers, and more are not needed.
+#: The number of patients that is enough to fit six numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
@@ -73,7 +73,7 @@ def level_of(patients: int) -> float:
 
 
 def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
-    r"""Who fits a calibrator: a third, at most eight, or nobody if too few would be left for a promise.
+    r"""The patients who fit a calibrator: a third, at most eight; none if too few remain to promise.
 
     A contour at a level :math:`\alpha` is of use from so many patients on that one of them may fail.
 
@@ -103,7 +103,7 @@ class Section:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the page shows: in short; who took part in which step; each step; and cases."""
+    """The content of the page: a summary, who took part in which step, each step, and cases."""
 
     summary: Sequence[str]
     people: Sequence[str]
@@ -156,7 +156,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
 
 
 def _steps(study: Study, output: Path, options: Options) -> _Found:
-    """What the steps find, one after the other."""
+    """The results of the steps, one after the other."""
     everyone = sorted({case.patient for case in study.cases})
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
@@ -201,7 +201,7 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
 
 
 def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
-    """Whom to open, and what the outer contours promise, in a sentence each."""
+    """The cases to open and the promise of the outer contours, in a sentence each."""
     if new[-1].rows:
         yield new[-1].sentences[0]
     outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
@@ -212,7 +212,7 @@ def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
 
 
 def _asked(options: Options, patients: int) -> Options:
-    """What so many patients promise; refused where they are too few, before a volume is read."""
+    """The options for so many patients; refuses too few before a volume is read."""
     level = options.level or (level_of(patients),)
     asks = Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer)
     for control in asked_controls(asks):
@@ -232,7 +232,7 @@ def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
 
 
 def _kept(fitted: Made) -> Section:
-    """What is promised, and how held-out patients see it kept."""
+    """The promises, and their test on held-out patients."""
     promise = fitted.promise
     caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
     return Section(
@@ -250,7 +250,7 @@ def _kept(fitted: Made) -> Section:
 
 
 def _trust(run: Run) -> Section:
-    """Whether the probabilities can be trusted, as they were predicted."""
+    """The verdict on the probabilities as they were predicted."""
     numbers = {name: run.number(name) for name in _AUDITED}
     return Section(
         "Can you trust the probabilities?",
@@ -282,7 +282,7 @@ def _diagram(runs: Sequence[Run]) -> str:
 def _calibrated(
     before: Run, after: Run, file: Path | None, everyone: int, *, fitted: bool
 ) -> Section:
-    """What a calibrator changes, for patients who did not fit it."""
+    """The changes by a calibrator, for patients who did not fit it."""
     title = "Does calibration help?"
     about = (
         "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "

@@ -19,7 +19,7 @@ def seen_case(
     """The layers of a case, with the contours and the threshold of its outer one.
 
     Args:
-        case: What was promised of it.
+        case: The case with its contours.
         kept: The promises of the same level.
         image: ``(z, y, x)``, if there is one.
         reason: Why it is shown.
@@ -50,6 +50,6 @@ def seen_case(
 
 
 def meaning(contour: Kept) -> str:
-    """What an outer contour promises: "the contour that misses at most 10% in 9 of 10 patients"."""
+    """The promise of an outer contour: "the contour that misses at most 10% in 9 of 10 patients"."""
     often = "on average" if contour.miss is None else f"in {contour.often}"
     return f"the contour that misses at most {contour.miss or contour.level:.0%} {often}"

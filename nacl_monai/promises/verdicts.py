@@ -16,15 +16,15 @@ _BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
-    """Prints what was judged of a triage, within each budget; returns no fault.
+    """Prints the verdicts on a triage within each budget; returns no fault.
 
     Args:
         triage: ``triage.csv``, or the folder that it is in.
         files: What its page or a report's lets one download, of one person or several, who judged other
-            cases; those that are none of the triage are not counted.
+            cases; cases outside the triage are not counted.
 
     Raises:
-        InputError: If a file is missing or another, has no case of the triage, or one has two verdicts.
+        InputError: If a file is missing or wrong, has no case of the triage, or a case has two verdicts.
     """
     table = _table(triage / "triage.csv" if triage.is_dir() else triage, ["case", "look"])
     verdicts: dict[str, str] = {}
