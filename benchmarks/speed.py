@@ -1,4 +1,4 @@
-"""What a user waits for, a row each: ``python benchmarks/speed.py``, or ``make bench-speed``.
+"""The waits of a user, a row each: ``python benchmarks/speed.py``, or ``make bench-speed``.
 
 Prints a Markdown table: seconds of the processor on one thread, with imports where it is a whole
 command, and the peak of memory above them; beside it what a peer takes for one of its numbers, as a

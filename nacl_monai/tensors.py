@@ -178,7 +178,7 @@ def without_channel(
 
 
 def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
-    """Where labels of any shape and dtype are a class index, or the one to be ignored; boolean.
+    """Whether labels of any shape and dtype are a class index, or the ignored one; boolean.
 
     Example:
         >>> is_label(torch.tensor([0.0, 0.4]), 0).tolist()
@@ -250,7 +250,7 @@ def check_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> 
 
 
 def valid_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> torch.Tensor:
-    """Where the shares of the classes are 0 or more and sum to 1, ``(B, *spatial)``, boolean.
+    """Whether the shares of the classes are 0 or more and sum to 1, ``(B, *spatial)``, boolean.
 
     Args:
         labels: One-hot or soft, ``(B, C, *spatial)``, of any dtype.

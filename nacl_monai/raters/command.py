@@ -1,4 +1,4 @@
-"""What ``nacl-monai fit-prior`` does: fit a width, print it, and write the words of a training."""
+"""``nacl-monai fit-prior``: fit a width, print it, and write the overrides of a training."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _held(cases: Sequence[RatedCase], rater: int) -> set[int]:
 def _check_raters(
     raters: Sequence[Path], values: Container[int], cases: Sequence[RatedCase]
 ) -> None:
-    """Refuses labels to ignore, and raters who are one."""
+    """Refuses labels to ignore, and two raters with equal label maps."""
     for folder in raters:
         file = folder.resolve().parent / "dataset.json"
         ignored = read_dataset(file).ignore if file.is_file() else None

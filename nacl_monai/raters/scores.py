@@ -311,7 +311,7 @@ def expanded(patients: int, coverage: float = COVERAGE) -> float:
 
 
 def _lowest(widths: Array, curves: Array) -> Array:
-    """Where each curve is least: at the parabola through its lowest point and both neighbors.
+    """The minimum of each curve: that of the parabola through its lowest point and both neighbors.
 
     Args:
         widths: Ascending.

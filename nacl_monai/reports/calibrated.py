@@ -1,4 +1,4 @@
-"""What a calibrator changes: an answer to each question that people ask, and its page.
+"""The changes by a calibrator: an answer to each common question, and its page.
 
 A calibrator may be better near the prediction and worse over all voxels, so that no single word says it.
 Each question has a number whose zero, or whose target, is the truth, and an answer: better, worse, no
@@ -53,7 +53,7 @@ _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a calibrator does to one number.
+    """The change of one number by a calibrator.
 
     Attributes:
         metric: The number, a key of `nacl_monai.metrics.columns.METRICS`.
@@ -79,11 +79,11 @@ class Answer:
 
 
 def answers(before: Run, after: Run) -> list[Answer]:
-    """What a calibrator does, by numbers that are best for the truth.
+    """The effect of a calibrator on numbers that are best for the truth.
 
     Errors near the prediction, and how far the misses of a contour are from what it says, are of all
     cases together, and patients are drawn for both; proper scores are tested patient by patient. A
-    difference that is smaller than what matters is none, however sure it is.
+    difference that is too small to matter counts as none, however sure it is.
 
     Args:
         before: Without it.
@@ -107,7 +107,7 @@ def answers(before: Run, after: Run) -> list[Answer]:
 
 
 def _contour_sums(volumes: Decisions) -> list[npt.NDArray[np.float64]]:
-    """What is missed and labeled of the structures that are predicted, as `decision_numbers` adds it."""
+    """The missed and labeled volumes of predicted structures, as `decision_numbers` adds them."""
     parts = (volumes.missed, volumes.labeled)
     return [part.where(volumes.predicted > 0, 0).cpu().numpy() for part in parts]
 
@@ -126,7 +126,7 @@ def verdicts(before: Run, after: Run) -> list[str]:
 
 
 def advice(found: Sequence[Answer]) -> str:
-    """What the answers together recommend, in one line.
+    """The recommendation of all answers, in one line.
 
     Example:
         >>> advice([Answer("ece_near", 0.06, 0.01, "better"), Answer("nll_all", 0.07, 0.08, "worse")])
@@ -150,7 +150,7 @@ def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
     """The temperatures at the knots of each curve: the calibrator's, then those of its folds.
 
     Returns:
-        By the structure of each curve, or the calibrator's name; nothing of another method.
+        Curves by structure, or by the calibrator's name; empty for other methods.
     """
     fit = calibrator.fit
     if fit is None or "knots" not in fit.parameters:

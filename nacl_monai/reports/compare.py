@@ -255,7 +255,7 @@ def _cell(
 
 
 def _notes(table: pd.DataFrame, best: str) -> list[str]:
-    """What the reader must know to read the numbers rightly."""
+    """The caption that the numbers need."""
     unit = "; HD95 in voxels" * ("hd95" in table)
     notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}{unit}."]
     if any(f"{name}_pooled" in table for name in (*LEADING, *DECISIONS)):

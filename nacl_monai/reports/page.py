@@ -145,14 +145,14 @@ _DATA = ("PREDICTIONS", "LABELS")
 
 
 def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
-    """Whether the probabilities near the prediction can be believed, and what to do; of all cases.
+    """The verdict on the probabilities near the prediction, in all cases, with advice.
 
     Args:
         run: The run or audit.
-        data: As of `write_page`.
+        data: As in `write_page`.
 
     Returns:
-        Nothing where the region near the prediction was not counted, or has no voxel.
+        Empty if the region near the prediction was not counted, or has no voxel.
     """
     bins, gap = run.bins.bins_of("near"), run.number("confidence_gap_near")
     if bins is None or not isinstance(gap, Pooled):
@@ -182,7 +182,7 @@ def decision_verdicts(run: Run, data: Sequence[str] = ()) -> Iterator[str]:
 
     Args:
         run: The run or audit.
-        data: As of `write_page`.
+        data: As in `write_page`.
 
     Yields:
         Nothing where decisions were not counted, or have no interval.
@@ -313,7 +313,7 @@ _Shown = Sequence[tuple[str, Metric, str]]
 
 
 def _shown(run: Run) -> _Shown:
-    """What is shown beside the errors of regions: the column, its metric, and its structure."""
+    """The columns beside the errors of regions, each with metric and structure."""
     columns = shown_scores(map(str, run.metrics), run.bins.decided)
     return [shown for shown in columns if run.number(shown[0]) is not None]
 
@@ -335,7 +335,7 @@ def _decision_table(run: Run, shown: _Shown) -> dict[str, object]:
 
 
 def _score_rows(run: Run, shown: _Shown) -> Iterator[tuple[str, str]]:
-    """What is not of a structure, or all where there is one structure alone."""
+    """The columns that are not of a structure, or all if there is only one structure."""
     in_table = {metric.heading for _, metric, structure in shown if structure}
     for name, metric, _ in shown:
         if metric.heading not in in_table:

@@ -304,7 +304,7 @@ def _draw_histogram(axes: Axes, curve: ReliabilityCurve, tallest: float) -> None
 
 
 def _words(class_name: str) -> tuple[str, str, str]:
-    """What the error, the vertical and the horizontal axis are called."""
+    """The names of the error, the vertical and the horizontal axis."""
     if class_name == TOP:
         return "ECE", "Accuracy", "Confidence"
     return "Error", f"How often it is {class_name}", f"Probability of {class_name}"
@@ -335,7 +335,7 @@ def _key() -> list[Artist]:
 
 
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
-    """What was counted, and what the band means."""
+    """The caption: the counted voxels, and the meaning of the band."""
     unit = f"{run.patients.nunique()} {run.unit}"
     voxels = run.bins.label(region)
     error = _words(class_name)[0]

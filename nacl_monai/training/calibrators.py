@@ -1,4 +1,4 @@
-"""What follows a training without another one, and is evaluated apart.
+"""Calibrators and ensembles, which follow a training without another one and are evaluated apart.
 
 A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
 Both can follow each other, in either order, which `read_name` reads from the calibrator's name.
@@ -54,7 +54,7 @@ _MEASURED = re.compile(r"validate::additional_metrics::|train::handlers::\d+::me
 
 
 class Steps(NamedTuple):
-    """What a name says.
+    """The parts of a name.
 
     Attributes:
         method: What is fitted, a key of `nacl_monai.posthoc.METHODS`; empty where nothing is.
@@ -246,7 +246,7 @@ def calibrator_of(
     average: str | None = None,
     margin: float | None = None,
 ) -> Calibrator:
-    """What `fit_calibrator` wrote of a calibrator.
+    """The calibrator that `fit_calibrator` wrote.
 
     Args:
         run: The run that was trained.

@@ -249,13 +249,13 @@ def checkpoint_file(folder: str | Path, position: Position) -> Path:
 
 
 def checkpoint_positions(folder: str | Path) -> list[Position]:
-    """Where the checkpoints in ``folder`` were written, in order."""
+    """The positions at which the checkpoints in ``folder`` were written, in order."""
     names = [_NAME.fullmatch(file.stem) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
     return sorted(Position(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
 def resumable_position(folder: str | Path) -> Position:
-    """Where the newest whole checkpoint in ``folder`` was written; the start if there is none at all.
+    """The position of the newest whole checkpoint in ``folder``; the start without any.
 
     A damaged file is passed over with a warning.
 

@@ -77,7 +77,7 @@ def check_loss(
 
 
 class _FaultError(Exception):
-    """What a loss does that it must not."""
+    """The fault of a loss."""
 
 
 def _foreign(module: nn.Module) -> Iterator[ForeignLoss]:
@@ -107,7 +107,7 @@ class _Probe:
         self.plain = torch.sin(torch.arange(self.right.numel())).view(self.right.shape)
 
     def check(self, loss: ForeignLoss) -> str:
-        """What one's own loss does when all logits grow alike; empty if nothing.
+        """The fault of a user's loss when all logits grow alike; empty without one.
 
         Raises:
             _FaultError: If a loss fails, returns no finite number with a gradient, or does not tell
@@ -174,7 +174,7 @@ class _Probe:
         return value
 
     def remedy(self, loss: ForeignLoss) -> str:
-        """What to write instead."""
+        """The advice on what to write instead."""
         absent = [
             name
             for name in _CONVENTIONS
@@ -327,7 +327,7 @@ def _changed_file(case: Case, records: Sequence[str]) -> str | None:
 
 
 def _recorded_sets(folder: RunFolder) -> dict[str, dict[str, list[str]]]:
-    """For every set and case of ``data.json`` the records of its files, the label's last; else none."""
+    """The records of the files of every set and case of ``data.json``, the label's last; else empty."""
     sets = read_object(folder.data, _REMEDY) if folder.data.is_file() else {}
     try:
         return {

@@ -126,7 +126,7 @@ _FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
 
 
 def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What changes in a configuration whose dataset has voxels that nobody labeled.
+    """The changes of a configuration whose dataset has unlabeled voxels.
 
     Every component of this package, and every loss, is given ``ignore_index`` if it takes it and does
     not set it. To all other metrics, such as Dice and HD95, such voxels are of no structure.

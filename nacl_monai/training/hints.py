@@ -90,7 +90,7 @@ def is_made_later(value: Any) -> bool:
 
 
 def referred(value: Any, parser: ConfigParser) -> Any:
-    """What a reference refers to, however indirectly; any other value as it is."""
+    """The target of a reference, however indirect; any other value unchanged."""
     while isinstance(value, str) and value.startswith("@"):
         value = parser.get(value[1:])
     return value

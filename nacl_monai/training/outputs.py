@@ -1,4 +1,4 @@
-"""What an evaluator of MONAI knows of each case, in whatever form its batches and outputs are."""
+"""The outputs of a MONAI evaluator for each case, whatever form its batches have."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def probabilities_and_labels(output: Any) -> tuple[list[torch.Tensor], list[torc
 def most_probable_class(probs: torch.Tensor) -> torch.Tensor:
     """The class of every voxel, ``(1, *spatial)``, of probabilities ``(C, *spatial)``.
 
-    As MONAI's ``AsDiscrete(argmax=True)``, but in integers and ten times as fast on a CPU.
+    MONAI's ``AsDiscrete(argmax=True)`` in integers, ten times as fast on a CPU.
 
     Example:
         >>> most_probable_class(torch.tensor([[0.4, 0.1], [0.6, 0.9]]))
@@ -149,8 +149,8 @@ def case_names(files: Sequence[str]) -> list[str]:
         >>> case_names(["p1.nii.gz", "p1.nii.gz"])
         ['p1_0', 'p1_1']
 
-        What begins with a digit is not an ending: a size, or the number of a DICOM series. Numbers have
-        as many digits as the last one, so that names sort as the cases did:
+        A part that begins with a digit is not an ending: a size, or the number of a DICOM series. Numbers
+        have as many digits as the last one, so that names sort as the cases did:
 
         >>> case_names(["/d/brain_01.nii.gz", "/d/lung_1.5mm", "/d/1.2.840.113", "d/x.NII"])
         ['brain_01', 'lung_1.5mm', '1.2.840.113', 'x']

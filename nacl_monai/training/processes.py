@@ -1,4 +1,4 @@
-"""Where a network is trained or evaluated: its processes, their device, memory and precision.
+"""The processes of a training or evaluation, their device, memory and precision.
 
 Processes are those of `torchrun`, one per device. With a single one every part is the usual one, so
 configurations need not differ.

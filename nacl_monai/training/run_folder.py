@@ -108,7 +108,7 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
 
 
 def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """For every set and case, the stamp and checksum of each file; known ones are not read again."""
+    """The stamp and checksum of each file of every set and case; known ones are not read again."""
     files = _files(split)
     root = os.path.commonpath([path.parent for path in files.values()])
     data: dict[str, Any] = {part: {case["case"]: {} for case in split[part]} for part in split}

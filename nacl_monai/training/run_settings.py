@@ -136,7 +136,7 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
 
 
 def _contradictions(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What differs; whoever names a class asks for that class, with the arguments that are named."""
+    """The differences; a named class is compared with the arguments that are named."""
     compared = {
         key: value
         for key, value in trained.items()
@@ -160,7 +160,7 @@ def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
 
 
 def run_parameters(run: RunFolder) -> dict[str, Any]:
-    """What a run was trained with, in single values.
+    """The settings of a run's training, in single values.
 
     Args:
         run: With or without a ``config.json``.

@@ -51,7 +51,7 @@ class Setting:
     bias: bool = False
 
     def features(self, scan: Scan) -> torch.Tensor:
-        """What log T is linear in, ``(voxels, parameters)``."""
+        """The features in which log T is linear, ``(voxels, parameters)``."""
         sizes = {"mm": scan.spacing, "voxels": (1.0,) * 3, "plane": (*scan.spacing[:2], 1e6)}
         prediction = scan.logits.max(0)[1]
         distances = border_distances(prediction[None], self.knots[-1], [*sizes[self.unit]])
@@ -171,7 +171,7 @@ def judged(
 
 
 def cross_fitted(setting: Setting, several: Sequence[Scan], share: float) -> tuple[float, float]:
-    """What a setting does to people that are not in its fit."""
+    """The numbers of a setting for people outside its fit."""
     sampled, people = samples_of(several, setting, share), samples_of(several, setting, 1.0)
     drawn = np.random.default_rng(0).permutation(sorted(people)).tolist()
     theta: dict[str, torch.Tensor] = {}

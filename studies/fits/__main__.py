@@ -127,7 +127,7 @@ def numbers(
 
 
 def better(several: list[Scan], near: torch.Tensor, everywhere: torch.Tensor) -> str:
-    """By how much a proper score of `near` is above that of `all`, with its interval over people."""
+    """The excess of a proper score of `near` over that of `all`, with its interval over people."""
     people = np.array([scan.patient for scan in several])
     cases = (near - everywhere).numpy()
     of_people = np.stack([cases[people == person].mean(0) for person in np.unique(people)])

@@ -128,7 +128,7 @@ _NAMES = {"ece": "ECE", "brier": "Brier score", "nll": "negative log-likelihood"
 
 
 def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> Figure:
-    """What share of the other raters marks a voxel, by the probability that each prior gives it.
+    """The share of other raters who mark a voxel, by its probability from each prior.
 
     Args:
         scores: The scores of all priors.

@@ -158,7 +158,7 @@ def claims() -> list[Claim]:
 
 
 def judge_claims(results: Results) -> pd.DataFrame:
-    """What the runs say of every claim.
+    """The verdict of the runs on every claim.
 
     A claim holds on a dataset if enough of its comparisons are decided in its favor, does not hold if
     too many are decided otherwise, and else the data cannot tell. A comparison for which there is no

@@ -1,4 +1,4 @@
-"""What the tests say of each dataset, in three sentences."""
+"""The tests on each dataset, in three sentences."""
 
 from __future__ import annotations
 

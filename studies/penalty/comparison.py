@@ -3,7 +3,7 @@
 RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
 patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
 others that were given the same treatment after training, and with what was proposed beyond the paper.
-What has fewer trainings than NACL mixed is shown and not tested.
+Methods with fewer trainings than NACL mixed are shown and not tested.
 
 ``numbers.csv`` follows from ``cases.csv``, as means over people, and from ``leading.npz``
 (`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: promises, whose
