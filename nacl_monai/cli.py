@@ -126,7 +126,7 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except KeyboardInterrupt:
         print_error("interrupted")
         return None, 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever reads what is printed has gone
+    except BrokenPipeError:  # the reader of the output is gone
         raise
     except OSError as error:
         print_error(f"{error}; choose another --output")

@@ -47,7 +47,7 @@ def audit_folders(
     options: Options,
     names: Sequence[str] | None = None,
 ) -> list[InputError]:
-    """Audits folders of predictions, prints what is found, and writes it.
+    """Audits folders of predictions, prints the numbers, and writes them.
 
     Args:
         predictions: One folder per model.
@@ -98,7 +98,7 @@ def audit_folders(
 def _by_groups(
     audits: Sequence[Run], studies: Sequence[Study], aside: Path, parts: Sequence[str]
 ) -> Iterator[str]:
-    """Writes the numbers of each group of patients, if there are any; yields what is printed."""
+    """Writes the numbers of each group of patients, if there are any; yields the printed lines."""
     for audit, study, part in zip(audits, studies, parts, strict=True):
         folder = aside / part
         groups = read_groups(study.options.groups, study.patients)
@@ -113,7 +113,7 @@ def _by_groups(
 
 
 def _of_islands(aside: Path, parts: Sequence[str]) -> Iterator[str]:
-    """Writes the tables of islands beside their rows, where these are; yields what is printed."""
+    """Writes the tables of islands beside their rows, where these are; yields the printed lines."""
     for folder in (aside / part for part in parts):
         if (folder / COMPONENTS_FILE).is_file():
             yield write_tables(read_islands(folder / COMPONENTS_FILE), folder)
@@ -208,7 +208,7 @@ def merge_files(
     Args:
         files: Their ``bins.npz``.
         output: The folder for the files.
-        anonymous: As of `merge`.
+        anonymous: As in `merge`.
 
     Returns:
         No fault.

@@ -205,7 +205,7 @@ def text_of(islands: Islands, structure: str, found: pd.DataFrame, p_real: Array
         own = p_real[rows.index.to_numpy()]
         lines.append(score_text(islands, structure, own, f"{REAL} by other patients"))
     lines.append(
-        "Found with so many false ones per case: "
+        "Share found, by false islands per case: "
         + "; ".join(
             f"{row.false_per_case:g}: {row.found:.0%} [{row.low:.0%}, {row.high:.0%}]"
             for row in found.itertuples()

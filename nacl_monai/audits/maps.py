@@ -32,7 +32,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
     Args:
         predictions: A folder in any layout that an audit reads; of an ensemble the first.
         output: The folder for the maps.
-        options: As of an audit, with ``threshold`` and ``reference``.
+        options: As for an audit, with ``threshold`` and ``reference``.
 
     Returns:
         The faults of single cases; the others have their maps.
@@ -72,7 +72,7 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
     """Writes a page in which one scrolls through predictions; returns no fault.
 
     Args:
-        predictions: As of `maps_folder`.
+        predictions: As in `maps_folder`.
         output: The folder for ``page.html``.
         options: As there, with ``cases`` and ``images``.
 
@@ -85,7 +85,7 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         print(study)
         names = list(options.cases or study.patients)
         if unknown := sorted({*names} - study.patients.keys()):
-            raise SettingError(f"--cases: {unknown[0]!r} is none of {predictions}; correct it")
+            raise SettingError(f"--cases: {unknown[0]!r} is not in {predictions}; correct it")
         if options.cases and len(names) > MOST:
             raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
         cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]

@@ -319,7 +319,7 @@ def joined(
 
     Args:
         numbers: Those of each case.
-        patients: The patient of each; empty where nobody knows.
+        patients: The patient of each; empty if unknown.
         calibrator: Name and checksum of what the probabilities went through.
         ensemble: What was averaged, and over how many members.
         **identity: Which part of the patients they are of, ``shard``, and the mark of the salt that hid

@@ -135,7 +135,7 @@ def _write_view(
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
-    """Writes an audit without files of cases, as of several that were merged, whose Dice is undefined.
+    """Writes an audit without files of cases, as after a merge, whose Dice is undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -171,7 +171,7 @@ def _write_numbers(
 
 
 def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
-    """Reads what was written, and draws it; the page takes what is drawn already."""
+    """Reads and draws the written numbers; the page takes figures that are drawn already."""
     audit = read_run(folder, name)
     audits = by_rater(audit)
     files = draw_all(audits, folder) if pictures else {}

@@ -151,7 +151,7 @@ def _of_keys(arguments: Sequence[str], keys: Collection[str]) -> Iterator[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Declares the options of every command; what is unknown to it is of the configuration."""
+    """Declares the options of every command; unknown ones belong to the configuration."""
     root = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
     commands = root.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser(

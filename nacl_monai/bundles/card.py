@@ -112,7 +112,7 @@ def promise_section(promise: Promise) -> str:
 
 
 def _leading_section(run: Evaluated) -> str:
-    """The table of what is led with; empty where nothing was counted over all cases together."""
+    """The table of leading numbers; empty if nothing was counted over all cases together."""
     if not _pooled(run):
         return ""
     rows = [
@@ -232,7 +232,7 @@ def bundle_metadata(
     found: Evaluated | None = None,
     packages: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The dataset's own ``metadata.json``, completed by what is known of a run.
+    """The dataset's own ``metadata.json``, completed with the facts of a run.
 
     Args:
         bundles: Folder of the sources; that of the working directory or of the package if None.

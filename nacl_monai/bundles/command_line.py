@@ -125,7 +125,7 @@ def keys_and_values(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_kept(key: str, text: str, value: Any) -> None:
-    """Refuses what is read as Python's, where # begins a comment and 2024_1 is a number."""
+    """Refuses values that Python reads otherwise: # begins a comment, and 2024_1 is a number."""
     if "#" in text and "#" not in str(value):
         raise SettingError(f"--{key} {text}: MONAI would cut it off at #; choose a name without it")
     if "_" in text and "_" not in str(value):
@@ -221,13 +221,13 @@ def _read(file: Any, key: str) -> dict[str, Any]:
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
-    """Refuses what is not a list of steps: MONAI would make its parts, and run nothing."""
+    """Refuses anything but a list of steps: MONAI would make its parts, and run nothing."""
     ids = [key for key, value in config.items() if key not in _NO_RUN_IDS and _has_steps(value)]
     if run_id not in ids:
         used = keys_referred_to(config)
         choices = ", ".join(key for key in ids if key not in used)
         raise SettingError(
-            f"run {run_id}: is nothing that this configuration runs; choose from: {choices}"
+            f"run {run_id}: is not a run of this configuration; choose from: {choices}"
         )
 
 

@@ -440,7 +440,7 @@ def put_behind(models: Path, fit: Fit, config: str) -> None:
 
 
 def described(name: str, fit: Fit) -> str:
-    """The model card's section: what was fitted, on whom, with what effect, how to do without."""
+    """The model card's section on the calibrator: patients, effect, and how to run without it."""
     patients = counted(len(fit.patients), "validation patient")
     models = "`models/model.ts` and, if it is there, `models/model.onnx`"
     has, plain = f"Inference, {models} have", "`models/model.pt`, `plain` files"

@@ -61,7 +61,7 @@ def run_configs(
         overrides: Keys and values beyond the sources and the record, as on the command line.
         run: Folder of the run.
         bundles: Folder of the sources; that of the working directory or of the package by default.
-        trust: Whether the record may execute what is in no source.
+        trust: Whether the record may execute code that is in no source.
 
     Returns:
         ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
@@ -304,7 +304,7 @@ def check_known_code(
         record: What ``file`` holds, with nothing in it evaluated.
         file: The record of a run, named in the message.
         bundles: Folder of the sources; that of the working directory or of the package by default.
-        asked: What whoever exports has named, as a class of one's own.
+        asked: The names from the export command, such as a class of one's own.
 
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.

@@ -172,7 +172,7 @@ def _check_whole(summary: DatasetSummary, dataset_dir: str | Path, subset: bool)
 
 @dataclass
 class DatasetSummary:
-    """The sound cases of a dataset, and what is wrong with the others.
+    """The sound cases of a dataset, and the faults of the others.
 
     Attributes:
         dataset: The dataset's name.
@@ -180,7 +180,7 @@ class DatasetSummary:
         label_values: For each class, the values on disk that become it.
         in_channels: Channels that an image must have.
         official_cases: How many cases the official download has.
-        ignore_index: The value on disk of voxels that nobody labeled; None where all are.
+        ignore_index: The value on disk of unlabeled voxels; None if all are labeled.
         faults: What is wrong, each in one line that names the file.
         units: What a split follows for each sound case: its patient, or itself.
         patients_known: Whether the patient of every case is known.

@@ -60,7 +60,7 @@ def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
 def on_one_grid(
     shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> bool:
-    """Whether two affines put each voxel of a shape in the same place, but for rounding."""
+    """Whether two affines put each voxel of a shape in the same place, except for rounding."""
     return distance_of_grids(shape, first, second) <= AFFINE_TOLERANCE
 
 

@@ -37,7 +37,7 @@ from nacl_monai.files import read_object
 from nacl_monai.runs import check_class_names
 
 Labels = dict[str, list[int]]
-#: nnU-Net's name of the label of voxels that nobody labeled.
+#: nnU-Net's name of the label for unlabeled voxels.
 IGNORE = "ignore"
 #: Labels are read as bytes.
 _LARGEST = 255
@@ -55,7 +55,7 @@ class Description:
         channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
         labels: For each label but the background, the values on disk that are part of it; None where
             nothing says.
-        ignored: The value of voxels that nobody labeled; None where all are.
+        ignored: The value of unlabeled voxels; None if all are labeled.
         sets: Official sets, such as ``{"test": [names of cases]}``.
         folds: The names of the cases of each fold of a cross-validation.
         title: The dataset's name in words.
@@ -108,7 +108,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
 
 
 def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
-    """The value of voxels that nobody labeled, which nnU-Net calls ``ignore``; None where all are.
+    """The value of unlabeled voxels, which nnU-Net calls ``ignore``; None if all are labeled.
 
     Args:
         source: The file, for messages.
@@ -235,7 +235,7 @@ def describe_nnunet(root: Path) -> Description:
     ``imagesTs`` is the official test set if ``labelsTs`` is there.
 
     Raises:
-        InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
+        InputError: If a key is missing or is wrong, if files end otherwise than it says or are of
             more or fewer cases, or if the folds of ``splits_final.json`` are not a cross-validation.
     """
     file = root / _FILE
@@ -328,7 +328,7 @@ def describe_decathlon(root: Path) -> Description:
     """Reads ``dataset.json``; its test cases have no labels, and do not count.
 
     Raises:
-        InputError: If a key is missing or cannot be meant.
+        InputError: If a key is missing or is wrong.
     """
     file = root / _FILE
     content = read_object(file, "write it again")

@@ -311,7 +311,7 @@ def paired_cases(
         channels: What is between the name and the ending of each channel's file, in their order:
             ``["_0000", "_0001"]``, or ``[""]`` for one file.
         file_ending: The ending of all files.
-        patient_of: Gives the patient of a case by its name; None where nobody knows.
+        patient_of: Gives the patient of a case by its name; None if unknown.
         report_fault: See the module.
         layout: What a message calls it.
 
@@ -373,7 +373,7 @@ def listed_cases(
         dataset_dir: The folder to which the files in the lists are relative.
         file: The JSON file, relative to it.
         lists: The lists to read, such as ``["training", "testing"]``.
-        patient_of: Gives the patient of a case by its name; None where nobody knows.
+        patient_of: Gives the patient of a case by its name; None if unknown.
         report_fault: See the module.
 
     Returns:

@@ -62,7 +62,7 @@ class LoadCase(Transform):
         in_channels: Channels that the image must have.
         affine_tolerance: How far apart two files of a case may put a voxel, in mm. The image's affine is
             taken for both.
-        ignore_index: The value on disk of voxels that nobody labeled, which they keep; above those of
+        ignore_index: The value on disk of unlabeled voxels, which they keep; above those of
             ``label_values``. None where all are labeled.
 
     Raises:
@@ -195,7 +195,7 @@ class LoadCase(Transform):
                 classes[label == value] = index
         if self.ignore_index is not None:
             classes[label == self.ignore_index] = self.ignore_index
-        # Equal but for rounding, by which resampled grids could differ.
+        # Equal except for rounding, by which resampled grids could differ.
         classes.affine = image.affine
         return LoadedCase(image, classes, counts, (_fingerprint(image), _fingerprint(classes)))
 

@@ -70,7 +70,7 @@ def new_bundle(
         options: What is known of the data beside their files.
 
     Raises:
-        SettingError: If the name cannot be used, or an option cannot be meant.
+        SettingError: If the name cannot be used, or an option is wrong.
         InputError: If the bundle is there already, if there is no such template, or if the dataset as a
             whole cannot be used, as where MONAI would evaluate a name.
     """

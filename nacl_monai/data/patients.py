@@ -152,7 +152,7 @@ def patients_of(
         if other != patient:
             raise InputError(
                 f"{patient}: is a patient in two forms of Unicode, as macOS and others write it, or "
-                "with a sign that nobody sees, and would be two people; write the name in one form"
+                "with an invisible character, and would be two people; write the name in one form"
             )
     return patients
 

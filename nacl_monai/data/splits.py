@@ -168,7 +168,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
 
     Raises:
         InputError: If the file is missing or not a split, puts a patient into two sets, or names one
-            that is not among ``cases``; and whoever asks the result for a set that it has not.
+            that is not among ``cases``; and refuses to give a set that it lacks.
     """
     file = Path(file)
     if not file.is_file():
@@ -310,7 +310,7 @@ def complete_split(
         patients: All of them; order and repetitions do not matter.
         sets: The patients of some sets, such as those of an official test set.
         proportions: Relative size of each other set.
-        seed: As of `split_patients`.
+        seed: As in `split_patients`.
 
     Raises:
         InputError: If a set names a patient who is not there or is in another one, or if too few remain.

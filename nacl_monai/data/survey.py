@@ -92,7 +92,7 @@ def survey(
 
     Args:
         cases: All cases.
-        report_fault: Called with what is wrong with each; a case with a fault does not count.
+        report_fault: Called with each fault; a case with a fault does not count.
         intensities_of: Names of the cases whose foreground voxels are sampled.
         ignored: The value of voxels that are of no class; None where all are of one.
     """
@@ -243,7 +243,7 @@ def _compare(
         holder = found.first_holder[value]
         report_fault(InputError(f"{holder}: holds the label value {value}, {lacking}"))
     for value in sorted(known - found.holders.keys()):
-        line = f"no case holds the value {value}, of which nothing could be learned; take it out"
+        line = f"no case holds the value {value}, so nothing could be learned of it; take it out"
         report_fault(InputError(f"{description.source}: labels: {line}"))
 
 
@@ -304,7 +304,7 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
     """How volumes are turned, resampled and scaled, and how large a network's slice is.
 
     Raises:
-        SettingError: If a spacing or window cannot be meant.
+        SettingError: If a spacing or window is wrong.
         InputError: If the foreground of a CT gives no window.
     """
     turn, why_turned, shapes, affines = _turned(found.grids)

@@ -281,7 +281,7 @@ class PatchDataset(Pieces):
         per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
             that an epoch sees as many voxels as there are, like one of slices.
         class_centered: The probability that a patch is centered on a class.
-        ignore_index: The label of voxels that nobody labeled, which is not a class; None where all are.
+        ignore_index: The label of unlabeled voxels, which is not a class; None if all are labeled.
 
     Raises:
         InputError: If along an axis a patch 32 voxels smaller would hold every volume.
@@ -420,7 +420,7 @@ _SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
 
 
 def append_checksum(file: Path) -> None:
-    """Ends ``file`` with the checksum of what is in it."""
+    """Ends ``file`` with the checksum of its contents."""
     checksum = _checksum(file, file.stat().st_size)
     with file.open("ab") as stream:
         stream.write(checksum)

@@ -87,7 +87,7 @@ def plan(
     dataset_file(dataset)
     for word in overrides:
         if reason := _DECIDED.get(word.partition("=")[0]):
-            raise SettingError(f"{word}: is not for the demo to be told ({reason}); leave it out")
+            raise SettingError(f"{word}: is not an option of the demo ({reason}); leave it out")
     data, phantom = _data(dataset, folder)
     own = folder is not None and dataset == DATASET
     usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)

@@ -37,7 +37,7 @@ from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 _AGAIN = "evaluate the run again"
 #: The folder of an audit in which those against each rater are.
 RATERS = "raters"
-#: An interval over up to so many patients says little.
+#: An interval over at most this many patients says little.
 FEW = 3
 #: So many of the worst cases are drawn, where there are maps.
 DRAWN = 3
@@ -129,7 +129,7 @@ class Evaluated:
     def caution(self) -> str:
         """The caution beside intervals over very few patients; else empty."""
         number = self.patients.nunique()
-        few = f"Only {counted(number, self.unit.removesuffix('s'))}: so few say little."
+        few = f"Only {counted(number, self.unit.removesuffix('s'))}: too few to say much."
         return few if number <= FEW else ""
 
     def mean(
@@ -388,7 +388,7 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
 def _check_complete(folder: Path, folds: Sequence[Run]) -> None:
     """Refuses folds among which one is missing, that are not alike, or that share a case.
 
-    How many come after the last one nobody says.
+    Nothing says how many come after the last one.
     """
     there = [fold.folder for fold in folds]
     numbered = (fold_folder(folder, number) for number in range(len(folds)))

@@ -116,7 +116,9 @@ def _read_text_table(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV table ({_one_line(error)}); evaluate again") from error
     if torn is not None:
-        raise InputError(f"{path}: line {torn} has not the header's cells; evaluate the run again")
+        raise InputError(
+            f"{path}: line {torn} has other cells than the header; evaluate the run again"
+        )
     return table
 
 
@@ -380,7 +382,7 @@ def write_case_table(
         num_bins: The number of bins.
         dataset: Name of the dataset, for the summary.
         cases: Names, in the order of the values.
-        patients: Names in the same order; empty where nobody knows whose the cases are.
+        patients: Names in the same order; empty if unknown.
         pooled: Numbers of all cases together, by name, for the summary.
     """
     table = pd.DataFrame(

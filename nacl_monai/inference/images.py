@@ -186,7 +186,7 @@ def _check_even(
     same = int(np.argmin(distances))
     if distances[same] <= UNEVEN * usual:
         raise ImageFault(
-            f"{folder}: {_name(slices[same])} and {_name(slices[same + 1])} lie in the same place; "
+            f"{folder}: {_name(slices[same])} and {_name(slices[same + 1])} are in the same place; "
             "leave one volume there, of one time or contrast"
         )
     off = places - places[0] - step * np.arange(len(places))[:, None]

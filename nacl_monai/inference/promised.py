@@ -27,7 +27,7 @@ LEAST = 0.25
 #: Probabilities are summed in these units, so that no order of voxels changes a bit.
 SCALE = 2.0**32
 _ROUNDING = 1e-6  # of a distance in mm
-_SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
+_SLACK = 1.1  # how many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
 MM3_PER_ML = 1000
 

@@ -19,7 +19,7 @@ Check = Callable[[Any], bool]
 CHECKSUM = "checksum"
 #: Distances to the predicted structure in mm; the last holds every voxel.
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
-#: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
+#: Within how many mm of a prediction a voxel is near it by default.
 MARGIN = 3.0
 #: How patients were known: as the dataset's cases say, by a table, by a pattern of names; not at all, so
 #: that each case counts as one; or as each being a patient's only case.
@@ -65,7 +65,7 @@ def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
             return "its checksum differs"
         wrong = next((key for key, may_be in table.items() if not may_be(record.get(key))), None)
     except RecursionError:
-        return "it is nested by the thousand"
+        return "it is nested too deeply"
     if (record.get("known_by") == BY_PATTERN) == (record.get("patient_pattern") is None):
         wrong = wrong or "patient_pattern"
     return f"its {wrong!r} cannot be" if wrong else ""
@@ -81,7 +81,7 @@ def fault_of_name(name: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\]", name):
         return "leads to another folder"
     if not name.isprintable():
-        return "has a character that nobody sees"
+        return "has an invisible character"
     return "is a device of Windows" if _DEVICES.fullmatch(name) else ""
 
 

@@ -77,9 +77,7 @@ class SaveMaps(Transform):
         probs = data["pred"]
         file = probs.meta["filename_or_obj"]
         if not probs.isfinite().all():
-            raise ImageFault(
-                f"{file}: the network finds no probabilities for it, but NaN; leave it out"
-            )
+            raise ImageFault(f"{file}: the network returns NaN for it; leave it out")
         stem = self.stems[file]
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
@@ -102,7 +100,7 @@ class SavePromised(Transform):
 
     Args:
         promise: ``promise.json``, or its folder, from ``nacl-monai promise``; None to save nothing.
-        output_dir: As of `SaveMaps`.
+        output_dir: As in `SaveMaps`.
         cases: As there.
         classes: Names of the network's classes.
         structures: Name → classes.
@@ -232,7 +230,7 @@ def _read_promise(place: str | Path) -> Any:
         refuse(f"{file}: no such file; {again}")
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
-        fault = fault_in_promise(record) if isinstance(record, dict) else "it is no record"
+        fault = fault_in_promise(record) if isinstance(record, dict) else "it is not a record"
     except (OSError, RecursionError, ValueError):
         refuse(f"{file}: is damaged; {again}")
     if fault:

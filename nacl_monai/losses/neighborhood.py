@@ -27,7 +27,7 @@ from nacl_monai.tensors import check_outputs, check_soft_labels, has_metadata, w
 Number = TypeVar("Number", int, float)
 #: One for all axes, or one for each.
 PerAxis: TypeAlias = Number | Sequence[Number]
-#: A window holds so many standard deviations of a Gaussian to either side of its center.
+#: Standard deviations of a Gaussian in a window, to either side of its center.
 REACH = 3
 #: In voxels; below, the neighbors along an axis weigh nothing.
 LEAST_SIGMA = 0.1
@@ -221,7 +221,7 @@ def _with_channel(labels: Tensor) -> Tensor:
 
 
 def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) -> None:
-    """Refuses a width or a spacing that is none, and a spacing alone, which would change nothing.
+    """Refuses a wrong width or spacing, and a spacing alone, which would change nothing.
 
     Raises:
         SettingError: If either is not positive, or there is only a spacing.

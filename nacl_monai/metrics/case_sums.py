@@ -248,7 +248,7 @@ class CalibrationSums:
             cases: Names, in the order in which the metric has seen them.
             classes: Names of all classes, background first; numbers by default. Those of structures that
                 may overlap are "outside" and "inside" whatever is given.
-            patients: The patient of each case; empty where nobody knows.
+            patients: The patient of each case; empty if unknown.
             raters: Their names, where the numbers are those against the share of several.
             calibrator: Name of what the probabilities went through, and its checksum if it has one.
             ignored: The label of voxels that do not count, where masks say which these are.

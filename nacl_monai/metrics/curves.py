@@ -104,7 +104,7 @@ def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str
 def _passed(probs: Array) -> Array:
     """The position of the largest threshold that each probability reaches.
 
-    The logit says it but for rounding, so that two comparisons are enough, in place of a search.
+    The logit says it except for rounding, so that two comparisons are enough, in place of a search.
     """
     low, high, steps = _LOGITS
     with np.errstate(divide="ignore", over="ignore"):
@@ -198,7 +198,7 @@ class Curves:
         hits: Labeled voxels.
         sums: Probabilities in units of 2^-32.
         spacings: (N, D), in mm.
-        patients: The patient of each case; the cases themselves where nobody says.
+        patients: The patient of each case; the cases themselves if unknown.
         definition: What was counted.
         known: Whether patients were given.
         path: The file that they are from.
@@ -346,7 +346,7 @@ def joined_curves(
     Args:
         cases: Names.
         curves: Of each case, from `curves_of_case`.
-        patients: The patient of each; empty where nobody knows.
+        patients: The patient of each; empty if unknown.
         definition: From `definition_of`.
     """
     arrays: dict[str, Any] = {
@@ -415,7 +415,7 @@ def definition_of(
         ensemble: What was averaged, and over how many members.
         **identity: The checksum of the network's ``weights``, the set of the ``split`` that the patients
             are of, the ``run``, the ``shard``, "k/n", and how patients are ``known_by``, perhaps by the
-            ``patient_pattern``; None, as by default, where nobody knows.
+            ``patient_pattern``; None by default, if unknown.
     """
     return {
         "logits": list(_LOGITS),

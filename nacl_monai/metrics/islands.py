@@ -134,7 +134,7 @@ class Islands:
         rows: A row for each island, with the columns of the file.
         cases: Names.
         structures: Names.
-        patients: The patient of each case; the cases themselves where nobody says.
+        patients: The patient of each case; the cases themselves if unknown.
         definition: What was counted.
         known: Whether patients were given.
         path: The file that they are from.
@@ -233,8 +233,8 @@ def joined_islands(
     Args:
         cases: Names.
         counted: Of each case the rows of each structure, from `count_islands`.
-        patients: The patient of each; empty where nobody knows.
-        definition: As of the file.
+        patients: The patient of each; empty if unknown.
+        definition: As in the file.
     """
     tables = [
         pd.DataFrame({"case": case, "structure": structure, **rows})

@@ -364,7 +364,7 @@ def _experiment(folder: Path) -> Experiment:
     """The experiment that a folder's name says, of a dataset that only its files say.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not one.
     """
     run = RunFolder(folder)
     trained = run.trained

@@ -33,7 +33,7 @@ from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
 from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
 from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
 
-#: What says of which experiments a mean is.
+#: The columns that identify the experiments of a mean.
 EXPERIMENT = ["method", "network", "fraction"]
 #: What says which number of the paper one is.
 PUBLISHED = ["table", "dataset", "structure", "metric", "method"]

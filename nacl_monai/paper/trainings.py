@@ -37,7 +37,7 @@ SHARED = (
 )
 _PRETRAINED = "pretrained"
 _BY_DIMS = re.compile(r"\$\[([\w@, ]+)\]\[@dims\]")
-# What every loss is given of a dataset with voxels that nobody labeled.
+# What every loss is given of a dataset with unlabeled voxels.
 _OF_THE_DATASET = ("ignore_index", "@ignore_index")
 
 

@@ -1,4 +1,4 @@
-"""``calibrator.json``: what was fitted, to what, and on whom; one form for runs and for predictions."""
+"""``calibrator.json``: the fit, its voxels and its patients, in one form for runs and predictions."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Fit:
         return ""
 
     def text(self, unit: str = "patients") -> str:
-        """One line: what was found, on whom, with what effect.
+        """One line: the parameters, the patients and the effect.
 
         Args:
             unit: "patients", or "cases" if patients are unknown.

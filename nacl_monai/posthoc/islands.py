@@ -32,7 +32,7 @@ from nacl_monai.inference import records
 from nacl_monai.metrics.islands import Islands
 
 Array = npt.NDArray[np.float64]
-#: The file of what was fitted.
+#: The file of the fit.
 ISLANDS_FILE = "islands.json"
 _REMEDY = "write it anew: nacl-monai calibrate PREDICTIONS LABELS --components"
 _CLIP = 1e-6  # a probability of 1 has no logit
@@ -91,7 +91,7 @@ class RealIslands:
     Attributes:
         numbers: Structure → a, b, c and f.
         islands: Structure → how many islands were predicted, and how many of them are real.
-        definition: As of ``components.npz``.
+        definition: As in ``components.npz``.
         patients: Whose islands they are.
         cases: Their cases.
         known_by: How patients were known, as in ``calibrator.json``.

@@ -265,8 +265,8 @@ def _save(tensors: tuple[torch.Tensor, ...], file: Path) -> None:
         torch.save(tensors, file)
     except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
         raise NoRoomError(
-            f"{file.parent}: cannot be written, as where a disk is full; free some space, or choose "
-            "another folder"
+            f"{file.parent}: cannot be written, perhaps because a disk is full; free some space, or "
+            "choose another folder"
         ) from error
 
 
@@ -293,7 +293,7 @@ class StructureLogits:
 
     A sigmoid of the logit l is a softmax of the logits 0, outside, and l, inside. Each structure is such
     a problem with two classes and regions of its own, as in `nacl_monai.metrics.CalibrationMetric`. Each
-    structure of each patient weighs the same. Memory holds one volume; ``with`` removes what is on disk.
+    structure of each patient weighs the same. Memory holds one volume; ``with`` removes its files.
 
     Args:
         structures: Names of the channels.
@@ -301,7 +301,7 @@ class StructureLogits:
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
         margin: How far the region "near" reaches beyond what is predicted, in mm.
-        folder: As of `RegionLogits`.
+        folder: As in `RegionLogits`.
 
     Raises:
         InputError: If there is no structure, or the region is unknown.

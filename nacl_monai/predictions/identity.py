@@ -194,7 +194,7 @@ def check_calibrator(
     if table is None:
         if calibrator.known_by == BY_TABLE:
             raise InputError(
-                f"{file}: was fitted to patients whom a table names, and nothing says so whether these "
+                f"{file}: was fitted to patients whom a table names, and nothing says whether these "
                 "are others; give the table with --patients"
             )
         names |= {*_by_pattern(cases, calibrator.patient_pattern).values()}

@@ -65,7 +65,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     if predicted:
         beside = files[predicted[0]]
         raise InputError(
-            f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
+            f"{beside}: is a prediction, with its probabilities beside it; give the folder of label maps"
         )
     return files
 

@@ -20,7 +20,7 @@ from nacl_monai.errors import InputError, SettingError, check_no_formula
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
-_MOST = 50  # so many names of each folder are compared for the nearest
+_MOST = 50  # names of each folder that are compared for the nearest
 
 
 def stem_of(file: Path) -> str:
@@ -115,7 +115,7 @@ class Names:
                     "parentheses, as in 'pred_(.+)'"
                 )
         if self.pairs is not None and (self.prediction or self.label):
-            raise SettingError("--pairs: says all names; leave out the expressions beside it")
+            raise SettingError("--pairs: lists all names; leave out the expressions beside it")
 
     @cached_property
     def _table(self) -> Mapping[str, str]:

@@ -207,7 +207,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         file: Of the promise, for messages.
         promise: What was promised.
         folder: In any layout that an audit reads.
-        options: As of an audit.
+        options: As for an audit.
 
     Raises:
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of

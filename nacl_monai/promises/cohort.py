@@ -1,4 +1,4 @@
-r"""A cohort of new patients, without labels: how good is it on average, and is it like who calibrated?
+r"""A cohort of new, unlabeled patients: its mean Dice, and whether it is like the calibration patients.
 
 **How good.** Among the :math:`n` calibration patients, Dice :math:`d` follows expected Dice :math:`x` by
 a line of least squares with the slope :math:`b` and the residual variance :math:`s^2`. The mean Dice of
@@ -50,7 +50,7 @@ ALARM = 0.01
 #: The end of the second line then.
 ALARMED = "moved most, from"
 EXPECTED_DICE, _DICE = "expected Dice", "Dice"
-_LEAST = 3  # so many patients make a line
+_LEAST = 3  # patients that a line needs
 _DECIMALS = 6
 _ROUNDING = 1e-9
 _NEAR = MARGINS.index(MARGIN)
@@ -59,7 +59,7 @@ _STEPS = np.clip([0.0, *(THRESHOLDS[1:-2] + THRESHOLDS[2:-1]) / 2, 1.0], 0, 1)
 
 
 class CohortError(InputError):
-    """New patients are unlike those who calibrated; all files are written, and this is the alarm."""
+    """The alarm that new patients are unlike the calibration patients; all files are written."""
 
     exit_code = 3
 

@@ -74,10 +74,10 @@ _HEADINGS = {
     "doubtful_islands": "Islands likely false",
 }
 _NO_COHORT = "is of an earlier version, which says nothing of new cases together"
-_SHOWN = 12  # so many cases are drawn
-_ROWS = 20  # so many of a table are printed
-_SIDE_BY_SIDE = 3  # so many structures of a case
-_WIDE = 1.5  # so many times the usual size is a wide contour
+_SHOWN = 12  # cases that are drawn
+_ROWS = 20  # rows of a table that are printed
+_SIDE_BY_SIDE = 3  # structures of a case, at most
+_WIDE = 1.5  # a contour is wide from this multiple of the usual size on
 
 
 def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -114,7 +114,7 @@ def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> 
 
 
 def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[InputError]:
-    """The same from what was counted: ``promise.npz`` of several sites, or evaluated runs.
+    """The same from sums: ``promise.npz`` of several sites, or evaluated runs.
 
     Args:
         paths: These files, or the folders that they are in.

@@ -118,7 +118,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     Args:
         folders: The folder of predictions, and that of label maps.
         output: For ``page.html``, and a folder for each step as its own command writes it.
-        options: As of an audit, with ``level``, ``new``, ``budget`` and ``images``; behind a
+        options: As for an audit, with ``level``, ``new``, ``budget`` and ``images``; behind a
             ``calibrator`` that other patients fit, all patients promise.
 
     Returns:

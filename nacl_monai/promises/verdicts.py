@@ -73,7 +73,7 @@ def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
     table = _table(file, _COLUMNS)
     judged, listed = table[table["verdict"] != ""], table["case"].isin(known)
     for verdict in set(judged["verdict"]).difference(VERDICTS):
-        raise InputError(f"{file}: {verdict!r} is none of {', '.join(VERDICTS)}; correct it")
+        raise InputError(f"{file}: {verdict!r} is not one of {', '.join(VERDICTS)}; correct it")
     if not listed.any():
         raise InputError(
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"

@@ -134,7 +134,7 @@ def _check_raters(
         ignored = read_dataset(file).ignore if file.is_file() else None
         if ignored in values:
             raise InputError(
-                f"{file}: says to ignore the label {ignored}, whose border is none of a structure; give "
+                f"{file}: says to ignore the label {ignored}, whose border is not a structure's; give "
                 "label maps without it"
             )
     for first, second in combinations(range(len(raters)), 2):

@@ -136,7 +136,7 @@ class CaseHandler(ABC):
         Args:
             engine: The evaluator, after its last case.
             cases: Names, in the order of the metrics' cases.
-            patients: Names in the same order; empty where nobody knows whose the cases are.
+            patients: Names in the same order; empty if unknown.
         """
 
     def _start(self) -> None:

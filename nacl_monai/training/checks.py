@@ -59,7 +59,7 @@ def check_loss(
         loss_function: The training's loss.
         classes: Names of all classes.
         spatial_size: Height and width (and depth) of what the network sees.
-        ignore_index: The label of voxels that nobody labeled; no loss may depend on their logits.
+        ignore_index: The label of unlabeled voxels; no loss may depend on their logits.
 
     Raises:
         SettingError: If a loss does not behave like this.
@@ -147,8 +147,7 @@ class _Probe:
             raise SettingError(f"loss: {fault}; {_ALTERNATIVE}") from None
         if abs(other - plain) > _TOLERANCE * (1 + abs(plain)):
             raise SettingError(
-                f"loss: depends on voxels that nobody labeled, ignore_index {ignore_index}; "
-                f"{_ALTERNATIVE}"
+                f"loss: depends on unlabeled voxels, ignore_index {ignore_index}; {_ALTERNATIVE}"
             )
 
     def _value(

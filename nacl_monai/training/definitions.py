@@ -8,7 +8,7 @@ Networks and losses need not be an entry of a menu: a class by its name, or with
 ``--network_def my_package.MyNet`` stands for ``--network_def "{'_target_': 'my_package.MyNet'}"``, and
 what the configuration knows of any network, such as its ``in_channels``, needs not be given.
 
-Where a dataset has voxels that nobody labeled, which it says once by its ``ignore_index``, nothing that
+Where a dataset has unlabeled voxels, which it says once by its ``ignore_index``, nothing that
 counts voxels counts them; configurations of all others stay as they are.
 """
 

@@ -149,8 +149,8 @@ def case_names(files: Sequence[str]) -> list[str]:
         >>> case_names(["p1.nii.gz", "p1.nii.gz"])
         ['p1_0', 'p1_1']
 
-        A part that begins with a digit is not an ending: a size, or the number of a DICOM series. Numbers
-        have as many digits as the last one, so that names sort as the cases did:
+        A part that begins with a digit is not an ending: a size, or the number of a DICOM series.
+        Numbers have as many digits as the last one, so that names sort as the cases did:
 
         >>> case_names(["/d/brain_01.nii.gz", "/d/lung_1.5mm", "/d/1.2.840.113", "d/x.NII"])
         ['brain_01', 'lung_1.5mm', '1.2.840.113', 'x']

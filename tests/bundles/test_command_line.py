@@ -227,8 +227,8 @@ def test_every_word_belongs_to_one_option_that_is_there(config, words, message):
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        (["y"], "run y: is nothing that this configuration runs; choose from: double, x"),
-        (["size"], "run size: is nothing that this configuration runs"),
+        (["y"], "run y: is not a run of this configuration; choose from: double, x"),
+        (["size"], "run size: is not a run of this configuration"),
         (["losses"], "run losses: is nothing"),
         (["x::0"], "run x::0: is nothing"),
         (["initialize"], "run initialize: is nothing"),

@@ -300,7 +300,7 @@ def test_few_patients_are_said_to_be_few(runs, tmp_path, number, said):
         page_of(run, tmp_path),
         comparison_text(comparison_table([run])),
     ):
-        assert (f"Only {number} patients: so few say little." in text) == said
+        assert (f"Only {number} patients: too few to say much." in text) == said
 
 
 def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_path, monkeypatch):
