@@ -48,6 +48,14 @@ _IDLE = {
 }
 # What happens to volumes before they are cut, in 3-D too.
 _READING = ("preprocessing", "cropping")
+_COUNTS = (
+    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
+    *("patches_per_volume", "val_interval"),
+)
+_TEXTS = (
+    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
+    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,6 @@ class Limit:
         return text if math.isinf(self.high) else f"{text} from {self.low} to {self.high}"
 
 
-_COUNTS = (
-    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
-    *("patches_per_volume", "val_interval"),
-)
-_TEXTS = (
-    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
-    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
-)
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {
     "dims": Limit(int, 2, 3),  # first, since others are looked up by it

@@ -42,6 +42,43 @@ from nacl_monai.training.run_settings import check_agrees, read_record
 
 Config = dict[str, Any]
 KINDS = ("train", "evaluate", "inference")
+# Where an exported bundle reads and writes: everything is below its own folder. The source finds the
+# device by a function of this package, which inference cannot call.
+_REPLACED: dict[str, Config] = {
+    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
+    "evaluate": {
+        "output_dir": "$@bundle_root + '/output'",
+        "cache_dir": "$@bundle_root + '/cache'",
+        "split_file": "$@bundle_root + '/configs/split.json'",
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+    },
+    "inference": {
+        "output_dir": "$@bundle_root + '/predictions'",
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "promised_weights": None,  # they are stored anew; export compares them
+    },
+}
+# Lists of what is done, one step after the other.
+_STEPS = {"initialize", "evaluating", "inference"}
+# Keys of inference that nothing refers to, but that MONAI asks for.
+_KEPT = {"imports", "bundle_root", "dataset_dir"}
+# Which every bundle has, or names by itself.
+_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
+_OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
+# Modules that travel are imported by their own names from within, too.
+_INIT = '''"""What the configurations of this bundle call."""
+
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))
+'''
+# Where networks and losses are that do nothing but compute.
+_HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")
+_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
+# What runs of earlier versions were trained with, where today's bundles name something else.
+_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
 
 
 def run_configs(
@@ -96,30 +133,6 @@ def _override(configs: Collection[Config], overrides: Mapping[str, Any]) -> None
                 ConfigParser(config)[key] = value
 
 
-# Where an exported bundle reads and writes: everything is below its own folder. The source finds the
-# device by a function of this package, which inference cannot call.
-_REPLACED: dict[str, Config] = {
-    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
-    "evaluate": {
-        "output_dir": "$@bundle_root + '/output'",
-        "cache_dir": "$@bundle_root + '/cache'",
-        "split_file": "$@bundle_root + '/configs/split.json'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-    },
-    "inference": {
-        "output_dir": "$@bundle_root + '/predictions'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "promised_weights": None,  # they are stored anew; export compares them
-    },
-}
-
-# Lists of what is done, one step after the other.
-_STEPS = {"initialize", "evaluating", "inference"}
-# Keys of inference that nothing refers to, but that MONAI asks for.
-_KEPT = {"imports", "bundle_root", "dataset_dir"}
-
-
 def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     """The configuration with its network in place of the menu, and paths below ``bundle_root``.
 
@@ -154,19 +167,6 @@ def _used_by(key: str, config: Config) -> set[str]:
         used |= new
         new = keys_referred_to([config[name] for name in new]) - used
     return used
-
-
-# Which every bundle has, or names by itself.
-_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
-_OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
-# Modules that travel are imported by their own names from within, too.
-_INIT = '''"""What the configurations of this bundle call."""
-
-import os
-import sys
-
-sys.path.append(os.path.dirname(__file__))
-'''
 
 
 @dataclass(frozen=True)
@@ -281,13 +281,6 @@ def _imported(file: Path) -> set[str]:
     """The first parts of the names of all modules that a file imports, but for those beside it."""
     names = imported_names(file.read_text(encoding="utf-8"))
     return {name.partition(".")[0] for name in names}
-
-
-# Where networks and losses are that do nothing but compute.
-_HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")
-_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
-# What runs of earlier versions were trained with, where today's bundles name something else.
-_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
 
 
 def check_known_code(

@@ -43,6 +43,12 @@ from nacl_monai.runs import check_class_names
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
 _USED = ("cases::_target_", "structures", "preprocessing", "cropping", "spatial_size")
+_MOST_CLASSES = 256
+_SHOWN = (
+    *("modalities", "spatial_size", "preprocessing", "cropping"),
+    *("split_proportions", "draw_split"),
+)
+_HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
 
 
 def check_dataset(
@@ -269,9 +275,6 @@ def _range(values: list[tuple[Any, ...]], form: str) -> str:
     return " to ".join("×".join(map(form.format, sizes)) for sizes in ends)
 
 
-_MOST_CLASSES = 256
-
-
 def check_label_classes(classes: Sequence[str], label_values: Sequence[Sequence[int]]) -> None:
     """Checks that every class has its values on disk, and an index that fits into a byte, as labels do.
 
@@ -327,13 +330,6 @@ def check_official_cases(number: Any) -> None:
     """
     if type(number) is not int or number < 1:
         raise SettingError(f"official_cases: is {number}; write how many cases there are")
-
-
-_SHOWN = (
-    *("modalities", "spatial_size", "preprocessing", "cropping"),
-    *("split_proportions", "draw_split"),
-)
-_HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
 
 
 def settings_lines(dataset: str, bundles: str | Path | None = None) -> str:

@@ -28,6 +28,13 @@ from nacl_monai.inference.grids import (
 from nacl_monai.progress import process_rank
 
 SPATIAL_AXES = 3
+# MemoryError, since a damaged header may announce too many voxels.
+_UNREADABLE = (
+    *(EOFError, HeaderDataError, ImageFileError, MemoryError, OSError),
+    *(OverflowError, RuntimeError, ValueError, zlib.error),
+)
+_NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
+_warned: list[str] = []
 
 
 class VoxelGrid(NamedTuple):
@@ -111,15 +118,6 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
                 f"{file}: is the same {kind} as {known[fingerprint]}; remove one of the cases"
             )
         known[fingerprint] = file
-
-
-# MemoryError, since a damaged header may announce too many voxels.
-_UNREADABLE = (
-    *(EOFError, HeaderDataError, ImageFileError, MemoryError, OSError),
-    *(OverflowError, RuntimeError, ValueError, zlib.error),
-)
-_NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
-_warned: list[str] = []
 
 
 @contextmanager

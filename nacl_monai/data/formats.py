@@ -41,6 +41,11 @@ Labels = dict[str, list[int]]
 IGNORE = "ignore"
 #: Labels are read as bytes.
 _LARGEST = 255
+_FILE, _SPLITS = "dataset.json", "splits_final.json"
+_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
+_SETS = {"validation": "val", "testing": "test", "test": "test"}
+_PAIRS = (["images", "labels"], _TRAINING)
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True)
@@ -203,10 +208,6 @@ def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
             )
 
 
-_FILE, _SPLITS = "dataset.json", "splits_final.json"
-_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
-
-
 def _found_by(function: str, **arguments: Any) -> dict[str, Any]:
     """The function of `nacl_monai.data` that finds the cases, in a configuration."""
     return {"_target_": f"nacl_monai.data.{function}", "dataset_dir": "@dataset_dir", **arguments}
@@ -345,9 +346,6 @@ def describe_decathlon(root: Path) -> Description:
     )
 
 
-_SETS = {"validation": "val", "testing": "test", "test": "test"}
-
-
 def describe_datalist(root: Path) -> Description:
     """Reads the datalist.
 
@@ -464,10 +462,6 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
 
 def _names_are_alike(entry: dict[str, Any]) -> bool:
     return len({PurePath(file).name for file in files_of(entry)}) == 1
-
-
-_PAIRS = (["images", "labels"], _TRAINING)
-_CHANNEL = re.compile(r"_\d{4}$")
 
 
 def _is_there(root: Path, pair: Sequence[str]) -> bool:

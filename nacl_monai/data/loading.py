@@ -32,6 +32,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.images import read_volume
 
 _BYTE = 255
+_SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
 
 
 class LoadedCase(NamedTuple):
@@ -294,9 +295,6 @@ def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int
             f"{spatial_size[0]}×{spatial_size[1]}; raise it: --spatial_size [{height},{width}] "
             "(rounded up to multiples of 16)"
         )
-
-
-_SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
 
 
 class LostVoxels(NamedTuple):

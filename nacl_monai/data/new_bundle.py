@@ -37,6 +37,7 @@ from nacl_monai.output import written_folder
 
 _RENDERED = ".j2"
 _WIDTH = 105
+PROPORTIONS = {"train": 70, "val": 10, "test": 20}
 
 
 class NewBundle(NamedTuple):
@@ -200,9 +201,6 @@ def as_comment(text: str) -> str:
     """
     line = " ".join(f"{text}.".split())  # at Unicode's line breaks too, which are YAML's
     return textwrap.fill(line, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-
-
-PROPORTIONS = {"train": 70, "val": 10, "test": 20}
 
 
 def _by(function: str, **arguments: Any) -> dict[str, Any]:

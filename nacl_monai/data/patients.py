@@ -10,6 +10,8 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError, check_no_formula
 
+_STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
+
 
 def one_case_per_patient(case: str) -> str:
     """The patient of a case where every patient has one: named like the case."""
@@ -66,9 +68,6 @@ def patient_by_table(case: str, patients: Mapping[str, str] | Iterable[list[str]
             f"{case}: has no patient in `patient_of`; add it there, or remove the case"
         )
     return patient_of[case]
-
-
-_STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
 
 
 def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:

@@ -26,6 +26,23 @@ from nacl_monai.inference.grids import stored_shape
 from nacl_monai.inference.orientation import TurnAxesd
 from nacl_monai.progress import progress_bar
 
+#: The most foreground voxels of a case for percentiles, as in nnU-Net.
+SAMPLED = 10_000
+_MOST_VALUES = 256  # classes are kept in a byte
+_Load = Callable[[str, bool], Any]
+PERCENTILES = (0.5, 99.5)
+#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
+ANISOTROPIC = 3.0
+#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
+THICK = 1.5
+#: Networks halve slices four times.
+MULTIPLE, SMALLEST = 16, 32
+#: The longest side of a patch of 3-D training, for its memory.
+LARGEST_PATCH = 96
+_UNIFORM = 0.01  # relative difference of spacings by rounding
+_Array = npt.NDArray[Any]
+_TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
+
 
 @dataclass(frozen=True)
 class Options:
@@ -51,12 +68,6 @@ class Choice(NamedTuple):
 
     why: str
     keys: dict[str, Any]
-
-
-#: Foreground voxels of a case that percentiles are of, at most; nnU-Net takes as many.
-SAMPLED = 10_000
-_MOST_VALUES = 256  # classes are kept in a byte
-_Load = Callable[[str, bool], Any]
 
 
 @dataclass
@@ -256,9 +267,6 @@ def _check_names(source: Path, names: Sequence[str]) -> None:
             )
 
 
-PERCENTILES = (0.5, 99.5)
-
-
 def is_ct(description: Description, options: Options) -> bool:
     """Whether the image is only a CT, whose intensities mean the same in every volume.
 
@@ -376,19 +384,6 @@ def _window(low: float, high: float, why: str) -> tuple[str, Any]:
     return f"{why}: {low:g} to {high:g}", step
 
 
-#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
-ANISOTROPIC = 3.0
-#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
-THICK = 1.5
-#: Networks halve slices four times.
-MULTIPLE, SMALLEST = 16, 32
-#: A patch of 3-D training is at most so long, for its memory.
-LARGEST_PATCH = 96
-_UNIFORM = 0.01  # relative difference of spacings by rounding
-
-_Array = npt.NDArray[Any]
-
-
 def _turned(grids: Sequence[VoxelGrid]) -> tuple[Any, str, _Array, _Array]:
     """How to turn volumes so that slices, where they are thick, go last.
 
@@ -405,9 +400,6 @@ def _turned(grids: Sequence[VoxelGrid]) -> tuple[Any, str, _Array, _Array]:
     step = {**target, **_TO_RAS, "slices_last": True, "allow_missing_keys": True}
     why = "Thick slices are along other axes in some cases, and go last"
     return step, why, *_after_turning(grids, slices_last=True)
-
-
-_TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
 
 
 def _after_turning(grids: Sequence[VoxelGrid], slices_last: bool) -> tuple[_Array, _Array]:

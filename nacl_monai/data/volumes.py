@@ -45,6 +45,10 @@ from nacl_monai.progress import progress_bar
 from nacl_monai.sources import source_files
 
 Transform = Callable[[Any], Any]
+#: Every network of the menu takes patches of multiples of it.
+_MULTIPLE = 32
+_CHUNK = 2**20
+_SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
 
 
 class CachedVolumes(Dataset[dict[str, Any]]):
@@ -261,10 +265,6 @@ class SliceDataset(Pieces):
         return self.finished(self.volumes.slice(*self._places[index]), index)
 
 
-#: Every network of the menu takes multiples of it, so that no patch need be larger by as much.
-_MULTIPLE = 32
-
-
 class PatchDataset(Pieces):
     """Random patches of ``volumes``, of which a share is centered on the classes; see `Pieces`.
 
@@ -413,10 +413,6 @@ def _read_properties(file: Path) -> list[torch.Tensor]:
     with file.open("rb") as stream:
         stream.seek(voxels.offset + voxels.nbytes)
         return [torch.from_numpy(np.load(stream)) for _ in range(4)]
-
-
-_CHUNK = 2**20
-_SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
 
 
 def append_checksum(file: Path) -> None:

@@ -24,6 +24,12 @@ from nacl_monai.tensors import sum_tolerance
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0
 
 Frames = npt.NDArray[Any]
+# What every DICOM image has, though it may be empty. Anonymizers drop it.
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+)
+_NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
 
 
 def read_frames(
@@ -163,14 +169,6 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
             "background; give probabilities of exclusive classes, which sum up to 1 (in a byte to 255)"
         )
     return probs[:, 1:].movedim(1, -1).contiguous().numpy().clip(0, 1)
-
-
-# What every DICOM image has, though it may be empty. Anonymizers drop it.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-)
-_NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
 
 
 def read_source(folder: Path) -> Series:

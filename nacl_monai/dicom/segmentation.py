@@ -29,6 +29,11 @@ _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
 #: How far the new series' numbers are above that of the source.
 _LABEL_MAP, _PROBABILITIES, _MAP, _CONTOURS = 1000, 2000, 3000, 4000
+_LONGEST = 64  # characters of a segment's label
+_FILE_OF_CONTOUR = re.compile(r"(.*)_(outer|inner)_(.+)")
+_CONTOUR = re.compile(r", (outer|inner) contour$")
+#: DICOM's lists of what can be segmented, and the category that each is of.
+_LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
 
 
 def write_segmentation(frames: Frames, series: Series, names: Sequence[str], output: Path) -> None:
@@ -145,13 +150,6 @@ def _described(number: int, name: str) -> SegmentDescription:
         ),
         display_color=CIELabColor.from_rgb(*COLORS[(number - 1) % len(COLORS)]),
     )
-
-
-_LONGEST = 64  # characters of a segment's label
-_FILE_OF_CONTOUR = re.compile(r"(.*)_(outer|inner)_(.+)")
-_CONTOUR = re.compile(r", (outer|inner) contour$")
-#: DICOM's lists of what can be segmented, and the category that each is of.
-_LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
 
 
 class Property(NamedTuple):

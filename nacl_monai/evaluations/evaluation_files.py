@@ -44,6 +44,24 @@ from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
+_AGAIN = "evaluate the run again"
+_PUT_BACK = "put it back, or train the run again"
+_EPOCHS = "max_epochs"
+#: The key of the checksum of all others.
+_OWN = "sha256"
+_PACKAGES = ("nacl-monai", "torch", "monai")
+# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
+_ALIKE = (
+    *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
+    *("preprocessing", "cropping", "calibration", "metrics"),
+)
+# The same, with all that these refer to, if both records have it: an earlier version's may not.
+_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
+_REFERENCE = re.compile(r"@(\w+)")
+_WORDS = {"train": "training", "val": "validation"}
+#: The set of an audit: all predictions of its folder.
+AUDITED = "audited"
+
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:
     """The evaluation of a run; the folder of an audit is one itself."""
@@ -132,25 +150,6 @@ def _torn_line(path: Path) -> int | None:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-_AGAIN = "evaluate the run again"
-_PUT_BACK = "put it back, or train the run again"
-_EPOCHS = "max_epochs"
-#: The key of the checksum of all others.
-_OWN = "sha256"
-_PACKAGES = ("nacl-monai", "torch", "monai")
-# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
-_ALIKE = (
-    *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
-    *("preprocessing", "cropping", "calibration", "metrics"),
-)
-# The same, and whatever all these refer to, where both records have it: an earlier version's may not.
-_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
-_REFERENCE = re.compile(r"@(\w+)")
-_WORDS = {"train": "training", "val": "validation"}
-#: The set of an audit: whatever predictions were there.
-AUDITED = "audited"
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,23 @@ Array = npt.NDArray[np.float64]
 COVERAGE = 0.95
 #: As many trainings say something about another one.
 ENOUGH_TRAININGS = 3
+RESAMPLES = 10_000
+#: A test whose corrected p is below this decides.
+SIGNIFICANCE = 0.05
+#: Digits of a score that count in ranks: ``cases.csv`` has as many, and the rest is rounding.
+DIGITS = 6
+BETTER, WORSE = "better", "worse"
+#: Of a number neither end of which is better.
+HIGHER, LOWER = "higher", "lower"
+SLIGHTLY = "slightly "
+EQUIVALENT = "equivalent"
+TOO_FEW = "too few patients"
+CANNOT_TELL = "cannot tell"
+#: All that a test can decide about the reference.
+DECISIONS = (
+    *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
+    *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
+)
 
 
 @dataclass(frozen=True)
@@ -238,9 +255,6 @@ def _check_same_patients(cases: pd.DataFrame, by: str) -> None:
             )
 
 
-RESAMPLES = 10_000
-
-
 def bootstrap_ratios(
     numerators: npt.ArrayLike, denominators: npt.ArrayLike, weights: Array
 ) -> Array:
@@ -321,25 +335,6 @@ def pooled_band(
     band = np.full((2, counts.shape[1]), np.nan)
     band[:, used] = percentile_interval(accuracy[:, used], coverage)
     return band[0], band[1]
-
-
-#: A test whose corrected p is below this decides.
-SIGNIFICANCE = 0.05
-#: Digits of a score that count in ranks: ``cases.csv`` has as many, and the rest is rounding.
-DIGITS = 6
-
-BETTER, WORSE = "better", "worse"
-#: Of a number neither end of which is better.
-HIGHER, LOWER = "higher", "lower"
-SLIGHTLY = "slightly "
-EQUIVALENT = "equivalent"
-TOO_FEW = "too few patients"
-CANNOT_TELL = "cannot tell"
-#: All that a test can decide about the reference.
-DECISIONS = (
-    *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
-    *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
-)
 
 
 def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:

@@ -38,6 +38,7 @@ _ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
 _NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
 _COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
 _MOST_LABELS = 30
+pydicom, has_pydicom = optional_import("pydicom")
 
 
 class ImageFault(SystemExit):
@@ -58,9 +59,6 @@ class ImageFault(SystemExit):
 def refuse(line: str) -> NoReturn:
     """Ends the process with one line and exit code 1."""
     raise SystemExit(f"error: {line}")
-
-
-pydicom, has_pydicom = optional_import("pydicom")
 
 
 class Series(NamedTuple):

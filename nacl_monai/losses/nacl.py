@@ -49,6 +49,14 @@ from nacl_monai.losses.neighborhood import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
+_OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
+# What is near the proportions, computed from logits.
+SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda logits: logits,
+    "softmax": lambda logits: logits.softmax(1),
+}
+
 
 class Constraint(TypedDict, total=False):
     """The settings of :func:`neighborhood_penalty`, which says what they are by default."""
@@ -67,10 +75,6 @@ class Constraint(TypedDict, total=False):
     sharpness: float
     width_mm: float | None
     spacing: Sequence[float] | None
-
-
-_OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
-_OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
 
 
 def neighborhood_penalty(
@@ -306,11 +310,6 @@ PENALTIES: Mapping[str, Callable[[Tensor, Tensor, str, float], Tensor]] = {
     "l1": _l1,
     "l2": _l2,
     "log_barrier": _log_barrier,
-}
-# What is near the proportions, computed from logits.
-SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "logits": lambda logits: logits,
-    "softmax": lambda logits: logits.softmax(1),
 }
 
 

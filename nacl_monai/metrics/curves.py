@@ -67,6 +67,14 @@ THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
 NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
 _BLOCK = 2**16
+_NAMES = records.each(records.name, 1)
+_FORM: dict[str, records.Check] = {
+    "definition": records.definition,
+    "cases": _NAMES,
+    "structures": _NAMES,
+    "patients": records.maybe(records.each(records.text)),
+    "spacings": records.each(records.SIZES),
+}
 
 
 def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
@@ -470,16 +478,6 @@ def read_curves(file: str | Path) -> Curves:
     known = "patients" in held
     held = {"patients": held["cases"], **held, **{key: arrays[key] for key in (*_SUMS, "spacings")}}
     return Curves(**held, definition=definition, known=known, path=path)
-
-
-_NAMES = records.each(records.name, 1)
-_FORM: dict[str, records.Check] = {
-    "definition": records.definition,
-    "cases": _NAMES,
-    "structures": _NAMES,
-    "patients": records.maybe(records.each(records.text)),
-    "spacings": records.each(records.SIZES),
-}
 
 
 def _faults_of_form(

@@ -38,6 +38,17 @@ from nacl_monai.reports.style import (
     panel_grid,
 )
 
+#: Most panels side by side.
+COLUMNS = 3
+#: The color and marker of each kind of decision; whatever is undecided is gray.
+STYLES: dict[str, dict[str, Any]] = {
+    BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
+    WORSE: {"color": OKABE_ITO["vermillion"], "marker": "s"},
+    EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
+    "not decided": {"color": "0.45", "marker": "x"},
+}
+MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -156,18 +167,6 @@ def _p_value(p: float) -> str:
     if pd.isna(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-#: Most panels side by side.
-COLUMNS = 3
-#: The color and marker of each kind of decision; whatever is undecided is gray.
-STYLES: dict[str, dict[str, Any]] = {
-    BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
-    WORSE: {"color": OKABE_ITO["vermillion"], "marker": "s"},
-    EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
-    "not decided": {"color": "0.45", "marker": "x"},
-}
-MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
 
 
 def draw_forest(comparison: Comparison, metric: str) -> Figure:

@@ -19,6 +19,10 @@ _LISTS = {"datasets": "NAME", "losses": "NAME", "networks": "NAME", "seeds": "N"
 _TEXTS = ("tracking", "pretrained")
 #: Folders go by the environment, since Snakemake reads the values of --config as YAML.
 _FOLDERS = {"data_dir": "NACL_DATA_DIR", "runs": "NACL_RUNS"}
+_FOLDER = "workflow"
+_SNAKEFILE = "Snakefile"
+# What tells a copy from the workflow of another project, which Snakemake's users call alike.
+_OURS = "rules/exhibits.smk"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +81,6 @@ def _parser() -> argparse.ArgumentParser:
         help="write the workflow into workflow/ and end; it is taken from then on, with your changes",
     )
     return parser
-
-
-_FOLDER = "workflow"
-_SNAKEFILE = "Snakefile"
-# What tells a copy from the workflow of another project, which Snakemake's users call alike.
-_OURS = "rules/exhibits.smk"
 
 
 def workflow_folder() -> Path:

@@ -38,6 +38,18 @@ _REMEDY = "write it anew: nacl-monai calibrate PREDICTIONS LABELS --components"
 _CLIP = 1e-6  # a probability of 1 has no logit
 _VARIANCE = 10.0
 _LEAST_SPREAD, _TINY = 1e-9, 1e-12
+_FILE: dict[str, records.Check] = {
+    "numbers": records.mapped(records.each(records.number(), 4, 4)),
+    "islands": records.mapped(records.each(records.whole(), 2, 2)),
+    "definition": lambda value: (
+        records.definition(value) and records.number(0)(value.get("minimum_mm3"))
+    ),
+    "patients": records.each(records.text, 1),
+    "cases": records.each(records.name, 1),
+    "known_by": records.any_of(*records.WAYS),
+    "patient_pattern": records.maybe(records.pattern),
+    records.CHECKSUM: records.text,
+}
 
 
 def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Array:
@@ -133,20 +145,6 @@ class RealIslands:
         record = json.loads(json.dumps(asdict(self)))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
-
-
-_FILE: dict[str, records.Check] = {
-    "numbers": records.mapped(records.each(records.number(), 4, 4)),
-    "islands": records.mapped(records.each(records.whole(), 2, 2)),
-    "definition": lambda value: (
-        records.definition(value) and records.number(0)(value.get("minimum_mm3"))
-    ),
-    "patients": records.each(records.text, 1),
-    "cases": records.each(records.name, 1),
-    "known_by": records.any_of(*records.WAYS),
-    "patient_pattern": records.maybe(records.pattern),
-    records.CHECKSUM: records.text,
-}
 
 
 def read_real(file: Path) -> RealIslands:

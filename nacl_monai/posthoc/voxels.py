@@ -19,6 +19,11 @@ from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
 T = TypeVar("T")
+#: The largest distance to the predicted border that is kept, in mm, or in voxels of unknown size.
+FARTHEST = 8.0
+#: The voxels around a region that a calibrator may see in a slice.
+REACH = 4
+_BLOCK = 16_384
 
 
 class Voxels(NamedTuple):
@@ -81,13 +86,6 @@ class Volume(NamedTuple):
     kept: torch.Tensor
     labels: torch.Tensor
     weight: float
-
-
-#: Up to here the distance to the predicted border is kept, in mm, or in voxels where no size is known.
-FARTHEST = 8.0
-#: So many voxels around a region a calibrator may see in a slice.
-REACH = 4
-_BLOCK = 16_384
 
 
 class NoRoomError(InputError):

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
 
+SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
+# Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
+_LEAST, _HIDDEN = 32, 24
+
 
 class Named(Protocol):
     """An object with the names of cases and patients: sums, or a promise."""
@@ -42,10 +46,6 @@ class Named(Protocol):
 
 
 NamedT = TypeVar("NamedT", bound=Named)
-SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
-
-# So many bytes of a secret cannot be guessed, and so many digits of two names are not the same.
-_LEAST, _HIDDEN = 32, 24
 
 
 def known_by(options: Options) -> str:

@@ -52,6 +52,11 @@ from nacl_monai.runs import EvaluationFolder
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 _REAL_KINDS = "fiub"  # NumPy's letters for floats, integers and booleans
+# Constructors of NumPy's numbers and arrays; everything else that a pickle might call is refused.
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+)
+_OWN = "_probabilities"
 
 
 def find_npz(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
@@ -189,12 +194,6 @@ def _turned_back(affine: Affine, orientation: str | None, shape: Sequence[int]) 
     return np.asarray(affine @ back, np.float64)
 
 
-# Constructors of NumPy's numbers and arrays; everything else that a pickle might call is refused.
-_HARMLESS = re.compile(
-    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
-)
-
-
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if not _HARMLESS.fullmatch(f"{module}.{name}"):
@@ -222,9 +221,6 @@ def read_plain(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{file}: is not a record of an image's geometry; predict the case again")
     return content
-
-
-_OWN = "_probabilities"
 
 
 def find_own(folder: Path, _: Collection[str] = ()) -> list[Prediction]:

@@ -43,6 +43,9 @@ from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
+#: The place of an audit's folders in a command, if they are unknown.
+_DATA = ("PREDICTIONS", "LABELS")
+_Shown = Sequence[tuple[str, Metric, str]]
 
 
 def write_pages(
@@ -138,10 +141,6 @@ def _verdicts(run: Run, data: Sequence[str]) -> list[str]:
     """One sentence and one advice where what is led with was counted, or else one of each region."""
     lead = leading_verdict(run, data)
     return [lead] if lead else [verdict(run, region) for region in _main_regions(run)]
-
-
-#: What a command is told of an audit's data where nobody knows their folders.
-_DATA = ("PREDICTIONS", "LABELS")
 
 
 def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
@@ -307,9 +306,6 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
         if pictures
         else "",
     }
-
-
-_Shown = Sequence[tuple[str, Metric, str]]
 
 
 def _shown(run: Run) -> _Shown:

@@ -41,6 +41,16 @@ Array = npt.NDArray[np.float64]
 BAND_RESAMPLES = 1000
 #: Bins with a smaller share of the voxels say little: their accuracy is mostly chance.
 SPARSE = 0.001
+Style = dict[str, Any]
+#: Most diagrams side by side.
+COLUMNS = 3
+ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
+OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
+UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
+HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
+BAND: Style = {"color": "black", "linewidth": 1.2}
+DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
+HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 @dataclass(frozen=True)
@@ -141,19 +151,6 @@ def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Array:
     """Elementwise ratio; NaN where nothing was counted."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.divide(numerator, denominator), dtype=np.float64)
-
-
-Style = dict[str, Any]
-
-#: Most diagrams side by side.
-COLUMNS = 3
-ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
-OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
-UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
-HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
-BAND: Style = {"color": "black", "linewidth": 1.2}
-DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
-HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 def draw_reliability(

@@ -24,6 +24,9 @@ from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_
 from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training.processes import gathered
 
+_PREFIX = "epoch_"
+_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
+
 
 @dataclass(eq=False)
 class Checkpoints:
@@ -193,10 +196,6 @@ def _check_finite(states: Any, epoch: int, folder: str | Path) -> None:
                 f"epoch {epoch}: {name.replace('::', '.')} is no longer a finite number, and nothing "
                 f"was saved; lower the learning rate; the epochs before are in {folder}"
             )
-
-
-_PREFIX = "epoch_"
-_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
 
 
 class Position(NamedTuple):

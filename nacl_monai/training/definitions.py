@@ -26,6 +26,15 @@ from monai.bundle import ConfigComponent, ConfigParser
 
 from nacl_monai.training.hints import PACKAGE, is_made_later, taken
 
+#: What can be defined inline, and the key of the arguments that its class may take.
+ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
+IGNORE_INDEX = "ignore_index"
+#: Makes ignored voxels background to metrics without an ``ignore_index``.
+WITHOUT = "nacl_monai.training.outputs.without_ignored"
+_LOSSES = ("loss", "losses")
+#: How a metric of MONAI, which has no ``ignore_index``, is told what to compare.
+_FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
+
 
 def running_parser() -> ConfigParser:
     """The configuration, overrides included, whose evaluation led to this call.
@@ -57,10 +66,6 @@ def _frame_of(function: Callable[..., Any]) -> FrameType | None:
     while frame is not None and frame.f_code is not function.__code__:
         frame = frame.f_back
     return frame
-
-
-#: What can be defined inline, and the key of the arguments that its class is given where it takes them.
-ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
 
 
 def complete_definitions() -> None:
@@ -115,14 +120,6 @@ def _complete(key: str, value: Any, arguments: Mapping[str, Any]) -> Any:
     if str(value["_target_"]).startswith(PACKAGE):
         value = {name: _complete(f"{key}::{name}", part, arguments) for name, part in value.items()}
     return {**value, **added}
-
-
-IGNORE_INDEX = "ignore_index"
-#: What makes such voxels background to metrics that know none.
-WITHOUT = "nacl_monai.training.outputs.without_ignored"
-_LOSSES = ("loss", "losses")
-#: How a metric of MONAI's, which knows no such voxels, is told what to compare.
-_FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
 
 
 def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:

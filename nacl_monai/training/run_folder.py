@@ -38,6 +38,9 @@ FREE_KEYS: tuple[str, ...] = (
 )
 _EPOCHS = "max_epochs"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
+_CHECKSUM = ", sha256 "
+#: The key under which a run's configuration records the user's own modules; missing without any.
+OWN_CODE = "own_code"
 
 
 def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:
@@ -242,9 +245,6 @@ def _check_alone(folder: RunFolder) -> None:
         )
 
 
-_CHECKSUM = ", sha256 "
-
-
 def recorded_file(path: Path, known: object = None) -> str:
     """The record of a file, which is not read where a known record has its size and time of change."""
     stamped = f"{stamp(path)}{_CHECKSUM}"
@@ -259,10 +259,6 @@ def recorded_stamp(record: object) -> str:
 def recorded_checksum(record: object) -> str:
     """The checksum in the record of a file."""
     return str(record).partition(_CHECKSUM)[2]
-
-
-#: The key of a run's configuration that records them; missing where there are none.
-OWN_CODE = "own_code"
 
 
 def own_code(config: Mapping[str, Any]) -> dict[str, str]:
