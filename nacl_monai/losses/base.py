@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.inputs import check_not_negative, check_option, one_hot
-from nacl_monai.tensors import check_labels, without_channel, without_metadata
+from nacl_monai.losses.inputs import check_not_negative, check_option, check_values, one_hot
+from nacl_monai.tensors import without_channel, without_metadata
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -185,8 +185,7 @@ def _whole(
 
 def _indices(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
     indices = without_channel(labels, logits)
-    check_labels(indices, logits.shape[1], ignore_index)
-    return indices.long()
+    return check_values(indices.long(), indices, logits, ignore_index)
 
 
 def _one_hot(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +21,21 @@ from nacl_monai.tensors import (
     without_channel,
     without_metadata,
 )
+
+#: Of a step so far: whether labels are valid, on their device, and what says so if they are not.
+Checks = list[tuple[Tensor, Callable[[], None]]]
+_CHECKS: ContextVar[Checks | None] = ContextVar("checks", default=None)
+
+
+@contextmanager
+def checking_later() -> Iterator[Checks]:
+    """Within it, losses do not wait for the device to check labels; who enters it asks all together."""
+    checks: Checks = []
+    token = _CHECKS.set(checks)
+    try:
+        yield checks
+    finally:
+        _CHECKS.reset(token)
 
 
 def require(valid: bool, name: str, value: object, remedy: str) -> None:
@@ -115,35 +133,59 @@ def at_least_float32(logits: Tensor) -> Tensor:
 def check_inputs(logits: Tensor, labels: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor]:
     """Like :func:`convert_inputs`, and checks the values of the labels.
 
-    The check of values waits for the device. In a compiled graph the device itself checks instead, and
-    raises its own RuntimeError.
+    The check of values waits for the device, but within :func:`checking_later`. In a compiled graph
+    the device itself checks instead, and raises its own RuntimeError.
 
     Raises:
         InputError: If the shapes do not fit, or a label is neither a class nor ``ignore_index``, or soft
             labels do not sum to 1.
     """
     converted, checked = convert_inputs(logits, labels, ignore_index)
-    if torch.compiler.is_compiling():
-        _assert_valid(checked, without_metadata(labels), converted, ignore_index)
-    elif is_soft(checked):
-        check_soft_labels(without_metadata(labels), ignore_index)
-    else:
-        check_labels(labels, converted.shape[1], ignore_index)
-    return converted, checked
+    return converted, check_values(checked, labels, converted, ignore_index)
 
 
-def _assert_valid(
+def check_values(
     checked: Tensor, labels: Tensor, logits: Tensor, ignore_index: int | None
-) -> None:
-    if is_soft(checked):
-        fine, problem = valid_soft_labels(labels, ignore_index), "do not sum to 1"
-    else:
-        counted = counted_voxels(checked, ignore_index)
-        counted = checked if counted is None else checked.where(counted, 0)
-        fine = (counted >= 0) & (counted < logits.shape[1])
-        fine &= checked == without_channel(labels, logits)  # whole numbers
-        problem = "hold a value that is not a class"
-    torch._assert_async(fine.all(), f"labels: {problem}")
+) -> Tensor:
+    """Refuses labels whose values do not fit; ``checked`` are the same from :func:`convert_inputs`.
+
+    Returns:
+        ``checked``; if they are checked later, with 0 in place of an index that is no class, which a
+        GPU does not survive.
+
+    Raises:
+        InputError: As :func:`check_inputs`.
+    """
+    labels, soft = without_metadata(labels), is_soft(checked)
+    refuse = (
+        partial(check_soft_labels, labels, ignore_index)
+        if soft
+        else partial(check_labels, labels, logits.shape[1], ignore_index)
+    )
+    checks, compiling = _CHECKS.get(), torch.compiler.is_compiling()
+    if checks is None and not compiling:
+        refuse()
+        return checked
+    fine = (
+        valid_soft_labels(labels, ignore_index)
+        if soft
+        else _valid_indices(checked, labels, logits, ignore_index)
+    )
+    if compiling:
+        problem = "do not sum to 1" if soft else "hold a value that is not a class"
+        torch._assert_async(fine.all(), f"labels: {problem}")
+    elif checks is not None:
+        checks.append((fine.all(), refuse))
+    return checked if soft or compiling else checked.where(fine, 0)
+
+
+def _valid_indices(
+    checked: Tensor, labels: Tensor, logits: Tensor, ignore_index: int | None
+) -> Tensor:
+    counted = counted_voxels(checked, ignore_index)
+    counted = checked if counted is None else checked.where(counted, 0)
+    whole = checked == without_channel(labels, logits)
+    return (counted >= 0) & (counted < logits.shape[1]) & whole
 
 
 def is_soft(labels: Tensor) -> bool:

@@ -366,16 +366,14 @@ def _volumes(
         return nothing
     labeled = torch.stack(labels).double().mean(0)
     contour = near & (probs >= contour_threshold(probs[near], miss))
-    return (
-        predicted.sum().item(),
-        all_labeled,
-        labeled[predicted].sum().item(),
-        probs[near].sum(dtype=torch.float64).item(),
-        probs[predicted].sum(dtype=torch.float64).item(),
-        contour.sum().item(),
-        all_labeled - labeled[contour].sum().item(),
-        everywhere.item(),
+    sums = (
+        *(predicted.sum(), labeled[predicted].sum(), probs[near].sum(dtype=torch.float64)),
+        *(probs[predicted].sum(dtype=torch.float64), contour.sum(), labeled[contour].sum()),
     )
+    # Together, as each would wait for a GPU.
+    volume, hit, *masses, of_contour, caught = torch.stack([x.double() for x in sums]).tolist()
+    missed = all_labeled - caught
+    return (volume, all_labeled, hit, *masses, of_contour, missed, everywhere.item())
 
 
 def _labeled(

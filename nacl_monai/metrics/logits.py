@@ -91,9 +91,11 @@ def maximum_logit_counts(
     check_voxels(logits)
     first, last = low * per_unit, high * per_unit
     largest = without_metadata(logits.detach()).amax(1).flatten()
-    if mask is not None:
-        largest = largest[aligned("mask", mask, logits).flatten().bool()]
     position = (largest * per_unit).floor_().clamp_(first - 1, last)
     index = position.nan_to_num_(nan=last).long() - (first - 1)
-    counts = torch.bincount(index, minlength=last - first + 2)
+    counted = torch.ones_like(index)
+    if mask is not None:
+        counted = aligned("mask", mask, logits).flatten().bool().long()
+    # Unlike bincount, this does not wait for a GPU.
+    counts = counted.new_zeros(last - first + 2).index_add_(0, index, counted)
     return counts, torch.arange(first, last + 1, dtype=torch.float64) / per_unit

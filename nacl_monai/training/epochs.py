@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from monai.utils.enums import CommonKeys
 from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses import DeepSupervisionLoss
+from nacl_monai.losses.inputs import checking_later
 from nacl_monai.progress import progress_bar
 from nacl_monai.training import Position
 from nacl_monai.training.logits import network_logits
@@ -158,15 +159,22 @@ def next_step(position: Position, dataloader: Sized) -> int:
 
 
 def loss_and_terms(
-    output: Sequence[Mapping[str, Any]], loss_function: DeepSupervisionLoss
-) -> dict[str, Any]:
-    """The curves of an iteration: the loss, and each of its terms.
+    output: Mapping[str, Any] | Sequence[Mapping[str, Any]], loss_function: DeepSupervisionLoss
+) -> dict[str, float]:
+    """The curves of an iteration, the loss and each of its terms, in one wait for the device.
 
     Args:
-        output: The output of an iteration of MONAI's trainer, one dictionary per sample.
+        output: The output of an iteration of MONAI's trainer, a dictionary, or one per sample.
         loss_function: Remembers the terms of the latest loss.
     """
-    return {"loss": output[0]["loss"], **loss_function.latest_terms}
+    terms = {"loss": _loss_of(output), **loss_function.latest_terms}
+    numbers = torch.stack([torch.as_tensor(term) for term in terms.values()])
+    return dict(zip(terms, numbers.tolist(), strict=True))
+
+
+def _loss_of(output: Any) -> Any:
+    """The loss in the output of an iteration, decollated or not."""
+    return (output if isinstance(output, Mapping) else output[0])[CommonKeys.LOSS]
 
 
 @dataclass(eq=False)
@@ -179,9 +187,12 @@ class EpochSeed:
 
     Args:
         seed: The run's seed.
+        deterministic: Whether a GPU computes with kernels that give the same bits every time, in place
+            of the fastest ones for the size of a batch. A CPU's always do.
     """
 
     seed: int
+    deterministic: bool = False
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI."""
@@ -192,6 +203,8 @@ class EpochSeed:
         entropy = np.random.SeedSequence([self.seed, engine.state.epoch, idist.get_rank()])
         seed = int(entropy.generate_state(1)[0])
         set_determinism(seed)
+        torch.backends.cudnn.deterministic = self.deterministic
+        torch.backends.cudnn.benchmark = not self.deterministic
         # Transforms have generators of their own. `SliceDataset` seeds them for every item, so that it
         # does not matter which worker process makes it; others follow their worker.
         set_rnd(trainer.data_loader.dataset, seed)
@@ -206,7 +219,8 @@ class StopOnDivergence:
     """Stops training as soon as the loss or the logits are NaN or infinite, or an epoch is hopeless.
 
     The device is asked once per iteration, before the optimizer's step, so that the weights remain
-    as they were. The checkpoints of earlier epochs remain as well.
+    as they were; whether the labels are classes, which losses check, is asked together with it. The
+    checkpoints of earlier epochs remain as well.
 
     Numbers can stay finite to the end though the learning rate is far too large. An epoch is hopeless
     if its mean loss is above :data:`MOST` times the loss of logits that are all zero (of the session's
@@ -214,27 +228,40 @@ class StopOnDivergence:
     without normalization begin with large logits. Attach this before what an epoch's end writes.
 
     Raises:
-        InputError: If the loss or a logit is NaN or infinite; it names the epoch, the iteration, and
-            the cases of the batch with such logits, or all its cases if only the loss is wrong. If an
-            epoch is hopeless; it names the epoch and both losses.
+        InputError: If a label is not a class. If the loss or a logit is NaN or infinite; it names the
+            epoch, the iteration, and the cases of the batch with such logits, or all its cases if only
+            the loss is wrong. If an epoch is hopeless; it names the epoch and both losses.
     """
 
     def attach(self, engine: Engine) -> None:
         """Registers the handler with ``engine``, a trainer of MONAI."""
         self._ignorant: float | None = None
         self._sum: Any = 0.0
+        engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._check)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._check_epoch)
 
+    def _start(self, engine: Engine) -> None:
+        trainer: Any = engine
+        if trainer.loss_function != self._measure:  # of an earlier run of the same engine
+            self._loss, trainer.loss_function = trainer.loss_function, self._measure
+
+    def _measure(self, logits: Any, labels: Any) -> torch.Tensor:
+        with checking_later() as self._checks:
+            loss: torch.Tensor = self._loss(logits, labels)
+        return loss
+
     def _check(self, engine: Engine) -> None:
         state: Any = engine.state
-        loss = state.output[CommonKeys.LOSS].detach()
+        loss, checks = state.output[CommonKeys.LOSS].detach(), self._checks
         if self._ignorant is None:
-            self._ignorant = _ignorant_loss(engine)
+            self._ignorant = _ignorant_loss(engine, self._loss)
         self._sum = self._sum + torch.stack([loss.double(), torch.ones_like(loss).double()])
         finite = torch.isfinite(network_logits(engine)).flatten(1).all(dim=1)
-        if (torch.isfinite(loss) & finite.all()).item():
+        if torch.stack([torch.isfinite(loss), finite.all(), *(valid for valid, _ in checks)]).all():
             return
+        for _, refuse in checks:
+            refuse()
         cases = batch_entries(engine, "case") or case_names(image_files(engine))
         diverged = [case for case, fine in zip(cases, finite.tolist(), strict=True) if not fine]
         raise InputError(
@@ -261,10 +288,10 @@ class StopOnDivergence:
             )
 
 
-def _ignorant_loss(engine: Engine) -> float:
+def _ignorant_loss(engine: Engine, loss: Callable[..., Any]) -> float:
     """The loss of the current batch if all logits were zero."""
     trainer: Any = engine
-    loss_function = copy.deepcopy(trainer.loss_function)  # which keeps its terms for the curves
+    loss_function = copy.deepcopy(loss)  # which keeps its terms for the curves
     pred, label = (trainer.state.output[key] for key in (CommonKeys.PRED, CommonKeys.LABEL))
     with torch.no_grad():
         zeros = (
@@ -317,7 +344,7 @@ class Progress:
         state: Any = engine.state
         shown = {"epoch": f"{state.epoch}/{state.max_epochs}"}
         if state.output is not None:  # None if the training went on behind the epoch's iterations
-            shown["loss"] = f"{state.output[0][CommonKeys.LOSS]:.3f}"
+            shown["loss"] = f"{_loss_of(state.output):.3f}"
         values = self.validator.state.metrics
         shown |= {name: f"{values[name]:.3f}" for name in self.metrics if name in values}
         self._bar.set_postfix(shown, refresh=False)

@@ -23,6 +23,7 @@ from nacl_monai.losses import (
     CrossEntropyLoss,
     DeepSupervisionLoss,
     DiceCELoss,
+    ForeignLoss,
     NACLLoss,
 )
 from nacl_monai.training import (
@@ -151,10 +152,11 @@ def test_terms_are_those_of_the_latest_loss():
     for seed in range(2):
         torch.manual_seed(seed)
         loss = loss_function(torch.randn(1, 2, 4, 4), torch.ones(1, 1, 4, 4))
-        shown = loss_and_terms([{"loss": loss}, {"loss": None}], loss_function)
+        shown = loss_and_terms({"loss": loss}, loss_function)
 
         assert list(shown) == ["loss", "cross_entropy"]
-        assert shown["loss"] is loss
+        assert shown["loss"] == loss.item()
+        assert shown == loss_and_terms([{"loss": loss}, {"loss": None}], loss_function)
         assert float(shown["cross_entropy"]) == pytest.approx(loss.item())
 
 
@@ -189,6 +191,22 @@ def test_epoch_alone_equals_the_same_epoch_after_others():
     assert others[0] != second  # of seed and epoch, and not of their sum
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_gpu_takes_its_fastest_kernels_unless_the_same_bits_are_asked_for(
+    monkeypatch, deterministic
+):
+    """Whatever MONAI's seeding sets."""
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", not deterministic)
+    monkeypatch.setattr(cudnn, "benchmark", deterministic)
+    data = DataLoader(Dataset([0]))
+    trainer = Trainer("cpu", 1, data, iteration_update=lambda *_: None)
+    EpochSeed(0, deterministic).attach(trainer)
+    trainer.run()
+
+    assert (cudnn.deterministic, cudnn.benchmark) == (deterministic, not deterministic)
+
+
 def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), network=None, epochs=2):
     batches = [
         {"case": f"case{k}", "image": torch.full((2, 3, 3), image), "label": torch.zeros(1, 3, 3)}
@@ -199,6 +217,32 @@ def train(images, loss=lambda logits, _: logits.nan_to_num(0, 0, 0).mean(), netw
     trainer = trainer_of(network, batches, loss, [StopOnDivergence()], **options)
     trainer.run()
     return trainer
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(2, "hold 2, but there are 2 classes"), (0.5, "hold 0.5")]
+)
+@pytest.mark.parametrize(
+    "form", [CrossEntropyLoss(), ForeignLoss(torch.nn.CrossEntropyLoss(), "indices")]
+)
+def test_label_that_is_no_class_ends_the_training_before_its_step(value, message, form):
+    """In whichever batch it is, by the loss's own line, and losses elsewhere check at once as before."""
+    labels = [torch.zeros(1, 3, 3), torch.full((1, 3, 3), value)]
+    batches = [{"image": torch.randn(2, 3, 3), "label": label} for label in labels]
+    network = torch.nn.Conv2d(2, 2, 1)
+    trainer = trainer_of(network, batches, form, [StopOnDivergence()], epochs=1, optimizer=0.1)
+    weights = []
+    trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda: weights.append(network.weight.detach().clone())
+    )
+    with pytest.raises(InputError, match=message):
+        trainer.run()
+
+    assert trainer.state.iteration == 2
+    assert torch.equal(weights[1], network.weight)
+    assert not torch.equal(*weights)
+    with pytest.raises(InputError, match=message):
+        form(torch.zeros(1, 2, 3, 3), labels[1][None])
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])

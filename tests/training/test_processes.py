@@ -1,6 +1,7 @@
 """Where a training computes: processes, device, memory and precision."""
 
 import inspect
+import os
 import platform
 import resource
 import subprocess
@@ -20,9 +21,11 @@ from nacl_monai.training import (
     across_processes,
     default_device,
     evaluation_sampler,
+    is_gpu,
     is_silent,
     join_processes,
     keep_freed_memory,
+    loading_processes,
     share_batch,
     training_sampler,
 )
@@ -171,7 +174,9 @@ def test_channels_last_changes_the_layout_and_no_value(dims, layout):
         ("cpu", ["avx2", "avx512_bf16"], "bfloat16"),
         ("cpu", ["amx_bf16"], "bfloat16"),
         ("cpu", None, "float32"),  # older versions of torch cannot tell
-        ("cuda:0", ["amx_bf16"], "float32"),  # nothing was measured there
+        ("cuda:0", ["amx_bf16"], "float32"),  # whatever the CPU beside it can do
+        ("cuda:0", ["gpu_bf16"], "bfloat16"),
+        ("cpu", ["gpu_bf16"], "float32"),
     ],
 )
 def test_auto_takes_what_the_device_computes_with_and_says_so(
@@ -179,6 +184,8 @@ def test_auto_takes_what_the_device_computes_with_and_says_so(
 ):
     """bfloat16 only where it is fast."""
     known = dict.fromkeys(capabilities or (), True)
+    supports = lambda including_emulation: "gpu_bf16" in known and not including_emulation  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supports)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     if capabilities is None:
         monkeypatch.delattr(torch.cpu, "get_capabilities")
@@ -234,6 +241,18 @@ def test_precision_that_is_not_there_is_refused(precision, device, message):
 def test_gradients_are_scaled_in_float16_alone(precision, device, scaled):
     """Its exponents are too short for small gradients; those of bfloat16 are not."""
     assert PrecisionInferer(precision, device).scales_gradients is scaled
+
+
+@pytest.mark.parametrize(("device", "loading"), [("cpu", 0), ("cuda:1", 4)])
+def test_batches_for_a_gpu_are_loaded_beside_it(monkeypatch, device, loading):
+    """By up to four processes, through pinned memory; or by as many processes as one asks for."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+
+    assert is_gpu(device) == is_gpu(torch.device(device)) == bool(loading)
+    assert loading_processes(None, device) == loading
+    assert [loading_processes(number, device) for number in (0, 7)] == [0, 7]
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert loading_processes(None, device) == loading / 2
 
 
 def test_lists_are_joined_in_the_order_of_the_processes(monkeypatch):
