@@ -229,11 +229,11 @@ def test_every_word_belongs_to_one_option_that_is_there(config, words, message):
     [
         (["y"], "run y: is not a run of this configuration; choose from: double, x"),
         (["size"], "run size: is not a run of this configuration"),
-        (["losses"], "run losses: is nothing"),
-        (["x::0"], "run x::0: is nothing"),
-        (["initialize"], "run initialize: is nothing"),
-        (["--run_id", "y"], "run y: is nothing"),
-        ([], "run run: is nothing"),
+        (["losses"], "run losses: is not a run"),
+        (["x::0"], "run x::0: is not a run"),
+        (["initialize"], "run initialize: is not a run"),
+        (["--run_id", "y"], "run y: is not a run"),
+        ([], "run run: is not a run"),
     ],
 )
 def test_what_is_run_is_a_list_of_steps_of_the_configuration(config, run_id, message):
