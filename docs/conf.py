@@ -4,13 +4,17 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from myst_nb.core import render
 from myst_nb.core.utils import coalesce_streams
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 from nacl_monai import __version__
 
@@ -23,8 +27,8 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
@@ -49,12 +53,16 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
+maximum_signature_line_length = 88
+autosummary_generate = False
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
 html_static_path = []
 html_theme_options = {"navigation_with_keys": True}
 html_show_copyright = False
+html_math_renderer = "mathml"
 
 
 #: Page → what somebody types who looks for it: the search finds these words as it finds titles.
@@ -113,6 +121,33 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
     return [shown for shown in outputs if shown["output_type"] != "stream" or id(shown) in first]
 
 
+def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
+    """A page of the API begins with its names, each with what it does, above their reference."""
+    if found := re.search(r"^\.\. automodule:: (.*)$", source[0], re.MULTILINE):
+        names = "".join(f"   {public}\n" for public in import_module(found[1]).__all__)
+        table = f".. currentmodule:: {found[1]}\n\n.. autosummary::\n   :nosignatures:\n\n{names}\n"
+        source[0] = source[0].replace(found[0], table + found[0])
+
+
+def shorten(*signature: Any) -> tuple[str, str]:
+    """A signature in which an array of any shape and kind is called ``ndarray``."""
+    number = r"~?(?:numpy\.)?dtype\[[^\]]*\]"
+    array = rf"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], {number}\]"
+    arguments, returned = (re.sub(array, "ndarray", part or "") for part in signature[-2:])
+    return arguments, returned
+
+
+def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Writes a formula as MathML, which browsers draw by themselves: no script, and no network."""
+    if isinstance(node, nodes.math_block):
+        lines = [part for part in node.astext().split("\n\n") if part.strip()]
+        formulas = "".join(convert(line, display="block") for line in lines)
+        writer.body.append(f'<div class="math" style="overflow-x: auto">{formulas}</div>\n')
+    else:
+        writer.body.append(f'<span class="math">{convert(node.astext())}</span>')
+    raise nodes.SkipNode
+
+
 #: The page of the site on which one scrolls through cases, and what Start says of it.
 EXAMPLE = "example.html"
 TRY_IT = f"""<p><a href="{EXAMPLE}"><strong>Try it here</strong></a>, without installing anything: what
@@ -141,7 +176,11 @@ def try_it(_: Sphinx, name: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     render.coalesce_streams = lambda outputs: coalesce_streams(joined_streams(outputs))
+    renderers = (write_formula, None)
+    app.add_html_math_renderer("mathml", renderers, renderers)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("source-read", link_pages)
+    app.connect("source-read", add_summary)
     app.connect("source-read", add_sought)
     app.connect("source-read", add_heading)
     app.connect("source-read", try_it)

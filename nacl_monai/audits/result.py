@@ -53,7 +53,7 @@ class Audit:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The main numbers, one a row: the mean, and the ends of its interval over patients or cases."""
+        """The main numbers, a row each, with the ends of an interval over patients or cases."""
         return number_table(self.run)
 
     @property
@@ -97,7 +97,7 @@ class Audit:
 
     @property
     def raters(self) -> Audit | None:
-        """The raters themselves: the share of the others, as a prediction of each; None of one rater."""
+        """The raters themselves, each predicted by the share of the others; None with one rater."""
         bins = self.run.bins.of_raters
         return None if bins is None else Audit(run_of_bins(bins, "raters"))
 

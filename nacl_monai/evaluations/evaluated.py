@@ -122,7 +122,7 @@ class Evaluated:
 
     @property
     def unit(self) -> str:
-        """The unit of resampling: "patients", or "cases" if patients are unknown."""
+        """The unit of resampling, "patients", or "cases" if patients are unknown."""
         return "patients" if self.patients.name == "patient" else "cases"
 
     @property

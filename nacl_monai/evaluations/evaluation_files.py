@@ -166,7 +166,7 @@ class EvaluationOf:
 
     @property
     def cases(self) -> str:
-        """The name of the cases in tables and figures: "test cases"."""
+        """The name of the cases in tables and figures, such as "test cases"."""
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:

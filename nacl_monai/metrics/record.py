@@ -139,7 +139,7 @@ class Record:
 
     @property
     def times(self) -> int:
-        """How often each voxel counts: once for each rater."""
+        """How often each voxel counts, which is once for each rater."""
         return max(1, len(self.raters))
 
     @property

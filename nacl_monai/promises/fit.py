@@ -136,7 +136,7 @@ class Kept:
 
     @property
     def often(self) -> str:
-        """The share of patients in whom it is kept: "9 of 10 patients"."""
+        """The share of patients in whom it is kept, such as "9 of 10 patients"."""
         patients = round(1 / self.level)
         if abs(patients * self.level - 1) > _ROUNDING:
             return f"{1 - self.level:.0%} of patients"
@@ -467,7 +467,7 @@ class Promise:
 
     @property
     def controls(self) -> list[Control]:
-        """The controls: one for each level, and by "each" for each miss."""
+        """The controls, one for each level, and by "each" for each miss."""
         first = self.kept[0].structure
         return [
             Control(kept.level, self.control, self.confidence, kept.miss or MISS)
@@ -558,7 +558,7 @@ class Promise:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The table of promises on the page: the test on held-out patients, and sizes."""
+        """A row for each promise, with the test on held-out patients, and sizes."""
         return pd.DataFrame.from_dict(
             {kept.label: self._row(kept) for kept in self.kept},
             orient="index",

@@ -69,7 +69,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """A sentence: "Near the prediction: better, ECE 0.062 → 0.011."."""
+        """A sentence, such as "Near the prediction: better, ECE 0.062 → 0.011."."""
         question, label = _QUESTIONS[self.metric]
         decimals, unit = (
             (1, "%") if self.metric == _CONTOUR else (METRICS[self.metric].decimals, "f")

@@ -163,9 +163,9 @@ def test_left_out_is_one_patient_and_the_next_validates(patients):
     for fold, name in enumerate(names):
         split = leave_one_out(patients * 2, fold)
         following = (names + names)[fold + 1]
-        others = [other for other in names if other not in (name, following)]
+        remaining = [other for other in names if other not in (name, following)]
 
-        assert split == {"train": others, "val": [following], "test": [name]}
+        assert split == {"train": remaining, "val": [following], "test": [name]}
         assert list(split) == ["train", "val", "test"]
 
 
@@ -220,8 +220,8 @@ class TestFile:
     )
     def test_scans_that_begin_alike_in_two_sets_get_a_warning(self, tmp_path, capsys, name, alike):
         """Unless somebody says whose they are; numbers of cases, and of a hospital, are none."""
-        names = [one.format(n) for n in range(20) for one in name.split()]
-        cases = [{"case": one, "image": "", "label": ""} for one in names]
+        names = [pattern.format(n) for n in range(20) for pattern in name.split()]
+        cases = [{"case": name, "image": "", "label": ""} for name in names]
         split_cases(cases, draw(), tmp_path / "split.json")
         warned = capsys.readouterr().err
         assert ("are in two sets, and begin alike; if they are of one person" in warned) == alike
@@ -405,8 +405,8 @@ def test_every_patient_is_held_out_once(names, number, has_test):
             assert split["test"] == sorted(test)
 
 
-def completed(patients, given):
-    return complete_split(patients, given, {"train": 1}, 0)
+def completed(patients, fixed):
+    return complete_split(patients, fixed, {"train": 1}, 0)
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,13 @@ def test_label_map_is_read_back_as_it_was(write, matrix):
 def test_probabilities_are_read_back_to_half_a_step(write, matrix):
     """Half of one of 255 steps is 1/510."""
     file = write(PROBS[..., 1:], matrix)
-    one = dcmread(file)
+    segmentation = dcmread(file)
 
-    assert (one.SegmentationType, one.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
-    values = read_back(file, SHAPE, matrix) / one.MaximumFractionalValue
+    assert (segmentation.SegmentationType, segmentation.SegmentationFractionalType) == (
+        "FRACTIONAL",
+        "PROBABILITY",
+    )
+    values = read_back(file, SHAPE, matrix) / segmentation.MaximumFractionalValue
     np.testing.assert_allclose(values, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 
@@ -79,22 +82,24 @@ def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, vox
 def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
     """Each to the one instance of the series that is there."""
     segmentation = dcmread(write(voxels))
-    slices = {one.SOPInstanceUID: one for one in map(dcmread, (tmp_path / "ct").iterdir())}
+    slices = {plane.SOPInstanceUID: plane for plane in map(dcmread, (tmp_path / "ct").iterdir())}
 
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
         there = slices[reference.ReferencedSOPInstanceUID].ImagePositionPatient
         assert frame.PlanePositionSequence[0].ImagePositionPatient == there
     (series,) = segmentation.ReferencedSeriesSequence
-    referenced = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    referenced = {
+        reference.ReferencedSOPInstanceUID for reference in series.ReferencedInstanceSequence
+    }
     assert referenced == {*slices}
 
 
 @BOTH
 def test_segments_say_what_they_are(write, voxels):
     """By name, code, color and algorithm; the background is not a segment."""
-    one = dcmread(write(voxels))
-    segments = one.SegmentSequence
+    segmentation = dcmread(write(voxels))
+    segments = segmentation.SegmentSequence
 
     assert [segment.SegmentNumber for segment in segments] == [1, 2, 3]
     assert [segment.SegmentLabel for segment in segments] == NAMES[1:]

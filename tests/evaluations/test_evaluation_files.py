@@ -85,8 +85,8 @@ def test_unusable_file_is_named(copies, name, read, content):
     if content is not None:
         path.write_bytes(content)
 
-    said = "no such file; run `make evaluate` first" if content is None else ""
-    assert refused(read, path).startswith(f"{path}: {said}")
+    message = "no such file; run `make evaluate` first" if content is None else ""
+    assert refused(read, path).startswith(f"{path}: {message}")
 
 
 class TestMaps:
@@ -333,20 +333,20 @@ class TestClassLogitsFile:
 
 
 @pytest.mark.parametrize(
-    ("name", "read", "said"),
+    ("name", "read", "message"),
     [
         ("evaluation/logits.npz", read_class_logits, "and (4,); evaluate the run again"),
         ("logit_histogram.npz", read_epoch_logits, "not (30, 242); train the run again"),
     ],
 )
-def test_misshapen_file_is_refused(copies, change_arrays, name, read, said):
+def test_misshapen_file_is_refused(copies, change_arrays, name, read, message):
     """The line names it, and the shape that it should have."""
     path = copies[1] / name
     change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
 
     line = refused(read, copies[1])
     assert line.startswith(f"{path}: ")
-    assert line.endswith(said)
+    assert line.endswith(message)
 
 
 class TestEpochLogitsFile:

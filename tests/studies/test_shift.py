@@ -26,22 +26,22 @@ def case(name="a"):
 
 
 def test_clean_images_stay_as_they_are():
-    given = case()
+    clean = case()
 
-    assert Corrupt("", 0)(given) is given
+    assert Corrupt("", 0)(clean) is clean
 
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_degree_changes_the_image_more_and_the_same_case_alike(kind):
     """In the range of its intensities, on its grid; another case is changed by other chances."""
-    given = case()
-    image = given["image"].as_tensor()
-    changed = [Corrupt(kind, degree)(given)["image"] for degree in (1, 2, 3, 4)]
+    clean = case()
+    image = clean["image"].as_tensor()
+    changed = [Corrupt(kind, degree)(clean)["image"] for degree in (1, 2, 3, 4)]
 
-    distances = [float((one.as_tensor() - image).abs().mean()) for one in changed]
+    distances = [float((degraded.as_tensor() - image).abs().mean()) for degraded in changed]
     assert distances == sorted(distances)
     assert distances[0] > 0
-    assert all((one.affine == given["image"].affine).all() for one in changed)
+    assert all((degraded.affine == clean["image"].affine).all() for degraded in changed)
     again = Corrupt(kind, 3)(case())["image"]
     assert (again.as_tensor() == changed[2].as_tensor()).all()
     other = Corrupt(kind, 3)(case("b"))["image"]
@@ -63,9 +63,9 @@ def test_blur_is_in_mm():
 
     blurred = blur(3.0)(image, SPACING, 1)[0]
     for axis, size in enumerate(SPACING):
-        others = [other for other in range(3) if other != axis]
+        other_axes = [other for other in range(3) if other != axis]
         steps = (torch.arange(31) - 15) * size
-        variance = float((blurred.sum(others) * steps**2).sum() / blurred.sum())
+        variance = float((blurred.sum(other_axes) * steps**2).sum() / blurred.sum())
         assert variance == pytest.approx(9 + size**2 / 12, rel=0.05)
 
 
