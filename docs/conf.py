@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -59,7 +60,8 @@ autosummary_generate = False
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
-html_static_path = []
+html_static_path = ["math.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
+html_css_files = ["math.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_copyright = False
 html_math_renderer = "mathml"
@@ -129,12 +131,11 @@ def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
         source[0] = source[0].replace(found[0], table + found[0])
 
 
-def shorten(*signature: Any) -> tuple[str, str]:
+def shorten(*signature: Any) -> tuple[str | None, ...]:
     """A signature in which an array of any shape and kind is called ``ndarray``."""
     number = r"~?(?:numpy\.)?dtype\[[^\]]*\]"
     array = rf"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], {number}\]"
-    arguments, returned = (re.sub(array, "ndarray", part or "") for part in signature[-2:])
-    return arguments, returned
+    return tuple(part and re.sub(array, "ndarray", part) for part in signature[-2:])
 
 
 def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
@@ -142,7 +143,7 @@ def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) 
     if isinstance(node, nodes.math_block):
         lines = [part for part in node.astext().split("\n\n") if part.strip()]
         formulas = "".join(convert(line, display="block") for line in lines)
-        writer.body.append(f'<div class="math" style="overflow-x: auto">{formulas}</div>\n')
+        writer.body.append(f'<div class="math">{formulas}</div>\n')
     else:
         writer.body.append(f'<span class="math">{convert(node.astext())}</span>')
     raise nodes.SkipNode

@@ -44,6 +44,7 @@ NOT_EXECUTED = {
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
+    "python -m studies.promises": "tests/studies/test_families.py makes the table",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is not part of the project",
@@ -227,6 +228,7 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
 def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
     """As `%%bash` hands them over; needs what builds the site."""
     render = pytest.importorskip("myst_nb.core.render")
+    pytest.importorskip("ziamath")
     nothing = SimpleNamespace(connect=Mock(), add_html_math_renderer=Mock())
     run_path(str(ROOT / "docs" / "conf.py"))["setup"](nothing)
     stream = {"output_type": "stream", "name": "stdout"}
@@ -245,6 +247,7 @@ def test_formulas_are_mathml_that_browsers_draw_without_a_network(kind, display)
     """What a formula says is in its elements, and nothing of TeX is left."""
     nodes = pytest.importorskip("docutils.nodes")
     pytest.importorskip("latex2mathml")
+    pytest.importorskip("ziamath")
     writer = SimpleNamespace(body=[])
     formula = getattr(nodes, kind)(text=r"\frac{\lambda}{K}")
     with pytest.raises(nodes.SkipNode):

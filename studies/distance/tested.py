@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from scipy.stats import wilcoxon
 
+from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
@@ -28,6 +29,10 @@ CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", 
 def scans_of(model: Sequence[Path], data: Path, cache: Path, cases: str) -> tuple[list[Scan], Any]:
     """The cases of a set behind a model, the mean of its runs' probabilities, and the structures."""
     runs = [scans(RunFolder(path), data, cache, cases) for path in model]
+    if len({tuple(scan.patient for scan in found) for found, _ in runs}) > 1:
+        raise InputError(
+            f"{model[0]}: has other {cases} people than the rest; give runs of one split"
+        )
     several = [
         same[0]._replace(logits=mean_logits([scan.logits for scan in same]))
         for same in zip(*(found for found, _ in runs), strict=True)
@@ -94,8 +99,9 @@ def main() -> None:
         models = {path.name: [path] for path in chosen.runs}
     rows, parts = [], []
     for model, paths in models.items():
-        fitting, structures = scans_of(paths, chosen.data, chosen.cache, "val")
-        tested, _ = scans_of(paths, chosen.data, chosen.cache, "test")
+        fits = set(chosen.calibrators) != {"nothing"}
+        fitting = scans_of(paths, chosen.data, chosen.cache, "val")[0] if fits else []
+        tested, structures = scans_of(paths, chosen.data, chosen.cache, "test")
         for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
             row, proper = numbers(tested, iter(outputs), structures)

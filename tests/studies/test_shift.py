@@ -100,7 +100,11 @@ def test_trainings_of_a_method_are_averaged():
 
 @pytest.mark.parametrize(
     ("study", "numbers", "methods"),
-    [("hippocampus/penalty", "shift.csv", 8), ("acdc/penalty", "all_patients/shift.csv", 9)],
+    [
+        ("hippocampus/penalty", "shift.csv", 8),
+        ("hippocampus/distance/shift", "shift.csv", 20),
+        ("acdc/penalty", "all_patients/shift.csv", 9),
+    ],
 )
 def test_page_shows_the_committed_numbers(study, numbers, methods):
     """Error near the prediction, what the contour misses and NLL, a row for each method."""
@@ -110,3 +114,22 @@ def test_page_shows_the_committed_numbers(study, numbers, methods):
     assert head in page
     assert len(rows) == methods
     assert all(row.replace("_", " ") in page for row in rows)
+
+
+def test_verdicts_on_the_page_are_those_of_the_tests():
+    """What it counts and what it says of the bias field and of NACL."""
+    tests = pd.read_csv(RESULTS / "hippocampus/distance/shift/tests.csv", keep_default_na=False)
+    behind = tests[tests["family"] != "choice"]
+    near = behind["method"].str.endswith("temperature_near") & (behind["metric"] == "ece_near")
+    decisions = behind[near]["decision"].value_counts()
+    assert decisions[["better", "slightly better", "equivalent"]].sum() == 26
+    assert (decisions["slightly worse"], decisions.sum()) == (1, 35)
+
+    nll = behind[behind["metric"] == "nll_all"]
+    worse = nll[nll["decision"] == "worse"]
+    assert set(worse["kind"]) == {"bias field"}
+    assert set(worse["method"]) == {"cross_entropy+temperature_near", "svls+temperature_near"}
+    assert (nll[nll["kind"] != "bias field"]["decision"].str.endswith("better")).all()
+    own = behind[(behind["method"] == "nacl") & (behind["metric"] == "ece_near")]
+    kinds = set(own[own["decision"] == "worse"]["kind"])
+    assert kinds == {"noise", "blur", "bias field", "gamma", "resolution"}
