@@ -19,7 +19,8 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 def commands(block):
     """The words of each line, without its comment."""
-    return [shlex.split(line, comments=True) for line in block.splitlines()]
+    lines = (shlex.split(line, comments=True) for line in block.splitlines())
+    return [words for words in lines if words]
 
 
 @pytest.fixture

@@ -171,6 +171,16 @@ def merge(files: Sequence[str | Path], anonymous: str | Path | None = None) -> A
         InputError: If there is no file, one or the salt cannot be read, if bins, regions, classes,
             calibrators or anything else of their definitions differ, if a case or a patient is in two
             files, or if only some of them know patients.
+
+    Example:
+        >>> import tempfile
+        >>> from nacl_monai import audit
+        >>> probs = np.array([[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]], dtype=np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for site in ("a", "b"):
+        ...         _ = audit(probs, np.array([[1, 1, 0]]), cases=[site]).save(f"{folder}/{site}.npz")
+        ...     merge([f"{folder}/a.npz", f"{folder}/b.npz"]).run.cases
+        ['a', 'b']
     """
     parts = hidden([read_record(file).check() for file in files], anonymous)
     if not parts:

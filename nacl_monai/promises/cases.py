@@ -154,6 +154,18 @@ def applied(
     Raises:
         InputError: If these are no probabilities, the channels differ, or no calibration patient had
             voxels of this size.
+
+    Example:
+        >>> import numpy as np
+        >>> from nacl_monai import promise
+        >>> rng = np.random.default_rng(0)
+        >>> inside = rng.uniform(size=(20, 8, 8))
+        >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+        >>> probs = np.stack([1 - inside, inside], 1)
+        >>> promised = promise(probs[1:], labels[1:], spacing=(1.0, 1.0))  # 19 patients calibrate
+        >>> (new,) = applied(promised, probs[0], spacing=(1.0, 1.0))
+        >>> new.structure, bool(new.contours["outer"][new.contours["inner"]].all())
+        ('class_1', True)
     """
     promise.check_current()
     definition = promise.definition

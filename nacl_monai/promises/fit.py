@@ -639,6 +639,16 @@ def read_promise(file: str | Path) -> Promise:
 
     Raises:
         InputError: If it is missing or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from nacl_monai import promise
+        >>> inside = np.random.default_rng(0).uniform(size=(19, 8, 8))
+        >>> made = promise(np.stack([1 - inside, inside], 1), (inside > 0.4).astype(int))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_promise(made.write(f"{folder}/promise.json")).kept == made.kept
+        True
     """
     path = Path(file)
     path = path / PROMISE_FILE if path.is_dir() else path
