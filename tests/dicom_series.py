@@ -106,20 +106,15 @@ def read_back(file, shape, matrix):
 
     Each frame is put where it says that it is, on a grid of an affine, RAS+; elsewhere is 0.
     """
-    segmentation = dcmread(file)
-    shared, frames = (
-        segmentation.SharedFunctionalGroupsSequence[0],
-        segmentation.PerFrameFunctionalGroupsSequence,
-    )
+    seg = dcmread(file)
+    shared, frames = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence
     row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
     down, across = shared.PixelMeasuresSequence[0].PixelSpacing
-    y, x = np.mgrid[: segmentation.Rows, : segmentation.Columns][..., None]
-    values = np.zeros((*shape, len(segmentation.SegmentSequence)), int)
+    y, x = np.mgrid[: seg.Rows, : seg.Columns][..., None]
+    values = np.zeros((*shape, len(seg.SegmentSequence)), int)
     to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ matrix)
     for frame, pixels in zip(
-        frames,
-        segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns),
-        strict=True,
+        frames, seg.pixel_array.reshape(-1, seg.Rows, seg.Columns), strict=True
     ):
         origin = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
         place = origin + x * across * row + y * down * column

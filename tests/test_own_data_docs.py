@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 def commands(block):
     """The words of each line, without its comment."""
     lines = (shlex.split(line, comments=True) for line in block.splitlines())
-    return [arguments for arguments in lines if arguments]
+    return [args for args in lines if args]
 
 
 @pytest.fixture

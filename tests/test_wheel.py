@@ -191,15 +191,7 @@ def resolved(wheel, python, *requirements, constraints=None):
     uv = shutil.which("uv", path=Path(sys.executable).parent)
     if uv is None:
         pytest.skip("needs uv")
-    args = [
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-header",
-        "--no-annotate",
-        "--python-version",
-        python,
-    ]
+    args = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
     args += [] if constraints is None else ["--constraint", constraints]
     asked = "\n".join([f"nacl-monai @ {wheel.as_uri()}", *requirements])
     done = subprocess.run([uv, *args, "-"], input=asked, capture_output=True, text=True)
@@ -231,7 +223,5 @@ def test_constraints_are_a_solution(wheel):
     chosen = {name: version for name, version in versions.items() if name in written}
     assert chosen == {name: written[name] for name in chosen}
     assert {"monai", "torch", "numpy"} <= set(chosen)
-    transitive = [name for name in versions if name not in written]
-    assert [
-        name for name in transitive if not re.match("nvidia|cuda|triton|setuptools$", name)
-    ] == []
+    further = [name for name in versions if name not in written]
+    assert [name for name in further if not re.match("nvidia|cuda|triton|setuptools$", name)] == []

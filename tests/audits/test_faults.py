@@ -281,7 +281,7 @@ def test_case_without_any_structure_is_audited(regions, audited):
     """In bytes its probabilities are all 0, and a negative case counts like any other."""
     as_bytes(regions, 255)
     regions.cases["nothing"] = tuple(
-        np.zeros_like(array) for array in regions.cases["patient0_scan0"]
+        np.zeros_like(part) for part in regions.cases["patient0_scan0"]
     )
 
     folder = audited(regions.channels(), regions.labels)

@@ -316,9 +316,7 @@ def test_voxels_of_another_shape_are_resampled_if_their_volume_stays(volume, pix
     label = volume["label"]
     label[0, 17:, 8:12, 8:12] = 2
     resample = Spacingd(BOTH, pixdim, mode=["bilinear", "nearest"])
-    counts = [
-        torch.bincount(voxels.flatten().long()) for voxels in (label, resample(volume)["label"])
-    ]
+    counts = [torch.bincount(part.flatten().long()) for part in (label, resample(volume)["label"])]
 
     assert (counts[1][1:] < counts[0][1:]).any()
     assert lost(volume, resample) == {}

@@ -193,11 +193,9 @@ NAMES = ("probabilities", "label", "confidence", "entropy")
 
 def probabilities(file, shape=(4, 5, 6)):
     """Those of two classes, as the network and the inversion return them."""
-    foreground = torch.rand(1, *shape)
+    inside = torch.rand(1, *shape)
     meta = {"filename_or_obj": str(file)}
-    return MetaTensor(
-        torch.cat([foreground, 1 - foreground]), affine=torch.tensor(AFFINE), meta=meta
-    )
+    return MetaTensor(torch.cat([inside, 1 - inside]), affine=torch.tensor(AFFINE), meta=meta)
 
 
 def save(output, *files):

@@ -91,9 +91,7 @@ def _ball(images, dims, size, raters, generator):
     shifts = [_harmonics(theta, generator) for _ in range(raters)]
     if dims == 3:
         tilt = torch.atan2(grids[2], (grids[0] ** 2 + grids[1] ** 2).sqrt())
-        shifts = [
-            shift * tilt.cos() + _harmonics(theta, generator) * tilt.sin() for shift in shifts
-        ]
+        shifts = [axis * tilt.cos() + _harmonics(theta, generator) * tilt.sin() for axis in shifts]
     return depth, shifts
 
 

@@ -236,9 +236,7 @@ def test_numbers_over_cases_are_ratios_of_sums_and_means_over_cases():
 
     dice, expected = [16 / 18, 20 / 30, 0.0], [18 / 20, 18 / 24, 6 / 14]
     gaps = np.subtract(expected, dice)
-    numbers = {
-        name: number.value for name, number in vars(found).items() if isinstance(number, Pooled)
-    }
+    numbers = {name: each.value for name, each in vars(found).items() if isinstance(each, Pooled)}
     assert numbers == {
         "contour_misses": pytest.approx(5 / 28),
         "contour_size": pytest.approx(36 / 28),

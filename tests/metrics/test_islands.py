@@ -116,8 +116,8 @@ def islands(cases, patients=(), shard=None, least=0.0, seed=0):
         masks = rng.uniform(size=(2, 2, 5, 5)) < (0.2 if k else 0)
         rows.append(
             [
-                count_islands(inside, rng.uniform(size=inside.shape), true, 1.0, least)
-                for inside, true in masks
+                count_islands(mask, rng.uniform(size=mask.shape), true, 1.0, least)
+                for mask, true in masks
             ]
         )
     names = {"a": [1], "b": [2]}

@@ -96,10 +96,7 @@ def test_error_is_that_of_a_slow_loop(classes, owners):
 
     def noise(sums):
         return np.mean(
-            [
-                np.abs(share - another).sum()
-                for share, another in zip(shares(sums), center, strict=True)
-            ]
+            [np.abs(each - mean).sum() for each, mean in zip(shares(sums), center, strict=True)]
         )
 
     center = shares([part.sum(0) for part in bins.tensors()])
@@ -126,17 +123,15 @@ def test_gap_is_that_of_a_slow_loop(owners):
 
 def test_difference_draws_the_same_patients_for_both():
     """Its interval is that of the differences, not the difference of intervals."""
-    bins, other_bins = random_bins(0)[:, :1], random_bins(1)[:, :1]
+    bins, rival = random_bins(0)[:, :1], random_bins(1)[:, :1]
     owners = list("aabbcd")
 
-    found = pooled_difference(bins, other_bins, owners, resamples=50, seed=3)
+    found = pooled_difference(bins, rival, owners, resamples=50, seed=3)
 
     resampled = np.subtract(
-        *(slow_resamples(sums, owners, slow_error, 50, 3) for sums in (bins, other_bins))
+        *(slow_resamples(sums, owners, slow_error, 50, 3) for sums in (bins, rival))
     )
-    raw = np.subtract(
-        *(slow_error([p.sum(0) for p in sums.tensors()]) for sums in (bins, other_bins))
-    )
+    raw = np.subtract(*(slow_error([p.sum(0) for p in sums.tensors()]) for sums in (bins, rival)))
     low, high = np.quantile(resampled, levels(4))
     assert found.raw == pytest.approx(raw)
     assert found.value == pytest.approx(2 * raw - np.mean(resampled))
@@ -187,12 +182,10 @@ def test_order_of_the_cases_does_not_matter(order, owners):
     bins = random_bins()[:, 0]
     owners = owners or [f"case{k}" for k in range(6)]
 
-    ordered = pooled_error(bins, owners, resamples=30)
+    found = pooled_error(bins, owners, resamples=30)
     another = pooled_error(bins[list(order)], [owners[k] for k in order], resamples=30)
 
-    np.testing.assert_allclose(
-        list(vars(ordered).values()), list(vars(another).values()), rtol=1e-9
-    )
+    np.testing.assert_allclose(list(vars(found).values()), list(vars(another).values()), rtol=1e-9)
 
 
 def test_case_twice_is_one_patient_and_no_evidence():

@@ -63,8 +63,7 @@ def test_record_is_read_as_it_was_written(tmp_path):
             assert (ours is None) == (theirs is None)
             pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()
             assert all(
-                tensor.dtype == other.dtype and torch.equal(tensor, other)
-                for tensor, other in pairs
+                ours.dtype == other.dtype and torch.equal(ours, other) for ours, other in pairs
             )
         assert record.counted() == read.counted()
     assert [file.name for file in tmp_path.iterdir()] == ["bins"]

@@ -605,9 +605,7 @@ def test_datasets_are_not_compared(run):
     """Each may have a protocol of its own."""
     first, second = run("unet_nacl_seed0"), run("unet_nacl_seed1", {"learning_rate": 0.01})
 
-    check_trained_alike(
-        first | {replace(setup, dataset="kits"): at for setup, at in second.items()}
-    )
+    check_trained_alike(first | {replace(key, dataset="kits"): at for key, at in second.items()})
 
 
 def test_no_expression_of_a_record_is_evaluated(run, tmp_path):

@@ -264,10 +264,7 @@ def test_curve_of_each_structure_is_that_of_its_own_fit():
     """As if its sigmoid were a softmax of two classes."""
     cases = [drawn(seed, CURVE, (2, 18, 16, 9)) for seed in range(4)]
     hot = [drawn(seed + 9, CURVE[::-1], (2, 18, 16, 9)) for seed in range(4)]
-    alone = [
-        fitted([(outputs - outputs[:1], labels) for outputs, labels in part])
-        for part in (cases, hot)
-    ]
+    alone = [fitted([(case - case[:1], labels) for case, labels in part]) for part in (cases, hot)]
     with StructureLogits(["A", "B"]) as structures:
         for number, pair in enumerate(zip(cases, hot, strict=True)):
             logits = torch.stack([outputs[1] - outputs[0] for outputs, _ in pair])

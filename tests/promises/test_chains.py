@@ -229,7 +229,7 @@ def applied_chain(world, draw, place):
     hidden, behind = draw.random() < 0.3, draw.random() < 0.3
     table = draw.choice([NEW, MADE, WORDS])
     fault = draw.choice(list(table)) if draw.random() < 0.7 else ""
-    promise_folder = world.made(through, how, hidden, behind)
+    folder = world.made(through, how, hidden, behind)
     cases = [(name, name) for name in draw.choice(world.new)]
     if fault == "calibration case":
         cases[0] = (world.names[3], cases[0][0])
@@ -248,7 +248,7 @@ def applied_chain(world, draw, place):
     if fault == "no effect":
         args += ["--margin", "2"]
     if table is MADE and fault:
-        promise_folder = spoilt(promise_folder, fault, place / "spoilt")
+        folder = spoilt(folder, fault, place / "spoilt")
     output = place / "output"
     if fault == "somebody's output":
         output.mkdir()
@@ -262,7 +262,7 @@ def applied_chain(world, draw, place):
         fault == "nobody's patients" and how != "table" and not hidden
     )
     return (
-        [*verb, promise_folder, new, *args, "--output", output],
+        [*verb, folder, new, *args, "--output", output],
         output,
         fault,
         table.get(fault),

@@ -92,9 +92,7 @@ def test_interval_of_mean_dice_has_its_coverage(new):
     rng, inside = np.random.default_rng(new), 0
     for _ in range(2000):
         x, later = rng.normal(0.8, 0.03, 12), rng.normal(0.75, 0.03, new)
-        dice, true = (
-            0.3 + 0.5 * scores + rng.normal(0, 0.03, len(scores)) for scores in (x, later)
-        )
+        dice, true = (0.3 + 0.5 * part + rng.normal(0, 0.03, len(part)) for part in (x, later))
         found = mean_dice(dice, x, later)
         inside += found.low <= true.mean() <= found.high
 
@@ -159,7 +157,7 @@ def test_statistics_are_those_of_voxels_and_know_no_label():
 
 
 @pytest.fixture(scope="module")
-def promise_folder(tmp_path_factory):
+def folder(tmp_path_factory):
     """The folder of a promise by twenty patients."""
     old = Study(tmp_path_factory.mktemp("old"), blobs(0, 40))
     args = ["promise", old.nnunet(), old.labels, *PATIENTS, "--no-pictures"]
@@ -167,13 +165,13 @@ def promise_folder(tmp_path_factory):
     return old.root / "promise"
 
 
-def triage(promise_folder, root, study, capsys, *args):
+def triage(folder, root, study, capsys, *args):
     """Exit code, what is printed and the page."""
     output = root / "triage"
     code = main(
         [
             "triage",
-            *map(str, [promise_folder, study.nnunet(), *PATIENTS, *args]),
+            *map(str, [folder, study.nnunet(), *PATIENTS, *args]),
             "--no-pictures",
             "--output",
             str(output),
@@ -182,9 +180,9 @@ def triage(promise_folder, root, study, capsys, *args):
     return code, capsys.readouterr(), output / "page.html"
 
 
-def test_triage_ends_with_what_it_knows_of_all_cases(promise_folder, tmp_path, capsys):
+def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
     code, (out, _), page = triage(
-        promise_folder, tmp_path, Study(tmp_path, blobs(40, 12)), capsys, "--alarm"
+        folder, tmp_path, Study(tmp_path, blobs(40, 12)), capsys, "--alarm"
     )
 
     mean, alike = out.splitlines()[-2:]
@@ -195,15 +193,15 @@ def test_triage_ends_with_what_it_knows_of_all_cases(promise_folder, tmp_path, c
     assert f"<p>{mean}</p>\n<p>{alike}</p>" in page.read_text(encoding="utf-8")
 
 
-def test_alarm_has_its_exit_code_and_says_what_moved(promise_folder, tmp_path, capsys):
+def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):
     """Of probabilities that are far less sure than those who calibrated; all files are there."""
     unsure = {
         f"q{name}": ((probs**0.3) / (probs**0.3).sum(0), label)
         for name, (probs, label) in blobs(40, 12).items()
     }
     study = Study(tmp_path, unsure)
-    code, (out, error), page = triage(promise_folder, tmp_path, study, capsys, "--alarm")
-    silent, _, _ = triage(promise_folder, tmp_path, study, capsys)
+    code, (out, error), page = triage(folder, tmp_path, study, capsys, "--alarm")
+    silent, _, _ = triage(folder, tmp_path, study, capsys)
 
     assert (code, silent) == (3, 0)
     assert "moved most, from" in out.splitlines()[-1]
@@ -212,8 +210,8 @@ def test_alarm_has_its_exit_code_and_says_what_moved(promise_folder, tmp_path, c
     assert page.is_file()
 
 
-def test_a_promise_of_before_says_so_and_gives_no_alarm(promise_folder, tmp_path, capsys):
-    record = json.loads((promise_folder / "promise.json").read_text())
+def test_a_promise_of_before_says_so_and_gives_no_alarm(folder, tmp_path, capsys):
+    record = json.loads((folder / "promise.json").read_text())
     del record["cohort"], record["checksum"]
     record["checksum"] = own_checksum(record)
     (old := tmp_path / "promise.json").write_text(json.dumps(record))
@@ -223,8 +221,8 @@ def test_a_promise_of_before_says_so_and_gives_no_alarm(promise_folder, tmp_path
     assert triage(old, tmp_path, study, capsys, "--alarm")[0] == 1
 
 
-def test_promise_keeps_no_name_with_its_statistics(promise_folder):
-    record = json.loads((promise_folder / "promise.json").read_text())
+def test_promise_keeps_no_name_with_its_statistics(folder):
+    record = json.loads((folder / "promise.json").read_text())
 
     assert record["cohort"].keys() == record["definition"]["structures"].keys()
     for of_structure in record["cohort"].values():

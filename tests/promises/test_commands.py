@@ -74,12 +74,12 @@ def run(output, *args):
 
 
 @pytest.fixture(scope="module")
-def promise_folder(old):
+def folder(old):
     """The folder of what was promised by the old study."""
     return run(old.root / "promise", "promise", old.nnunet(), old.labels, *LEVELS, *PATIENTS)
 
 
-def test_command_promises_what_arrays_do(old, promise_folder):
+def test_command_promises_what_arrays_do(old, folder):
     """Whatever the order of axes, and of the same curves to the bit; it keeps what became of them."""
     curves = curves_of_arrays(
         *zip(*old.cases.values(), strict=True),
@@ -90,7 +90,7 @@ def test_command_promises_what_arrays_do(old, promise_folder):
     )
 
     expected = fit(curves, [Control(0.2), Control(0.3)])
-    read = read_promise(promise_folder)
+    read = read_promise(folder)
 
     for kept, other in zip(read.kept, expected.kept, strict=True):  # an affine rounds sizes
         numbers = [[*each.values, each.size] for each in (kept, other)]
@@ -98,23 +98,23 @@ def test_command_promises_what_arrays_do(old, promise_folder):
         assert replace(kept, values=[], size=0) == replace(other, values=[], size=0)
     assert read.patients == [f"p{k:02d}" for k in range(8)]
     for name in ("counts", "hits", "sums"):
-        assert (getattr(read_curves(promise_folder), name) == getattr(curves, name)).all()
-    held_out = pd.read_csv(promise_folder / "held_out.csv")
+        assert (getattr(read_curves(folder), name) == getattr(curves, name)).all()
+    held_out = pd.read_csv(folder / "held_out.csv")
     risks = [row["risk"] for row in expected.held_out]
     assert held_out["risk"].tolist() == pytest.approx(risks, abs=1e-6)
     figures = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
-    assert figures <= {file.name for file in promise_folder.iterdir()}
-    page = (promise_folder / "page.html").read_text(encoding="utf-8")
+    assert figures <= {file.name for file in folder.iterdir()}
+    page = (folder / "page.html").read_text(encoding="utf-8")
     pictures = page.count("<img src=")
     assert pictures == page.count('<img src="data:image/png;base64,') == len(FIGURES) + 3
 
 
-def test_folders_in_python_are_those_of_the_command(old, promise_folder):
+def test_folders_in_python_are_those_of_the_command(old, folder):
     found = nacl_monai.promise(
         old.nnunet(), old.labels, levels=[0.2, 0.3], patient_pattern=PATIENTS[1], check=False
     )
 
-    assert [*found.kept] == [*read_promise(promise_folder).kept]
+    assert [*found.kept] == [*read_promise(folder).kept]
 
 
 def test_arrays_say_whether_patients_were_given():
@@ -150,22 +150,13 @@ def table_in(folder):
 
 
 @pytest.mark.parametrize("layout", ["nnunet", "channels", "per_class", "alone"])
-def test_applied_contours_are_the_sets_on_the_grid_of_the_input(
-    new, promise_folder, tmp_path, layout
-):
+def test_applied_contours_are_the_sets_on_the_grid_of_the_input(new, folder, tmp_path, layout):
     """Voxel for voxel; the volumes and bounds follow from the probabilities."""
     place, voxel = getattr(new, layout)(), SIZES.prod() / 1000
 
-    run(
-        tmp_path / "applied",
-        "promise",
-        "--apply",
-        promise_folder / "promise.json",
-        place,
-        *PATIENTS,
-    )
+    run(tmp_path / "applied", "promise", "--apply", folder / "promise.json", place, *PATIENTS)
 
-    promised, table = read_promise(promise_folder), table_in(tmp_path / "applied")
+    promised, table = read_promise(folder), table_in(tmp_path / "applied")
     for case, (probs, _) in new.cases.items():
         for image, kept in contours_in(tmp_path / "applied", case, promised):
             expected = sets_of(kept, probs)
@@ -187,7 +178,7 @@ def test_applied_contours_are_the_sets_on_the_grid_of_the_input(
                 assert row["dice_low"] == pytest.approx(np.clip(dice, 0, 1), abs=1e-5)
 
 
-def test_turned_predictions_are_written_as_their_images_are(new, promise_folder, tmp_path):
+def test_turned_predictions_are_written_as_their_images_are(new, folder, tmp_path):
     """Where nnU-Net turned the axes before, and in millimeters along each of them."""
     turn = nibabel.orientations.io_orientation(AFFINE)
     place = new.nnunet("turned", plans="SimpleITKIOWithReorient")
@@ -196,10 +187,10 @@ def test_turned_predictions_are_written_as_their_images_are(new, promise_folder,
         voxels = np.stack(turned).transpose(0, 3, 2, 1)
         np.savez_compressed(place / f"{case}.npz", probabilities=voxels)
 
-    run(tmp_path / "turned", "promise", "--apply", promise_folder, place, *PATIENTS)
+    run(tmp_path / "turned", "promise", "--apply", folder, place, *PATIENTS)
 
     for case, (probs, _) in new.cases.items():
-        for image, kept in contours_in(tmp_path / "turned", case, read_promise(promise_folder)):
+        for image, kept in contours_in(tmp_path / "turned", case, read_promise(folder)):
             assert (np.asarray(image.dataobj) == sets_of(kept, probs)).all()
 
 
@@ -210,7 +201,7 @@ def undrawn(monkeypatch):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_sites_promise_what_all_their_cases_do(old, promise_folder, tmp_path):
+def test_sites_promise_what_all_their_cases_do(old, folder, tmp_path):
     """From their curves alone, in any order of files."""
     cases = list(old.cases)
     files = []
@@ -221,20 +212,20 @@ def test_sites_promise_what_all_their_cases_do(old, promise_folder, tmp_path):
 
     run(tmp_path / "both", "promise", *files, *LEVELS)
 
-    merged, whole = read_promise(tmp_path / "both"), read_promise(promise_folder)
+    merged, whole = read_promise(tmp_path / "both"), read_promise(folder)
     assert [*merged.kept] == [*whole.kept]
     assert [*merged.held_out] == [*whole.held_out]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_run_promises_what_its_evaluation_counted(promise_folder, tmp_path):
+def test_run_promises_what_its_evaluation_counted(folder, tmp_path):
     """As does the folder of another promise."""
-    curves = read_curves(promise_folder)
+    curves = read_curves(folder)
     curves.write(tmp_path / "run/evaluation/promise.npz")
 
-    for source in (tmp_path / "run", promise_folder):
+    for source in (tmp_path / "run", folder):
         again = run(tmp_path / "promise", "promise", source, *LEVELS)
-        assert read_promise(again).kept == read_promise(promise_folder).kept
+        assert read_promise(again).kept == read_promise(folder).kept
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -261,7 +252,7 @@ def test_promise_behind_a_calibrator_is_of_predictions_behind_it(old, new, tmp_p
             assert row["outer_ml"] == pytest.approx(result.volumes["outer"], rel=0.05)
 
 
-def test_triage_lists_the_lowest_bounds_first(new, promise_folder, tmp_path, capsys):
+def test_triage_lists_the_lowest_bounds_first(new, folder, tmp_path, capsys):
     """Whoever is in the budget is drawn, and a structure that is not predicted is the reason."""
     probs, label = next(iter(new.cases.values()))
     lost = probs.copy()
@@ -271,9 +262,7 @@ def test_triage_lists_the_lowest_bounds_first(new, promise_folder, tmp_path, cap
     study = Study(tmp_path, cases)
     args = ["--budget", "20%", "--labels", study.labels, *PATIENTS]
 
-    output = run(
-        tmp_path / "triage", "triage", promise_folder / "promise.json", study.nnunet(), *args
-    )
+    output = run(tmp_path / "triage", "triage", folder / "promise.json", study.nnunet(), *args)
 
     table = pd.read_csv(output / "triage.csv")
     assert table["dice_low"].is_monotonic_increasing
@@ -281,7 +270,7 @@ def test_triage_lists_the_lowest_bounds_first(new, promise_folder, tmp_path, cap
     assert table["reason"].isna().tolist() == [False] * 2 + [True] * 4  # nobody must look at them
     assert table["volume_ml"].between(table["volume_low_ml"], table["volume_high_ml"]).all()
     applied = table_in(
-        run(tmp_path / "applied", "promise", "--apply", promise_folder, study.nnunet(), *PATIENTS)
+        run(tmp_path / "applied", "promise", "--apply", folder, study.nnunet(), *PATIENTS)
     )
     for _, row in table.iterrows():  # of the structure in the row, and not of all
         assert row["volume_ml"] == applied.loc[(row["case"], row["structure"]), "volume_ml"]
@@ -302,13 +291,11 @@ def test_triage_lists_the_lowest_bounds_first(new, promise_folder, tmp_path, cap
     )  # it needs no other file
 
 
-def test_page_says_what_is_promised_and_what_others_saw(old, promise_folder):
+def test_page_says_what_is_promised_and_what_others_saw(old, folder):
     """A sentence for each outer contour; all numbers are those of the files."""
-    page = unescape((promise_folder / "page.html").read_text(encoding="utf-8"))
-    read = read_promise(promise_folder)
-    rows = pd.read_csv(promise_folder / "held_out.csv").set_index(
-        ["structure", "kind", "level", "family"]
-    )
+    page = unescape((folder / "page.html").read_text(encoding="utf-8"))
+    read = read_promise(folder)
+    rows = pd.read_csv(folder / "held_out.csv").set_index(["structure", "kind", "level", "family"])
     often = {0.2: "4 of 5 patients", 0.3: "70% of patients"}
 
     verdict = page[page.index('class="verdict"') : page.index('class="note"')]
@@ -370,9 +357,9 @@ def test_held_out_cases_are_by_the_promise_of_other_patients():
         assert intervals[k] == pytest.approx(result.volume)
 
 
-def test_promise_that_was_broken_says_so(promise_folder):
+def test_promise_that_was_broken_says_so(folder):
     """More than chance above the level, or one that no patient less could make."""
-    read = read_promise(promise_folder)
+    read = read_promise(folder)
     row = read.held_out[0]
     broken = replace(read, held_out=[{**row, "risk": 0.4, "low": 0.3, "high": 0.5}])
 
@@ -384,9 +371,9 @@ def test_promise_that_was_broken_says_so(promise_folder):
     assert lines[-1] == "8 patients are few: from 9 on, contours are usually smaller, and as safe."
 
 
-def test_no_interval_is_cut_off(promise_folder):
+def test_no_interval_is_cut_off(folder):
     """The panel of another structure reaches as far as the widest one."""
-    read = read_promise(promise_folder)
+    read = read_promise(folder)
     wide = [
         row | {"high": 0.9} if row["structure"] == "posterior" else row for row in read.held_out
     ]
@@ -396,9 +383,9 @@ def test_no_interval_is_cut_off(promise_folder):
     assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= 0.9 for axis in figure.axes)
 
 
-def test_misses_are_drawn_with_the_threshold_that_is_promised(promise_folder):
+def test_misses_are_drawn_with_the_threshold_that_is_promised(folder):
     """A line for each patient, of the worst case; those for whom it is too much are told apart."""
-    promise = fit(read_curves(promise_folder), [Control(0.3)])
+    promise = fit(read_curves(folder), [Control(0.3)])
     figure = draw_misses(promise.curves, Control(0.3))
 
     outer = [kept for kept in promise.kept if kept.kind == "outer"]
@@ -437,7 +424,7 @@ def test_case_without_image_is_refused_before_any_is_read(old, tmp_path, capsys)
     assert "--images: has no effect on new predictions and a promise.json" in line
 
 
-def test_page_shows_contours_on_the_image(new, promise_folder, tmp_path, capsys, monkeypatch):
+def test_page_shows_contours_on_the_image(new, folder, tmp_path, capsys, monkeypatch):
     """Where it is on the grid of the prediction, whatever its values; a case without one is refused."""
     drawn = []
     monkeypatch.setattr(
@@ -447,7 +434,7 @@ def test_page_shows_contours_on_the_image(new, promise_folder, tmp_path, capsys,
     images, voxels = tmp_path / "images", np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE)
     for k, case in enumerate(new.cases):
         save(images / f"{case}_0000.nii.gz", voxels + k)
-    args = ["triage", promise_folder, new.nnunet(), "--images", images, "--budget", 2, *PATIENTS]
+    args = ["triage", folder, new.nnunet(), "--images", images, "--budget", 2, *PATIENTS]
 
     table = pd.read_csv(run(tmp_path / "triage", *args) / "triage.csv")
 
@@ -553,10 +540,10 @@ def resized(new, scale):
     ],
 )
 def test_promise_is_not_applied_to_what_it_is_not_of(
-    new, promise_folder, tmp_path, capsys, arguments_of, line
+    new, folder, tmp_path, capsys, arguments_of, line
 ):
     """In one line, and nothing is written."""
-    args = ["promise", "--apply", promise_folder / "promise.json", *arguments_of(new), *PATIENTS]
+    args = ["promise", "--apply", folder / "promise.json", *arguments_of(new), *PATIENTS]
 
     assert line in refusal([*args, "--output", tmp_path / "applied"], capsys)
     assert not (tmp_path / "applied").exists()
@@ -604,15 +591,8 @@ def test_cases_that_count_as_patients_are_said(old, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("budget", ["much", "-1", "0", "120%", "20%%"])
-def test_budget_that_cannot_be_meant_is_refused(new, promise_folder, tmp_path, capsys, budget):
-    args = [
-        "triage",
-        promise_folder,
-        new.nnunet(),
-        f"--budget={budget}",
-        "--output",
-        tmp_path / "t",
-    ]
+def test_budget_that_cannot_be_meant_is_refused(new, folder, tmp_path, capsys, budget):
+    args = ["triage", folder, new.nnunet(), f"--budget={budget}", "--output", tmp_path / "t"]
 
     assert "--budget: is" in refusal(args, capsys)
 

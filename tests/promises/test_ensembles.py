@@ -138,15 +138,15 @@ def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
     args = ["--ensemble", "logits", *PATIENTS]
 
     folders = [*places[0], old[0].labels]
-    promise_folder = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *args)
-    output = run(tmp_path / "out", "promise", "--apply", promise_folder, *places[1], *args)
-    triage = run(tmp_path / "triage", "triage", promise_folder, *places[1], *args, "--budget", "2")
+    folder = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *args)
+    output = run(tmp_path / "out", "promise", "--apply", folder, *places[1], *args)
+    triage = run(tmp_path / "triage", "triage", folder, *places[1], *args, "--budget", "2")
 
-    assert read_promise(promise_folder).definition["ensemble"] == ["logits", 3]
+    assert read_promise(folder).definition["ensemble"] == ["logits", 3]
     mean = {case: (averaged(new, case, "logits"), None) for case in cases}
     table = table_in(output)
     saved = Study(tmp_path / "mean", mean)
-    error = refusal(["promise", "--apply", promise_folder, saved.channels(), *PATIENTS], capsys)
+    error = refusal(["promise", "--apply", folder, saved.channels(), *PATIENTS], capsys)
     assert "was made of the mean logits of 3 folders, but these are single predictions" in error
     assert table.loc[(list(cases)[1], "anterior"), "volume_ml"] > 0
     triaged = pd.read_csv(triage / "triage.csv").set_index("case")

@@ -21,7 +21,7 @@ def old(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def promise_folder(old):
+def folder(old):
     args = ["--level", "0.2", "--miss", "0.1", *PATIENTS]
     return run(old.root / "promise", "promise", old.nnunet(), old.labels, *args)
 
@@ -32,25 +32,19 @@ def new(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def triage(promise_folder, new):
-    return run(
-        new.root / "triage", "triage", promise_folder, new.nnunet(), "--budget", "3", *PATIENTS
-    )
+def triage(folder, new):
+    return run(new.root / "triage", "triage", folder, new.nnunet(), "--budget", "3", *PATIENTS)
 
 
 def voxels(text):
     return np.asarray(layer(text).dataobj)
 
 
-def test_triage_shows_the_contours_and_the_threshold_of_the_promise(promise_folder, triage, new):
+def test_triage_shows_the_contours_and_the_threshold_of_the_promise(folder, triage, new):
     """What `promise --apply` writes, cropped; the threshold is that within the margin of the family."""
-    applied = run(
-        new.root / "applied", "promise", "--apply", promise_folder, new.nnunet(), *PATIENTS
-    )
+    applied = run(new.root / "applied", "promise", "--apply", folder, new.nnunet(), *PATIENTS)
     kept = {
-        entry.structure: entry
-        for entry in read_promise(promise_folder).of_level()
-        if entry.kind == "outer"
+        each.structure: each for each in read_promise(folder).of_level() if each.kind == "outer"
     }
     table = pd.read_csv(triage / "triage.csv")
     cases = cases_of(triage / "page.html")
@@ -83,9 +77,9 @@ def layer_of(file):
     return np.asarray(nibabel.load(file).dataobj)
 
 
-def test_promise_shows_three_held_out_cases_with_their_labels(promise_folder, old):
+def test_promise_shows_three_held_out_cases_with_their_labels(folder, old):
     """Of which most is missed, then of which as much as usual."""
-    cases = cases_of(promise_folder / "page.html")
+    cases = cases_of(folder / "page.html")
     whats = [case["reason"].split(":")[0] for case in cases]
     assert whats == ["missed most of all", "missed second most", "missed as usual"]
     for case in cases:
@@ -99,12 +93,9 @@ def test_promise_shows_three_held_out_cases_with_their_labels(promise_folder, ol
 
 
 @pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])
-def test_triage_without_cases(word, promise_folder, new, tmp_path):
+def test_triage_without_cases(word, folder, new, tmp_path):
     """Its list is there all the same."""
-    page = (
-        run(tmp_path / "triage", "triage", promise_folder, new.nnunet(), word, *PATIENTS)
-        / "page.html"
-    )
+    page = run(tmp_path / "triage", "triage", folder, new.nnunet(), word, *PATIENTS) / "page.html"
     assert not cases_of(page)
     assert "p08_scan16" in page.read_text(encoding="utf-8")
 
@@ -131,16 +122,16 @@ def test_verdicts_are_counted_within_each_budget(triage, tmp_path, capsys):
     ]
 
 
-def test_promise_in_python_shows_the_cases_of_the_command(promise_folder, old, tmp_path):
+def test_promise_in_python_shows_the_cases_of_the_command(folder, old, tmp_path):
     """Of folders; the page that is saved has none, nor has one that was read again."""
     found = promise(old.nnunet(), old.labels, levels=[0.2], patient_pattern=PATIENTS[1])
     shown = cases_of(found.page(tmp_path / "page.html"))
 
-    assert shown == cases_of(promise_folder / "page.html")
+    assert shown == cases_of(folder / "page.html")
     for page in (
         found.page(tmp_path / "without.html", viewer=False),
         found.save(tmp_path / "saved") / "page.html",
-        read_promise(promise_folder).page(tmp_path / "read.html"),
+        read_promise(folder).page(tmp_path / "read.html"),
     ):
         assert cases_of(page) == []
 
