@@ -125,7 +125,7 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
         elif output["output_type"] == "stream":
             streams[output["name"]] = output
     first = [id(output) for output in streams.values()]
-    return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
+    return [shown for shown in outputs if shown["output_type"] != "stream" or id(shown) in first]
 
 
 def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
@@ -170,8 +170,8 @@ def make_example(app: Sphinx) -> None:
         return
     page.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place:
-        words = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
-        subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
+        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
         shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
 
 
