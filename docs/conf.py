@@ -24,6 +24,7 @@ author = "The nacl_monai authors"
 copyright = author  # noqa: A001 - Sphinx's word
 release = version = __version__
 language = "en"
+default_role = "py:obj"
 
 extensions = [
     "myst_nb",
@@ -60,8 +61,8 @@ autosummary_generate = False
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
-html_static_path = ["math.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
-html_css_files = ["math.css"]
+html_static_path = ["site.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_copyright = False
 html_math_renderer = "mathml"
@@ -69,10 +70,14 @@ html_math_renderer = "mathml"
 
 #: Page → what somebody types who looks for it: the search finds these words as it finds titles.
 SOUGHT = {
+    "start": ("install", "pip", "wheel", "quick start"),
+    "which": ("which command", "where to begin", "overview"),
     "audit": ("ECE", "expected calibration error", "uncertainty", "reliability diagram", "trust"),
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "islands": ("lesion", "FROC", "connected component", "detection"),
+    "view": ("viewer", "scroll", "NiiVue"),
     "report": ("summary", "one command", "clinician"),
     "maps": ("probability map", "softmax", "heatmap", "uncertainty map", "npz to NIfTI"),
     "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
@@ -120,13 +125,15 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
         elif output["output_type"] == "stream":
             streams[output["name"]] = output
     first = [id(output) for output in streams.values()]
-    return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
+    return [shown for shown in outputs if shown["output_type"] != "stream" or id(shown) in first]
 
 
 def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
-    """A page of the API begins with its names, each with what it does, above their reference."""
+    """A page of the API begins with its classes and functions, each with what it does."""
     if found := re.search(r"^\.\. automodule:: (.*)$", source[0], re.MULTILINE):
-        names = "".join(f"   {public}\n" for public in import_module(found[1]).__all__)
+        module = import_module(found[1])
+        known = ((name, getattr(module, name)) for name in module.__all__)
+        names = "".join(f"   {name}\n" for name, value in known if callable(value))
         table = f".. currentmodule:: {found[1]}\n\n.. autosummary::\n   :nosignatures:\n\n{names}\n"
         source[0] = source[0].replace(found[0], table + found[0])
 
@@ -163,8 +170,8 @@ def make_example(app: Sphinx) -> None:
         return
     page.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place:
-        words = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
-        subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
+        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
         shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
 
 

@@ -88,7 +88,7 @@ def test_imports_form_no_circle():
 VAGUE = {"given", "made", "of", "one", "others", "said", "told", "words"}
 
 
-@pytest.mark.parametrize("folder", ["tests"])
+@pytest.mark.parametrize("folder", ["nacl_monai", "studies", "benchmarks", ".ci", "docs", "tests"])
 def test_variables_say_what_they_are(folder):
     """No variable and no argument has a name that would fit any other as well."""
     vague = []

@@ -1,4 +1,4 @@
-"""What an audit found, as an object: errors, diagrams and their file; and several audits as one."""
+"""The result of an audit as an object: errors, diagrams and their file; and several audits as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""What probabilities are for: a contour, a volume and a triage, and how far each is off.
+r"""Decisions by probabilities: a contour, a volume and a triage, and how far each is off.
 
 With the probability :math:`p_v` that voxel :math:`v` belongs to a structure, the sum over its classes,
 and :math:`\hat y_v` = 1 where it is predicted, all sums go over the voxels near the predicted structure,
@@ -332,7 +332,7 @@ def _grown(box: Box, margin: float, size: Spacing) -> Box:
 
 
 def _of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
-    """Where class indices are among some classes."""
+    """The mask of class indices that are among some classes."""
     return reduce(torch.logical_or, (indices == index for index in classes))
 
 
@@ -391,7 +391,7 @@ def _labeled(
 
 
 def _counted(raters: Sequence[LabeledVoxels], case: int) -> torch.Tensor | None:
-    """Where no rater's label is to be ignored; None where none ignores any."""
+    """The voxels without an ignored label of any rater; None if no rater ignores any."""
     masks = [rater.counted[case] for rater in raters if rater.counted is not None]
     return reduce(torch.logical_and, masks) if masks else None
 

@@ -160,7 +160,7 @@ def test_audit_stands_beside_an_evaluation_of_the_same_voxels(models, audited, t
     (evaluated / "evaluation.json").write_text('{"set": "test", "settings": {"dataset": "x"}}')
 
     both = read_runs([tmp_path / "run", folder / "plain"])
-    assert [evaluation.of.set for evaluation in both] == ["test", "audited"]
+    assert [evaluation.scope.set for evaluation in both] == ["test", "audited"]
 
 
 def test_patients_are_the_unit_of_intervals(study, run, tmp_path):

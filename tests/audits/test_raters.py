@@ -288,7 +288,7 @@ def test_raters_that_cannot_be_meant_are_refused_before_work(study, raters, refu
         ("is given twice", ben, linked, *named),
         ("has the same label maps as", anna, copy),
         (f"label map in {elsewhere}", anna, elsewhere),
-        ("is a prediction, its probabilities lie beside it", anna, place),
+        ("is a prediction, with its probabilities beside it", anna, place),
         ("none: is not a folder", anna, tmp_path / "none"),
     ):
         refused(message, place, "--raters", *args)
@@ -301,7 +301,7 @@ def test_raters_that_cannot_be_meant_are_refused_before_work(study, raters, refu
         refused(message, place, "--raters", *args, code=2)
     refused("--raters, which is missing", place, anna, "--rater-names", "a", code=2)
     refused("anna: these are labels", place, anna, "--raters", anna, ben)
-    refused("is a prediction, its probabilities lie beside it", place, place)
+    refused("is a prediction, with its probabilities beside it", place, place)
     assert not (tmp_path / "audit").exists()
 
 

@@ -227,13 +227,13 @@ def test_every_word_belongs_to_one_option_that_is_there(config, args, message):
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        (["y"], "run y: is nothing that this configuration runs; choose from: double, x"),
-        (["size"], "run size: is nothing that this configuration runs"),
-        (["losses"], "run losses: is nothing"),
-        (["x::0"], "run x::0: is nothing"),
-        (["initialize"], "run initialize: is nothing"),
-        (["--run_id", "y"], "run y: is nothing"),
-        ([], "run run: is nothing"),
+        (["y"], "run y: is not a run of this configuration; choose from: double, x"),
+        (["size"], "run size: is not a run of this configuration"),
+        (["losses"], "run losses: is not a run"),
+        (["x::0"], "run x::0: is not a run"),
+        (["initialize"], "run initialize: is not a run"),
+        (["--run_id", "y"], "run y: is not a run"),
+        ([], "run run: is not a run"),
     ],
 )
 def test_what_is_run_is_a_list_of_steps_of_the_configuration(config, run_id, message):

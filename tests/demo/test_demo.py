@@ -83,7 +83,7 @@ def test_split_of_36_people_is_for_them_alone(tmp_path):
 )
 def test_word_that_the_demo_decides_is_refused(overrides):
     """Another loss would be shown under the names CE+DSC and NACL."""
-    with pytest.raises(SettingError, match=r"is not for the demo to be told .*; leave it out"):
+    with pytest.raises(SettingError, match=r"is not an option of the demo .*; leave it out"):
         plan(overrides=overrides)
 
 

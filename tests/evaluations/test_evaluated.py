@@ -228,7 +228,7 @@ def test_cases_alone_are_read_where_bins_were_not_kept(copies):
 
 def test_validation_cases_are_no_test_cases(copies):
     """Where only those of the test count."""
-    assert read_tested(copies[0]).of.cases == "test cases"
+    assert read_tested(copies[0]).scope.cases == "test cases"
     record(copies[0], set="val")
 
     message = "its validation cases were evaluated, not its test cases"

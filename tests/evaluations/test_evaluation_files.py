@@ -73,7 +73,7 @@ class TestCases:
         cases_file.write_text("\n".join([*rows, ",".join(last.split(",")[:cells])]))
 
         line = refused(read_cases, cases_file)
-        assert f"line {len(rows) + 1} has not the header's cells; evaluate" in line
+        assert f"line {len(rows) + 1} has other cells than the header; evaluate" in line
 
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_record)])

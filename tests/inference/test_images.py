@@ -261,7 +261,7 @@ def change(keyword, value, slices=(3,)):
         ),
         (change("Rows", 15), "has another Rows than IM"),
         (change("ImageOrientationPatient", [1, 0, 0, 0, 0, -1]), "another ImageOrientationPatient"),
-        (change("ImagePositionPatient", [-31.5, 12.25, 109.5]), "lie in the same place; leave one"),
+        (change("ImagePositionPatient", [-31.5, 12.25, 109.5]), "are in the same place; leave one"),
         (
             change("ImagePositionPatient", [-31.5, 12.25, 115.2]),
             "3.2 mm apart, other slices 2.5 mm",

@@ -213,7 +213,7 @@ def test_name_of_a_structure_leads_nowhere_else(written, tmp_path, capsys, name)
     [
         *(("left ventricle", ""), ("WT", ""), ("Lungenflügel", ""), ("console", ""), ("a.b", "")),
         *(("a/b", "folder"), (".", "folder"), ("COM1", "device"), ("aux.nii", "device")),
-        *(("a\tb", "nobody sees"), ("a\u2028", "nobody sees"), ("\ufeffa", "nobody sees")),
+        *(("a\tb", "invisible"), ("a\u2028", "invisible"), ("\ufeffa", "invisible")),
     ],
 )
 def test_names_of_files_are_said_to_be_none(name, fault):

@@ -281,7 +281,7 @@ def test_probabilities_that_are_no_numbers_are_not_written(tmp_path, refusal, va
 
     line = refusal(SaveMaps(tmp_path / "out", [{"image": [file]}]), {"pred": probs})
 
-    assert line == f"{file}: the network finds no probabilities for it, but NaN; leave it out"
+    assert line == f"{file}: the network returns NaN for it; leave it out"
     assert not (tmp_path / "out").exists()
 
 

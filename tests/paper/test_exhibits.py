@@ -216,7 +216,7 @@ def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
     assert {"nacl", "nacl+temperature_all", "nacl_penalty_weight=0.2"} <= set(method_names(chosen))
 
     line = refused(partial(exhibit.select, seeds=[1]), results)  # of which nothing was varied
-    assert line == "hyperparameters: none of its runs is there; run `make hyperparameters`"
+    assert line == "hyperparameters: none of its runs exists; run `make hyperparameters`"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_runs_that_the_paper_lacks_have_an_exhibit_of_their_own(
 ):
     """It has a table and tests of these runs, and no other exhibit has them."""
     line = refused(EXHIBITS[name].select, read_results([grid_copy]))
-    assert line.startswith(f"{name}: none of its runs is there")
+    assert line.startswith(f"{name}: none of its runs exists")
     for source, own in runs.items():
         (grid_copy / "acdc" / source).rename(grid_copy / "acdc" / own)
 

@@ -113,7 +113,7 @@ def test_ablations_alone_are_refused_before_anything_is_written(grid, tmp_path):
         shutil.copytree(grid / "acdc" / name, tmp_path / "runs" / name)
 
     line = refused(write_all, [tmp_path / "runs"], tmp_path / "out")
-    assert line.startswith("table1: none of its runs is there")
+    assert line.startswith("table1: none of its runs exists")
     assert not (tmp_path / "out").exists()
 
 

@@ -175,7 +175,7 @@ def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path,
     ("rows", "error"),
     [
         ([("nobody", "reject")], "'nobody' is no case of this triage; give the one it is of"),
-        ([("p08_scan16", "refuse")], "'refuse' is none of accept, edit, reject; correct it"),
+        ([("p08_scan16", "refuse")], "'refuse' is not one of accept, edit, reject; correct it"),
         ([("p08_scan16", "edit"), ("p08_scan16", "accept")], "but another file edit; settle it"),
     ],
 )

@@ -300,7 +300,7 @@ def test_few_patients_are_said_to_be_few(runs, tmp_path, number, few):
         page_of(run, tmp_path),
         comparison_text(comparison_table([run])),
     ):
-        assert (f"Only {number} patients: so few say little." in text) == few
+        assert (f"Only {number} patients: too few to say much." in text) == few
 
 
 def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_path, monkeypatch):
@@ -377,7 +377,7 @@ def test_advice_names_the_folders_of_the_audit(tmp_path):
 def test_advice_on_a_run_is_its_own(runs):
     """It names the run; behind a calibrator that does not suit, the calibrator."""
     audited = audit(*predicted(0.25)).run
-    run = replace(audited, of=runs[0].of)
+    run = replace(audited, scope=runs[0].scope)
     behind = {**audited.bins.definition, "calibrator": ["temperature_near", "…"]}
     calibrated = replace(audited, bins=replace(audited.bins, definition=behind))
 

@@ -277,7 +277,7 @@ def test_view_shows_predictions_without_labels(study, tmp_path):
 @pytest.mark.parametrize(
     ("cases", "error"),
     [
-        (["case_9"], "--cases: 'case_9' is none of"),
+        (["case_9"], "--cases: 'case_9' is not in"),
         (["case_0"] * 13, "--cases: are 13; give at most 12"),
     ],
 )
