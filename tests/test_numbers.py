@@ -106,6 +106,8 @@ DISTANCE = "docs/results/hippocampus/distance"
     ("page", "heading", "columns", "folder"),
     [
         ("README.md", "trained with", SHOWN[:5], DISTANCE),
+        (f"{DISTANCE}/README.md", "method", SHOWN[:6], DISTANCE),
+        (f"{DISTANCE}/three_d/README.md", "method", SHOWN[:6], f"{DISTANCE}/three_d"),
         (f"{HIPPOCAMPUS}/README.md", "method", SHOWN, HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "the paper's others", SHOWN[:5], HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "beyond the paper", SHOWN[:5], HIPPOCAMPUS),
