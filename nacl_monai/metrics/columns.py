@@ -199,6 +199,7 @@ SCORES: dict[str, Metric] = {
     "crps": Metric("CRPS of the volume in ml", high=float_info.max, audited=True),
     "contour_misses": Metric("5 % contour, misses", higher_is_better=None),
     "contour_size": Metric("5 % contour, size", higher_is_better=None, high=float_info.max),
+    "promised_size": Metric("Contour with a guarantee, size", high=float_info.max),
     "expected_volume_bias": Metric(
         "Expected volume, bias", higher_is_better=None, low=-1.0, high=float_info.max
     ),

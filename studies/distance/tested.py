@@ -1,12 +1,15 @@
 """``python -m studies.distance.tested DATA RUN …``: calibrators on people that no fit has seen.
 
 Each is fitted on all validation people of a run, and judged on its test people. Written are a table, the
-differences between calibrators in pairs of people, and the proper scores of each person.
+differences between calibrators in pairs of people, and the proper scores of each person. With
+``--ensemble`` the runs are one model, the mean of their probabilities.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +23,24 @@ from studies.fits.__main__ import HEAD, Scan, numbers, scans
 from studies.runs import behind
 
 CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", "distance_all")
+
+
+def scans_of(model: Sequence[Path], data: Path, cache: Path, cases: str) -> tuple[list[Scan], Any]:
+    """The cases of a set behind a model, the mean of its runs' probabilities, and the structures."""
+    runs = [scans(RunFolder(path), data, cache, cases) for path in model]
+    several = [
+        same[0]._replace(logits=mean_logits([scan.logits for scan in same]))
+        for same in zip(*(found for found, _ in runs), strict=True)
+    ]
+    return several, runs[0][1]
+
+
+def mean_logits(logits: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Logits of the mean of probabilities; those of a single network stay as they are."""
+    if len(logits) == 1:
+        return logits[0]
+    mean = torch.stack([single.softmax(0) for single in logits]).mean(0)
+    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
 
 def calibrated(name: str, fitting: list[Scan], tested: list[Scan]) -> list[torch.Tensor]:
@@ -65,27 +86,31 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--calibrators", nargs="+", default=["nothing", *CALIBRATORS])
+    parser.add_argument("--ensemble", metavar="NAME", help="the runs are one model of this name")
     parser.add_argument("--output", type=Path, default=Path("people.csv"))
     chosen = parser.parse_args()
+    models = {chosen.ensemble: chosen.runs}
+    if not chosen.ensemble:
+        models = {path.name: [path] for path in chosen.runs}
     rows, parts = [], []
-    for path in chosen.runs:
-        run = RunFolder(path)
-        fitting, structures = scans(run, chosen.data, chosen.cache)
-        tested, _ = scans(run, chosen.data, chosen.cache, "test")
+    for model, paths in models.items():
+        fitting, structures = scans_of(paths, chosen.data, chosen.cache, "val")
+        tested, _ = scans_of(paths, chosen.data, chosen.cache, "test")
         for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
             row, proper = numbers(tested, iter(outputs), structures)
-            rows.append([path.name, f"`{name}`", *row])
+            rows.append([model, f"`{name}`", *row])
             sys.stderr.write(f"{rows[-1]}\n")
             scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
             scores["person"] = [scan.patient for scan in tested]
             means = scores.groupby("person", as_index=False).mean().round(6)
-            parts.append(means.assign(run=path.name, calibrator=name))
+            parts.append(means.assign(run=model, calibrator=name))
             columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
             pd.concat(parts)[columns].to_csv(chosen.output, index=False)
     sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n\n")
-    head = ["run", "score", "distance_all minus", "mean [95 % interval]", "lower in", "p"]
-    sys.stdout.write(markdown_table(head, differences(pd.concat(parts)), "lllrrr") + "\n")
+    if len(chosen.calibrators) > 1:
+        head = ["run", "score", "distance_all minus", "mean [95 % interval]", "lower in", "p"]
+        sys.stdout.write(markdown_table(head, differences(pd.concat(parts)), "lllrrr") + "\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ others that were given the same treatment after training, and with what was prop
 What has fewer trainings than NACL mixed is shown and not tested.
 
 ``numbers.csv`` follows from ``cases.csv``, as means over people, and from ``leading.npz``
-(`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: promises, whose
-curves are too large, and what evaluations said whose bins were not kept.
+(`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: of promises, whose
+curves are too large, what no test is of, and what evaluations said whose bins were not kept.
 """
 
 import argparse
@@ -31,13 +31,14 @@ from nacl_monai.evaluations.statistics import (
 )
 from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.files import atomic_path, write_text
-from nacl_monai.metrics import read_curves
+from nacl_monai.metrics import Curves, read_curves
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
+from nacl_monai.promises.control import MEAN, Control
 from studies.penalty import leading
-from studies.promises.__main__ import divided
+from studies.promises.__main__ import divided, person_by_person
 
 CHOSEN = "nacl_mixed"
 LOSSES = ("dice_ce", "cross_entropy", "nacl", CHOSEN)
@@ -77,7 +78,6 @@ NOT_AGAIN = (
     "and not tested."
 )
 HEADS = {
-    "promised_size": "contour with a guarantee, size",
     "promised_size_without_probabilities": "the same by a margin alone",
     "promised_interval": "volume interval, factor",
 }
@@ -95,7 +95,8 @@ def evaluations(runs: Path, network: str) -> Iterator[tuple[str, int, Path]]:
 
 def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, Mapping, pd.DataFrame]:
     """The cases of every evaluation, the arrays of ``leading.npz``, and what else evaluations say."""
-    cases, records, promises = [], dict[tuple[str, int], Record](), []
+    cases, promises = [], []
+    records, contours = dict[tuple[str, int], Record](), {}
     for method, seed, folder in evaluations(runs, network):
         table = pd.read_csv(folder / "cases.csv")
         read_evaluation_of(folder.parent, table["patient"])  # of other weights, it is refused
@@ -104,22 +105,21 @@ def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, Mapping,
         cases.append(table.assign(dataset=summary["dataset"], method=method, seed=seed))
         if (folder / "bins.npz").is_file():
             records[method, seed] = read_record(folder / "bins.npz")
-        if (folder / "promise.npz").is_file():
-            kept = promised(folder / "promise.npz")
-            promises += [{"method": method, "seed": seed, **kept}] if kept else []
+        curves = read_curves(folder / "promise.npz") if (folder / "promise.npz").is_file() else None
+        if curves is not None and len(set(curves.patients)) > CALIBRATING:
+            promises.append({"method": method, "seed": seed, **promised(curves)})
+            control = Control(LEVEL, MEAN)
+            _, contours[method, seed] = person_by_person(curves, control, CALIBRATING, DRAWS)
     if not cases:
         raise InputError(f"{runs}: holds no evaluated run of {network}; evaluate one")
-    return pd.concat(cases), leading.packed(records), pd.DataFrame(promises)
+    arrays, evaluated = leading.packed(records, contours), pd.DataFrame(promises)
+    known = [name for name in evaluated if name in leading.tested(arrays)]
+    return pd.concat(cases), arrays, evaluated.drop(columns=known)
 
 
-def promised(file: Path) -> dict[str, float]:
-    """Size and miss of a contour with a guarantee, and the factor around a volume.
-
-    Nothing where all people would calibrate it.
-    """
-    curves, found = read_curves(file), {}
-    if len(set(curves.patients)) <= CALIBRATING:
-        return {}
+def promised(curves: Curves) -> dict[str, float]:
+    """Size and miss of a contour with a guarantee, and the factor around a volume."""
+    found = {}
     for kind, names in (("outer", ("size", "miss")), ("volume", ("interval", "outside"))):
         for family, sizes, risks in divided(curves, LEVEL, kind, CALIBRATING, DRAWS):
             end = {"within": "", "margin": "_without_probabilities"}.get(family)
@@ -140,7 +140,7 @@ def numbers_of(cases: pd.DataFrame, arrays: leading.Arrays) -> pd.DataFrame:
 def table(numbers: pd.DataFrame, evaluated: pd.DataFrame, arrays: leading.Arrays) -> str:
     """A row per method: the mean of its trainings, each, and the interval of a leading number."""
     shown = [name for name in SHOWN if name in {*numbers, *evaluated}]
-    intervals = {name: leading.scores(arrays, name) for name in leading.LEADING if arrays}
+    intervals = {name: leading.scores(arrays, name) for name in leading.tested(arrays)}
     trained = numbers.merge(evaluated, "left") if len(evaluated) else numbers
     rows = []
     for method, trainings in trained.groupby("method", sort=False):
@@ -214,7 +214,7 @@ def led(arrays: leading.Arrays, reference: str, methods: Iterable[str]) -> dict[
     kept = [name for name in methods if name in arrays.get("methods", ())]
     if reference not in kept or len(kept) < 2:
         return {}
-    return {name: leading.scores(arrays, name)[kept] for name in leading.LEADING}
+    return {name: leading.scores(arrays, name)[kept] for name in leading.tested(arrays)}
 
 
 def written(

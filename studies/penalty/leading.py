@@ -16,6 +16,8 @@ the jackknife's, and the tests of patients and trainings (`nacl_monai.evaluation
 ``counts``              and ``positives`` (int32), ``confidences`` (float64), (E, N, K, M): the bins of
                         the predicted class near the prediction, K = 1 unless structures overlap
 ``predicted``, …        (E, N, S): the volumes of `nacl_monai.metrics.decisions.Decisions`
+``promised``            and ``promised_of``, (E, P, S): the volume of a contour that others fitted
+                        around each person's structures, and theirs, in ml; where it was promised
 ======================= ===================================================================
 
 References:
@@ -41,6 +43,8 @@ Array = npt.NDArray[np.float64]
 
 #: What leads, and is tested.
 LEADING = ("ece_near", "contour_misses")
+#: Tested, too, where contours were promised.
+PROMISED = "promised_size"
 #: All that follows from the file.
 POOLED = (
     *("ece_near", "confidence_gap_near", "contour_misses", "contour_size"),
@@ -50,8 +54,16 @@ _BINS = ("counts", "positives", "confidences")
 _VOLUMES = tuple(volume.name for volume in fields(Decisions))
 
 
-def packed(records: Mapping[tuple[str, int], Record]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of the file, of the records that have bins near the prediction and decisions."""
+def packed(
+    records: Mapping[tuple[str, int], Record],
+    promised: Mapping[tuple[str, int], Array] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of the file, of the records that have bins near the prediction and decisions.
+
+    Args:
+        records: By method and seed.
+        promised: The volumes of promised contours and structures, (2, P, S), people by name.
+    """
     known = {key: record for key, record in records.items() if _leads(record)}
     if not known:
         return {}
@@ -65,7 +77,15 @@ def packed(records: Mapping[tuple[str, int], Record]) -> dict[str, npt.NDArray[A
         "patients": np.array(first.patients or first.cases),
         **_stacked(_BINS, [record.bins_of(NEAR) for record in alike]),
         **_stacked(_VOLUMES, [record.decisions for record in alike]),
+        **_promised([(promised or {}).get(key) for key in known]),
     }
+
+
+def _promised(volumes: Sequence[Array | None]) -> dict[str, Array]:
+    """Two arrays (E, P, S), if every evaluation has its promise."""
+    if any(several is None for several in volumes):
+        return {}
+    return dict(zip(("promised", "promised_of"), np.stack(volumes, axis=1), strict=True))
 
 
 def _leads(record: Record) -> bool:
@@ -79,11 +99,22 @@ def _stacked(names: Sequence[str], sums: Sequence[Any]) -> dict[str, npt.NDArray
 
 
 def numbers(arrays: Arrays) -> pd.DataFrame:
-    """`POOLED` of each method and seed."""
-    return pd.DataFrame(
+    """`POOLED` of each method and seed, and the size of what was promised."""
+    table = pd.DataFrame(
         {"method": method, "seed": seed, **{name: found[name].value for name in POOLED}}
         for method, seed, found in _evaluations(arrays)
     )
+    if PROMISED not in tested(arrays):
+        return table
+    sums = (arrays[name].sum(1)[..., None] for name in ("promised", "promised_of"))
+    return table.assign(**{PROMISED: _ratio(*sums)})
+
+
+def tested(arrays: Arrays) -> tuple[str, ...]:
+    """The numbers that have a score of each person."""
+    if not arrays:
+        return ()
+    return (*LEADING, PROMISED) if "promised" in arrays else LEADING
 
 
 def _evaluations(arrays: Arrays) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -104,10 +135,11 @@ def scores(arrays: Arrays, name: str) -> pd.DataFrame:
 
     Args:
         arrays: Of the file.
-        name: One of `LEADING`.
+        name: One of `tested`.
     """
     shown = numbers(arrays)[name]
     people, owner = np.unique(arrays["patients"], return_inverse=True)
+    owner = np.arange(len(people)) if name == PROMISED else owner
     columns = {}
     for k, value in enumerate(shown):
         above, below, statistic = _parts(arrays, k, name)
@@ -129,6 +161,9 @@ def _parts(arrays: Arrays, k: int, name: str) -> tuple[Array, Array, Callable[..
     if name == "ece_near":
         excess = arrays["confidences"][k] - arrays["positives"][k]
         return excess, arrays["counts"][k].astype(np.float64), _error
+    if name == PROMISED:
+        volumes = (arrays[part][k][..., None] for part in ("promised", "promised_of"))
+        return *volumes, _ratio
     predicted = arrays["predicted"][k] > 0
     missed, labeled = (
         np.where(predicted, arrays[n][k], 0)[..., None] for n in ("missed", "labeled")

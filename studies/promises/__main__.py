@@ -6,13 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics import Curves, read_curves
-from nacl_monai.promises.control import FAMILIES, MEAN, OUTER, Control
+from nacl_monai.promises.control import FAMILIES, MEAN, OUTER, WITHIN, Control
 from nacl_monai.promises.fit import UNCONTROLLED, Rules, uncontrolled
 
 LEVELS = (0.02, 0.05, 0.1)
+
+
+def divisions(
+    rules: Rules, control: Control, calibrating: int, draws: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The rule that some of the patients fit, drawn anew each time, and who did not fit it."""
+    rng = np.random.default_rng(0)
+    for _ in range(draws):
+        order = rng.permutation(len(rules.patients))
+        yield rules.fitted(control, order[:calibrating]), order[calibrating:]
 
 
 def divided(
@@ -24,14 +35,13 @@ def divided(
         sizes, risks = [], []
         for structure in range(len(curves.structures)):
             rules = Rules(curves, structure, kind, family)
-            rng = np.random.default_rng(0)
-            found = []
-            for _ in range(draws):
-                order = rng.permutation(len(rules.patients))
-                rule = rules.fitted(control, order[:calibrating])
-                others = order[calibrating:]
-                size = rules.sizes[others, rule].sum() / rules.whole[others].sum()
-                found.append((size, rules.losses[others, rule].mean()))
+            found = [
+                (
+                    rules.sizes[rest, rule].sum() / rules.whole[rest].sum(),
+                    rules.losses[rest, rule].mean(),
+                )
+                for rule, rest in divisions(rules, control, calibrating, draws)
+            ]
             size, risk = np.mean(found, 0)
             sizes.append(float(size))
             risks.append(float(risk))
@@ -41,6 +51,23 @@ def divided(
         wholes = [Rules(curves, k, kind, FAMILIES[0]).whole for k in range(len(of_all))]
         sizes = [size.sum() / whole.sum() for (_, size), whole in zip(of_all, wholes, strict=True)]
         yield UNCONTROLLED, sizes, [miss.mean() for miss, _ in of_all]
+
+
+def person_by_person(
+    curves: Curves, control: Control, calibrating: int, draws: int
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Volumes of contours that others fitted, and of the structures, ``(2, people, structures)``.
+
+    A person's contour is the mean over the divisions in which they did not calibrate.
+    """
+    volumes, several = [], [Rules(curves, k, OUTER, WITHIN) for k in range(len(curves.structures))]
+    for rules in several:
+        sums, times = np.zeros(len(rules.patients)), np.zeros(len(rules.patients))
+        for rule, rest in divisions(rules, control, calibrating, draws):
+            sums[rest] += rules.sizes[rest, rule]
+            times[rest] += 1
+        volumes.append((sums / times, rules.whole))
+    return several[0].patients, np.stack(volumes).transpose(1, 2, 0)
 
 
 def main() -> None:

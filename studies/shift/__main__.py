@@ -3,15 +3,17 @@
 The paper argues that calibrators which follow training fail where new images are unlike those of their
 fit (section 2.1), and does not test it. Here the images of the test patients are changed, by degrees,
 and every run segments them as trained and behind each calibrator that was fitted on clean images
-(``nacl-monai calibrate RUN``).
+(``nacl-monai calibrate RUN``). With three trainings of a loss, each change has paired tests: behind a
+loss, the distance against what else follows it; and CE+DSC behind the distance, the usual choice,
+against each loss as trained.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -19,7 +21,8 @@ from matplotlib.figure import Figure
 from monai.transforms import Compose
 
 from nacl_monai.cli import write_files
-from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.evaluations.evaluated import Run, run_of_bins
+from nacl_monai.evaluations.statistics import ENOUGH_TRAININGS, paired_tests, patient_scores
 from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.files import write_text
 from nacl_monai.metrics import CalibrationMetric
@@ -29,6 +32,7 @@ from nacl_monai.posthoc import METHODS, read_calibrator
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports.style import add_caption, house_style, new_figure, save_png
 from nacl_monai.runs import RunFolder
+from studies.penalty import leading
 from studies.runs import behind, evaluation_of
 from studies.shift.corruptions import CHANGES, Corrupt
 
@@ -39,6 +43,9 @@ NUMBERS = {
     "nll_all": "NLL, all voxels",
     "contour_misses": "5 % contour misses",
 }
+#: The default of calibrate, and what one would train without these tests.
+DISTANCE = "+distance_all"
+USUAL = "dice_ce" + DISTANCE
 CLEAN = ("", 0)
 DEGREES = (1, 2, 3, 4)
 
@@ -53,7 +60,8 @@ class Trained:
 
     def __init__(self, folder: Path, data: Path) -> None:
         config = evaluation_of(RunFolder(folder), data, "test", data)  # nothing is cached
-        self.name, _, self.seed = folder.name.removeprefix("unet_").partition("_seed")
+        self.name, _, seed = folder.name.removeprefix("unet_").partition("_seed")
+        self.seed = int(seed or 0)
         self.classes, self.structures = config["classes"], config["structures"]
         self.network = config.get_parsed_content("trained_network").eval()
         self.inferer = config.get_parsed_content("inferer")
@@ -62,8 +70,8 @@ class Trained:
         files = sorted(folder.glob("calibrated/*/calibrator.json"))
         self.fits = {file.parent.name: read_calibrator(file).fit for file in files}
 
-    def measured(self, kind: str, degree: int) -> Iterator[dict[str, Any]]:
-        """The numbers of test patients whose images are changed, as trained and calibrated."""
+    def measured(self, kind: str, degree: int) -> Iterator[tuple[str, Run]]:
+        """Method and numbers of test patients whose images are changed, as trained and calibrated."""
         metrics = {
             name: CalibrationMetric(
                 errors=["ece", "nll"],
@@ -74,8 +82,8 @@ class Trained:
             for name in ("", *self.fits)
         }
         dice: dict[str, list[float]] = {name: [] for name in metrics}
-        first, *others = self.reading
-        read = Compose([first, Corrupt(kind, degree), *others])
+        first, *rest = self.reading
+        read = Compose([first, Corrupt(kind, degree), *rest])
         for case in self.cases:
             data = read(dict(case))
             image, label = data["image"].as_tensor(), data["label"]
@@ -88,37 +96,75 @@ class Trained:
                 after = behind(fit.module, logits, seen, sizes) if fit else logits
                 metric([after.softmax(0)], [label])
                 maps = after.argmax(0, keepdim=True), label.as_tensor()
-                masks = (structure_masks(one, self.structures)[None] for one in maps)
+                masks = (structure_masks(labels, self.structures)[None] for labels in maps)
                 dice[name].append(float(structure_dice(*masks).nanmean()))
         names = [case["case"] for case in self.cases]
         patients = [case.get("patient", case["case"]) for case in self.cases]
         for name, metric in metrics.items():
-            found = run_of_bins(metric.record(names, self.classes, patients), name)
-            found = replace(found, metrics=found.metrics.assign(dice=dice[name]))
-            row = {
-                "method": "+".join(filter(None, [self.name, name])),
-                "seed": self.seed,
-                "kind": kind,
-                "degree": degree,
-            }
-            for column in NUMBERS:
-                number = found.number(column)
-                low, high = number.interval() if number else (float("nan"),) * 2
-                row |= {column: number.mean if number else float("nan")}
-                row |= {f"{column}_low": low, f"{column}_high": high}
-            yield row
+            run = run_of_bins(metric.record(names, self.classes, patients), name)
+            method = "+".join(filter(None, [self.name, name]))
+            yield method, replace(run, metrics=run.metrics.assign(dice=dice[name]))
+
+
+Measured = Mapping[tuple[str, int], Run]
+
+
+def row_of(run: Run) -> dict[str, float]:
+    """The numbers of one training, with intervals over patients."""
+    row = {}
+    for column in NUMBERS:
+        number = run.number(column)
+        low, high = number.interval() if number else (float("nan"),) * 2
+        row |= {column: number.mean if number else float("nan")}
+        row |= {f"{column}_low": low, f"{column}_high": high}
+    return row
+
+
+def tested(measured: Measured) -> Iterator[pd.DataFrame]:
+    """Paired tests over patients and trainings, of the losses that have enough trainings."""
+    seeds = Counter(method for method, _ in measured)
+    methods = [method for method, count in seeds.items() if count >= ENOUGH_TRAININGS]
+    losses = [method for method in methods if "+" not in method]
+    if not losses:
+        return
+    arrays = leading.packed({key: run.bins for key, run in measured.items()})
+    cases = pd.concat(
+        run.metrics.assign(patient=run.patients, method=method, seed=seed)
+        for (method, seed), run in measured.items()
+    )
+    scores = {"nll_all": patient_scores(cases, "nll_all")}
+    scores |= {name: leading.scores(arrays, name) for name in leading.LEADING}
+    families = [
+        (loss + DISTANCE, [m for m in methods if m.split("+")[0] == loss]) for loss in losses
+    ]
+    for reference, compared in (*families, (USUAL, losses)):
+        alike = list(dict.fromkeys([reference, *compared]))
+        if reference in methods and len(alike) > 1:
+            for name, table in scores.items():
+                tests = paired_tests(table[alike], reference, name).reset_index()
+                yield tests.assign(reference=reference, metric=name)
 
 
 def study(data: Path, runs: Sequence[Path], output: Path, degrees: Sequence[int]) -> Iterator[Path]:
-    """Writes the numbers of every run, and of each method's trainings a table and a picture."""
-    rows = []
+    """Writes all numbers and tests, and a table and a picture of each method's means."""
+    rows, tests = [], [pd.DataFrame()]
     trained = [Trained(folder, data) for folder in runs]
     changed = [(kind, degree) for kind in CHANGES for degree in degrees]
     with progress_bar([CLEAN, *changed], description="Changes", unit="change") as changes:
-        for change in changes:
-            rows += [row for one in trained for row in one.measured(*change)]
+        for kind, degree in changes:
+            change = {"kind": kind, "degree": degree}
+            measured = {
+                (method, net.seed): run
+                for net in trained
+                for method, run in net.measured(kind, degree)
+            }
+            for (method, seed), run in measured.items():
+                rows.append({"method": method, "seed": seed, **change, **row_of(run)})
+            tests += [found.assign(**change) for found in tested(measured)]
     table = pd.DataFrame(rows)
     yield write_text(output / "shift.csv", csv_text(table))
+    if len(tests) > 1:
+        yield write_text(output / "shift_tests.csv", csv_text(pd.concat(tests)))
     yield write_text(output / "shift.md", strongest(table))
     save_png(draw(table), output / "shift.png")
     yield output / "shift.png"

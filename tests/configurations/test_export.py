@@ -99,6 +99,9 @@ def test_folder_and_zip_hold_what_the_model_zoo_asks_for(exported):
         for file in files:
             assert archive.read(f"{bundle.name}/{file}") == (bundle / file).read_bytes()
     assert zipped == {f"{bundle.name}/{file}" for file in files}
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    assert metadata["version"] in metadata["changelog"]
+    assert max((bundle / file).stat().st_size for file in files) < 25e6  # of one file, in the Zoo
     assert {path.name for path in bundle.parent.iterdir()} == {bundle.name, f"{bundle.name}.zip"}
 
 

@@ -380,7 +380,7 @@ def test_penalty_s_means_agree(results):
             values = found[name, row["method"]]
             people = [mean(values[key]) for key in values if key[1] == int(row["seed"])]
             assert number(row[name]) == pytest.approx(mean(people), abs=2e-6), row
-        for name in LEADING if led else ():
+        for name in {key[0] for key in led}:
             _, shown = led[name, row["method"], int(row["seed"])]
             assert number(row[name]) == pytest.approx(shown, abs=2e-6), row
 
@@ -402,7 +402,7 @@ def test_penalty_s_tests_agree(results):
 
 def cells_of(metric, method, found, led):
     """An array (patients, seeds); of what leads, the pseudo-values."""
-    if metric in LEADING:
+    if metric in {key[0] for key in led}:
         return np.array([led[key][0] for key in sorted(led) if key[:2] == (metric, method)]).T
     values = found[metric, method]
     patients, seeds = (sorted({key[k] for key in values}) for k in (0, 1))
@@ -423,8 +423,11 @@ def led_by(arrays):
                 for name in ("missed", "labeled")
             ],
         }
+        if "promised" in arrays:
+            parts["promised_size"] = [arrays[f"promised{end}"][k][..., None] for end in ("", "_of")]
         for name, (above, below) in parts.items():
-            above, below = (np.tensordot(member, part, 1) for part in (above, below))
+            if name != "promised_size":  # which is of people, as it is kept
+                above, below = (np.tensordot(member, part, 1) for part in (above, below))
             folded = np.abs if name == "ece_near" else np.asarray
 
             def value(weights, above=above, below=below, folded=folded):
