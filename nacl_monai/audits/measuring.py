@@ -261,23 +261,24 @@ def measured(
     Raises:
         InputError: If the metric refuses.
     """
-    everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-    counted = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
-    masks = counted if any(one.mask is not None for one in raters) else None
-    labels = torch.stack([one.classes for one in raters])
+    masks = None
+    if any(one.mask is not None for one in raters):
+        everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
+        masks = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
+    labels = [one.classes for one in raters]
+    single = len(raters) == 1
     predicted = _predicted(probs, settings.channels, classes)
     scores = [_scores(predicted, one, settings.channels, raters[0].spacing) for one in raters]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
-        single = len(raters) == 1
-        of_case, inside = (labels[0], counted[0]) if single else (labels, counted)
-        metric.add([probs], [of_case], None if masks is None else [inside])
+        of_case = labels[0] if single else torch.stack(labels)
+        metric.add([probs], [of_case], None if masks is None else [masks[0] if single else masks])
         return metric
 
-    if len(raters) == 1:
+    if single:
         return [_numbers(case, count(None), scores[0], settings, ())]
-    by_all = counted.all(0)
+    by_all = torch.ones(probs.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
     metric = count(None)
     pairs = [_structures(predicted, one, settings.channels) for one in raters]
     shared = _shared_scores(pairs, by_all, raters[0].spacing)
