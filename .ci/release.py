@@ -92,8 +92,8 @@ def make_tag(tag: str, root: Path) -> None:
     _git(root, "tag", "--annotate", "--cleanup=whitespace", f"--message={notes(root)}", tag)
 
 
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)  # noqa: S607
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)  # noqa: S607
     return done.stdout.strip()
 
 
@@ -102,14 +102,14 @@ def build(root: Path, folder: Path) -> Path:
     source = folder / "source"
     _git(root, "worktree", "add", "--detach", str(source), "HEAD")
     try:
-        words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
-        subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+        arguments = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source)]
+        subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
     finally:
         _git(root, "worktree", "remove", "--force", str(source))
     return next(folder.glob("*.whl"))
 
 
-def main(words: list[str], root: Path = Path(__file__).parents[1]) -> int:
+def main(arguments: list[str], root: Path = Path(__file__).parents[1]) -> int:
     """Prints every fault, or makes the tag, or says what it would be; returns the exit code."""
     version = version_of(root)
     faults = [
@@ -125,7 +125,7 @@ def main(words: list[str], root: Path = Path(__file__).parents[1]) -> int:
     if faults:
         return 1
     tag = f"v{version}"
-    if "--tag" in words:
+    if "--tag" in arguments:
         make_tag(tag, root)
         print(f"tagged {tag}; publish it: git push origin {tag}")
     else:

@@ -15,25 +15,25 @@ from pathlib import Path
 def given() -> dict[str, str]:
     """The variables as they were typed: make escapes blanks, and doubles dollars."""
     _, _, text = f" {os.environ.get('MAKEFLAGS', '')}".partition(" -- ")
-    words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|\S)+", text)]
-    pairs = (word.replace("$$", "$").partition("=") for word in words)
+    typed = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|\S)+", text)]
+    pairs = (word.replace("$$", "$").partition("=") for word in typed)
     return {name: value for name, _, value in pairs}
 
 
-variables, words, used = given(), list[str](), {"PYTHON", "BIN", "ARGS"}
+variables, command, used = given(), list[str](), {"PYTHON", "BIN", "ARGS"}
 for word in sys.argv[1:]:
     name, _, default = word.partition("=")
     if not name.lstrip("-").isupper():
-        words.append(word)
+        command.append(word)
         continue
     used.add(name.lstrip("-"))
     if not name.startswith("-"):
-        words.append(variables.get(name, os.environ.get(name, default)))
+        command.append(variables.get(name, os.environ.get(name, default)))
 for name in sorted(variables.keys() - used):
-    words += [f"--{name.lower()}", variables[name]]
-words += shlex.split(variables.get("ARGS", ""))
-program = str(Path(os.environ["BIN"], words[0]))
+    command += [f"--{name.lower()}", variables[name]]
+command += shlex.split(variables.get("ARGS", ""))
+program = str(Path(os.environ["BIN"], command[0]))
 if "n" in os.environ.get("MAKEFLAGS", "").split(" ")[0]:  # make -n
-    print(shlex.join([program, *words[1:]]))
+    print(shlex.join([program, *command[1:]]))
 else:
-    os.execv(program, [program, *words[1:]])  # noqa: S606 - make waits for it
+    os.execv(program, [program, *command[1:]])  # noqa: S606 - make waits for it

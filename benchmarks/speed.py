@@ -1,4 +1,4 @@
-"""What a user waits for, a row each: ``python benchmarks/speed.py``, or ``make bench-speed``.
+"""The waits of a user, a row each: ``python benchmarks/speed.py``, or ``make bench-speed``.
 
 Prints a Markdown table: seconds of the processor on one thread, with imports where it is a whole
 command, and the peak of memory above them; beside it what a peer takes for one of its numbers, as a
@@ -66,8 +66,8 @@ def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> Non
     save(folder / "half", np.zeros(1, np.uint8), nibabel.load(label).dataobj)
     (folder / "half/probs/case.nii").unlink()
     np.savez(folder / "half/probs/case.npz", probabilities=probs.T.astype(np.float16))
-    words = [folder / "small/probs", folder / "small/labels", "--level", "0.2", "--output"]
-    program = [sys.executable, "-m", "nacl_monai.cli", "promise", *words, folder / "promised"]
+    arguments = [folder / "small/probs", folder / "small/labels", "--level", "0.2", "--output"]
+    program = [sys.executable, "-m", "nacl_monai.cli", "promise", *arguments, folder / "promised"]
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     link(folder, names)
     shard(folder, shards)
@@ -87,7 +87,7 @@ def command(verb: str, data: str, *options: str, labels: bool = True) -> Row:
     return run
 
 
-def applied(*words: str) -> Row:
+def applied(*arguments: str) -> Row:
     """Runs a command on the large case, by the promise of the small ones."""
 
     def run(folder: Path) -> None:
@@ -95,7 +95,7 @@ def applied(*words: str) -> Row:
 
         output, promised = tempfile.mkdtemp(dir=folder), folder / "promised/promise.json"
         if code := main(
-            [*words, str(promised), str(folder / "large/new"), "--output", f"{output}/out"]
+            [*arguments, str(promised), str(folder / "large/new"), "--output", f"{output}/out"]
         ):
             raise SystemExit(code)
 
@@ -131,7 +131,7 @@ def our_ece(_: Path) -> Callable[[], Any]:
 
     probs, labels = voxels()
     return lambda: [
-        (one.ece(), one.cece()) for one in [calibration_bins(probs, labels, num_bins=15)]
+        (bins.ece(), bins.cece()) for bins in [calibration_bins(probs, labels, num_bins=15)]
     ]
 
 
@@ -273,8 +273,8 @@ def compared(row: str, folder: Path) -> float:
 def measured(row: str, which: str, folder: Path, code: Path) -> tuple[float, float]:
     """Seconds and peak of a process; where it prints its own seconds, these."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
-    words = [sys.executable, __file__, "--measure", row, which, str(folder)]
-    process = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    command = [sys.executable, __file__, "--measure", row, which, str(folder)]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if process.returncode:
         print(f"{row}, {which}: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return float("nan"), float("nan")
@@ -296,7 +296,7 @@ def measure(row: str, which: str, folder: Path) -> None:
     before = peak()
     found = (ours if which == "ours" or other is None else other[1])(folder)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    whole = sum(one.ru_utime + one.ru_stime for one in used)
+    whole = sum(usage.ru_utime + usage.ru_stime for usage in used)
     print("\n", found if isinstance(found, float) else whole, peak() - before)
 
 

@@ -122,11 +122,11 @@ def epoch(options: argparse.Namespace, folder: Path, times: int) -> None:
     print("measured", len(trainer.data_loader.dataset), perf_counter() - began, peak)
 
 
-def grow(options: argparse.Namespace, folder: Path, words: list[str]) -> None:
+def grow(options: argparse.Namespace, folder: Path, arguments: list[str]) -> None:
     print("\n| × volumes | slices | s per epoch | ms per slice | peak MiB |\n|" + " ---: |" * 5)
     measured = []
     for times in options.growth:
-        command = [sys.executable, __file__, *words, "--data", str(options.data)]
+        command = [sys.executable, __file__, *arguments, "--data", str(options.data)]
         command += ["--one-epoch", str(times), "--run", str(folder / f"grown{times}")]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         slices, seconds, peak = map(float, printed.rsplit("measured", 1)[1].split())
@@ -187,8 +187,8 @@ def main() -> None:
         for name, value in seconds.items():
             print(f"| {name} | {value:.2f} | {forward / value:.2f} |")
         if options.growth:
-            words = ["--size", str(options.size), "--network", options.network]
-            grow(options, folder, [*words, "--precision", options.precision])
+            arguments = ["--size", str(options.size), "--network", options.network]
+            grow(options, folder, [*arguments, "--precision", options.precision])
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def torchmetrics(folder: Path) -> str:
 
 
 def monai(folder: Path) -> str:
-    """By class; the one-hot labels that it needs are part of its cost."""
+    """The error by class; its cost includes the one-hot labels that it needs."""
     import torch  # noqa: PLC0415
     from monai.metrics import CalibrationErrorMetric  # noqa: PLC0415
 
@@ -113,7 +113,7 @@ def monai(folder: Path) -> str:
 
 
 def metrics_reloaded(folder: Path) -> str:
-    """Of the first structure alone, since it is binary."""
+    """Only the first structure, since it is binary."""
     from MetricsReloaded.metrics.calibration_measures import (  # noqa: PLC0415
         CalibrationMeasures,
     )
@@ -165,7 +165,7 @@ def fiducio(folder: Path) -> str:
 
 
 def level(cases: int) -> float:
-    """What as many patients can promise, each by all others."""
+    """The level that so many patients can promise, each tested by all others."""
     return min(0.5, 2 / cases)
 
 
@@ -191,7 +191,7 @@ def commands(folder: Path, cases: int) -> dict[str, list[str]]:
     """Ours, in an order in which each finds what it needs."""
     data = [str(folder / "probs"), str(folder / "labels")]
     promised = str(folder / "promise/promise.json")
-    words = {
+    arguments = {
         "audit": [*data],
         "calibrate": [*data, "--region", "all", "--folds", str(min(5, cases))],
         "promise": [*data, "--level", str(level(cases))],
@@ -200,7 +200,7 @@ def commands(folder: Path, cases: int) -> dict[str, list[str]]:
     }
     return {
         verb: [*verb.split()[:1], *options, "--output", str(folder / verb.replace(" --", "_"))]
-        for verb, options in words.items()
+        for verb, options in arguments.items()
     }
 
 
@@ -220,7 +220,7 @@ PEERS = {
 
 
 def answer(folder: Path, verb: str) -> str:
-    """What is in our output that a peer computes, too."""
+    """The part of our output that a peer computes, too."""
     if verb == "audit":
         from nacl_monai.metrics import CalibrationBins  # noqa: PLC0415
 
@@ -234,7 +234,7 @@ def answer(folder: Path, verb: str) -> str:
 
 
 def measured(command: list[str], memory: float, timeout: float) -> tuple[str, str, str]:
-    """What a process printed last, its seconds of processor and its peak of memory in MiB."""
+    """The last line that a process printed, its CPU seconds and its peak of memory in MiB."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -266,10 +266,10 @@ def table(options: argparse.Namespace, cases: int) -> None:
         writing.start()
         writing.join()
         print(f"| {cases} × {size} | | | | |", flush=True)
-        for verb, words in commands(folder, cases).items():
+        for verb, arguments in commands(folder, cases).items():
             if verb not in options.verbs or (verb == "calibrate" and cases < 2):
                 continue
-            tools = {"ours": [sys.executable, "-m", "nacl_monai.cli", *words]}
+            tools = {"ours": [sys.executable, "-m", "nacl_monai.cli", *arguments]}
             for peer, (_, package) in PEERS.get(verb, {}).items():
                 if find_spec(package) is not None and not options.ours:
                     tools[peer] = [sys.executable, __file__, "--tool", verb, peer, name]

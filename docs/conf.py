@@ -4,13 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from myst_nb.core import render
 from myst_nb.core.utils import coalesce_streams
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 from nacl_monai import __version__
 
@@ -19,12 +24,13 @@ author = "The nacl_monai authors"
 copyright = author  # noqa: A001 - Sphinx's word
 release = version = __version__
 language = "en"
+default_role = "py:obj"
 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
@@ -49,20 +55,29 @@ autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
+maximum_signature_line_length = 88
+autosummary_generate = False
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
-html_static_path = []
+html_static_path = ["site.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_show_copyright = False
+html_math_renderer = "mathml"
 
 
 #: Page → what somebody types who looks for it: the search finds these words as it finds titles.
 SOUGHT = {
+    "start": ("install", "pip", "wheel", "quick start"),
+    "which": ("which command", "where to begin", "overview"),
     "audit": ("ECE", "expected calibration error", "uncertainty", "reliability diagram", "trust"),
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "islands": ("lesion", "FROC", "connected component", "detection"),
+    "view": ("viewer", "scroll", "NiiVue"),
     "report": ("summary", "one command", "clinician"),
     "maps": ("probability map", "softmax", "heatmap", "uncertainty map", "npz to NIfTI"),
     "train": ("loss", "hyper-parameter", "GPU", "fine-tune", "resume"),
@@ -110,7 +125,35 @@ def joined_streams(outputs: list[Any]) -> list[Any]:
         elif output["output_type"] == "stream":
             streams[output["name"]] = output
     first = [id(output) for output in streams.values()]
-    return [one for one in outputs if one["output_type"] != "stream" or id(one) in first]
+    return [shown for shown in outputs if shown["output_type"] != "stream" or id(shown) in first]
+
+
+def add_summary(_: Sphinx, __: str, source: list[str]) -> None:
+    """A page of the API begins with its classes and functions, each with what it does."""
+    if found := re.search(r"^\.\. automodule:: (.*)$", source[0], re.MULTILINE):
+        module = import_module(found[1])
+        known = ((name, getattr(module, name)) for name in module.__all__)
+        names = "".join(f"   {name}\n" for name, value in known if callable(value))
+        table = f".. currentmodule:: {found[1]}\n\n.. autosummary::\n   :nosignatures:\n\n{names}\n"
+        source[0] = source[0].replace(found[0], table + found[0])
+
+
+def shorten(*signature: Any) -> tuple[str | None, ...]:
+    """A signature in which an array of any shape and kind is called ``ndarray``."""
+    number = r"~?(?:numpy\.)?dtype\[[^\]]*\]"
+    array = rf"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], {number}\]"
+    return tuple(part and re.sub(array, "ndarray", part) for part in signature[-2:])
+
+
+def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
+    """Writes a formula as MathML, which browsers draw by themselves: no script, and no network."""
+    if isinstance(node, nodes.math_block):
+        lines = [part for part in node.astext().split("\n\n") if part.strip()]
+        formulas = "".join(convert(line, display="block") for line in lines)
+        writer.body.append(f'<div class="math">{formulas}</div>\n')
+    else:
+        writer.body.append(f'<span class="math">{convert(node.astext())}</span>')
+    raise nodes.SkipNode
 
 
 #: The page of the site on which one scrolls through cases, and what Start says of it.
@@ -127,8 +170,8 @@ def make_example(app: Sphinx) -> None:
         return
     page.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place:
-        words = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
-        subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
+        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
         shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
 
 
@@ -141,7 +184,11 @@ def try_it(_: Sphinx, name: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     render.coalesce_streams = lambda outputs: coalesce_streams(joined_streams(outputs))
+    renderers = (write_formula, None)
+    app.add_html_math_renderer("mathml", renderers, renderers)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("source-read", link_pages)
+    app.connect("source-read", add_summary)
     app.connect("source-read", add_sought)
     app.connect("source-read", add_heading)
     app.connect("source-read", try_it)

@@ -1,4 +1,4 @@
-"""Neighbor-aware calibration of segmentation networks, as a MONAI application.
+"""Audit, calibrate and guarantee the probabilities of medical image segmentation, and train networks.
 
 Packages, in the direction in which data flows; each imports only from those before it:
 ``inference`` → ``losses``, ``metrics`` → ``posthoc`` → ``data`` → ``evaluations`` → ``reports``

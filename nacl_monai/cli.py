@@ -33,7 +33,7 @@ _TALKATIVE = (
 
 
 class Command(NamedTuple):
-    """Where a command is implemented, and what it does.
+    """The module of a command, and its help.
 
     Attributes:
         room: The package or module that has ``main(argv)``, which returns the exit code. One that has
@@ -111,9 +111,9 @@ def print_written(files: Iterable[Path]) -> None:
         print(f"wrote {file}")
 
 
-def print_next(*words: object) -> None:
+def print_next(*parts: object) -> None:
     """Says in one line, as a shell takes it, which command comes next."""
-    print(f"next: {shlex.join(['nacl-monai', *map(str, words)])}", flush=True)
+    print(f"next: {shlex.join(['nacl-monai', *map(str, parts)])}", flush=True)
 
 
 def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
@@ -126,7 +126,7 @@ def attempted(write: Callable[[], Result]) -> tuple[Result | None, int]:
     except KeyboardInterrupt:
         print_error("interrupted")
         return None, 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever reads what is printed has gone
+    except BrokenPipeError:  # the reader of the output is gone
         raise
     except OSError as error:
         print_error(f"{error}; choose another --output")
@@ -148,7 +148,7 @@ def usage() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code, 2 for an unknown command.
 
-    Where the reader of what it prints has gone, as ``| head`` does, it ends without a word.
+    If the reader of its output is gone, as after ``| head``, it ends silently.
     """
     try:
         code = _run(argv)
@@ -171,23 +171,27 @@ def _reader_has_gone() -> bool:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["--verbose"]:
-        del words[0]
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["--verbose"]:
+        del arguments[0]
         os.environ[VERBOSE] = "1"
     if argv is None:  # the process is this command's
         quieten()
-    if not words or words[0] in ("-h", "--help", "--version"):
-        print(f"nacl-monai {__version__}" if words[:1] == ["--version"] else usage())
+    if not arguments or arguments[0] in ("-h", "--help", "--version"):
+        print(f"nacl-monai {__version__}" if arguments[:1] == ["--version"] else usage())
         return 0
-    return _run_command(COMMANDS[words[0]], words) if words[0] in COMMANDS else _unknown(words[0])
+    return (
+        _run_command(COMMANDS[arguments[0]], arguments)
+        if arguments[0] in COMMANDS
+        else _unknown(arguments[0])
+    )
 
 
-def _run_command(command: Command, words: list[str]) -> int:
+def _run_command(command: Command, arguments: list[str]) -> int:
     is_package = (Path(__file__).parent / command.room).is_dir()
     module = import_module(f"nacl_monai.{command.room}{'.__main__' if is_package else ''}")
     has_several = [other.room for other in COMMANDS.values()].count(command.room) > 1
-    code: int = module.main(words if has_several else words[1:])
+    code: int = module.main(arguments if has_several else arguments[1:])
     return code
 
 

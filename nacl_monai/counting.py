@@ -19,7 +19,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def check_share(option: str, number: float) -> None:
-    """Refuses a share that is none, or all.
+    """Refuses a share that is not between 0 and 1.
 
     Raises:
         SettingError: If it is not between 0 and 1.
@@ -29,7 +29,7 @@ def check_share(option: str, number: float) -> None:
 
 
 def number_within(budget: str, cases: int) -> int:
-    """So many of the cases: a number, or a share in percent.
+    """A number of the cases: a count, or a share in percent.
 
     Raises:
         SettingError: If it is neither.

@@ -74,8 +74,8 @@ def first_of(changes: list[str], most: int = _MOST) -> str:
         >>> first_of(["a"], most=1), first_of(["a", "b", "c"], most=1)
         ('a', 'a and 2 more')
     """
-    others = len(changes) - most
-    return ", ".join(changes[:most]) + (f" and {others} more" if others > 0 else "")
+    more = len(changes) - most
+    return ", ".join(changes[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

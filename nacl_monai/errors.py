@@ -29,7 +29,7 @@ class InputError(ValueError):
 
 
 class SettingError(InputError):
-    """A word of a command, a key of a configuration or an argument of a component cannot be meant.
+    """A wrong option of a command, key of a configuration or argument of a component.
 
     Nothing has been done then. The exit code is argparse's, so that a script can tell a slip of its own
     from a fault of the data.

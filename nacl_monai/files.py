@@ -230,7 +230,7 @@ def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (RecursionError, ValueError):  # the former where lists are nested by the thousand
+    except (RecursionError, ValueError):  # the former where lists are nested too deeply
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path}: is damaged; {remedy}")

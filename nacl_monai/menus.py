@@ -1,4 +1,4 @@
-"""What can be chosen: the datasets, losses and networks that ``bundles/`` declares.
+"""The choices: the datasets, losses and networks that ``bundles/`` declares.
 
 The configurations are the one place where a name, a default or a label is written down. Whatever else
 needs one (the command line, exports, the paper's grid, tables and figures) asks here. Files are read as

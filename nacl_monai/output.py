@@ -37,7 +37,7 @@ def written_folder(
 ) -> Iterator[Path]:
     """Yields a new folder beside ``output``, which takes its place as soon as the block has succeeded.
 
-    If the block fails, or if its process is killed, what was at ``output`` is as it was.
+    If the block fails, or if its process is killed, ``output`` stays as it was.
 
     Args:
         output: The folder to write; its parents are made.
@@ -214,7 +214,7 @@ def _join(path: Path, aside: Path, command: str, whole: bool, remains: str) -> N
 
 
 def abandon_output(output: str | Path) -> None:
-    """Removes what was written aside."""
+    """Removes the files written aside."""
     shutil.rmtree(aside_of(output), ignore_errors=True)
     _put_back(output)
     _open.discard((os.getpid(), Path(output).resolve()))
@@ -290,7 +290,7 @@ def _keep(file: Path, to: Path) -> None:
 
 
 def _is_of_disk(error: OSError, aside: Path) -> bool:
-    """Whether an error is of what is written, and not of what is read."""
+    """Whether an error is about the output, not the input."""
     return error.errno in DISK_ERRORS and (
         error.filename is None or Path(error.filename).is_relative_to(aside)
     )

@@ -119,7 +119,7 @@ class RunName:
 
 
 def short_name(chosen: object, dims: int = 2) -> str:
-    """What folders call a network or loss: its entry in a menu, or its class, MyNet; in 3-D MyNet3d."""
+    """A network's or loss's name in folders: its menu entry, or its class, MyNet; in 3-D MyNet3d."""
     name = chosen["_target_"] if isinstance(chosen, dict) else chosen
     return re.split(r"::|\.", str(name))[-1] + (PATCHES if dims == 3 else "")
 

@@ -39,7 +39,7 @@ def source_file(name: str) -> str | None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """As `importlib.util.find_spec`, but without importing the packages that the module is in."""
+    """`importlib.util.find_spec` without importing the module's packages."""
     top, *parts = name.split(".")
     with suppress(ValueError):  # no name, or a script's
         spec = find_spec(top)

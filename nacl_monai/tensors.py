@@ -78,8 +78,8 @@ def top1(values: torch.Tensor, axis: int = 1) -> tuple[torch.Tensor, torch.Tenso
     half = values.dtype in _SUM_TOLERANCE  # which NumPy compares slowly, or not at all
     for start in range(0, first.size, _BLOCK):
         block = slice(start, start + _BLOCK)
-        high, *others = (flat[:, block].float() if half else flat[:, block]).numpy()
-        for k, plane in enumerate(others, 1):
+        high, *rest = (flat[:, block].float() if half else flat[:, block]).numpy()
+        for k, plane in enumerate(rest, 1):
             larger = (plane > high).astype(first.dtype)
             np.maximum(first[block], larger * first.dtype.type(k), out=first[block])
             high = np.maximum(high, plane)
@@ -178,7 +178,7 @@ def without_channel(
 
 
 def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
-    """Where labels of any shape and dtype are a class index, or the one to be ignored; boolean.
+    """Whether labels of any shape and dtype are a class index, or the ignored one; boolean.
 
     Example:
         >>> is_label(torch.tensor([0.0, 0.4]), 0).tolist()
@@ -250,7 +250,7 @@ def check_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> 
 
 
 def valid_soft_labels(labels: torch.Tensor, ignore_index: int | None = None) -> torch.Tensor:
-    """Where the shares of the classes are 0 or more and sum to 1, ``(B, *spatial)``, boolean.
+    """Whether the shares of the classes are 0 or more and sum to 1, ``(B, *spatial)``, boolean.
 
     Args:
         labels: One-hot or soft, ``(B, C, *spatial)``, of any dtype.
@@ -288,7 +288,7 @@ def check_probabilities(probs: torch.Tensor, tolerance: float | None = None) -> 
     tolerance = sum_tolerance(probs.dtype) if tolerance is None else tolerance
     check_unit_interval(probs, tolerance)
     # On a CPU plane by plane, so that there is no other map of all voxels.
-    planes = probs.split(1, 2) if probs.device.type == "cpu" else [probs]
+    planes = torch.split(probs, 1, 2) if probs.device.type == "cpu" else [probs]
     bounds = torch.stack([torch.stack(torch.aminmax(plane.sum(1) - 1)) for plane in planes])
     off = bounds.abs().max().item()
     if off > tolerance:

@@ -1,6 +1,6 @@
-"""What a wheel carries beside the modules: the bundles, the MRI of the demo, the workflow.
+"""The files in a wheel beside the modules: the bundles, the MRI of the demo, the workflow.
 
-In a wheel they are inside of the package, in the project beside it; ``setup.py`` copies them.
+They are inside the package in a wheel, and beside it in the project; ``setup.py`` copies them.
 """
 
 from __future__ import annotations

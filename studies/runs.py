@@ -21,10 +21,12 @@ def evaluation_of(run: RunFolder, data: Path, cases: str, cache: Path) -> Config
         cases: The set of its split, such as "val".
         cache: Where read volumes are kept.
     """
-    said = json.loads(run.config.read_text(encoding="utf-8"))
-    *shared, evaluation = map(ConfigParser.load_config_file, fragments(said["dataset"], "evaluate"))
+    settings = json.loads(run.config.read_text(encoding="utf-8"))
+    *shared, evaluation = map(
+        ConfigParser.load_config_file, fragments(settings["dataset"], "evaluate")
+    )
     config = ConfigParser({})
-    for keys in (*shared, said, evaluation):
+    for keys in (*shared, settings, evaluation):
         config.update(keys)
     config.update({"dataset_dir": str(data), "output_dir": str(run.path), "cache_dir": str(cache)})
     config.update({"cases_to_evaluate": cases, "imports": ["$import torch", "$import monai"]})

@@ -58,7 +58,7 @@ def write_series(folder, voxels, matrix=AFFINES["axial"], change=None, **header)
             CTImageStorage,
             generate_uid(),
         )
-        one = FileDataset(folder, {}, file_meta=meta, preamble=b"\0" * 128)
+        plane = FileDataset(folder, {}, file_meta=meta, preamble=b"\0" * 128)
         position = to_lps @ [0, 0, k, 1]
         values = {
             "SOPClassUID": CTImageStorage,
@@ -92,12 +92,12 @@ def write_series(folder, voxels, matrix=AFFINES["axial"], change=None, **header)
         }
         for keyword, value in values.items():
             if value is not None:
-                setattr(one, keyword, value)
+                setattr(plane, keyword, value)
         stored = (voxels[:, :, k].T - INTERCEPT) / SLOPE
-        one.PixelData = np.ascontiguousarray(stored, "<i2").tobytes()
+        plane.PixelData = np.ascontiguousarray(stored, "<i2").tobytes()
         if change:
-            change(one, k)
-        one.save_as(folder / f"IM{int(order[k]):04d}", enforce_file_format=True)
+            change(plane, k)
+        plane.save_as(folder / f"IM{int(order[k]):04d}", enforce_file_format=True)
     return folder
 
 
@@ -106,15 +106,15 @@ def read_back(file, shape, matrix):
 
     Each frame is put where it says that it is, on a grid of an affine, RAS+; elsewhere is 0.
     """
-    one = dcmread(file)
-    shared, frames = one.SharedFunctionalGroupsSequence[0], one.PerFrameFunctionalGroupsSequence
+    seg = dcmread(file)
+    shared, frames = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence
     row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
     down, across = shared.PixelMeasuresSequence[0].PixelSpacing
-    y, x = np.mgrid[: one.Rows, : one.Columns][..., None]
-    values = np.zeros((*shape, len(one.SegmentSequence)), int)
+    y, x = np.mgrid[: seg.Rows, : seg.Columns][..., None]
+    values = np.zeros((*shape, len(seg.SegmentSequence)), int)
     to_index = np.linalg.inv(np.diag([-1.0, -1, 1, 1]) @ matrix)
     for frame, pixels in zip(
-        frames, one.pixel_array.reshape(-1, one.Rows, one.Columns), strict=True
+        frames, seg.pixel_array.reshape(-1, seg.Rows, seg.Columns), strict=True
     ):
         origin = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
         place = origin + x * across * row + y * down * column

@@ -11,7 +11,7 @@ PREPARED = multiprocessing.get_context("forkserver")
 PREPARED.set_forkserver_preload(["snakemake.cli", "nacl_monai.paper.exhibits"])
 
 
-def run_snakemake(words, cwd, environment):
+def run_snakemake(command, cwd, environment):
     """Runs Snakemake as its command does.
 
     Returns:
@@ -19,14 +19,14 @@ def run_snakemake(words, cwd, environment):
     """
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder) / "printed"
-        arguments = (list(map(str, words)), str(cwd), dict(environment), printed)
+        arguments = (list(map(str, command)), str(cwd), dict(environment), printed)
         process = PREPARED.Process(target=_snakemake, args=arguments)
         process.start()
         process.join()
-        return CompletedProcess(words, process.exitcode, printed.read_text(encoding="utf-8"), "")
+        return CompletedProcess(command, process.exitcode, printed.read_text(encoding="utf-8"), "")
 
 
-def _snakemake(words, cwd, environment, printed):
+def _snakemake(command, cwd, environment, printed):
     with printed.open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
@@ -35,4 +35,4 @@ def _snakemake(words, cwd, environment, printed):
     os.environ.update(environment)
     from snakemake.cli import main
 
-    main(words)
+    main(command)

@@ -98,7 +98,7 @@ def datalist(root, file="brain.json", **keys):
     entries = []
     for seed, name in enumerate(NAMES):
         images = [f"{name}/t1.nii.gz", f"{name}/t2.nii.gz"]
-        write_pair([root / one for one in images], root / name / "seg.nii.gz", seed)
+        write_pair([root / image for image in images], root / name / "seg.nii.gz", seed)
         entries.append({"image": images, "label": f"{name}/seg.nii.gz"})
     write_json(root / file, {"training": entries, **keys})
     return root

@@ -85,6 +85,23 @@ def test_imports_form_no_circle():
     assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
 
 
+VAGUE = {"given", "made", "of", "one", "others", "said", "told", "words"}
+
+
+@pytest.mark.parametrize("folder", ["nacl_monai", "studies", "benchmarks", ".ci", "docs", "tests"])
+def test_variables_say_what_they_are(folder):
+    """No variable and no argument has a name that would fit any other as well."""
+    vague = []
+    for file in sorted((PACKAGE.parent / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            name = node.id if stored else node.arg if isinstance(node, ast.arg) else None
+            if name in VAGUE:
+                vague.append(f"{file}:{node.lineno}: {name}")
+
+    assert vague == []
+
+
 LAZY = [file.parent for file in sorted(PACKAGE.glob("*/__init__.pyi"))]
 
 
@@ -93,12 +110,14 @@ def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
     """Each is what the module of the stub defines, and the stub lists all of them."""
     package = import_module(f"nacl_monai.{folder.name}")
     stub = ast.parse((folder / "__init__.pyi").read_text(encoding="utf-8"))
-    listed = next(ast.literal_eval(one.value) for one in stub.body if isinstance(one, ast.Assign))
+    listed = next(
+        ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)
+    )
     imported = {
-        alias.name: import_module(f"nacl_monai.{folder.name}.{one.module}")
-        for one in stub.body
-        if isinstance(one, ast.ImportFrom)
-        for alias in one.names
+        alias.name: import_module(f"nacl_monai.{folder.name}.{node.module}")
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
 
     assert sorted(package.__all__) == sorted(listed) == sorted(imported)

@@ -51,11 +51,11 @@ class TestFolder:
 
     def test_folder_without_bundles_is_refused(self, tmp_path, monkeypatch):
         """A given folder is never replaced by another; the message says what to name."""
-        for given, named in ((tmp_path, str(tmp_path)), (None, "bundles")):
+        for folder, named in ((tmp_path, str(tmp_path)), (None, "bundles")):
             monkeypatch.chdir(tmp_path)
             monkeypatch.setattr(wheel, "__file__", str(tmp_path / "package" / "wheel.py"))
             with pytest.raises(InputError, match=rf"^{named}: no bundles there; .* --bundles DIR$"):
-                bundles_folder(given)
+                bundles_folder(folder)
 
 
 class TestOwnBundles:

@@ -100,13 +100,13 @@ def test_exit_code_is_the_commands(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["check", "acdc", "DIR"], ["audit", "A", "B"], ["dicom", "A", "B"]]
+    "args", [["check", "acdc", "DIR"], ["audit", "A", "B"], ["dicom", "A", "B"]]
 )
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "1mm"])
-def test_distance_is_finite_and_not_negative(words, value, capsys):
+def test_distance_is_finite_and_not_negative(args, value, capsys):
     """Nothing is farther than a distance that is not a number."""
     with pytest.raises(SystemExit) as ended:
-        main([*words, f"--affine_tolerance={value}"])
+        main([*args, f"--affine_tolerance={value}"])
 
     assert ended.value.code == 2
     assert f"invalid distance value: '{value}'" in capsys.readouterr().err
@@ -154,8 +154,8 @@ warnings.warn("of numbers", RuntimeWarning)
 def test_errors_and_warnings_of_numbers_are_heard():
     """Notices are not, even those of loggers that MONAI makes and sets up later."""
     kept = {key: value for key, value in os.environ.items() if key != VERBOSE}
-    words = [sys.executable, "-W", "default", "-c", SAID]
-    done = subprocess.run(words, env=kept, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-W", "default", "-c", SAID]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
     heard = done.stdout + done.stderr
 
     assert "a notice" not in heard
@@ -175,12 +175,12 @@ def test_verbose_hears_everything(monkeypatch):
         warnings.warn("a notice", FutureWarning, stacklevel=1)
 
 
-@pytest.mark.parametrize(("words", "expected"), [([], []), (["--verbose"], ["1"])])
-def test_command_is_quiet_unless_asked(words, expected):
+@pytest.mark.parametrize(("args", "expected"), [([], []), (["--verbose"], ["1"])])
+def test_command_is_quiet_unless_asked(args, expected):
     """``nacl-monai --verbose COMMAND`` says so to its process and to all that it starts."""
     code = (
         "import os, sys; from nacl_monai import cli; "
-        f"sys.argv[1:] = {[*words, '--help']}; cli.main(); "
+        f"sys.argv[1:] = {[*args, '--help']}; cli.main(); "
         "print([v for k, v in os.environ.items() if k == 'NACL_VERBOSE'])"
     )
     kept = {key: value for key, value in os.environ.items() if key != VERBOSE}
@@ -225,10 +225,10 @@ def file(tmp_path_factory):
     return path
 
 
-def completed(file, *words):
+def completed(file, *args):
     """What bash offers for the last of the words."""
-    given = " ".join(f"'{word}'" for word in words)
-    position = f"COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}"
+    quoted = " ".join(f"'{word}'" for word in args)
+    position = f"COMP_WORDS=({quoted}); COMP_CWORD={len(args) - 1}"
     code = f'. "$0"; {position}; _shtab_nacl_monai 2> /dev/null; echo "${{COMPREPLY[*]}}"'
     done = subprocess.run(
         ["bash", "-c", code, file], cwd=file.parent, capture_output=True, text=True, check=True
@@ -237,7 +237,7 @@ def completed(file, *words):
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"),
+    ("args", "offered"),
     [
         ([""], list(COMMANDS)),
         (["cal"], ["calibrate"]),
@@ -248,9 +248,9 @@ def completed(file, *words):
         (["compare", "my"], ["my_run"]),
     ],
 )
-def test_words_are_those_of_the_command(file, words, offered):
+def test_words_are_those_of_the_command(file, args, offered):
     """And of no other; files where it takes any value."""
-    assert completed(file, "nacl-monai", *words) == offered
+    assert completed(file, "nacl-monai", *args) == offered
 
 
 def test_script_of_zsh_is_printed(capsys):

@@ -38,15 +38,15 @@ def apptainer():
     return sections
 
 
-def given(name):
-    return [words for instruction, words in docker() if instruction == name]
+def instructions(name):
+    return [text for instruction, text in docker() if instruction == name]
 
 
 def copied_by_docker():
     """Source → place."""
     copied = {}
-    for words in given("COPY"):
-        *sources, place = words.split()
+    for text in instructions("COPY"):
+        *sources, place = text.split()
         for source in sources:
             path = Path(HOME, place, source) if place.endswith("/") else Path(HOME, place)
             copied[source] = path.as_posix()
@@ -55,12 +55,12 @@ def copied_by_docker():
 
 def installation():
     """The lines that install, as they are in both."""
-    return [line for line in given("RUN") if "pip" in line]
+    return [line for line in instructions("RUN") if "pip" in line]
 
 
 def test_base_is_the_same_and_of_the_python_that_the_versions_are_of():
     """No tag that moves to another Python."""
-    (base,) = given("FROM")
+    (base,) = instructions("FROM")
 
     assert apptainer()[""] == ["Bootstrap: docker", f"From: {base}"]
     tested = re.search(r"on Python (3\.\d+)", (ROOT / "constraints.txt").read_text())[1]
@@ -85,17 +85,17 @@ def test_installation_is_the_same_and_pinned():
 
 def test_environment_and_command_are_the_same():
     """Whatever follows the image's name is a word of nacl-monai."""
-    assert [f"export {words}" for words in given("ENV")] == apptainer()["environment"]
-    assert given("ENTRYPOINT") == ['["nacl-monai"]']
+    assert [f"export {text}" for text in instructions("ENV")] == apptainer()["environment"]
+    assert instructions("ENTRYPOINT") == ['["nacl-monai"]']
     assert apptainer()["runscript"] == ['exec nacl-monai "$@"']
 
 
 def test_user_has_no_rights():
     """It is made before it is taken, and nothing is run by root behind it."""
     names = [name for name, _ in docker()]
-    (user,) = given("USER")
+    (user,) = instructions("USER")
 
-    assert f"useradd --create-home {user}" in given("RUN")
+    assert f"useradd --create-home {user}" in instructions("RUN")
     assert user not in ("root", "0")
     assert "RUN" not in names[names.index("USER") :]
 
@@ -104,8 +104,8 @@ def test_documented_line_audits_the_mounted_folder():
     """It is a command that the audit understands, in the folder that is mounted."""
     page = (ROOT / "docs/containers.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^docker run .* nacl-monai audit .*$", page, re.MULTILINE)
-    words = shlex.split(line)
-    options, command = words[: words.index("nacl-monai")], words[words.index("nacl-monai") + 1 :]
+    args = shlex.split(line)
+    options, command = args[: args.index("nacl-monai")], args[args.index("nacl-monai") + 1 :]
 
     assert options[options.index("--volume") + 1] == "$PWD:/work"
     assert options[options.index("--workdir") + 1] == "/work"

@@ -69,11 +69,11 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def run_tests(root, *words):
+def run_tests(root, *args):
     """The project's tests in another checkout; returns what pytest printed once they passed."""
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not nightly"]
     result = subprocess.run(
-        [*pytest_, *words],
+        [*pytest_, *args],
         cwd=root,
         capture_output=True,
         text=True,
@@ -110,5 +110,5 @@ def test_all_recipes_together_leave_the_tests_green(checkout):
     """One more of each: all but nightly tests pass."""
     apply_all(checkout)
 
-    words = ["-n", "2", "--dist", "worksteal", "--deselect=tests/test_contributing.py"]
-    run_tests(checkout, *words, "tests", "nacl_monai")
+    args = ["-n", "2", "--dist", "worksteal", "--deselect=tests/test_contributing.py"]
+    run_tests(checkout, *args, "tests", "nacl_monai")

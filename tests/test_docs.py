@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from runpy import run_path
 from types import SimpleNamespace
+from unittest.mock import Mock
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ from tests.dicom_series import AFFINES, write_series
 from tests.dicom_series import SHAPE as DICOM_SHAPE
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
+TEXTS = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/api").glob("*.md")]
+PAGES = ["README.md", *sorted(f"{page.relative_to(ROOT)}" for page in TEXTS)]
 RESULTS = [f"{page.relative_to(ROOT)}" for page in (ROOT / "docs/results").rglob("README.md")]
 #: What is executed where: it needs a trained run, a package that is not installed here, or a network.
 ELSEWHERE = {
@@ -41,6 +44,7 @@ NOT_EXECUTED = {
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
+    "python -m studies.promises": "tests/studies/test_families.py makes the table",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
     "chromium": "is not part of the project",
@@ -100,10 +104,10 @@ def test_lines_of_python_run_in_their_order(page, names):
 def commands(page):
     """The commands of a page, without their comments."""
     lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
-    words = (line.partition(" #")[0].strip().removeprefix(".venv/bin/") for line in lines)
+    stripped = (line.partition(" #")[0].strip().removeprefix(".venv/bin/") for line in lines)
     return [
         line
-        for line in words
+        for line in stripped
         if re.match(r"(nacl-monai|make|python|pip|for|mlflow|chrom|docker|apptainer)", line)
     ]
 
@@ -121,9 +125,9 @@ def is_executed(line):
 )
 def test_line_of_make_is_taken(line, tmp_path):
     """Make knows its target and variables, and the command that it prints passes the strict check."""
-    words = [word.replace("…", f"{tmp_path}") for word in shlex.split(line)]
+    args = [word.replace("…", f"{tmp_path}") for word in shlex.split(line)]
     printed = subprocess.run(
-        [words[0], "--dry-run", "--no-print-directory", "--old-file=.venv/runtime", *words[1:]],
+        [args[0], "--dry-run", "--no-print-directory", "--old-file=.venv/runtime", *args[1:]],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -134,9 +138,11 @@ def test_line_of_make_is_taken(line, tmp_path):
     assert started
     for command in started:
         if "monai.bundle" in command:
-            given = command[command.index("run") + 1 :]
+            run_arguments = command[command.index("run") + 1 :]
             (tmp_path / "prior.yaml").write_text("losses::nacl::prior: blur\n")
-            check_run([word.replace("prior.yaml", f"{tmp_path}/prior.yaml") for word in given])
+            check_run(
+                [word.replace("prior.yaml", f"{tmp_path}/prior.yaml") for word in run_arguments]
+            )
         elif "nacl-monai" in command:
             assert command[command.index("nacl-monai") + 1] in COMMANDS
 
@@ -164,8 +170,8 @@ def place(tmp_path_factory):
         for case in cases:
             disk = grid < 7 + rng.normal(0, 1, (1, 1, 3))
             save(root / folder / f"{case}.nii.gz", disk.astype(np.uint8), np.diag([1.4, 1.4, 5, 1]))
-    others = softmax_cases(seed=1, cases=4).items()
-    tested = {case.replace("patient", "patient9"): volumes for case, volumes in others}
+    drawn = softmax_cases(seed=1, cases=4).items()
+    tested = {case.replace("patient", "patient9"): volumes for case, volumes in drawn}
     Study(root / "test", tested).nnunet("../TEST_PREDICTIONS")
     for case, (_, label) in tested.items():
         save(root / "TEST_LABELS" / f"{case}.nii.gz", label.astype(np.uint8))
@@ -215,14 +221,16 @@ def test_lines_of_nacl_monai_run_in_their_order(page, place, monkeypatch):
     monkeypatch.chdir(place)
     for line in executed(page):
         command = line.partition(" > ")[0]
-        words = [word.replace("/data/", f"{place}/") for word in shlex.split(command)[1:]]
-        assert main(words) == 0, line
+        args = [word.replace("/data/", f"{place}/") for word in shlex.split(command)[1:]]
+        assert main(args) == 0, line
 
 
 def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
     """As `%%bash` hands them over; needs what builds the site."""
     render = pytest.importorskip("myst_nb.core.render")
-    run_path(str(ROOT / "docs" / "conf.py"))["setup"](SimpleNamespace(connect=lambda *_: None))
+    pytest.importorskip("ziamath")
+    nothing = SimpleNamespace(connect=Mock(), add_html_math_renderer=Mock())
+    run_path(str(ROOT / "docs" / "conf.py"))["setup"](nothing)
     stream = {"output_type": "stream", "name": "stdout"}
     pieces = [
         {**stream, "text": "DSC 0.3"},
@@ -232,6 +240,22 @@ def test_numbers_that_a_tutorial_prints_in_two_pieces_stay_whole():
 
     (joined,) = render.coalesce_streams(pieces)
     assert joined["text"] == "DSC 0.343\nHD95 2\n"
+
+
+@pytest.mark.parametrize(("kind", "display"), [("math", "inline"), ("math_block", "block")])
+def test_formulas_are_mathml_that_browsers_draw_without_a_network(kind, display):
+    """What a formula says is in its elements, and nothing of TeX is left."""
+    nodes = pytest.importorskip("docutils.nodes")
+    pytest.importorskip("latex2mathml")
+    pytest.importorskip("ziamath")
+    writer = SimpleNamespace(body=[])
+    formula = getattr(nodes, kind)(text=r"\frac{\lambda}{K}")
+    with pytest.raises(nodes.SkipNode):
+        run_path(str(ROOT / "docs" / "conf.py"))["write_formula"](writer, formula)
+
+    (written,) = ElementTree.fromstring("".join(writer.body)).findall("{*}math")
+    assert written.get("display") == display
+    assert [part.text for part in written.findall(".//{*}mfrac//{*}mi")] == ["λ", "K"]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(RESULTS)])

@@ -39,22 +39,22 @@ def make(tmp_path):
     program.with_name("python").symlink_to(program)
     fresh = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
 
-    def run(*words):
+    def run(*args):
         log.write_text("")
         subprocess.run(
-            ["make", "--silent", *fresh, f"BIN={program.parent}", *words], cwd=ROOT, check=True
+            ["make", "--silent", *fresh, f"BIN={program.parent}", *args], cwd=ROOT, check=True
         )
         return [json.loads(line) for line in log.read_text().splitlines()]
 
     return run
 
 
-def options(words):
-    return dict(zip(words[::2], words[1::2], strict=True))
+def options(args):
+    return dict(zip(args[::2], args[1::2], strict=True))
 
 
 @pytest.mark.parametrize(
-    ("verb", "variables", "places", "others"),
+    ("verb", "variables", "places", "other_options"),
     [
         ("train", ["DATASET=kits", "TRACKING=mlflow", "PROCESSES=2", *CHOICE],
          ["kits", AWKWARD], {"--tracking": "mlflow", "--processes": "2", **CHOSEN}),
@@ -70,35 +70,35 @@ def options(words):
         ("demo", ["DATASET=acdc"], [], {"--dataset": "acdc", "--dataset_dir": AWKWARD}),
     ],
 )  # fmt: skip
-def test_verb_is_the_command_of_that_name(make, verb, variables, places, others):
+def test_verb_is_the_command_of_that_name(make, verb, variables, places, other_options):
     """Blanks, quotes, dollars, backquotes and commas are part of a value."""
-    ((command, *words),) = make(verb, f"DATASET_DIR={AWKWARD}", *variables)
+    ((command, *args),) = make(verb, f"DATASET_DIR={AWKWARD}", *variables)
 
     assert command == verb
-    assert words[: len(places)] == places
-    assert options(words[len(places) :]) == others
+    assert args[: len(places)] == places
+    assert options(args[len(places) :]) == other_options
 
 
 def test_arguments_are_words_of_the_shell(make):
     """They follow the variables; a dollar in quotes is no variable."""
-    ((_, *words),) = make("train", """ARGS=--spatial_size "[96, 96]" --x '$y' --z '$[1, 2]'""")
+    ((_, *args),) = make("train", """ARGS=--spatial_size "[96, 96]" --x '$y' --z '$[1, 2]'""")
 
-    assert options(words[2:]) == {"--spatial_size": "[96, 96]", "--x": "$y", "--z": "$[1, 2]"}
+    assert options(args[2:]) == {"--spatial_size": "[96, 96]", "--x": "$y", "--z": "$[1, 2]"}
 
 
 def test_word_that_nobody_knows_is_an_option_that_nacl_monai_refuses(make):
     """Nothing is dropped without a word."""
-    ((_, *words),) = make("train", "LOS=ce")
+    ((_, *args),) = make("train", "LOS=ce")
 
-    assert words[2:] == ["--los", "ce"]
+    assert args[2:] == ["--los", "ce"]
 
 
 def test_exhibits_are_reproduced_and_results_collected(make):
     """Folders reach the command as one word."""
-    words = [f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0 1", "PROFILE=smoke"]
-    ((command, table, *given),) = make("table2", *words)
+    variables = [f"DATA_DIR=/{AWKWARD}", f"RUNS={AWKWARD}", "SEEDS=0 1", "PROFILE=smoke"]
+    ((command, table, *passed),) = make("table2", *variables)
     assert (command, table) == ("reproduce", "table2")
-    assert options(given) == {
+    assert options(passed) == {
         "--data_dir": f"/{AWKWARD}", "--runs": AWKWARD, "--seeds": "0 1", "--profile": "smoke"
     }  # fmt: skip
 
@@ -109,10 +109,10 @@ def test_exhibits_are_reproduced_and_results_collected(make):
 @pytest.mark.parametrize("choice", [[], CHOICE, ["LOSS=monai.losses.TverskyLoss", "DIMS=2"]])
 def test_calibration_is_of_the_run_that_training_names(make, choice):
     """Which names it by itself."""
-    ((_, *words),) = make("train", *choice)
+    ((_, *args),) = make("train", *choice)
     ((_, run),) = make("calibrate", *choice)
 
-    assert Path(run) == run_folder(parser().parse_args(["train", *words]))
+    assert Path(run) == run_folder(parser().parse_args(["train", *args]))
 
 
 @pytest.mark.parametrize("name", ["DATASET", "DATASET_DIR"])
@@ -147,40 +147,40 @@ COMMANDS = [
 
 def targets(command):
     """What a call of make makes."""
-    words = shlex.split(command, comments=True)[1:]
-    return [word for word in words if re.fullmatch(r"[a-z][a-z0-9-]*", word)]
+    args = shlex.split(command, comments=True)[1:]
+    return [word for word in args if re.fullmatch(r"[a-z][a-z0-9-]*", word)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_of_the_host_is_a_target_of_make(command):
     """So that everything that it does can be done here."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    words = command.split()
+    args = command.split()
 
-    assert words[0] == "make"
-    assert words[1] in EXHIBITS or re.search(
-        rf"^(?:\S+ )*{words[1]}(?: \S+)*:", makefile, re.MULTILINE
+    assert args[0] == "make"
+    assert args[1] in EXHIBITS or re.search(
+        rf"^(?:\S+ )*{args[1]}(?: \S+)*:", makefile, re.MULTILINE
     )
 
 
 def test_host_makes_what_a_change_must_pass_here():
     """Every target of `.ci/run` is one of a step, but for what is installed first."""
     gate = (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
-    made = [word for line in gate if line.startswith("make ") for word in targets(line)]
+    required = [word for line in gate if line.startswith("make ") for word in targets(line)]
 
-    assert "check" in made
-    assert "test" in made
-    assert set(made) <= {word for command in COMMANDS for word in targets(command)}
+    assert "check" in required
+    assert "test" in required
+    assert set(required) <= {word for command in COMMANDS for word in targets(command)}
 
 
 def test_other_systems_run_the_quick_tests():
     """Where make is not at home, by the words of `make test`."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     _, tests = ELSEWHERE
-    words = tests.removeprefix("python ")
+    args = tests.removeprefix("python ")
 
     assert SYSTEMS["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
-    pytest_, _, chosen = words.partition(' -m "')
+    pytest_, _, chosen = args.partition(' -m "')
     assert f"$(BIN)/{tests.partition(' -m ')[0]} {pytest_}" in makefile
     assert f'$(PYTEST) -m "{chosen} $(ARGS)' in makefile
 

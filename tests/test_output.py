@@ -308,7 +308,7 @@ def sites(tmp_path_factory):
             probs = np.stack([1 - object_, object_], -1).astype(np.float32)
             save_nifti(probs, root / site / f"predictions/{site}{case}_probabilities.nii.gz")
             save_nifti(label, root / site / f"labels/{site}{case}.nii.gz")
-        words = [
+        args = [
             root / site / "predictions",
             root / site / "labels",
             "--output",
@@ -316,27 +316,27 @@ def sites(tmp_path_factory):
         ]
         with pytest.MonkeyPatch.context() as patch:
             undraw(patch)
-            assert main(["audit", *map(str, words)]) == 0
+            assert main(["audit", *map(str, args)]) == 0
     return root
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "words",
+    "command",
     [
         "audit SITES/a/predictions SITES/a/labels --output DISK/output",
         "merge SITES/a/audit/bins.npz SITES/b/audit/bins.npz --output DISK/output",
         "calibrate SITES/a/predictions SITES/a/labels --output DISK/output",
         "phantom acdc DISK/output",
     ],
-    ids=lambda words: words.split()[0],
+    ids=lambda command: command.split()[0],
 )
-def test_disk_that_fills_up_is_one_line_and_nothing_stays(sites, small_disk, capsys, words):
+def test_disk_that_fills_up_is_one_line_and_nothing_stays(sites, small_disk, capsys, command):
     """A real one, on which the files that a command writes have no room."""
     capsys.readouterr()
-    words = words.replace("SITES", str(sites)).replace("DISK", str(small_disk)).split()
+    command = command.replace("SITES", str(sites)).replace("DISK", str(small_disk)).split()
 
-    assert main(words) == 1
+    assert main(command) == 1
 
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "cannot be written (" in line
@@ -367,8 +367,8 @@ def fork(work, point=None):
         finally:
             os._exit(code)
     os.close(write)
-    with os.fdopen(read) as told:
-        number = told.read()
+    with os.fdopen(read) as pipe:
+        number = pipe.read()
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), int(number or 0)
 
 
@@ -416,10 +416,9 @@ def test_kill_at_twenty_points_leaves_the_old_or_the_new(sites, tmp_path, old, n
     """Of a command that reads predictions, or sums."""
     output = tmp_path / "command/output"
     commands = (
-        [str(sites / word) if "/" in word else word for word in words.split()]
-        for words in (old, new)
+        [str(sites / word) if "/" in word else word for word in args.split()] for args in (old, new)
     )
-    old, new = (partial(main, [*words, "--output", str(output)]) for words in commands)
+    old, new = (partial(main, [*args, "--output", str(output)]) for args in commands)
 
     check_kills(old, new, output, 20)
 

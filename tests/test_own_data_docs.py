@@ -19,7 +19,8 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 def commands(block):
     """The words of each line, without its comment."""
-    return [shlex.split(line, comments=True) for line in block.splitlines()]
+    lines = (shlex.split(line, comments=True) for line in block.splitlines())
+    return [args for args in lines if args]
 
 
 @pytest.fixture
@@ -37,9 +38,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
 
     def execute(block, *more):
-        for program, command, *words in commands(block):
+        for program, command, *args in commands(block):
             assert program == "nacl-monai"
-            there = [word.replace("/data", f"{tmp_path}/data") for word in words]
+            there = [word.replace("/data", f"{tmp_path}/data") for word in args]
             code = main([command, *there, *(more if command == "train" else ())])
             assert code == 0, command
         return tmp_path
@@ -87,6 +88,6 @@ def test_options_of_the_page_are_those_of_the_commands():
         for a in parser._actions
         for option in a.option_strings
     }
-    others = {"--fold", "--loss", "--network", "--max_epochs", "--KEY"}
+    general = {"--fold", "--loss", "--network", "--max_epochs", "--KEY"}
 
-    assert set(re.findall(r"(?<!-)--[a-zA-Z][a-zA-Z_-]+", PAGE)) <= known | others
+    assert set(re.findall(r"(?<!-)--[a-zA-Z][a-zA-Z_-]+", PAGE)) <= known | general

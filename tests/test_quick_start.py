@@ -19,8 +19,8 @@ print([main(words) for words in commands])
 
 def run_without(blocked, commands):
     """The exit codes of commands in a process that cannot import some packages, and their errors."""
-    words = [sys.executable, "-c", BLOCKED, json.dumps(commands), json.dumps(blocked)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", BLOCKED, json.dumps(commands), json.dumps(blocked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -31,8 +31,8 @@ def test_files_are_audited_calibrated_and_promised_without_monai_and_ignite(tmp_
     study = Study(tmp_path, softmax_cases(cases=8))
     folders = [str(study.nnunet()), str(study.labels)]
     promise = str(tmp_path / "promise")
-    others = {f"new_{case}": one for case, one in softmax_cases(seed=1).items()}
-    new = [promise, str(Study(tmp_path / "new", others).nnunet())]
+    new_cases = {f"new_{case}": volumes for case, volumes in softmax_cases(seed=1).items()}
+    new = [promise, str(Study(tmp_path / "new", new_cases).nnunet())]
     commands = [
         ["audit", *folders],
         ["calibrate", *folders, "--folds", "2"],
@@ -41,8 +41,10 @@ def test_files_are_audited_calibrated_and_promised_without_monai_and_ignite(tmp_
         ["triage", *new],
     ]
     outputs = [tmp_path / name for name in ("audit", "calibrated", "promise", "applied", "triage")]
-    given = [[*words, "--output", str(out)] for words, out in zip(commands, outputs, strict=True)]
-    codes, errors = run_without(["monai", "ignite"], given)
+    lines = [
+        [*command, "--output", str(out)] for command, out in zip(commands, outputs, strict=True)
+    ]
+    codes, errors = run_without(["monai", "ignite"], lines)
 
     assert codes == [0] * 5, errors
     assert (tmp_path / "audit/page.html").is_file()
@@ -73,7 +75,7 @@ def test_slips_are_answered_without_torch(tmp_path, monkeypatch):
     for folder in ("some", "labels", "full"):
         (tmp_path / folder).mkdir()
     (tmp_path / "full/thesis.txt").write_text("years of work")
-    codes, errors = run_without(["torch", "numpy", "pandas"], [words for words, _ in SLIPS])
+    codes, errors = run_without(["torch", "numpy", "pandas"], [command for command, _ in SLIPS])
 
     assert all(codes)
     lines = errors.splitlines()

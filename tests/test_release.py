@@ -111,8 +111,8 @@ def test_fragments_become_a_section_of_the_changelog(tmp_path):
     kinds = {"added", "changed", "removed", "fixed"}
     assert {path.suffixes[0][1:] for path in fragments.glob("*.*.md")} <= kinds
     (fragments / "new.added.md").write_text("A thing that is new.\n")
-    words = ["build", "--yes", "--version", "9.0.0", "--date", "2030-01-31", "--name", "x"]
-    subprocess.run([sys.executable, "-m", "towncrier", *words], cwd=tmp_path, check=True)
+    args = ["build", "--yes", "--version", "9.0.0", "--date", "2030-01-31", "--name", "x"]
+    subprocess.run([sys.executable, "-m", "towncrier", *args], cwd=tmp_path, check=True)
 
     text = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## [9.0.0] - 2030-01-31\n\n### Added\n\n- " in text
@@ -129,8 +129,8 @@ def git(tmp_path, monkeypatch):
         monkeypatch.setenv(f"GIT_{who}_NAME", "a")
         monkeypatch.setenv(f"GIT_{who}_EMAIL", "a@b")
 
-    def git(*words):
-        done = subprocess.run(["git", *words], cwd=tmp_path, check=True, stdout=-1, text=True)
+    def git(*args):
+        done = subprocess.run(["git", *args], cwd=tmp_path, check=True, stdout=-1, text=True)
         return done.stdout
 
     git("init", "--quiet")

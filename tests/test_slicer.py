@@ -29,11 +29,11 @@ def slicer(monkeypatch):
     """Slicer's functions as its documentation has them; nodes know the number of their file."""
 
     def node(file, properties=None):
-        made = MagicMock(properties=properties or {})
-        made.number = int(nibabel.load(file).dataobj[0, 0, 0])
-        made.GetSegmentation().GetSegmentIDs.return_value = ["Segment_1"]
-        nodes.append(made)
-        return made
+        mock = MagicMock(properties=properties or {})
+        mock.number = int(nibabel.load(file).dataobj[0, 0, 0])
+        mock.GetSegmentation().GetSegmentIDs.return_value = ["Segment_1"]
+        nodes.append(mock)
+        return mock
 
     def layers(*, background, foreground, foregroundOpacity, fit):
         shown.update(back=background.number, front=foreground.number, fit=fit)
@@ -52,8 +52,8 @@ def slicer(monkeypatch):
     return SimpleNamespace(nodes=nodes, shown=shown)
 
 
-def run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words])
+def run(monkeypatch, *args):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *args])
     runpy.run_path(str(SCRIPT))
 
 
@@ -77,11 +77,11 @@ def test_case_is_shown_with_its_contours(monkeypatch, slicer, case, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "line"), [(slice(2), "too few files"), (slice(3), "there is no such file")]
+    ("key", "line"), [(slice(2), "too few files"), (slice(3), "there is no such file")]
 )
-def test_missing_file_is_one_line(monkeypatch, slicer, case, words, line):
+def test_missing_file_is_one_line(monkeypatch, slicer, case, key, line):
     """Before anything is loaded."""
     Path(case[2]).unlink()
     with pytest.raises(SystemExit, match=line):
-        run(monkeypatch, *case[words])
+        run(monkeypatch, *case[key])
     assert slicer.nodes == []

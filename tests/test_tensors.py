@@ -129,8 +129,8 @@ FRACTION = "which is not a class index; resample labels with mode 'nearest'"
 def test_label_that_is_no_class_and_not_ignored_is_refused(labels, ignored, message):
     """Whatever makes it none."""
     dtype = torch.uint8 if isinstance(labels[0], int) else torch.float32
-    given = torch.tensor(labels, dtype=dtype)
-    assert refusal(check_labels, given, 3, ignored).startswith(message)
+    tensor = torch.tensor(labels, dtype=dtype)
+    assert refusal(check_labels, tensor, 3, ignored).startswith(message)
 
 
 @pytest.mark.parametrize("scale", [5, 1e4])

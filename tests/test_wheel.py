@@ -57,8 +57,8 @@ def wheel(tmp_path_factory):
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
         copy(ROOT / part, source / part)
-    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    args = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source]
+    subprocess.run([sys.executable, "-m", "pip", *args], check=True)
     return next(folder.glob("*.whl"))
 
 
@@ -68,9 +68,9 @@ def programs(wheel, tmp_path_factory):
     environment = tmp_path_factory.mktemp("environment") / "venv"
     venv.create(environment, with_pip=False)
     # There may be no network, nor a pip in the new environment.
-    words = ["install", "--quiet", "--no-deps", "--no-index", wheel]
+    args = ["install", "--quiet", "--no-deps", "--no-index", wheel]
     pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python"]
-    subprocess.run([*pip, *words], check=True)
+    subprocess.run([*pip, *args], check=True)
     # Not by a .pth of its own, which would be followed to the project's.
     site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
     (site / "others.pth").write_text(
@@ -85,8 +85,8 @@ def run(programs, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
 
-    def run(*words):
-        command = [programs / "nacl-monai", *words]
+    def run(*args):
+        command = [programs / "nacl-monai", *args]
         done = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -186,23 +186,15 @@ def test_grid_is_planned_by_the_wheel_in_an_empty_folder(run, programs):
     assert not (run.folder / "runs").exists()
 
 
-def resolved(wheel, python, *others, constraints=None):
+def resolved(wheel, python, *requirements, constraints=None):
     """The versions that are chosen for a Python, which need not be here: name → version."""
     uv = shutil.which("uv", path=Path(sys.executable).parent)
     if uv is None:
         pytest.skip("needs uv")
-    words = [
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-header",
-        "--no-annotate",
-        "--python-version",
-        python,
-    ]
-    words += [] if constraints is None else ["--constraint", constraints]
-    asked = "\n".join([f"nacl-monai @ {wheel.as_uri()}", *others])
-    done = subprocess.run([uv, *words, "-"], input=asked, capture_output=True, text=True)
+    args = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
+    args += [] if constraints is None else ["--constraint", constraints]
+    asked = "\n".join([f"nacl-monai @ {wheel.as_uri()}", *requirements])
+    done = subprocess.run([uv, *args, "-"], input=asked, capture_output=True, text=True)
     if re.search("Failed to fetch|error sending request|dns error", done.stderr):
         pytest.skip("needs a package index")
     assert done.returncode == 0, done.stderr
@@ -231,5 +223,5 @@ def test_constraints_are_a_solution(wheel):
     chosen = {name: version for name, version in versions.items() if name in written}
     assert chosen == {name: written[name] for name in chosen}
     assert {"monai", "torch", "numpy"} <= set(chosen)
-    others = [name for name in versions if name not in written]
-    assert [name for name in others if not re.match("nvidia|cuda|triton|setuptools$", name)] == []
+    further = [name for name in versions if name not in written]
+    assert [name for name in further if not re.match("nvidia|cuda|triton|setuptools$", name)] == []

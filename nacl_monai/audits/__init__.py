@@ -1,7 +1,7 @@
 """Saved predictions of any tool → the numbers, files and figures of an evaluation.
 
 On the command line: ``nacl-monai audit PREDICTIONS [PREDICTIONS …] LABELS``, and ``nacl-monai merge``.
-In Python, arrays or folders:
+In Python, arrays or folders::
 
     found = audit(probs, labels)
     found.ece("foreground")

@@ -31,20 +31,20 @@ from nacl_monai.predictions.options import (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a case had a fault."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == ["calibrate"]:
-        faults, code = attempted(lambda: _calibrate(given[1:]))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["calibrate"]:
+        faults, code = attempted(lambda: _calibrate(arguments[1:]))
     else:
-        words = vars(_parser().parse_args(given))
-        run = words.pop("run")
-        del words["command"]
-        faults, code = attempted(lambda: run(**words))
+        values = vars(_parser().parse_args(arguments))
+        run = values.pop("run")
+        del values["command"]
+        faults, code = attempted(lambda: run(**values))
     return 1 if faults else code
 
 
-def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
-    predictions = as_one(folders if words.get("raters") else folders[:-1], words)
-    options = options_of("audit:folders", words)
+def _audit(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
+    predictions = as_one(folders if values.get("raters") else folders[:-1], values)
+    options = options_of("audit:folders", values)
     output = options.output or Path("audit")
     check_output(output, "audit", read=[*folders, *options.files])
     _check_names(predictions, options.raters or folders[-1:], options)
@@ -68,10 +68,10 @@ def _audit(folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
     return audit_folders(predictions, folders[-1], output, options, names)
 
 
-def _new(verb: str, folders: Sequence[Path], **words: Any) -> Sequence[InputError]:
+def _new(verb: str, folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
     """Writes or shows new predictions."""
-    first = the_folder("PREDICTIONS", folders, words)
-    options = options_of(f"{verb}:new", words)
+    first = the_folder("PREDICTIONS", folders, values)
+    options = options_of(f"{verb}:new", values)
     output = options.output or Path(verb)
     check_output(output, verb, read=[first, *options.files])
     from nacl_monai.audits import maps
@@ -91,19 +91,19 @@ def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Seque
     return merge_files(files, output, anonymous)
 
 
-def _calibrate(words: Sequence[str]) -> Sequence[InputError]:
-    """Of a run or of saved predictions: two folders are those of predictions and labels."""
+def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
+    """Calibrates a run, or saved predictions, which are two folders: predictions and labels."""
     parser = _calibrate_parser()
-    options, overrides = parser.parse_known_args(words)
-    given = vars(options)
-    folders = given.pop("folders")
+    options, overrides = parser.parse_known_args(arguments)
+    values = vars(options)
+    folders = values.pop("folders")
     if len(folders) == 1:
-        _calibrate_run(parser, folders[0], given, overrides)
+        _calibrate_run(parser, folders[0], values, overrides)
         return []
     if wrong := [*map(str, folders[2:]), *overrides]:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
-    kind = "components" if "components" in given else "folders"
-    return _calibrate_folder(folders[0], folders[1], options_of(f"calibrate:{kind}", given))
+    kind = "components" if "components" in values else "folders"
+    return _calibrate_folder(folders[0], folders[1], options_of(f"calibrate:{kind}", values))
 
 
 def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequence[InputError]:
@@ -119,16 +119,16 @@ def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequ
 
 
 def _calibrate_run(
-    parser: argparse.ArgumentParser, run: Path, given: Mapping[str, Any], overrides: Sequence[str]
+    parser: argparse.ArgumentParser, run: Path, values: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
-    check_used("calibrate:run", given)
-    words = [*overrides]
-    if "margin" in given:  # of a run, its evaluation has it
-        words += ["--calibration::margin", f"{given['margin']:g}"]
-    name = _name(parser, *map(given.get, ("calibrator", "method", "region")))
+    check_used("calibrate:run", values)
+    arguments = [*overrides]
+    if "margin" in values:  # a run's evaluation has it
+        arguments += ["--calibration::margin", f"{values['margin']:g}"]
+    name = _name(parser, *map(values.get, ("calibrator", "method", "region")))
     from nacl_monai.audits.calibrate import calibrate_run
 
-    calibrate_run(run, name, given.get("dataset_dir"), words, given.get("bundles"))
+    calibrate_run(run, name, values.get("dataset_dir"), arguments, values.get("bundles"))
 
 
 def _name(
@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "audit saved predictions of any tool"
-    # What is not said is as `Options` has it.
+    # `Options` has the defaults.
     audit = commands.add_parser(
         "audit", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
     )

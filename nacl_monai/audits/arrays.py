@@ -86,9 +86,9 @@ def audit(
         of_arrays: dict[str, Any] = {"mask": mask, "ignore_index": ignore_index, "spacing": spacing}
         of_arrays |= {"classes": classes or None, "cases": cases or None}
         _refuse((name for name, value in of_arrays.items() if value is not None), "arrays")
-        words = {**measured, "structures": structures, "from_logits": from_logits}
-        words |= {"channels_as_given": channels_as_given, "patients": patients or None}
-        return _of_folders(probs, labels, {**words, **options})
+        values = {**measured, "structures": structures, "from_logits": from_logits}
+        values |= {"channels_as_given": channels_as_given, "patients": patients or None}
+        return _of_folders(probs, labels, {**values, **options})
     _refuse(options, "folders")
     study = array_study(
         probs,
@@ -131,9 +131,9 @@ def _of_arrays(
     return _of_record(record, score_columns(of_cases, list(study.channels.structures)), seen)
 
 
-def _is_place(*given: Any) -> bool:
+def _is_place(*places: Any) -> bool:
     """Whether one is a folder, and not an array."""
-    return any(isinstance(place, (str, Path)) for place in given)
+    return any(isinstance(place, (str, Path)) for place in places)
 
 
 def _refuse(names: Iterable[str], kind: str) -> None:
@@ -142,10 +142,10 @@ def _refuse(names: Iterable[str], kind: str) -> None:
         raise InputError(f"{name}: is an option for {kind} alone; leave it out")
 
 
-def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
-    if words.get("write"):
+def _of_folders(probs: Any, labels: Any, values: dict[str, Any]) -> Audit:
+    if values.get("write"):
         raise InputError("write: is an option for the command alone; leave it out")
-    options = replace(options_of("audit:folders", words), pictures=False)
+    options = replace(options_of("audit:folders", values), pictures=False)
     places: Folders = Path(str(labels))
     if isinstance(labels, Mapping):
         places = {name: Path(str(place)) for name, place in labels.items()}
@@ -159,12 +159,12 @@ def _of_folders(probs: Any, labels: Any, words: dict[str, Any]) -> Audit:
         numbers[0], study.patients_of(cases), study.calibrator, options.joins, **identity
     )
     seen = None if options.anonymous else partial(viewed_cases, study)
-    return _of_record(record, pd.DataFrame([one.columns for one in numbers[0]]), seen)
+    return _of_record(record, pd.DataFrame([case.columns for case in numbers[0]]), seen)
 
 
 def _of_record(record: Record, columns: Any, cases: Viewed | None) -> Audit:
     """The audit of what was counted, with the columns that do not follow from it."""
     run = run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit")
-    others = {name: columns[name] for name in columns if name not in run.metrics}
-    metrics = pd.DataFrame(others, dtype=float).set_index(run.metrics.index).join(run.metrics)
+    further = {name: columns[name] for name in columns if name not in run.metrics}
+    metrics = pd.DataFrame(further, dtype=float).set_index(run.metrics.index).join(run.metrics)
     return Audit(replace(run, metrics=metrics), cases)

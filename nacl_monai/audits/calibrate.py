@@ -1,8 +1,8 @@
-"""Fit a calibrator, and show what it does before and after.
+"""Fit a calibrator, and show the numbers before and after.
 
-To a run, on its validation patients, and evaluated on its test patients; or to saved predictions of any
-tool. Nobody can be tested on what was fitted to them, and saved predictions have no other patients. So
-the patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
+A run's calibrator is fitted to its validation patients and evaluated on its test patients. Saved
+predictions of any tool have no other patients, and nobody can be tested on a fit to themselves: the
+patients are divided into folds, and each fold is audited through a calibrator that was fitted to the
 others. The calibrator that is written is fitted to all.
 """
 
@@ -56,7 +56,7 @@ from nacl_monai.runs import RunFolder
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
-#: What programs without this package read in place of calibrator.json.
+#: For programs without this package, in place of calibrator.json.
 _SCRIPTED = "calibrator.ts"
 _PAGE = "page.html"
 Kept = RegionLogits | StructureLogits
@@ -98,8 +98,8 @@ def calibrate_folder(
         show(study)
         runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
         asked = replace(options, method=method, region=region, folds=folds, output=output)
-        words = [predictions, labels, *asked.words("calibrate:folders", travels=False)]
-        _write_page(folder, runs, calibrator, words, pictures=options.pictures)
+        arguments = [predictions, labels, *asked.words("calibrate:folders", travels=False)]
+        _write_page(folder, runs, calibrator, arguments, pictures=options.pictures)
         text = _text(runs, calibrator)
     print(text)
     print_written(visible_files(output))
@@ -107,13 +107,13 @@ def calibrate_folder(
         "note: a promise needs patients whom the calibrator has not seen, since its probabilities fit "
         "those that it was fitted to better than others"
     )
-    words = [
+    arguments = [
         *options.words("promise:folders"),
         *options.margin_words,
         "--calibrator",
         output / FILE,
     ]
-    print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *words)
+    print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *arguments)
     return faults
 
 
@@ -149,8 +149,8 @@ def calibrate_islands(
     print_faults(faults)
     print(text)
     print_written(visible_files(output))
-    words = ["--islands", output / ISLANDS_FILE, *options.words("maps:new")]
-    print_next("maps", "OTHER_PREDICTIONS", *words)
+    arguments = ["--islands", output / ISLANDS_FILE, *options.words("maps:new")]
+    print_next("maps", "OTHER_PREDICTIONS", *arguments)
     return faults
 
 
@@ -211,7 +211,7 @@ def _fit(
 
 
 def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ()) -> Calibrator:
-    """What was fitted to a study, and whose."""
+    """The fit to a study, and whose patients it used."""
     return Calibrator(
         fit,
         fit.patients,
@@ -243,17 +243,17 @@ def _write_page(
     folder: Path,
     runs: Sequence[Run],
     calibrator: Calibrator,
-    words: Sequence[object],
+    arguments: Sequence[object],
     *,
     pictures: bool = True,
 ) -> None:
     """The page of a calibrator, which ends with the command that made it."""
-    command = shlex.join(map(str, ["nacl-monai", "calibrate", *words]))
+    command = shlex.join(map(str, ["nacl-monai", "calibrate", *arguments]))
     reports.write_calibrated(runs, calibrator, folder / _PAGE, command, pictures=pictures)
 
 
 def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
-    """What was fitted, the numbers without and with it, and the verdict."""
+    """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
     fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
     return "\n\n".join([*fitted, audit_table(runs), "\n".join(reports.verdicts(*runs))])
@@ -272,7 +272,7 @@ def _check_ends(name: str, fits: Iterable[Fit]) -> None:
 
 def _chosen(method: str | None, outputs: Outputs, channels: Channels) -> str:
     """The method that was asked for, or the first."""
-    fitting = [name for name, one in outputs.methods.items() if not one.sees_image]
+    fitting = [name for name, entry in outputs.methods.items() if not entry.sees_image]
     if method is not None and method not in fitting:
         raise SettingError(
             f"--method {method}: is not for {channels.describe()} without their images; choose from "
@@ -326,7 +326,7 @@ def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -
 
 def _after(before: Study, name: str, parts: Sequence[_Part]) -> Study:
     """The same predictions, each through the calibrator that has not seen its patient."""
-    of_patients = {one: part.fit.module for part in parts for one in part.patients}
+    of_patients = {patient: part.fit.module for part in parts for patient in part.patients}
     modules = {case: of_patients[patient] for case, patient in before.patients.items()}
     folds = json.dumps([part.record for part in parts])
     record = {
@@ -354,7 +354,7 @@ def calibrate_run(
         bundles: Folder of the bundles; that of the working directory or of the package if None.
 
     Raises:
-        InputError: If the run is none, or if a step fails; its error is printed.
+        InputError: If the folder is not a run, or a step fails; its error is printed.
     """
     folder = RunFolder(run)
     if not folder.config.is_file():
@@ -379,17 +379,17 @@ def calibrate_run(
     calibrated = folder.calibrated(name)
     runs = read_runs([run, calibrated.path], [run.resolve().name, name])
     calibrator = read_calibrator(calibrated.calibrator)
-    words = [run, "--calibrator", name, "--dataset_dir", dataset_dir, *overrides]
-    words += ["--bundles", bundles] if bundles else []
-    _write_page(calibrated.path, runs, calibrator, words)
+    arguments = [run, "--calibrator", name, "--dataset_dir", dataset_dir, *overrides]
+    arguments += ["--bundles", bundles] if bundles else []
+    _write_page(calibrated.path, runs, calibrator, arguments)
     print(_text(runs, calibrator))
     print_written([calibrated.path / _PAGE])
     print_next("export", dataset, "--run", run, "--calibrator", name)
 
 
-def _run(run_id: str, words: Sequence[str]) -> None:
+def _run(run_id: str, arguments: Sequence[str]) -> None:
     """Runs one of the evaluation's steps as its own command, which checks every word of it."""
-    command = [sys.executable, "-m", "nacl_monai.cli", "run", run_id, *words]
+    command = [sys.executable, "-m", "nacl_monai.cli", "run", run_id, *arguments]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise InputError(f"{run_id}: ended with exit code {code}; see the error above")

@@ -1,4 +1,4 @@
-"""What ``nacl-monai audit`` and ``nacl-monai merge`` do: write files, and print one table."""
+"""``nacl-monai audit`` and ``nacl-monai merge``: write files, and print one table."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def audit_folders(
     options: Options,
     names: Sequence[str] | None = None,
 ) -> list[InputError]:
-    """Audits folders of predictions, prints what is found, and writes it.
+    """Audits folders of predictions, prints the numbers, and writes them.
 
     Args:
         predictions: One folder per model.
@@ -71,7 +71,7 @@ def audit_folders(
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)
         ]
-        for study in studies:  # refuse what cannot be meant before the first volume is read
+        for study in studies:  # refuse wrong options before the first volume is read
             show(study)
             check_images(study)
             read_groups(options.groups, study.patients)
@@ -98,7 +98,7 @@ def audit_folders(
 def _by_groups(
     audits: Sequence[Run], studies: Sequence[Study], aside: Path, parts: Sequence[str]
 ) -> Iterator[str]:
-    """Writes the numbers of each group of patients, if there are any; yields what is printed."""
+    """Writes the numbers of each group of patients, if there are any; yields the printed lines."""
     for audit, study, part in zip(audits, studies, parts, strict=True):
         folder = aside / part
         groups = read_groups(study.options.groups, study.patients)
@@ -113,7 +113,7 @@ def _by_groups(
 
 
 def _of_islands(aside: Path, parts: Sequence[str]) -> Iterator[str]:
-    """Writes the tables of islands beside their rows, where these are; yields what is printed."""
+    """Writes the tables of islands beside their rows, where these are; yields the printed lines."""
     for folder in (aside / part for part in parts):
         if (folder / COMPONENTS_FILE).is_file():
             yield write_tables(read_islands(folder / COMPONENTS_FILE), folder)
@@ -140,11 +140,11 @@ def _print_next(
     if len(audits) > 1:
         print_next("compare", *audits)
     elif isinstance(labels, Path) and (options.members or options.calibrator):
-        words = options.words("promise:folders")
-        print_next("promise", *predictions, *options.members, labels, *words)
+        arguments = options.words("promise:folders")
+        print_next("promise", *predictions, *options.members, labels, *arguments)
     elif isinstance(labels, Path) and options.calibrator is None:
-        words = options.words("calibrate:folders")
-        print_next("calibrate", predictions[0], labels, *words, *options.margin_words)
+        arguments = options.words("calibrate:folders")
+        print_next("calibrate", predictions[0], labels, *arguments, *options.margin_words)
 
 
 def show(study: Study) -> None:
@@ -208,7 +208,7 @@ def merge_files(
     Args:
         files: Their ``bins.npz``.
         output: The folder for the files.
-        anonymous: As of `merge`.
+        anonymous: As in `merge`.
 
     Returns:
         No fault.
@@ -265,8 +265,8 @@ def distinct_names(
     Args:
         folders: The folders of models or of raters.
         names: The names that the user gives.
-        option: With which.
-        kind: What is named.
+        option: The option that gives them.
+        kind: "models" or "raters".
 
     Raises:
         SettingError: If there are not as many names as folders, two are the same, or one cannot be
@@ -287,8 +287,8 @@ def distinct_names(
 
 def _check_alike(audits: Sequence[Run]) -> None:
     """Refuses audits that cannot be set side by side."""
-    first, *others = audits
-    for other in others:
+    first, *rest = audits
+    for other in rest:
         for lacking, having in ((other, first), (first, other)):
             cases = sorted(set(having.cases) - set(lacking.cases))
             if cases:

@@ -1,4 +1,4 @@
-"""The islands of a study: what is found, missed and false, and the probability that each is real."""
+"""The islands of a study: found, missed and false ones, and the probability that each is real."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
 Array = npt.NDArray[Any]
-#: The tables of rows, and of how much is found at how many false islands.
+#: The tables of rows, and of the share found by the number of false islands.
 TABLE, FROC = "components.csv", "froc.csv"
-#: What is fitted, and where each island is shown.
+#: Every predicted island with its P(real).
 SCORED = "islands.csv"
 PEAK, REAL = "Largest probability", "P(real)"
 #: False islands per case at which the share of those found is printed.
@@ -77,7 +77,7 @@ def islands_of(
 
 
 def counter_of(study: Study) -> Callable[[Reading], list[dict[str, Array]]] | None:
-    """What counts the islands of a case, if the options ask for it.
+    """The function that counts the islands of a case, if the options ask for it.
 
     Raises:
         InputError: If what was fitted is not of such predictions.
@@ -192,7 +192,7 @@ def score_text(islands: Islands, structure: str, score: Array, name: str) -> str
 
 
 def text_of(islands: Islands, structure: str, found: pd.DataFrame, p_real: Array | None) -> str:
-    """What is printed of the islands of a structure."""
+    """The printed lines about the islands of a structure."""
     rows = islands.of(structure, labeled=False)
     is_peak = islands.definition["score"] == PEAK
     lines = [
@@ -205,7 +205,7 @@ def text_of(islands: Islands, structure: str, found: pd.DataFrame, p_real: Array
         own = p_real[rows.index.to_numpy()]
         lines.append(score_text(islands, structure, own, f"{REAL} by other patients"))
     lines.append(
-        "Found with so many false ones per case: "
+        "Share found, by false islands per case: "
         + "; ".join(
             f"{row.false_per_case:g}: {row.found:.0%} [{row.low:.0%}, {row.high:.0%}]"
             for row in found.itertuples()
@@ -231,7 +231,7 @@ def write_tables(islands: Islands, folder: Path, p_real: Array | None = None) ->
 
 
 def cross_fitted(islands: Islands, folds: int) -> Array:
-    """P(real) of each predicted island by what fits the islands of other patients; NaN of labeled ones.
+    """P(real) of each predicted island by the fit to the islands of other patients; NaN of labeled ones.
 
     Raises:
         InputError: If there is one patient alone.
@@ -253,7 +253,7 @@ def cross_fitted(islands: Islands, folds: int) -> Array:
 
 
 def real_of(study: Study) -> RealIslands | None:
-    """What was fitted to islands of other patients, by the same model; None if none is asked for.
+    """The fit to islands of other patients by the same model; None without ``--islands``.
 
     Raises:
         InputError: If it is of other structures, another calibrator or ensemble, or of a patient of the

@@ -32,7 +32,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
     Args:
         predictions: A folder in any layout that an audit reads; of an ensemble the first.
         output: The folder for the maps.
-        options: As of an audit, with ``threshold`` and ``reference``.
+        options: As for an audit, with ``threshold`` and ``reference``.
 
     Returns:
         The faults of single cases; the others have their maps.
@@ -72,7 +72,7 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
     """Writes a page in which one scrolls through predictions; returns no fault.
 
     Args:
-        predictions: As of `maps_folder`.
+        predictions: As in `maps_folder`.
         output: The folder for ``page.html``.
         options: As there, with ``cases`` and ``images``.
 
@@ -85,16 +85,16 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         print(study)
         names = list(options.cases or study.patients)
         if unknown := sorted({*names} - study.patients.keys()):
-            raise SettingError(f"--cases: {unknown[0]!r} is none of {predictions}; correct it")
+            raise SettingError(f"--cases: {unknown[0]!r} is not in {predictions}; correct it")
         if options.cases and len(names) > MOST:
             raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
         cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]
         template = page_template(file="view.html.j2")
-        words = ["nacl-monai", "view", predictions, *options.members]
+        arguments = ["nacl-monai", "view", predictions, *options.members]
         text = template.render(
             name=study.name,
             count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",
-            command=shlex.join(map(str, [*words, *options.words("view:new", travels=False)])),
+            command=shlex.join(map(str, [*arguments, *options.words("view:new", travels=False)])),
             **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")

@@ -46,7 +46,7 @@ SCORES = ("dice", "hd95_mm")
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the numbers of an audit, beside its files.
+    """The settings that, beside its files, decide the numbers of an audit.
 
     Attributes:
         channels: What the channels mean.
@@ -94,11 +94,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is kept of a case: a few kilobytes, whatever its size, and a slice if it is asked for.
+    """The numbers kept of a case: a few kilobytes, whatever its size, and a slice on request.
 
     Attributes:
         record: What was counted of it.
-        columns: Its numbers as ``cases.csv`` has them.
+        columns: Its row of ``cases.csv``.
         curve: What a promise is made from, where there is one rater.
         picture: The slice.
         islands: Its islands, of each structure, if they are asked for.
@@ -119,7 +119,7 @@ def settings_of(study: Study) -> Settings:
 
 
 def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
-    """Counts none."""
+    """Counts no islands."""
     return ()
 
 
@@ -192,7 +192,7 @@ def _measured(
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
         columns = score_columns(alike, [*settings.channels.structures])
         added = {name: float(value) for name, value in columns.items()}
-        numbers = [replace(one, columns={**one.columns, **added}) for one in numbers]
+        numbers = [replace(part, columns={**part.columns, **added}) for part in numbers]
     if curves:
         numbers[0] = replace(numbers[0], curve=curve_of(reading))
     if nifti is not None:
@@ -203,7 +203,7 @@ def _measured(
 
 
 def curve_of(reading: Reading) -> dict[str, Array]:
-    """What a promise is made from: the curves of a case, against its one rater, if it has one.
+    """The curves of a case, from which promises are made, against its one rater, if it has one.
 
     Raises:
         InputError: If no file says where its voxels are.
@@ -226,7 +226,7 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
 
 
 def study_definition(study: Study) -> dict[str, Any]:
-    """What is counted of a study, as files of sums keep it."""
+    """The definition of what is counted of a study, as files of sums keep it."""
     channels = study.channels
     return definition_of(
         channels.values,
@@ -262,13 +262,13 @@ def measured(
         InputError: If the metric refuses.
     """
     masks = None
-    if any(one.mask is not None for one in raters):
+    if any(rater.mask is not None for rater in raters):
         everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-        masks = torch.stack([everywhere if one.mask is None else one.mask for one in raters])
-    labels = [one.classes for one in raters]
+        masks = torch.stack([everywhere if rater.mask is None else rater.mask for rater in raters])
+    labels = [rater.classes for rater in raters]
     single = len(raters) == 1
     predicted = _predicted(probs, settings.channels, classes)
-    scores = [_scores(predicted, one, settings.channels, raters[0].spacing) for one in raters]
+    scores = [_scores(predicted, rater, settings.channels, raters[0].spacing) for rater in raters]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
@@ -280,7 +280,7 @@ def measured(
         return [_numbers(case, count(None), scores[0], settings, ())]
     by_all = torch.ones(probs.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
     metric = count(None)
-    pairs = [_structures(predicted, one, settings.channels) for one in raters]
+    pairs = [_structures(predicted, rater, settings.channels) for rater in raters]
     shared = _shared_scores(pairs, by_all, raters[0].spacing)
     expected = metric.record([case], settings.channels.names).decisions
     if expected is not None:
@@ -301,7 +301,7 @@ def _numbers(
     settings: Settings,
     raters: Sequence[str],
 ) -> Measured:
-    """What a metric has counted of a case, and its scores."""
+    """The counts of a metric for a case, and its scores."""
     channels = settings.channels
     record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
     of_case = {name: values.double()[None] for name, values in scores.items()}
@@ -316,18 +316,18 @@ def joined(
     ensemble: Sequence[Any] = (),
     **identity: Any,
 ) -> Record:
-    """What was counted of all cases.
+    """The record of all cases.
 
     Args:
         numbers: Those of each case.
-        patients: The patient of each; empty where nobody knows.
+        patients: The patient of each; empty if unknown.
         calibrator: Name and checksum of what the probabilities went through.
         ensemble: What was averaged, and over how many members.
         **identity: Which part of the patients they are of, ``shard``, and the mark of the salt that hid
             their names, ``anonymous``; None where there is none.
     """
-    first, *others = (one.record for one in numbers)
-    record = first.joined(others)
+    first, *rest = (part.record for part in numbers)
+    record = first.joined(rest)
     definition = {**record.definition, "calibrator": list(calibrator)}
     definition |= {"ensemble": list(ensemble)} if ensemble else {}
     definition |= {key: value for key, value in identity.items() if value}
@@ -342,14 +342,14 @@ def scores_of(
 ) -> dict[str, torch.Tensor]:
     """Dice and HD95 of each structure of a case, ``(S,)``; in voxels where no spacing is known.
 
-    Of several raters it is Dice where all agree, over the voxels that all have labeled; no distance
-    follows.
+    Against several raters it is Dice where all agree, over the voxels that all have labeled, without
+    a distance.
     """
     predicted = _predicted(probs, channels)
     if len(raters) == 1:
         return _scores(predicted, raters[0], channels, spacing)
-    pairs = [_structures(predicted, one, channels) for one in raters]
-    masks = [mask for one in raters if (mask := one.mask) is not None] or [torch.ones(())]
+    pairs = [_structures(predicted, rater, channels) for rater in raters]
+    masks = [mask for rater in raters if (mask := rater.mask) is not None] or [torch.ones(())]
     return _shared_scores(pairs, torch.stack(masks).all(0), spacing)
 
 
@@ -401,7 +401,7 @@ def _structures(
     """The masks of all structures, predicted and labeled, ``(1, S, *spatial)``."""
     pair = [predicted, labels.classes]
     if not channels.overlapping:
-        pair = [structure_masks(one[None], channels.structures) for one in pair]
+        pair = [structure_masks(classes[None], channels.structures) for classes in pair]
     if labels.mask is not None:
         pair = [masks * labels.mask for masks in pair]
     first, second = pair

@@ -76,7 +76,7 @@ def write_audit(
 ) -> Run:
     """Writes an audit.
 
-    Of several raters it is that against their share, and has a folder with an audit against each.
+    With several raters, it is the audit against their share, with a folder for each rater.
 
     Args:
         folder: The new folder of the audit.
@@ -108,7 +108,7 @@ def write_audit(
 
 
 def _data(study: Study) -> list[str]:
-    """The words by which the next command takes the data of a study with one rater."""
+    """The arguments with which the next command reads the data of a study with one rater."""
     options, (labels,) = study.options, {file.parent for file in study.cases[0].labels}
     folders = [study.folder, *options.members, labels]
     return [*map(str, folders), *options.words("promise:folders")]
@@ -135,7 +135,7 @@ def _write_view(
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
-    """Writes an audit without files of cases, as of several that were merged, whose Dice is undefined.
+    """Writes an audit without files of cases, as after a merge, whose Dice is undefined.
 
     Args:
         folder: The new folder of the audit.
@@ -171,7 +171,7 @@ def _write_numbers(
 
 
 def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
-    """Reads what was written, and draws it; the page takes what is drawn already."""
+    """Reads and draws the written numbers; the page takes figures that are drawn already."""
     audit = read_run(folder, name)
     audits = by_rater(audit)
     files = draw_all(audits, folder) if pictures else {}
@@ -182,7 +182,7 @@ def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **se
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """What is in a folder, but for hidden files; sorted."""
+    """The files in a folder, sorted, without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 

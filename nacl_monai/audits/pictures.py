@@ -33,14 +33,14 @@ def picture(reading: Reading) -> dict[str, Any]:
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
-    """What most raters say of each voxel, to look at; in a tie, the first class.
+    """The majority vote of the raters for each voxel, to look at; in a tie, the first class.
 
     A structure that may overlap is shown where more than half of them mark it.
     """
-    first, *others = raters
-    if not others:
+    first, *rest = raters
+    if not rest:
         return first
-    labels = [one.classes for one in raters]
+    labels = [rater.classes for rater in raters]
     if channels.overlapping:
         votes = torch.stack(labels).sum(0)
         return replace(first, classes=(2 * votes > len(raters)).to(torch.uint8))

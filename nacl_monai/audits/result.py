@@ -1,4 +1,4 @@
-"""What an audit found, as an object: errors, diagrams and their file; and several audits as one."""
+"""The result of an audit as an object: errors, diagrams and their file; and several audits as one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Audit:
 
     @property
     def table(self) -> pd.DataFrame:
-        """The main numbers, one a row: the mean, and the ends of its interval over patients or cases."""
+        """The main numbers, a row each, with the ends of an interval over patients or cases."""
         return number_table(self.run)
 
     @property
@@ -97,7 +97,7 @@ class Audit:
 
     @property
     def raters(self) -> Audit | None:
-        """The raters themselves: the share of the others, as a prediction of each; None of one rater."""
+        """The raters themselves, each predicted by the share of the others; None with one rater."""
         bins = self.run.bins.of_raters
         return None if bins is None else Audit(run_of_bins(bins, "raters"))
 
@@ -171,6 +171,16 @@ def merge(files: Sequence[str | Path], anonymous: str | Path | None = None) -> A
         InputError: If there is no file, one or the salt cannot be read, if bins, regions, classes,
             calibrators or anything else of their definitions differ, if a case or a patient is in two
             files, or if only some of them know patients.
+
+    Example:
+        >>> import tempfile
+        >>> from nacl_monai import audit
+        >>> probs = np.array([[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]], dtype=np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for site in ("a", "b"):
+        ...         _ = audit(probs, np.array([[1, 1, 0]]), cases=[site]).save(f"{folder}/{site}.npz")
+        ...     merge([f"{folder}/a.npz", f"{folder}/b.npz"]).run.cases
+        ['a', 'b']
     """
     parts = hidden([read_record(file).check() for file in files], anonymous)
     if not parts:

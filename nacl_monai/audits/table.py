@@ -64,7 +64,9 @@ def group_tables(audit: Run, groups: Groups) -> tuple[str, pd.DataFrame]:
     for name, of_patient in groups.items():
         values = audit.patients.map(of_patient)
         known = [value for value in dict.fromkeys(of_patient.values()) if (values == value).any()]
-        parts = [replace(audit.ordered([*values.index[values == one]]), name=one) for one in known]
+        parts = [
+            replace(audit.ordered([*values.index[values == value]]), name=value) for value in known
+        ]
         lines += ["", f"By {name}:", *_lines(parts, _BY_GROUP)]
         for part in parts:
             table = number_table(part).rename_axis("number").reset_index()
@@ -118,12 +120,12 @@ def _errors(audit: Run) -> Iterator[tuple[Any, ...]]:
 
 
 def note(audit: Run) -> str:
-    """What the numbers are over."""
+    """The sentence on what the numbers average over."""
     units = audit.patients.nunique()
-    of = counted(len(audit.cases), "case")
-    of += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
+    cases = counted(len(audit.cases), "case")
+    cases += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
     return (
-        f"Mean over {of} [95 % interval over {audit.unit}]; boundary in voxels. Near the "
+        f"Mean over {cases} [95 % interval over {audit.unit}]; boundary in voxels. Near the "
         "prediction, and for contours and what is expected: all cases together, without the bias of "
         "noise. Confidence − accuracy is positive where the model is overconfident. "
         f"{uncounted([audit.bins.pooled_numbers])}{audit.caution}".rstrip()

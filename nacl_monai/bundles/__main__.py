@@ -32,41 +32,43 @@ _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    options, others = parser().parse_known_args(words)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options, overrides = parser().parse_known_args(arguments)
     if options.command == "export":
-        files, code = attempted(lambda: _export(options, others))
+        files, code = attempted(lambda: _export(options, overrides))
         print_written(files or [])
         for bundle in files[:1] if files else ():
             config = ["--config_file", str(bundle / "configs/inference.json")]
-            given = ["--bundle_root", str(bundle), "--images", "IMAGES"]
-            print(f"next: python -m monai.bundle run inference {shlex.join([*config, *given])}")
+            run_arguments = ["--bundle_root", str(bundle), "--images", "IMAGES"]
+            print(
+                f"next: python -m monai.bundle run inference {shlex.join([*config, *run_arguments])}"
+            )
         return code
     try:
         if options.command == "folds":
-            return _run_folds(options, others)
+            return _run_folds(options, overrides)
         if options.command == "run":
-            return _run(words[1:])
-        given, processes = (
-            _WORDS[options.command](options, others),
+            return _run(arguments[1:])
+        run_arguments, processes = (
+            _WORDS[options.command](options, overrides),
             vars(options).get("processes", 1),
         )
-        print(shown(given, processes), flush=True)
-        code = _run(given, processes)
+        print(shown(run_arguments, processes), flush=True)
+        code = _run(run_arguments, processes)
         if code == 0:
-            _print_next(options, given)
+            _print_next(options, run_arguments)
         return code
     except InputError as error:
         print_error(error)
         return error.exit_code
 
 
-def _print_next(options: argparse.Namespace, given: Sequence[str]) -> None:
+def _print_next(options: argparse.Namespace, run_arguments: Sequence[str]) -> None:
     """Says what a training found, and which command follows this one."""
     from nacl_monai.bundles.command_line import keys_and_values
 
     if options.command == "infer":
-        print_next("audit", keys_and_values(given[1:])["output_dir"], "LABELS")
+        print_next("audit", keys_and_values(run_arguments[1:])["output_dir"], "LABELS")
     elif options.command == "evaluate":
         print_next("page", run_folder(options))
     else:
@@ -79,11 +81,11 @@ def _print_next(options: argparse.Namespace, given: Sequence[str]) -> None:
         print_next("evaluate", options.dataset, options.directory, *chosen, *seed)
 
 
-def _run(words: Sequence[str], processes: int = 1) -> int:
+def _run(arguments: Sequence[str], processes: int = 1) -> int:
     """Runs a configuration strictly; returns the exit code.
 
     Raises:
-        InputError: If MONAI would misunderstand a word.
+        InputError: If MONAI would misunderstand an argument.
     """
     import fire
     import monai.bundle
@@ -92,17 +94,17 @@ def _run(words: Sequence[str], processes: int = 1) -> int:
     from nacl_monai.bundles.error_lines import one_line_errors
 
     one_line_errors()
-    check_run(words)
+    check_run(arguments)
     if processes > 1:
-        return _start(words, processes)
-    fire.Fire({"run": monai.bundle.run}, command=["run", *words], name="nacl-monai")
+        return _start(arguments, processes)
+    fire.Fire({"run": monai.bundle.run}, command=["run", *arguments], name="nacl-monai")
     return 0
 
 
-def _start(words: Sequence[str], processes: int = 1) -> int:
+def _start(arguments: Sequence[str], processes: int = 1) -> int:
     """Runs a configuration in processes of its own, one per GPU; returns the exit code."""
     launcher = [] if processes == 1 else ["torch.distributed.run", *_shares(processes), "-m"]
-    started = [sys.executable, "-m", *launcher, "nacl_monai.cli", "run", *words]
+    started = [sys.executable, "-m", *launcher, "nacl_monai.cli", "run", *arguments]
     return subprocess.run(started, check=False).returncode
 
 
@@ -110,11 +112,11 @@ def _shares(processes: int) -> list[str]:
     return ["--standalone", "--nproc_per_node", str(processes)]
 
 
-def _run_folds(options: argparse.Namespace, others: Sequence[str]) -> int:
+def _run_folds(options: argparse.Namespace, overrides: Sequence[str]) -> int:
     """Trains and evaluates every fold, and tabulates all; returns the exit code.
 
     A fold that is evaluated is still held to its training, which refuses other settings or data than its
-    own. An evaluation is given the words of which its configuration has the keys.
+    own. An evaluation gets the overrides whose keys its configuration has.
 
     Raises:
         InputError: If there is no such dataset, or if it has no folds.
@@ -125,11 +127,11 @@ def _run_folds(options: argparse.Namespace, others: Sequence[str]) -> int:
             f"{options.dataset}: has no folds; choose one that does, such as mrbrains"
         )
     files = fragments(options.dataset, "evaluate", options.bundles)
-    of_evaluation = [*_of_keys(others, {key for file in files for key in read_keys(file)})]
+    of_evaluation = [*_of_keys(overrides, {key for file in files for key in read_keys(file)})]
     whole = run_folder(options)
     for fold in options.folds or range(count):
         options.fold, options.run = fold, fold_folder(whole, fold)
-        code = _start(train_words(options, others), options.processes)
+        code = _start(train_words(options, overrides), options.processes)
         if code == 0 and not RunFolder(options.run).evaluation.record.is_file():
             code = _start(evaluate_words(options, of_evaluation), options.processes)
         if code:
@@ -137,9 +139,9 @@ def _run_folds(options: argparse.Namespace, others: Sequence[str]) -> int:
     return command(["compare", str(whole), "--output", str(whole)])
 
 
-def _of_keys(words: Sequence[str], keys: Collection[str]) -> Iterator[str]:
-    """The options among ``words``, with their values, that set one of ``keys`` or a part of it."""
-    left = iter(words)
+def _of_keys(arguments: Sequence[str], keys: Collection[str]) -> Iterator[str]:
+    """The options among the arguments, with their values, that set one of ``keys`` or a part of it."""
+    left = iter(arguments)
     for word in left:
         key, equals, _ = word.partition("=")
         value = [] if equals else islice(left, 1)
@@ -149,7 +151,7 @@ def _of_keys(words: Sequence[str], keys: Collection[str]) -> Iterator[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Declares the options of every command; what is unknown to it is of the configuration."""
+    """Declares the options of every command; unknown ones belong to the configuration."""
     root = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
     commands = root.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser(
@@ -245,19 +247,19 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """Refuses a second value."""
-        given = vars(namespace).setdefault("given", set())
-        if self.dest in given:
+        seen = vars(namespace).setdefault("given", set())
+        if self.dest in seen:
             parser.error(f"{option_string}: is given twice; leave one out")
-        given.add(self.dest)
+        seen.add(self.dest)
         setattr(namespace, self.dest, values)
 
 
-def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
-    """The words of a training, behind ``run``.
+def train_words(options: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
+    """The arguments of a training, after ``run``.
 
     Args:
         options: As the parser declares them for ``train``.
-        others: Further words, which set keys of the configuration.
+        overrides: Further options, which set keys of the configuration.
 
     Raises:
         InputError: If there is no such dataset.
@@ -267,12 +269,12 @@ def train_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
         *("--output_dir", _text(run_folder(options)), "--seed", str(options.seed)),
         *("--network_def", chosen("networks", options.network or NETWORK)),
         *("--loss", chosen("losses", options.loss or LOSS)),
-        *(*_given(options, "dims", "fold"), *others),
+        *(*_given(options, "dims", "fold"), *overrides),
     ]
 
 
-def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
-    """The words of an evaluation, behind ``run``; see `train_words`.
+def evaluate_words(options: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
+    """The arguments of an evaluation, after ``run``; see `train_words`.
 
     Raises:
         InputError: If there is no such dataset.
@@ -280,12 +282,12 @@ def evaluate_words(options: argparse.Namespace, others: Sequence[str]) -> list[s
     return [
         *("evaluating", *_config(options, "evaluate")),
         *("--dataset_dir", _text(options.directory), "--output_dir", _text(run_folder(options))),
-        *(*_network(options), *_given(options, "dims", "fold"), *others),
+        *(*_network(options), *_given(options, "dims", "fold"), *overrides),
     ]
 
 
-def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]:
-    """The words of an inference, behind ``run``; see `train_words`.
+def infer_words(options: argparse.Namespace, overrides: Sequence[str]) -> list[str]:
+    """The arguments of an inference, after ``run``; see `train_words`.
 
     Raises:
         InputError: If there is no such dataset.
@@ -295,20 +297,20 @@ def infer_words(options: argparse.Namespace, others: Sequence[str]) -> list[str]
     return [
         *("inference", *_config(options, "inference"), "--images", _text(options.images)),
         *(*_network(options), *_given(options, "dims")),
-        *replaced([*map(_text, places)], others),
+        *replaced([*map(_text, places)], overrides),
     ]
 
 
-def replaced(usual: Sequence[str], given: Sequence[str]) -> list[str]:
-    """The usual words but for those that are given, and the given ones: none may be there twice.
+def replaced(usual: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The usual options except those that are overridden, and then the overrides: none appears twice.
 
     Example:
         >>> replaced(["--max_epochs", "10", "--seed", "0"], ["--max_epochs=2"])
         ['--seed', '0', '--max_epochs=2']
     """
-    keys = {word.partition("=")[0] for word in given}
+    keys = {word.partition("=")[0] for word in overrides}
     pairs = zip(usual[::2], usual[1::2], strict=True)
-    return [*(word for pair in pairs if pair[0] not in keys for word in pair), *given]
+    return [*(word for pair in pairs if pair[0] not in keys for word in pair), *overrides]
 
 
 _WORDS = {"train": train_words, "evaluate": evaluate_words, "infer": infer_words}
@@ -356,7 +358,7 @@ def _is_name(name: str) -> bool:
     return all(map(str.isidentifier, name.split(".")))
 
 
-def shown(words: Sequence[str], processes: int = 1) -> str:
+def shown(arguments: Sequence[str], processes: int = 1) -> str:
     """The stock command that does the same, for a shell.
 
     Example:
@@ -364,7 +366,7 @@ def shown(words: Sequence[str], processes: int = 1) -> str:
         python -m monai.bundle run training --config_file "['a.yaml']" --dataset_dir '/my data'
     """
     program = ["python"] if processes == 1 else ["torchrun", *_shares(processes)]
-    return " ".join(map(_quoted, [*program, "-m", "monai.bundle", "run", *words]))
+    return " ".join(map(_quoted, [*program, "-m", "monai.bundle", "run", *arguments]))
 
 
 def _quoted(word: str) -> str:
@@ -403,13 +405,13 @@ def _given(options: argparse.Namespace, *keys: str) -> list[str]:
     return [w for key, n in values.items() if n is not None for w in (f"--{key}", str(n))]
 
 
-def _export(options: argparse.Namespace, words: Sequence[str]) -> list[Path]:
+def _export(options: argparse.Namespace, arguments: Sequence[str]) -> list[Path]:
     """Exports the run that is named, or the newest of a network and a loss."""
     from nacl_monai.bundles.command_line import keys_and_values
     from nacl_monai.bundles.export import export_bundle, newest_run
     from nacl_monai.training.run_settings import read_record
 
-    overrides = keys_and_values(words)
+    overrides = keys_and_values(arguments)
     network = short_name(options.network or NETWORK, options.dims)
     names = (options.dataset, network, short_name(options.loss or LOSS))
     run = options.run or newest_run(options.runs, *names, options.seed)

@@ -1,4 +1,4 @@
-"""What an exported bundle says of itself: its calibration card, and MONAI's ``metadata.json``."""
+"""The card of an exported bundle, and MONAI's ``metadata.json``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MEASURED = " with measured confidence"
 
 
 def measured(run: RunFolder) -> Evaluated | None:
-    """What the evaluation of a run found on its test cases; None if there was none."""
+    """The evaluation of a run on its test cases; None without one."""
     return read_tested(run.path) if run.evaluation.path.is_dir() else None
 
 
@@ -97,22 +97,22 @@ def calibration_card(run: Evaluated) -> str:
     )
 
 
-def promise_section(made: Promise) -> str:
-    """What inference promises, for whom and by whom, as a section in Markdown."""
-    split = made.definition["split"]
+def promise_section(promise: Promise) -> str:
+    """The promises that inference keeps, for whom and by whom, as a section in Markdown."""
+    split = promise.definition["split"]
     whose = (
         f"of the set `{split}` of the split" if split else "whose set of the split is not recorded"
     )
-    lines = "\n".join(f"- {text}" for _, text in made.verdicts())
+    lines = "\n".join(f"- {text}" for _, text in promise.verdicts())
     return (
-        f"## What it promises\n\nInference keeps these promises {made.unit}, and not for patients of "
+        f"## What it promises\n\nInference keeps these promises {promise.unit}, and not for patients of "
         "another kind. They were calibrated by "
-        f"{counted(len(made.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
+        f"{counted(len(promise.patients), 'patient')}, {whose}.\n\n{lines}\n\n"
     )
 
 
 def _leading_section(run: Evaluated) -> str:
-    """The table of what is led with; empty where nothing was counted over all cases together."""
+    """The table of leading numbers; empty if nothing was counted over all cases together."""
     if not _pooled(run):
         return ""
     rows = [
@@ -188,7 +188,7 @@ def _text(name: str, number: Estimate | Pooled) -> str:
 
 
 def _means(run: Evaluated) -> dict[str, dict[str, Estimate]]:
-    """For each region that was evaluated, the means of its errors."""
+    """The mean errors of each evaluated region."""
     return {
         region: {
             error: run.mean(f"{error}_{region}")
@@ -209,7 +209,7 @@ def _numbers(mean: Estimate | Pooled) -> dict[str, float | None]:
 
 
 def _direction(gap: Estimate | None) -> str:
-    """What the interval of the gap says about the confidence."""
+    """The sentence about the confidence, by the interval of the gap."""
     if gap is None or np.isnan(gap.error):
         return "–"
     low, high = gap.interval()
@@ -232,7 +232,7 @@ def bundle_metadata(
     found: Evaluated | None = None,
     packages: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The dataset's own ``metadata.json``, completed by what is known of a run.
+    """The dataset's own ``metadata.json``, completed with the facts of a run.
 
     Args:
         bundles: Folder of the sources; that of the working directory or of the package if None.

@@ -37,12 +37,12 @@ _UNREADABLE = (OSError, TypeError, ValueError, *([_YAML_ERROR] if _HAS_YAML else
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
-    """Refuses every word of a command that MONAI would take in silence for something else.
+    """Refuses every argument of a command that MONAI would silently take for something else.
 
     Args:
-        argv: Words of the command, default those of this process. Words of other programs than
-            ``python -m monai.bundle run`` are left alone: called from Python, MONAI has checked its
-            own keyword arguments.
+        argv: The command, by default that of this process. Programs other than ``python -m
+            monai.bundle run`` are left alone: called from Python, MONAI has checked its own keyword
+            arguments.
 
     Raises:
         SettingError: If a word is not an option (``max_epochs=1``, ``-max_epochs 1``), or an option is
@@ -55,18 +55,18 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
             module (``NACLLoss``), a module cannot be imported, or MLflow is to track the run and is not
             installed.
     """
-    words = sys.argv if argv is None else argv
-    if len(words) > 1 and words[1] == "run" and "monai" in Path(words[0]).parts:
-        check_run(words[2:])
+    command = sys.argv if argv is None else argv
+    if len(command) > 1 and command[1] == "run" and "monai" in Path(command[0]).parts:
+        check_run(command[2:])
 
 
-def check_run(words: Sequence[str]) -> None:
-    """`check_command_line` for the words behind ``run``.
+def check_run(argv: Sequence[str]) -> None:
+    """`check_command_line` for the arguments after ``run``.
 
     Raises:
         SettingError: If `check_command_line` would raise it.
     """
-    arguments = _run_arguments(words)
+    arguments = _run_arguments(argv)
     if refused := sorted(arguments.keys() & _REFUSED):
         raise SettingError(f"--{refused[0]}: would skip a part of the run; leave it out")
     if "config_file" not in arguments:
@@ -76,8 +76,8 @@ def check_run(words: Sequence[str]) -> None:
     _check_run_id(str(arguments.get("run_id", "run")), config)
     if config.get("bundle_root") == "." and "bundle_root" not in arguments:
         _check_is_here(arguments["config_file"])
-    others = _RUN_ARGUMENTS | (tracked - config.keys())
-    asked = {k: v for k, v in arguments.items() if not (k in others or k.startswith("_meta_"))}
+    allowed = _RUN_ARGUMENTS | (tracked - config.keys())
+    asked = {k: v for k, v in arguments.items() if not (k in allowed or k.startswith("_meta_"))}
     checked_overrides(config, asked)
 
 
@@ -92,8 +92,8 @@ def _check_is_here(config_file: Any) -> None:
         )
 
 
-def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
-    """The ``--key value`` and ``--key=value`` pairs that the words of a command are.
+def keys_and_values(argv: Sequence[str]) -> dict[str, Any]:
+    """The ``--key value`` and ``--key=value`` pairs of a command.
 
     Values are read as Fire reads them, by which MONAI reads its commands.
 
@@ -105,13 +105,13 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
         >>> keys_and_values(["--max_epochs", "3", "--loss=@losses::nacl"])
         {'max_epochs': 3, 'loss': '@losses::nacl'}
     """
-    words = list(words)
+    argv = list(argv)
     arguments: dict[str, Any] = {}
-    while words:
-        key, equals, text = _option(words.pop(0)).partition("=")
-        if not equals and (not words or _is_flag(words[0])):
+    while argv:
+        key, equals, text = _option(argv.pop(0)).partition("=")
+        if not equals and (not argv or _is_flag(argv[0])):
             raise SettingError(f"--{key}: has no value; write --{key} VALUE (True, for a switch)")
-        text = text if equals else words.pop(0)
+        text = text if equals else argv.pop(0)
         key, value = key.replace("#", "::"), DefaultParseValue(text)
         if key in arguments:
             raise SettingError(f"--{key}: is given twice; leave one out")
@@ -125,7 +125,7 @@ def keys_and_values(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_kept(key: str, text: str, value: Any) -> None:
-    """Refuses what is read as Python's, where # begins a comment and 2024_1 is a number."""
+    """Refuses values that Python reads otherwise: # begins a comment, and 2024_1 is a number."""
     if "#" in text and "#" not in str(value):
         raise SettingError(f"--{key} {text}: MONAI would cut it off at #; choose a name without it")
     if "_" in text and "_" not in str(value):
@@ -148,18 +148,18 @@ def _option(word: str) -> str:
 
 
 def _is_flag(word: str) -> bool:
-    """Whether Fire takes ``word`` for an option; a negative number is none."""
+    """Whether Fire takes ``word`` for an option; a negative number is not one."""
     return re.match(r"--|-[a-zA-Z]", word) is not None
 
 
-def _run_arguments(words: Sequence[str]) -> dict[str, Any]:
+def _run_arguments(argv: Sequence[str]) -> dict[str, Any]:
     """The keys and values of a ``monai.bundle run`` command, and those of its ``args_file``."""
-    words = list(words)
-    if words and not _is_flag(words[0]):
-        words[0] = f"--run_id={words[0]}"
-    arguments = keys_and_values(words)
+    argv = list(argv)
+    if argv and not _is_flag(argv[0]):
+        argv[0] = f"--run_id={argv[0]}"
+    arguments = keys_and_values(argv)
     if "args_file" in arguments:
-        # Whose keys, such as losses::nacl::sigma, are those of a command, and not of a configuration.
+        # Its keys, such as losses::nacl::sigma, are those of a command, not of a configuration.
         file = _read(arguments["args_file"], "args_file")
         _check_merges_nothing(arguments, file)
         arguments = {**file, **arguments}
@@ -221,13 +221,13 @@ def _read(file: Any, key: str) -> dict[str, Any]:
 
 
 def _check_run_id(run_id: str, config: Mapping[str, Any]) -> None:
-    """Refuses what is not a list of steps: MONAI would make its parts, and run nothing."""
+    """Refuses anything but a list of steps: MONAI would make its parts, and run nothing."""
     ids = [key for key, value in config.items() if key not in _NO_RUN_IDS and _has_steps(value)]
     if run_id not in ids:
         used = keys_referred_to(config)
         choices = ", ".join(key for key in ids if key not in used)
         raise SettingError(
-            f"run {run_id}: is nothing that this configuration runs; choose from: {choices}"
+            f"run {run_id}: is not a run of this configuration; choose from: {choices}"
         )
 
 

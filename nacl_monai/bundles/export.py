@@ -169,11 +169,11 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | N
     """
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
-    made = read_promise(file)
-    made.check_current(file)
-    if unlike := unlike_model(made.definition, classes, structures, config["calibrator_name"]):
+    promise = read_promise(file)
+    promise.check_current(file)
+    if unlike := unlike_model(promise.definition, classes, structures, config["calibrator_name"]):
         raise InputError(f"{file}: is of {unlike}; give that of this model")
-    weights = made.definition["weights"]
+    weights = promise.definition["weights"]
     if weights not in (None, checksum(run.model)):
         raise InputError(
             f"{file}: was made of other weights than {run.model}; evaluate the run again, and make its "
@@ -186,23 +186,23 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | N
         for name in read_object(record, "train the run again").get("train", ())
     }
     if salt is not None:
-        made, trained = salt.hidden(made, file), {*map(salt.hide, trained)}
-    elif made.definition.get("anonymous"):
+        promise, trained = salt.hidden(promise, file), {*map(salt.hide, trained)}
+    elif promise.definition.get("anonymous"):
         raise InputError(
             f"{file}: hides its names, so that nobody knows whether they trained the network; give the "
             "salt that hid them with --anonymous"
         )
-    if both := sorted({*made.patients, *made.cases} & trained):
+    if both := sorted({*promise.patients, *promise.cases} & trained):
         raise InputError(
             f"{file}: was calibrated by {both[0]}, who trained the network; make it of patients who did "
             "not: nacl-monai evaluate --cases_to_evaluate val"
         )
     config["promise"] = "$@bundle_root + '/models/promise.json'"
-    return made
+    return promise
 
 
 def _measured_average(run: RunFolder) -> dict[str, str]:
-    """What the evaluation averaged where windows overlap: the card's numbers hold for that alone."""
+    """What the evaluation averaged where windows overlap; the card's numbers hold for that alone."""
     file = run.evaluation.record
     record = read_object(file, "evaluate the run again") if file.is_file() else {}
     settings = record.get("settings")  # where it is damaged, `measured` says so
@@ -388,7 +388,7 @@ def write_onnx(
 
 
 def find_calibrator(run: RunFolder, name: str) -> Fit:
-    """What was fitted to a run, where a bundle can hold it.
+    """The calibrator of a run, if a bundle can hold it.
 
     Raises:
         SettingError: If there is no such calibrator.
@@ -440,7 +440,7 @@ def put_behind(models: Path, fit: Fit, config: str) -> None:
 
 
 def described(name: str, fit: Fit) -> str:
-    """The model card's section: what was fitted, on whom, with what effect, how to do without."""
+    """The model card's section on the calibrator: patients, effect, and how to run without it."""
     patients = counted(len(fit.patients), "validation patient")
     models = "`models/model.ts` and, if it is there, `models/model.onnx`"
     has, plain = f"Inference, {models} have", "`models/model.pt`, `plain` files"

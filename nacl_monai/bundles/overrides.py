@@ -1,4 +1,4 @@
-"""What overrides of a configuration may say: its keys, references to what is there, values that fit.
+"""Checks of overrides: their keys are in the configuration, references resolve, and values fit.
 
 A value is a literal, of the type of its key, and within its range; a training in 2-D or 3-D uses it.
 """
@@ -48,6 +48,14 @@ _IDLE = {
 }
 # What happens to volumes before they are cut, in 3-D too.
 _READING = ("preprocessing", "cropping")
+_COUNTS = (
+    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
+    *("patches_per_volume", "val_interval"),
+)
+_TEXTS = (
+    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
+    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,6 @@ class Limit:
         return text if math.isinf(self.high) else f"{text} from {self.low} to {self.high}"
 
 
-_COUNTS = (
-    *("batch_size", "calibration::num_bins", "inferer::sw_batch_size", "max_epochs"),
-    *("patches_per_volume", "val_interval"),
-)
-_TEXTS = (
-    *("cache_dir", "calibrator", "checkpoint", "dataset_dir", "evaluation_dir", "experiment_name"),
-    *("images", "output_dir", "run_name", "split_file", "tracking_uri"),
-)
 #: Keys of which more is known than the type of their default, whatever configuration has them.
 LIMITS: dict[str, Limit] = {
     "dims": Limit(int, 2, 3),  # first, since others are looked up by it
@@ -126,15 +126,15 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
         SettingError: If `nacl_monai.bundles.command_line.check_command_line` would raise it.
     """
     parser = ConfigParser(deepcopy(dict(config)))
-    given = {key.replace("#", "::"): value for key, value in overrides.items()}
+    asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     overrides, replaced = {}, {}
-    for key, text in given.items():
-        _check_later(key, given)
+    for key, text in asked.items():
+        _check_later(key, asked)
         check_literal(key, text)
         if key == "dataset_dir":
             check_no_code(f"--{key} {text}", [str(text)], FOLDER_REMEDY)
         overrides[key] = value = _chosen(key, text, parser)
-        if value != text and any(later.startswith(f"{key}::") for later in given):
+        if value != text and any(later.startswith(f"{key}::") for later in asked):
             raise SettingError(f'--{key} {text}: is text, without parts; write --{key} "{value}"')
         replaced[key] = parser.get(key)
         check_type(key, value, _type_of_key(key, parser), replaced[key])
@@ -305,7 +305,7 @@ def _check_target(key: str, value: Any) -> None:
 
 @cache
 def _own_names() -> dict[str, str]:
-    """For every name that the packages export, the full one; an export may be without them."""
+    """The full name of every name that the packages export; an export may lack them."""
     try:
         modules = [import_module(f"nacl_monai.{package}") for package in _PACKAGES]
     except ModuleNotFoundError:
@@ -394,7 +394,7 @@ def check_limits(parser: ConfigParser, defaults: Mapping[str, Any]) -> None:
 
 
 def evaluated(parser: ConfigParser, key: str, value: Any) -> Any:
-    """What an expression in ``value`` gives; ``value`` where there is none.
+    """The value of an expression in ``value``; else ``value`` itself.
 
     Raises:
         SettingError: If it fails.

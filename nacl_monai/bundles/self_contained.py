@@ -42,6 +42,43 @@ from nacl_monai.training.run_settings import check_agrees, read_record
 
 Config = dict[str, Any]
 KINDS = ("train", "evaluate", "inference")
+# Where an exported bundle reads and writes: everything is below its own folder. The source finds the
+# device by a function of this package, which inference cannot call.
+_REPLACED: dict[str, Config] = {
+    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
+    "evaluate": {
+        "output_dir": "$@bundle_root + '/output'",
+        "cache_dir": "$@bundle_root + '/cache'",
+        "split_file": "$@bundle_root + '/configs/split.json'",
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+    },
+    "inference": {
+        "output_dir": "$@bundle_root + '/predictions'",
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "promised_weights": None,  # they are stored anew; export compares them
+    },
+}
+# Lists of what is done, one step after the other.
+_STEPS = {"initialize", "evaluating", "inference"}
+# Keys of inference that nothing refers to, but that MONAI asks for.
+_KEPT = {"imports", "bundle_root", "dataset_dir"}
+# Which every bundle has, or names by itself.
+_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
+_OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
+# Modules that travel are imported by their own names from within, too.
+_INIT = '''"""What the configurations of this bundle call."""
+
+import os
+import sys
+
+sys.path.append(os.path.dirname(__file__))
+'''
+# Where networks and losses are that do nothing but compute.
+_HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")
+_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
+# What runs of earlier versions were trained with, where today's bundles name something else.
+_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
 
 
 def run_configs(
@@ -61,7 +98,7 @@ def run_configs(
         overrides: Keys and values beyond the sources and the record, as on the command line.
         run: Folder of the run.
         bundles: Folder of the sources; that of the working directory or of the package by default.
-        trust: Whether the record may execute what is in no source.
+        trust: Whether the record may execute code that is in no source.
 
     Returns:
         ``{"train": …, "evaluate": …, "inference": …}``, each complete, with nothing evaluated.
@@ -94,30 +131,6 @@ def _override(configs: Collection[Config], overrides: Mapping[str, Any]) -> None
         for config in configs:
             if top_level(key) in config:
                 ConfigParser(config)[key] = value
-
-
-# Where an exported bundle reads and writes: everything is below its own folder. The source finds the
-# device by a function of this package, which inference cannot call.
-_REPLACED: dict[str, Config] = {
-    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
-    "evaluate": {
-        "output_dir": "$@bundle_root + '/output'",
-        "cache_dir": "$@bundle_root + '/cache'",
-        "split_file": "$@bundle_root + '/configs/split.json'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-    },
-    "inference": {
-        "output_dir": "$@bundle_root + '/predictions'",
-        "checkpoint": "$@bundle_root + '/models/model.pt'",
-        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "promised_weights": None,  # they are stored anew; export compares them
-    },
-}
-
-# Lists of what is done, one step after the other.
-_STEPS = {"initialize", "evaluating", "inference"}
-# Keys of inference that nothing refers to, but that MONAI asks for.
-_KEPT = {"imports", "bundle_root", "dataset_dir"}
 
 
 def self_contained(config: Mapping[str, Any], kind: str) -> Config:
@@ -154,19 +167,6 @@ def _used_by(key: str, config: Config) -> set[str]:
         used |= new
         new = keys_referred_to([config[name] for name in new]) - used
     return used
-
-
-# Which every bundle has, or names by itself.
-_THERE = {*sys.stdlib_module_names, SCRIPTS, "monai", "numpy", "torch", "nibabel"}
-_OPTIONAL = re.compile(r"optional_import\(\s*[\"'](\w+)")
-# Modules that travel are imported by their own names from within, too.
-_INIT = '''"""What the configurations of this bundle call."""
-
-import os
-import sys
-
-sys.path.append(os.path.dirname(__file__))
-'''
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class OwnCode:
 
 
 def own_code(configs: Mapping[str, Config], network: nn.Module) -> OwnCode:
-    """What the classes that configurations name need.
+    """The modules that the classes in configurations need.
 
     Args:
         configs: By their kind. The packages are only those of inference.
@@ -283,13 +283,6 @@ def _imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-# Where networks and losses are that do nothing but compute.
-_HARMLESS = ("monai.networks.", "monai.losses.", "nacl_monai.networks.", "nacl_monai.losses.")
-_EXECUTED = ("$", "%")  # expressions, and macros, which read other files
-# What runs of earlier versions were trained with, where today's bundles name something else.
-_EARLIER = {"SliceInferer", "nacl_monai.data.SliceDataset"}
-
-
 def check_known_code(
     record: Mapping[str, Any],
     file: str | Path,
@@ -304,7 +297,7 @@ def check_known_code(
         record: What ``file`` holds, with nothing in it evaluated.
         file: The record of a run, named in the message.
         bundles: Folder of the sources; that of the working directory or of the package by default.
-        asked: What whoever exports has named, as a class of one's own.
+        asked: The names from the export command, such as a class of one's own.
 
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.

@@ -39,9 +39,9 @@ def _with_values(argv: Sequence[str]) -> list[str]:
 def _check(options: argparse.Namespace) -> Sequence[InputError]:
     from nacl_monai.data.check import check_dataset, settings_lines
 
-    words = ("bundles", "subset", "affine_tolerance", "preprocess")
-    given = {word: getattr(options, word) for word in words}
-    summary = check_dataset(options.dataset, options.directory, **given)
+    names = ("bundles", "subset", "affine_tolerance", "preprocess")
+    values = {word: getattr(options, word) for word in names}
+    summary = check_dataset(options.dataset, options.directory, **values)
     print(summary.table())
     print(settings_lines(options.dataset, options.bundles))
     if not summary.faults:
@@ -53,18 +53,18 @@ def _new(options: argparse.Namespace) -> Sequence[InputError]:
     from nacl_monai.data.new_bundle import as_comment, new_bundle
     from nacl_monai.data.survey import Options
 
-    given = [folder for folder in (options.directory, options.dataset_dir) if folder]
-    if len(given) != 1:
+    folders = [folder for folder in (options.directory, options.dataset_dir) if folder]
+    if len(folders) != 1:
         raise SettingError("--dataset_dir: name the folder of the data, once")
-    words = ("patient_pattern", "patients", "modality", "window", "spacing")
-    of_data = Options(**{word: getattr(options, word) for word in words})
-    found = new_bundle(options.name, given[0], options.bundles, options.template, of_data)
+    names = ("patient_pattern", "patients", "modality", "window", "spacing")
+    of_data = Options(**{word: getattr(options, word) for word in names})
+    found = new_bundle(options.name, folders[0], options.bundles, options.template, of_data)
     if found.folder is not None:
         for choice in found.choices:
             print(as_comment(choice.why).replace("# ", "- ", 1).replace("\n#", "\n "))
         print(f"wrote {found.folder}")
         at = _at(options)
-        print(f"next: nacl-monai check {options.name} {quote(given[0])}{at} --preprocess")
+        print(f"next: nacl-monai check {options.name} {quote(folders[0])}{at} --preprocess")
     return found.faults
 
 

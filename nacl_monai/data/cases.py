@@ -43,7 +43,7 @@ def split_unit(case: Case) -> str:
 
 
 def names_of(case: Case) -> set[str]:
-    """What tables call a case and its patient."""
+    """The names of a case and its patient in tables."""
     return {case["case"], split_unit(case)}
 
 
@@ -114,7 +114,7 @@ def distance(text: str) -> float:
     """The word of a command that is a distance: finite, and 0 or more.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not one.
 
     Example:
         >>> distance("0.5")

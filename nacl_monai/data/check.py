@@ -43,6 +43,12 @@ from nacl_monai.runs import check_class_names
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
 _USED = ("cases::_target_", "structures", "preprocessing", "cropping", "spatial_size")
+_MOST_CLASSES = 256
+_SHOWN = (
+    *("modalities", "spatial_size", "preprocessing", "cropping"),
+    *("split_proportions", "draw_split"),
+)
+_HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
 
 
 def check_dataset(
@@ -105,7 +111,7 @@ def check_dataset(
 
 
 def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None) -> ConfigParser:
-    """What the bundle declares of the data in a folder."""
+    """The bundle's declarations about the data in a folder."""
     check_no_code(dataset_dir, [str(dataset_dir)], FOLDER_REMEDY)
     for kind in ("train", "evaluate", "inference"):
         check_fragments(fragments(dataset, kind, bundles))
@@ -123,7 +129,7 @@ def _declared(dataset: str, dataset_dir: str | Path, bundles: str | Path | None)
 
 
 def _content(parser: ConfigParser, file: Path, key: str) -> Any:
-    """What a key stands for; what MONAI cannot make of it is one line."""
+    """The value of a key; an error of MONAI becomes one line."""
     try:
         return parser.get_parsed_content(key)
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
@@ -145,7 +151,7 @@ def _check_preprocessed(
     volume: Any = {"image": loaded.image, "label": loaded.label}
     found = preprocess_label(case, volume, steps, summary.classes, spatial_size)
     summary.lost = [*(summary.lost or ()), *found]
-    gone = [one.name for one in found if one.lost == one.voxels]
+    gone = [entry.name for entry in found if entry.lost == entry.voxels]
     if gone:
         raise InputError(
             f"{case['label']}: preprocessing and cropping lose all of {', '.join(gone)}; correct the "
@@ -172,7 +178,7 @@ def _check_whole(summary: DatasetSummary, dataset_dir: str | Path, subset: bool)
 
 @dataclass
 class DatasetSummary:
-    """The sound cases of a dataset, and what is wrong with the others.
+    """The sound cases of a dataset, and the faults of the others.
 
     Attributes:
         dataset: The dataset's name.
@@ -180,7 +186,7 @@ class DatasetSummary:
         label_values: For each class, the values on disk that become it.
         in_channels: Channels that an image must have.
         official_cases: How many cases the official download has.
-        ignore_index: The value on disk of voxels that nobody labeled; None where all are.
+        ignore_index: The value on disk of unlabeled voxels; None if all are labeled.
         faults: What is wrong, each in one line that names the file.
         units: What a split follows for each sound case: its patient, or itself.
         patients_known: Whether the patient of every case is known.
@@ -240,11 +246,11 @@ class DatasetSummary:
         if not self.lost:
             return ["preprocessing and cropping lose no voxel of any class"]
         table = pd.DataFrame(self.lost, columns=["case", "class", "voxels", "lost"])
-        table["%"] = [f"{100 * one.lost / one.voxels:.3f}" for one in self.lost]
+        table["%"] = [f"{100 * entry.lost / entry.voxels:.3f}" for entry in self.lost]
         return ["lost by preprocessing and cropping:", table.to_string(index=False)]
 
     def _rows(self) -> dict[str, list[int]]:
-        """The values on disk of each class, and of what is none."""
+        """The values on disk of each class, and of ignored voxels."""
         rows = dict(zip(self.classes, self.label_values, strict=False))
         return rows if self.ignore_index is None else {**rows, "(ignored)": [self.ignore_index]}
 
@@ -267,9 +273,6 @@ def _range(values: list[tuple[Any, ...]], form: str) -> str:
     """The smallest and the largest value along each axis: ``154×154×6 to 428×512×18``."""
     ends = (end(np.array(values), axis=0).tolist() for end in (np.min, np.max))
     return " to ".join("×".join(map(form.format, sizes)) for sizes in ends)
-
-
-_MOST_CLASSES = 256
 
 
 def check_label_classes(classes: Sequence[str], label_values: Sequence[Sequence[int]]) -> None:
@@ -329,13 +332,6 @@ def check_official_cases(number: Any) -> None:
         raise SettingError(f"official_cases: is {number}; write how many cases there are")
 
 
-_SHOWN = (
-    *("modalities", "spatial_size", "preprocessing", "cropping"),
-    *("split_proportions", "draw_split"),
-)
-_HIDDEN = ("keys", "_target_", "_mode_", "allow_missing_keys")
-
-
 def settings_lines(dataset: str, bundles: str | Path | None = None) -> str:
     """The keys of a ``dataset.yaml`` that decide what a network sees and who is tested, one a line.
 
@@ -369,10 +365,10 @@ def _in_words(value: Any) -> str:
     if not isinstance(value, Mapping):
         return str(value).removeprefix("@") or '""'
     if "_target_" not in value:
-        return ", ".join(f"{key}: {_in_words(one)}" for key, one in value.items())
+        return ", ".join(f"{key}: {_in_words(item)}" for key, item in value.items())
     return _step_in_words(value)
 
 
 def _step_in_words(step: Mapping[str, Any]) -> str:
-    settings = [f"{key}={_in_words(one)}" for key, one in step.items() if key not in _HIDDEN]
+    settings = [f"{key}={_in_words(item)}" for key, item in step.items() if key not in _HIDDEN]
     return f"{str(step['_target_']).rpartition('.')[2]}({', '.join(settings)})"

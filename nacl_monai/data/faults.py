@@ -1,4 +1,4 @@
-"""What is wrong with a file, or with two that belong together: every check and its message, once."""
+"""Faults of a file, or of two that belong together: every check and its message, once."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ from nacl_monai.inference.grids import (
 from nacl_monai.progress import process_rank
 
 SPATIAL_AXES = 3
+# MemoryError, since a damaged header may announce too many voxels.
+_UNREADABLE = (
+    *(EOFError, HeaderDataError, ImageFileError, MemoryError, OSError),
+    *(OverflowError, RuntimeError, ValueError, zlib.error),
+)
+_NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
+_warned: list[str] = []
 
 
 class VoxelGrid(NamedTuple):
@@ -45,7 +52,7 @@ class VoxelGrid(NamedTuple):
 
 
 def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
-    """Checks that voxels have a size and a place. They need not be boxes: a shear is none of a fault.
+    """Checks that voxels have a size and a place. They need not be boxes: a shear is no fault.
 
     Raises:
         InputError: If a number of the affine is NaN or infinite, or it maps the volume to a plane.
@@ -60,7 +67,7 @@ def check_affine(file: str, affine: npt.NDArray[np.float64]) -> None:
 def on_one_grid(
     shape: Sequence[int], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]
 ) -> bool:
-    """Whether two affines put each voxel of a shape in the same place, but for rounding."""
+    """Whether two affines put each voxel of a shape in the same place, except for rounding."""
     return distance_of_grids(shape, first, second) <= AFFINE_TOLERANCE
 
 
@@ -113,15 +120,6 @@ def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) ->
         known[fingerprint] = file
 
 
-# MemoryError, since a damaged header may announce too many voxels.
-_UNREADABLE = (
-    *(EOFError, HeaderDataError, ImageFileError, MemoryError, OSError),
-    *(OverflowError, RuntimeError, ValueError, zlib.error),
-)
-_NOTEWORTHY = 0.1  # mm between sform and qform; the quaternion of a qform is rounded
-_warned: list[str] = []
-
-
 @contextmanager
 def readable(file: str) -> Iterator[None]:
     """Turns what a library raises over an unreadable file into one line.
@@ -171,7 +169,7 @@ def warn_of_forms(file: str) -> None:
     shape = header.get_data_shape()[:SPATIAL_AXES]
     try:
         (sform, scode), (qform, qcode) = header.get_sform(coded=True), header.get_qform(coded=True)
-    except (HeaderDataError, ValueError):  # a quaternion that is none: the sform counts
+    except (HeaderDataError, ValueError):  # not a quaternion: the sform counts
         return
     if scode and qcode:
         distance = distance_of_grids(shape, sform, qform)

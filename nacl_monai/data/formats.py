@@ -37,10 +37,15 @@ from nacl_monai.files import read_object
 from nacl_monai.runs import check_class_names
 
 Labels = dict[str, list[int]]
-#: nnU-Net's name of the label of voxels that nobody labeled.
+#: nnU-Net's name of the label for unlabeled voxels.
 IGNORE = "ignore"
 #: Labels are read as bytes.
 _LARGEST = 255
+_FILE, _SPLITS = "dataset.json", "splits_final.json"
+_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
+_SETS = {"validation": "val", "testing": "test", "test": "test"}
+_PAIRS = (["images", "labels"], _TRAINING)
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Description:
         channels: Names of the image's channels, such as ``["CT"]``; empty where nothing names them.
         labels: For each label but the background, the values on disk that are part of it; None where
             nothing says.
-        ignored: The value of voxels that nobody labeled; None where all are.
+        ignored: The value of unlabeled voxels; None if all are labeled.
         sets: Official sets, such as ``{"test": [names of cases]}``.
         folds: The names of the cases of each fold of a cross-validation.
         title: The dataset's name in words.
@@ -86,7 +91,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
         labels: ``{"background": 0, "tumor": 1, "whole": [1, 2]}`` or ``{"0": "background", …}``.
 
     Returns:
-        For each name but the background's and nnU-Net's ``ignore``, its values in order.
+        The values of each name in order, without the background and nnU-Net's ``ignore``.
 
     Raises:
         InputError: If a value is not a whole number, or 0 is not the background, or a part of something
@@ -108,7 +113,7 @@ def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
 
 
 def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
-    """The value of voxels that nobody labeled, which nnU-Net calls ``ignore``; None where all are.
+    """The value of unlabeled voxels, which nnU-Net calls ``ignore``; None if all are labeled.
 
     Args:
         source: The file, for messages.
@@ -125,11 +130,11 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
     ignored = found.pop(IGNORE, None)
     if ignored is None:
         return None
-    others = max((value for values in found.values() for value in values), default=0)
-    if len(ignored) > 1 or not others < ignored[0] <= _LARGEST:
+    largest = max((value for values in found.values() for value in values), default=0)
+    if len(ignored) > 1 or not largest < ignored[0] <= _LARGEST:
         raise InputError(
             f"{source}: labels: ignore is {', '.join(map(str, ignored))}, but must be one value above "
-            f"those of all others, {others}, and at most {_LARGEST}; change it here and in the files"
+            f"those of all others, {largest}, and at most {_LARGEST}; change it here and in the files"
         )
     return ignored[0]
 
@@ -162,7 +167,7 @@ def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
 def _values(source: Path, name: str, value: Any) -> list[int]:
     """The values of a label, in order, each once."""
     values = value if isinstance(value, list) else [value]
-    if not values or any(type(one) is not int for one in values):
+    if not values or any(type(number) is not int for number in values):
         raise InputError(
             f"{source}: labels: the value of {name} is {value}; write a whole number, or a list of "
             "them for a region"
@@ -203,10 +208,6 @@ def check_endings(folder: Path, endings: Sequence[str], remedy: str) -> None:
             )
 
 
-_FILE, _SPLITS = "dataset.json", "splits_final.json"
-_TRAINING, _TEST = ["imagesTr", "labelsTr"], ["imagesTs", "labelsTs"]
-
-
 def _found_by(function: str, **arguments: Any) -> dict[str, Any]:
     """The function of `nacl_monai.data` that finds the cases, in a configuration."""
     return {"_target_": f"nacl_monai.data.{function}", "dataset_dir": "@dataset_dir", **arguments}
@@ -219,7 +220,7 @@ def _has(root: Path, *keys: str) -> bool:
 
 
 def _described(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What the JSON file of every format says alike."""
+    """The entries that the JSON files of all formats share."""
     labels = content.get("labels")
     return {
         "source": file,
@@ -235,7 +236,7 @@ def describe_nnunet(root: Path) -> Description:
     ``imagesTs`` is the official test set if ``labelsTs`` is there.
 
     Raises:
-        InputError: If a key is missing or cannot be meant, if files end otherwise than it says or are of
+        InputError: If a key is missing or is wrong, if files end otherwise than it says or are of
             more or fewer cases, or if the folds of ``splits_final.json`` are not a cross-validation.
     """
     file = root / _FILE
@@ -297,14 +298,14 @@ def read_splits(file: Path) -> list[list[str]]:
     """The cases of each fold of a ``splits_final.json``, which validate in it and train in all others.
 
     Raises:
-        InputError: If the file is none, or a case is not in exactly one fold.
+        InputError: If the file is not a list of folds, or a case is not in exactly one.
     """
     if not file.is_file():
         return []
     folds, trained = _read_folds(file)
     everyone = sorted(chain(*folds))
     whole = [sorted(chain(*both)) for both in zip(folds, trained, strict=True)]
-    if len({*everyone}) < len(everyone) or any(one != everyone for one in whole):
+    if len({*everyone}) < len(everyone) or any(cases != everyone for cases in whole):
         raise InputError(
             f"{file}: is not a cross-validation, in which each case validates in one fold and trains in "
             "the others; remove it, and put a split.json into the run's folder instead"
@@ -316,7 +317,7 @@ def _read_folds(file: Path) -> tuple[list[list[str]], ...]:
     """The cases that validate in each fold, and those that train in it."""
     try:
         splits = json.loads(file.read_text(encoding="utf-8-sig"))
-        return tuple([list(map(str, one[part])) for one in splits] for part in ("val", "train"))
+        return tuple([list(map(str, fold[part])) for fold in splits] for part in ("val", "train"))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{file}: is not a list of folds with `train` and `val`; copy it again from "
@@ -328,7 +329,7 @@ def describe_decathlon(root: Path) -> Description:
     """Reads ``dataset.json``; its test cases have no labels, and do not count.
 
     Raises:
-        InputError: If a key is missing or cannot be meant.
+        InputError: If a key is missing or is wrong.
     """
     file = root / _FILE
     content = read_object(file, "write it again")
@@ -343,9 +344,6 @@ def describe_decathlon(root: Path) -> Description:
         folds=read_splits(root / _SPLITS),
         **_described(file, content),
     )
-
-
-_SETS = {"validation": "val", "testing": "test", "test": "test"}
 
 
 def describe_datalist(root: Path) -> Description:
@@ -423,12 +421,12 @@ def _folds(file: Path, entries: list[dict[str, Any]], names: dict[int, str]) -> 
 
 
 def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
-    """What the names of an image's files end with, alike and in one order in all entries."""
-    first, *others = [_channel_words(entry) for entry in entries]
-    for entry, words in zip(entries[1:], others, strict=True):
-        if words != first:
+    """The endings of the names of an image's files, alike and in one order in all entries."""
+    first, *rest = [_channel_words(entry) for entry in entries]
+    for entry, channels in zip(entries[1:], rest, strict=True):
+        if channels != first:
             raise InputError(
-                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(words)}, but "
+                f"{file}: the channels of {files_of(entry)[0]} are {', '.join(channels)}, but "
                 f"{', '.join(first)} elsewhere; list them in one order, in files that are called alike"
             )
     if len({*first}) < len(first):
@@ -440,7 +438,7 @@ def _modalities(file: Path, entries: list[dict[str, Any]]) -> list[str]:
 
 
 def _channel_words(entry: dict[str, Any]) -> list[str]:
-    """What the names of an image's files do not begin with alike; for equal names, their folders.
+    """The names of an image's files without their common beginning; for equal names, their folders.
 
     Example:
         >>> _channel_words({"image": ["a_t1_brain.nii", "a_t1ce_brain.nii"]})
@@ -455,19 +453,15 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
             for parts in zip(*(path.parts for path in paths), strict=False)
             if len({*parts}) > 1
         ]
-        return ["/".join(words) for words in zip(*differing, strict=True)] or [""]
+        return ["/".join(parts) for parts in zip(*differing, strict=True)] or [""]
     names = [re.split(r"(?<=[_-])", ENDING.sub("", path.name)) for path in paths]
-    alike = takewhile(lambda words: len({*words}) == 1, zip(*names, strict=False))
+    alike = takewhile(lambda parts: len({*parts}) == 1, zip(*names, strict=False))
     begin = len([*alike])
-    return ["".join(words[begin:]) for words in names]
+    return ["".join(parts[begin:]) for parts in names]
 
 
 def _names_are_alike(entry: dict[str, Any]) -> bool:
     return len({PurePath(file).name for file in files_of(entry)}) == 1
-
-
-_PAIRS = (["images", "labels"], _TRAINING)
-_CHANNEL = re.compile(r"_\d{4}$")
 
 
 def _is_there(root: Path, pair: Sequence[str]) -> bool:
@@ -518,7 +512,7 @@ def _common_ending(root: Path, folders: Sequence[str]) -> str:
 
 
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
-    """What the names of the channels' files end with, in their order."""
+    """The endings of the channels' files, in their order."""
     images, labels = (names_in(root / folder, ending) for folder in pair)
     if images & labels:  # a number that the label's name has, too, is not a channel
         return [""]
@@ -571,7 +565,7 @@ FORMATS: dict[str, Format] = {
 
 
 def describe(dataset_dir: str | Path | None) -> Description:
-    """What the folder of a dataset says of itself.
+    """The description that the folder of a dataset gives of itself.
 
     Raises:
         InputError: If it is missing, is of no known format, or cannot be used.

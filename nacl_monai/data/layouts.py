@@ -225,7 +225,7 @@ def _folders(
     Hidden folders match nothing.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such file.
     """
     root = existing_folder(dataset_dir)
     matches = ([path for path in (root / place).glob(pattern) if path.is_dir()] for place in places)
@@ -281,7 +281,7 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
 
 
 def _faults_of_files(case: Case) -> Iterator[InputError]:
-    """What is wrong with the files of a case, whatever they hold."""
+    """The fault of a case's files, whatever they hold."""
     images = image_files(case)
     misnamed = fault_of_name("".join([*images, case["label"], split_unit(case)]), images[0])
     if misnamed is not None:
@@ -311,7 +311,7 @@ def paired_cases(
         channels: What is between the name and the ending of each channel's file, in their order:
             ``["_0000", "_0001"]``, or ``[""]`` for one file.
         file_ending: The ending of all files.
-        patient_of: Gives the patient of a case by its name; None where nobody knows.
+        patient_of: Gives the patient of a case by its name; None if unknown.
         report_fault: See the module.
         layout: What a message calls it.
 
@@ -373,7 +373,7 @@ def listed_cases(
         dataset_dir: The folder to which the files in the lists are relative.
         file: The JSON file, relative to it.
         lists: The lists to read, such as ``["training", "testing"]``.
-        patient_of: Gives the patient of a case by its name; None where nobody knows.
+        patient_of: Gives the patient of a case by its name; None if unknown.
         report_fault: See the module.
 
     Returns:
@@ -414,7 +414,7 @@ def _check_entry(where: str, entry: Any) -> None:
     if not (isinstance(entry, dict) and {"image", "label"} <= entry.keys()):
         raise InputError(f"{where} needs an image and a label; add what is missing")
     files = files_of(entry)
-    if not files or not all(isinstance(one, str) for one in (*files, entry["label"])):
+    if not files or not all(isinstance(file, str) for file in (*files, entry["label"])):
         raise InputError(f"{where} has something else than the names of files; correct it")
     if len({*files}) < len(files):
         raise InputError(f"{where} has a file of its image twice; correct it")
@@ -427,7 +427,7 @@ def files_of(entry: dict[str, Any]) -> list[Any]:
 
 
 def entry_names(entries: Iterable[dict[str, Any]]) -> list[str]:
-    """What the cases of entries are called.
+    """The names of the cases of entries.
 
     Example:
         >>> entry_names([{"image": "./imagesTr/a_1.nii.gz"}, {"image": ["b_0000.nii", "b_0001.nii"]}])

@@ -32,10 +32,11 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.images import read_volume
 
 _BYTE = 255
+_SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
 
 
 class LoadedCase(NamedTuple):
-    """What a case's files hold.
+    """The contents of a case's files.
 
     Attributes:
         image: ``(C, H, W, D)`` float32.
@@ -62,7 +63,7 @@ class LoadCase(Transform):
         in_channels: Channels that the image must have.
         affine_tolerance: How far apart two files of a case may put a voxel, in mm. The image's affine is
             taken for both.
-        ignore_index: The value on disk of voxels that nobody labeled, which they keep; above those of
+        ignore_index: The value on disk of unlabeled voxels, which they keep; above those of
             ``label_values``. None where all are labeled.
 
     Raises:
@@ -104,7 +105,7 @@ class LoadCase(Transform):
             report_fault: Called with each fault. By default the first one is raised.
 
         Returns:
-            What the files hold, or None if they have any fault.
+            The contents of the files, or None if they have any fault.
         """
         seen: list[InputError] = []
 
@@ -195,7 +196,7 @@ class LoadCase(Transform):
                 classes[label == value] = index
         if self.ignore_index is not None:
             classes[label == self.ignore_index] = self.ignore_index
-        # Equal but for rounding, by which resampled grids could differ.
+        # Equal except for rounding, by which resampled grids could differ.
         classes.affine = image.affine
         return LoadedCase(image, classes, counts, (_fingerprint(image), _fingerprint(classes)))
 
@@ -272,7 +273,7 @@ def _are_on_one_grid(image: torch.Tensor, label: torch.Tensor) -> bool:
         return False
     if not (isinstance(image, MetaTensor) and isinstance(label, MetaTensor)):
         return True  # nothing says where a plain tensor is
-    affines = (one.affine.numpy() for one in (image, label))
+    affines = (volume.affine.numpy() for volume in (image, label))
     return faults.on_one_grid(shape, *affines)
 
 
@@ -296,11 +297,8 @@ def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int
         )
 
 
-_SAME_GRID = 1e-3  # relative change of a voxel's size, by rounding
-
-
 class LostVoxels(NamedTuple):
-    """What a case loses of a class.
+    """The voxels of a class that a case loses.
 
     Attributes:
         case: The case's name.

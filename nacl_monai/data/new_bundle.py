@@ -37,10 +37,11 @@ from nacl_monai.output import written_folder
 
 _RENDERED = ".j2"
 _WIDTH = 105
+PROPORTIONS = {"train": 70, "val": 10, "test": 20}
 
 
 class NewBundle(NamedTuple):
-    """What was chosen for a dataset.
+    """A choice for a dataset.
 
     Attributes:
         folder: The bundle; None if there are faults, and nothing is written.
@@ -70,7 +71,7 @@ def new_bundle(
         options: What is known of the data beside their files.
 
     Raises:
-        SettingError: If the name cannot be used, or an option cannot be meant.
+        SettingError: If the name cannot be used, or an option is wrong.
         InputError: If the bundle is there already, if there is no such template, or if the dataset as a
             whole cannot be used, as where MONAI would evaluate a name.
     """
@@ -202,9 +203,6 @@ def as_comment(text: str) -> str:
     return textwrap.fill(line, _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-PROPORTIONS = {"train": 70, "val": 10, "test": 20}
-
-
 def _by(function: str, **arguments: Any) -> dict[str, Any]:
     """A function of `nacl_monai.data` in a configuration, to be called later."""
     return {"_target_": f"nacl_monai.data.{function}", "_mode_": "callable", **arguments}
@@ -242,7 +240,7 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
 
 
 def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
-    """Who trains, validates and tests; what a training would refuse is refused here.
+    """The patients who train, validate and test; refuses what a training would refuse.
 
     Official test and validation sets and folds are kept, and the rest is drawn.
 
@@ -252,26 +250,30 @@ def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
     """
     unit_of = {case["case"]: split_unit(case) for case in cases}
     units = [*unit_of.values()]
-    given = {part: _official_units(description, part, unit_of) for part in description.sets}
-    if description.folds and "val" not in given:
+    sets = {part: _official_units(description, part, unit_of) for part in description.sets}
+    if description.folds and "val" not in sets:
         folds = [_units(description, fold, unit_of) for fold in description.folds]
-        return _by_folds(units, folds, given.get("test", []))
-    if not given:
+        return _by_folds(units, folds, sets.get("test", []))
+    if not sets:
         split_patients(units, PROPORTIONS, 0)
         return Choice(
             "No sets are given: 70, 10 and 20 % train, validate and test, drawn by split_seed",
             {"split_proportions": dict(PROPORTIONS), "draw_split": "@random_split"},
         )
-    proportions = {part: size for part, size in PROPORTIONS.items() if part not in given}
-    complete_split(units, given, proportions, 0)
+    proportions = {part: size for part, size in PROPORTIONS.items() if part not in sets}
+    complete_split(units, sets, proportions, 0)
     lost = ". The folds are left out, since who validates is given" if description.folds else ""
-    words = {"given": "@official_sets", "proportions": "@split_proportions", "seed": "@split_seed"}
+    arguments = {
+        "sets": "@official_sets",
+        "proportions": "@split_proportions",
+        "seed": "@split_seed",
+    }
     return Choice(
-        f"The official sets are kept ({', '.join(given)}); the others are drawn by split_seed{lost}",
+        f"The official sets are kept ({', '.join(sets)}); the others are drawn by split_seed{lost}",
         {
             "split_proportions": proportions,
-            "official_sets": given,
-            "draw_split": _by("complete_split", **words),
+            "official_sets": sets,
+            "draw_split": _by("complete_split", **arguments),
         },
     )
 
@@ -284,11 +286,15 @@ def _by_folds(units: Sequence[str], folds: list[list[str]], test: list[str]) -> 
         if test
         else "the fold is tested, the next one validates, and the others train"
     )
-    words = {"folds": "@official_folds", "fold": "@fold", "test": "@official_test"}
+    arguments = {"folds": "@official_folds", "fold": "@fold", "test": "@official_test"}
     keys = {"folds": len(folds), "fold": 0, "official_folds": folds, "official_test": test}
     return Choice(
         f"One of {len(folds)} official folds, from 0: {why}",
-        {**keys, "split_proportions": PROPORTIONS, "draw_split": _by("split_by_folds", **words)},
+        {
+            **keys,
+            "split_proportions": PROPORTIONS,
+            "draw_split": _by("split_by_folds", **arguments),
+        },
     )
 
 

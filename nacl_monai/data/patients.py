@@ -1,4 +1,4 @@
-"""Whose case it is: the patient, by a case's name or by a table."""
+"""The patient of a case, by the case's name or by a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError, check_no_formula
+
+_STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
 
 
 def one_case_per_patient(case: str) -> str:
@@ -68,9 +70,6 @@ def patient_by_table(case: str, patients: Mapping[str, str] | Iterable[list[str]
     return patient_of[case]
 
 
-_STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
-
-
 def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:
     """Two cases of different sets whose names begin as those of one person do, if there are any.
 
@@ -88,8 +87,8 @@ def alike_in_two_sets(sets: Iterable[Iterable[str]]) -> tuple[str, str] | None:
             begin.setdefault(match[1], []).append((number, name))
     if sum(map(len, begin.values())) >= 5 * len(begin):
         return None
-    for (first, name), *others in begin.values():
-        for number, other in others:
+    for (first, name), *rest in begin.values():
+        for number, other in rest:
             if number != first:
                 return name, other
     return None
@@ -129,7 +128,7 @@ def patients_of(
         table: A CSV file with the columns ``case`` and ``patient``.
 
     Raises:
-        SettingError: If the pattern is none, has other than one group, or both are given.
+        SettingError: If the pattern is not a regular expression with one group, or both are given.
         InputError: If a case has no patient or two, the pattern cuts a number in two, a patient's name
             has two forms of Unicode, or the table cannot be read.
 
@@ -152,7 +151,7 @@ def patients_of(
         if other != patient:
             raise InputError(
                 f"{patient}: is a patient in two forms of Unicode, as macOS and others write it, or "
-                "with a sign that nobody sees, and would be two people; write the name in one form"
+                "with an invisible character, and would be two people; write the name in one form"
             )
     return patients
 
@@ -202,7 +201,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _read_table(table: Path) -> dict[str, str]:
-    """The patient of each case; spaces around a name are none of it."""
+    """The patient of each case; spaces around a name are dropped."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             table_rows = csv.DictReader(stream, skipinitialspace=True)  # of the header, too

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]
 
     Raises:
         InputError: If the file is missing or not a split, puts a patient into two sets, or names one
-            that is not among ``cases``; and whoever asks the result for a set that it has not.
+            that is not among ``cases``; and refuses to give a set that it lacks.
     """
     file = Path(file)
     if not file.is_file():
@@ -284,9 +285,22 @@ def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
     return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
 
 
+def _with_given(draw: Callable[..., Split]) -> Callable[..., Split]:
+    """Takes `sets` as `given`, too, as bundles have it that earlier versions wrote."""
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **named: Any) -> Split:
+        if "given" in named:
+            named["sets"] = named.pop("given")
+        return draw(*arguments, **named)
+
+    return drawn
+
+
+@_with_given
 def complete_split(
     patients: Sequence[str],
-    given: Mapping[str, Sequence[str]],
+    sets: Mapping[str, Sequence[str]],
     proportions: Mapping[str, float],
     seed: int,
 ) -> Split:
@@ -294,9 +308,9 @@ def complete_split(
 
     Args:
         patients: All of them; order and repetitions do not matter.
-        given: The patients of some sets, such as those of an official test set.
+        sets: The patients of some sets, such as those of an official test set.
         proportions: Relative size of each other set.
-        seed: As of `split_patients`.
+        seed: As in `split_patients`.
 
     Raises:
         InputError: If a set names a patient who is not there or is in another one, or if too few remain.
@@ -305,9 +319,11 @@ def complete_split(
         >>> complete_split(["a", "b", "c", "d"], {"test": ["d"]}, {"train": 2, "val": 1}, seed=0)
         {'train': ['a', 'c'], 'val': ['b'], 'test': ['d']}
     """
-    taken = _checked(patients, given.values())
-    drawn = split_patients([one for one in patients if one not in taken], proportions, seed)
-    return {**drawn, **{part: sorted(names) for part, names in given.items()}}
+    taken = _checked(patients, sets.values())
+    drawn = split_patients(
+        [patient for patient in patients if patient not in taken], proportions, seed
+    )
+    return {**drawn, **{part: sorted(names) for part, names in sets.items()}}
 
 
 def split_by_folds(

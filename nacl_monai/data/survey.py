@@ -1,4 +1,4 @@
-"""What the cases of a dataset hold, and what follows: classes, channels, axes, sizes and intensities."""
+"""A survey of the cases of a dataset: classes, channels, axes, sizes and intensities."""
 
 from __future__ import annotations
 
@@ -26,10 +26,27 @@ from nacl_monai.inference.grids import stored_shape
 from nacl_monai.inference.orientation import TurnAxesd
 from nacl_monai.progress import progress_bar
 
+#: The most foreground voxels of a case for percentiles, as in nnU-Net.
+SAMPLED = 10_000
+_MOST_VALUES = 256  # classes are kept in a byte
+_Load = Callable[[str, bool], Any]
+PERCENTILES = (0.5, 99.5)
+#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
+ANISOTROPIC = 3.0
+#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
+THICK = 1.5
+#: Networks halve slices four times.
+MULTIPLE, SMALLEST = 16, 32
+#: The longest side of a patch of 3-D training, for its memory.
+LARGEST_PATCH = 96
+_UNIFORM = 0.01  # relative difference of spacings by rounding
+_Array = npt.NDArray[Any]
+_TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
+
 
 @dataclass(frozen=True)
 class Options:
-    """What a user says of a dataset beside its files.
+    """A user's statements about a dataset beside its files.
 
     Attributes:
         patient_pattern: A regular expression whose one group is the patient, in a case's name.
@@ -51,12 +68,6 @@ class Choice(NamedTuple):
 
     why: str
     keys: dict[str, Any]
-
-
-#: Foreground voxels of a case that percentiles are of, at most; nnU-Net takes as many.
-SAMPLED = 10_000
-_MOST_VALUES = 256  # classes are kept in a byte
-_Load = Callable[[str, bool], Any]
 
 
 @dataclass
@@ -92,7 +103,7 @@ def survey(
 
     Args:
         cases: All cases.
-        report_fault: Called with what is wrong with each; a case with a fault does not count.
+        report_fault: Called with each fault; a case with a fault does not count.
         intensities_of: Names of the cases whose foreground voxels are sampled.
         ignored: The value of voxels that are of no class; None where all are of one.
     """
@@ -226,9 +237,9 @@ def named_labels(description: Description, found: Survey) -> dict[str, list[int]
                 f"{description.source.parent}: no label holds anything but 0; put label maps there"
             )
         return {f"class_{value}": [value] for value in values}
-    words = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
-    _check_names(description.source, words)
-    return dict(zip(words, labels.values(), strict=True))
+    names = [re.sub(r"\W+", "_", name).strip("_") for name in labels]
+    _check_names(description.source, names)
+    return dict(zip(names, labels.values(), strict=True))
 
 
 def _compare(
@@ -243,7 +254,7 @@ def _compare(
         holder = found.first_holder[value]
         report_fault(InputError(f"{holder}: holds the label value {value}, {lacking}"))
     for value in sorted(known - found.holders.keys()):
-        line = f"no case holds the value {value}, of which nothing could be learned; take it out"
+        line = f"no case holds the value {value}, so nothing could be learned of it; take it out"
         report_fault(InputError(f"{description.source}: labels: {line}"))
 
 
@@ -254,9 +265,6 @@ def _check_names(source: Path, names: Sequence[str]) -> None:
                 f"{source}: labels: {times} are called {name!r}; give each a name of its own, of "
                 "letters and digits"
             )
-
-
-PERCENTILES = (0.5, 99.5)
 
 
 def is_ct(description: Description, options: Options) -> bool:
@@ -304,7 +312,7 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
     """How volumes are turned, resampled and scaled, and how large a network's slice is.
 
     Raises:
-        SettingError: If a spacing or window cannot be meant.
+        SettingError: If a spacing or window is wrong.
         InputError: If the foreground of a CT gives no window.
     """
     turn, why_turned, shapes, affines = _turned(found.grids)
@@ -376,19 +384,6 @@ def _window(low: float, high: float, why: str) -> tuple[str, Any]:
     return f"{why}: {low:g} to {high:g}", step
 
 
-#: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
-ANISOTROPIC = 3.0
-#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
-THICK = 1.5
-#: Networks halve slices four times.
-MULTIPLE, SMALLEST = 16, 32
-#: A patch of 3-D training is at most so long, for its memory.
-LARGEST_PATCH = 96
-_UNIFORM = 0.01  # relative difference of spacings by rounding
-
-_Array = npt.NDArray[Any]
-
-
 def _turned(grids: Sequence[VoxelGrid]) -> tuple[Any, str, _Array, _Array]:
     """How to turn volumes so that slices, where they are thick, go last.
 
@@ -405,9 +400,6 @@ def _turned(grids: Sequence[VoxelGrid]) -> tuple[Any, str, _Array, _Array]:
     step = {**target, **_TO_RAS, "slices_last": True, "allow_missing_keys": True}
     why = "Thick slices are along other axes in some cases, and go last"
     return step, why, *_after_turning(grids, slices_last=True)
-
-
-_TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
 
 
 def _after_turning(grids: Sequence[VoxelGrid], slices_last: bool) -> tuple[_Array, _Array]:

@@ -45,6 +45,10 @@ from nacl_monai.progress import progress_bar
 from nacl_monai.sources import source_files
 
 Transform = Callable[[Any], Any]
+#: Every network of the menu takes patches of multiples of it.
+_MULTIPLE = 32
+_CHUNK = 2**20
+_SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
 
 
 class CachedVolumes(Dataset[dict[str, Any]]):
@@ -108,7 +112,9 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             _, empty, voxels, fingerprints = _read_properties(file)
             self.empty.append(empty)
             self.voxels.append(voxels)
-            self.fingerprints.append([bytes(one).hex() for one in fingerprints.numpy()])
+            self.fingerprints.append(
+                [bytes(fingerprint).hex() for fingerprint in fingerprints.numpy()]
+            )
         self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
 
     def __len__(self) -> int:
@@ -259,14 +265,10 @@ class SliceDataset(Pieces):
         return self.finished(self.volumes.slice(*self._places[index]), index)
 
 
-#: Every network of the menu takes multiples of it, so that no patch need be larger by as much.
-_MULTIPLE = 32
-
-
 class PatchDataset(Pieces):
     """Random patches of ``volumes``, of which a share is centered on the classes; see `Pieces`.
 
-    A patch that is to show a class is centered on a voxel of it, as far as it then lies within the
+    A patch that is to show a class is centered on a voxel of it, as far as it is then within the
     volume: every class of the volume's label but the background is as probable as any other, and so is
     every voxel of the class. The other patches are anywhere within the volume. MONAI's
     ``RandCropByLabelClasses`` draws in the same way, but from a whole volume in memory; here a patch
@@ -279,7 +281,7 @@ class PatchDataset(Pieces):
         per_volume: Patches of each volume in an epoch; None for as many as cover its voxels once, so
             that an epoch sees as many voxels as there are, like one of slices.
         class_centered: The probability that a patch is centered on a class.
-        ignore_index: The label of voxels that nobody labeled, which is not a class; None where all are.
+        ignore_index: The label of unlabeled voxels, which is not a class; None if all are labeled.
 
     Raises:
         InputError: If along an axis a patch 32 voxels smaller would hold every volume.
@@ -330,7 +332,7 @@ class PatchDataset(Pieces):
         return self.finished(self.volumes.patch(volume, corner, self.size), index)
 
     def _corner(self, volume: int, random: np.random.Generator) -> list[int]:
-        """Where a patch begins."""
+        """The first voxel of a patch."""
         beyond = [max(n - m, 0) for n, m in zip(self._sizes[volume], self.size, strict=True)]
         labels = self.volumes.classes[volume].tolist()
         classes = [label for label in labels if label not in (0, self.ignore_index)]
@@ -352,7 +354,7 @@ def slices_or_patches(
     class_centered: float = 0.5,
     ignore_index: int | None = None,
 ) -> SliceDataset | PatchDataset:
-    """What a network trains on: slices if its window has two sides, patches if it has three.
+    """The training samples of a network: slices if its window has two sides, patches if it has three.
 
     Args:
         volumes: The volumes to cut.
@@ -394,7 +396,9 @@ def _write(case: Case, transform: Transform, file: Path) -> None:
     counts = torch.zeros(len(voxels), int(label.max()) + 1, dtype=torch.int64)
     classes = label[0].permute(2, 0, 1).flatten(1).long()
     counts.scatter_add_(1, classes, torch.ones_like(classes))
-    fingerprints = [list(bytes.fromhex(one)) for one in volume.get("fingerprints", ())]
+    fingerprints = [
+        list(bytes.fromhex(fingerprint)) for fingerprint in volume.get("fingerprints", ())
+    ]
     marks = torch.tensor(fingerprints, dtype=torch.uint8)
     with atomic_path(file) as temporary:
         with temporary.open("wb") as stream:
@@ -411,12 +415,8 @@ def _read_properties(file: Path) -> list[torch.Tensor]:
         return [torch.from_numpy(np.load(stream)) for _ in range(4)]
 
 
-_CHUNK = 2**20
-_SUM = 8  # hexadecimal digits of a CRC-32 at the end of a file
-
-
 def append_checksum(file: Path) -> None:
-    """Ends ``file`` with the checksum of what is in it."""
+    """Ends ``file`` with the checksum of its contents."""
     checksum = _checksum(file, file.stat().st_size)
     with file.open("ab") as stream:
         stream.write(checksum)

@@ -21,16 +21,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.quick:
         return _quick(options.output, [options.dataset_dir, *overrides], options.dataset)
-    given = (options.dataset, options.dataset_dir, options.output, overrides)
-    _, code = attempted(lambda: run(plan(*given)))
+    choices = (options.dataset, options.dataset_dir, options.output, overrides)
+    _, code = attempted(lambda: run(plan(*choices)))
     return code
 
 
-def _quick(output: Path | None, others: Sequence[Any], dataset: str) -> int:
+def _quick(output: Path | None, rest: Sequence[Any], dataset: str) -> int:
     from nacl_monai.demo.quick import run_quick
 
     def quick() -> None:
-        if any(others) or dataset != DATASET:
+        if any(rest) or dataset != DATASET:
             raise SettingError("--quick: has its own network and data; leave out all but --output")
         os.environ.update(ENVIRONMENT)  # before torch is imported
         run_quick(*([output] if output else []))

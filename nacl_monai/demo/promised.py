@@ -1,4 +1,4 @@
-"""What the demo ends with: the contours of a test patient, promised by all other test patients."""
+"""The end of the demo: the contours of a test patient, promised by all other test patients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURE = "contours.png"
 
 
 def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
-    """Writes what all test patients but the last promise; returns the image of the last one.
+    """Writes the promise of all test patients but the last; returns the image of the last.
 
     Args:
         run: An evaluated run, none of whose test patients it was trained on or chosen by.
@@ -32,20 +32,20 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
         InputError: If there is a single test patient, or the run lacks a file.
     """
     curves = read_curves(run.evaluation.path)
-    others = curves.without(curves.patients[-1])
-    level = level_of(len(set(others.patients)))
-    made = fit(
-        others,
+    rest = curves.without(curves.patients[-1])
+    level = level_of(len(set(rest.patients)))
+    promise = fit(
+        rest,
         [Control(level)],
         check=False,
         sums=checksum(run.evaluation.path / CURVES_FILE),
     )
-    made.write(output / PROMISE_FILE)
+    promise.write(output / PROMISE_FILE)
     return data / _files(run, curves.cases[-1])[0]
 
 
 def draw_last(run: RunFolder, data: Path, output: Path) -> str:
-    """Draws the contours of the last test patient, once inference has kept the promise; what it says.
+    """Draws the contours of the last test patient after inference; returns the sentence on the promise.
 
     Args:
         run: The run.
@@ -56,14 +56,14 @@ def draw_last(run: RunFolder, data: Path, output: Path) -> str:
         InputError: If the image cannot be read, or was not segmented.
     """
     file = output / PROMISE_FILE
-    made, options = read_promise(file), Options(pictures=False)
+    promise, options = read_promise(file), Options(pictures=False)
     faults: list[InputError] = []
-    study = find_new(file, made, run.path / "predictions", options)
-    (case,) = new_cases(study, made, faults)
-    image, label = (case.reading.image(data / one) for one in _files(run, case.name))
-    structures = made.definition["structures"]
+    study = find_new(file, promise, run.path / "predictions", options)
+    (case,) = new_cases(study, promise, faults)
+    image, label = (case.reading.image(data / name) for name in _files(run, case.name))
+    structures = promise.definition["structures"]
     labels = {name: label == channel for name, (channel,) in structures.items()}
-    text = _sentence(made, case)
+    text = _sentence(promise, case)
     save_png(
         draw_case(replace(case, labels=labels), list(structures), image, text), output / _PICTURE
     )
@@ -76,11 +76,11 @@ def _files(run: RunFolder, case: str) -> list[str]:
     return list(files)
 
 
-def _sentence(made: Promise, case: NewCase) -> str:
-    names, outer = " and of ".join(made.definition["structures"]), made.kept[0]
+def _sentence(promise: Promise, case: NewCase) -> str:
+    names, outer = " and of ".join(promise.definition["structures"]), promise.kept[0]
     share = f"{outer.miss:.0%}"
     return (
         f"In {outer.often} like these at most {share} of {names} is outside the outer contour, and at "
-        f"most {share} of the inner contour is something else. {len(made.patients)} people calibrated "
-        f"it. Neither they nor the person of {case.name} trained the network."
+        f"most {share} of the inner contour is something else. {len(promise.patients)} people "
+        f"calibrated it. Neither they nor the person of {case.name} trained the network."
     )

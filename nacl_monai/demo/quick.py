@@ -58,11 +58,11 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
     write_text(table, "\n".join([*rows, ""]))
     _segment(model, output)
 
-    def command(*words: object) -> None:
-        given = list(map(str, words))
-        print(f"\n$ {shlex.join(['nacl-monai', *given])}", flush=True)
-        if code := run_command(given):
-            raise InputError(f"{given[0]}: ended with exit code {code}; see the error above")
+    def command(*command_line: object) -> None:
+        arguments = list(map(str, command_line))
+        print(f"\n$ {shlex.join(['nacl-monai', *arguments])}", flush=True)
+        if code := run_command(arguments):
+            raise InputError(f"{arguments[0]}: ended with exit code {code}; see the error above")
 
     def people(part: str) -> list[object]:
         return [output / "predictions" / part, output / "labels" / part, "--patients", table]
@@ -78,16 +78,16 @@ def run_quick(output: Path = Path("runs/demo/quick")) -> None:
 
 
 def _segment(model: Path, output: Path) -> None:
-    """Runs the export as any bundle of MONAI's; what MONAI says is in ``segment.log``."""
+    """Runs the export as any bundle of MONAI's, whose output goes to ``segment.log``."""
     log = output / "segment.log"
-    words = ["-m", "monai.bundle", "run", "inference", "--config_file"]
-    words += [str(model / "configs/inference.json"), "--bundle_root", str(model)]
-    words += ["--images", str(output / "images/*/*.nii.gz")]
-    words += ["--output_dir", str(output / "predictions")]
-    print(f"$ {shlex.join(['python', *words])}", flush=True)
+    arguments = ["-m", "monai.bundle", "run", "inference", "--config_file"]
+    arguments += [str(model / "configs/inference.json"), "--bundle_root", str(model)]
+    arguments += ["--images", str(output / "images/*/*.nii.gz")]
+    arguments += ["--output_dir", str(output / "predictions")]
+    print(f"$ {shlex.join(['python', *arguments])}", flush=True)
     with log.open("wb") as stream:
         network = subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *arguments],
             stdout=stream,
             stderr=subprocess.STDOUT,
         )

@@ -1,4 +1,4 @@
-"""What the demo trains on which data, and its steps, each of which is a command of this package."""
+"""The demo's trainings, data and steps, each of which is a command of this package."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LOG = "dice_ce.log"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on what.
+    """The trainings and their data.
 
     Attributes:
         dataset: One of the bundles.
@@ -87,7 +87,7 @@ def plan(
     dataset_file(dataset)
     for word in overrides:
         if reason := _DECIDED.get(word.partition("=")[0]):
-            raise SettingError(f"{word}: is not for the demo to be told ({reason}); leave it out")
+            raise SettingError(f"{word}: is not an option of the demo ({reason}); leave it out")
     data, phantom = _data(dataset, folder)
     own = folder is not None and dataset == DATASET
     usual = _WITH_OWN_DATA if own else _TRAINING.get(dataset, _WITH_OWN_DATA)
@@ -111,7 +111,7 @@ def _data(dataset: str, folder: Path | None) -> tuple[Path, bool]:
 def run(plan: Plan) -> None:
     """Trains CE+DSC and NACL, evaluates both and calibrated CE+DSC, and compares the three.
 
-    Of the data that come with the package it draws a promise, too, which nine test people calibrate for
+    For the data that come with the package it also draws a promise, which nine test people calibrate for
     the tenth. CE+DSC runs beside NACL and writes its output into ``dice_ce.log``. An earlier demo is
     moved aside.
 
@@ -123,8 +123,8 @@ def run(plan: Plan) -> None:
     from nacl_monai.posthoc import METHODS  # noqa: PLC0415 - as above
 
     config = [str(file) for file in fragments(plan.dataset, "train")]
-    words = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
-    check_run([*words, *plan.training])
+    arguments = ["training", "--config_file", str(config), "--dataset_dir", str(plan.folder)]
+    check_run([*arguments, *plan.training])
     _move_aside(plan.output)
     plan.output.mkdir(parents=True, exist_ok=True)
     log = plan.output / _LOG
@@ -135,8 +135,8 @@ def run(plan: Plan) -> None:
     calibrate = ["calibrate", str(usual), "--dataset_dir", str(plan.folder)]
     print(f"CE+DSC trains beside NACL; its output: {log}", flush=True)
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
-        for words in _trained(plan, "nacl", nacl):
-            step(*words)
+        for arguments in _trained(plan, "nacl", nacl):
+            step(*arguments)
         _wait_for(steps, log)
     method, how = next(iter(METHODS.items()))
     calibrated = RunFolder(usual).calibrated(f"{method}_{how.region}").path
@@ -152,15 +152,15 @@ def _promise(plan: Plan, run: RunFolder) -> None:
 
     output = plan.output / "promise"
     image = promise_to_last(run, plan.folder, output)
-    words = ["--run", str(run.path), "--promise", str(output / "promise.json")]
-    step("infer", plan.dataset, str(image), *words)
+    arguments = ["--run", str(run.path), "--promise", str(output / "promise.json")]
+    step("infer", plan.dataset, str(image), *arguments)
     print(draw_last(run, plan.folder, output))
 
 
 def _trained(plan: Plan, loss: str, run: Path) -> list[list[str]]:
-    """The words that train and evaluate a loss."""
-    words = [plan.dataset, str(plan.folder), "--run", str(run)]
-    return [["train", *words, "--loss", loss, *plan.training], ["evaluate", *words]]
+    """The commands that train and evaluate a loss."""
+    arguments = [plan.dataset, str(plan.folder), "--run", str(run)]
+    return [["train", *arguments, "--loss", loss, *plan.training], ["evaluate", *arguments]]
 
 
 def _move_aside(folder: Path) -> None:
@@ -187,25 +187,27 @@ def _is_demo(folder: Path) -> bool:
     return True
 
 
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "nacl_monai.cli", *words]
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "nacl_monai.cli", *arguments]
 
 
-def step(*words: str) -> None:
+def step(*arguments: str) -> None:
     """Runs a command of this package; its error is printed.
 
     Raises:
         InputError: If it fails.
     """
-    done = subprocess.run(_command(words), env={**os.environ, **ENVIRONMENT}, check=False)
+    done = subprocess.run(_command(arguments), env={**os.environ, **ENVIRONMENT}, check=False)
     if done.returncode:
-        raise InputError(f"{words[0]}: ended with exit code {done.returncode}; see the error above")
+        raise InputError(
+            f"{arguments[0]}: ended with exit code {done.returncode}; see the error above"
+        )
 
 
 @contextmanager
 def _beside(steps: Sequence[Sequence[str]], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Runs steps one after the other beside this process; whatever ends this process ends them."""
-    script = " && ".join(shlex.join(_command(words)) for words in steps)
+    script = " && ".join(shlex.join(_command(arguments)) for arguments in steps)
     environment = {**os.environ, **ENVIRONMENT}
     with log.open("wb") as output:
         beside = subprocess.Popen(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    words = _parser().parse_args(argv)
-    return write_files(lambda: _write(words))
+    options = _parser().parse_args(argv)
+    return write_files(lambda: _write(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,63 +54,65 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(words: argparse.Namespace) -> list[Path]:
+def _write(options: argparse.Namespace) -> list[Path]:
     if find_spec("highdicom") is None:
         raise InputError("highdicom: is not installed; pip install highdicom pydicom")
     from nacl_monai.dicom.frames import read_source
     from nacl_monai.dicom.segmentation import case_of, contour_names
 
-    file = words.files[0]
-    contours = contour_names(words.files) if words.names is None else {}
+    file = options.files[0]
+    contours = contour_names(options.files) if options.names is None else {}
     stem = f"{case_of(file)}_contours" if contours else stem_of(file)
-    output = words.output or file.with_name(f"{stem}.dcm")
+    output = options.output or file.with_name(f"{stem}.dcm")
     check_new_file(output)
-    for other in words.files[1:]:
+    for other in options.files[1:]:
         if not {file, other} <= contours.keys() or case_of(other) != case_of(file):
             raise SettingError(
                 f"MAP: {other} is too much; give one map, or the contours of one case, as "
                 "NAME_outer_STRUCTURE.nii.gz"
             )
-    source = read_source(words.series)
+    source = read_source(options.series)
     if contours:
-        return _write_contours(words, source, ["", *contours.values()], output)
-    return (_write_label if words.kind == "segmentation" else _write_maps)(words, source, output)
+        return _write_contours(options, source, ["", *contours.values()], output)
+    return (_write_label if options.kind == "segmentation" else _write_maps)(
+        options, source, output
+    )
 
 
 def _write_contours(
-    words: argparse.Namespace, source: Series, names: list[str], output: Path
+    options: argparse.Namespace, source: Series, names: list[str], output: Path
 ) -> list[Path]:
     from nacl_monai.dicom.frames import read_contours
     from nacl_monai.dicom.segmentation import check_names
 
     check_names(names)
-    frames = read_contours(words.files, source, words.affine_tolerance)
-    return _write_segments(frames, source, names, output, words.files[0])
+    frames = read_contours(options.files, source, options.affine_tolerance)
+    return _write_segments(frames, source, names, output, options.files[0])
 
 
-def _write_label(words: argparse.Namespace, source: Series, output: Path) -> list[Path]:
+def _write_label(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
     """A label map, or probabilities, as one segmentation."""
     from nacl_monai.dicom.frames import read_frames
     from nacl_monai.dicom.segmentation import check_names, class_names
 
-    file = words.files[0]
-    names = words.names or class_names(file)
+    file = options.files[0]
+    names = options.names or class_names(file)
     check_names(names)
-    frames = read_frames(file, source, len(names), words.affine_tolerance)
+    frames = read_frames(file, source, len(names), options.affine_tolerance)
     return _write_segments(frames, source, names, output, file)
 
 
-def _write_maps(words: argparse.Namespace, source: Series, output: Path) -> list[Path]:
+def _write_maps(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
     """Numbers as a Parametric Map, or as one of each class."""
     from nacl_monai.dicom.frames import read_values
     from nacl_monai.dicom.segmentation import check_names, class_names, write_map
 
-    file, names = words.files[0], words.names
+    file, names = options.files[0], options.names
     if stem_of(file).endswith("_probabilities"):
         names = names or class_names(file)
     if names:
         check_names(names)
-    maps = read_values(file, source, names, words.affine_tolerance)
+    maps = read_values(file, source, names, options.affine_tolerance)
     files = [output]
     if len(maps) > 1:
         names = [re.sub(r"[^\w.-]", "_", name) for name in maps]

@@ -24,6 +24,12 @@ from nacl_monai.tensors import sum_tolerance
 _OVER = 1e-4  # by which rounding may bring a probability above 1, or below 0
 
 Frames = npt.NDArray[Any]
+# What every DICOM image has, though it may be empty. Anonymizers drop it.
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+)
+_NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
 
 
 def read_frames(
@@ -165,14 +171,6 @@ def _checked_probabilities(file: Path, voxels: Frames, classes: int) -> Frames:
     return probs[:, 1:].movedim(1, -1).contiguous().numpy().clip(0, 1)
 
 
-# What every DICOM image has, though it may be empty. Anonymizers drop it.
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
-)
-_NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
-
-
 def read_source(folder: Path) -> Series:
     """Reads the series in a folder, with all that a segmentation takes from it.
 
@@ -193,13 +191,13 @@ def read_source(folder: Path) -> Series:
         raise InputError(f"{folder}: cannot be read ({error}); export the series again") from error
     for keyword in _NEEDED:
         _check_common(folder, series.slices, keyword)
-    for one in series.slices:
-        _complete(one, series)
+    for header in series.slices:
+        _complete(header, series)
     return series
 
 
 def _check_common(folder: Path, slices: Sequence[Any], keyword: str) -> None:
-    values = {one.get(keyword) or "" for one in slices}
+    values = {header.get(keyword) or "" for header in slices}
     if values == {""}:
         raise InputError(
             f"{folder}: its slices lack {keyword}, which a segmentation needs; export the series again"
@@ -210,11 +208,11 @@ def _check_common(folder: Path, slices: Sequence[Any], keyword: str) -> None:
         )
 
 
-def _complete(one: Any, series: Series) -> None:
+def _complete(header: Any, series: Series) -> None:
     """Fills in what highdicom asks every slice for, or compares between slices to the last digit."""
     for keyword in _MAY_BE_EMPTY:
-        one.setdefault(keyword, "")
-    if not one.get("SliceThickness"):
-        one.SliceThickness = f"{series.distance:.10g}"
-    one.SpacingBetweenSlices = f"{series.distance:.10g}"
-    one.ImageOrientationPatient = series.slices[0].ImageOrientationPatient
+        header.setdefault(keyword, "")
+    if not header.get("SliceThickness"):
+        header.SliceThickness = f"{series.distance:.10g}"
+    header.SpacingBetweenSlices = f"{series.distance:.10g}"
+    header.ImageOrientationPatient = series.slices[0].ImageOrientationPatient

@@ -29,6 +29,11 @@ _PRODUCT = "nacl_monai"
 _UTF8 = "ISO_IR 192"
 #: How far the new series' numbers are above that of the source.
 _LABEL_MAP, _PROBABILITIES, _MAP, _CONTOURS = 1000, 2000, 3000, 4000
+_LONGEST = 64  # characters of a segment's label
+_FILE_OF_CONTOUR = re.compile(r"(.*)_(outer|inner)_(.+)")
+_CONTOUR = re.compile(r", (outer|inner) contour$")
+#: DICOM's lists of what can be segmented, and the category that each is of.
+_LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
 
 
 def write_segmentation(frames: Frames, series: Series, names: Sequence[str], output: Path) -> None:
@@ -69,18 +74,18 @@ def write_map(values: Frames, series: Series, name: str, output: Path) -> None:
 
 def _write(make: Callable[[], Dataset], series: Series, output: Path) -> None:
     try:
-        made = make()
+        dataset = make()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         folder, cause = Path(series.slices[0].filename).parent, str(error).partition("\n")[0]
         raise InputError(
             f"{folder}: cannot be referred to ({cause}); export the series again"
         ) from error
     with atomic_path(output) as temporary:
-        made.save_as(temporary)
+        dataset.save_as(temporary)
 
 
 def _said(series: Series, offset: int, kind: str) -> dict[str, Any]:
-    """What a file of either kind says of itself."""
+    """The attributes that files of both kinds share."""
     return {
         "source_images": series.slices,
         "series_instance_uid": UID(),
@@ -147,15 +152,8 @@ def _described(number: int, name: str) -> SegmentDescription:
     )
 
 
-_LONGEST = 64  # characters of a segment's label
-_FILE_OF_CONTOUR = re.compile(r"(.*)_(outer|inner)_(.+)")
-_CONTOUR = re.compile(r", (outer|inner) contour$")
-#: DICOM's lists of what can be segmented, and the category that each is of.
-_LISTS = {"AnatomicalStructure": 7192, "MorphologicallyAbnormalStructure": 7194}
-
-
 class Property(NamedTuple):
-    """What a segment is, in codes of pydicom's dictionary.
+    """The codes of a segment, from pydicom's dictionary.
 
     Attributes:
         category: Such as anatomical structure.
@@ -189,7 +187,7 @@ def class_names(file: Path) -> list[str]:
 
 
 def contour_names(files: Sequence[Path]) -> dict[Path, str]:
-    """The segment of each contour of a promise, by its file; without those that are none.
+    """The segment of each contour of a promise, by its file; without other files.
 
     Example:
         >>> contour_names([Path("ct_outer_liver.nii.gz")]).values()

@@ -1,4 +1,4 @@
-"""What the folder of an evaluation or an audit holds, written and read in one place, and its statistics.
+"""The folder of an evaluation or an audit, written and read in one place, and its statistics.
 
 Numbers alone: whatever draws them is in `nacl_monai.reports`.
 """

@@ -37,7 +37,7 @@ from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 _AGAIN = "evaluate the run again"
 #: The folder of an audit in which those against each rater are.
 RATERS = "raters"
-#: An interval over up to so many patients says little.
+#: An interval over at most this many patients says little.
 FEW = 3
 #: So many of the worst cases are drawn, where there are maps.
 DRAWN = 3
@@ -99,21 +99,21 @@ def _check_equal(
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the evaluation of a run found.
+    """The evaluation of a run.
 
     Attributes:
         folder: The run's folder.
         metrics: One row per case (the index), one float column per metric; NaN is undefined.
         patients: The patient of each case; the case itself where the run does not say.
         bins: The bin sums, cases in the order of ``metrics``; None where only the cases were kept.
-        of: The set that was evaluated, and how.
+        scope: The set that was evaluated, and how.
     """
 
     folder: Path
     metrics: pd.DataFrame
     patients: pd.Series[str]
     bins: Record | None
-    of: EvaluationOf
+    scope: EvaluationOf
 
     @property
     def cases(self) -> list[str]:
@@ -122,14 +122,14 @@ class Evaluated:
 
     @property
     def unit(self) -> str:
-        """What is resampled: "patients", or "cases" where nobody knows whose they are."""
+        """The unit of resampling, "patients", or "cases" if patients are unknown."""
         return "patients" if self.patients.name == "patient" else "cases"
 
     @property
     def caution(self) -> str:
-        """What is said beside intervals that are over very few patients; else empty."""
+        """The caution beside intervals over very few patients; else empty."""
         number = self.patients.nunique()
-        few = f"Only {counted(number, self.unit.removesuffix('s'))}: so few say little."
+        few = f"Only {counted(number, self.unit.removesuffix('s'))}: too few to say much."
         return few if number <= FEW else ""
 
     def mean(
@@ -162,9 +162,9 @@ def read_evaluated(folder: str | Path) -> Evaluated:
     metrics, patients = read_cases(evaluation.cases)
     check_values(evaluation.cases, metrics)
     check_means(evaluation.cases, metrics, ("dice", "hd95", "hd95_mm", "expected_dice"))
-    of = read_evaluation_of(folder, patients)
+    scope = read_evaluation_of(folder, patients)
     bins = _checked_bins(evaluation, metrics, patients) if evaluation.bins.is_file() else None
-    return Evaluated(folder, metrics, patients, bins, of)
+    return Evaluated(folder, metrics, patients, bins, scope)
 
 
 def read_tested(folder: str | Path) -> Evaluated:
@@ -174,9 +174,10 @@ def read_tested(folder: str | Path) -> Evaluated:
         InputError: If it refuses, or if another set was evaluated.
     """
     found = read_evaluated(folder)
-    if found.of.set != "test":
+    if found.scope.set != "test":
         raise InputError(
-            f"{found.folder}: its {found.of.cases} were evaluated, not its test cases; evaluate it again"
+            f"{found.folder}: its {found.scope.cases} were evaluated, not its test cases; "
+            "evaluate it again"
         )
     return found
 
@@ -195,11 +196,11 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
     """
     if same_cases and sorted(other.cases) != sorted(first.cases):
         raise InputError(
-            f"{other.folder}: its {other.of.cases} are not those of {first.folder} "
+            f"{other.folder}: its {other.scope.cases} are not those of {first.folder} "
             f"({name_difference(other.cases, first.cases)}); evaluate both on the same split"
         )
     difference = (
-        first.of.difference(other.of)
+        first.scope.difference(other.scope)
         or (_unlike_patients(first, other) if same_cases else "")
         or _unlike_numbers(first, other, same_cases)
     )
@@ -210,9 +211,9 @@ def check_alike(first: Evaluated, other: Evaluated, same_cases: bool = True) -> 
         )
 
 
-def name_difference(names: Sequence[str], others: Sequence[str]) -> str:
-    """Which names only one of two lists has."""
-    extra, missing = sorted(set(names) - set(others)), sorted(set(others) - set(names))
+def name_difference(names: Sequence[str], other_names: Sequence[str]) -> str:
+    """The names that only one of two lists has."""
+    extra, missing = sorted(set(names) - set(other_names)), sorted(set(other_names) - set(names))
     parts = [("only here: ", extra), ("missing here: ", missing)]
     return "; ".join(word + listed(names, most=3) for word, names in parts if names)
 
@@ -308,7 +309,7 @@ class Run(Evaluated):
     @property
     def audited(self) -> bool:
         """Whether it is an audit of saved predictions, which knows no images."""
-        return self.of.set == AUDITED
+        return self.scope.set == AUDITED
 
     def read_map(self, case: str) -> CaseMap:
         """The stored slice of one case.
@@ -322,7 +323,7 @@ class Run(Evaluated):
 
 
 def run_of_bins(bins: Record, name: str, cases: str = AUDITED) -> Run:
-    """What bins alone say of a run: the errors that follow from them.
+    """A run of bins alone, with the errors that follow from them.
 
     Args:
         bins: In memory, or from a file.
@@ -338,7 +339,7 @@ def run_of_bins(bins: Record, name: str, cases: str = AUDITED) -> Run:
 
 
 def folds_of(folder: str | Path) -> list[Path]:
-    """The runs of the cross-validation that ``folder`` names; none where it is an evaluated run."""
+    """The runs of the cross-validation in ``folder``; empty if it is an evaluated run."""
     folder = Path(folder)
     return [] if evaluation_in(folder).path.is_dir() else fold_folders(folder)
 
@@ -368,7 +369,7 @@ def _read_single(folder: Path, name: str) -> Run:
         raise InputError(f"{evaluation.bins}: no such file; {REMEDY}")
     folders = [evaluation.path / RATERS / rater for rater in found.bins.raters]
     against = [read_run(rater) for rater in folders if rater.is_dir()]
-    return Run(found.folder, found.metrics, found.patients, found.bins, found.of, name, against)
+    return Run(found.folder, found.metrics, found.patients, found.bins, found.scope, name, against)
 
 
 def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
@@ -380,14 +381,14 @@ def _pooled(folder: Path, name: str, folds: Sequence[Run]) -> Run:
         metrics=pd.concat([fold.metrics for fold in folds]),
         patients=pd.concat([fold.patients for fold in folds]),
         bins=folds[0].bins.joined([fold.bins for fold in folds[1:]]),
-        of=folds[0].of,
+        scope=folds[0].scope,
     )
 
 
 def _check_complete(folder: Path, folds: Sequence[Run]) -> None:
     """Refuses folds among which one is missing, that are not alike, or that share a case.
 
-    How many come after the last one nobody says.
+    Nothing says how many come after the last one.
     """
     there = [fold.folder for fold in folds]
     numbered = (fold_folder(folder, number) for number in range(len(folds)))
@@ -420,8 +421,8 @@ def read_runs(folders: Sequence[str | Path], names: Sequence[str] | None = None)
     """
     if names is not None and len(names) != len(folders):
         raise InputError(f"--names: {len(names)} names for {len(folders)} runs; give one per run")
-    given: Sequence[str | None] = names or [None] * len(folders)
-    runs = [read_run(folder, name) for folder, name in zip(folders, given, strict=True)]
+    called: Sequence[str | None] = names or [None] * len(folders)
+    runs = [read_run(folder, name) for folder, name in zip(folders, called, strict=True)]
     repeated = first_repeated([run.name for run in runs])
     if repeated is not None:
         raise InputError(f"two runs are called {repeated!r}; tell them apart with --names")

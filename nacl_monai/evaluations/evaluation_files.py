@@ -44,6 +44,24 @@ from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
+_AGAIN = "evaluate the run again"
+_PUT_BACK = "put it back, or train the run again"
+_EPOCHS = "max_epochs"
+#: The key of the checksum of all others.
+_OWN = "sha256"
+_PACKAGES = ("nacl-monai", "torch", "monai")
+# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
+_ALIKE = (
+    *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
+    *("preprocessing", "cropping", "calibration", "metrics"),
+)
+# The same, with all that these refer to, if both records have it: an earlier version's may not.
+_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
+_REFERENCE = re.compile(r"@(\w+)")
+_WORDS = {"train": "training", "val": "validation"}
+#: The set of an audit: all predictions of its folder.
+AUDITED = "audited"
+
 
 def evaluation_in(folder: str | Path) -> EvaluationFolder:
     """The evaluation of a run; the folder of an audit is one itself."""
@@ -116,7 +134,9 @@ def _read_text_table(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV table ({_one_line(error)}); evaluate again") from error
     if torn is not None:
-        raise InputError(f"{path}: line {torn} has not the header's cells; evaluate the run again")
+        raise InputError(
+            f"{path}: line {torn} has other cells than the header; evaluate the run again"
+        )
     return table
 
 
@@ -132,28 +152,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-_AGAIN = "evaluate the run again"
-_PUT_BACK = "put it back, or train the run again"
-_EPOCHS = "max_epochs"
-#: The key of the checksum of all others.
-_OWN = "sha256"
-_PACKAGES = ("nacl-monai", "torch", "monai")
-# Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
-_ALIKE = (
-    *("dataset", "cases", "classes", "label_values", "structures", "spatial_size"),
-    *("preprocessing", "cropping", "calibration", "metrics"),
-)
-# The same, and whatever all these refer to, where both records have it: an earlier version's may not.
-_ALIKE_IF_KNOWN = ("average", "classification", "structure_masks", "postprocessing")
-_REFERENCE = re.compile(r"@(\w+)")
-_WORDS = {"train": "training", "val": "validation"}
-#: The set of an audit: whatever predictions were there.
-AUDITED = "audited"
-
-
 @dataclass(frozen=True)
 class EvaluationOf:
-    """What ``evaluation.json`` says.
+    """The set and settings in ``evaluation.json``.
 
     Attributes:
         set: The set of the split.
@@ -165,16 +166,16 @@ class EvaluationOf:
 
     @property
     def cases(self) -> str:
-        """What tables and figures call the cases: "test cases"."""
+        """The name of the cases in tables and figures, such as "test cases"."""
         return f"{_WORDS.get(self.set, self.set)} cases"
 
     def difference(self, other: EvaluationOf) -> str:
-        """How ``other`` was evaluated otherwise; empty if it was not.
+        """The first differences in how ``other`` was evaluated; empty if there is none.
 
         An audit knows nothing of the training, nor do merged audits know their settings; there the
         numbers alone can differ.
         """
-        audits = [one.set == AUDITED for one in (self, other)]
+        audits = [evaluation.set == AUDITED for evaluation in (self, other)]
         if any(audits) and not (all(audits) and self.settings and other.settings):
             return ""
         if self.set != other.set:
@@ -192,7 +193,7 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
 
     Args:
         folder: The run's folder, or that of its evaluation.
-        units: The patients that were evaluated, or the cases where nobody knows whose they are.
+        units: The evaluated patients, or the cases if patients are unknown.
 
     Raises:
         InputError: If the record is missing or a file is damaged, if weights, split or patients are not
@@ -201,8 +202,8 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
             trained, anew.
     """
     run, evaluation = run_of(folder), evaluation_in(folder)
-    said, trained = evaluation.record, run.trained
-    record = _record(said)
+    record_file, trained = evaluation.record, run.trained
+    record = _record(record_file)
     for key, file in _beside(evaluation).items():
         if record.get(key) not in (None, checksum(file)):
             raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
@@ -210,13 +211,13 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     check_trained(trained)
     for name, file in (("weights", trained.model), ("split", trained.split)):
         if file.is_file() and checksum(file) != record.get(name):
-            raise InputError(f"{said}: is of another {file.name} than the run's; {_AGAIN}")
+            raise InputError(f"{record_file}: is of another {file.name} than the run's; {_AGAIN}")
     if trained.unfinished:
         raise InputError(f"{trained.path}: its training is not finished; train on, then {_AGAIN}")
-    _check_calibrator(run, said, record)
-    of = EvaluationOf(record["set"], _alike(record["settings"]))
-    _check_patients(trained.split, _object(trained.split), of.set, set(units))
-    return of
+    _check_calibrator(run, record_file, record)
+    scope = EvaluationOf(record["set"], _alike(record["settings"]))
+    _check_patients(trained.split, _object(trained.split), scope.set, set(units))
+    return scope
 
 
 def _record(file: Path) -> dict[str, Any]:
@@ -269,7 +270,7 @@ def check_trained(run: RunFolder) -> None:
 
 
 def trained_with(file: Path) -> dict[str, Any]:
-    """What ``run.json`` records of a training's configuration, for `check_trained`.
+    """The part of ``run.json`` about a training's configuration, for `check_trained`.
 
     Raises:
         InputError: If the file is damaged.
@@ -313,22 +314,26 @@ def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if top_level(name) in keys}
 
 
-def _check_calibrator(run: RunFolder, said: Path, record: Mapping[str, Any]) -> None:
-    """Refuses what is of another fit, or follows trainings of which one was trained anew.
+def _check_calibrator(run: RunFolder, record_file: Path, record: Mapping[str, Any]) -> None:
+    """Refuses an evaluation of another fit, or one after which a training was repeated.
 
     Evaluations of earlier versions do not know the file of the fit.
     """
     if run.trained is run or not run.calibrator.is_file():
         return
     if record.get("calibrator_sha256") not in (None, checksum(run.calibrator)):
-        raise InputError(f"{said}: is of another {run.calibrator.name} than the run's; {_AGAIN}")
+        raise InputError(
+            f"{record_file}: is of another {run.calibrator.name} than the run's; {_AGAIN}"
+        )
     own, weights = run.trained, record.get("weights")
     members = read_object(run.calibrator, _AGAIN).get("members", {own.path.name: weights})
     compared = {own.path.name: weights} if own.model.is_file() else {}  # with its file, already
     for name, known in members.items():
         member = RunFolder(own.path.with_name(name))
         if (compared.get(name) or _weights(member)) not in (None, known):
-            raise InputError(f"{said}: {member.path} was trained anew since; calibrate again")
+            raise InputError(
+                f"{record_file}: {member.path} was trained anew since; calibrate again"
+            )
 
 
 def _weights(run: RunFolder) -> str | None:
@@ -340,7 +345,7 @@ def _weights(run: RunFolder) -> str | None:
 
 def _check_patients(file: Path, split: Mapping[str, Any], name: str, units: set[str]) -> None:
     """Refuses an evaluation that is not of its set of the split, or of patients that trained."""
-    if not all(isinstance(split.get(one, []), list) for one in ("train", name)):
+    if not all(isinstance(split.get(part, []), list) for part in ("train", name)):
         raise InputError(f"{file}: is damaged; {_AGAIN}")
     trained = units & set(map(str, split.get("train", [])))
     if name != "train" and trained:
@@ -376,7 +381,7 @@ def write_case_table(
         num_bins: The number of bins.
         dataset: Name of the dataset, for the summary.
         cases: Names, in the order of the values.
-        patients: Names in the same order; empty where nobody knows whose the cases are.
+        patients: Names in the same order; empty if unknown.
         pooled: Numbers of all cases together, by name, for the summary.
     """
     table = pd.DataFrame(

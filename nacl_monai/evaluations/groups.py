@@ -15,7 +15,7 @@ from nacl_monai.errors import InputError, check_no_formula
 #: Name of a group → patient → value.
 Groups = Mapping[str, Mapping[str, str]]
 VOLUME = "predicted volume"
-_MOST = 20  # so many values make groups
+_MOST = 20  # values that make groups, at most
 _UNKNOWN = "unknown"
 _KEYS = ("case", "patient")
 

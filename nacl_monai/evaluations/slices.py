@@ -61,7 +61,7 @@ def case_slice(
         label, overlapping
     )  # the slice with most of it; a picture is the slice 0
     position = int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
-    planes = (_plane(one, position) for one in (probs, label))
+    planes = (_plane(array, position) for array in (probs, label))
     pictures = (_overlapping if overlapping else _exclusive)(*planes)
     if image is not None:
         pictures["image"] = _plane(image, position)[0]

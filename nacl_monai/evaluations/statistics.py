@@ -19,10 +19,10 @@ far apart as another's. So :math:`V_P` is that of the patients' differences, and
 :math:`V_S` of its own, with :math:`S - 1` degrees of freedom. A variance that is pooled over the methods
 of a table would let the interval of one whose trainings are far apart cover 86 %. Two methods that
 follow the same trainings, such as a calibrator and nothing, have one: that of their differences.
-Where the score has a range, the part of the interval outside it is cut off: the mean is not there, so
+If the score has a range, the part of the interval outside it is cut off: the mean is not there, so
 that the coverage stays the same.
 
-Where no formula says how steady a rank or a curve is, patients are drawn with replacement.
+For ranks and curves, which have no such formula, patients are drawn with replacement.
 
 References:
     An Approximate Distribution of Estimates of Variance Components (Satterthwaite, 1946).
@@ -52,6 +52,23 @@ Array = npt.NDArray[np.float64]
 COVERAGE = 0.95
 #: As many trainings say something about another one.
 ENOUGH_TRAININGS = 3
+RESAMPLES = 10_000
+#: A test whose corrected p is below this decides.
+SIGNIFICANCE = 0.05
+#: Digits of a score that count in ranks: ``cases.csv`` has as many, and the rest is rounding.
+DIGITS = 6
+BETTER, WORSE = "better", "worse"
+#: Of a number neither end of which is better.
+HIGHER, LOWER = "higher", "lower"
+SLIGHTLY = "slightly "
+EQUIVALENT = "equivalent"
+TOO_FEW = "too few patients"
+CANNOT_TELL = "cannot tell"
+#: All that a test can decide about the reference.
+DECISIONS = (
+    *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
+    *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
+)
 
 
 @dataclass(frozen=True)
@@ -123,12 +140,12 @@ def estimate(scores: Sequence[Array]) -> Estimate:
     return _estimated(defined, [[cells] for cells in defined])
 
 
-def difference(scores: Array, others: Array, *, same_trainings: bool = False) -> Estimate:
+def difference(scores: Array, other_scores: Array, *, same_trainings: bool = False) -> Estimate:
     """The mean of one method's scores minus another's, and its standard error.
 
     Args:
         scores: (patients, trainings); NaN is undefined.
-        others: The same patients, and trainings of the same seeds.
+        other_scores: The same patients, and trainings of the same seeds.
         same_trainings: Whether both follow the same trainings, such as with and without a calibrator.
 
     Example:
@@ -138,8 +155,8 @@ def difference(scores: Array, others: Array, *, same_trainings: bool = False) ->
         >>> gap.freedom < 3  # the second method's trainings decide
         True
     """
-    hidden = np.isnan(scores - others)
-    pair = [_defined(np.where(hidden, np.nan, side)) for side in (scores, others)]
+    hidden = np.isnan(scores - other_scores)
+    pair = [_defined(np.where(hidden, np.nan, side)) for side in (scores, other_scores)]
     cells = pair[0] - pair[1]
     return _estimated([cells], [[cells] if same_trainings else pair])
 
@@ -238,9 +255,6 @@ def _check_same_patients(cases: pd.DataFrame, by: str) -> None:
             )
 
 
-RESAMPLES = 10_000
-
-
 def bootstrap_ratios(
     numerators: npt.ArrayLike, denominators: npt.ArrayLike, weights: Array
 ) -> Array:
@@ -323,25 +337,6 @@ def pooled_band(
     return band[0], band[1]
 
 
-#: A test whose corrected p is below this decides.
-SIGNIFICANCE = 0.05
-#: Digits of a score that count in ranks: ``cases.csv`` has as many, and the rest is rounding.
-DIGITS = 6
-
-BETTER, WORSE = "better", "worse"
-#: Of a number neither end of which is better.
-HIGHER, LOWER = "higher", "lower"
-SLIGHTLY = "slightly "
-EQUIVALENT = "equivalent"
-TOO_FEW = "too few patients"
-CANNOT_TELL = "cannot tell"
-#: All that a test can decide about the reference.
-DECISIONS = (
-    *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
-    *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
-)
-
-
 def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFrame:
     """Is the reference better than each other method?
 
@@ -396,13 +391,13 @@ def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.Dat
 
 
 def _training_of(method: str) -> str:
-    """What was trained, whatever follows: ``nacl`` of ``nacl+temperature_near``."""
+    """The training behind a method: ``nacl`` of ``nacl+temperature_near``."""
     return method.partition("+")[0]
 
 
-def _mean_beside(scores: Array, others: Array) -> float:
+def _mean_beside(scores: Array, other_scores: Array) -> float:
     """The mean of one method in the patients and trainings that both have."""
-    return estimate([np.where(np.isnan(others), np.nan, scores)]).mean
+    return estimate([np.where(np.isnan(other_scores), np.nan, scores)]).mean
 
 
 def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -489,7 +484,7 @@ def _holm(p: pd.Series[float]) -> Array:
 
 
 def _decision(row: Mapping[Any, Any], word: str, rivals: int) -> str:
-    """What a row of the tests says about the reference; see `DECISIONS`.
+    """The decision of a row of the tests about the reference; see `DECISIONS`.
 
     The word is what the difference says; empty where the mean and the ranks disagree about it.
     """

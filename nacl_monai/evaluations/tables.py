@@ -1,4 +1,4 @@
-"""What tables share: Markdown, CSV, which values are the best as printed, and rank correlations."""
+"""The parts that tables share: Markdown, CSV, the best values as printed, and rank correlations."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def best_places(values: Iterable[float], metric: str) -> list[int]:
 
 
 def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
-    """A sentence on what is led with and was not counted, as by an earlier version; or nothing.
+    """A sentence on leading numbers that were not counted, as by an earlier version; or nothing.
 
     Args:
         numbers: The pooled numbers of each run (`nacl_monai.metrics.record.Record.pooled_numbers`).
@@ -85,12 +85,12 @@ def uncounted(numbers: Iterable[Mapping[str, Pooled]]) -> str:
         METRICS["ece_near"].label: "ece_near",
         "contours and what is expected of structures": "contour_misses",
     }
-    missing = [text for text, name in parts.items() if not any(name in one for one in counted)]
+    missing = [text for text, name in parts.items() if not any(name in run for run in counted)]
     return f"Not counted: {', '.join(missing)}. " if missing else ""
 
 
 def leading_text(numbers: Mapping[str, Pooled]) -> str:
-    """What is led with and how far decisions are off, on one line; empty where nothing was counted.
+    """The leading numbers and the errors of decisions, on one line; empty if nothing was counted.
 
     Args:
         numbers: As those of `uncounted`.

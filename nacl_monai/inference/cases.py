@@ -16,7 +16,7 @@ Case = dict[str, list[str]]
 def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
     """Finds the files of every case.
 
-    In folders and among what a pattern matches, maps that inference has written are not images, so that
+    In folders and among matches of a pattern, maps that inference has written are not images, so that
     outputs may be beside the images.
 
     Args:
@@ -66,7 +66,7 @@ def _image_files(images: str, modalities: Sequence[str]) -> list[str]:
 def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
     """The files of images at ``path``; the folder itself, if it holds a DICOM series.
 
-    Where a file in a folder is of a modality, files of none are not images, but label maps, say.
+    If a file in a folder has a modality, files without one are not images, but perhaps label maps.
     """
     if not Path(path).is_dir():
         return [path]
@@ -86,6 +86,6 @@ def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
 
 
 def _split(name: str, modalities: Sequence[str]) -> re.Match[str] | None:
-    """What is before and behind the longest modality that the name of an image ends with."""
+    """The parts of an image's name before and after the longest modality that it ends with."""
     either = "|".join(map(re.escape, modalities))
     return re.fullmatch(rf"(.*?)(?:{either})(\.(?i:nii|nii\.gz|mha|nrrd))", name)

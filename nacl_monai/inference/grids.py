@@ -1,4 +1,4 @@
-"""Where the voxels of a file are, and what is in files that SimpleITK reads.
+"""The places of a file's voxels, and the contents of files that SimpleITK reads.
 
 Nothing of MONAI is imported here, since audits and promises read such files, too, and start without it.
 """
@@ -53,7 +53,7 @@ def _simple_itk() -> Any:
 
 
 def spacing_of(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The size of a voxel along each axis, in mm; 1 where an axis is none, as MONAI has it."""
+    """The size of a voxel along each axis, in mm; 1 for an axis of length zero, as in MONAI."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     return np.where(sizes == 0, 1.0, sizes)
 

@@ -38,6 +38,7 @@ _ALIKE = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
 _NEEDED = ("SeriesInstanceUID", *_ALIKE, "ImagePositionPatient")
 _COSINE = 1e-4  # by which the directions of two slices may differ, for rounding
 _MOST_LABELS = 30
+pydicom, has_pydicom = optional_import("pydicom")
 
 
 class ImageFault(SystemExit):
@@ -58,9 +59,6 @@ class ImageFault(SystemExit):
 def refuse(line: str) -> NoReturn:
     """Ends the process with one line and exit code 1."""
     raise SystemExit(f"error: {line}")
-
-
-pydicom, has_pydicom = optional_import("pydicom")
 
 
 class Series(NamedTuple):
@@ -99,20 +97,20 @@ def read_series(folder: str | Path) -> Series:
             f"{folder}: needs pydicom to be read as a DICOM series; pip install pydicom"
         )
     slices = _headers(folder)
-    series = {one.get("SeriesInstanceUID") for one in slices} - {None}
+    series = {header.get("SeriesInstanceUID") for header in slices} - {None}
     if not slices:
         raise ImageFault(f"{folder}: holds no DICOM image; name the folder of a series")
     if len(series) > 1:
         raise ImageFault(f"{folder}: holds {len(series)} DICOM series; give each its own folder")
-    for one in slices:
-        _check_slice(one)
+    for header in slices:
+        _check_slice(header)
     _check_alike(folder, slices)
     return _stacked(folder, slices)
 
 
 def read_voxels(series: Series) -> npt.NDArray[np.float32]:
     """The voxels, ``(column, row, slice)``, in the unit that the files declare, such as HU."""
-    planes = [_plane(pydicom.dcmread(one.filename)) for one in series.slices]
+    planes = [_plane(pydicom.dcmread(header.filename)) for header in series.slices]
     return np.stack(planes, axis=-1)
 
 
@@ -122,31 +120,33 @@ def _plane(dataset: Any) -> npt.NDArray[np.float32]:
 
 
 def _headers(folder: str | Path) -> list[Any]:
-    """The headers of the images in a folder; a DICOMDIR, which lists files, is none."""
+    """The headers of the images in a folder, without a DICOMDIR, which only lists files."""
     files = [file for file in sorted(Path(folder).iterdir()) if file.is_file()]
     images = filter(pydicom.misc.is_dicom, files)
     read = [pydicom.dcmread(file, stop_before_pixels=True) for file in images]
-    return [one for one in read if one.file_meta.get("MediaStorageSOPClassUID") != _DICOMDIR]
+    return [
+        header for header in read if header.file_meta.get("MediaStorageSOPClassUID") != _DICOMDIR
+    ]
 
 
-def _check_slice(one: Any) -> None:
-    if int(one.get("NumberOfFrames") or 1) > 1:
+def _check_slice(header: Any) -> None:
+    if int(header.get("NumberOfFrames") or 1) > 1:
         raise ImageFault(
-            f"{one.filename}: holds several frames; convert it to NIfTI, or to a file per slice"
+            f"{header.filename}: holds several frames; convert it to NIfTI, or to a file per slice"
         )
-    missing = [name for name in _NEEDED if not one.get(name)]
+    missing = [name for name in _NEEDED if not header.get(name)]
     if missing:
         raise ImageFault(
-            f"{one.filename}: lacks {missing[0]}; leave it out, or export the series again"
+            f"{header.filename}: lacks {missing[0]}; leave it out, or export the series again"
         )
-    if one.get("SamplesPerPixel", 1) != 1:
-        raise ImageFault(f"{one.filename}: holds colors; a slice has one number per pixel")
+    if header.get("SamplesPerPixel", 1) != 1:
+        raise ImageFault(f"{header.filename}: holds colors; a slice has one number per pixel")
 
 
 def _check_alike(folder: str | Path, slices: Sequence[Any]) -> None:
-    first, *others = slices
+    first, *rest = slices
     for name in _ALIKE:
-        for other in others:
+        for other in rest:
             if not np.allclose(other[name].value, first[name].value, rtol=_COSINE, atol=_COSINE):
                 raise ImageFault(
                     f"{folder}: {_name(other)} has another {name} than {_name(first)}; leave the slices "
@@ -160,7 +160,7 @@ def _stacked(folder: str | Path, slices: list[Any]) -> Series:
         raise ImageFault(f"{folder}: is a single slice; name a volume")
     cosines = np.array(slices[0].ImageOrientationPatient, float)
     row, column = cosines[:3], cosines[3:]
-    places = np.array([one.ImagePositionPatient for one in slices], float)
+    places = np.array([header.ImagePositionPatient for header in slices], float)
     order = np.argsort(places @ np.cross(row, column), kind="stable")
     slices, places = [slices[k] for k in order], places[order]
     step = (places[-1] - places[0]) / (len(places) - 1)
@@ -184,7 +184,7 @@ def _check_even(
     same = int(np.argmin(distances))
     if distances[same] <= UNEVEN * usual:
         raise ImageFault(
-            f"{folder}: {_name(slices[same])} and {_name(slices[same + 1])} lie in the same place; "
+            f"{folder}: {_name(slices[same])} and {_name(slices[same + 1])} are in the same place; "
             "leave one volume there, of one time or contrast"
         )
     off = places - places[0] - step * np.arange(len(places))[:, None]
@@ -196,8 +196,8 @@ def _check_even(
         )
 
 
-def _name(one: Any) -> str:
-    return Path(one.filename).name
+def _name(header: Any) -> str:
+    return Path(header.filename).name
 
 
 class ReadImage(Transform):

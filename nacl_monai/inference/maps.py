@@ -23,6 +23,31 @@ import torch
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+#: ITK-SNAP's label descriptions, and 3D Slicer's color table.
+ITK_SNAP, SLICER = "labels.txt", "labels.ctbl"
+#: The colors of the background, and of the classes behind it, which begin anew after the last.
+BACKGROUND = (178, 178, 178)
+COLORS = (
+    *((204, 121, 167), (240, 228, 66), (0, 114, 178), (230, 159, 0)),
+    *((0, 158, 115), (86, 180, 233), (213, 94, 0)),
+)
+_ITK_SNAP_HEAD = """\
+################################################
+# ITK-SnAP Label Description File
+# File format:
+# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
+################################################
+"""
+_ITK_SNAP_ROW = re.compile(r'\s*(\d+)\s.*"(.*)"\s*')
+_MARK = b"nacl_monai map of "
+_UNREADABLE = (EOFError, HeaderDataError, ImageFileError, OSError, ValueError, zlib.error)
+# Everything that says where voxels are. Programs read it by different rules, so all of it is copied.
+_GEOMETRY = [
+    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+]
+
 
 def label_map(probs: torch.Tensor) -> torch.Tensor:
     """The most probable class of every voxel, ``(1, *spatial)``, of ``probs`` ``(C, *spatial)``."""
@@ -52,24 +77,6 @@ MAPS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "confidence": confidence_map,
     "entropy": entropy_map,
 }
-
-
-#: ITK-SNAP's label descriptions, and 3D Slicer's color table.
-ITK_SNAP, SLICER = "labels.txt", "labels.ctbl"
-#: The colors of the background, and of the classes behind it, which begin anew after the last.
-BACKGROUND = (178, 178, 178)
-COLORS = (
-    *((204, 121, 167), (240, 228, 66), (0, 114, 178), (230, 159, 0)),
-    *((0, 158, 115), (86, 180, 233), (213, 94, 0)),
-)
-_ITK_SNAP_HEAD = """\
-################################################
-# ITK-SnAP Label Description File
-# File format:
-# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL
-################################################
-"""
-_ITK_SNAP_ROW = re.compile(r'\s*(\d+)\s.*"(.*)"\s*')
 
 
 def label_tables(names: Mapping[int, str]) -> dict[str, str]:
@@ -118,17 +125,6 @@ def names_in(text: str) -> dict[int, str]:
     """
     rows = map(_ITK_SNAP_ROW.fullmatch, text.splitlines())
     return {int(row[1]): row[2] for row in rows if row}
-
-
-_MARK = b"nacl_monai map of "
-_UNREADABLE = (EOFError, HeaderDataError, ImageFileError, OSError, ValueError, zlib.error)
-
-# Everything that says where voxels are. Programs read it by different rules, so all of it is copied.
-_GEOMETRY = [
-    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-    *("srow_x", "srow_y", "srow_z"),
-]
 
 
 def is_map(file: str | Path) -> bool:
@@ -211,7 +207,7 @@ def write_together(writes: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Where a file is written before it takes its name; nothing is there."""
+    """A free path where a file is written before it takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         leftover.unlink(missing_ok=True)

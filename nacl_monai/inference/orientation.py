@@ -19,7 +19,7 @@ from monai.transforms.spatial.functional import orientation
 from monai.utils import TraceKeys
 
 THICK = 1.5  # a slice is thicker than its pixels are wide by more than this factor
-ACROSS = 0.1  # cosine below which two directions are at right angles, but for rounding
+ACROSS = 0.1  # cosine below which two directions are at right angles, except for rounding
 
 
 class TurnAxesd(MapTransform, InvertibleTransform):

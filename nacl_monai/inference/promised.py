@@ -1,6 +1,6 @@
 """A promise applied to probabilities: contours, volumes and bounds of Dice, with MONAI alone.
 
-What ``nacl-monai promise --apply`` and every exported bundle compute; see ``nacl_monai.promises``.
+``nacl-monai promise --apply`` and every exported bundle compute this; see ``nacl_monai.promises``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SCALE = 2.0**32
 _BYTES = 255
 _BLOCK = 2**18  # voxels at a time
 _ROUNDING = 1e-6  # of a distance in mm
-_SLACK = 1.1  # so many times as large or small a voxel may be as those of the calibration patients
+_SLACK = 1.1  # how many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
 MM3_PER_ML = 1000
 
 
 class Levels(NamedTuple):
-    """Where each voxel of a structure is, which decides the sets that it is in.
+    """The probability and margin of each voxel of a structure, which decide its sets.
 
     Attributes:
         probs: Its probability, float32 or float64.
@@ -121,7 +121,7 @@ def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
 
 @dataclass(frozen=True)
 class Applied:
-    """What is promised of one structure of one case.
+    """The promises about one structure of one case.
 
     Attributes:
         structure: Its name.
@@ -150,7 +150,7 @@ class Applied:
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:
-    """What is wrong with the size of a voxel, by the least and largest of the calibration patients'."""
+    """The fault of a voxel's size, by the smallest and largest of the calibration patients."""
     if len(spacing) != len(seen[0]):
         return (
             f"there are {len(spacing)} axes, but the images of the calibration patients had "
@@ -171,7 +171,7 @@ def apply_kept(
     probs: torch.Tensor,
     spacing: Sequence[float],
 ) -> list[Applied]:
-    """What is promised of each structure of a new case.
+    """The promises about each structure of a new case.
 
     Args:
         kept: The promises of one level, as ``promise.json`` has them.
@@ -180,9 +180,12 @@ def apply_kept(
         spacing: The size of a voxel along each spatial axis, in mm.
     """
     of_structure: dict[str, dict[str, Any]] = {}
-    for one in kept:
-        margin = np.inf if one["margin"] == "all" else one["margin"]
-        of_structure.setdefault(one["structure"], {})[one["kind"]] = {**one, "margin": margin}
+    for promise in kept:
+        margin = np.inf if promise["margin"] == "all" else promise["margin"]
+        of_structure.setdefault(promise["structure"], {})[promise["kind"]] = {
+            **promise,
+            "margin": margin,
+        }
     structures, overlapping = definition["structures"], definition["activation"] == "sigmoid"
     levels = structure_levels(probs, structures, spacing, overlapping)
     voxel = float(np.prod(spacing)) / MM3_PER_ML
@@ -241,14 +244,14 @@ def table_rows(case: str, structures: Sequence[Applied]) -> list[dict[str, Any]]
     return [
         {
             "case": case,
-            "structure": one.structure,
-            "volume_ml": one.expected,
-            "volume_low_ml": one.volume[0],
-            "volume_high_ml": one.volume[1],
-            "dice_low": one.dice,
-            **{f"{kind}_ml": volume for kind, volume in one.volumes.items()},
+            "structure": applied.structure,
+            "volume_ml": applied.expected,
+            "volume_low_ml": applied.volume[0],
+            "volume_high_ml": applied.volume[1],
+            "dice_low": applied.dice,
+            **{f"{kind}_ml": volume for kind, volume in applied.volumes.items()},
         }
-        for one in structures
+        for applied in structures
     ]
 
 
@@ -258,16 +261,18 @@ def unlike_model(
     structures: Mapping[str, Sequence[int]],
     calibrator: str | None,
 ) -> str:
-    """How a model is another than the one whose predictions were promised; empty if it is not."""
+    """The differences from the model whose predictions were promised; empty if there are none."""
     ours = {
         "the classes": [*classes, "by softmax"],
-        "the structures": [f"{name} {[*of]}" for name, of in structures.items()],
+        "the structures": [f"{name} {[*channels]}" for name, channels in structures.items()],
         "the calibrator": [calibrator or "none"],
         "the ensemble": ["none"],
     }
     theirs = {
         "the classes": [*definition["channels"], f"by {definition['activation']}"],
-        "the structures": [f"{name} {[*of]}" for name, of in definition["structures"].items()],
+        "the structures": [
+            f"{name} {[*channels]}" for name, channels in definition["structures"].items()
+        ],
         "the calibrator": definition["calibrator"] or ["none"],
         "the ensemble": definition.get("ensemble") or ["none"],
     }

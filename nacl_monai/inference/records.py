@@ -19,7 +19,7 @@ Check = Callable[[Any], bool]
 CHECKSUM = "checksum"
 #: Distances to the predicted structure in mm; the last holds every voxel.
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
-#: Within how many mm of a prediction a voxel is near it, where nobody says otherwise.
+#: Within how many mm of a prediction a voxel is near it by default.
 MARGIN = 3.0
 #: How patients were known: as the dataset's cases say, by a table, by a pattern of names; not at all, so
 #: that each case counts as one; or as each being a patient's only case.
@@ -50,7 +50,7 @@ def own_checksum(record: Mapping[str, Any]) -> str:
 
 
 def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
-    """What shows that a record is not as it was written; empty if nothing does.
+    """The sign that a record is not as it was written; empty without one.
 
     Args:
         record: With or without a checksum, as earlier versions wrote it.
@@ -65,14 +65,14 @@ def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
             return "its checksum differs"
         wrong = next((key for key, may_be in table.items() if not may_be(record.get(key))), None)
     except RecursionError:
-        return "it is nested by the thousand"
+        return "it is nested too deeply"
     if (record.get("known_by") == BY_PATTERN) == (record.get("patient_pattern") is None):
         wrong = wrong or "patient_pattern"
     return f"its {wrong!r} cannot be" if wrong else ""
 
 
 def fault_of_name(name: str) -> str:
-    """What keeps the name of a case or a structure from being one of a file; empty if nothing does.
+    """The reason why no file can have the name of a case or a structure; empty without one.
 
     Example:
         >>> fault_of_name("left ventricle"), fault_of_name("x/../label"), fault_of_name("nul")
@@ -81,7 +81,7 @@ def fault_of_name(name: str) -> str:
     if name in ("", ".", "..") or re.search(r"[/\\]", name):
         return "leads to another folder"
     if not name.isprintable():
-        return "has a character that nobody sees"
+        return "has an invisible character"
     return "is a device of Windows" if _DEVICES.fullmatch(name) else ""
 
 
@@ -199,7 +199,7 @@ _HELD_OUT["miss"] = maybe(share)
 
 
 def definition(value: Any) -> bool:
-    """What was counted for promises, as ``promise.json`` and ``promise.npz`` say it."""
+    """The definition of what promises count, as in ``promise.json`` and ``promise.npz``."""
     if not keyed(_COUNTED)(value):
         return False
     return {k for ks in value["structures"].values() for k in ks} <= {
@@ -237,9 +237,13 @@ _PROMISE: dict[str, Check] = {
 
 def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The promises of the smallest level, of contours that may miss the least."""
-    level = min(one["level"] for one in kept)
-    least = min(one.get("miss") or 1 for one in kept)
-    return [one for one in kept if one["level"] == level and one.get("miss") in (None, least)]
+    level = min(promise["level"] for promise in kept)
+    least = min(promise.get("miss") or 1 for promise in kept)
+    return [
+        promise
+        for promise in kept
+        if promise["level"] == level and promise.get("miss") in (None, least)
+    ]
 
 
 def is_current(definition: Mapping[str, Any]) -> bool:
@@ -248,7 +252,7 @@ def is_current(definition: Mapping[str, Any]) -> bool:
 
 
 def fault_in_promise(record: Mapping[str, Any]) -> str:
-    """As `fault_in`, of ``promise.json``; the checksum in those of 0.3.0 is of another file."""
+    """`fault_in` for ``promise.json``, whose checksum in 0.3.0 is that of another file."""
     found = record.get("definition")
     if isinstance(found, dict) and not is_current(found):
         record = {key: value for key, value in record.items() if key != CHECKSUM}

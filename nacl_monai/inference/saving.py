@@ -77,9 +77,7 @@ class SaveMaps(Transform):
         probs = data["pred"]
         file = probs.meta["filename_or_obj"]
         if not probs.isfinite().all():
-            raise ImageFault(
-                f"{file}: the network finds no probabilities for it, but NaN; leave it out"
-            )
+            raise ImageFault(f"{file}: the network returns NaN for it; leave it out")
         stem = self.stems[file]
         paths = {name: stem.with_name(f"{stem.name}_{name}.nii.gz") for name in MAPS}
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
@@ -102,7 +100,7 @@ class SavePromised(Transform):
 
     Args:
         promise: ``promise.json``, or its folder, from ``nacl-monai promise``; None to save nothing.
-        output_dir: As of `SaveMaps`.
+        output_dir: As in `SaveMaps`.
         cases: As there.
         classes: Names of the network's classes.
         structures: Name → classes.
@@ -169,7 +167,7 @@ class SavePromised(Transform):
         """Saves the contours of one case; returns it with their paths under ``files``, too.
 
         Raises:
-            ImageFault: If its voxels are of another size, or a file would replace one that is no map.
+            ImageFault: If its voxels are of another size, or a file would replace one that is not a map.
         """
         if self.promise is None:
             return dict(data)
@@ -181,9 +179,9 @@ class SavePromised(Transform):
         stem = self.stems[file]
         structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
-        for one in structures:
-            for kind, contour in one.contours.items():
-                path = stem.with_name(f"{stem.name}_{kind}_{one.structure}.nii.gz")
+        for promised in structures:
+            for kind, contour in promised.contours.items():
+                path = stem.with_name(f"{stem.name}_{kind}_{promised.structure}.nii.gz")
                 _check_map(path)
                 image = map_image(contour.astype(np.uint8), "label", file, affine)
                 writes[path] = partial(compress, image)
@@ -225,14 +223,14 @@ def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
 
 
 def _read_promise(place: str | Path) -> Any:
-    """What a promise's file says, or that in the folder of a promise."""
+    """The contents of a promise's file, or of the one in its folder."""
     again = "make it again: nacl-monai promise"
     file = Path(place) / "promise.json" if Path(place).is_dir() else Path(place)
     if not file.is_file():
         refuse(f"{file}: no such file; {again}")
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
-        fault = fault_in_promise(record) if isinstance(record, dict) else "it is no record"
+        fault = fault_in_promise(record) if isinstance(record, dict) else "it is not a record"
     except (OSError, RecursionError, ValueError):
         refuse(f"{file}: is damaged; {again}")
     if fault:
@@ -243,7 +241,7 @@ def _read_promise(place: str | Path) -> Any:
 
 
 def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
-    """For every file, the path of its maps but for their own names."""
+    """The path of every file's maps, without their own endings."""
     places = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100 - without links
     common = os.path.commonpath([place.parent for place in places.values()])
     stems = {place: place.with_name(_stem(place)) for place in places.values()}

@@ -1,4 +1,4 @@
-"""What losses are made of: named terms, a base plus weighted penalties, and losses from elsewhere."""
+"""The parts of losses: named terms, a base plus weighted penalties, and losses from elsewhere."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def with_settings_of(function: Callable[..., Any], *but: str) -> Callable[[Decor
     def decorate(item: Decorated) -> Decorated:
         own = signature(item)
         named = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
-        others = [p for p in further if p.name not in {*named, *but}]
-        item.__signature__ = own.replace(parameters=[*named.values(), *others])  # type: ignore[attr-defined]
+        added = [p for p in further if p.name not in {*named, *but}]
+        item.__signature__ = own.replace(parameters=[*named.values(), *added])  # type: ignore[attr-defined]
         return item
 
     return decorate

@@ -264,12 +264,14 @@ class LearnedPenalty(Penalty):
             parameters = torch.where(slow, grown, parameters)
         self.penalty_parameters = parameters
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
         """Takes buffers of any shape, since the number of constraints is unknown before an update."""
         for name, buffer in list(self.named_buffers()):
             if isinstance(saved := state_dict.get(prefix + name), Tensor):
                 setattr(self, name, buffer.new_empty(saved.shape))
-        super()._load_from_state_dict(state_dict, prefix, *others)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def extra_repr(self) -> str:
         """The weight, the settings and the penalty parameter, as they would be passed."""

@@ -185,6 +185,6 @@ def _resized(labels: Tensor, head: Tensor) -> Tensor:
     from monai.data.utils import to_affine_nd  # noqa: PLC0415
     from monai.transforms.utils import scale_affine  # noqa: PLC0415
 
-    # A width in mm is so many of the larger voxels.
+    # A width in mm spans fewer of the larger voxels.
     scale = to_affine_nd(labels.affine.shape[-1] - 1, scale_affine(labels.shape[2:], size))
     return MetaTensor(resized, affine=labels.affine @ torch.as_tensor(scale).to(labels.affine))

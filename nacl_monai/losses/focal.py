@@ -27,7 +27,7 @@ def focal_loss(
         \mathcal{L} = -(1 - \hat{p}_j^{y_j})^\gamma \log \hat{p}_j^{y_j}, \quad
         \text{averaged over voxels } j
 
-    Of soft labels it is the mean over the classes, each weighted by its share.
+    For soft labels, it is the mean over the classes, each weighted by its share.
 
     Args:
         gamma: The focusing exponent :math:`\gamma \ge 0`; 0 gives cross-entropy.

@@ -1,4 +1,4 @@
-"""What a loss is given: settings, logits and labels, and the mean over the voxels that count."""
+"""The inputs of a loss: settings, logits and labels, and the mean over the voxels that count."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def check_weights(name: str, weights: Iterable[float]) -> None:
     Raises:
         SettingError: If so; what has a negative weight would be unlearned.
     """
-    given = list(weights)
-    valid = all(weight >= 0 for weight in given) and any(given)
-    require(valid, name, given, "weights of 0 or more, not all of them 0")
+    values = list(weights)
+    valid = all(weight >= 0 for weight in values) and any(values)
+    require(valid, name, values, "weights of 0 or more, not all of them 0")
 
 
 def convert_inputs(
@@ -212,7 +212,7 @@ def counted_mask(labels: Tensor, ignore_index: int | None) -> Tensor:
 
 
 def memberships(labels: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
-    """To what extent each voxel belongs to each class, ``(B, C, *spatial)``.
+    """The membership of each voxel in each class, ``(B, C, *spatial)``.
 
     Boolean for class indices, and the shares themselves for soft labels; an ignored voxel belongs to
     none.

@@ -50,6 +50,14 @@ from nacl_monai.losses.neighborhood import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
+_OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
+# What is near the proportions, computed from logits.
+SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda logits: logits,
+    "softmax": lambda logits: logits.softmax(1),
+}
+
 
 class Constraint(TypedDict, total=False):
     """The settings of :func:`neighborhood_penalty`, which says what they are by default."""
@@ -68,10 +76,6 @@ class Constraint(TypedDict, total=False):
     sharpness: float
     width_mm: float | None
     spacing: Sequence[float] | None
-
-
-_OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
-_OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
 
 
 def neighborhood_penalty(
@@ -108,10 +112,12 @@ def neighborhood_penalty(
         >>> penalty.backward()
     """
     _check_penalty(penalty, space, sharpness, where, mean_over)
-    given = labels  # which may know the size of their voxels
+    original = labels  # which may know the size of their voxels
     logits, labels = convert_inputs(logits, labels, ignore_index)
     axes = logits.ndim - 2
-    kernel_size, sigma = window_in_voxels(given, axes, prior, kernel_size, sigma, width_mm, spacing)
+    kernel_size, sigma = window_in_voxels(
+        original, axes, prior, kernel_size, sigma, width_mm, spacing
+    )
     members = memberships(labels, logits.shape[1], ignore_index)
     sums = member_sums(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
@@ -310,11 +316,6 @@ PENALTIES: Mapping[str, Callable[[Tensor, Tensor, str, float], Tensor]] = {
     "l2": _l2,
     "log_barrier": _log_barrier,
 }
-# What is near the proportions, computed from logits.
-SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "logits": lambda logits: logits,
-    "softmax": lambda logits: logits.softmax(1),
-}
 
 
 class NeighborhoodPenalty(Penalty):
@@ -337,9 +338,9 @@ class NeighborhoodPenalty(Penalty):
 
     @with_settings_of(neighborhood_penalty, "image")
     def __init__(self, *, weight: float = 0.1, **constraint: Unpack[Constraint]) -> None:
-        given = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
-        given.apply_defaults()
-        settings = {name: value for name, value in given.arguments.items() if name != "weight"}
+        bound = signature(NeighborhoodPenalty).bind(weight=weight, **constraint)
+        bound.apply_defaults()
+        settings = {name: value for name, value in bound.arguments.items() if name != "weight"}
         check_neighborhood(**{name: settings[name] for name in _OF_PRIOR})
         _check_penalty(**{name: settings[name] for name in _OF_PENALTY})
         check_width(settings["width_mm"], settings["spacing"])

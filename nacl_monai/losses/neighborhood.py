@@ -27,7 +27,7 @@ from nacl_monai.tensors import check_outputs, check_soft_labels, has_metadata, w
 Number = TypeVar("Number", int, float)
 #: One for all axes, or one for each.
 PerAxis: TypeAlias = Number | Sequence[Number]
-#: A window holds so many standard deviations of a Gaussian to either side of its center.
+#: Standard deviations of a Gaussian in a window, to either side of its center.
 REACH = 3
 #: In voxels; below, the neighbors along an axis weigh nothing.
 LEAST_SIGMA = 0.1
@@ -184,7 +184,7 @@ def proportions_of(sums: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def mixed_windows(sums: Tensor) -> Tensor:
-    """Where the window holds several classes, so that no proportion is 1, ``(B, 1, *spatial)``."""
+    """The voxels whose window holds several classes: no proportion is 1, ``(B, 1, *spatial)``."""
     if sums.is_floating_point():  # in which a small weight vanishes beside a large one
         return (sums > 0).sum(1, keepdim=True, dtype=torch.int16) > 1
     return sums.amax(1, keepdim=True) < sums.sum(1, keepdim=True, dtype=sums.dtype)
@@ -210,7 +210,7 @@ def check_neighborhood(
     check_option("border", BORDERS, border)
     # Below a tenth of a voxel the weight of a neighbor vanishes in float32.
     sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma]
-    wide = len(sigmas) > 0 and all(one >= 0.1 for one in sigmas)
+    wide = len(sigmas) > 0 and all(value >= 0.1 for value in sigmas)
     require(wide, "sigma", sigma, "0.1 voxels or more")
     require(intensity_sigma > 0, "intensity_sigma", intensity_sigma, "a positive number")
 
@@ -245,7 +245,7 @@ def _with_channel(labels: Tensor) -> Tensor:
 
 
 def check_width(width_mm: float | None, spacing: Sequence[float] | None = None) -> None:
-    """Refuses a width or a spacing that is none, and a spacing alone, which would change nothing.
+    """Refuses a wrong width or spacing, and a spacing alone, which would change nothing.
 
     Raises:
         SettingError: If either is not positive, or there is only a spacing.
@@ -302,7 +302,9 @@ def unresolved_window(
     """
     check_width(width_mm, spacing)
     sigma = [width_mm / float(size) for size in spacing]
-    return [extent_of(prior, one) for one in sigma], [max(one, LEAST_SIGMA) for one in sigma]
+    return [extent_of(prior, width) for width in sigma], [
+        max(width, LEAST_SIGMA) for width in sigma
+    ]
 
 
 def extent_of(prior: str, sigma: float) -> int:
@@ -329,7 +331,7 @@ def spacing_of(labels: Tensor, axes: int) -> list[float]:
     from monai.data.utils import affine_to_spacing  # noqa: PLC0415 - loaded where there are metadata
 
     affines = labels.affine.reshape(-1, *labels.affine.shape[-2:])
-    spacings = torch.stack([torch.as_tensor(affine_to_spacing(one, axes)) for one in affines])
+    spacings = torch.stack([torch.as_tensor(affine_to_spacing(affine, axes)) for affine in affines])
     if not torch.allclose(spacings, spacings[:1], rtol=1e-2):
         raise InputError(
             f"labels: have voxels of {spacings[0].tolist()} mm and of others in one batch; resample "
@@ -380,12 +382,12 @@ class Window:
     @property
     def is_alike(self) -> bool:
         """Whether all axes are weighted alike, as sums are then rounded."""
-        return all(one == self.sigma[0] for one in self.sigma) and all(
-            one == self.kernel_size[0] for one in self.kernel_size
+        return all(value == self.sigma[0] for value in self.sigma) and all(
+            size == self.kernel_size[0] for size in self.kernel_size
         )
 
     def gaussian_taps(self) -> Sequence[Sequence[float]]:
-        """For each axis, the weights of the voxels 1, 2, … away; the center weighs 1."""
+        """The weights of the voxels 1, 2, … away along each axis; the center weighs 1."""
         return [
             [math.exp(-(step**2) / (2 * sigma**2)) for step in range(1, radius + 1)]
             for radius, sigma in zip(self.radii, self.sigma, strict=True)
@@ -427,9 +429,9 @@ def _neighbor_sum(x: Tensor, taps: Sequence[Sequence[float]], pad: Pad) -> Tenso
     Gaussian exact. With :math:`a_d` the sum along axis :math:`d` without the center,
     :math:`n_d = n_{d-1} + a_d(x + n_{d-1})`.
     """
-    first, *others = [axis for axis, along in enumerate(taps, 2) if along]
+    first, *rest = [axis for axis, along in enumerate(taps, 2) if along]
     neighbors = _axis_sum(x, first, taps[first - 2], pad)
-    for axis in others:
+    for axis in rest:
         neighbors = neighbors + _axis_sum(x + neighbors, axis, taps[axis - 2], pad)
     return neighbors
 

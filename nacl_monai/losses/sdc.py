@@ -310,14 +310,14 @@ def signed_distance(members: Tensor, counted: Tensor) -> Tensor:
         >>> signed_distance(members, torch.ones_like(members)).mul(3).tolist()
         [[[[2.0, 1.0, -1.0, -2.0, -3.0]]]]
     """
-    others = counted & ~members
-    inside, outside = (_distance_to(voxels) for voxels in (others, members))
+    rest = counted & ~members
+    inside, outside = (_distance_to(voxels) for voxels in (rest, members))
     distance = torch.where(members, inside, -outside)
     axes = tuple(range(2, members.ndim))
     distance = distance / torch.where(counted, distance, 0).abs().amax(
         axes, keepdim=True
     ).clamp_min(1)
-    found = [voxels.any(dim=-1).flatten(2).any(-1) for voxels in (members, others)]
+    found = [voxels.any(dim=-1).flatten(2).any(-1) for voxels in (members, rest)]
     mixed = (found[0] & found[1]).view(*members.shape[:2], *[1] * len(axes))
     sign = members.to(torch.float32) * 2 - 1
     return torch.where(counted, torch.where(mixed, distance.to(torch.float32), sign), 0)

@@ -1,4 +1,4 @@
-"""What is measured of cases, and summed: the part of the metric of calibration that needs no MONAI."""
+"""Sums over cases: the part of the metric of calibration that needs no MONAI."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _NAMES = {"y": "labels"}
 
 
 def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **beside: Any) -> Any:
-    """What is computed of lists of cases, joined along the first axis.
+    """The results for lists of cases, joined along the first axis.
 
     MONAI drops cases that have no label, and hands a whole list of masks to every case.
 
@@ -84,9 +84,9 @@ def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **
 
 
 class CalibrationSums:
-    """What `nacl_monai.metrics.CalibrationMetric`, which has the arguments, measures and computes.
+    """The measurements of `nacl_monai.metrics.CalibrationMetric`, which documents the arguments.
 
-    Who keeps the sums of cases is the subclass's affair: a metric of MONAI, or `CaseSums`.
+    A subclass keeps the sums of cases: a metric of MONAI, or `CaseSums`.
     """
 
     def __init__(
@@ -242,13 +242,13 @@ class CalibrationSums:
         calibrator: Sequence[str] = (),
         ignored: int | None = None,
     ) -> Record:
-        """What was counted of all processes' cases, under names, with its definition.
+        """The record of all processes' cases, with names and definition.
 
         Args:
             cases: Names, in the order in which the metric has seen them.
             classes: Names of all classes, background first; numbers by default. Those of structures that
                 may overlap are "outside" and "inside" whatever is given.
-            patients: The patient of each case; empty where nobody knows.
+            patients: The patient of each case; empty if unknown.
             raters: Their names, where the numbers are those against the share of several.
             calibrator: Name of what the probabilities went through, and its checksum if it has one.
             ignored: The label of voxels that do not count, where masks say which these are.
@@ -313,7 +313,7 @@ class CalibrationSums:
     def by_region(self, errors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Errors ``(…, regions)`` as one ``(…)`` per name, e.g. ``ece_foreground``.
 
-        Of overlapping structures each region is there as the mean over the structures that have voxels
+        For overlapping structures, each region also has the mean over the structures that have voxels
         in it, too: ``ece_foreground`` beside ``ece_foreground_<structure>``.
         """
         named: dict[str, torch.Tensor] = {}

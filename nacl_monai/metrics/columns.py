@@ -24,6 +24,42 @@ from nacl_monai.metrics.scores import ScoreSums
 
 #: The smallest difference of two values that matters, as a share of what they are compared with.
 MARGIN_SHARE = 0.05
+#: Kind of sums → function of the pieces of a batch and of the options.
+COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Options], VoxelSums]] = {
+    CalibrationBins: lambda pieces, options: CalibrationBins.collect(pieces, options.num_bins),
+    FineBins: lambda pieces, _: FineBins.collect(pieces),
+    ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
+    ThresholdedBins: lambda pieces, options: ThresholdedBins.collect(
+        pieces, options.num_bins, options.threshold
+    ),
+    ForegroundBins: lambda pieces, options: ForegroundBins.collect(pieces, options.num_bins),
+}
+#: The name of a region's voxels in a caption, and the end of the label of an error there.
+REGION_WORDS = {
+    "foreground": ("Voxels labeled as foreground", ""),
+    "union": ("Voxels labeled or predicted as foreground", " over prediction ∪ label"),
+    "boundary": ("Voxels near a labeled boundary", " near boundaries"),
+    "all": ("All voxels", " over all voxels"),
+    "near": ("Voxels near what is predicted", " near the prediction"),
+    "predicted": ("Voxels predicted as foreground", " over the prediction"),
+    "predicted_boundary": ("Voxels near a predicted boundary", " near predicted boundaries"),
+}
+#: The metrics that every evaluation writes.
+MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
+#: The proper scores that are shown: no region makes a cautious network look better than it is.
+PROPER_SCORES = ("nll_all", "brier_all")
+#: Metrics of all cases together (`nacl_monai.metrics.record.Record.pooled_numbers`): the errors of a
+#: region, the leading ones, those of the order of patients, and the errors of decisions.
+POOLED_ERRORS = ("ece", "confidence_gap")
+LEADING = tuple(f"{error}_near" for error in POOLED_ERRORS)
+OF_ORDER = ("rank_correlation", "worst_found")
+DECISIONS = (
+    *("contour_misses", "contour_size", "expected_volume_bias", "expected_volume_error"),
+    *("expected_dice_error", *OF_ORDER),
+)
+#: The metrics that a comparison of runs shows, if the runs have them; and the paper's measures.
+COMPARED_METRICS = ("dice", "hd95", "hd95_mm", *LEADING, *PROPER_SCORES, *DECISIONS)
+PAPER_METRICS = ("ece_foreground", "cece_foreground", "ece_union", "ece_boundary")
 
 
 @dataclass(frozen=True)
@@ -104,17 +140,6 @@ class Error(Metric):
     default: bool = True
     decimals_of_all: int = 3
 
-
-#: Kind of sums → function of the pieces of a batch and of the options.
-COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Options], VoxelSums]] = {
-    CalibrationBins: lambda pieces, options: CalibrationBins.collect(pieces, options.num_bins),
-    FineBins: lambda pieces, _: FineBins.collect(pieces),
-    ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
-    ThresholdedBins: lambda pieces, options: ThresholdedBins.collect(
-        pieces, options.num_bins, options.threshold
-    ),
-    ForegroundBins: lambda pieces, options: ForegroundBins.collect(pieces, options.num_bins),
-}
 
 #: The errors that are known by name.
 ERRORS: dict[str, Error] = {
@@ -215,20 +240,9 @@ SCORES: dict[str, Metric] = {
     "worst_found": Metric("Worst tenth found by 20 %", higher_is_better=True, margin=0.01),
 }
 
-#: What a caption calls the voxels of a region, and what follows the label of an error there.
-REGION_WORDS = {
-    "foreground": ("Voxels labeled as foreground", ""),
-    "union": ("Voxels labeled or predicted as foreground", " over prediction ∪ label"),
-    "boundary": ("Voxels near a labeled boundary", " near boundaries"),
-    "all": ("All voxels", " over all voxels"),
-    "near": ("Voxels near what is predicted", " near the prediction"),
-    "predicted": ("Voxels predicted as foreground", " over the prediction"),
-    "predicted_boundary": ("Voxels near a predicted boundary", " near predicted boundaries"),
-}
-
 
 def region_label(region: str, structure: str = "") -> str:
-    """What a caption calls the voxels of a region; one of the user's own goes by its name."""
+    """The name of a region's voxels in a caption; a region of the user's own goes by its name."""
     label = REGION_WORDS.get(region, (f"Voxels of the region {region}",))[0]
     return f"{label} of the structure {structure}" if structure else label
 
@@ -260,26 +274,6 @@ def margins_text(names: Iterable[str], reference: str) -> str:
     share = [f"{100 * MARGIN_SHARE:g} % of the value of {reference}"]
     return ", ".join([*(share if len(fixed) < len(metrics) else []), *fixed])
 
-
-#: Those that every evaluation writes.
-MAIN_METRICS = ("dice", "hd95", "ece_foreground", "cece_foreground")
-
-#: The proper scores that are shown: no region makes a cautious network look better than it is.
-PROPER_SCORES = ("nll_all", "brier_all")
-
-#: Of all cases together (`nacl_monai.metrics.record.Record.pooled_numbers`): the errors of a region,
-#: those that are led with, what the order of patients gives, and how far decisions are off.
-POOLED_ERRORS = ("ece", "confidence_gap")
-LEADING = tuple(f"{error}_near" for error in POOLED_ERRORS)
-OF_ORDER = ("rank_correlation", "worst_found")
-DECISIONS = (
-    *("contour_misses", "contour_size", "expected_volume_bias", "expected_volume_error"),
-    *("expected_dice_error", *OF_ORDER),
-)
-
-#: Those that a comparison of runs shows, where the runs have them; and the paper's measures.
-COMPARED_METRICS = ("dice", "hd95", "hd95_mm", *LEADING, *PROPER_SCORES, *DECISIONS)
-PAPER_METRICS = ("ece_foreground", "cece_foreground", "ece_union", "ece_boundary")
 
 #: The errors that an audit shows, those with a better end first, and the scores.
 AUDITED_ERRORS = {
@@ -369,7 +363,7 @@ def columns_of(metric: str, columns: Iterable[object]) -> list[str]:
 def shown_scores(
     columns: Iterable[str], structures: Sequence[str]
 ) -> Iterator[tuple[str, Metric, str]]:
-    """What an audit shows beside the errors of regions: the column, its metric, and its structure.
+    """The columns that an audit shows beside the errors of regions, each with metric and structure.
 
     Args:
         columns: Those of ``cases.csv``.

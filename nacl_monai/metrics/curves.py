@@ -67,6 +67,14 @@ THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
 NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
 _BLOCK = 2**16
+_NAMES = records.each(records.name, 1)
+_FORM: dict[str, records.Check] = {
+    "definition": records.definition,
+    "cases": _NAMES,
+    "structures": _NAMES,
+    "patients": records.maybe(records.each(records.text)),
+    "spacings": records.each(records.SIZES),
+}
 
 
 def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
@@ -104,7 +112,7 @@ def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str
 def _passed(probs: Array) -> Array:
     """The position of the largest threshold that each probability reaches.
 
-    The logit says it but for rounding, so that two comparisons are enough, in place of a search.
+    The logit says it except for rounding, so that two comparisons are enough, in place of a search.
     """
     low, high, steps = _LOGITS
     with np.errstate(divide="ignore", over="ignore"):
@@ -196,7 +204,7 @@ class Curves:
         hits: Labeled voxels.
         sums: Probabilities in units of 2^-32.
         spacings: (N, D), in mm.
-        patients: The patient of each case; the cases themselves where nobody says.
+        patients: The patient of each case; the cases themselves if unknown.
         definition: What was counted.
         known: Whether patients were given.
         path: The file that they are from.
@@ -275,7 +283,7 @@ class Curves:
         return replace(self, cases=cases, patients=patients, **arrays)
 
     def counted(self) -> dict[str, Any]:
-        """What must be alike in two that are joined; the layout of files need not be."""
+        """The part of the definition in which joined curves must agree; file layouts may differ."""
         skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         known = "known" if self.known else "unknown"
@@ -300,7 +308,7 @@ class Curves:
             )
 
     def joined(self, rest: Sequence[Curves]) -> Curves:
-        """The cases of this and of others, by name; no image is needed.
+        """The cases of these and other curves, by name, without an image.
 
         Raises:
             InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
@@ -344,7 +352,7 @@ def joined_curves(
     Args:
         cases: Names.
         curves: Of each case, from `curves_of_case`.
-        patients: The patient of each; empty where nobody knows.
+        patients: The patient of each; empty if unknown.
         definition: From `definition_of`.
     """
     arrays: dict[str, Any] = {
@@ -401,7 +409,7 @@ def definition_of(
     ensemble: Sequence[Any] = (),
     **identity: str | None,
 ) -> dict[str, Any]:
-    """What is counted, as files keep it.
+    """The definition of what is counted, as files keep it.
 
     Args:
         channels: Name of each channel → its values in label maps.
@@ -413,7 +421,7 @@ def definition_of(
         ensemble: What was averaged, and over how many members.
         **identity: The checksum of the network's ``weights``, the set of the ``split`` that the patients
             are of, the ``run``, the ``shard``, "k/n", and how patients are ``known_by``, perhaps by the
-            ``patient_pattern``; None, as by default, where nobody knows.
+            ``patient_pattern``; None by default, if unknown.
     """
     return {
         "logits": list(_LOGITS),
@@ -470,20 +478,10 @@ def read_curves(file: str | Path) -> Curves:
     return Curves(**held, definition=definition, known=known, path=path)
 
 
-_NAMES = records.each(records.name, 1)
-_FORM: dict[str, records.Check] = {
-    "definition": records.definition,
-    "cases": _NAMES,
-    "structures": _NAMES,
-    "patients": records.maybe(records.each(records.text)),
-    "spacings": records.each(records.SIZES),
-}
-
-
 def _faults_of_form(
     held: Mapping[str, Any], arrays: Mapping[str, Array], definition: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What is of another type, shape or name than this version writes."""
+    """The faults in type, shape or name."""
     if fault := records.fault_in({**held, "definition": definition}, _FORM):
         yield fault
     if definition["logits"] != list(_LOGITS) or held["structures"] != list(
@@ -501,7 +499,7 @@ def _faults_of_form(
 
 
 def _faults_of_sums(held: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[str]:
-    """Sums that no voxels give."""
+    """The faults of sums that no voxels give."""
     counts, hits, sums = (arrays[name] for name in _SUMS)
     for fault, where in curve_faults(THRESHOLDS, counts, hits, sums).items():
         if where.any():

@@ -1,4 +1,4 @@
-r"""What probabilities are for: a contour, a volume and a triage, and how far each is off.
+r"""Decisions by probabilities: a contour, a volume and a triage, and how far each is off.
 
 With the probability :math:`p_v` that voxel :math:`v` belongs to a structure, the sum over its classes,
 and :math:`\hat y_v` = 1 where it is predicted, all sums go over the voxels near the predicted structure,
@@ -393,7 +393,7 @@ def _labeled(
 
 
 def _counted(raters: Sequence[LabeledVoxels], case: int) -> torch.Tensor | None:
-    """Where no rater's label is to be ignored; None where none ignores any."""
+    """The voxels without an ignored label of any rater; None if no rater ignores any."""
     masks = [rater.counted[case] for rater in raters if rater.counted is not None]
     return reduce(torch.logical_and, masks) if masks else None
 

@@ -91,6 +91,10 @@ NARROWEST = 1e-4
 _STEPS_PER_WIDTH = 32
 
 Array = npt.NDArray[np.float64]
+FINE_BINS = 1024
+#: Before the names of these sums in a file that holds the equal bins as well.
+FINE = "fine_"
+_LARGEST_LOGIT = 18.0  # of a float32 below 1
 
 
 def smooth_ece(counts: torch.Tensor, excess: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
@@ -231,12 +235,6 @@ def error_auroc(counts: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
     below = F.pad(errors.cumsum(-1), (1, 0))[..., :-1]
     ordered = (hits * (below + errors / 2)).sum(-1)
     return ordered / (hits.sum(-1) * errors.sum(-1))
-
-
-FINE_BINS = 1024
-#: Before the names of these sums in a file that holds the equal bins as well.
-FINE = "fine_"
-_LARGEST_LOGIT = 18.0  # of a float32 below 1
 
 
 @dataclass(frozen=True)

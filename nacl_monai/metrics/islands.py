@@ -134,7 +134,7 @@ class Islands:
         rows: A row for each island, with the columns of the file.
         cases: Names.
         structures: Names.
-        patients: The patient of each case; the cases themselves where nobody says.
+        patients: The patient of each case; the cases themselves if unknown.
         definition: What was counted.
         known: Whether patients were given.
         path: The file that they are from.
@@ -178,13 +178,13 @@ class Islands:
         return replace(self, rows=self.rows[kept[self.rows["case"].to_numpy()]])
 
     def counted(self) -> dict[str, Any]:
-        """What must be alike in two that are joined."""
+        """The part of the definition in which joined islands must agree."""
         skipped = ("tool", "shard", "known_by", "patient_pattern")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
 
     def joined(self, rest: Sequence[Islands]) -> Islands:
-        """The islands of this and of others; whoever joins them knows that no case is in two.
+        """These and other islands; the caller makes sure that no case is in two.
 
         Raises:
             InputError: If one was counted otherwise, or shards are not those of one division.
@@ -233,8 +233,8 @@ def joined_islands(
     Args:
         cases: Names.
         counted: Of each case the rows of each structure, from `count_islands`.
-        patients: The patient of each; empty where nobody knows.
-        definition: As of the file.
+        patients: The patient of each; empty if unknown.
+        definition: As in the file.
     """
     tables = [
         pd.DataFrame({"case": case, "structure": structure, **rows})
@@ -269,7 +269,7 @@ def read_islands(file: Path) -> Islands:
 
 
 def _fault(arrays: Mapping[str, Array], names: Mapping[str, Any], definition: Any) -> str:
-    """What no islands give; empty if nothing does."""
+    """The first fault of rows that no islands give; empty without one."""
     least, cases = definition.get("minimum_mm3"), names["cases"]
     defined = records.definition(definition) and records.number(0)(least)
     if not defined or [*definition["structures"]] != names["structures"]:

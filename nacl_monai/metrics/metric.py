@@ -22,7 +22,7 @@ from nacl_monai.metrics.voxels import as_tensor
 class GatheredTogether(Cumulative):
     """A base for metrics of MONAI that takes arrays, and refuses to gather where a process saw no case.
 
-    In MONAI such a process takes no part, and the others wait for it forever. Here every process
+    In MONAI, such a process does not take part, and the others wait for it forever. Here every process
     raises, so that all of them end. In lists, each case has its own mask, and none is left out. Name it
     before MONAI's class among the bases.
     """

@@ -123,7 +123,7 @@ def pooled_error(
     Args:
         bins: ``(cases, M)`` of one region, such as ``bins[:, region, 0]`` for the ECE of the predicted
             class; ``(cases, K, M)`` for a mean over classes or structures, such as
-            ``bins[:, region, 1:]`` for the CECE. What no case has a voxel of stays out of the mean.
+            ``bins[:, region, 1:]`` for the CECE. Classes without any voxel stay out of the mean.
         patients: Whose each case is; each case its own patient by default.
         resamples: How often patients are drawn.
         coverage: Share of the resampled errors inside the interval.
@@ -177,7 +177,7 @@ def pooled_gap(
 
 
 def direction(gap: Pooled) -> Direction:
-    """What a gap says, where chance alone does not: its interval is on one side of zero.
+    """The direction of a gap whose interval is on one side of zero.
 
     Example:
         >>> direction(Pooled(0.03, 0.03, 0.01, 0.05, 20, 0))

@@ -46,7 +46,7 @@ class HumanBins(CalibrationBins):
 
 
 def check_raters(num_raters: int, rater: int | None = None) -> None:
-    """Refuses a number of raters below 1, and a rater who is none of them.
+    """Refuses a number of raters below 1, and a rater beyond that number.
 
     Raises:
         InputError: If it is so.

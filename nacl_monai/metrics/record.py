@@ -1,4 +1,4 @@
-"""What an evaluation or audit counted, ``bins.npz``: from it every calibration error follows.
+"""The counts of an evaluation or audit, ``bins.npz``, from which every calibration error follows.
 
 ======================== ====================================================================
 ``cases`` (N,)           names
@@ -22,8 +22,8 @@
 ``checksum``             SHA-256 of all of the above
 ======================== ====================================================================
 
-Whatever joins or compares records refuses other definitions. Files of earlier versions have none, and
-perhaps an array ``calibrator``; they are read, and what they do not say is "not recorded".
+Records of different definitions are never joined or compared. Files of earlier versions have no
+definition, and perhaps an array ``calibrator``; they are read, and what is missing is "not recorded".
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ _PARTS: dict[str, tuple[type[VoxelSums], str]] = {
 
 @dataclass(frozen=True)
 class Record:
-    """What was counted; the leading axes of all sums are cases and regions.
+    """The counted sums, whose leading axes are cases and regions.
 
     Attributes:
         cases: Names.
@@ -139,7 +139,7 @@ class Record:
 
     @property
     def times(self) -> int:
-        """How often each voxel counts: once for each rater."""
+        """How often each voxel counts, which is once for each rater."""
         return max(1, len(self.raters))
 
     @property
@@ -149,7 +149,7 @@ class Record:
 
     @property
     def of_raters(self) -> Record | None:
-        """What was counted of the raters themselves, as of a model; None where there is one rater."""
+        """The record of the raters themselves, like that of a model; None with one rater."""
         if self.human is None:
             return None
         return replace(self, sums=self.human, fine=None, scores=None, human=None, decisions=None)
@@ -213,7 +213,7 @@ class Record:
         return region, ""
 
     def label(self, region: str) -> str:
-        """What a caption calls the voxels of a region, which may be that of one structure."""
+        """The name of a region's voxels in a caption; the region may be that of one structure."""
         return region_label(*self.region_and_structure(region))
 
     @property
@@ -299,9 +299,9 @@ class Record:
         return {kind: sums for kind, sums in parts.items() if sums is not None}
 
     def columns(self, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-        """What ``cases.csv`` has of the sums: ``<error>_<region>``, and decisions.
+        """The columns of ``cases.csv`` that follow from the sums: ``<error>_<region>``, and decisions.
 
-        Where each structure has its own regions, the mean over structures is there, too. Decisions are
+        If each structure has its own regions, their mean over structures is included. Decisions are
         ``<number>_<structure>``, and ``<number>``, their mean.
 
         Args:
@@ -335,7 +335,7 @@ class Record:
         )
 
     def joined(self, rest: Sequence[Record]) -> Record:
-        """The cases of this and of others, one after the other; optional sums where all have them.
+        """The cases of this record and others, in order; optional sums if all records have them.
 
         Raises:
             InputError: If one was counted otherwise; it names the difference.
@@ -354,9 +354,9 @@ class Record:
         )
 
     def difference(self, other: Record) -> str:
-        """How another record was counted otherwise, whatever its cases; empty if it was not.
+        """The differences in how another record was counted, whatever its cases; empty without any.
 
-        What is only shown side by side may have other calibrators, ensembles or ignored labels, and be
+        Records shown side by side may have other calibrators, ensembles or ignored labels, and be
         of an earlier version.
         """
         ours, theirs = (part._definition("ignored", "ensemble") for part in (self, other))
@@ -365,14 +365,14 @@ class Record:
         return first_of(differences(ours, theirs))
 
     def counted(self) -> dict[str, Any]:
-        """What must be alike in two records that are joined."""
+        """The part of the definition in which joined records must agree."""
         return self._definition() | {
             "patients": "unknown" if self.patients is None else "known",
             "calibrator": " ".join(self.calibrator) or "none",
         }
 
     def _definition(self, *skipped: str) -> dict[str, Any]:
-        """What was counted, key by key, without some."""
+        """The definition, key by key, without some keys."""
         values = (self.sums.num_bins, self.regions, self.classes, self.raters)
         recorded = {"definition": "recorded"} if "regions" in self.definition else {}
         rest = {
@@ -383,7 +383,7 @@ class Record:
         return dict(zip(_AXES, values, strict=True)) | recorded | dict(leaves(rest))
 
     def unlike_voxels(self, other: Record) -> str:
-        """In which region the same cases have other numbers of voxels; empty if in none.
+        """The region in which the same cases have other numbers of voxels; empty without one.
 
         Labels decide how many voxels a region has, and how many of each class, unless it depends on
         the prediction, as one of the user's own may.
@@ -457,7 +457,7 @@ def definition_of(
     ignored: int | None = None,
     calibrator: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What a metric counts, as files keep it.
+    """The definition of what a metric counts, as files keep it.
 
     Args:
         regions: Name → function, from `nacl_monai.metrics.regions.named_regions`.
@@ -504,7 +504,7 @@ def definition_of(
 
 
 def _unit(spacing: Spacing | str | None) -> str:
-    """What a distance is measured in."""
+    """The unit of a distance."""
     return "voxels" if spacing is None else "mm"
 
 
@@ -539,7 +539,7 @@ def read_record(file: str | Path) -> Record:
 
 
 def _earlier(path: Path) -> dict[str, Any]:
-    """What an earlier version says of what was counted: its calibrator at most."""
+    """The definition in files of earlier versions: a calibrator at most."""
     known = read_arrays(path, (), REMEDY, ["calibrator"])
     return {"calibrator": [str(text) for array in known.values() for text in array]}
 

@@ -228,7 +228,7 @@ Region = Callable[..., "torch.Tensor | None"]
 
 
 class _Inputs(NamedTuple):
-    """What a region may ask for; each is computed when it is asked for."""
+    """The inputs of a region; each is computed on demand."""
 
     labels: Callable[[], torch.Tensor]
     prediction: Callable[[], torch.Tensor]
@@ -243,7 +243,7 @@ class _Inputs(NamedTuple):
 
 
 def region_parameters(region: Region) -> list[str]:
-    """The parameters that a function wants filled in."""
+    """The parameters that a function needs."""
     parameters = inspect.signature(region).parameters.values()
     return [
         parameter.name for parameter in parameters if parameter.default in (parameter.empty, None)
@@ -356,7 +356,7 @@ def known_region(name: str) -> Region:
 
 
 def decided_by_labels(name: str) -> bool:
-    """Whether a region has the same voxels whatever is predicted; nobody knows that of the user's own.
+    """Whether a region is independent of the prediction; unknown, so False, for one of the user's own.
 
     Args:
         name: The name of a region, known or not.
@@ -369,7 +369,7 @@ def decided_by_labels(name: str) -> bool:
 
 
 def depends_on_labels(name: str) -> bool:
-    """Whether the label has a say in which voxels a region holds; nobody knows that of the user's own.
+    """Whether the label decides on a region's voxels; unknown, so False, for one of the user's own.
 
     Then true probabilities have an error over it, and a fit over it changes them.
 
@@ -386,7 +386,7 @@ def depends_on_labels(name: str) -> bool:
 def region_of_fit(name: str) -> str:
     """The known region at the end of a calibrator's name; empty where there is none.
 
-    Of several it is the longest, since a region may have an underscore in its own name.
+    The longest of several, since a region may have an underscore in its own name.
 
     Example:
         >>> region_of_fit("temperature_near"), region_of_fit("vector_predicted_boundary")
@@ -572,7 +572,7 @@ class RegionPieces:
             self._keep_only((self._pieces % per_case >= LANES).nonzero()[:, 0])
 
     def _keep_only(self, voxels: torch.Tensor) -> None:
-        """Forgets all other voxels: what is in no region need not be looked at."""
+        """Drops all voxels that are in no region."""
         self._probs = self._probs[:, voxels]
         self._of_voxels = [tensor[voxels] for tensor in self._of_voxels]
         self._pieces = self._pieces[voxels]

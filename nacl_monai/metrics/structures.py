@@ -7,7 +7,7 @@ r"""Scores of structures as a whole: distance, and those against several raters.
     \mathrm{HD}_{95}(A, B) = \max\bigl(q_{95}\{d(a, \partial B) : a \in \partial A\},\;
     q_{95}\{d(b, \partial A) : b \in \partial B\}\bigr)
 
-Where both masks hold something, it is what MONAI's ``compute_hausdorff_distance`` measures, to the bit;
+If neither mask is empty, it equals MONAI's ``compute_hausdorff_distance`` to the bit;
 ours starts without MONAI, whose import takes seconds. MONAI returns NaN or infinity for an empty mask.
 Here, as in the BraTS challenge, a structure that the label has and the prediction lacks scores the
 diagonal of the volume. A structure that the label lacks has no distance; it is NaN and stays out of the

@@ -5,8 +5,8 @@
 ``checksum``             SHA-256 of all other arrays, with their names, types and shapes
 ======================== ====================================================================
 
-Whatever joins files of sums refuses other definitions, and whatever reads them sums that no voxels give.
-Nothing here needs torch, so that a promise can be made of sums without it.
+Files of different definitions are never joined, and files with sums that no voxels give are refused.
+Nothing here needs torch, so that a promise can be made from sums without it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.fine_bins import FineBins
     from nacl_monai.metrics.scores import ScoreSums
 
-#: What NumPy raises over an NPZ file that is damaged, or is none.
+#: NumPy's errors for a file that is a damaged NPZ file, or not one.
 UNREADABLE_NPZ = (
     EOFError,
     MemoryError,  # a header may announce too much
@@ -143,7 +143,7 @@ def read_arrays(
 
 
 def check_joined(parts: Sequence[Any], remedy: str) -> None:
-    """Refuses to join sums that were counted otherwise than the first.
+    """Refuses to join sums whose definition differs from the first.
 
     Args:
         parts: Records or curves; ``counted()`` says what must be alike in them.
@@ -159,7 +159,7 @@ def check_joined(parts: Sequence[Any], remedy: str) -> None:
 
 
 def check_shards(parts: Sequence[Any]) -> None:
-    """Refuses shards that are not all of one division, each once; what is no shard goes with any.
+    """Refuses shards that are not all of one division, each once; other parts go with any.
 
     Raises:
         InputError: If one is missing, doubled, or of another division.
@@ -180,7 +180,7 @@ def check_shards(parts: Sequence[Any]) -> None:
 
 
 def bins_faults(bins: CalibrationBins) -> Faults:
-    """Where equal bins hold what no voxels give."""
+    """The faults of equal bins: sums that no voxels give."""
     edges = np.linspace(0, 1, bins.num_bins + 1)
     counts, positives, confidences = bins.arrays().values()
     slack = _ROUNDED * counts + 1e-9
@@ -196,7 +196,7 @@ def bins_faults(bins: CalibrationBins) -> Faults:
 
 
 def fine_faults(fine: FineBins, top: CalibrationBins) -> Faults:
-    """Where fine bins hold what no voxels give, or are of other voxels than the equal ones."""
+    """The faults of fine bins: sums that no voxels give, or of other voxels than the equal bins."""
     counts, _, errors = fine.arrays().values()
     wrong = (top.counts - top.positives).sum(-1).numpy()
     return {
@@ -209,7 +209,7 @@ def fine_faults(fine: FineBins, top: CalibrationBins) -> Faults:
 
 
 def score_faults(scores: ScoreSums, top: CalibrationBins) -> Faults:
-    """Where scores are what no voxels give, or are of other voxels than the bins."""
+    """The faults of scores: sums that no voxels give, or of other voxels than the bins."""
     counts, (nll, brier) = scores.counts.numpy(), scores.scores.numpy().transpose(2, 0, 1)
     slack = _ROUNDED * counts + 1e-9
     return {
@@ -219,7 +219,7 @@ def score_faults(scores: ScoreSums, top: CalibrationBins) -> Faults:
 
 
 def decision_faults(decisions: Decisions) -> Faults:
-    """Where a volume is what no voxels give, ``(cases, structures)``."""
+    """The faults of volumes that no voxels give, ``(cases, structures)``."""
     volumes = {name: tensor.numpy() for name, tensor in vars(decisions).items()}
     slack = _ROUNDED * sum(volumes.values()) + 1e-9
     parts = {
@@ -237,7 +237,7 @@ def decision_faults(decisions: Decisions) -> Faults:
 
 
 def curve_faults(thresholds: Sums, counts: Sums, hits: Sums, sums: Sums) -> Faults:
-    """Where curves hold what no voxels give, ``(cases, structures)``.
+    """The faults of curves with sums that no voxels give, ``(cases, structures)``.
 
     Args:
         thresholds: (K,).

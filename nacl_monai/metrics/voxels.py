@@ -90,7 +90,7 @@ def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
     """Probabilities that were stored in a byte as numbers again, and how far off 1 they may sum.
 
     A byte holds ``round(255 p)``, so that each of C classes may be off by 1/510, and their sum by C/510.
-    For any other dtype the second is None: what rounds it is known.
+    For any other dtype the second is None, since its rounding is known.
 
     Example:
         >>> dequantized(torch.tensor([[0], [51], [204]], dtype=torch.uint8))[0].T
@@ -107,7 +107,7 @@ def as_floats(probs: torch.Tensor) -> torch.Tensor:
 
 
 def rounded_to_zero(dtype: torch.dtype, step: float | None = None) -> float:
-    """What a stored probability of 0 counts as where its logarithm is needed.
+    """The value of a stored probability of 0 in a logarithm.
 
     It is half of the smallest number that the dtype holds: 1/510 of a byte, 3e-8 of float16; and 1e-38,
     the smallest normal number of float32, of any other. For numbers that were stored in coarser steps
@@ -284,7 +284,7 @@ def checked_voxels(
     check_outputs(probs, name)
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
     if probs.dtype == torch.uint8:
-        for plane in probs.split(1, 2):
+        for plane in torch.split(probs, 1, 2):
             check_probabilities(*dequantized(plane))
     else:
         check_probabilities(probs)
@@ -313,7 +313,7 @@ def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
 
 
 def of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
-    """Where class indices are among some classes."""
+    """The mask of class indices that are among some classes."""
     return reduce(torch.logical_or, (indices == index for index in classes))
 
 

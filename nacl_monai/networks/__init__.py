@@ -1,4 +1,4 @@
-"""What MONAI lacks: TransUNet, one output from networks with many, and a check of image sizes."""
+"""Additions to MONAI: TransUNet, one output from networks with many, and a check of image sizes."""
 
 from nacl_monai.networks.adapters import SingleOutput, check_input_size
 from nacl_monai.networks.transunet import TransUNet

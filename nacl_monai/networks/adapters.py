@@ -1,4 +1,4 @@
-"""What a training asks of any network: one output in evaluation, and images of its size."""
+"""Adapters for training any network: one output in evaluation, and images of its size."""
 
 from __future__ import annotations
 

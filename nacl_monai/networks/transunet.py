@@ -77,7 +77,7 @@ class TransUNet(nn.Module):
         [2, 3, 48, 60]
     """
 
-    #: Whoever else loads weights from ``pretrained`` leaves it to this class.
+    #: Other loaders of ``pretrained`` leave it to this class.
     loads_pretrained = True
 
     def __init__(

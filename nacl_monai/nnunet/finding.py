@@ -1,4 +1,4 @@
-"""What nnU-Net needs to find the trainers: their names, and the folder where it looks."""
+"""How nnU-Net finds the trainers: their names, and the folder where it looks."""
 
 from __future__ import annotations
 

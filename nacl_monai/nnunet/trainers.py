@@ -57,7 +57,7 @@ def make_trainer(name: str) -> type[Any]:
 
 
 class CalibratedTrainer:
-    """What our trainers have before ``nnUNetTrainer``.
+    """The base of our trainers, before ``nnUNetTrainer``.
 
     Attributes:
         loss_class: The loss that takes the place of cross-entropy.
@@ -77,8 +77,8 @@ class CalibratedTrainer:
     output_folder: str
     print_to_log_file: Callable[..., None]
 
-    def __init_subclass__(cls, **words: Any) -> None:
-        super().__init_subclass__(**words)
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         settings = (vars(part).get("loss_settings", {}) for part in cls.__mro__)
         cls.loss_settings = dict(ChainMap(*settings))
 

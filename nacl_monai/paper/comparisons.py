@@ -38,6 +38,17 @@ from nacl_monai.reports.style import (
     panel_grid,
 )
 
+#: Most panels side by side.
+COLUMNS = 3
+#: The color and marker of each kind of decision; whatever is undecided is gray.
+STYLES: dict[str, dict[str, Any]] = {
+    BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
+    WORSE: {"color": OKABE_ITO["vermillion"], "marker": "s"},
+    EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
+    "not decided": {"color": "0.45", "marker": "x"},
+}
+MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -83,7 +94,7 @@ def compare_methods(results: Results, metrics: Sequence[str], reference: str) ->
 
 
 def unpaired_methods(scores: pd.DataFrame, reference: str) -> list[str]:
-    """The methods that have scores, and none of a seed of the reference.
+    """The methods that have scores, but none of a seed of the reference.
 
     Args:
         scores: From `nacl_monai.evaluations.statistics.patient_scores`.
@@ -115,7 +126,7 @@ def comparison_to_markdown(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    """What the reader must know to read the tests rightly."""
+    """The caption that the tests need."""
     tests, reference = comparison.tests, method_label(comparison.reference)
     samples = [_sampled(dataset, rows) for dataset, rows in tests.groupby("dataset", sort=False)]
     margins = margins_text(tests["metric"], reference)
@@ -138,7 +149,7 @@ def _notes(comparison: Comparison) -> str:
 
 
 def _sampled(dataset: object, rows: pd.DataFrame) -> str:
-    """What was sampled, and by which test."""
+    """The sampled unit, and the test."""
     patients, trainings = int(rows["patients"].max()), int(rows["trainings"].max())
     label = f"{dataset_label(str(dataset))}: {counted(patients, 'patient')},"
     if trainings < ENOUGH_TRAININGS:
@@ -158,18 +169,6 @@ def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-#: Most panels side by side.
-COLUMNS = 3
-#: The color and marker of each kind of decision; whatever is undecided is gray.
-STYLES: dict[str, dict[str, Any]] = {
-    BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
-    WORSE: {"color": OKABE_ITO["vermillion"], "marker": "s"},
-    EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
-    "not decided": {"color": "0.45", "marker": "x"},
-}
-MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
-
-
 def draw_forest(comparison: Comparison, metric: str) -> Figure:
     """The difference from each other method with its 95 % interval, and what the tests decide.
 
@@ -179,17 +178,17 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     """
     tests = comparison.tests[comparison.tests["metric"] == metric]
     groups = list(tests.groupby("dataset", sort=False))
-    others = list(dict.fromkeys(tests["method"]))
+    methods = list(dict.fromkeys(tests["method"]))
     lines, columns = panel_grid(len(groups), COLUMNS)
     reference = method_label(comparison.reference)
     shown, margin = METRICS[metric], margins_text([metric], reference)
     with house_style():
-        figure = new_figure(lines * (0.3 * len(others) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
+        figure = new_figure(lines * (0.3 * len(methods) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes in panels.flat[len(groups) :]:
             axes.set_axis_off()
         for axes, (dataset, rows) in zip(panels.flat, groups, strict=False):
-            _draw_panel(axes, rows, others)
+            _draw_panel(axes, rows, methods)
             axes.set_title(dataset_label(str(dataset)))
             axes.set_xlabel(f"Difference of {shown.label}")
         marks = [
@@ -212,7 +211,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str]) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """One dataset: a line per other method, the first at the top."""
     margin = rows["margin"].min()
     axes.axvspan(-margin, margin, **MARGIN)
@@ -220,9 +219,9 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, others: list[str]) -> None:
     for row in rows.to_dict("records"):
         decision = row["decision"].removeprefix(SLIGHTLY)  # drawn as a difference
         style = STYLES.get(decision, STYLES["not decided"])
-        place = -others.index(row["method"])
+        place = -methods.index(row["method"])
         axes.hlines(place, row["low"], row["high"], color=style["color"], linewidth=2)
         axes.plot(row["difference"], place, markersize=7, linestyle="", **style)
-    axes.set_yticks([-k for k in range(len(others))], [method_label(name) for name in others])
-    axes.set_ylim(-len(others) + 0.4, 0.6)
+    axes.set_yticks([-k for k in range(len(methods))], [method_label(name) for name in methods])
+    axes.set_ylim(-len(methods) + 0.4, 0.6)
     axes.grid(visible=False, axis="y")

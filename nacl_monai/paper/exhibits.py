@@ -185,7 +185,7 @@ class Exhibit:
         """
         chosen = results.select(self.grid(), datasets=datasets, losses=losses, seeds=seeds)
         if not chosen.folders:
-            raise NothingToShow(f"{self.name}: none of its runs is there; run `make {self.name}`")
+            raise NothingToShow(f"{self.name}: none of its runs exists; run `make {self.name}`")
         return chosen
 
 

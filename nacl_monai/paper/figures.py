@@ -194,7 +194,9 @@ def compare_sigmas(results: Results) -> pd.DataFrame:
     means = mean_scores(results, SHOWN).set_index(["dataset", "column", "method"])["mean"]
     rows = []
     for dataset, column, sigma in product(results.datasets, SHOWN, SIGMAS):
-        svls, nacl = (means.get((dataset, column, one.name), np.nan) for one in _same_sigma(sigma))
+        svls, nacl = (
+            means.get((dataset, column, method.name), np.nan) for method in _same_sigma(sigma)
+        )
         percent = 100 * (METRICS[column].direction * (nacl - svls)) / svls
         rows.append((dataset, column, sigma, svls, nacl, percent))
     return pd.DataFrame(rows, columns=["dataset", "column", "sigma", "svls", "nacl", "percent"])
@@ -327,7 +329,7 @@ def new_pairs(datasets: Sequence[str]) -> tuple[Figure, dict[tuple[str, str], Ax
 def draw_figure11(runs: Sequence[Run]) -> dict[str, Figure]:
     """Predictions with their confidence, and reliability diagrams.
 
-    Where no run has kept slices, such as of images that may not be shown, there are no maps.
+    Without kept slices, such as of images that may not be shown, there are no maps.
     """
     kept = any(RunFolder(run.folder).evaluation.maps.is_dir() for run in runs)
     maps = {"figure11_maps": draw_maps(runs)} if kept else {}

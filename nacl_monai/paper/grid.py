@@ -97,7 +97,7 @@ def _like(value: Value, default: object) -> Value:
 
 @dataclass(frozen=True)
 class Setup:
-    """What an experiment is on any dataset; seeds and folds repeat it.
+    """The settings of an experiment on any dataset; seeds and folds repeat it.
 
     Attributes:
         method: The loss with its hyper-parameters.
@@ -166,7 +166,7 @@ class Experiment:
         return str(RunName(self.setup.network, self.method.loss, settings, self.seed))
 
     def folder(self, run: Path) -> RunFolder:
-        """What holds its evaluation: the run's own folder, or one within."""
+        """The folder of its evaluation: the run's own, or one within."""
         return RunFolder(run).calibrated(next(iter(self.method.after), None))
 
     @property
@@ -224,7 +224,7 @@ class Grid:
 
     @property
     def setups(self) -> list[Setup]:
-        """What is trained on every dataset."""
+        """The experiments on every dataset."""
         combinations = product(self.networks, self.methods, self.fractions)
         return [Setup(method, network, fraction) for network, method, fraction in combinations]
 

@@ -69,7 +69,7 @@ def write_page(
 
 
 def _section(results: Results, dataset: str) -> dict[str, Any]:
-    """What the page shows of one dataset."""
+    """The page's section about one dataset."""
     chosen = MAIN.select(results, datasets=[dataset])
     tables = [_sortable("", _main_numbers(chosen), chosen)]
     for exhibit in EXHIBITS.values():
@@ -161,7 +161,7 @@ def _picture(title: str, figure: Figure) -> dict[str, str]:
 
 
 def _item(output: Path, name: str) -> dict[str, Any]:
-    """What the page shows of a table or figure that was written into ``output``."""
+    """The page's section about a table or figure that was written into ``output``."""
     path = output / f"{name}.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

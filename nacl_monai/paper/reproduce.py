@@ -31,7 +31,7 @@ def write_exhibit(
     conventions: str = PROJECT,
     shown: str | Path | None = None,
 ) -> list[Path]:
-    """Writes a table or figure of the paper from whatever runs of it are there.
+    """Writes a table or figure of the paper from the runs that exist.
 
     Tables are ``<name>.md`` and ``.csv``; figures are ``.png`` and ``.svg``, most with
     their numbers in ``.csv``. Beside tables and figure 10 are paired tests, ``<name>_tests.md`` and
@@ -82,7 +82,7 @@ def write_all(
     conventions: str = PROJECT,
     shown: str | Path | None = None,
 ) -> list[Path]:
-    """Writes every table and figure of which there are runs, and removes all others.
+    """Writes every table and figure that has runs, and removes all others.
 
     Args:
         roots: Folders of runs, at any depth.
@@ -110,7 +110,7 @@ def write_all(
 
 
 def _write(exhibit: Exhibit, results: Results, command: str, output: Path) -> list[Path]:
-    """Writes what is shown, what is tested, and the manifest, in place of those of other runs."""
+    """Writes the exhibits, the tests and the manifest, in place of those of other runs."""
     earlier = _listed(output, exhibit.name)
     files = exhibit.content.write(results, output / exhibit.name)
     files += _write_tests(exhibit, results, output)
@@ -131,7 +131,7 @@ def _listed(output: Path, name: str) -> set[str]:
 
 
 def _remove(output: Path, names: Collection[str]) -> None:
-    """Removes what is of other runs, and would be shown beside what is of these."""
+    """Removes files of other runs, which would be shown beside those of these."""
     for name in names:
         (output / name).unlink(missing_ok=True)
 
@@ -166,6 +166,6 @@ def command_line(
     command += ["--output", str(output)]
     for option, values in options.items():
         if values and values != PROJECT:
-            words = [values] if isinstance(values, str) else map(str, values)
-            command += [f"--{option}", *words]
+            arguments = [values] if isinstance(values, str) else map(str, values)
+            command += [f"--{option}", *arguments]
     return shlex.join(command)

@@ -19,23 +19,27 @@ _LISTS = {"datasets": "NAME", "losses": "NAME", "networks": "NAME", "seeds": "N"
 _TEXTS = ("tracking", "pretrained")
 #: Folders go by the environment, since Snakemake reads the values of --config as YAML.
 _FOLDERS = {"data_dir": "NACL_DATA_DIR", "runs": "NACL_RUNS"}
+_FOLDER = "workflow"
+_SNAKEFILE = "Snakefile"
+# What tells a copy from the workflow of another project, which Snakemake's users call alike.
+_OURS = "rules/exhibits.smk"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, Snakemake's."""
-    options, others = _parser().parse_known_args(argv)
+    options, further = _parser().parse_known_args(argv)
     if options.copy:
         folder, code = attempted(copy_workflow)
         print_written([folder] if folder else [])
         return code
-    words, code = attempted(lambda: snakemake_words(options, others))
-    if words is None:
+    arguments, code = attempted(lambda: snakemake_words(options, further))
+    if arguments is None:
         return code
     folders = {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
     os.environ.update({_FOLDERS[key]: folder for key, folder in folders.items()})
     from snakemake.cli import main as snakemake  # an extra
 
-    snakemake(words)
+    snakemake(arguments)
     return 0
 
 
@@ -79,12 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_FOLDER = "workflow"
-_SNAKEFILE = "Snakefile"
-# What tells a copy from the workflow of another project, which Snakemake's users call alike.
-_OURS = "rules/exhibits.smk"
-
-
 def workflow_folder() -> Path:
     """Returns the folder of the workflow: a copy in the working directory, or else the package's.
 
@@ -112,14 +110,14 @@ def copy_workflow() -> Path:
     return own
 
 
-def snakemake_words(options: argparse.Namespace, others: Sequence[str] = ()) -> list[str]:
+def snakemake_words(options: argparse.Namespace, further: Sequence[str] = ()) -> list[str]:
     """Returns the words behind ``snakemake``.
 
     Snakemake heeds the last ``--config`` and the last ``--forcerun`` alone, so each is given once.
 
     Args:
         options: Those of the command.
-        others: Targets, and options of Snakemake.
+        further: Targets, and options of Snakemake.
 
     Raises:
         InputError: If Snakemake is missing, if there is no such profile, or if a key of the workflow's
@@ -135,7 +133,7 @@ def snakemake_words(options: argparse.Namespace, others: Sequence[str] = ()) -> 
     _check_config(options)
     folder = workflow_folder()
     return [
-        *others,  # in front, since some options take all words behind them
+        *further,  # in front, since some options take all words behind them
         *("--snakefile", str(folder / _SNAKEFILE)),
         *("--workflow-profile", str(_profile(options.profile, folder / "profiles"))),
         *("--forcerun", "render", *options.forcerun),

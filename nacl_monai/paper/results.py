@@ -234,7 +234,9 @@ class Results:
         shown = {
             dataset
             for dataset in self.datasets
-            if grid.is_shown_by([one.setup for one in self.folders if one.dataset == dataset])
+            if grid.is_shown_by(
+                [experiment.setup for experiment in self.folders if experiment.dataset == dataset]
+            )
         }
         return self._kept(lambda experiment: experiment.dataset in shown)
 
@@ -242,8 +244,8 @@ class Results:
         """The seeds that the experiments of a dataset have in common, and the ensembles of all these."""
         common = {}
         for dataset in self.datasets:
-            trained = [one for one in self.folders if one.dataset == dataset]
-            seeds = {one.seed for one in trained if not one.method.joins_seeds}
+            trained = [experiment for experiment in self.folders if experiment.dataset == dataset]
+            seeds = {experiment.seed for experiment in trained if not experiment.method.joins_seeds}
             common[dataset] = common_seeds(trained) or seeds  # all, where they share none
 
         def counts(experiment: Experiment) -> bool:
@@ -362,7 +364,7 @@ def _experiment(folder: Path) -> Experiment:
     """The experiment that a folder's name says, of a dataset that only its files say.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not one.
     """
     run = RunFolder(folder)
     trained = run.trained

@@ -33,7 +33,7 @@ from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
 from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
 from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
 
-#: What says of which experiments a mean is.
+#: The columns that identify the experiments of a mean.
 EXPERIMENT = ["method", "network", "fraction"]
 #: What says which number of the paper one is.
 PUBLISHED = ["table", "dataset", "structure", "metric", "method"]
@@ -250,7 +250,7 @@ def _marked(values: pd.Series[float], metric: str) -> list[str]:
 
 
 def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
-    """What the reader must know to read the numbers rightly."""
+    """The caption that the numbers need."""
     patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
@@ -271,7 +271,7 @@ def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
 
 
 def _sample(summary: pd.DataFrame) -> str:
-    """What the intervals are over."""
+    """The unit of the intervals."""
     low, high = (int(summary["seeds"].agg(end)) for end in ("min", "max"))
     also = " and trainings" if high >= ENOUGH_TRAININGS else ""
     fewer = ", with fewer than three over patients" if low < ENOUGH_TRAININGS <= high else ""

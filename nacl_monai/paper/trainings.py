@@ -37,7 +37,7 @@ SHARED = (
 )
 _PRETRAINED = "pretrained"
 _BY_DIMS = re.compile(r"\$\[([\w@, ]+)\]\[@dims\]")
-# What every loss is given of a dataset with voxels that nobody labeled.
+# What every loss is given of a dataset with unlabeled voxels.
 _OF_THE_DATASET = ("ignore_index", "@ignore_index")
 
 
@@ -101,7 +101,7 @@ def check_name(folder: Path, experiment: Experiment) -> None:
 
 
 def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
-    """What a training did otherwise than its name says.
+    """The settings of a training that contradict its name.
 
     Args:
         experiment: The experiment that the name says.
@@ -167,10 +167,12 @@ def check_trained_alike(folders: Mapping[Experiment, Path]) -> None:
         InputError: If two differ; it names both, and the first difference.
     """
     seen: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
-    trainings = {RunFolder(folder).trained.path: one for one, folder in folders.items()}
-    for path, one in trainings.items():
-        for place, decided in _deciding(config_of(path), one.setup):
-            first, expected = seen.setdefault((one.dataset, *place), (path, decided))
+    trainings = {
+        RunFolder(folder).trained.path: experiment for experiment, folder in folders.items()
+    }
+    for path, experiment in trainings.items():
+        for place, decided in _deciding(config_of(path), experiment.setup):
+            first, expected = seen.setdefault((experiment.dataset, *place), (path, decided))
             unlike = differences(expected, decided)
             if unlike:
                 raise InputError(
@@ -241,24 +243,28 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
     Raises:
         InputError: If the configuration of a run is damaged.
     """
-    configs = {one: config_of(path) for one, path in folders.items()}
-    datasets = list(dict.fromkeys(one.dataset for one in configs))
+    configs = {experiment: config_of(path) for experiment, path in folders.items()}
+    datasets = list(dict.fromkeys(experiment.dataset for experiment in configs))
     several = len(datasets) > 1
-    networks = (_network(one, config, several) for one, config in configs.items())
+    networks = (_network(experiment, config, several) for experiment, config in configs.items())
     seeds = (_seeds(dataset, configs, several) for dataset in datasets)
     return list(filter(None, [_lengths(configs.values()), *seeds, *dict.fromkeys(networks)]))
 
 
 def _lengths(configs: Iterable[Mapping[str, Any]]) -> str:
-    """For how many epochs, where not all were trained for as many; else empty."""
+    """The lengths in epochs, if they differ; else empty."""
     epochs = {config["max_epochs"] for config in configs if "max_epochs" in config}
-    *others, longest = map(str, sorted(epochs) or [0])
-    return f"Trained for {', '.join(others)} or {longest} epochs." if others else ""
+    *shorter, longest = map(str, sorted(epochs) or [0])
+    return f"Trained for {', '.join(shorter)} or {longest} epochs." if shorter else ""
 
 
 def _seeds(dataset: str, experiments: Iterable[Experiment], several: bool) -> str:
-    """That the trainings on a dataset have no seed in common; empty where they have one."""
-    alone = [one for one in experiments if one.dataset == dataset and not one.method.joins_seeds]
+    """The remark that trainings on a dataset share no seed; empty if they share one."""
+    alone = [
+        experiment
+        for experiment in experiments
+        if experiment.dataset == dataset and not experiment.method.joins_seeds
+    ]
     if not alone or common_seeds(alone):
         return ""
     where = f" on {dataset_label(dataset)}" if several else ""

@@ -21,26 +21,6 @@ _TUMOR = (  # edema, enhancing rim, core that is necrotic or does not enhance
     Part(4, (1.2, 0.65, 1.6, 1.1), (0.28, 0.0, 0.1), (0.17, 0.23, 0.26)),
     Part(1, (0.9, 0.45, 0.45, 1.6), (0.28, 0.0, 0.1), (0.12, 0.16, 0.18)),
 )
-
-
-def _write_brats(root: Path, case: CaseRequest) -> None:
-    """Writes one patient's folder, ``{HGG,LGG}/NAME``; the rim of a high grade enhances."""
-    high_grade = case.number % 3 != 2
-    shape = _FULL_BRATS_SHAPE if case.full_size else _BRATS_SHAPE
-    grid = Grid(shape, (1, 1, 1), "LPS", origin=(0, shape[1] - 1, 0))
-    tumor = [part for part in _TUMOR if high_grade or part.label != 4]
-    parts = draw_person(case.anatomy, (*_SKULL_STRIPPED, *tumor))
-    images, label = paint(case.scanner, parts, grid, noise=(0.07,) * 4)
-    name = f"BraTS19_TCIA{case.number:02d}_{100 + case.number}_1"
-    folder = root / ("HGG" if high_grade else "LGG") / name
-    brain, _ = paint(case.scanner, [parts[0]._replace(signals=(1.0,))], grid, noise=(0.0,))
-    for modality, image in zip(_MODALITIES, images, strict=True):
-        stored = np.round(case.scanner.uniform(150, 900) * image).clip(1).astype(np.int16)
-        stored[brain[0] < 0.5] = 0
-        save_nifti(stored, grid.affine, folder / f"{name}_{modality}.nii.gz")
-    save_nifti(label.astype(np.int16), grid.affine, folder / f"{name}_seg.nii.gz")
-
-
 _PATIENTS = ("1", "4", "5", "7", "14", "070", "148")
 _WITH_INFARCT = ("4", "7", "070")
 _SEQUENCES = ("reg_T1", "reg_IR", "FLAIR")
@@ -64,6 +44,24 @@ _HEAD = (
     Part(10, (1.3, 1.2, 1.1), (-0.3, 0.3, 0.2), (0.07, 0.07, 0.12)),
     Part(_INFARCT, (0.4, 0.3, 0.35), (0.36, -0.25, 0.2), (0.12, 0.12, 0.15)),
 )
+
+
+def _write_brats(root: Path, case: CaseRequest) -> None:
+    """Writes one patient's folder, ``{HGG,LGG}/NAME``; the rim of a high grade enhances."""
+    high_grade = case.number % 3 != 2
+    shape = _FULL_BRATS_SHAPE if case.full_size else _BRATS_SHAPE
+    grid = Grid(shape, (1, 1, 1), "LPS", origin=(0, shape[1] - 1, 0))
+    tumor = [part for part in _TUMOR if high_grade or part.label != 4]
+    parts = draw_person(case.anatomy, (*_SKULL_STRIPPED, *tumor))
+    images, label = paint(case.scanner, parts, grid, noise=(0.07,) * 4)
+    name = f"BraTS19_TCIA{case.number:02d}_{100 + case.number}_1"
+    folder = root / ("HGG" if high_grade else "LGG") / name
+    brain, _ = paint(case.scanner, [parts[0]._replace(signals=(1.0,))], grid, noise=(0.0,))
+    for modality, image in zip(_MODALITIES, images, strict=True):
+        stored = np.round(case.scanner.uniform(150, 900) * image).clip(1).astype(np.int16)
+        stored[brain[0] < 0.5] = 0
+        save_nifti(stored, grid.affine, folder / f"{name}_{modality}.nii.gz")
+    save_nifti(label.astype(np.int16), grid.affine, folder / f"{name}_seg.nii.gz")
 
 
 def _write_mrbrains(root: Path, case: CaseRequest) -> None:

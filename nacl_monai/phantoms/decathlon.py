@@ -16,6 +16,26 @@ from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 _TESTED = 2  # images without label in a phantom
 # What macOS leaves beside a file that a tar archive was made of: the start of an AppleDouble file.
 _APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
+_LOBE = (
+    Part(0, (1.0,), (0.0, 0.0, 0.0), (1.5, 1.5, 1.5)),  # white matter
+    Part(0, (0.2,), (0.35, 0.05, 0.15), (0.15, 0.6, 0.25)),  # fluid
+    Part(2, (0.65,), (-0.08, -0.15, 0.1), (0.22, 0.45, 0.28)),
+    Part(1, (0.7,), (0.0, 0.35, -0.2), (0.32, 0.3, 0.34)),
+)
+# Stored value of white matter; the data come from several scanners' reconstructions.
+_SCALES = (70.0, 480.0, 250_000.0)
+_SHAPE, _FULL_SHAPE = (80, 80, 12), (320, 320, 20)
+_PELVIS = (  # T2 and ADC
+    Part(0, (0.8, 0.2), (0.0, 0.0, 0.0), (1.5, 1.5, 9.0)),  # fat
+    Part(0, (0.25, 0.6), (0.0, 0.0, 0.0), (0.6, 0.6, 9.0)),  # muscle
+    Part(0, (1.5, 1.6), (0.0, 0.3, 1.0), (0.4, 0.25, 0.5)),  # bladder
+    Part(0, (0.15, 0.1), (0.0, -0.55, 0.0), (0.2, 0.2, 9.0)),  # rectum
+    Part(1, (1.0, 1.0), (0.0, 0.0, 0.0), (0.38, 0.30, 0.72)),
+    Part(2, (0.6, 0.75), (0.0, 0.08, 0.05), (0.29, 0.21, 0.56)),
+)
+_PHANTOM = {"reference": "Synthetic phantom", "licence": "Apache-2.0", "release": "phantom"}
+_SIDES = "Left and right hippocampus"
+_ZONES = "Prostate transitional zone and peripheral zone"
 
 
 def _task_phantom(
@@ -53,16 +73,6 @@ def _task_phantom(
     return Phantom(name, write_case, most=most, unlabeled=tested, texts=texts, one_size=one_size)
 
 
-_LOBE = (
-    Part(0, (1.0,), (0.0, 0.0, 0.0), (1.5, 1.5, 1.5)),  # white matter
-    Part(0, (0.2,), (0.35, 0.05, 0.15), (0.15, 0.6, 0.25)),  # fluid
-    Part(2, (0.65,), (-0.08, -0.15, 0.1), (0.22, 0.45, 0.28)),
-    Part(1, (0.7,), (0.0, 0.35, -0.2), (0.32, 0.3, 0.34)),
-)
-# Stored value of white matter; the data come from several scanners' reconstructions.
-_SCALES = (70.0, 480.0, 250_000.0)
-
-
 def _make_hippocampus(case: CaseRequest) -> tuple[Array, Array, Array]:
     """Image, label and affine; where the scale of intensities is small, images are stored in 8 bits."""
     rows, columns, slices = map(int, case.scanner.integers((32, 42, 27), (38, 52, 37)))
@@ -71,17 +81,6 @@ def _make_hippocampus(case: CaseRequest) -> tuple[Array, Array, Array]:
     scale = _SCALES[case.number % len(_SCALES)]
     image = scale * np.abs(images[0])
     return image.clip(0, 255).astype(np.uint8) if scale < 100 else image, label, grid.affine
-
-
-_SHAPE, _FULL_SHAPE = (80, 80, 12), (320, 320, 20)
-_PELVIS = (  # T2 and ADC
-    Part(0, (0.8, 0.2), (0.0, 0.0, 0.0), (1.5, 1.5, 9.0)),  # fat
-    Part(0, (0.25, 0.6), (0.0, 0.0, 0.0), (0.6, 0.6, 9.0)),  # muscle
-    Part(0, (1.5, 1.6), (0.0, 0.3, 1.0), (0.4, 0.25, 0.5)),  # bladder
-    Part(0, (0.15, 0.1), (0.0, -0.55, 0.0), (0.2, 0.2, 9.0)),  # rectum
-    Part(1, (1.0, 1.0), (0.0, 0.0, 0.0), (0.38, 0.30, 0.72)),
-    Part(2, (0.6, 0.75), (0.0, 0.08, 0.05), (0.29, 0.21, 0.56)),
-)
 
 
 def _make_prostate(case: CaseRequest) -> tuple[Array, Array, Array]:
@@ -97,13 +96,10 @@ def _make_prostate(case: CaseRequest) -> tuple[Array, Array, Array]:
     return np.abs(image).astype(np.float32), label, grid.affine
 
 
-_PHANTOM = {"reference": "Synthetic phantom", "licence": "Apache-2.0", "release": "phantom"}
-
-
 def _task(
     name: str, what: str, modality: list[str], labels: list[str], most: int
 ) -> dict[str, Any]:
-    """What `dataset.json` says of a task, in the official order."""
+    """The entries of a task's `dataset.json`, in the official order."""
     return {
         "name": name,
         "description": f"{what} segmentation",
@@ -115,8 +111,6 @@ def _task(
     }
 
 
-_SIDES = "Left and right hippocampus"
-_ZONES = "Prostate transitional zone and peripheral zone"
 HIPPOCAMPUS = _task_phantom(
     _task("Hippocampus", _SIDES, ["MRI"], ["background", "Anterior", "Posterior"], 260),
     _make_hippocampus,

@@ -57,7 +57,7 @@ _Array = npt.NDArray[np.float64]
 def between_knots(
     values: torch.Tensor, knots: torch.Tensor, distances: torch.Tensor
 ) -> torch.Tensor:
-    """What is linear between the values at knots, ``(K,)``, and constant beyond, at any distances."""
+    """Values at knots, ``(K,)``, interpolated linearly and constant beyond, at any distances."""
     found = torch.ones_like(distances) * values[0]
     for k in range(len(knots) - 1):
         share = ((distances - knots[k]) / (knots[k + 1] - knots[k])).clamp(0, 1)
@@ -74,7 +74,7 @@ class DistanceTemperatures(nn.Module):
         temperatures: T at the knots, above 0, ``(K,)``; of structures that may overlap
             ``(structures, K)``, one curve each.
         knots: Distances, increasing from 0, ``(K,)``.
-        unit: What they are measured in, "mm"; or "voxels", where nobody knows the spacing.
+        unit: The unit of the distances, "mm"; or "voxels", if the spacing is unknown.
 
     Raises:
         InputError: If a temperature is not a finite number above 0, the knots do not increase from 0, or
@@ -107,7 +107,7 @@ class DistanceTemperatures(nn.Module):
             raise InputError(f"unit: is {unit!r}; choose from {', '.join(UNITS)}")
         self.unit = unit
         curves: Any = temperatures if np.ndim(temperatures[0]) else [temperatures]
-        values = [known_values("temperatures", one, count, positive=True) for one in curves]
+        values = [known_values("temperatures", curve, count, positive=True) for curve in curves]
         stacked = torch.stack(values) if np.ndim(temperatures[0]) else values[0]
         self.register_buffer("temperatures", stacked)
 
@@ -201,7 +201,10 @@ def fit_curve(
 def _is_wrong(volume: Voxels) -> bool:
     """Whether any voxel's most probable class is not its label."""
     blocks = volume.blocks()
-    return any(bool((one.amax(0) > one.gather(0, labels[None])[0]).any()) for one, labels in blocks)
+    return any(
+        bool((logits.amax(0) > logits.gather(0, labels[None])[0]).any())
+        for logits, labels in blocks
+    )
 
 
 def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:

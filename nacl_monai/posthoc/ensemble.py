@@ -57,6 +57,6 @@ class Ensemble(nn.Module):
         A window inferer asks each member for a whole volume before it calls this.
         """
         mean = logits[0].log_softmax(1)
-        for others in logits[1:]:  # one by one, since volumes are large
-            mean = torch.logaddexp(mean, others.log_softmax(1))
+        for member in logits[1:]:  # one by one, since volumes are large
+            mean = torch.logaddexp(mean, member.log_softmax(1))
         return mean - math.log(len(logits))

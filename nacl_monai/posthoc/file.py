@@ -1,4 +1,4 @@
-"""``calibrator.json``: what was fitted, to what, and on whom; one form for runs and for predictions."""
+"""``calibrator.json``: the fit, its voxels and its patients, in one form for runs and predictions."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def write_calibrator(file: Path, calibrator: Calibrator) -> Path:
     Raises:
         InputError: If it cannot be written.
     """
-    said = asdict(calibrator)
-    del said["fit"]
-    said = {key: value for key, value in said.items() if value or value == 0}  # as a margin may be
+    kept = asdict(calibrator)
+    del kept["fit"]
+    kept = {key: value for key, value in kept.items() if value or value == 0}  # as a margin may be
     fit = {"method": ENSEMBLE} if calibrator.fit is None else asdict(calibrator.fit)
-    record = json.loads(json.dumps({**fit, "patients": [], **said}))
+    record = json.loads(json.dumps({**fit, "patients": [], **kept}))
     record[records.CHECKSUM] = records.own_checksum(record)
     return write_text(file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
@@ -131,7 +131,7 @@ def _calibrator(record: Mapping[str, Any]) -> Calibrator:
         raise InputError(fault)
     if (record.get("weights") is None) == (not record.get("channels")):
         raise InputError("it must be of a run, or else of saved predictions")
-    own = [one.name for one in fields(Calibrator) if record.get(one.name) is not None]
+    own = [entry.name for entry in fields(Calibrator) if record.get(entry.name) is not None]
     calibrator = Calibrator(None, **{name: record[name] for name in own})
     for behind in calibrator.calibrators.values():
         module_of(behind)
@@ -139,7 +139,7 @@ def _calibrator(record: Mapping[str, Any]) -> Calibrator:
 
 
 def _with_fit(calibrator: Calibrator, record: Mapping[str, Any]) -> Calibrator:
-    fit = Fit(**{one.name: record[one.name] for one in fields(Fit)})
+    fit = Fit(**{entry.name: record[entry.name] for entry in fields(Fit)})
     _ = fit.module
     margin = calibrator.margin
     if fit.region == NEAR and margin is None:  # before it was kept

@@ -64,7 +64,7 @@ class Method:
         fit: Finds it by the NLL of voxels, and where `resumes` says so from parameters that are near.
         sees_image: Whether it needs the image beside the logits.
         sees_distance: Whether it needs whole images, since it looks for the predicted border.
-        region: The voxels of the fit where nobody says which. Where the label decides, a fit changes
+        region: The voxels of the fit by default. Where the label decides, a fit changes
             true probabilities: a voxel of the background is in prediction ∪ label only where the
             network is wrong, so that whatever is fitted there learns to distrust the background.
         resumes: The parameter from which a fit to some of the patients goes on; empty where it begins
@@ -147,10 +147,10 @@ class Fit:
         return ""
 
     def text(self, unit: str = "patients") -> str:
-        """One line: what was found, on whom, with what effect.
+        """One line: the parameters, the patients and the effect.
 
         Args:
-            unit: What the patients are called: "cases" where nobody knows whose they are.
+            unit: "patients", or "cases" if patients are unknown.
         """
         found = ", ".join(
             f"{name} {_listed(values)}"
@@ -226,7 +226,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
 
 
 def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
-    """What `_compared` takes of a fit: its voxels before and after."""
+    """The inputs of `_compared`: the voxels before and after a fit."""
     if method.sees_distance:
         return _calibrated_by_distance(voxels, module)
     if isinstance(voxels, StructureLogits):
@@ -235,7 +235,7 @@ def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Cal
 
 
 def _parameters(module: nn.Module) -> dict[str, Any]:
-    """What the module can be made of again."""
+    """The parameters from which the module can be made again."""
     unit = {"unit": module.unit} if isinstance(module, DistanceTemperatures) else {}
     return {name: values.tolist() for name, values in module.named_buffers()} | unit
 
@@ -302,7 +302,7 @@ def _fit_distance(
     """A curve; of structures that may overlap one each."""
     if isinstance(voxels, StructureLogits):
         near = iter(start or [None] * len(voxels.structures))
-        curves: Any = _by_structure(voxels, lambda one: fit_curve(one, start=next(near)))
+        curves: Any = _by_structure(voxels, lambda problem: fit_curve(problem, start=next(near)))
         return DistanceTemperatures(curves, unit=voxels.problems[0].unit)
     return DistanceTemperatures(fit_curve(voxels, start=start), unit=voxels.unit)
 
@@ -317,20 +317,20 @@ def _fit_each(voxels: StructureLogits, start: Sequence[float] | None = None) -> 
     """One temperature for each structure."""
     unknown: list[float | None] = [None] * len(voxels.structures)
     near = iter(start or unknown)
-    found = _by_structure(voxels, lambda one: fit_temperature(one, next(near)))
-    return ClassTemperatures([one.temperature.item() for one in found])
+    found = _by_structure(voxels, lambda problem: fit_temperature(problem, next(near)))
+    return ClassTemperatures([scaling.temperature.item() for scaling in found])
 
 
 def _fit_platt(voxels: StructureLogits) -> VectorScaling:
     """A scale and a bias for each structure."""
     # The first of the two logits is 0, which no scale changes; only the difference of biases counts.
-    found = _by_structure(voxels, lambda one: fit_affine(one, LARGEST_BIAS / 2))
+    found = _by_structure(voxels, lambda problem: fit_affine(problem, LARGEST_BIAS / 2))
     scales = [scale for (_, scale), _ in found]
     return VectorScaling(scales, [inside - outside for _, (outside, inside) in found])
 
 
 def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[Voxels]], T]) -> list[T]:
-    """What a fit finds of each structure by itself, whose name precedes its refusal."""
+    """The results of a fit to each structure by itself, whose name precedes a refusal."""
     found = []
     for name, problem in zip(voxels.structures, voxels.problems, strict=True):
         _check_labels(problem, voxels.region, name)

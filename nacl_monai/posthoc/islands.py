@@ -32,12 +32,24 @@ from nacl_monai.inference import records
 from nacl_monai.metrics.islands import Islands
 
 Array = npt.NDArray[np.float64]
-#: The file of what was fitted.
+#: The file of the fit.
 ISLANDS_FILE = "islands.json"
 _REMEDY = "write it anew: nacl-monai calibrate PREDICTIONS LABELS --components"
 _CLIP = 1e-6  # a probability of 1 has no logit
 _VARIANCE = 10.0
 _LEAST_SPREAD, _TINY = 1e-9, 1e-12
+_FILE: dict[str, records.Check] = {
+    "numbers": records.mapped(records.each(records.number(), 4, 4)),
+    "islands": records.mapped(records.each(records.whole(), 2, 2)),
+    "definition": lambda value: (
+        records.definition(value) and records.number(0)(value.get("minimum_mm3"))
+    ),
+    "patients": records.each(records.text, 1),
+    "cases": records.each(records.name, 1),
+    "known_by": records.any_of(*records.WAYS),
+    "patient_pattern": records.maybe(records.pattern),
+    records.CHECKSUM: records.text,
+}
 
 
 def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Array:
@@ -86,12 +98,12 @@ def _probability(x: Array, beta: Array, floor: float) -> Array:
 
 @dataclass(frozen=True)
 class RealIslands:
-    """What was fitted to the islands of each structure, and whose they were.
+    """The fit to the islands of each structure, and the patients whose islands they were.
 
     Attributes:
         numbers: Structure → a, b, c and f.
         islands: Structure → how many islands were predicted, and how many of them are real.
-        definition: As of ``components.npz``.
+        definition: As in ``components.npz``.
         patients: Whose islands they are.
         cases: Their cases.
         known_by: How patients were known, as in ``calibrator.json``.
@@ -108,7 +120,7 @@ class RealIslands:
 
     @classmethod
     def fitted(cls, islands: Islands) -> RealIslands:
-        """What fits all islands."""
+        """The fit to all islands."""
         numbers, counts = {}, {}
         for name in islands.structures:
             rows = islands.of(name, labeled=False)
@@ -135,20 +147,6 @@ class RealIslands:
         return write_text(file, text + "\n")
 
 
-_FILE: dict[str, records.Check] = {
-    "numbers": records.mapped(records.each(records.number(), 4, 4)),
-    "islands": records.mapped(records.each(records.whole(), 2, 2)),
-    "definition": lambda value: (
-        records.definition(value) and records.number(0)(value.get("minimum_mm3"))
-    ),
-    "patients": records.each(records.text, 1),
-    "cases": records.each(records.name, 1),
-    "known_by": records.any_of(*records.WAYS),
-    "patient_pattern": records.maybe(records.pattern),
-    records.CHECKSUM: records.text,
-}
-
-
 def read_real(file: Path) -> RealIslands:
     """Reads an ``islands.json``.
 
@@ -167,4 +165,4 @@ def read_real(file: Path) -> RealIslands:
         fault = "its structures differ"
     if fault:
         raise InputError(f"{file}: is not as it was written, {fault}; {_REMEDY}")
-    return RealIslands(**{one.name: record[one.name] for one in fields(RealIslands)})
+    return RealIslands(**{entry.name: record[entry.name] for entry in fields(RealIslands)})

@@ -162,7 +162,7 @@ def fit_local_temperatures(voxels: RegionLogits) -> LocalTemperatures:
     start = [torch.zeros(shape) for shape in shapes]
     spread = (seen * _KERNEL**2) ** -0.5
     start[0].normal_(0, spread, generator=torch.Generator().manual_seed(0))
-    begun = torch.cat([one.flatten() for one in start]).double().numpy()
+    begun = torch.cat([tensor.flatten() for tensor in start]).double().numpy()
 
     def objective(theta: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         nll, slopes = _nll(voxels, theta, shapes, temperature)
@@ -175,7 +175,7 @@ def fit_local_temperatures(voxels: RegionLogits) -> LocalTemperatures:
         method="L-BFGS-B",
         options={"maxiter": _ITERATIONS},
     )
-    weights = [one.tolist() for one in _parts(torch.from_numpy(found.x).float(), shapes)]
+    weights = [part.tolist() for part in _parts(torch.from_numpy(found.x).float(), shapes)]
     return LocalTemperatures(temperature, *weights)
 
 

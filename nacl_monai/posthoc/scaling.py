@@ -56,6 +56,10 @@ _TOLERANCE = 1e-6
 # How far from the logarithm of a temperature that is near it is looked for first.
 _AROUND = 0.05
 _LOGGER = logging.getLogger(__name__)
+# Tolerances of the NLL and of its largest slope, both as shares of the NLL at the start.
+_TOLERANCES = {"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500, "maxfun": 1000}
+#: The largest absolute bias of a class, in nats.
+LARGEST_BIAS = 1.0
 
 
 class Temperature(nn.Module):
@@ -96,7 +100,7 @@ class Temperature(nn.Module):
 def fit_temperature(voxels: Iterable[Voxels], start: float | None = None) -> Temperature:
     """Fits one temperature by NLL.
 
-    Where the logits are worse than chance, hotter is always better. The temperature is then 100, at
+    For logits worse than chance, hotter is always better. The temperature is then 100, at
     which all classes are nearly as probable as each other, with a warning.
 
     Args:
@@ -146,10 +150,6 @@ def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
         volume.weight * volume.once(log_temperature, partial(of_volume, volume))
         for volume in voxels
     )
-
-
-# Tolerances of the NLL and of its largest slope, both as shares of the NLL at the start.
-_TOLERANCES = {"ftol": 1e-12, "gtol": 1e-7, "maxiter": 500, "maxfun": 1000}
 
 
 def along_classes(values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -265,10 +265,6 @@ def fit_class_temperatures(voxels: Iterable[Voxels]) -> ClassTemperatures:
     """
     scales, _ = fit_affine(voxels, largest_bias=0.0)
     return ClassTemperatures([1 / scale for scale in scales])
-
-
-#: The largest absolute bias of a class, in nats.
-LARGEST_BIAS = 1.0
 
 
 class VectorScaling(nn.Module):

@@ -19,6 +19,11 @@ from nacl_monai.runs import MARGIN
 from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
 
 T = TypeVar("T")
+#: The largest distance to the predicted border that is kept, in mm, or in voxels of unknown size.
+FARTHEST = 8.0
+#: The voxels around a region that a calibrator may see in a slice.
+REACH = 4
+_BLOCK = 16_384
 
 
 class Voxels(NamedTuple):
@@ -39,7 +44,7 @@ class Voxels(NamedTuple):
     known: dict[Any, Any] | None = None
 
     def once(self, key: Any, compute: Callable[[], T]) -> T:
-        """What is computed of this volume, or was before under the same key."""
+        """A result for this volume, computed once for each key."""
         known: dict[Any, T] = {} if self.known is None else self.known
         if key not in known:
             known[key] = compute()
@@ -83,19 +88,12 @@ class Volume(NamedTuple):
     weight: float
 
 
-#: Up to here the distance to the predicted border is kept, in mm, or in voxels where no size is known.
-FARTHEST = 8.0
-#: So many voxels around a region a calibrator may see in a slice.
-REACH = 4
-_BLOCK = 16_384
-
-
 class NoRoomError(InputError):
     """The folder of the voxels takes no more, which is not a fault of a case."""
 
 
 class RegionLogits:
-    """What a calibrator is fitted on: the voxels of a region in the volumes that were added.
+    """The voxels that a calibrator is fitted to: those of a region in the volumes that were added.
 
     Every pass reads one volume after the other from a temporary folder, so that memory holds one
     volume; ``with`` removes it. Each patient weighs the same, however many volumes or voxels
@@ -209,7 +207,7 @@ class RegionLogits:
 
     @property
     def unit(self) -> str:
-        """What the distances to the predicted border are measured in, "mm" or "voxels".
+        """The unit of distances to the predicted border, "mm" or "voxels".
 
         Raises:
             InputError: If the size of some patients' voxels is known and that of others is not.
@@ -230,12 +228,12 @@ class RegionLogits:
 
     def without(self, patients: Collection[str]) -> RegionLogits:
         """The same without the volumes of some patients, as long as this one is open."""
-        others = copy.copy(self)
-        others._volumes = [one for one in self._volumes if one[0] not in patients]
-        others.voxels_of = Counter(
+        rest = copy.copy(self)
+        rest._volumes = [volume for volume in self._volumes if volume[0] not in patients]
+        rest.voxels_of = Counter(
             {name: count for name, count in self.voxels_of.items() if name not in patients}
         )
-        return others
+        return rest
 
     def __iter__(self) -> Iterator[Voxels]:
         for patient, file in self._volumes:
@@ -265,8 +263,8 @@ def _save(tensors: tuple[torch.Tensor, ...], file: Path) -> None:
         torch.save(tensors, file)
     except (OSError, RuntimeError) as error:  # torch raises the latter where a disk is full
         raise NoRoomError(
-            f"{file.parent}: cannot be written, as where a disk is full; free some space, or choose "
-            "another folder"
+            f"{file.parent}: cannot be written, perhaps because a disk is full; free some space, or "
+            "choose another folder"
         ) from error
 
 
@@ -289,11 +287,11 @@ def _around(
 
 
 class StructureLogits:
-    """What a calibrator of sigmoids is fitted on: the voxels of each structure in its own region.
+    """The voxels that a calibrator of sigmoids is fitted to: those of each structure in its own region.
 
     A sigmoid of the logit l is a softmax of the logits 0, outside, and l, inside. Each structure is such
     a problem with two classes and regions of its own, as in `nacl_monai.metrics.CalibrationMetric`. Each
-    structure of each patient weighs the same. Memory holds one volume; ``with`` removes what is on disk.
+    structure of each patient weighs the same. Memory holds one volume; ``with`` removes its files.
 
     Args:
         structures: Names of the channels.
@@ -301,7 +299,7 @@ class StructureLogits:
         width: The width of the region "boundary", in voxels, or in the unit of ``spacing``.
         spacing: Size of a voxel; None for voxels.
         margin: How far the region "near" reaches beyond what is predicted, in mm.
-        folder: As of `RegionLogits`.
+        folder: As in `RegionLogits`.
 
     Raises:
         InputError: If there is no structure, or the region is unknown.
@@ -394,9 +392,9 @@ class StructureLogits:
 
     def without(self, patients: Collection[str]) -> StructureLogits:
         """The same without the volumes of some patients, as long as this one is open."""
-        others = copy.copy(self)
-        others.problems = [problem.without(patients) for problem in self.problems]
-        return others
+        rest = copy.copy(self)
+        rest.problems = [problem.without(patients) for problem in self.problems]
+        return rest
 
     def __iter__(self) -> Iterator[Voxels]:
         """The voxels of all structures, as a softmax of two classes would have them."""

@@ -1,7 +1,7 @@
 """A study: predictions of any tool, found once, named once, read in one loop.
 
-Whatever a command does with saved predictions, with labels or without, through a calibrator or as an
-ensemble, begins with `find` and loops by `Study.each`. A new layout is a row of `LAYOUTS`, a new option
+Every command on saved predictions, with labels or without, through a calibrator or as an ensemble,
+begins with `find` and loops by `Study.each`. A new layout is a row of `LAYOUTS`, a new option
 a row of `nacl_monai.predictions.options`.
 """
 

@@ -24,7 +24,7 @@ Cases = Voxels | Sequence[Voxels]
 
 
 def on_cpu(voxels: Any) -> Any:
-    """As `as_tensor`, without gradient and in the processor's memory, wherever a user has them."""
+    """`as_tensor` without gradient, on the CPU."""
     voxels = as_tensor(voxels)
     if isinstance(voxels, list):
         return [on_cpu(case) for case in voxels]
@@ -33,14 +33,14 @@ def on_cpu(voxels: Any) -> Any:
 
 @dataclass(frozen=True)
 class ArrayStudy:
-    """Cases in memory; whether they are probabilities and labels is for the metric to say.
+    """Cases in memory; the metric checks whether they are probabilities and labels.
 
     Attributes:
         probs: ``(C, *spatial)`` each.
         labels: Of the same cases; of several raters with these along the first axis.
         masks: Where voxels count; None for all.
         names: Of the cases.
-        patients: Whose they are; empty where nobody says.
+        patients: The patient of each; empty if unknown.
         channels: What the channels mean.
         raters: Their names, if there are several.
         ignore_index: The label of voxels that do not count.
@@ -60,7 +60,7 @@ class ArrayStudy:
     def each(self) -> Iterator[tuple[torch.Tensor, list[Labels]]]:
         """Each case, in which the largest value decides, and its labels by each rater, as of files.
 
-        Of logits of structures that may overlap, it is their sigmoid.
+        Logits of structures that may overlap become their sigmoid.
         """
         sigmoid = self.channels.overlapping and self.from_logits
         masks: Sequence[torch.Tensor | None] = self.masks or [None] * len(self.probs)
@@ -92,7 +92,7 @@ class ArrayStudy:
         """Refuses channels that agree far better with the labels in another order.
 
         Raises:
-            InputError: Then; see `nacl_monai.predictions.checks.check_order`.
+            InputError: If they do; see `nacl_monai.predictions.checks.check_order`.
         """
         dice = [channel_dice(probs, first, self.channels) for probs, (first, *_) in self.each()]
         check_order("probs", np.mean(dice, axis=0), self.channels, "channels_as_given=True")
@@ -160,7 +160,7 @@ def _check_logits(several: Sequence[torch.Tensor]) -> None:
 
 
 def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str]) -> Channels:
-    """What so many channels mean: classes, background first, or structures that may overlap."""
+    """The meaning of the channels: classes, background first, or structures that may overlap."""
     what = "structures" if structures else "classes"
     names = list(structures) or list(classes) or class_names(count)
     if len(names) != count:
@@ -234,7 +234,7 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
 
 
 def case_names(cases: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
-    """Names of cases of arrays, numbers where nobody says.
+    """Names of cases of arrays; numbers by default.
 
     Args:
         cases: One for each case, or nothing.
@@ -291,7 +291,7 @@ def _is_array(values: Any) -> bool:
 
 
 def check_form(name: str, values: Any) -> None:
-    """Refuses what ends after one reading or has names, and hidden values, which nobody would notice."""
+    """Refuses iterators, mappings, and masked arrays, whose hidden values nobody would notice."""
     if isinstance(values, (Iterator, Mapping)):
         raise InputError(
             f"{name}: is a {type(values).__name__}; give a list of cases, and their names with cases="

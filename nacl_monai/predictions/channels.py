@@ -1,4 +1,4 @@
-"""What the channels of probabilities mean: exclusive classes, or structures that overlap."""
+"""The meaning of the channels of probabilities: exclusive classes, or structures that overlap."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Channels:
     Attributes:
         activation: "softmax", of which one class is right, or "sigmoid", whose structures may overlap.
         values: Name → label values; for a softmax, background first.
-        ignore: The label value of voxels that nobody has labeled, or None.
-        source: What says so.
+        ignore: The label value of unlabeled voxels, or None.
+        source: The source of this, for messages.
         scored: Names and label values of the structures that Dice is of; by default every class but the
             background.
         painted: The value with which a segmentation shows each structure that may overlap, later ones
-            over earlier ones; empty where nobody says.
+            over earlier ones; empty if unknown.
     """
 
     activation: str
@@ -42,11 +42,11 @@ class Channels:
 
     @classmethod
     def counted(cls, definition: Mapping[str, Any], source: str) -> Channels:
-        """The channels that the definition of a promise's sums has.
+        """The channels in the definition of a promise's sums.
 
         Args:
             definition: From `nacl_monai.metrics.curves.definition_of`.
-            source: What says so, for messages.
+            source: The source of this, for messages.
         """
         values = {name: tuple(labels) for name, labels in definition["channels"].items()}
         activation, scored = definition["activation"], None
@@ -108,7 +108,7 @@ class Channels:
         return names if self.ignore is None else {**names, self.ignore: "ignore"}
 
     def describe(self) -> str:
-        """What is printed: "3 classes by softmax (dataset.json)"."""
+        """The printed text: "3 classes by softmax (dataset.json)"."""
         kind = "overlapping structures" if self.overlapping else "classes"
         return f"{len(self.values)} {kind} by {self.activation} ({self.source})"
 
@@ -123,7 +123,7 @@ def read_dataset(file: Path, activation: str | None = None) -> Channels:
         activation: What the user says; must not contradict the file.
 
     Raises:
-        InputError: If the file is damaged or names no labels, or none of exclusive classes is the
+        InputError: If the file is damaged or names no labels, or exclusive classes lack the
             background.
         SettingError: If the activation contradicts it.
     """
@@ -177,7 +177,7 @@ def numbered(channels: int, activation: str | None, table: Path) -> Channels:
         table: ``labels.txt``, as inference writes it beside its maps; it names them, if it is there.
 
     Raises:
-        SettingError: If they are structures, whose labels nobody can know.
+        SettingError: If they are structures, whose labels cannot be known.
     """
     if activation == SIGMOID:
         raise SettingError(
@@ -195,7 +195,7 @@ def numbered(channels: int, activation: str | None, table: Path) -> Channels:
 
 
 def class_names(channels: int) -> list[str]:
-    """The names of classes that nobody has named."""
+    """The names of unnamed classes."""
     return ["background", *(f"class_{k}" for k in range(1, channels))]
 
 
@@ -204,15 +204,15 @@ def with_structures(
 ) -> Channels:
     """Channels with the structures that a command names, ``NAME=1,2``.
 
-    For a sigmoid these are its channels; for a softmax, what Dice is measured of.
+    With a sigmoid, these are its channels; with a softmax, Dice is measured of them.
 
     Args:
         channels: From the dataset, if there is one.
-        assignments: The command's words.
+        assignments: ``NAME=1,2``, from the command.
         activation: What the user says.
 
     Raises:
-        SettingError: If a word is not a structure, holds a value that no class has, or has the name of
+        SettingError: If one is not a structure, holds a value that no class has, or has the name of
             another; or if the channels are other regions in the dataset.
     """
     structures = dict(map(_structure, assignments))

@@ -1,4 +1,4 @@
-"""What a prediction is refused for: its channels, their order, range and sums, and the segmentation."""
+"""Checks of a prediction: its channels, their order, range and sums, and the segmentation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNLIKE = 0.01
 
 
 def check_channels(prediction: Prediction, predicted: Probabilities, channels: Channels) -> None:
-    """Refuses what the metric would refuse less plainly, before the label is read.
+    """Refuses with a plain message what the metric would refuse later, before the label is read.
 
     Raises:
         InputError: If there are other channels than the classes, label maps, logits, or sums that only
@@ -118,11 +118,11 @@ def may_be_percent(predicted: Probabilities, labels: Sequence[Labels]) -> bool |
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:
-    """Compares what the probabilities say with the segmentation beside them, if there is one.
+    """Compares the probabilities with the segmentation beside them, if there is one.
 
-    They differ where one of both is of another prediction, or where the axes were turned unseen. What
-    the stored precision cannot tell apart agrees with either. The background that both agree on counts
-    for nothing: it would hide a lesion. Structures that overlap are painted over each other in the order
+    They differ if one of them is of another prediction, or if axes were turned unnoticed. Classes that
+    are equal in the stored precision both agree. Background in both does not count: it would hide a
+    lesion. Structures that overlap are painted over each other in the order
     that ``dataset.json`` has, and are not compared without one.
 
     Args:
@@ -154,9 +154,9 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
 
 
 def segmented(probs: npt.NDArray[Any], channels: Channels) -> npt.NDArray[Any]:
-    """The label map that probabilities say, as nnU-Net makes it.
+    """The label map of probabilities, as nnU-Net makes it.
 
-    Of exclusive classes each voxel has the label value of the most probable, the first of several;
+    With exclusive classes, each voxel has the label value of the most probable, the first of several;
     structures that overlap are painted where they are above one half, each over those before.
 
     Args:
@@ -259,7 +259,7 @@ def check_order(
         place: The folder of the predictions, or what else the message begins with.
         dice: From `channel_dice`, the mean over cases.
         channels: What the channels mean.
-        option: What takes them in the order that they have.
+        option: The option that accepts their order.
 
     Raises:
         InputError: If Dice of the channels that would change places is larger by 0.2, or by 0.1 and half

@@ -1,4 +1,4 @@
-"""Whose cases they are: nobody is tested on, or promised by, what was fitted to them."""
+"""Identity of patients: nobody is tested on, or promised by, a fit to themselves."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
 
+SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
+# Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
+_LEAST, _HIDDEN = 32, 24
+
 
 class Named(Protocol):
-    """What has the names of cases and patients: sums, or a promise."""
+    """An object with the names of cases and patients: sums, or a promise."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -34,18 +38,14 @@ class Named(Protocol):
 
     @property
     def patients(self) -> Sequence[str] | None:
-        """The patient of each case, or those who calibrated; none where nobody knows."""
+        """The patient of each case, or those who calibrated; empty if unknown."""
 
     @property
     def definition(self) -> Mapping[str, Any]:
-        """What was counted, and which salt hid names."""
+        """The definition of the counts, and the salt that hid names."""
 
 
 NamedT = TypeVar("NamedT", bound=Named)
-SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
-
-# So many bytes of a secret cannot be guessed, and so many digits of two names are not the same.
-_LEAST, _HIDDEN = 32, 24
 
 
 def known_by(options: Options) -> str:
@@ -59,17 +59,17 @@ def known_by(options: Options) -> str:
 
 @dataclass(frozen=True)
 class Salt:
-    """What hides names in files that leave a site: their HMAC-SHA-256 by a secret of the study.
+    """The salt for names in files that leave a site: their HMAC-SHA-256 by a secret of the study.
 
-    Whoever lacks the secret cannot try names out, and whoever has it can compare. No file has it, but
-    its own hash, so that files of two secrets are told apart.
+    Names cannot be guessed without the secret, and can be compared with it. Files hold only its hash,
+    so that files of two secrets are told apart.
     """
 
     secret: bytes
 
     @classmethod
     def read(cls, file: Path) -> Salt:
-        """Of a file that somebody made.
+        """The salt of a user's file.
 
         Raises:
             InputError: If there is none, or the secret is so short that it could be guessed.
@@ -83,11 +83,11 @@ class Salt:
         return cls(secret)
 
     def hide(self, name: str) -> str:
-        """What a file has in place of the name of a case or a patient."""
+        """The replacement of the name of a case or a patient."""
         return hmac.new(self.secret, name.encode(), "sha256").hexdigest()[:_HIDDEN]
 
     def hidden(self, sums: NamedT, where: object) -> NamedT:
-        """Sums or a promise, with names that say nothing; as they are where it hid them already.
+        """Sums or a promise with hidden names; unchanged if the salt hid them already.
 
         Raises:
             InputError: If another salt did, or nobody says whose the cases are.
@@ -108,7 +108,7 @@ class Salt:
 
     @property
     def mark(self) -> str:
-        """What tells it from other salts."""
+        """The mark that tells it from other salts."""
         return self.hide("\N{NULL}")
 
 
@@ -194,7 +194,7 @@ def check_calibrator(
     if table is None:
         if calibrator.known_by == BY_TABLE:
             raise InputError(
-                f"{file}: was fitted to patients whom a table names, and nothing says so whether these "
+                f"{file}: was fitted to patients whom a table names, and nothing says whether these "
                 "are others; give the table with --patients"
             )
         names |= {*_by_pattern(cases, calibrator.patient_pattern).values()}
@@ -244,11 +244,11 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
 
 
 def check_same_model(file: Path, definition: Mapping[str, Any], options: Options) -> None:
-    """Refuses predictions that went through something else than those that a file was made of.
+    """Refuses predictions that went through another calibrator or ensemble than those of a file.
 
     Args:
         file: ``promise.json`` or ``islands.json``, for messages.
-        definition: What it was made of.
+        definition: The file's.
         options: The command's.
 
     Raises:

@@ -48,7 +48,7 @@ class Probabilities:
 
     Attributes:
         voxels: ``(C, z, y, x)``, as they were stored: half precision stays, and uint8 counts 255ths.
-        affine: From ``(x, y, z)`` to mm, RAS+; None where no file says.
+        affine: From ``(x, y, z)`` to mm, RAS+; None if unknown.
         file: The file of the voxels.
         source: The file that says where they are.
         turned: Whether the axes were turned to run right, anterior and superior before; the affine is
@@ -58,7 +58,7 @@ class Probabilities:
         step: The step between stored probabilities, where the dtype does not say, as of integers that
             a file scales.
         pairwise_dice: Of an ensemble, Dice of its members with each other, a number per structure.
-        digest: Of the stored voxels; empty where they are constant, or nobody asked.
+        digest: Of the stored voxels; empty if they are constant, or on no request.
     """
 
     voxels: npt.NDArray[Any]

@@ -1,4 +1,4 @@
-"""Label maps of one rater or several: whose case each is, and what it says of each channel."""
+"""Label maps of one rater or several: the case of each, and the masks of the channels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nacl_monai.predictions.names import images_by_name, no_pair
 
 @dataclass(frozen=True)
 class Labels:
-    """What is right.
+    """The labels of a case by one rater.
 
     Attributes:
         classes: Class indices ``(z, y, x)``; for overlapping structures one mask each, ``(S, z, y, x)``.
@@ -65,7 +65,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     if predicted:
         beside = files[predicted[0]]
         raise InputError(
-            f"{beside}: is a prediction, its probabilities lie beside it; give the folder of label maps"
+            f"{beside}: is a prediction, with its probabilities beside it; give the folder of label maps"
         )
     return files
 
@@ -73,7 +73,7 @@ def label_files(folder: Path) -> dict[str, Path]:
 def pair(
     predictions: Sequence[Prediction], raters: Sequence[Mapping[str, Path]], folder: Path
 ) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
-    """Predictions with the label maps of all raters, and the faults of those that one of them lacks.
+    """Predictions with the label maps of all raters, and the faults of those without one.
 
     A label map without a prediction is no fault: a folder of them often has those of other cases, too.
 
@@ -172,7 +172,7 @@ def whole_numbers(
     """
     if voxels.dtype.kind in "iu":
         return voxels
-    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no whole numbers
+    with np.errstate(invalid="ignore"):  # NaN and infinity are no whole numbers
         values = voxels.round().astype(np.int32)
     # A step above 0.5 keeps no whole numbers apart from others, and is held to that.
     apart, rounding = (min(step, 0.5) / 2, 1e-6) if step else (0.0, 0.0)
@@ -229,7 +229,7 @@ def _labels(file: Path, values: npt.NDArray[Any], channels: Channels) -> Labels:
         raise InputError(
             f"{file}: has no labeled voxel, but the value to ignore alone; leave it out"
         )
-    # A voxel that nobody has labeled is like the nearest labeled one, so that it makes no boundary.
+    # An unlabeled voxel takes the nearest label, so that it makes no boundary.
     nearest = scipy.ndimage.distance_transform_edt(
         ignored, return_distances=False, return_indices=True
     )
@@ -271,12 +271,12 @@ Folders = Path | Mapping[str, Path]
 
 
 def by_name(labels: Folders) -> Mapping[str, Path]:
-    """Name → folder, also of a single rater, who needs no name."""
+    """Name → folder, also for a single rater, who needs no name."""
     return {"": labels} if isinstance(labels, Path) else labels
 
 
 def check_raters(labels: Folders) -> None:
-    """Refuses raters who cannot be meant, before the first prediction is read.
+    """Refuses wrong raters before the first prediction is read.
 
     Raises:
         SettingError: If there is only one, or a name that no folder can have.
@@ -308,7 +308,7 @@ def check_name(name: str, option: str) -> None:
 
 
 def _check_apart(rater: Path, other: Path) -> None:
-    """Refuses a rater who is another; compares common label maps until two of them are unlike."""
+    """Refuses two raters with the same label maps; compares common ones until two differ."""
     if rater.resolve() == other.resolve():
         raise InputError(f"{other}: is given twice; give every rater once")
     files, other_files = label_files(rater), label_files(other)

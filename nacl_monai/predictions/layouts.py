@@ -1,4 +1,4 @@
-"""The layouts in which tools leave probabilities, and which of them a folder has.
+"""The layouts in which tools save probabilities, and the one that a folder has.
 
 nnU-Net writes ``CASE.npz`` with ``--save_probabilities``, and a training with ``--npz``. It holds
 ``probabilities``, ``(C, z, y, x)`` on the image's own grid as the reader of ``plans.json`` turned it;
@@ -51,7 +51,12 @@ from nacl_monai.predictions.names import (
 from nacl_monai.runs import EvaluationFolder
 
 _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
-_REAL_KINDS = "fiub"  # NumPy's letters for floating-point numbers, integers and booleans
+_REAL_KINDS = "fiub"  # NumPy's letters for floats, integers and booleans
+# Constructors of NumPy's numbers and arrays; everything else that a pickle might call is refused.
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+)
+_OWN = "_probabilities"
 
 
 def find_npz(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
@@ -189,12 +194,6 @@ def _turned_back(affine: Affine, orientation: str | None, shape: Sequence[int]) 
     return np.asarray(affine @ back, np.float64)
 
 
-# What NumPy's numbers and arrays are made by; everything else that a pickle might call is refused.
-_HARMLESS = re.compile(
-    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
-)
-
-
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if not _HARMLESS.fullmatch(f"{module}.{name}"):
@@ -224,13 +223,10 @@ def read_plain(file: Path) -> dict[str, Any]:
     return content
 
 
-_OWN = "_probabilities"
-
-
 def find_own(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
-    """What ``make infer`` writes: ``NAME_probabilities.nii.gz``, in folders like those of the images.
+    """The maps of ``make infer``: ``NAME_probabilities.nii.gz``, in folders like those of the images.
 
-    The maps of an earlier audit are called alike, and are not predictions of the folder that it is in.
+    The maps of an earlier audit have the same names, but are not predictions of its parent folder.
     """
     files = [
         file for file in sorted(folder.rglob(f"*{_OWN}.nii.gz")) if not _set_apart(file, folder)
@@ -249,7 +245,7 @@ def _set_apart(file: Path, folder: Path) -> bool:
 def find_channels(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
     """Files with several channels, or with fractions where there is a single one.
 
-    By the first that can be read: the others, and those that cannot, are cases of their own.
+    The first readable file decides for all; each file is a case.
     """
     files = image_files(folder)
     for file in files:
@@ -282,7 +278,7 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
 
 
 def _starts(stem: str) -> list[str]:
-    """What is before each underscore of a name, the shortest first."""
+    """The beginnings of a name before each underscore, the shortest first."""
     return [stem[: part.start()] for part in re.finditer("_", stem)]
 
 
@@ -342,7 +338,7 @@ class Layout:
 
     Attributes:
         label: What is printed.
-        find: Folder and names of the label maps → its cases; none where the folder is otherwise.
+        find: Folder and names of the label maps → its cases; empty if the folder has another layout.
         read: Reads the probabilities of a case.
         dataset: Folder → the ``dataset.json`` that belongs to it, or None.
         is_placed: Whether a file says where the voxels of a case are.

@@ -1,6 +1,6 @@
-"""The names of files: which prediction and which label map are of one case.
+"""The names of files, by which a prediction and a label map are of one case.
 
-Nothing heavy is imported here, so that folders whose names do not fit each other are refused at once.
+Nothing heavy is imported here, so that folders whose names do not match are refused at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nacl_monai.errors import InputError, SettingError, check_no_formula
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 CHANNEL = "_0000"  # nnU-Net ends the names of images, not of labels, so
-_MOST = 50  # so many names of each folder are compared for the nearest
+_MOST = 50  # names of each folder that are compared for the nearest
 
 
 def stem_of(file: Path) -> str:
@@ -94,7 +94,7 @@ class Names:
         pairs: A CSV file with the columns prediction and label: names of files without ending.
 
     Raises:
-        SettingError: If an expression is none, or has other than one group; or if both ways are used.
+        SettingError: If an expression is not one with a single group, or if both ways are used.
     """
 
     prediction: str | None = None
@@ -115,7 +115,7 @@ class Names:
                     "parentheses, as in 'pred_(.+)'"
                 )
         if self.pairs is not None and (self.prediction or self.label):
-            raise SettingError("--pairs: says all names; leave out the expressions beside it")
+            raise SettingError("--pairs: lists all names; leave out the expressions beside it")
 
     @cached_property
     def _table(self) -> Mapping[str, str]:
@@ -212,9 +212,9 @@ def _common(first: str, second: str) -> str:
 
 
 def check_names(folder: Path, labels: Path, names: Names) -> None:
-    """Refuses two folders no names of which fit each other, before anything slow is loaded.
+    """Refuses two folders without matching names, before anything slow is loaded.
 
-    What is a file, or has no name that the expressions fit, is refused later.
+    Files, and names that no expression matches, are refused later.
 
     Raises:
         InputError: If there is no such folder, or no file or folder of the predictions begins with the
@@ -235,7 +235,7 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
 
 
 def _predicted(folder: Path, names: Names) -> set[str]:
-    """Whatever below a folder may be the name of a case."""
+    """The names below a folder that may be those of cases."""
     files = list(folder.rglob("[!.]*"))
     predicted = {stem_of(file) for file in files} | {file.name for file in files if file.is_dir()}
     return {name for name in map(names.of_prediction, predicted) if name is not None}

@@ -1,7 +1,7 @@
-"""The one table of options: what each word of a command on predictions means, and who uses it.
+"""The one table of options of commands on predictions: their meaning, and the verbs that use them.
 
-A row is a field of `Options`. It makes the parsers and their help, checks what Python is given, says
-which words travel to the next command, and refuses a word that would have no effect.
+A row is a field of `Options`. It makes the parsers and their help, checks the arguments in Python,
+passes options on to the next command, and refuses an option that would have no effect.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nacl_monai.runs import KNOWN_REGIONS, MARGIN, check_num_bins
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
-#: What may be averaged over the members of an ensemble.
+#: The ways to average the members of an ensemble.
 PROBS, LOGITS = AVERAGED = ("probs", "logits")
-#: What a command may be about; a verb has one or several of them.
+#: Kinds of input; a verb has one or several of them.
 KINDS = {
     "folders": "a folder of predictions and one of labels",
     "components": "islands",
@@ -70,11 +70,11 @@ def option(
     Args:
         group: One of `GROUPS`.
         travels: Whether the next command takes it, too.
-        default: What is meant where nothing is said.
+        default: The default.
         uses: The verbs with their kinds, "promise:sums"; in others it has no effect, and is refused.
         text: The help; the default is added to it.
         metavar: How the help calls its value.
-        **how: What else argparse is told.
+        **how: Other arguments for argparse.
     """
     if metavar:
         how["metavar"] = metavar
@@ -89,7 +89,7 @@ asked, whose, channels, measured, written = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a command says; each field is a row of the table.
+    """The options of a command; each field is a row of the table.
 
     Attributes:
         members: The folders of an ensemble's members but the first, which is the command's.
@@ -371,7 +371,7 @@ class Options:
             raise SettingError(
                 "--ensemble: averages the predictions of several folders; give two or more with it"
             )
-        _ = self.patterns  # refuses expressions that are none
+        _ = self.patterns  # refuses wrong expressions
         for name in ("num_bins", "jobs"):
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
@@ -396,11 +396,11 @@ class Options:
         return Names(self.prediction_name, self.label_name, self.pairs)
 
     def words(self, use: str, *, travels: bool = True) -> list[str]:
-        """What another command, ``"promise:apply"``, takes of what is said of the data.
+        """The arguments about the data that another command, ``"promise:apply"``, takes.
 
         Args:
             use: Verb and kind.
-            travels: False for all that is said, which makes the same again.
+            travels: False for all arguments, which repeat the command.
         """
         arguments = []
         for row in rows(use):
@@ -416,7 +416,7 @@ class Options:
 
     @property
     def margin_words(self) -> list[str]:
-        """The margin, as another audit or fit takes it; none where it is the usual one."""
+        """The margin as an argument of another audit or fit; empty by default."""
         return [] if self.margin == MARGIN else ["--margin", f"{self.margin:g}"]
 
     @property
@@ -429,7 +429,7 @@ class Options:
 
     @property
     def joins(self) -> list[Any]:
-        """What is averaged, and over how many members; empty without an ensemble."""
+        """The kind of average and the number of members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
 
 
@@ -464,11 +464,11 @@ def flag(name: str) -> str:
 
 
 def check_used(use: str, values: Mapping[str, Any]) -> None:
-    """Refuses words that have no effect on what a command is about.
+    """Refuses options that have no effect on a kind of input.
 
     Args:
         use: Verb and kind, ``"promise:sums"``.
-        values: What was said, by the names of the rows.
+        values: The options that were set, by the names of the rows.
 
     Raises:
         SettingError: If one is of another verb or kind.
@@ -493,10 +493,10 @@ def options_of(use: str, values: Mapping[str, Any]) -> Options:
 
     Args:
         use: Verb and kind, ``"audit:folders"``.
-        values: What was said, by the names of the rows.
+        values: The options that were set, by the names of the rows.
 
     Raises:
-        SettingError: If there is no such option, it has no effect, or a value cannot be meant.
+        SettingError: If there is no such option, it has no effect, or a value is wrong.
     """
     unknown = sorted(values.keys() - {row.name for row in fields(Options)})
     if unknown:
@@ -507,7 +507,7 @@ def options_of(use: str, values: Mapping[str, Any]) -> Options:
 
 
 def as_one(folders: Sequence[Path], values: dict[str, Any]) -> list[Path]:
-    """The folders of models; of an ensemble the first, and the others become members in the words."""
+    """The folders of models; of an ensemble the first, and the others become the option members."""
     if values.get("ensemble") is None:
         return list(folders)
     values["members"] = folders[1:]
@@ -529,7 +529,7 @@ def the_folder(what: str, folders: Sequence[Path], values: dict[str, Any]) -> Pa
 
 
 def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Adds what a verb uses to its parser, a group of the help each; what is not said stays unsaid."""
+    """Adds the options of a verb to its parser, by the groups of the help, without defaults."""
     used = rows(verb)
     for group in GROUPS:
         several = [row for row in used if row.metadata["group"] == group]
@@ -541,7 +541,7 @@ def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def _how(row: Field[Any]) -> dict[str, Any]:
-    """What argparse is told of a row."""
+    """The arguments of a row for argparse."""
     how, text = dict(row.metadata["how"]), row.metadata["help"]
     if row.name in _PATHS:
         how["type"] = Path

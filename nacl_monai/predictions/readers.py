@@ -89,7 +89,7 @@ def read_as_asked(
 
 
 def _channels_of(place: Path, layout: Layout, channels: Channels, options: Options) -> Channels:
-    """What the channels of a member mean: those of the first, unless its own folder says more."""
+    """The channels of a member: those of the first, unless its own folder says more."""
     dataset = None if options.dataset else layout.dataset(place)
     if dataset is None:
         return channels
@@ -159,8 +159,8 @@ class Ensemble:
     r"""Reads several predictions of a case as one: each is checked, then all are averaged.
 
     The mean of probabilities is :math:`\frac{1}{M} \sum_m p_m`; that of logits, as nnU-Net has it, is
-    :math:`\mathrm{softmax}(\frac{1}{M} \sum_m \log p_m)`, since what a softmax forgets of the logits is
-    forgotten by the softmax of their mean, too.
+    :math:`\mathrm{softmax}(\frac{1}{M} \sum_m \log p_m)`, since the constant that a softmax removes from
+    logits is removed from their mean, too.
 
     Attributes:
         members: Each one's function and cases.
@@ -199,7 +199,7 @@ class Ensemble:
         if self.logits:
             mean = outputs.probs_of(mean)
         elif not self.channels.overlapping:
-            mean = mean / mean.sum(0)  # what storage rounded
+            mean = mean / mean.sum(0)  # rounding of storage
         assert first is not None  # noqa: S101 - there are two members or more
         return replace(
             first,

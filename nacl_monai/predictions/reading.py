@@ -1,4 +1,4 @@
-"""A case, and what was read of it: probabilities, labels, and where its voxels are."""
+"""A case and its contents: probabilities, labels, and the places of its voxels."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Case:
     Attributes:
         name: What every file and table calls it.
         prediction: Its files.
-        labels: Its label map by each rater; none where nobody has labeled it.
-        patient: Whose it is; the case itself where nobody says.
+        labels: Its label map by each rater; empty without labels.
+        patient: Its patient; the case itself if unknown.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of a case, on one grid.
+    """The contents of a case, on one grid.
 
     Attributes:
         case: The case.
@@ -178,7 +178,7 @@ class Reading:
             file: The image.
 
         Raises:
-            InputError: If it cannot be read, or nobody knows where the probabilities are on it.
+            InputError: If it cannot be read, or the place of the probabilities is unknown.
         """
         stored, affine = read_grid(file)
         shape = (*stored, 1, 1)[:3]

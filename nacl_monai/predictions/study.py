@@ -100,7 +100,7 @@ class Study:
         return {case.name: case.patient for case in self.cases}
 
     def patients_of(self, cases: Iterable[Case]) -> list[str]:
-        """The patient of each of these cases, as sums keep them; none where nobody says."""
+        """The patient of each of these cases, as sums keep them; empty if unknown."""
         return [case.patient for case in cases] if self.known else []
 
     @property
@@ -110,7 +110,7 @@ class Study:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """Which part of the patients it is, and how they are known, as definitions of sums keep it."""
+        """The shard and how patients are known, as definitions of sums keep it."""
         shard, options, salt = self.options.shard, self.options, salt_of(self.options)
         return {
             **({"anonymous": salt.mark} if salt else {}),
@@ -130,11 +130,11 @@ class Study:
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
 
     def check_unseen(self, file: Path, whose: Calibrator, salt: Salt | None = None) -> None:
-        """Refuses a study that what was fitted to others cannot be applied to.
+        """Refuses a study to which a fit to others cannot be applied.
 
         Args:
-            file: What was fitted, for messages.
-            whose: Whose patients it was fitted to, and to which channels.
+            file: The file of the fit, for messages.
+            whose: The patients and channels of the fit.
             salt: What hid their names, if something did.
 
         Raises:
@@ -178,13 +178,13 @@ class Study:
         """Reads and computes case by case, one volume in memory at a time and process.
 
         Args:
-            compute: What is computed of a case; it is pickled for other processes.
+            compute: The function of a case; it is pickled for other processes.
             faults: Takes those of cases that cannot be read or computed; the others go on.
             description: Of the progress bar.
             jobs: Processes; by default those of the options.
 
         Yields:
-            Each case that could be read, by name, and what was computed of it.
+            Each case that could be read, by name, and its result.
 
         Raises:
             InputError: If two cases have the same probabilities; at the end, if no case could be read,
@@ -245,7 +245,7 @@ def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
 ) -> tuple[Any, Any, str, bool | None] | InputError:
-    """What is computed of a case, Dice of its channels, digest, if it may be percent; or its fault."""
+    """The result for a case, Dice of its channels, digest, if it may be percent; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -258,7 +258,7 @@ def _computed(
         return compute(reading), dice, reading.predicted.digest, percent
     except (NoRoomError, SettingError):  # no case is at fault
         raise
-    except InputError as fault:  # what computes knows no files
+    except InputError as fault:  # the function knows no files
         where, _, what = str(fault).partition(": ")
         of_arrays = where in ("probs", "labels", "spacing")
         return InputError(f"{case.prediction.file}: {where} {what}") if of_arrays else fault
@@ -300,7 +300,7 @@ def processes(jobs: int) -> Iterator[Map]:
 
 
 def _start(threads: int | None = None) -> None:
-    """What a process does before it reads volumes."""
+    """Prepares a process that reads volumes."""
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -376,7 +376,7 @@ def _named(
 
 
 def _hidden(study: Study) -> Study:
-    """The study with names that say nothing, if that is asked for, in their own order."""
+    """The study with hidden names, on request, in their own order."""
     salt = salt_of(study.options)
     if salt is None:
         return study
@@ -509,7 +509,7 @@ def _channels(
     options: Options,
     promised: Channels | None,
 ) -> Channels:
-    """What the channels mean, by the first ``dataset.json`` that is there, or else by their number."""
+    """The meaning of the channels, by the first ``dataset.json`` found, or else by their number."""
     if options.dataset and not options.dataset.is_file():
         raise InputError(f"{options.dataset}: no such file; correct --dataset")
     activation = options.activation
@@ -525,7 +525,7 @@ def _channels(
 def _as_promised(
     folder: Path, channels: Channels | None, promised: Channels, options: Options
 ) -> Channels:
-    """The promised channels, which those of the predictions must be wherever something says so."""
+    """The promised channels, which those of the predictions must not contradict."""
     found = channels or promised
     if options.structures:
         found = with_structures(found, options.structures, options.activation)

@@ -19,26 +19,26 @@ from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, 1 where a case had a fault."""
-    words = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
-    run: Callable[..., Sequence[InputError]] = words.pop("run")
-    del words["command"]
-    faults, code = attempted(lambda: run(**words))
+    values = vars(_parser().parse_args(sys.argv[1:] if argv is None else argv))
+    run: Callable[..., Sequence[InputError]] = values.pop("run")
+    del values["command"]
+    faults, code = attempted(lambda: run(**values))
     return 1 if faults else code
 
 
 def _promise(
-    given: Sequence[Path], apply: Path | None = None, **words: Any
+    folders: Sequence[Path], apply: Path | None = None, **values: Any
 ) -> Sequence[InputError]:
-    """Of folders, of a part of their patients, of sums, or applied to new predictions."""
+    """Promises from folders, a part of their patients, or sums; or a promise on new predictions."""
     if apply is not None:
-        return _apply(apply, given, words)
-    *first, last = given
-    paths = [*as_one(first, words), last]
+        return _apply(apply, folders, values)
+    *first, last = folders
+    paths = [*as_one(first, values), last]
     sums = len(paths) != 2 or all(map(curves_file, paths))
     kind = "sums" if sums else "folders"
-    if "shard" in words and kind == "folders":
+    if "shard" in values and kind == "folders":
         kind = "shard"
-    options = options_of(f"promise:{kind}", words)
+    options = options_of(f"promise:{kind}", values)
     output = options.output or Path("promise")
     check_output(output, "promise", read=[*paths, *options.files])
     if kind != "sums":
@@ -53,9 +53,9 @@ def _promise(
     return run[kind](paths, output, options)
 
 
-def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Sequence[InputError]:
-    new = the_folder("NEW", given, words)
-    options = options_of("promise:apply", words)
+def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
+    new = the_folder("NEW", folders, values)
+    options = options_of("promise:apply", values)
     output = options.output or Path("promise")
     check_output(output, "promise --apply", read=[promise, new, *options.files])
     _check_there(promise, new)
@@ -68,10 +68,10 @@ def _apply(promise: Path, given: Sequence[Path], words: dict[str, Any]) -> Seque
 
 
 def _triage(
-    promise: Path, new: Sequence[Path] = (), verdicts: Sequence[Path] = (), **words: Any
+    promise: Path, new: Sequence[Path] = (), verdicts: Sequence[Path] = (), **values: Any
 ) -> Sequence[InputError]:
     if verdicts:
-        options_of("triage:verdicts", words)
+        options_of("triage:verdicts", values)
         if new:
             raise SettingError(f"--verdicts: are of a triage alone; {new[0]} is too much")
         from nacl_monai.promises.verdicts import print_verdicts
@@ -79,8 +79,8 @@ def _triage(
         return print_verdicts(promise, verdicts)
     if not new:
         raise SettingError("NEW: is missing; give the folder of the new predictions")
-    first = the_folder("NEW", new, words)
-    options = options_of("triage:apply", words)
+    first = the_folder("NEW", new, values)
+    options = options_of("triage:apply", values)
     number_within(options.budget, 1)
     output = options.output or Path("triage")
     check_output(output, "triage", read=[promise, first, *options.files])
@@ -90,15 +90,15 @@ def _triage(
     return command.triage_folder(promise, first, output, options)
 
 
-def _report(given: Sequence[Path], **words: Any) -> Sequence[InputError]:
-    *first, last = given
-    paths = [*as_one(first, words), last]
+def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
+    *first, last = folders
+    paths = [*as_one(first, values), last]
     if len(paths) != 2:
         raise SettingError(
             "report: takes a folder of predictions and one of label maps, or several of predictions "
             "with --ensemble"
         )
-    options = options_of("report:folders", words)
+    options = options_of("report:folders", values)
     number_within(options.budget, 1)
     output = options.output or Path("report")
     check_output(output, "report", read=[*paths, *options.files])
@@ -109,7 +109,7 @@ def _report(given: Sequence[Path], **words: Any) -> Sequence[InputError]:
 
 
 def _check_there(promise: Path, new: Path) -> None:
-    """Refuses what is missing, as is done later of what is damaged."""
+    """Refuses missing files at once; damaged ones are refused later."""
     if not promise.exists():
         raise InputError(f"{promise}: no such file; {PROMISE_REMEDY}")
     if not new.exists():
@@ -127,11 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     promise.set_defaults(run=_promise)
     add = promise.add_argument
-    given = (
+    inputs = (
         "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; "
         "with --apply a folder of new predictions"
     )
-    add("given", nargs="+", type=Path, metavar="FOLDER", help=given)
+    add("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
     add("--apply", type=Path, metavar="FILE", help="promise.json, to be applied to new predictions")
     add_options(promise, "promise")
 
@@ -140,8 +140,8 @@ def _parser() -> argparse.ArgumentParser:
         "report", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
     )
     report.set_defaults(run=_report)
-    given = "a folder of predictions, and one of label maps"
-    report.add_argument("given", nargs="+", type=Path, metavar="FOLDER", help=given)
+    inputs = "a folder of predictions, and one of label maps"
+    report.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
     add_options(report, "report")
 
     what = "the new cases that someone must look at, the most doubtful first"

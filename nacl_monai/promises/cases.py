@@ -59,7 +59,7 @@ def read_study(study: Study) -> tuple[Curves, list[InputError]]:
 
 
 def held_out_case(reading: Reading, curves: Curves, control: Control, **family: Any) -> NewCase:
-    """A case of a calibration patient by the promise of all others, who must be enough, with its label.
+    """A case of a calibration patient, with its label, by the promise of all others, who must be enough.
 
     Args:
         reading: Of the case.
@@ -68,7 +68,7 @@ def held_out_case(reading: Reading, curves: Curves, control: Control, **family: 
         **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
     """
     rest = curves.without(curves.patients[curves.cases.index(reading.case.name)])
-    kept = [asdict(one) for one in fit(rest, [control], check=False, **family).kept]
+    kept = [asdict(kept) for kept in fit(rest, [control], check=False, **family).kept]
     structures = apply_kept(kept, curves.definition, reading.probs, reading.spacing)
     masks = (mask.numpy() for mask in reading.masks)
     return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
@@ -85,8 +85,8 @@ def curves_of_arrays(
     """The curves of arrays, as `nacl_monai.promise` takes them.
 
     Args:
-        probs: As of `nacl_monai.audit`.
-        labels: Of one rater.
+        probs: As for `nacl_monai.audit`.
+        labels: Those of one rater.
         spacing: The size of a voxel along each axis in mm, of all cases or of each.
         channels_as_given: Whether to take channels that agree far better with the labels in another
             order.
@@ -152,8 +152,20 @@ def applied(
         miss: The share β of a contour by "each"; by default the smallest that was promised.
 
     Raises:
-        InputError: If these are no probabilities, there are other channels, or voxels of a size that no
-            calibration patient had.
+        InputError: If these are no probabilities, the channels differ, or no calibration patient had
+            voxels of this size.
+
+    Example:
+        >>> import numpy as np
+        >>> from nacl_monai import promise
+        >>> rng = np.random.default_rng(0)
+        >>> inside = rng.uniform(size=(20, 8, 8))
+        >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+        >>> probs = np.stack([1 - inside, inside], 1)
+        >>> promised = promise(probs[1:], labels[1:], spacing=(1.0, 1.0))  # 19 patients calibrate
+        >>> (new,) = applied(promised, probs[0], spacing=(1.0, 1.0))
+        >>> new.structure, bool(new.contours["outer"][new.contours["inner"]].all())
+        ('class_1', True)
     """
     promise.check_current()
     definition = promise.definition
@@ -174,7 +186,7 @@ def applied(
         )
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
-    kept = [asdict(one) for one in promise.of_level(level, miss)]
+    kept = [asdict(kept) for kept in promise.of_level(level, miss)]
     return apply_kept(kept, definition, probs, spacing)
 
 
@@ -185,9 +197,8 @@ class NewCase:
     Attributes:
         reading: Its probabilities.
         structures: What is promised of each structure.
-        labels: Structure → where it is labeled, ``(z, y, x)``; empty where nobody knows.
-        curve: As of `nacl_monai.metrics.curves.curves_of_case`, as if nothing was labeled, if it is
-            asked for.
+        labels: Structure → its labeled voxels, ``(z, y, x)``; empty if unknown.
+        curve: From `nacl_monai.metrics.curves.curves_of_case` without labels, on request.
     """
 
     reading: Reading
@@ -208,7 +219,7 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         file: Of the promise, for messages.
         promise: What was promised.
         folder: In any layout that an audit reads.
-        options: As of an audit.
+        options: As for an audit.
 
     Raises:
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
@@ -264,7 +275,7 @@ def new_cases(
 def _new_case(
     reading: Reading, promise: Promise, chosen: Sequence[float | None], curves: bool
 ) -> NewCase:
-    """What is promised of a case."""
+    """The promises about a case."""
     structures = applied(promise, reading.stored, reading.spacing, *chosen)
     return NewCase(reading, structures, curve=curve_of(reading) if curves else {})
 
@@ -279,9 +290,9 @@ def write_contours(case: NewCase, folder: Path) -> None:
 
     They are on the grid of the file that says where the voxels of the prediction are.
     """
-    for one in case.structures:
-        for kind, contour in one.contours.items():
-            file = folder / contour_name(case.name, kind, one.structure)
+    for promised in case.structures:
+        for kind, contour in promised.contours.items():
+            file = folder / contour_name(case.name, kind, promised.structure)
             case.reading.write(file, contour.astype(np.uint8), "label")
 
 
@@ -301,7 +312,7 @@ def promise(
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
 
     In all patients like these but a share :math:`\alpha`, the outer contour misses at most :math:`\beta`
-    of the structure, of the inner contour at most :math:`\beta` is not the structure, and the interval
+    of the structure, at most :math:`\beta` of the inner contour is not the structure, and the interval
     of the volume and the lower bound of Dice hold, whatever the network. By "mean", contours miss at
     most :math:`\alpha` on average over patients (`nacl_monai.promises.control`).
 
@@ -316,8 +327,8 @@ def promise(
         control: "each", "mean", or "most": the mean with ``confidence`` over the draws of calibration
             patients.
         confidence: Of "most".
-        margin: Of the family "within", in mm; fixed before anybody has seen these patients.
-        check: Whether each patient is asked how the promise of all others is kept.
+        margin: Of the family "within", in mm; fixed before these patients are seen.
+        check: Whether to test on each patient the promise of all others.
         **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
             ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
             `nacl_monai.audit` has them; of folders what a command says: ``dataset``, ``patients``,
@@ -325,15 +336,15 @@ def promise(
 
     Raises:
         InputError: If it takes more patients, or the input cannot be used.
-        SettingError: If a level, family, control or option cannot be meant.
+        SettingError: If a level, family, control or option is wrong.
 
     Example:
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> inside = rng.uniform(size=(20, 8, 8))
         >>> labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-        >>> made = promise(np.stack([1 - inside, inside], 1), labels)
-        >>> made.kept[0].label, made.kept[0].patients
+        >>> promised = promise(np.stack([1 - inside, inside], 1), labels)
+        >>> promised.kept[0].label, promised.kept[0].patients
         ('class_1, outer 10% in 9 of 10 patients', 20)
     """
     if isinstance(levels, (str, Real)) or levels == []:

@@ -1,4 +1,4 @@
-r"""A cohort of new patients, without labels: how good is it on average, and is it like who calibrated?
+r"""A cohort of new, unlabeled patients: its mean Dice, and whether it is like the calibration patients.
 
 **How good.** Among the :math:`n` calibration patients, Dice :math:`d` follows expected Dice :math:`x` by
 a line of least squares with the slope :math:`b` and the residual variance :math:`s^2`. The mean Dice of
@@ -42,15 +42,15 @@ from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curve
 from nacl_monai.promises.control import by_patient
 
 Array = npt.NDArray[np.float64]
-#: Structure → what is known of each patient → its values, by the names of patients.
+#: Structure → statistic → its values, by the names of patients.
 Known = Mapping[str, Mapping[str, Sequence[float]]]
 DRAWS = 9_999
 #: The p-value below which an alarm is given.
 ALARM = 0.01
-#: What the second line says then.
+#: The end of the second line then.
 ALARMED = "moved most, from"
 EXPECTED_DICE, _DICE = "expected Dice", "Dice"
-_LEAST = 3  # so many patients make a line
+_LEAST = 3  # patients that a line needs
 _DECIMALS = 6
 _ROUNDING = 1e-9
 _NEAR = MARGINS.index(MARGIN)
@@ -59,13 +59,13 @@ _STEPS = np.clip([0.0, *(THRESHOLDS[1:-2] + THRESHOLDS[2:-1]) / 2, 1.0], 0, 1)
 
 
 class CohortError(InputError):
-    """New patients are unlike those who calibrated; all files are written, and this is the alarm."""
+    """The alarm that new patients are unlike the calibration patients; all files are written."""
 
     exit_code = 3
 
 
 def statistics(curves: Curves) -> dict[str, Array]:
-    """What the probabilities of each case say without a label, (N, S) each.
+    """The statistics of each case without a label, (N, S) each.
 
     They are expected Dice, the logarithm of the predicted volume in ml, the mean probability in it, the
     probability near it and far from it per predicted voxel, entropy near it, and the voxels
@@ -164,7 +164,7 @@ def permutation_test(
 
 
 def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
-    """What is known of new cases together, in two lines; the second alone where no line can be drawn.
+    """The lines about all new cases together; only the second if no line can be fitted.
 
     Args:
         known: Of the calibration patients, as a promise has it.
@@ -179,9 +179,9 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
     )
     p_value, most = permutation_test(before, now)
     means = []
-    for structure, one in known.items():
+    for structure, numbers in known.items():
         x, dice, later = map(
-            np.array, (one[EXPECTED_DICE], one[_DICE], found[structure][EXPECTED_DICE])
+            np.array, (numbers[EXPECTED_DICE], numbers[_DICE], found[structure][EXPECTED_DICE])
         )
         if mean := mean_dice(dice, x, later):
             means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")

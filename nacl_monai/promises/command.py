@@ -1,4 +1,4 @@
-"""What ``nacl-monai promise`` and ``nacl-monai triage`` do: write files, and print what they mean."""
+"""``nacl-monai promise`` and ``nacl-monai triage``: write files, and print their meaning."""
 
 from __future__ import annotations
 
@@ -74,20 +74,20 @@ _HEADINGS = {
     "doubtful_islands": "Islands likely false",
 }
 _NO_COHORT = "is of an earlier version, which says nothing of new cases together"
-_SHOWN = 12  # so many cases are drawn
-_ROWS = 20  # so many of a table are printed
-_SIDE_BY_SIDE = 3  # so many structures of a case
-_WIDE = 1.5  # so many times the usual size is a wide contour
+_SHOWN = 12  # cases that are drawn
+_ROWS = 20  # rows of a table that are printed
+_SIDE_BY_SIDE = 3  # structures of a case, at most
+_WIDE = 1.5  # a contour is wide from this multiple of the usual size on
 
 
-def promise_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Makes promises by calibration patients, prints and writes them.
 
     Args:
-        given: A folder of predictions and one of label maps.
+        folders: A folder of predictions and one of label maps.
         output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv``, figures and their
             page.
-        options: As of an audit, with levels, control, family and margin.
+        options: As for an audit, with levels, control, family and margin.
 
     Returns:
         The faults of single cases; the others calibrate.
@@ -95,8 +95,8 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
     Raises:
         InputError: If it takes more patients, or the input cannot be used; nothing is written then.
     """
-    predictions, labels = given
-    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
+    predictions, labels = folders
+    with written_folder(output, "promise", read=[*folders, *options.files]) as folder:
         study = find(predictions, labels, options)
         show(study)
         if study.known_by == BY_CASE:
@@ -107,18 +107,18 @@ def promise_folders(given: Sequence[Path], output: Path, options: Options) -> li
         if options.images:  # before the first volume is read
             images_of_cases(options.images, [*study.patients])
         curves, faults = read_study(study)
-        made = make_promise(curves, folder, given, options, groups, partial(read_again, study))
+        fitted = make_promise(curves, folder, folders, options, groups, partial(read_again, study))
     print_faults(faults)
-    _print_made(made, output, options)
+    _print_made(fitted, output, options)
     return faults
 
 
-def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
-    """The same from what was counted: ``promise.npz`` of several sites, or evaluated runs.
+def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+    """The same from sums: ``promise.npz`` of several sites, or evaluated runs.
 
     Args:
-        given: These files, or the folders that they are in.
-        output: As of `promise_folders`.
+        paths: These files, or the folders that they are in.
+        output: As for `promise_folders`.
         options: Levels, control, family and margin.
 
     Returns:
@@ -127,9 +127,9 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
     Raises:
         InputError: As there.
     """
-    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
-        files = [file for path in given if (file := curves_file(path))]
-        if len(files) != len(given):
+    with written_folder(output, "promise", read=[*paths, *options.files]) as folder:
+        files = [file for path in paths if (file := curves_file(path))]
+        if len(files) != len(paths):
             raise SettingError(
                 "promise: takes a folder of predictions and one of labels, an evaluated run, or "
                 "promise.npz of sites"
@@ -137,8 +137,8 @@ def promise_sums(given: Sequence[Path], output: Path, options: Options) -> list[
         first, *more = hidden(map(read_curves, files), options.anonymous)
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
-        made = make_promise(curves, folder, given, options, groups)
-    _print_made(made, output, options)
+        fitted = make_promise(curves, folder, paths, options, groups)
+    _print_made(fitted, output, options)
     return []
 
 
@@ -158,12 +158,12 @@ def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
     return groups
 
 
-def _print_made(made: Made, output: Path, options: Options) -> None:
-    promise = made.promise
-    print(promise.text(), *map("- {}".format, lines(made.by_group)), sep="\n")
-    for name, own in made.promises.items():
+def _print_made(fitted: Made, output: Path, options: Options) -> None:
+    promise = fitted.promise
+    print(promise.text(), *map("- {}".format, lines(fitted.by_group)), sep="\n")
+    for name, own in fitted.promises.items():
         print(f"{name}, {counted(len(own.patients), 'patient')}:")
-        print(*(f"- {text}" for one, text in own.verdicts() if one.kind == OUTER), sep="\n")
+        print(*(f"- {text}" for kept, text in own.verdicts() if kept.kind == OUTER), sep="\n")
     if promise.known_by == BY_CASE:
         print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
@@ -172,13 +172,13 @@ def _print_made(made: Made, output: Path, options: Options) -> None:
     print_next("triage", file, "NEW", *options.words("triage:apply"))
 
 
-def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+def count_shard(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Writes ``promise.npz`` of a part of the patients, who alone need not be enough for a promise.
 
     Args:
-        given: The folder of predictions, and that of label maps.
+        folders: The folder of predictions, and that of label maps.
         output: The folder for the file.
-        options: As of an audit, with ``shard``.
+        options: As for an audit, with ``shard``.
 
     Returns:
         The faults of single cases.
@@ -186,8 +186,8 @@ def count_shard(given: Sequence[Path], output: Path, options: Options) -> list[I
     Raises:
         InputError: If the input cannot be used; nothing is written then.
     """
-    predictions, labels = given
-    with written_folder(output, "promise", read=[*given, *options.files]) as folder:
+    predictions, labels = folders
+    with written_folder(output, "promise", read=[*folders, *options.files]) as folder:
         study = find(predictions, labels, options)
         show(study)
         curves, faults = read_study(study)
@@ -205,7 +205,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for the files.
-        options: As of an audit; its level and miss are by default the smallest that were promised.
+        options: As for an audit; level and miss are by default the smallest that were promised.
 
     Returns:
         The faults of single cases.
@@ -244,12 +244,12 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         file: ``promise.json``, or the folder that it is in.
         new: The folder of the new predictions.
         output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
-        options: As of an audit; ``budget`` is how many can be looked at, or a share of the cases in
+        options: As for an audit; ``budget`` is how many can be looked at, or a share of the cases in
             percent; ``labels`` say how many of the worst tenth are in it; ``images`` are for pictures,
             which show the probabilities otherwise.
 
     Returns:
-        The faults of single cases, who must be looked at, too.
+        The faults of single cases, which must be looked at, too.
 
     Raises:
         InputError: If the promise does not hold for these predictions, no case can be read, or one that
@@ -309,7 +309,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
 
 
 def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
-    """Ends with what is known of the new cases together, and with an alarm if one is asked for."""
+    """Prints the lines about all new cases together, and raises an alarm on request."""
     print(*(lines or [f"note: {file}: {_NO_COHORT}"]), sep="\n")
     if options.alarm and ALARMED in lines[-1]:
         raise CohortError(f"{new}: {lines[-1]} Look at why")
@@ -323,7 +323,7 @@ def _check_alarm(file: Path, promise: Promise, options: Options) -> None:
 def _cohort(
     study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
 ) -> list[str]:
-    """What is known of the new cases together; nothing where the promise is of an earlier version."""
+    """The lines about all new cases together; empty for a promise of an earlier version."""
     if not promise.cohort:
         return []
     curves = curves_of(study, *zip(*cases, strict=True))
@@ -333,16 +333,16 @@ def _cohort(
 
 
 def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
-    """The words that make the page again."""
-    words = ["nacl-monai", "triage", file, new, *options.members, "--budget", options.budget]
-    words += ["--labels", options.labels] * bool(options.labels)
-    words += ["--islands", options.islands] * bool(options.islands)
-    words += ["--images", options.images] * bool(options.images)
-    return shlex.join(map(str, [*words, *options.words("triage:apply"), "--output", output]))
+    """The command that makes the page again."""
+    arguments = ["nacl-monai", "triage", file, new, *options.members, "--budget", options.budget]
+    arguments += ["--labels", options.labels] * bool(options.labels)
+    arguments += ["--islands", options.islands] * bool(options.islands)
+    arguments += ["--images", options.images] * bool(options.images)
+    return shlex.join(map(str, [*arguments, *options.words("triage:apply"), "--output", output]))
 
 
 def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
-    """The rows of the page: case, whether to look, what else is known of it, and the reason."""
+    """The rows of the page: case, whether to look, its numbers, and the reason."""
     numbers = table[[name for name in table if name in _HEADINGS]]
     for k, (_, row) in enumerate(numbers.iterrows()):
         cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
@@ -372,14 +372,14 @@ def _drawn_cases(
         yield case.name, reason, source, layers or None
 
 
-def _triaged(case: NewCase, made: Promise, real: RealIslands | None) -> dict[str, Any]:
+def _triaged(case: NewCase, promise: Promise, real: RealIslands | None) -> dict[str, Any]:
     """The Dice that a case has at least, its volume, and why it is doubtful."""
     alike = case.reading.predicted.pairwise_dice or [1.0] * len(case.structures)
-    least = [_at_least(*one, made) for one in zip(case.structures, alike, strict=True)]
+    least = [_at_least(*pair, promise) for pair in zip(case.structures, alike, strict=True)]
     worst = int(np.argmin(least))
     of_worst = table_rows(case.name, [case.structures[worst]])[0]
     false = doubtful(case.reading, real) if real else {}
-    reasons = [_reason(case.structures[worst], _disagreement(case.structures, alike), made)]
+    reasons = [_reason(case.structures[worst], _disagreement(case.structures, alike), promise)]
     if false:
         numbers = ", ".join(f"{number} of {name}" for name, number in false.items())
         reasons.append(f"islands likely false: {numbers}")
@@ -394,46 +394,46 @@ def _triaged(case: NewCase, made: Promise, real: RealIslands | None) -> dict[str
     }
 
 
-def _at_least(one: Applied, alike: float, made: Promise) -> float:
+def _at_least(applied: Applied, alike: float, promise: Promise) -> float:
     """The bound of Dice of a structure; where it is not predicted, how often that was right.
 
-    Dice is then 1 or 0, as nothing is labeled, or something. Among n calibration patients like that, and
-    the new one, at least r / (n + 1) were right. No probability says so: a sum over a large background
-    says much of its floor, and little of the structure. Members who predict something contradict.
+    Dice is then 1 if nothing is labeled, and else 0. Among n calibration patients like that and the new
+    one, at least r / (n + 1) were right. Probabilities cannot tell: their sum over a large background
+    depends on its floor more than on the structure. Members that predict something contradict.
     """
-    patients, rightly = made.absent[one.structure]
-    return one.dice if one.predicted else min(alike, rightly / (patients + 1))
+    patients, rightly = promise.absent[applied.structure]
+    return applied.dice if applied.predicted else min(alike, rightly / (patients + 1))
 
 
 def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str | None:
-    """Where members of an ensemble agree less with each other than the mean should with the label."""
+    """The structure on which members agree less than their mean should with the label, if any."""
     below = [
-        (expected - dice, one.structure)
-        for one, dice in zip(structures, alike, strict=True)
-        if dice < (expected := one.expected_dice if one.predicted else 1.0)
+        (expected - dice, applied.structure)
+        for applied, dice in zip(structures, alike, strict=True)
+        if dice < (expected := applied.expected_dice if applied.predicted else 1.0)
     ]
     return max(below)[1] if below else None
 
 
-def _reason(one: Applied, apart: str | None, made: Promise) -> str:
-    """Why a case is doubtful, by its worst structure and that on which members disagree."""
-    patients, rightly = made.absent[one.structure]
-    usual = {kept.structure: kept.size for kept in made.of_level() if kept.kind == OUTER}
+def _reason(applied: Applied, apart: str | None, promise: Promise) -> str:
+    """Why a case is doubtful, by its worst structure and the one on which members disagree."""
+    patients, rightly = promise.absent[applied.structure]
+    usual = {kept.structure: kept.size for kept in promise.of_level() if kept.kind == OUTER}
     absent = "as for no calibration patient"
     if patients:
         absent = f"which was right for {rightly:g} of {patients} calibration patients"
     reasons = {
-        f"{one.structure} is not predicted, {absent}": not one.predicted,
+        f"{applied.structure} is not predicted, {absent}": not applied.predicted,
         f"members disagree: {apart}": apart is not None,
-        f"wide contours: {one.structure}": one.predicted
-        and one.volumes[OUTER] > _WIDE * usual[one.structure] * one.expected,
+        f"wide contours: {applied.structure}": applied.predicted
+        and applied.volumes[OUTER] > _WIDE * usual[applied.structure] * applied.expected,
     }
     doubts = [reason for reason, holds in reasons.items() if holds]
-    return "; ".join(doubts or [f"low bound of Dice: {one.structure}"])
+    return "; ".join(doubts or [f"low bound of Dice: {applied.structure}"])
 
 
 def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:
-    """The share of the worst tenth that is in the budget, beside chance and the best that can be."""
+    """The share of the worst tenth that is in the budget, beside chance and the best possible."""
     curves, _ = read_study(study)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
     places = [k for k, name in enumerate(table["case"]) if name in dice]

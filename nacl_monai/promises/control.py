@@ -82,15 +82,15 @@ EACH, MEAN, MOST = CONTROLS = records.CONTROLS
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
 OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
-#: The largest share of a structure that is outside in a patient, and the levels, where nobody says.
+#: The default largest share of a structure that is outside in a patient, and the default levels.
 MISS = 0.1
 LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
-#: So many times smaller are the log-odds that a voxel needs beyond a margin than within it.
+#: The log-odds that a voxel needs within a margin, divided by those that it needs beyond.
 _SURER = 6
 
 
 class Control(NamedTuple):
-    """What is held, and how.
+    """The risk that a promise controls, and how.
 
     Attributes:
         level: The largest risk α, of "each" the share of patients.
@@ -99,7 +99,7 @@ class Control(NamedTuple):
         miss: The largest share β of a structure outside in a patient, for "each" alone.
 
     Example:
-        >>> [(one.needed, one.useful) for one in (Control(0.1, kind) for kind in CONTROLS)]
+        >>> [(rule.needed, rule.useful) for rule in (Control(0.1, kind) for kind in CONTROLS)]
         [(9, 19), (9, 14), (22, 37)]
     """
 
@@ -109,7 +109,7 @@ class Control(NamedTuple):
     miss: float = MISS
 
     def check(self) -> Control:
-        """Refuses what cannot be meant; returns itself.
+        """Refuses wrong values; returns itself.
 
         Raises:
             SettingError: If a level, a confidence or a miss is not between 0 and 1, or the kind is
@@ -133,14 +133,14 @@ class Control(NamedTuple):
     def useful(self) -> int:
         """With fewer patients nothing may fail, and contours are large.
 
-        From so many on, one patient may by "each", 2 / α − 1, and by "mean" half a structure may be
-        missed in all, 1.5 / α − 1; by "most" as well.
+        From 2 / α − 1 patients on, one may be missed by "each"; from 1.5 / α − 1 on, half a structure in
+        all may be missed by "mean", and by "most".
         """
         lost = 1 if self.kind == EACH else 0.5
         return next(n for n in count(self.needed) if self.holds(np.full((n, 1), lost / n)).all())
 
     def few(self, patients: int) -> str:
-        """What so few patients lack."""
+        """The text on what so few patients lack."""
         verb = "is" if patients == 1 else "are"
         return (
             f"{counted(patients, 'patient')} {verb} too few to promise {self.level:g}; it takes "
@@ -151,7 +151,7 @@ class Control(NamedTuple):
         """Refuses too few patients.
 
         Raises:
-            InputError: If it takes more.
+            InputError: If there are too few.
         """
         if patients < self.needed:
             raise InputError(f"{where}: {self.few(patients)}, or a larger --level")
@@ -192,10 +192,10 @@ def controls_of(
         confidence: Of "most".
 
     Raises:
-        SettingError: If one of them cannot be meant.
+        SettingError: If one of them is wrong.
 
     Example:
-        >>> [(one.level, one.miss) for one in controls_of("each", [0.1, 0.2], [0.05])]
+        >>> [(rule.level, rule.miss) for rule in controls_of("each", [0.1, 0.2], [0.05])]
         [(0.1, 0.05), (0.2, 0.05)]
     """
     if misses and kind != EACH:
@@ -265,7 +265,7 @@ def path_of(family: str, margin: float = MARGIN) -> Array:
         margin: Within which the threshold is lowered first, in mm; one of `MARGINS`.
 
     Returns:
-        The position in `THRESHOLDS` of what a voxel reaches in each of `MARGINS`, (sets, margins).
+        The position in `THRESHOLDS` of the threshold in each of `MARGINS`, (sets, margins).
 
     Raises:
         SettingError: If there is no such family or margin.
@@ -288,7 +288,7 @@ def path_of(family: str, margin: float = MARGIN) -> Array:
 
 
 def margin_of(family: str, margin: float = MARGIN) -> int:
-    """The position in `MARGINS` of that within which a family lowers its threshold first.
+    """The position in `MARGINS` of the margin within which a family lowers its threshold first.
 
     Raises:
         SettingError: If there is no such family or margin.
@@ -296,13 +296,13 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
     if family not in FAMILIES:
         raise SettingError(f"--family: is {family!r}; choose from {', '.join(FAMILIES)}")
     if margin not in MARGINS:
-        known = ", ".join(f"{one:g}" for one in MARGINS[:NO_MARGIN])
+        known = ", ".join(f"{value:g}" for value in MARGINS[:NO_MARGIN])
         raise SettingError(f"--margin: is {margin}; choose from {known}")
     return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 
 
 def along(path: Array, counts: Array) -> Array:
-    """What is counted in each set of a path: (…, K, M) → (…, sets)."""
+    """The counts in each set of a path: (…, K, M) → (…, sets)."""
     shells = np.diff(counts, axis=-1, prepend=0)
     total: Array = shells[..., path, np.arange(path.shape[1])].sum(-1)
     return total

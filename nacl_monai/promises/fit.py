@@ -1,4 +1,4 @@
-"""Curves of calibration patients → promises, ``promise.json``, and how others see them kept."""
+"""Curves of calibration patients → promises, ``promise.json``, and their test on held-out patients."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ Array = npt.NDArray[Any]
 #: The name of the file in a folder.
 PROMISE_FILE = "promise.json"
 VOLUME, DICE = records.NUMBERS
-#: What is promised of every structure.
+#: The promises about every structure.
 KINDS = records.KINDS
-#: What each fails by.
+#: The failure of each.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
-#: What tells the rows of held-out patients apart.
+#: The columns that identify the rows of held-out patients.
 HEAD = ["structure", "kind", "level", "miss", "family"]
 _ROUNDING = 1e-9
-#: An outer contour that is so many times as large as the structure, or an inner one that is so many
-#: times smaller, is of no use.
+#: An outer contour this many times as large as the structure is of no use, nor an inner one this many
+#: times smaller.
 USELESS = 4.0
-#: What a table says of each promise.
+#: The columns of a table of promises.
 COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
 
 
@@ -111,42 +111,42 @@ class Kept:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Kept:
-        """A promise as ``promise.json`` has it, which knows neither infinity nor NaN."""
+        """A promise from ``promise.json``, which has neither infinity nor NaN."""
         margin = np.inf if record["margin"] == "all" else float(record["margin"])
         size = np.nan if record["size"] is None else float(record["size"])
-        known: dict[str, Any] = {one.name: record.get(one.name) for one in fields(cls)}
+        known: dict[str, Any] = {entry.name: record.get(entry.name) for entry in fields(cls)}
         return cls(**known | {"margin": margin, "size": size})
 
     def useless(self, row: Mapping[str, Any] | None = None) -> bool:
-        """Whether it is kept, but tells nothing; by the size of held-out patients, if that is known."""
+        """Whether it is kept but useless, by the size for held-out patients, if that is known."""
         size = self._sizes(row)[0]
         return size < 1 / USELESS if self.kind == INNER else self.kind != DICE and size > USELESS
 
     def _sizes(self, row: Mapping[str, Any] | None) -> list[float]:
-        """The size that a row of held-out patients has with its interval; or that of who calibrated."""
+        """The size for held-out patients with its interval, or else for the calibration patients."""
         sizes = [(row or {}).get(name) for name in ("size", "size_low", "size_high")]
         known = [size for size in sizes if size is not None and np.isfinite(size)]
         return known if len(known) == len(sizes) else [self.size]
 
     @property
     def label(self) -> str:
-        """What a table calls it."""
+        """Its label in a table."""
         share = f"{self.level:.0%}" if self.miss is None else f"{self.miss:.0%} in {self.often}"
         return f"{self.structure}, {self.kind} {share}"
 
     @property
     def often(self) -> str:
-        """In how many patients it is kept: "9 of 10 patients"."""
+        """The share of patients in whom it is kept, such as "9 of 10 patients"."""
         patients = round(1 / self.level)
         if abs(patients * self.level - 1) > _ROUNDING:
             return f"{1 - self.level:.0%} of patients"
         return f"{patients - 1} of {patients} patients"
 
     def text(self, row: Mapping[str, Any] | None = None) -> str:
-        """What is promised, as a clinician reads it.
+        """The promise as a sentence for clinicians.
 
         Args:
-            row: Of held-out patients, whose size is said; by default that of those who calibrated it.
+            row: Of held-out patients, for their size; by default that of the calibration patients.
         """
         share, name = f"{self.level:.0%}", self.structure
         size, *ends = [f"{size:.2f}" for size in self._sizes(row)]
@@ -169,7 +169,7 @@ class Kept:
 
 
 def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
-    """The volume in ml or Dice as a promise expects it of each case, (N,).
+    """The volume in ml or Dice that a promise expects of each case, (N,).
 
     Args:
         curves: Of labeled cases, or of new ones.
@@ -186,7 +186,7 @@ def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int
 
 
 class Rules:
-    """All that may be promised of one kind about one structure, with losses and sizes by patient.
+    """All possible promises of one kind about one structure, with losses and sizes by patient.
 
     Args:
         curves: Of all patients.
@@ -199,10 +199,10 @@ class Rules:
         patients: Their names, the first axis of all arrays.
         losses: (patients, rules), the most cautious rule first; the mean over the cases of each.
         worst: The same of the worst case of each.
-        sizes: The same of what a rule gives.
+        sizes: The same for the size of what a rule gives.
         values: Those of `Kept` by each rule, (rules, …).
         margin: The margin of the family, in mm.
-        whole: By what sizes are divided, (patients,).
+        whole: The divisors of sizes, (patients,).
     """
 
     def __init__(
@@ -232,7 +232,7 @@ class Rules:
         self.worst = worst_by_patient(losses, curves.patients)
 
     def _scores(self, curves: Curves, structure: int, margin: int) -> Array:
-        """How far each case is from what is expected of it."""
+        """The error of what is expected of each case."""
         expected = estimate(curves, structure, self.kind, self.family, margin)
         if self.kind == DICE:
             return np.asarray(expected - curves.dice[:, structure])
@@ -246,13 +246,13 @@ class Rules:
         return failed(self.worst, self.kind, control)
 
     def fitted(self, control: Control, rows: Array | slice = slice(None)) -> int:
-        """The position of the rule that the patients in some rows fit."""
+        """The position of the rule fitted to the patients in some rows."""
         rule = control.boldest(self.risks(control)[rows])
         assert rule is not None  # noqa: S101 - the most cautious rule has no loss
         return rule
 
     def kept(self, control: Control) -> Kept:
-        """The promise that all patients fit."""
+        """The promise fitted to all patients."""
         rule = self.fitted(control)
         whole = self.whole.sum()
         size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
@@ -261,12 +261,12 @@ class Rules:
         return Kept(*head, self.values[rule].tolist(), len(self.patients), size, missed)
 
     def held_out(self, control: Control) -> tuple[Array, Array]:
-        """Loss and size of each patient by the promise that all others fit, who must be enough."""
+        """Loss and size of each patient by the promise fitted to all others, who must be enough."""
         patients, rules = np.arange(len(self.patients)), self.by_others(control, self.patients)
         return self.risks(control)[patients, rules], self.sizes[patients, rules]
 
     def by_others(self, control: Control, patients: Sequence[str]) -> list[int]:
-        """For each of some patients the rule that all others fit, who must be enough."""
+        """The rule fitted to all others, who must be enough, for each of some patients."""
         rows = np.arange(len(self.patients))
         rules = {
             name: self.fitted(control, np.delete(rows, row))
@@ -276,17 +276,17 @@ class Rules:
 
 
 def miss_of(kind: str, control: Control) -> float | None:
-    """What a contour by "each" may miss; None of what has no such share."""
+    """The share that a contour by "each" may miss; None for other promises."""
     return control.miss if control.kind == EACH and kind in CONTOURS else None
 
 
 def asked(kind: str, controls: Sequence[Control]) -> list[Control]:
     """The controls that differ for a kind: of a number by "each", one for each level."""
-    return list({(one.level, miss_of(kind, one)): one for one in controls}.values())
+    return list({(control.level, miss_of(kind, control)): control for control in controls}.values())
 
 
 def failed(losses: Array, kind: str, control: Control) -> Array:
-    """1 where more is lost than "each" allows a patient, of a number anything, and else 0."""
+    """1 if a patient loses more than "each" allows, or anything in case of a number; else 0."""
     most = miss_of(kind, control) or 0
     return np.asarray(losses > most + _ROUNDING, float)
 
@@ -305,7 +305,7 @@ def held_out_volumes(
 def held_out_misses(
     curves: Curves, structure: int, control: Control, family: str, margin: float = MARGIN
 ) -> Array:
-    """What the outer contour misses of each case by the promise of all other patients, (N,)."""
+    """The share of each case outside the outer contour by the promise of all other patients, (N,)."""
     rules = Rules(curves, structure, OUTER, family, margin).by_others(control, curves.patients)
     losses = contours_along(curves, structure, OUTER, path_of(family, margin))[0][:, ::-1]
     misses: Array = losses[np.arange(len(losses)), rules]
@@ -339,7 +339,7 @@ def uncontrolled(curves: Curves, structure: int, control: Control) -> tuple[Arra
 def check_held_out(
     curves: Curves, controls: Sequence[Control], margin: float = MARGIN
 ) -> pd.DataFrame:
-    """How promises are kept by patients who had no part in them: each by the promise of all others.
+    """A test of promises on held-out patients: each by the promise of all others.
 
     Args:
         curves: Of all patients.
@@ -348,9 +348,9 @@ def check_held_out(
 
     Returns:
         A row for each structure, kind, level, miss and family, and for outer contours without control;
-        ``risk`` is what was missed, wrong, or outside of an interval, by "each" the share of patients
-        for whom that is too much, with the 95 % interval ``low`` to ``high`` over patients, ``size`` as
-        in `Kept` with its own. A level for which one patient less is too few has no row.
+        ``risk`` is the share that was missed, wrong, or outside of an interval, by "each" the share of
+        patients for whom that is too much, with the 95 % interval ``low`` to ``high`` over patients;
+        ``size`` is as in `Kept`, with its own. A level for which one patient less is too few has no row.
     """
     # Name, kind, level, miss and family; loss and size by patient; whole.
     rows: list[tuple[Any, ...]] = []
@@ -358,21 +358,21 @@ def check_held_out(
         for kind, family in product(KINDS, (WITHIN, THRESHOLD, MARGIN_ONLY)):
             rules = Rules(curves, structure, kind, family, margin)
             rows += [
-                (*head_of(name, kind, one), family, *rules.held_out(one), rules.whole)
-                for one in asked(kind, controls)
-                if one.needed < len(rules.patients)
+                (*head_of(name, kind, control), family, *rules.held_out(control), rules.whole)
+                for control in asked(kind, controls)
+                if control.needed < len(rules.patients)
             ]
         whole = by_patient(curves.volumes[:, structure], curves.patients)
-        for one in controls:
-            risks = uncontrolled(curves, structure, one)
-            rows.append((*head_of(name, OUTER, one), UNCONTROLLED, *risks, whole))
+        for control in controls:
+            risks = uncontrolled(curves, structure, control)
+            rows.append((*head_of(name, OUTER, control), UNCONTROLLED, *risks, whole))
     table = pd.DataFrame([row[:5] for row in rows], columns=HEAD, dtype=object)
     table["level"] = table["level"].astype(float)
     return table.join(over_patients(*(np.stack([row[k] for row in rows], 1) for k in (5, 6, 7))))
 
 
 def head_of(structure: str, kind: str, control: Control) -> tuple[Any, ...]:
-    """What tells a promise from others, but for its family."""
+    """The columns that identify a promise, without its family."""
     return structure, kind, control.level, miss_of(kind, control)
 
 
@@ -382,11 +382,11 @@ def over_patients(loss: Array, size: Array, whole: Array) -> pd.DataFrame:
     weights = draws(len(loss), 2000)
     table["risk"] = loss.mean(0)
     ends = percentile_interval(bootstrap_means(loss, weights))
-    yes_or_no = np.isin(loss, (0, 1)).all(0)  # of which a resampling of none knows no end
+    yes_or_no = np.isin(loss, (0, 1)).all(0)  # whose interval resampling cannot give
     ends[:, yes_or_no] = _wilson(loss[:, yes_or_no])
     table["low"], table["high"] = ends
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a structure that nobody has has no size
+        warnings.simplefilter("ignore")  # an absent structure has no size
         table["size"] = size.sum(0) / whole.sum(0)
         ends = percentile_interval(bootstrap_ratios(size, whole, weights))
     table["size_low"], table["size_high"] = ends
@@ -400,7 +400,7 @@ def _wilson(yes: Array) -> Array:
 
 
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
-    """What became of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
+    """The result of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
     what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
     return f"{what} {share_text(row)}"
 
@@ -412,7 +412,7 @@ def share_text(row: Mapping[Any, Any]) -> str:
 
 @dataclass(frozen=True)
 class Promise:
-    """What was promised, by which patients, for which predictions.
+    """The promises, their calibration patients, and the predictions that they are for.
 
     Attributes:
         kept: Every promise.
@@ -421,7 +421,7 @@ class Promise:
         confidence: 1 − δ of "most".
         definition: Channels, structures, calibrator and tool of the predictions, as
             `nacl_monai.metrics.curves.definition_of` has them.
-        patients: Who calibrated it.
+        patients: The calibration patients.
         cases: Their cases.
         spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
         sums: The checksum of ``promise.npz``.
@@ -430,11 +430,11 @@ class Promise:
         held_out: The rows of `check_held_out`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
-        group: The group that the patients are of, "site A"; empty for all.
-        cohort: What new patients are compared with, from `nacl_monai.promises.cohort.known_of`; empty
-            in files of earlier versions.
-        curves: What it was fitted to; None of one that was read.
-        read: What reads cases once more, for the page; None where nobody has them.
+        group: The group of the patients, "site A"; empty for all.
+        cohort: The statistics with which new patients are compared, from
+            `nacl_monai.promises.cohort.known_of`; empty in files of earlier versions.
+        curves: The curves that it was fitted to; None after reading.
+        read: The function that reads cases again, for the page; None without them.
     """
 
     kept: Sequence[Kept]
@@ -460,25 +460,25 @@ class Promise:
         Raises:
             SettingError: If nothing was promised of it.
         """
-        level = _chosen("--level", level, {one.level for one in self.kept})
-        misses = {one.miss for one in self.kept if one.miss is not None}
+        level = _chosen("--level", level, {kept.level for kept in self.kept})
+        misses = {kept.miss for kept in self.kept if kept.miss is not None}
         least = _chosen("--miss", miss, misses) if misses or miss is not None else None
-        return [one for one in self.kept if one.level == level and one.miss in (None, least)]
+        return [kept for kept in self.kept if kept.level == level and kept.miss in (None, least)]
 
     @property
     def controls(self) -> list[Control]:
-        """What is held: one for each level, and by "each" for each miss."""
+        """The controls, one for each level, and by "each" for each miss."""
         first = self.kept[0].structure
         return [
-            Control(one.level, self.control, self.confidence, one.miss or MISS)
-            for one in self.kept
-            if one.kind == OUTER and one.structure == first
+            Control(kept.level, self.control, self.confidence, kept.miss or MISS)
+            for kept in self.kept
+            if kept.kind == OUTER and kept.structure == first
         ]
 
     @property
     def checked_controls(self) -> list[Control]:
         """Those for which all patients but one are enough."""
-        return [one for one in self.controls if one.needed < len(self.patients)]
+        return [control for control in self.controls if control.needed < len(self.patients)]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -488,7 +488,7 @@ class Promise:
 
     @property
     def unit(self) -> str:
-        """Over what a promise is kept, in words."""
+        """The unit over which a promise is kept, in words."""
         if self.control == EACH:
             return f"for patients like these{f' of {self.group}' if self.group else ''}"
         if self.control == MEAN:
@@ -496,28 +496,30 @@ class Promise:
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
 
     def checked(self, kept: Kept, family: str = "") -> Mapping[str, Any] | None:
-        """The row of `held_out` of a promise, or of what another family promises instead."""
+        """The row of `held_out` of a promise, or of another family's in its place."""
         key = kept.structure, kept.kind, kept.level, kept.miss, family or kept.family
         return next((r for r in self.held_out if tuple(map(r.get, HEAD)) == key), None)
 
     def verdicts(self) -> Iterator[tuple[Kept, str]]:
-        """Each promise, as a clinician reads it and as held-out patients see it kept."""
-        for one in self.kept:
-            row = self.checked(one)
-            text = one.text(row)
+        """Each promise, with its sentence for clinicians and its test on held-out patients."""
+        for kept in self.kept:
+            row = self.checked(kept)
+            text = kept.text(row)
             if row:
-                text += f" Held-out patients: {risk_text(one, row)}"
-                text += ", MORE THAN PROMISED." if row["low"] > one.level else "."
+                text += f" Held-out patients: {risk_text(kept, row)}"
+                text += ", MORE THAN PROMISED." if row["low"] > kept.level else "."
             elif self.held_out:
                 text += (
                     " Not checked, the size is of those who calibrated: it takes one more patient."
                 )
-            yield one, text
+            yield kept, text
 
     @property
     def few(self) -> str:
-        """What more patients would give, where they are few."""
-        useful = max(Control(one.level, self.control, self.confidence).useful for one in self.kept)
+        """The benefit of more patients, if they are few; else empty."""
+        useful = max(
+            Control(kept.level, self.control, self.confidence).useful for kept in self.kept
+        )
         if len(self.patients) >= useful:
             return ""
         return (
@@ -537,34 +539,36 @@ class Promise:
         record = {"apply": "nacl-monai promise --apply promise.json NEW"}
         record |= asdict(replace(self, curves=None, read=None))
         del record["curves"], record["read"]
-        for one in (*record["kept"], *record["held_out"]):
-            one |= {
+        for row in (*record["kept"], *record["held_out"]):
+            row |= {
                 key: None
-                for key, value in one.items()
+                for key, value in row.items()
                 if isinstance(value, float) and np.isnan(value)
             }
-            if one.get("margin") == np.inf:
-                one["margin"] = "all"
+            if row.get("margin") == np.inf:
+                row["margin"] = "all"
         record = json.loads(json.dumps(record))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
 
     def write_numbers(self, folder: Path) -> None:
-        """Writes ``promise.json``, and ``held_out.csv`` with what became of it."""
+        """Writes ``promise.json``, and ``held_out.csv`` with its test."""
         self.write(folder / PROMISE_FILE)
         write_text(folder / "held_out.csv", csv_text(pd.DataFrame(self.held_out)))
 
     @property
     def table(self) -> pd.DataFrame:
-        """Each promise, a row, as its page has it: what held-out patients say of it, and sizes."""
+        """A row for each promise, with the test on held-out patients, and sizes."""
         return pd.DataFrame.from_dict(
-            {one.label: self._row(one) for one in self.kept},
+            {kept.label: self._row(kept) for kept in self.kept},
             orient="index",
             columns=COLUMNS,
         )
 
     def _row(self, kept: Kept) -> list[str]:
-        row, plain, free = (self.checked(kept, of) for of in ("", MARGIN_ONLY, UNCONTROLLED))
+        row, plain, free = (
+            self.checked(kept, family) for family in ("", MARGIN_ONLY, UNCONTROLLED)
+        )
         cells = ["not checked", f"{kept.size:.2f}", "–"]
         if row and plain:
             cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
@@ -594,7 +598,7 @@ class Promise:
         return promises.promise_page(self, Path(file), viewer=viewer)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes what `read_promise` makes this object of again, with its page; returns the folder.
+        """Writes the files that `read_promise` reads, with the page; returns the folder.
 
         Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
         promise was read.
@@ -609,7 +613,7 @@ class Promise:
         return Path(folder)
 
     def check_current(self, where: object = "promise") -> None:
-        """Refuses to use what was promised by a file that does not say whose predictions it is of.
+        """Refuses to use a promise whose file does not say whose predictions it is of.
 
         Args:
             where: The file, for the message.
@@ -625,7 +629,7 @@ def _chosen(option: str, number: float | None, promised: Collection[float]) -> f
     if number is None:
         return min(promised)
     if number not in promised:
-        known = ", ".join(f"{one:g}" for one in sorted(promised)) or "none"
+        known = ", ".join(f"{value:g}" for value in sorted(promised)) or "none"
         raise SettingError(f"{option}: is {number:g}, but promised are {known}; choose of these")
     return number
 
@@ -635,6 +639,16 @@ def read_promise(file: str | Path) -> Promise:
 
     Raises:
         InputError: If it is missing or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from nacl_monai import promise
+        >>> inside = np.random.default_rng(0).uniform(size=(19, 8, 8))
+        >>> made = promise(np.stack([1 - inside, inside], 1), (inside > 0.4).astype(int))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_promise(made.write(f"{folder}/promise.json")).kept == made.kept
+        True
     """
     path = Path(file)
     path = path / PROMISE_FILE if path.is_dir() else path
@@ -644,15 +658,15 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
-    known = [one.name for one in fields(Promise) if one.compare and one.name in record]
+    known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]
     return Promise(**{name: record[name] for name in known})
 
 
 def check_cases(cases: Sequence[str], where: object) -> None:
-    """Refuses cases that look like several of each patient, where nobody says whose they are.
+    """Refuses cases that look like several of each patient, if patients are unknown.
 
     Raises:
-        InputError: Then: so few patients would promise more than they can.
+        InputError: If they do: so few patients would promise more than they can.
     """
     pattern = pattern_of_several(cases)
     if pattern is not None:
@@ -679,13 +693,13 @@ def fit(
         curves: Of all patients.
         controls: One for each level, and by "each" for each miss, all of one kind.
         family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
-        margin: Of the family "within", in mm; fixed before anybody has seen these patients.
-        check: Whether held-out patients are asked, too.
+        margin: Of the family "within", in mm; fixed before these patients are seen.
+        check: Whether to test on held-out patients, too.
         sums: The checksum of the file of the curves.
-        group: As of `Promise`.
+        group: As in `Promise`.
 
     Raises:
-        SettingError: If a level, family or margin cannot be meant.
+        SettingError: If a level, family or margin is wrong.
         InputError: If it takes more patients, or these trained the network, or are a part of others.
     """
     margin_of(family, margin)
@@ -693,14 +707,14 @@ def fit(
     if curves.definition["known_by"] == records.BY_CASE:
         check_cases(curves.cases, curves.path)
     patients = sorted(set(curves.patients))
-    for one in controls:
-        one.check().check_patients(len(patients), curves.path)
+    for control in controls:
+        control.check().check_patients(len(patients), curves.path)
     structures = range(len(curves.structures))
     rules = [Rules(curves, *which, family, margin) for which in product(structures, KINDS)]
     sizes = np.sort(curves.spacings, axis=1)
     record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
-        [of_kind.kept(one) for of_kind in rules for one in asked(of_kind.kind, controls)],
+        [of_kind.kept(control) for of_kind in rules for control in asked(of_kind.kind, controls)],
         controls[0].kind,
         controls[0].confidence,
         curves.definition,
@@ -719,7 +733,7 @@ def fit(
 
 
 def _absent(curves: Curves) -> Iterator[tuple[str, list[float]]]:
-    """As `Promise.absent`; where nothing is predicted, Dice is 1 if nothing is labeled, and else 0."""
+    """`Promise.absent`: where nothing is predicted, Dice is 1 if nothing is labeled, and else 0."""
     patients = np.array(curves.patients)
     for structure, name in enumerate(curves.structures):
         cases = curves.predicted[:, structure] == 0

@@ -1,4 +1,4 @@
-"""What promises are made from, kept by an evaluator: the curves of each of its cases."""
+"""The curves of each case of an evaluator, from which promises are made."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class CaseCurves(CaseHandler):
             are the metric's.
         calibration: The evaluator's calibration metric.
         calibrator: Name of what is behind the network; None without.
-        record: What says of which weights, run and set of the split the evaluation is; None where nobody
-            knows.
+        record: The source of the evaluation's weights, run and set of the split; None if unknown.
     """
 
     output_dir: str | Path

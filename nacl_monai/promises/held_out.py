@@ -1,4 +1,4 @@
-"""What held-out patients say of a promise: in each of their groups, and with fewer who calibrate."""
+"""Tests of a promise on held-out patients: in each of their groups, and with fewer who calibrate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def held_out_groups(
     family: str = WITHIN,
     margin: float = MARGIN,
 ) -> pd.DataFrame:
-    """How each group of patients sees kept what all other patients promise.
+    """The test, in each group of patients, of the promises of all other patients.
 
     Args:
         curves: Of all patients.
         controls: One for each level and miss.
         groups: From `nacl_monai.evaluations.groups.read_groups`; thirds of the predicted volume of each
             structure are added.
-        family: What contours are.
+        family: The family of contours.
         margin: Of the family "within", in mm.
 
     Returns:
@@ -71,9 +71,9 @@ def sizes_by_number(
     Args:
         curves: Of all patients.
         control: What is promised.
-        family: What contours are.
+        family: The family of contours.
         margin: Of the family "within", in mm.
-        draws: So many times are patients drawn.
+        draws: The number of draws of patients.
 
     Returns:
         Number → the size for each structure, of the patients who were not drawn.
@@ -82,7 +82,9 @@ def sizes_by_number(
     patients = len(rules[0].patients)
     numbers = {control.needed, control.useful, 2 * control.useful + 1, patients // 2, patients - 1}
     found = {}
-    for number in sorted(one for one in numbers if control.needed <= one < patients):
+    for number in sorted(
+        candidate for candidate in numbers if control.needed <= candidate < patients
+    ):
         rng = np.random.default_rng(0)
         orders = [rng.permutation(patients) for _ in range(draws)]
         found[number] = [_size(of_structure, control, number, orders) for of_structure in rules]
@@ -90,10 +92,10 @@ def sizes_by_number(
 
 
 def _size(rules: Rules, control: Control, number: int, orders: Sequence[Array]) -> float:
-    """Of all patients who were not drawn, over all draws."""
+    """The size for all patients who were not drawn, over all draws."""
     pairs = [(order[number:], rules.fitted(control, order[:number])) for order in orders]
-    size = sum(rules.sizes[others, rule].sum() for others, rule in pairs)
-    return float(size / max(sum(rules.whole[others].sum() for others, _ in pairs), 1e-9))
+    size = sum(rules.sizes[rest, rule].sum() for rest, rule in pairs)
+    return float(size / max(sum(rules.whole[rest].sum() for rest, _ in pairs), 1e-9))
 
 
 def lines(table: pd.DataFrame) -> Iterator[str]:
@@ -108,6 +110,6 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
 
 
 def group_text(row: Mapping[Any, Any]) -> str:
-    """What became of a promise in a group: "9.1% [4.2, 18.4] of 37"."""
+    """The result of a promise in a group: "9.1% [4.2, 18.4] of 37"."""
     more = ", MORE THAN PROMISED" if row["low"] > row["level"] else ""
     return f"{share_text(row)} of {row['patients']}{more}"

@@ -39,7 +39,7 @@ _SIDE_BY_SIDE = 3  # so many structures of a case
 
 @dataclass(frozen=True)
 class Made:
-    """A promise, what it is in groups, and the cases of its page."""
+    """A promise, its numbers in groups, and the cases of its page."""
 
     promise: Promise
     by_group: pd.DataFrame
@@ -53,14 +53,14 @@ class Made:
 
 
 def asked_controls(options: Options) -> list[Control]:
-    """What a command asks a promise to hold."""
+    """The controls that a command asks for."""
     return controls_of(options.control, options.level, options.miss, options.confidence)
 
 
 def make_promise(
     curves: Curves,
     folder: Path,
-    given: Sequence[Path],
+    paths: Sequence[Path],
     options: Options,
     groups: Groups,
     read: Read | None = None,
@@ -70,27 +70,27 @@ def make_promise(
     Args:
         curves: Of all patients.
         folder: Where the files are written.
-        given: What the command was given, for the page.
+        paths: The arguments of the command, for the page.
         options: The command's.
         groups: From `nacl_monai.evaluations.groups.read_groups`.
-        read: What reads cases once more; without it the page has none.
+        read: The function that reads cases again; without it the page has none.
 
     Raises:
-        InputError: If it takes more patients.
+        InputError: If there are too few patients.
     """
-    made = _fitted(curves, folder, options, groups)
+    fitted = _fitted(curves, folder, options, groups)
     figures: dict[str, str] = {}
     if options.pictures:
-        for name, figure in draw_figures(made.promise):
+        for name, figure in draw_figures(fitted.promise):
             png, _ = reports.save_figure(figure, folder / name)
             figures[name] = data_source(png.read_bytes())
-        seen = replace(made.promise, read=read)
-        made = replace(made, cases=list(contours(seen, viewer=is_seen(options))))
-    words = [*given, *options.members, *options.words("promise:folders", travels=False)]
-    command = shlex.join(map(str, ["nacl-monai", "promise", *words]))
-    rows = made.by_group.to_dict("records")
-    write_page(made.promise, folder / PAGE, command, figures, made.cases, rows)
-    return made
+        seen = replace(fitted.promise, read=read)
+        fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
+    arguments = [*paths, *options.members, *options.words("promise:folders", travels=False)]
+    command = shlex.join(map(str, ["nacl-monai", "promise", *arguments]))
+    rows = fitted.by_group.to_dict("records")
+    write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
+    return fitted
 
 
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
@@ -104,10 +104,14 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
     of_groups = {}
     for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
         name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
-        members = {one for one, other in groups[str(options.by_group)].items() if other == value}
+        members = {
+            patient
+            for patient, its_value in groups[str(options.by_group)].items()
+            if its_value == value
+        }
         part = curves.chosen(members)
-        if len(members) < max(one.needed for one in controls):
-            few = max(controls, key=lambda one: one.needed).few(len(members))
+        if len(members) < max(control.needed for control in controls):
+            few = max(controls, key=lambda control: control.needed).few(len(members))
             print(f"note: {name}: {few}")
             continue
         sums = checksum(part.write(place / CURVES_FILE))
@@ -117,7 +121,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
 
 
 def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
-    """Sizes by level; how promises were kept, and volumes in their intervals, where that was checked."""
+    """Sizes by level; after a check also how promises were kept, and volumes in their intervals."""
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
     if promise.curves is None:
@@ -126,18 +130,20 @@ def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
     if promise.control == EACH and settings["family"] != MARGIN_ONLY:
         yield "misses", pictures.draw_misses(promise.curves, promise.controls[0], **settings)
     yield "sizes", pictures.draw_sizes(promise.curves, promise.controls[0], settings["margin"])
-    if len({one.level for one in checked}) > 1 and promise.held_out:  # one alone is a sentence
+    if (
+        len({control.level for control in checked}) > 1 and promise.held_out
+    ):  # one alone is a sentence
         yield "kept", pictures.draw_kept(promise)
     if checked:
         yield "volumes", pictures.draw_volumes(promise.curves, checked[0], **settings)
 
 
 def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
-    """Of cases of held-out patients, of which as much is missed as usual, and most of all.
+    """The contours of held-out patients with the usual miss and with the largest.
 
     Args:
-        promise: With the curves and what reads their cases; nothing is drawn without, or where nobody
-            could be held out.
+        promise: With its curves and the function that reads cases; nothing is drawn without them, or if
+            nobody could be held out.
         viewer: Whether cases have layers.
     """
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
@@ -147,7 +153,7 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
         return
     control = promise.checked_controls[0]
     kept = promise.of_level(control.level, control.miss if control.kind == EACH else None)
-    promised = next(meaning(one) for one in kept if one.kind == OUTER)
+    promised = next(meaning(contour) for contour in kept if contour.kind == OUTER)
     chosen = list(_chosen(curves, control, settings))
     for (_, reason, worst), (reading, image) in zip(
         chosen, promise.read([name for name, *_ in chosen]), strict=True
@@ -161,7 +167,7 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
 def _chosen(
     curves: Curves, control: Control, settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """The names of cases, why they are shown, and the structures of which most is missed."""
+    """The names of cases, the reason to show them, and the structures with the largest miss."""
     names = curves.structures
     missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
     order = missed.sum(0).argsort(kind="stable")
@@ -191,9 +197,9 @@ def write_page(
     """Writes the page; returns its path.
 
     Args:
-        promise: What is promised.
+        promise: The promise.
         file: The file.
-        command: What makes the page again.
+        command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
         cases: From `contours`.
         groups: The rows of `nacl_monai.promises.held_out.held_out_groups`.
@@ -205,10 +211,10 @@ def write_page(
     if promise.curves and promise.checked_controls:
         numbers = sizes_by_number(promise.curves, promise.checked_controls[0], **promise.settings)
     text = reports.page_template("nacl_monai.promises", "promise.html.j2").render(
-        made=promise,
+        promise=promise,
         note=UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{USELESS:g}",
-        verdicts=[text for one, text in promise.verdicts() if one.kind == OUTER],
+        verdicts=[text for kept, text in promise.verdicts() if kept.kind == OUTER],
         headings=list(promise.table),
         rows=list(promise.table.itertuples()),
         figures=figures,

@@ -86,19 +86,19 @@ def _panels(structures: Sequence[str], label: str, alike: bool = True) -> tuple[
 def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figure:
     """The volume of outer contours ÷ that of the structure by level, a line for each family."""
     patients = len(set(curves.patients))
-    controls = [control._replace(level=one) for one in _LEVELS]
-    controls = [one for one in controls if one.needed <= patients]
-    levels = [one.level for one in controls]
+    controls = [control._replace(level=level) for level in _LEVELS]
+    controls = [candidate for candidate in controls if candidate.needed <= patients]
+    levels = [candidate.level for candidate in controls]
     with house_style():
         figure, axes = _panels(curves.structures, "outer contour ÷ structure")
         for structure, axis in enumerate(axes):
             for family in FAMILIES:
                 rules = Rules(curves, structure, OUTER, family, margin)
-                sizes = [rules.kept(one).size for one in controls]
+                sizes = [rules.kept(candidate).size for candidate in controls]
                 axis.plot(levels, sizes, "o-", color=_COLORS[family], label=_NAMES[family])
             axis.set(xlabel=_RISK[control.kind], xscale="log", yscale="log")
             axis.minorticks_off()
-            axis.set_xticks(levels, [f"{one:g}" for one in levels])
+            axis.set_xticks(levels, [f"{level:g}" for level in levels])
             low, high = axis.get_ylim()
             ticks = [size for size in _SIZES if low <= size <= high]
             axis.set_yticks(ticks, [f"{size:g}" for size in ticks])
@@ -111,7 +111,7 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
 def draw_misses(
     curves: Curves, control: Control, family: str = WITHIN, margin: float = MARGIN
 ) -> Figure:
-    """What is outside of each patient's structure by threshold, and which threshold "each" chooses."""
+    """The share of each patient's structure outside by threshold, and the choice of "each"."""
     with house_style():
         figure, axes = _panels(curves.structures, "outside the contour")
         for structure, axis in enumerate(axes):
@@ -128,18 +128,18 @@ def draw_misses(
             axis.set_title(f"{rules.structure}: {beyond.sum()} of {len(beyond)} patients above")
             axis.set(xlabel="threshold", xscale="logit", xlim=(low, _HIGH))
             axis.set(ylim=(0, min(1, 5 * control.miss)))
-            axis.set_xticks(_SHARES, [f"{one:g}" for one in _SHARES])
+            axis.set_xticks(_SHARES, [f"{share:g}" for share in _SHARES])
             axis.minorticks_off()
         kept = f"A line is a patient. Where the orange line is, at most {control.level:.0%} of new"
         add_caption(figure, f"{kept} patients have more than {control.miss:.0%} outside.")
     return figure
 
 
-def draw_kept(made: Promise) -> Figure:
-    """The miss of held-out patients by what was promised to them, with its 95 % interval."""
-    table = pd.DataFrame(made.held_out).query("kind == @OUTER")
+def draw_kept(promise: Promise) -> Figure:
+    """The miss of held-out patients by the promised level, with its 95 % interval."""
+    table = pd.DataFrame(promise.held_out).query("kind == @OUTER")
     what = "missed of held-out patients"
-    if made.control == EACH:  # of several misses, the smallest
+    if promise.control == EACH:  # of several misses, the smallest
         table = table[table["miss"] == table["miss"].min()]
         what = f"held-out patients with more than {table['miss'].min():.0%} outside"
     with house_style():
@@ -196,10 +196,10 @@ def draw_case(
     image: Array | None = None,
     caption: str = "",
 ) -> Figure:
-    """A slice for each structure, that with most of its outer contour, as one looks at it.
+    """The slice with most of each structure's outer contour, in the usual view.
 
     Args:
-        case: What was promised of it; its labels are drawn, too.
+        case: The case with its contours; its labels are drawn, too.
         structures: Names, a panel each.
         image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
         caption: The text below it.
@@ -207,7 +207,7 @@ def draw_case(
     reading = case.reading
     background = reading.probs.float().amax(0).numpy() if image is None else image
     shown = reading.seen(torch.from_numpy(background)).numpy()
-    promised = {one.structure: one for one in case.structures}
+    promised = {applied.structure: applied for applied in case.structures}
     with house_style():
         figure = new_figure(4.2, width=0.6 + 3.4 * len(structures))
         axes = figure.subplots(1, len(structures), squeeze=False)[0]

@@ -1,6 +1,6 @@
 """One command for the whole road: ``nacl-monai report PREDICTIONS LABELS [--new FOLDER]``.
 
-It audits, calibrates, promises and triages, and makes one page of what follows. A calibrator that has
+It audits, calibrates, promises and triages, and makes one page of the results. A calibrator that has
 seen the labels of a patient fits that patient better than the next one, so whoever fits it can neither
 test it nor calibrate a promise: a drawn third of the patients, at most eight, fit it, and all others do
 the rest.
@@ -47,7 +47,7 @@ from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
 _LOG = "log.txt"
-#: So many patients fit six numbers, and more are not needed.
+#: The number of patients that is enough to fit six numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
@@ -73,7 +73,7 @@ def level_of(patients: int) -> float:
 
 
 def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
-    r"""Who fits a calibrator: a third, at most eight, or nobody if too few would be left for a promise.
+    r"""The patients who fit a calibrator: a third, at most eight; none if too few remain to promise.
 
     A contour at a level :math:`\alpha` is of use from so many patients on that one of them may fail.
 
@@ -103,7 +103,7 @@ class Section:
 
 @dataclass(frozen=True)
 class _Found:
-    """What the page shows: in short; who took part in which step; each step; and cases."""
+    """The content of the page: a summary, who took part in which step, each step, and cases."""
 
     summary: Sequence[str]
     people: Sequence[str]
@@ -112,13 +112,13 @@ class _Found:
     faults: list[InputError]
 
 
-def report_folders(given: Sequence[Path], output: Path, options: Options) -> list[InputError]:
+def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
     """Audits, calibrates, promises and triages, and writes one page of it.
 
     Args:
-        given: The folder of predictions, and that of label maps.
+        folders: The folder of predictions, and that of label maps.
         output: For ``page.html``, and a folder for each step as its own command writes it.
-        options: As of an audit, with ``level``, ``new``, ``budget`` and ``images``; behind a
+        options: As for an audit, with ``level``, ``new``, ``budget`` and ``images``; behind a
             ``calibrator`` that other patients fit, all patients promise.
 
     Returns:
@@ -129,20 +129,20 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
     """
     if options.new_images and not options.new:
         raise SettingError("--new-images: are of the cases of --new; give that, too")
-    read = [*given, *options.files]
+    read = [*folders, *options.files]
     with written_folder(output, "report", read=read) as aside:
-        study = find(given[0], given[1], options)
+        study = find(folders[0], folders[1], options)
         show(study)
         check_images(study)
         if study.known_by == BY_CASE:
-            check_cases(list(study.patients), given[0])
+            check_cases(list(study.patients), folders[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
             found = _steps(study, output, options)
-        words = [*given, *options.words("report:folders", travels=False)]
+        arguments = [*folders, *options.words("report:folders", travels=False)]
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
             found=found,
-            command=shlex.join(map(str, ["nacl-monai", "report", *words])),
+            command=shlex.join(map(str, ["nacl-monai", "report", *arguments])),
             **scripts(found.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
@@ -151,12 +151,12 @@ def report_folders(given: Sequence[Path], output: Path, options: Options) -> lis
         print("", section.title, *section.sentences, sep="\n")
     print_written([output / PAGE])
     if options.new is None:
-        print_next("report", *words, "--new", "NEW")
+        print_next("report", *arguments, "--new", "NEW")
     return found.faults
 
 
 def _steps(study: Study, output: Path, options: Options) -> _Found:
-    """What the steps find, one after the other."""
+    """The results of the steps, one after the other."""
     everyone = sorted({case.patient for case in study.cases})
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
@@ -177,12 +177,12 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     with written_folder(output / "promise", "promise") as folder:
         asks = replace(asks, output=output / "promise")
         curves, read = read_curves(after.folder), partial(read_again, promised)
-        made = make_promise(curves, folder, [after.folder], asks, {}, read)
+        fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
     at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
     at_new = replace(at_new, level=(), miss=(), output=None)
-    new, cases = _new(made.promise, output, at_new, faults)
+    new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
-    sections = [_trust(before), calibrated, _kept(made), *new]
+    sections = [_trust(before), calibrated, _kept(fitted), *new]
     patients = (
         f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
     )
@@ -190,9 +190,9 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     if fitting:
         who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
         people.append(f"{who}: {', '.join(fitting)}.")
-    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in made.layers)
+    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
     return _Found(
-        [*_summary(made.promise, new)],
+        [*_summary(fitted.promise, new)],
         people,
         sections,
         [*cases, *held_out][:MOST_SEEN],
@@ -200,11 +200,11 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     )
 
 
-def _summary(made: Promise, new: Sequence[Section]) -> Iterator[str]:
-    """Whom to open, and what the outer contours promise, in a sentence each."""
+def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
+    """The cases to open and the promise of the outer contours, in a sentence each."""
     if new[-1].rows:
         yield new[-1].sentences[0]
-    outer = [one for one in made.of_level() if one.kind == OUTER]
+    outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
     yield (
         f"In {outer[0].often} like these at most {outer[0].miss:.0%} of a structure is outside its "
         "outer contour, which is larger than the structure on purpose."
@@ -212,7 +212,7 @@ def _summary(made: Promise, new: Sequence[Section]) -> Iterator[str]:
 
 
 def _asked(options: Options, patients: int) -> Options:
-    """What so many patients promise; refused where they are too few, before a volume is read."""
+    """The options for so many patients; refuses too few before a volume is read."""
     level = options.level or (level_of(patients),)
     asks = Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer)
     for control in asked_controls(asks):
@@ -231,16 +231,16 @@ def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
     return replace(run, folder=output), faults
 
 
-def _kept(made: Made) -> Section:
-    """What is promised, and how held-out patients see it kept."""
-    promise = made.promise
-    caption, source, _ = made.cases[0] if made.cases else ("", "", None)
+def _kept(fitted: Made) -> Section:
+    """The promises, and their test on held-out patients."""
+    promise = fitted.promise
+    caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
     return Section(
         "What is promised?",
         "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
         "inner one, so that it holds little else. Each sentence is a promise for new patients like "
         "these. As a check, each patient was held out: what all others promise was tried on them.",
-        [text for one, text in promise.verdicts() if one.kind == OUTER],
+        [text for kept, text in promise.verdicts() if kept.kind == OUTER],
         source,
         caption,
         ["Promise", *promise.table],
@@ -250,7 +250,7 @@ def _kept(made: Made) -> Section:
 
 
 def _trust(run: Run) -> Section:
-    """Whether the probabilities can be trusted, as they were predicted."""
+    """The verdict on the probabilities as they were predicted."""
     numbers = {name: run.number(name) for name in _AUDITED}
     return Section(
         "Can you trust the probabilities?",
@@ -282,7 +282,7 @@ def _diagram(runs: Sequence[Run]) -> str:
 def _calibrated(
     before: Run, after: Run, file: Path | None, everyone: int, *, fitted: bool
 ) -> Section:
-    """What a calibrator changes, for patients who did not fit it."""
+    """The changes by a calibrator, for patients who did not fit it."""
     title = "Does calibration help?"
     about = (
         "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "
@@ -301,16 +301,16 @@ def _calibrated(
         "Before and after, of patients who did not fit the calibrator",
         ("", "Before", "After", ""),
         [
-            (shown.label, shown.text(one.before), shown.text(one.after), one.word)
-            for one in found
-            for shown in [METRICS[one.metric]]
+            (shown.label, shown.text(answer.before), shown.text(answer.after), answer.word)
+            for answer in found
+            for shown in [METRICS[answer.metric]]
         ],
         ["calibrated/page.html", *(["calibrator/calibrator.json"] if fitted else [])],
     )
 
 
 def _new(
-    made: Promise, output: Path, options: Options, faults: list[InputError]
+    promise: Promise, output: Path, options: Options, faults: list[InputError]
 ) -> tuple[list[Section], list[dict[str, Any]]]:
     """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
     new = options.new
@@ -321,7 +321,9 @@ def _new(
         "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
     }
     if new is None:
-        return [Section(*one, ["Give their predictions with --new."]) for one in titles.items()], []
+        return [
+            Section(*heading, ["Give their predictions with --new."]) for heading in titles.items()
+        ], []
     file = output / "promise" / PROMISE_FILE
     faults += command.apply_folder(file, new, output / "new", options)
     command.triage_folder(file, new, output / "triage", options)
@@ -331,7 +333,7 @@ def _new(
     )
     looked, usual = listed[listed["look"] == "yes"], listed.iloc[len(listed) // 2]
     pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
-    volumes = [text for one, text in made.verdicts() if one.kind == VOLUME]
+    volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
     names = ", ".join(looked["case"])
     volume, look = titles.items()
     return [
@@ -368,17 +370,17 @@ def _seen(
     """Pictures of some new cases, and the layers of those that somebody must look at."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - slow to load
 
-    made = read_promise(file)
-    study = find_new(file, made, Path(str(options.new)), options)
+    promise = read_promise(file)
+    study = find_new(file, promise, Path(str(options.new)), options)
     structures = {row["case"]: row["structure"] for row in drawn}
     rows = {row["case"]: row for _, row in looked.iterrows()} if options.viewer else {}
     pictures, cases = {}, []
     for reading, image in read_again(study, [*{**rows, **structures}]):
         name = reading.case.name
-        case = NewCase(reading, applied(made, reading.stored, reading.spacing))
+        case = NewCase(reading, applied(promise, reading.stored, reading.spacing))
         if name in structures:
             pictures[name] = reports.png_source(draw_case(case, [structures[name]], image))
         if name in rows:
             why, first = f"new, {rows[name]['reason']}", rows[name]["structure"]
-            cases.append(seen_case(case, made.of_level(), image, why, first))
+            cases.append(seen_case(case, promise.of_level(), image, why, first))
     return pictures, cases

@@ -19,7 +19,7 @@ def seen_case(
     """The layers of a case, with the contours and the threshold of its outer one.
 
     Args:
-        case: What was promised of it.
+        case: The case with its contours.
         kept: The promises of the same level.
         image: ``(z, y, x)``, if there is one.
         reason: Why it is shown.
@@ -27,25 +27,29 @@ def seen_case(
     """
     reading = case.reading
     channels = reading.channels
-    outer = {one.structure: one for one in kept if one.kind == OUTER}
+    outer = {contour.structure: contour for contour in kept if contour.kind == OUTER}
     levels = structure_levels(
         reading.probs, channels.structures, reading.spacing, channels.overlapping
     )
     seen = {}
     for promised, level in zip(case.structures, levels, strict=True):
         contours = {f"{kind} contour": mask for kind, mask in promised.contours.items()}
-        one = outer.get(promised.structure)
-        if one is None or one.family == MARGIN_ONLY or one.values[0] > 1:
+        contour = outer.get(promised.structure)
+        if contour is None or contour.family == MARGIN_ONLY or contour.values[0] > 1:
             seen[promised.structure] = Seen(contours)
             continue
-        within = level.margins <= MARGINS.index(one.margin) if one.family == WITHIN else None
-        seen[promised.structure] = Seen(contours, within, float(one.values[0]), meaning(one))
+        within = (
+            level.margins <= MARGINS.index(contour.margin) if contour.family == WITHIN else None
+        )
+        seen[promised.structure] = Seen(
+            contours, within, float(contour.values[0]), meaning(contour)
+        )
     layers = viewed(reading, image, seen)
-    layers["structures"].sort(key=lambda one: one["name"] != first)
+    layers["structures"].sort(key=lambda structure: structure["name"] != first)
     return {**layers, "reason": reason}
 
 
-def meaning(one: Kept) -> str:
-    """What an outer contour promises: "the contour that misses at most 10% in 9 of 10 patients"."""
-    often = "on average" if one.miss is None else f"in {one.often}"
-    return f"the contour that misses at most {one.miss or one.level:.0%} {often}"
+def meaning(contour: Kept) -> str:
+    """The promise of an outer contour: "the contour that misses at most 10% in 9 of 10 patients"."""
+    often = "on average" if contour.miss is None else f"in {contour.often}"
+    return f"the contour that misses at most {contour.miss or contour.level:.0%} {often}"

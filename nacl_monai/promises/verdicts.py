@@ -16,15 +16,15 @@ _BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
 def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
-    """Prints what was judged of a triage, within each budget; returns no fault.
+    """Prints the verdicts on a triage within each budget; returns no fault.
 
     Args:
         triage: ``triage.csv``, or the folder that it is in.
         files: What its page or a report's lets one download, of one person or several, who judged other
-            cases; those that are none of the triage are not counted.
+            cases; cases outside the triage are not counted.
 
     Raises:
-        InputError: If a file is missing or another, has no case of the triage, or one has two verdicts.
+        InputError: If a file is missing or wrong, has no case of the triage, or a case has two verdicts.
     """
     table = _table(triage / "triage.csv" if triage.is_dir() else triage, ["case", "look"])
     verdicts: dict[str, str] = {}
@@ -34,7 +34,7 @@ def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
                 raise InputError(
                     f"{file}: says {verdict} of {case!r}, but another file {verdicts[case]}; settle it"
                 )
-    counts = [f"{list(verdicts.values()).count(one)} {one}" for one in VERDICTS]
+    counts = [f"{list(verdicts.values()).count(verdict)} {verdict}" for verdict in VERDICTS]
     print(f"{len(verdicts)} of {counted(len(table), 'case')} are judged: {', '.join(counts)}.")
     print(by_budget(list(table["case"]), verdicts).to_string(index=False))
     return []
@@ -73,14 +73,14 @@ def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
     table = _table(file, _COLUMNS)
     judged, listed = table[table["verdict"] != ""], table["case"].isin(known)
     for verdict in set(judged["verdict"]).difference(VERDICTS):
-        raise InputError(f"{file}: {verdict!r} is none of {', '.join(VERDICTS)}; correct it")
+        raise InputError(f"{file}: {verdict!r} is not one of {', '.join(VERDICTS)}; correct it")
     if not listed.any():
         raise InputError(
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
         )
-    others = judged["case"][~listed]
-    if len(others):  # a report shows some
-        print(f"note: {', '.join(others)}: no case of this triage, and not counted")
+    unlisted = judged["case"][~listed]
+    if len(unlisted):  # a report shows some
+        print(f"note: {', '.join(unlisted)}: no case of this triage, and not counted")
     return [*judged.loc[listed, _COLUMNS].itertuples(index=False, name=None)]
 
 

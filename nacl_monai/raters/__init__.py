@@ -1,4 +1,4 @@
-"""What a border voxel's probability should be: priors, measured against raters who disagree.
+"""The right probability of a border voxel: priors, measured against raters who disagree.
 
 One rater's mask, softened by a prior, is a probability of what another rater says of the same voxel. Its
 calibration tells which prior, of which width in mm, a network should be held to.

@@ -13,12 +13,12 @@ from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    words = vars(_parser().parse_args(argv))
+    values = vars(_parser().parse_args(argv))
 
     def fit() -> list[Path]:
         from nacl_monai.raters.command import FitOptions, fit_prior
 
-        return fit_prior(FitOptions(**words))
+        return fit_prior(FitOptions(**values))
 
     return write_files(fit)
 

@@ -1,4 +1,4 @@
-"""What ``nacl-monai fit-prior`` does: fit a width, print it, and write the words of a training."""
+"""``nacl-monai fit-prior``: fit a width, print it, and write the overrides of a training."""
 
 from __future__ import annotations
 
@@ -70,17 +70,22 @@ def fit_prior(options: FitOptions) -> list[Path]:
     _check(options)
     check_new_file(options.output)
     by_class, spacing = _scores(options)
-    fits = {f"class {value}": fit_width(of, "blur") for value, of in by_class.items()}
+    fits = {f"class {value}": fit_width(scores, "blur") for value, scores in by_class.items()}
     pooled = fit_width(reduce(add, by_class.values()), "blur")
-    words = overrides(pooled.best, spacing, options.spacing or spacing)
+    settings = overrides(pooled.best, spacing, options.spacing or spacing)
     lines = [_line(name, fit) for name, fit in {**fits, "all classes": pooled}.items()]
     print(*lines, sep="\n")
     if pooled.doubt:
         print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
-    quoted = {key: f'"{word}"' if isinstance(word, list) else word for key, word in words.items()}
+    quoted = {
+        key: f'"{word}"' if isinstance(word, list) else word for key, word in settings.items()
+    }
     print("train with:", " ".join(f"--{key} {word}" for key, word in quoted.items()))
     comments = [*lines, f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}"]
-    text = [*(f"# {line}\n" for line in comments), *(f"{key}: {words[key]}\n" for key in words)]
+    text = [
+        *(f"# {line}\n" for line in comments),
+        *(f"{key}: {settings[key]}\n" for key in settings),
+    ]
     return [write_text(options.output, "".join(text))]
 
 
@@ -123,19 +128,19 @@ def _held(cases: Sequence[RatedCase], rater: int) -> set[int]:
 def _check_raters(
     raters: Sequence[Path], values: Container[int], cases: Sequence[RatedCase]
 ) -> None:
-    """Refuses labels to ignore, and raters who are one."""
+    """Refuses labels to ignore, and two raters with equal label maps."""
     for folder in raters:
         file = folder.resolve().parent / "dataset.json"
         ignored = read_dataset(file).ignore if file.is_file() else None
         if ignored in values:
             raise InputError(
-                f"{file}: says to ignore the label {ignored}, whose border is none of a structure; give "
+                f"{file}: says to ignore the label {ignored}, whose border is not a structure's; give "
                 "label maps without it"
             )
-    for one, other in combinations(range(len(raters)), 2):
-        if all(np.array_equal(case.labels[one], case.labels[other]) for case in cases):
+    for first, second in combinations(range(len(raters)), 2):
+        if all(np.array_equal(case.labels[first], case.labels[second]) for case in cases):
             raise InputError(
-                f"{raters[other]}: agrees with {raters[one]} in every voxel, and "
+                f"{raters[second]}: agrees with {raters[first]} in every voxel, and "
                 "without disagreement there is no width to fit; give label maps that were drawn apart"
             )
 
@@ -173,7 +178,7 @@ def overrides(
     """
     drawn = max(width**2 - float(np.mean(np.square(drawn_on))) / 12, 0.0)
     sigma = [round(math.sqrt(drawn + size**2 / 12) / size, 3) for size in trained_on]
-    sizes = [extent_of("blur", one) for one in sigma]
+    sizes = [extent_of("blur", deviation) for deviation in sigma]
     alike = len(set(sigma)) == 1
     window = (sigma[0], sizes[0]) if alike else (sigma, sizes)
     return dict(zip(KEYS, ("blur", *window), strict=True))
@@ -271,11 +276,11 @@ def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[in
     Raises:
         InputError: If they have other values, or none but the background.
     """
-    for folder, of in zip(folders, values, strict=True):
-        if of != values[0]:
+    for folder, found in zip(folders, values, strict=True):
+        if found != values[0]:
             raise InputError(
-                f"{folder}: holds the label values {sorted(of)}, but {folders[0]} {sorted(values[0])}; "
-                "give raters who labeled the same structures by the same values"
+                f"{folder}: holds the label values {sorted(found)}, but {folders[0]} {sorted(values[0])}"
+                "; give raters who labeled the same structures by the same values"
             )
     if not values[0]:
         raise InputError(f"{folders[0]}: holds no foreground voxel; give label maps of structures")

@@ -66,7 +66,7 @@ def blur(width: float) -> Prior:
 def softened(
     planes: Planes, prior: str, kernel_size: list[int], sigma: list[float] | float = 1.0
 ) -> Probs:
-    """What the losses compute; outside a box is what is at its border."""
+    """The probabilities by a prior of the losses, with the border of the box replicated."""
     inside = torch.from_numpy(planes.masks)
     members = torch.stack([~inside, inside], 1)
     probs: Probs = member_proportions(members, kernel_size, prior, sigma, "replicate")[:, 1].numpy()

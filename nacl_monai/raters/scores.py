@@ -159,29 +159,33 @@ def score_priors(
     )
 
 
-def _ring_sums(planes: Planes, others: int, priors: Sequence[Prior], edges: Array) -> Array:
+def _ring_sums(planes: Planes, other_raters: int, priors: Sequence[Prior], edges: Array) -> Array:
     """Sums ``(priors, rings, bins, kinds)`` over the voxels between one band's edge and the next."""
     distance = np.abs(planes.distances)
     near = distance <= edges[-1]
     ring = np.searchsorted(edges, distance[near])
     votes = planes.votes[near]
     return np.stack(
-        [_binned(one.soften(planes)[near], votes, others, ring, edges) for one in priors]
+        [_binned(prior.soften(planes)[near], votes, other_raters, ring, edges) for prior in priors]
     )
 
 
 def _binned(
-    probs: npt.NDArray[Any], votes: npt.NDArray[np.int64], others: int, ring: Any, edges: Array
+    probs: npt.NDArray[Any],
+    votes: npt.NDArray[np.int64],
+    other_raters: int,
+    ring: Any,
+    edges: Array,
 ) -> Array:
     bins = bin_indices(torch.from_numpy(np.ascontiguousarray(probs)), NUM_BINS).numpy()
     p = probs.astype(np.float64)
     clipped = p.clip(CLIP, 1 - CLIP)
     kinds = (
-        np.full(len(p), float(others)),
+        np.full(len(p), float(other_raters)),
         votes,
-        others * p,
-        others * p**2 - 2 * p * votes + votes,
-        -votes * np.log(clipped) - (others - votes) * np.log1p(-clipped),
+        other_raters * p,
+        other_raters * p**2 - 2 * p * votes + votes,
+        -votes * np.log(clipped) - (other_raters - votes) * np.log1p(-clipped),
     )
     size = len(edges) * NUM_BINS
     sums: list[Any] = [np.bincount(ring * NUM_BINS + bins, kind, size) for kind in kinds]
@@ -261,8 +265,8 @@ def fit_width(
     Raises:
         InputError: If there are fewer than three widths, no such metric, or no voxel in the band.
     """
-    chosen = np.array([one.family == family and one.width > 0 for one in scores.priors])
-    widths = np.array([one.width for one in scores.priors])[chosen]
+    chosen = np.array([prior.family == family and prior.width > 0 for prior in scores.priors])
+    widths = np.array([prior.width for prior in scores.priors])[chosen]
     if metric not in METRICS or len(widths) < 3:
         raise InputError(
             f"family, metric: {family!r} has {len(widths)} widths by {metric!r}; try 3 or more"
@@ -307,7 +311,7 @@ def expanded(patients: int, coverage: float = COVERAGE) -> float:
 
 
 def _lowest(widths: Array, curves: Array) -> Array:
-    """Where each curve is least: at the parabola through its lowest point and both neighbors.
+    """The minimum of each curve: that of the parabola through its lowest point and both neighbors.
 
     Args:
         widths: Ascending.

@@ -1,6 +1,6 @@
 """Tables and figures from the numbers that `nacl_monai.evaluations` reads; no model is loaded.
 
-On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and likewise
+On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and ``nacl-monai draw``
 ``reliability`` (any region, any class), ``selective`` (risk and coverage) and ``logits``.
 """
 

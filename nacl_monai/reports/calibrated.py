@@ -1,4 +1,4 @@
-"""What a calibrator changes: an answer to each question that people ask, and its page.
+"""The changes by a calibrator: an answer to each common question, and its page.
 
 A calibrator may be better near the prediction and worse over all voxels, so that no single word says it.
 Each question has a number whose zero, or whose target, is the truth, and an answer: better, worse, no
@@ -53,7 +53,7 @@ _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a calibrator does to one number.
+    """The change of one number by a calibrator.
 
     Attributes:
         metric: The number, a key of `nacl_monai.metrics.columns.METRICS`.
@@ -69,7 +69,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """A sentence: "Near the prediction: better, ECE 0.062 → 0.011."."""
+        """A sentence, such as "Near the prediction: better, ECE 0.062 → 0.011."."""
         question, label = _QUESTIONS[self.metric]
         decimals, unit = (
             (1, "%") if self.metric == _CONTOUR else (METRICS[self.metric].decimals, "f")
@@ -79,11 +79,11 @@ class Answer:
 
 
 def answers(before: Run, after: Run) -> list[Answer]:
-    """What a calibrator does, by numbers that are best for the truth.
+    """The effect of a calibrator on numbers that are best for the truth.
 
     Errors near the prediction, and how far the misses of a contour are from what it says, are of all
     cases together, and patients are drawn for both; proper scores are tested patient by patient. A
-    difference that is smaller than what matters is none, however sure it is.
+    difference that is too small to matter counts as none, however sure it is.
 
     Args:
         before: Without it.
@@ -92,20 +92,22 @@ def answers(before: Run, after: Run) -> list[Answer]:
     Returns:
         An answer for each number that both have.
     """
-    decisions = {one.metric: one.decision for one in proper_differences([after, before])}
+    decisions = {
+        difference.metric: difference.decision for difference in proper_differences([after, before])
+    }
     if before.bins.decisions is not None and after.bins.decisions is not None:
         sums = _contour_sums(after.bins.decisions), _contour_sums(before.bins.decisions)
         decisions[_CONTOUR] = pooled_decision(pooled_offsets(*sums, MISS, list(after.patients)))
     numbers = {name: (before.number(name), after.number(name)) for name in _QUESTIONS}
     return [
-        Answer(name, one.mean, other.mean, _word(decisions[name]))
-        for name, (one, other) in numbers.items()
-        if name in decisions and one and other
+        Answer(name, old.mean, new.mean, _word(decisions[name]))
+        for name, (old, new) in numbers.items()
+        if name in decisions and old and new
     ]
 
 
 def _contour_sums(volumes: Decisions) -> list[npt.NDArray[np.float64]]:
-    """What is missed and labeled of the structures that are predicted, as `decision_numbers` adds it."""
+    """The missed and labeled volumes of predicted structures, as `decision_numbers` adds them."""
     parts = (volumes.missed, volumes.labeled)
     return [part.where(volumes.predicted > 0, 0).cpu().numpy() for part in parts]
 
@@ -124,7 +126,7 @@ def verdicts(before: Run, after: Run) -> list[str]:
 
 
 def advice(found: Sequence[Answer]) -> str:
-    """What the answers together recommend, in one line.
+    """The recommendation of all answers, in one line.
 
     Example:
         >>> advice([Answer("ece_near", 0.06, 0.01, "better"), Answer("nll_all", 0.07, 0.08, "worse")])
@@ -135,26 +137,26 @@ def advice(found: Sequence[Answer]) -> str:
         return f"Judged by {better}, use it; judged by {worse}, do not."
     if better or worse:
         return "Use it." if better else "Do not use it."
-    if {one.word for one in found} == {NO_DIFFERENCE}:
+    if {answer.word for answer in found} == {NO_DIFFERENCE}:
         return "Leave the model as it is: it needs no calibrator."
     return "Whether to use it these patients cannot tell: measure more of them."
 
 
 def _labels(found: Sequence[Answer], word: str) -> str:
-    return " and ".join(METRICS[one.metric].label for one in found if one.word == word)
+    return " and ".join(METRICS[answer.metric].label for answer in found if answer.word == word)
 
 
 def temperature_curves(calibrator: Calibrator) -> dict[str, list[list[float]]]:
     """The temperatures at the knots of each curve: the calibrator's, then those of its folds.
 
     Returns:
-        By the structure of each curve, or the calibrator's name; nothing of another method.
+        Curves by structure, or by the calibrator's name; empty for other methods.
     """
     fit = calibrator.fit
     if fit is None or "knots" not in fit.parameters:
         return {}
     parameters = [fit.parameters, *(fold["parameters"] for fold in calibrator.folds)]
-    fits = [np.atleast_2d(one["temperatures"]).tolist() for one in parameters]
+    fits = [np.atleast_2d(fitted["temperatures"]).tolist() for fitted in parameters]
     names = calibrator.channels if len(fits[0]) > 1 else [calibrator.name]
     return dict(zip(names, map(list, zip(*fits, strict=True)), strict=True))
 
@@ -239,4 +241,4 @@ def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:
         numbers = [run.number(name) for run in runs]
         if name not in OF_ORDER and all(numbers):
             metric = METRICS[name]
-            yield [metric.heading, *(one.text(metric.decimals) for one in numbers if one)]
+            yield [metric.heading, *(number.text(metric.decimals) for number in numbers if number)]

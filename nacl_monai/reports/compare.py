@@ -65,7 +65,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         rows[run.name] = row | {f"{name}_pooled": number.value for name, number in pooled}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table.fillna(counts).astype(dict.fromkeys(counts, int)).copy()
-    table.attrs |= {"cases": runs[0].of.cases, "caution": runs[0].caution}
+    table.attrs |= {"cases": runs[0].scope.cases, "caution": runs[0].caution}
     table.attrs["pooled"] = {run.name: run.bins.pooled_numbers for run in runs}
     return table.rename_axis("method")
 
@@ -126,11 +126,11 @@ def proper_differences(runs: Sequence[Run]) -> list[Difference]:
     Proper scores are tested patient by patient in pairs (`nacl_monai.evaluations.paired_tests`); the
     difference of the ECE near the prediction is over patients who are drawn for both.
     """
-    first, *others = runs
+    first, *rest = runs
     found = []
     for metric in PROPER_SCORES:
         known = [run for run in runs if metric in run.metrics]
-        if known[:1] != [first] or not others:
+        if known[:1] != [first] or not rest:
             continue
         scores = {run.name: run.metrics[metric].groupby(run.patients).mean() for run in known}
         by_patient = pd.DataFrame(scores).rename_axis("patient")
@@ -138,7 +138,7 @@ def proper_differences(runs: Sequence[Run]) -> list[Difference]:
         for name, row in paired_tests(table, first.name, metric).iterrows():
             ends = row["difference"], row["low"], row["high"]
             found.append(Difference(metric, (first.name, str(name)), ends, row["decision"]))
-    for other in others:
+    for other in rest:
         apart = near_difference(first, other)
         if apart is not None:
             names, ends = (first.name, other.name), (apart.value, *apart.interval())
@@ -255,7 +255,7 @@ def _cell(
 
 
 def _notes(table: pd.DataFrame, best: str) -> list[str]:
-    """What the reader must know to read the numbers rightly."""
+    """The caption that the numbers need."""
     unit = "; HD95 in voxels" * ("hd95" in table)
     notes = [f"Mean over {table['cases'].iloc[0]} {table.attrs['cases']}{unit}."]
     if any(f"{name}_pooled" in table for name in (*LEADING, *DECISIONS)):

@@ -53,7 +53,7 @@ LINE = OKABE_ITO["vermillion"]
 
 
 def draw_class_logits(runs: Sequence[Run]) -> Figure:
-    """For each true class the mean size of every logit, one panel per method (figure 4).
+    """The mean size of every logit for each true class, one panel per method (figure 4).
 
     Args:
         runs: From `nacl_monai.evaluations.read_runs`.
@@ -82,8 +82,8 @@ def draw_class_logits(runs: Sequence[Run]) -> Figure:
         )
         add_caption(
             figure,
-            f"Logits of {len(runs[0].cases)} {runs[0].of.cases}: the mean of their absolute values over "
-            "the voxels of each true class. A dark frame marks the logit of the true class itself.",
+            f"Logits of {len(runs[0].cases)} {runs[0].scope.cases}: the mean of their absolute values "
+            "over the voxels of each true class. A dark frame marks the logit of the true class itself.",
         )
     return figure
 
@@ -195,7 +195,7 @@ def _rotate_long_names(axes: Sequence[Axes], classes: Sequence[str]) -> None:
 
 
 def _common_range(histories: Sequence[EpochLogits]) -> tuple[float, float]:
-    """From the lowest to the highest logit that is drawn in any panel."""
+    """The range from the lowest to the highest logit in any panel."""
     ends = []
     for history in histories:
         used = np.flatnonzero((history.shares >= RARE).any(axis=0))
@@ -204,7 +204,7 @@ def _common_range(histories: Sequence[EpochLogits]) -> tuple[float, float]:
 
 
 def _outside(runs: Sequence[Run], histories: Sequence[EpochLogits]) -> str:
-    """What the panels cannot show, in words; nothing if there is nothing."""
+    """The text on what the panels cannot show; empty if they show all."""
     shares = [
         f"{run.name} {history.outside:.2%}"
         for run, history in zip(runs, histories, strict=True)

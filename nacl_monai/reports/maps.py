@@ -146,7 +146,7 @@ def structure_window(masks: Sequence[Mask]) -> Window:
 
 
 def _scales(classes: int) -> dict[str, dict[str, Any]]:
-    """From chance to certainty, and in reverse for the entropy: dark is doubt in both."""
+    """The range from chance to certainty, reversed for the entropy: dark is doubt in both."""
     return {
         "confidence": {"norm": Normalize(1 / classes, 1), "cmap": CONFIDENCE_COLORMAP},
         "entropy": {"norm": Normalize(0, 1), "cmap": f"{CONFIDENCE_COLORMAP}_r"},
@@ -159,8 +159,8 @@ def _read_maps(runs: Sequence[Run], case: str) -> list[CaseMap]:
         raise InputError(
             f"{runs[0].folder}: no test case {case!r}; choose from {', '.join(runs[0].cases)}"
         )
-    first, *others = maps = [run.read_map(case) for run in runs]
-    for other in others:
+    first, *rest = maps = [run.read_map(case) for run in runs]
+    for other in rest:
         if other.classes != first.classes or not np.array_equal(other.label, first.label):
             raise InputError(
                 f"{other.path}: its classes or label are not those of {first.path}; "
@@ -186,7 +186,7 @@ def _panels(
 
 
 def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: Window) -> None:
-    """What the predictions beside it are to be compared with."""
+    """The label, for comparison with the predictions beside it."""
     if shown.image is not None:
         _title(panels[0], "Image")
         _draw_image(panels[0], shown, window)

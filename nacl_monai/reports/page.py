@@ -43,6 +43,9 @@ from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed, scripts
 
 WORST = 10  # so many of the worst cases are listed
+#: The place of an audit's folders in a command, if they are unknown.
+_DATA = ("PREDICTIONS", "LABELS")
+_Shown = Sequence[tuple[str, Metric, str]]
 
 
 def write_pages(
@@ -80,8 +83,8 @@ def write_pages(
 
 def _command(folder: str | Path, output: str | Path, name: str | None) -> str:
     """The command that makes a page again."""
-    words = ["nacl-monai", "page", str(folder), "--output", str(output)]
-    return shlex.join([*words, *(["--names", name] if name else [])])
+    arguments = ["nacl-monai", "page", str(folder), "--output", str(output)]
+    return shlex.join([*arguments, *(["--names", name] if name else [])])
 
 
 def write_page(
@@ -140,30 +143,26 @@ def _verdicts(run: Run, data: Sequence[str]) -> list[str]:
     return [lead] if lead else [verdict(run, region) for region in _main_regions(run)]
 
 
-#: What a command is told of an audit's data where nobody knows their folders.
-_DATA = ("PREDICTIONS", "LABELS")
-
-
 def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
-    """Whether the probabilities near the prediction can be believed, and what to do; of all cases.
+    """The verdict on the probabilities near the prediction, in all cases, with advice.
 
     Args:
         run: The run or audit.
-        data: As of `write_page`.
+        data: As in `write_page`.
 
     Returns:
-        Nothing where the region near the prediction was not counted, or has no voxel.
+        Empty if the region near the prediction was not counted, or has no voxel.
     """
     bins, gap = run.bins.bins_of("near"), run.number("confidence_gap_near")
     if bins is None or not isinstance(gap, Pooled):
         return ""
     hits, voxels = (part.sum((1, 2)).numpy() for part in (bins.positives, bins.counts))
     right = pooled_ratio(hits, voxels, run.bins.patients)
-    said = bins.confidences.sum().item() / voxels.sum()
+    confidence = bins.confidences.sum().item() / voxels.sum()
     kind = direction(gap)
     start = "Near what it segments, this model is"
     ends = "" if np.isnan(right.low) else f" [{100 * right.low:.0f}, {100 * right.high:.0f}]"
-    facts = f"it says {said:.1%} on average, and is right {right.value:.1%}{ends} of the time"
+    facts = f"it says {confidence:.1%} on average, and is right {right.value:.1%}{ends} of the time"
     if kind == "cannot tell":
         return f"{start} neither over- nor underconfident by more than chance: {facts}."
     if run.bins.calibrator:
@@ -182,7 +181,7 @@ def decision_verdicts(run: Run, data: Sequence[str] = ()) -> Iterator[str]:
 
     Args:
         run: The run or audit.
-        data: As of `write_page`.
+        data: As in `write_page`.
 
     Yields:
         Nothing where decisions were not counted, or have no interval.
@@ -271,7 +270,7 @@ def _column(run: Run, error: str, region: str) -> str:
 
 def _sample(run: Run) -> str:
     units = f" of {counted(run.patients.nunique(), 'patient')}" if run.unit == "patients" else ""
-    return f"{counted(len(run.cases), run.of.cases.removesuffix('s'))}{units}"
+    return f"{counted(len(run.cases), run.scope.cases.removesuffix('s'))}{units}"
 
 
 def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
@@ -296,8 +295,8 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
     }
     runs, human = by_rater(run), human_run(run)
     rows = [
-        (one.name, [one.mean(c).text() if c in one.metrics else "–" for c in columns])
-        for one in (*runs, *([human] if human else ()))
+        (rater.name, [rater.mean(c).text() if c in rater.metrics else "–" for c in columns])
+        for rater in (*runs, *([human] if human else ()))
     ]
     return {
         "names": ", ".join(run.bins.raters),
@@ -309,11 +308,8 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
     }
 
 
-_Shown = Sequence[tuple[str, Metric, str]]
-
-
 def _shown(run: Run) -> _Shown:
-    """What is shown beside the errors of regions: the column, its metric, and its structure."""
+    """The columns beside the errors of regions, each with metric and structure."""
     columns = shown_scores(map(str, run.metrics), run.bins.decided)
     return [shown for shown in columns if run.number(shown[0]) is not None]
 
@@ -335,7 +331,7 @@ def _decision_table(run: Run, shown: _Shown) -> dict[str, object]:
 
 
 def _score_rows(run: Run, shown: _Shown) -> Iterator[tuple[str, str]]:
-    """What is not of a structure, or all where there is one structure alone."""
+    """The columns that are not of a structure, or all if there is only one structure."""
     in_table = {metric.heading for _, metric, structure in shown if structure}
     for name, metric, _ in shown:
         if metric.heading not in in_table:

@@ -41,6 +41,16 @@ Array = npt.NDArray[np.float64]
 BAND_RESAMPLES = 1000
 #: Bins with a smaller share of the voxels say little: their accuracy is mostly chance.
 SPARSE = 0.001
+Style = dict[str, Any]
+#: Most diagrams side by side.
+COLUMNS = 3
+ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
+OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
+UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
+HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
+BAND: Style = {"color": "black", "linewidth": 1.2}
+DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
+HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 @dataclass(frozen=True)
@@ -141,19 +151,6 @@ def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Array:
     """Elementwise ratio; NaN where nothing was counted."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.divide(numerator, denominator), dtype=np.float64)
-
-
-Style = dict[str, Any]
-
-#: Most diagrams side by side.
-COLUMNS = 3
-ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
-OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
-UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
-HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
-BAND: Style = {"color": "black", "linewidth": 1.2}
-DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
-HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 def draw_reliability(
@@ -304,7 +301,7 @@ def _draw_histogram(axes: Axes, curve: ReliabilityCurve, tallest: float) -> None
 
 
 def _words(class_name: str) -> tuple[str, str, str]:
-    """What the error, the vertical and the horizontal axis are called."""
+    """The names of the error, the vertical and the horizontal axis."""
     if class_name == TOP:
         return "ECE", "Accuracy", "Confidence"
     return "Error", f"How often it is {class_name}", f"Probability of {class_name}"
@@ -335,7 +332,7 @@ def _key() -> list[Artist]:
 
 
 def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
-    """What was counted, and what the band means."""
+    """The caption: the counted voxels, and the meaning of the band."""
     unit = f"{run.patients.nunique()} {run.unit}"
     voxels = run.bins.label(region)
     error = _words(class_name)[0]
@@ -350,7 +347,7 @@ def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
         else "\nRaters: each of them, predicted by the share of the others as a probability."
     )
     return (
-        f"{voxels}{by} in {len(run.cases)} {run.of.cases}. "
+        f"{voxels}{by} in {len(run.cases)} {run.scope.cases}. "
         f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels.{human}"

@@ -172,8 +172,8 @@ def _draw_panel(axes: Axes, names: Sequence[str], curves: Sequence[RiskCurve]) -
 def _caption(run: Run) -> str:
     return (
         "Coverage: the share of the voxels that is looked at, the most confident first; error rate: of "
-        f"these. All voxels of {len(run.cases)} {run.of.cases} together. AURC: the area under the curve "
-        "of a case, mean over the cases."
+        f"these. All voxels of {len(run.cases)} {run.scope.cases} together. AURC: the area under the "
+        "curve of a case, mean over the cases."
     )
 
 

@@ -62,7 +62,7 @@ _RATERS = [OKABE_ITO[name] for name in ("green", "yellow", "vermillion", "blue")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a page shows of a structure of a case, beside its probability, label and prediction.
+    """The layers of a structure of a case, beside its probability, label and prediction.
 
     Attributes:
         contours: "outer contour", "inner contour" → where, of the shape of the voxels.
@@ -133,7 +133,7 @@ def viewed(
         raters: The names of several.
 
     Returns:
-        What ``viewer.js`` reads: "name", "shape" and "affine" of the cropped voxels, "image" and
+        The input of ``viewer.js``: "name", "shape" and "affine" of the cropped voxels, "image" and
         "confidence", and for each of the "structures" its "probability", "masks", "within" and "mark".
         A volume is base64 of a compressed NIfTI file.
     """
@@ -222,7 +222,7 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
 def scripts(
     found: Sequence[Mapping[str, Any] | None] = (), page: Path | None = None
 ) -> dict[str, Any]:
-    """What a template needs for its head and its end.
+    """The variables of a template for its head and its end.
 
     Args:
         found: From `viewed`, each with its "reason"; the page has NiiVue only where there are some.
@@ -357,7 +357,7 @@ def array_readings(
         sizes = (*sizes, 1.0, 1.0)[:3]
         affine, place = np.diag([*sizes, 1.0]), Path(name)
         predicted = Probabilities(_zyx(probs, 1).numpy(), affine, place, place)
-        labels = [Labels(_zyx(one.classes, int(channels.overlapping)), None) for one in raters]
+        labels = [Labels(_zyx(rater.classes, int(channels.overlapping)), None) for rater in raters]
         yield Reading(Case(name, Prediction(name, {})), predicted, labels, channels, 0.0), None
 
 

@@ -1,4 +1,4 @@
-"""What the configurations call: strictness, errors in one line, a run's folder, processes, weights."""
+"""For the configurations: strictness, errors in one line, a run's folder, processes, weights."""
 
 import lazy_loader
 

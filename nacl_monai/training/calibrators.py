@@ -1,4 +1,4 @@
-"""What follows a training without another one, and is evaluated apart.
+"""Calibrators and ensembles, which follow a training without another one and are evaluated apart.
 
 A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
 Both can follow each other, in either order, which `read_name` reads from the calibrator's name.
@@ -54,7 +54,7 @@ _MEASURED = re.compile(r"validate::additional_metrics::|train::handlers::\d+::me
 
 
 class Steps(NamedTuple):
-    """What a name says.
+    """The parts of a name.
 
     Attributes:
         method: What is fitted, a key of `nacl_monai.posthoc.METHODS`; empty where nothing is.
@@ -142,15 +142,15 @@ def fit_calibrator(
         InputError: If the fit refuses, `find_members` does, or a member's calibrator was not fitted yet.
     """
     steps = read_name(name)
-    said: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
-    said["margin"] = margin if steps.region == NEAR else None
-    said |= {"known_by": BY_DATASET, "members": find_members(run) if steps.joins else {}}
+    record: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
+    record["margin"] = margin if steps.region == NEAR else None
+    record |= {"known_by": BY_DATASET, "members": find_members(run) if steps.joins else {}}
     if steps.of_members:
-        calibrator = _joined(run, steps, said)
+        calibrator = _joined(run, steps, record)
         done = ", ".join(calibrator.members)
     else:
         if steps.of_mean:
-            network = ensemble_of(network, run, said["members"])
+            network = ensemble_of(network, run, record["members"])
         network.eval()
         if caution(steps.region):
             print(caution(steps.region), file=sys.stderr)
@@ -171,30 +171,30 @@ def fit_calibrator(
                     known["voxel"] = case_spacings("pixdim", 1, image.ndim - 1, item["label"])[0]
                 voxels.add(logits[0], item["label"], patient, **known)
             fit = fit_method(steps.method, voxels)
-        calibrator = Calibrator(fit, fit.patients, **said)
+        calibrator = Calibrator(fit, fit.patients, **record)
         done = fit.text()
     write_calibrator(run.calibrated(name).calibrator, calibrator)
     print(f"{name}: {done}")
 
 
-def _joined(run: RunFolder, steps: Steps, said: Mapping[str, Any]) -> Calibrator:
+def _joined(run: RunFolder, steps: Steps, record: Mapping[str, Any]) -> Calibrator:
     """An ensemble to whose mean nothing is fitted, of members as they are or each with a calibrator."""
     if not steps.method:
-        return Calibrator(None, (), **said)
+        return Calibrator(None, (), **record)
     name = f"{steps.method}_{steps.region}"
     behind = {
         member: calibrator_of(
-            beside(run, member), name, average=said["average"], margin=said["margin"]
+            beside(run, member), name, average=record["average"], margin=record["margin"]
         )
-        for member in said["members"]
+        for member in record["members"]
     }
-    patients = sorted(set().union(*(one.patients for one in behind.values())))
+    patients = sorted(set().union(*(calibrator.patients for calibrator in behind.values())))
     fits = {
-        member: {"method": one.fit.method, "parameters": one.fit.parameters}
-        for member, one in behind.items()
-        if one.fit is not None
+        member: {"method": calibrator.fit.method, "parameters": calibrator.fit.parameters}
+        for member, calibrator in behind.items()
+        if calibrator.fit is not None
     }
-    return Calibrator(None, patients, **said, calibrators=fits)
+    return Calibrator(None, patients, **record, calibrators=fits)
 
 
 def calibrated_network(
@@ -246,7 +246,7 @@ def calibrator_of(
     average: str | None = None,
     margin: float | None = None,
 ) -> Calibrator:
-    """What `fit_calibrator` wrote of a calibrator.
+    """The calibrator that `fit_calibrator` wrote.
 
     Args:
         run: The run that was trained.
@@ -360,10 +360,10 @@ def ensemble_of(
     networks = []
     for name, weights in members.items():
         file = beside(run, name).model
-        one = load_weights(copy.deepcopy(network), file)
+        member = load_weights(copy.deepcopy(network), file)
         if checksum(file) != weights:
             raise InputError(f"{file}: was trained anew since the ensemble was made; make it again")
-        networks.append(Behind(one, module_of(calibrators[name])) if calibrators else one)
+        networks.append(Behind(member, module_of(calibrators[name])) if calibrators else member)
     return Ensemble(networks)
 
 

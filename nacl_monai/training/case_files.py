@@ -1,4 +1,4 @@
-"""What an evaluator's cases are called, what is measured of them, and the files that keep it.
+"""The names of an evaluator's cases, their measurements, and the files that keep them.
 
 Handlers for an evaluator of MONAI or Ignite: `CalibrationError` measures; `CaseTable`, `CaseBins`,
 `SliceMaps` and `ReliabilityPlot` write one file or picture after the last case.
@@ -136,7 +136,7 @@ class CaseHandler(ABC):
         Args:
             engine: The evaluator, after its last case.
             cases: Names, in the order of the metrics' cases.
-            patients: Names in the same order; empty where nobody knows whose the cases are.
+            patients: Names in the same order; empty if unknown.
         """
 
     def _start(self) -> None:
@@ -200,7 +200,7 @@ class CaseTable(CaseHandler):
             print(f"all cases together [95 % interval over patients]: {led}")
 
     def _score(self, engine: Engine, metric: str) -> torch.Tensor:
-        """What a metric found of every case, ``(cases, structures)``."""
+        """The values of a metric for every case, ``(cases, structures)``."""
         details: dict[str, torch.Tensor] = getattr(engine.state, "metric_details", {})
         if metric not in details:
             raise InputError(

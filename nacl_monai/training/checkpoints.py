@@ -24,6 +24,9 @@ from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_
 from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training.processes import gathered
 
+_PREFIX = "epoch_"
+_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
+
 
 @dataclass(eq=False)
 class Checkpoints:
@@ -195,10 +198,6 @@ def _check_finite(states: Any, epoch: int, folder: str | Path) -> None:
             )
 
 
-_PREFIX = "epoch_"
-_NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")
-
-
 class Position(NamedTuple):
     """How far a training is.
 
@@ -249,13 +248,13 @@ def checkpoint_file(folder: str | Path, position: Position) -> Path:
 
 
 def checkpoint_positions(folder: str | Path) -> list[Position]:
-    """Where the checkpoints in ``folder`` were written, in order."""
+    """The positions at which the checkpoints in ``folder`` were written, in order."""
     names = [_NAME.fullmatch(file.stem) for file in Path(folder).glob(f"{_PREFIX}*.pt")]
     return sorted(Position(int(name[1]), int(name[2] or 0)) for name in names if name)
 
 
 def resumable_position(folder: str | Path) -> Position:
-    """Where the newest whole checkpoint in ``folder`` was written; the start if there is none at all.
+    """The position of the newest whole checkpoint in ``folder``; the start without any.
 
     A damaged file is passed over with a warning.
 

@@ -59,7 +59,7 @@ def check_loss(
         loss_function: The training's loss.
         classes: Names of all classes.
         spatial_size: Height and width (and depth) of what the network sees.
-        ignore_index: The label of voxels that nobody labeled; no loss may depend on their logits.
+        ignore_index: The label of unlabeled voxels; no loss may depend on their logits.
 
     Raises:
         SettingError: If a loss does not behave like this.
@@ -77,7 +77,7 @@ def check_loss(
 
 
 class _FaultError(Exception):
-    """What a loss does that it must not."""
+    """The fault of a loss."""
 
 
 def _foreign(module: nn.Module) -> Iterator[ForeignLoss]:
@@ -107,7 +107,7 @@ class _Probe:
         self.plain = torch.sin(torch.arange(self.right.numel())).view(self.right.shape)
 
     def check(self, loss: ForeignLoss) -> str:
-        """What one's own loss does when all logits grow alike; empty if nothing.
+        """The fault of a user's loss when all logits grow alike; empty without one.
 
         Raises:
             _FaultError: If a loss fails, returns no finite number with a gradient, or does not tell
@@ -147,8 +147,7 @@ class _Probe:
             raise SettingError(f"loss: {fault}; {_ALTERNATIVE}") from None
         if abs(other - plain) > _TOLERANCE * (1 + abs(plain)):
             raise SettingError(
-                f"loss: depends on voxels that nobody labeled, ignore_index {ignore_index}; "
-                f"{_ALTERNATIVE}"
+                f"loss: depends on unlabeled voxels, ignore_index {ignore_index}; {_ALTERNATIVE}"
             )
 
     def _value(
@@ -174,7 +173,7 @@ class _Probe:
         return value
 
     def remedy(self, loss: ForeignLoss) -> str:
-        """What to write instead."""
+        """The advice on what to write instead."""
         absent = [
             name
             for name in _CONVENTIONS
@@ -302,7 +301,9 @@ def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
     folder = RunFolder(Path(checkpoint).parent)
     if idist.get_rank() != 0 or not folder.data.is_file():
         return
-    records = {case: one for part in _recorded_sets(folder).values() for case, one in part.items()}
+    records = {
+        case: files for part in _recorded_sets(folder).values() for case, files in part.items()
+    }
     known = [case for case in cases if case["case"] in records]
     for case in progress_bar(known, description="Comparing data", unit="case"):
         changed = _changed_file(case, records[case["case"]])
@@ -325,11 +326,11 @@ def _changed_file(case: Case, records: Sequence[str]) -> str | None:
 
 
 def _recorded_sets(folder: RunFolder) -> dict[str, dict[str, list[str]]]:
-    """For every set and case of ``data.json`` the records of its files, the label's last; else none."""
+    """The records of the files of every set and case of ``data.json``, the label's last; else empty."""
     sets = read_object(folder.data, _REMEDY) if folder.data.is_file() else {}
     try:
         return {
-            part: {case: [str(one) for one in files.values()] for case, files in cases.items()}
+            part: {case: [str(file) for file in files.values()] for case, files in cases.items()}
             for part, cases in sets.items()
         }
     except AttributeError as error:

@@ -8,7 +8,7 @@ Networks and losses need not be an entry of a menu: a class by its name, or with
 ``--network_def my_package.MyNet`` stands for ``--network_def "{'_target_': 'my_package.MyNet'}"``, and
 what the configuration knows of any network, such as its ``in_channels``, needs not be given.
 
-Where a dataset has voxels that nobody labeled, which it says once by its ``ignore_index``, nothing that
+Where a dataset has unlabeled voxels, which it says once by its ``ignore_index``, nothing that
 counts voxels counts them; configurations of all others stay as they are.
 """
 
@@ -25,6 +25,15 @@ import monai.bundle
 from monai.bundle import ConfigComponent, ConfigParser
 
 from nacl_monai.training.hints import PACKAGE, is_made_later, taken
+
+#: What can be defined inline, and the key of the arguments that its class may take.
+ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
+IGNORE_INDEX = "ignore_index"
+#: Makes ignored voxels background to metrics without an ``ignore_index``.
+WITHOUT = "nacl_monai.training.outputs.without_ignored"
+_LOSSES = ("loss", "losses")
+#: How a metric of MONAI, which has no ``ignore_index``, is told what to compare.
+_FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
 
 
 def running_parser() -> ConfigParser:
@@ -47,8 +56,8 @@ def given_overrides() -> dict[str, Any] | None:
         return None
     file = frame.f_locals["args_file"]
     arguments = {} if file is None else ConfigParser.load_config_file(file)
-    given = {**arguments, **frame.f_locals["override"]}
-    return {key.replace("#", "::"): value for key, value in given.items()}
+    overrides = {**arguments, **frame.f_locals["override"]}
+    return {key.replace("#", "::"): value for key, value in overrides.items()}
 
 
 def _frame_of(function: Callable[..., Any]) -> FrameType | None:
@@ -57,10 +66,6 @@ def _frame_of(function: Callable[..., Any]) -> FrameType | None:
     while frame is not None and frame.f_code is not function.__code__:
         frame = frame.f_back
     return frame
-
-
-#: What can be defined inline, and the key of the arguments that its class is given where it takes them.
-ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
 
 
 def complete_definitions() -> None:
@@ -117,16 +122,8 @@ def _complete(key: str, value: Any, arguments: Mapping[str, Any]) -> Any:
     return {**value, **added}
 
 
-IGNORE_INDEX = "ignore_index"
-#: What makes such voxels background to metrics that know none.
-WITHOUT = "nacl_monai.training.outputs.without_ignored"
-_LOSSES = ("loss", "losses")
-#: How a metric of MONAI's, which knows no such voxels, is told what to compare.
-_FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")
-
-
 def ignoring(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What changes in a configuration whose dataset has voxels that nobody labeled.
+    """The changes of a configuration whose dataset has unlabeled voxels.
 
     Every component of this package, and every loss, is given ``ignore_index`` if it takes it and does
     not set it. To all other metrics, such as Dice and HD95, such voxels are of no structure.

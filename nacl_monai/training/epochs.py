@@ -161,7 +161,7 @@ def next_step(position: Position, dataloader: Sized) -> int:
 def loss_and_terms(
     output: Mapping[str, Any] | Sequence[Mapping[str, Any]], loss_function: DeepSupervisionLoss
 ) -> dict[str, float]:
-    """What the curves of an iteration show: the loss, and each of its terms, in one wait for the device.
+    """The curves of an iteration, the loss and each of its terms, in one wait for the device.
 
     Args:
         output: The output of an iteration of MONAI's trainer, a dictionary, or one per sample.
@@ -222,7 +222,7 @@ class StopOnDivergence:
     as they were; whether the labels are classes, which losses check, is asked together with it. The
     checkpoints of earlier epochs remain as well.
 
-    With a learning rate that is far too large, numbers can stay finite to the end. An epoch is hopeless
+    Numbers can stay finite to the end though the learning rate is far too large. An epoch is hopeless
     if its mean loss is above :data:`MOST` times the loss of logits that are all zero (of the session's
     first batch; 1 if that is less). The first epoch may be, unless it is the last: networks
     without normalization begin with large logits. Attach this before what an epoch's end writes.

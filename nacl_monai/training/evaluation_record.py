@@ -1,6 +1,6 @@
-"""What an evaluation is of, and its files, which take their place together or not at all.
+"""The record of an evaluation, and its files, which take their place together or not at all.
 
-What every validation of a training measured.
+The measurements of every validation of a training.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def open_evaluation(folder: EvaluationFolder, cases: str) -> None:
 
 
 def _earlier(folder: EvaluationFolder) -> dict[str, Any]:
-    """What is said of an earlier evaluation; nothing where it is damaged, which reports tell."""
+    """The record of an earlier evaluation; empty if it is damaged, which reports say."""
     with suppress(InputError, OSError):
         return read_object(folder.record, "evaluate the run again")
     return {}

@@ -90,7 +90,7 @@ def is_made_later(value: Any) -> bool:
 
 
 def referred(value: Any, parser: ConfigParser) -> Any:
-    """What a reference refers to, however indirectly; any other value as it is."""
+    """The target of a reference, however indirect; any other value unchanged."""
     while isinstance(value, str) and value.startswith("@"):
         value = parser.get(value[1:])
     return value
@@ -146,9 +146,9 @@ def _type_of_argument(argument: inspect.Parameter, maker: Any) -> Any:
     """Its type by itself, since a signature may have arguments of others; Any where none is known."""
     if argument.annotation is argument.empty:
         return Any
-    one = SimpleNamespace(__annotations__={"": argument.annotation})
+    holder = SimpleNamespace(__annotations__={"": argument.annotation})
     try:
-        return get_type_hints(one, vars(sys.modules[maker.__module__]))[""]
+        return get_type_hints(holder, vars(sys.modules[maker.__module__]))[""]
     except (AttributeError, KeyError, NameError, TypeError):  # what a type checker alone imports
         return Any
 
@@ -166,11 +166,11 @@ def in_words(hint: Any, plural: bool = False) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, inner))}"
     kind = get_origin(hint) or hint
-    words = next((words for known, words in _WORDS.items() if _is_like(kind, known)), None)
-    if words is None:
+    names = next((names for known, names in _WORDS.items() if _is_like(kind, known)), None)
+    if names is None:
         return str(getattr(kind, "__name__", kind))
     is_any = not inner or inner[-1] in (Any, ...)
-    return words[plural] + ("" if is_any else f" of {in_words(inner[-1], plural=True)}")
+    return names[plural] + ("" if is_any else f" of {in_words(inner[-1], plural=True)}")
 
 
 def _is_like(kind: Any, known: type) -> bool:

@@ -1,4 +1,4 @@
-"""What is learned and told from the logits while an engine runs, in a test and in a training."""
+"""Statistics of the logits while an engine runs, in a test and in a training."""
 
 from __future__ import annotations
 

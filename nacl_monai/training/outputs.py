@@ -1,4 +1,4 @@
-"""What an evaluator of MONAI knows of each case, in whatever form its batches and outputs are."""
+"""The outputs of a MONAI evaluator for each case, whatever form its batches have."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def case_outputs(output: Any) -> list[Mapping[str, Any]]:
         InputError: If it is neither dictionaries, one per case, nor one of batches.
     """
     outputs = Decollated(keys=None, detach=True)(output) if isinstance(output, dict) else output
-    if not (isinstance(outputs, list) and all(isinstance(one, Mapping) for one in outputs)):
+    if not (isinstance(outputs, list) and all(isinstance(case, Mapping) for case in outputs)):
         raise InputError(
             f"output: of the evaluator is a {type(output).__name__}; these handlers read that of a "
             "MONAI evaluator, a dictionary with 'pred' and 'label' for each case or batch"
@@ -101,9 +101,9 @@ def without_ignored(
         InputError: If there is no label.
     """
     outputs = case_outputs(output)
-    counted = [label_of(one) != ignore_index for one in outputs]
+    counted = [label_of(case) != ignore_index for case in outputs]
     return tuple(
-        [one[key].where(of_case, 0) for one, of_case in zip(outputs, counted, strict=True)]
+        [case[key].where(of_case, 0) for case, of_case in zip(outputs, counted, strict=True)]
         for key in keys
     )
 
@@ -118,13 +118,13 @@ def probabilities_and_labels(output: Any) -> tuple[list[torch.Tensor], list[torc
         InputError: If they are not there.
     """
     outputs = case_outputs(output)
-    return [probabilities_of(one) for one in outputs], [label_of(one) for one in outputs]
+    return [probabilities_of(case) for case in outputs], [label_of(case) for case in outputs]
 
 
 def most_probable_class(probs: torch.Tensor) -> torch.Tensor:
     """The class of every voxel, ``(1, *spatial)``, of probabilities ``(C, *spatial)``.
 
-    As MONAI's ``AsDiscrete(argmax=True)``, but in integers and ten times as fast on a CPU.
+    MONAI's ``AsDiscrete(argmax=True)`` in integers, ten times as fast on a CPU.
 
     Example:
         >>> most_probable_class(torch.tensor([[0.4, 0.1], [0.6, 0.9]]))
@@ -149,8 +149,8 @@ def case_names(files: Sequence[str]) -> list[str]:
         >>> case_names(["p1.nii.gz", "p1.nii.gz"])
         ['p1_0', 'p1_1']
 
-        What begins with a digit is not an ending: a size, or the number of a DICOM series. Numbers have
-        as many digits as the last one, so that names sort as the cases did:
+        A part that begins with a digit is not an ending: a size, or the number of a DICOM series.
+        Numbers have as many digits as the last one, so that names sort as the cases did:
 
         >>> case_names(["/d/brain_01.nii.gz", "/d/lung_1.5mm", "/d/1.2.840.113", "d/x.NII"])
         ['brain_01', 'lung_1.5mm', '1.2.840.113', 'x']

@@ -1,4 +1,4 @@
-"""Where a network is trained or evaluated: its processes, their device, memory and precision.
+"""The processes of a training or evaluation, their device, memory and precision.
 
 Processes are those of `torchrun`, one per device. With a single one every part is the usual one, so
 configurations need not differ.
@@ -23,6 +23,15 @@ from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.tensors import keep_freed_memory as keep_freed_memory  # noqa: PLC0414 - as configurations name it
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = ("auto", *_DTYPES)
+#: By the number of axes of a batch: of slices, and of patches.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+#: Networks that halve patches five times make 2 of this height. There torch 2.13's gradient of a 3×3×3
+#: convolution's weights is wrong in bfloat16 on a CPU, whatever the other sides: 1e36, NaN, or less.
+LARGEST_HALVED = 64
+Value = TypeVar("Value")
 
 
 def is_silent() -> bool:
@@ -104,17 +113,6 @@ def is_gpu(device: torch.device | str) -> bool:
 def loading_processes(number: int | None, device: torch.device | str) -> int:
     """How many processes load batches: the ``number`` asked for, or up to four for a GPU, else none."""
     return number if number is not None else min(4, os.cpu_count() or 1) * is_gpu(device)
-
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-PRECISIONS = ("auto", *_DTYPES)
-#: By the number of axes of a batch: of slices, and of patches.
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-#: Networks that halve patches five times make 2 of this height. There torch 2.13's gradient of a 3×3×3
-#: convolution's weights is wrong in bfloat16 on a CPU, whatever the other sides: 1e36, NaN, or less.
-LARGEST_HALVED = 64
 
 
 class PrecisionInferer(Inferer):
@@ -214,9 +212,6 @@ def _faster(device: torch.device, window: Sequence[int]) -> str:
         return "float32"
     has = torch.cpu.get_capabilities()
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
-
-
-Value = TypeVar("Value")
 
 
 def gathered(value: Value) -> list[Value]:

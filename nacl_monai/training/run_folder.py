@@ -38,6 +38,9 @@ FREE_KEYS: tuple[str, ...] = (
 )
 _EPOCHS = "max_epochs"
 _REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
+_CHECKSUM = ", sha256 "
+#: The key under which a run's configuration records the user's own modules; missing without any.
+OWN_CODE = "own_code"
 
 
 def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = False) -> None:
@@ -62,8 +65,8 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         folder = RunFolder(Path(output_dir))
         if restart:
             _move_aside(folder, Path(split_file))
-        given = running_parser().get()
-        config: dict[str, Any] = {key: given[key] for key in given if key not in FREE_KEYS}
+        settings = running_parser().get()
+        config: dict[str, Any] = {key: settings[key] for key in settings if key not in FREE_KEYS}
         config["processes"] = idist.get_world_size()
         config |= {OWN_CODE: code} if (code := own_code(config)) else {}
         text = json.dumps(config, indent=2, default=str) + "\n"
@@ -108,7 +111,7 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
 
 
 def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """For every set and case, the stamp and checksum of each file; known ones are not read again."""
+    """The stamp and checksum of each file of every set and case; known ones are not read again."""
     files = _files(split)
     root = os.path.commonpath([path.parent for path in files.values()])
     data: dict[str, Any] = {part: {case["case"]: {} for case in split[part]} for part in split}
@@ -172,9 +175,9 @@ def _check_known(folder: RunFolder, record: Path) -> None:
 
 def _check_length(folder: RunFolder, record: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Refuses other settings, but for more epochs that change no earlier one."""
-    others = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
+    unlike = unlike_settings({**record, _EPOCHS: config.get(_EPOCHS)}, config)
     positions = checkpoint_positions(folder.checkpoints)
-    if others or not positions:
+    if unlike or not positions:
         changes = first_of(unlike_settings(record, config))
         raise InputError(f"{folder.path}: was trained with another {changes}; {_REMEDY}")
     newest = positions[-1]
@@ -234,15 +237,12 @@ def _check_alone(folder: RunFolder) -> None:
     """Refuses a folder of runs, such as the default ``runs/<dataset>``: all would be moved."""
     configs = folder.path.rglob(folder.config.name)
     runs = {file.parent for file in configs if not file.is_relative_to(folder.previous)}
-    others = sorted(runs - {folder.path})
-    if others:
+    below = sorted(runs - {folder.path})
+    if below:
         raise InputError(
-            f"{folder.path}: holds another run, {others[0].relative_to(folder.path)}; name this one's "
+            f"{folder.path}: holds another run, {below[0].relative_to(folder.path)}; name this one's "
             "folder: --output_dir"
         )
-
-
-_CHECKSUM = ", sha256 "
 
 
 def recorded_file(path: Path, known: object = None) -> str:
@@ -259,10 +259,6 @@ def recorded_stamp(record: object) -> str:
 def recorded_checksum(record: object) -> str:
     """The checksum in the record of a file."""
     return str(record).partition(_CHECKSUM)[2]
-
-
-#: The key of a run's configuration that records them; missing where there are none.
-OWN_CODE = "own_code"
 
 
 def own_code(config: Mapping[str, Any]) -> dict[str, str]:

@@ -60,12 +60,12 @@ def follow_run(checkpoint: str | Path) -> None:
     parser = running_parser()
     record = read_record(run.config)
     warn_of_changed_code(run, record)
-    given = given_overrides()
+    overrides = given_overrides()
     # As the configuration has them by now, with what completes a definition.
-    asked = parser.get() if given is None else _at(parser, given)
+    asked = parser.get() if overrides is None else _at(parser, overrides)
     check_agrees(run.config, record, {"dataset": parser.get("dataset")})
     check_agrees(run.config, record, asked)
-    changes = _follow(parser, record, _at(parser, filter(_is_free, given or ())))
+    changes = _follow(parser, record, _at(parser, filter(_is_free, overrides or ())))
     if changes and idist.get_rank() == 0:
         print(f"{run.config}: followed in {first_of(changes)}")
 
@@ -136,7 +136,7 @@ def check_agrees(file: Path, record: Mapping[str, Any], asked: Mapping[str, Any]
 
 
 def _contradictions(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What differs; whoever names a class asks for that class, with the arguments that are named."""
+    """The differences; a named class is compared with the arguments that are named."""
     compared = {
         key: value
         for key, value in trained.items()
@@ -160,7 +160,7 @@ def _is_free(key: str, free: Collection[str] = FREE_TO_EVALUATE) -> bool:
 
 
 def run_parameters(run: RunFolder) -> dict[str, Any]:
-    """What a run was trained with, in single values.
+    """The settings of a run's training, in single values.
 
     Args:
         run: With or without a ``config.json``.

@@ -17,6 +17,9 @@ from nacl_monai.files import checksum
 from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training.checkpoints import checkpoint_positions, load_state
 
+Weights = dict[str, torch.Tensor]
+_SHOWN = 2
+
 
 def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
     """Loads the state dictionary in ``file`` into ``network``, and returns it.
@@ -56,10 +59,6 @@ def check_finite(file: str | Path, weights: Mapping[str, torch.Tensor], remedy: 
     for name, values in weights.items():
         if not values.isfinite().all():
             raise InputError(f"{file}: holds NaN or infinite weights ({name}); {remedy}")
-
-
-Weights = dict[str, torch.Tensor]
-_SHOWN = 2
 
 
 def load_pretrained(
@@ -188,10 +187,10 @@ def _first(names: Mapping[str, Any]) -> str:
 
 
 def _line(report: Mapping[str, Any], total: int) -> str:
-    others = [
+    rest = [
         f"{len(report[key])} {key.replace('_', ' ')} ({_first(dict.fromkeys(report[key]))})"
         for key in ("missing", "other_shape", "unexpected")
         if report[key]
     ]
-    parts = [f"{len(report['loaded'])} of {total} tensors loaded", *others]
+    parts = [f"{len(report['loaded'])} of {total} tensors loaded", *rest]
     return f"pretrained: {report['file']}: {'; '.join(parts)}"

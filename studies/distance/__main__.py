@@ -51,7 +51,7 @@ class Setting:
     bias: bool = False
 
     def features(self, scan: Scan) -> torch.Tensor:
-        """What log T is linear in, ``(voxels, parameters)``."""
+        """The features in which log T is linear, ``(voxels, parameters)``."""
         sizes = {"mm": scan.spacing, "voxels": (1.0,) * 3, "plane": (*scan.spacing[:2], 1e6)}
         prediction = scan.logits.max(0)[1]
         distances = border_distances(prediction[None], self.knots[-1], [*sizes[self.unit]])
@@ -104,15 +104,15 @@ def fit(setting: Setting, of_people: Sequence[Sequence[Sample]]) -> torch.Tensor
     def objective(theta: Array) -> tuple[float, Array]:
         values, total, slopes = torch.from_numpy(theta).float(), 0.0, np.zeros(len(theta))
         for samples in of_people:
-            weight = 1 / sum(len(one.labels) for one in samples) / len(of_people)
-            for one in samples:
-                logits, inverse = one.calibrated(setting, values)
+            weight = 1 / sum(len(part.labels) for part in samples) / len(of_people)
+            for part in samples:
+                logits, inverse = part.calibrated(setting, values)
                 logs = logits.log_softmax(1)
-                total -= weight * logs.gather(1, one.labels[:, None]).double().sum().item()
-                surplus = logs.exp() - torch.nn.functional.one_hot(one.labels, logs.shape[1])
-                by_inverse = (surplus * one.logits).sum(1)
+                total -= weight * logs.gather(1, part.labels[:, None]).double().sum().item()
+                surplus = logs.exp() - torch.nn.functional.one_hot(part.labels, logs.shape[1])
+                by_inverse = (surplus * part.logits).sum(1)
                 by_curve = by_inverse if setting.inverse else -inverse * by_inverse
-                parts = [one.features.T @ by_curve, *([surplus.sum(0)] if classes else [])]
+                parts = [part.features.T @ by_curve, *([surplus.sum(0)] if classes else [])]
                 slopes += weight * torch.cat(parts).double().numpy()
         around = theta[:count] - theta[:count].mean()
         ridge = setting.ridge * unit
@@ -155,12 +155,14 @@ def judged(
     nll, bins = [], torch.zeros(15, 2, dtype=torch.float64)
     for person, samples in people.items():
         total, voxels = 0.0, 0
-        for one in samples:
-            logits, _ = one.calibrated(setting, theta_of(person))
-            total += torch.nn.functional.cross_entropy(logits, one.labels, reduction="sum").item()
-            voxels += len(one.labels)
-            confidence, predicted = logits[one.near].softmax(1).max(1)
-            surplus = confidence - (predicted == one.labels[one.near]).float()
+        for sample in samples:
+            logits, _ = sample.calibrated(setting, theta_of(person))
+            total += torch.nn.functional.cross_entropy(
+                logits, sample.labels, reduction="sum"
+            ).item()
+            voxels += len(sample.labels)
+            confidence, predicted = logits[sample.near].softmax(1).max(1)
+            surplus = confidence - (predicted == sample.labels[sample.near]).float()
             place = (confidence * 15).long().clamp(max=14)
             bins[:, 0].index_add_(0, place, surplus.double())
             bins[:, 1].index_add_(0, place, torch.ones_like(surplus).double())
@@ -169,13 +171,13 @@ def judged(
 
 
 def cross_fitted(setting: Setting, several: Sequence[Scan], share: float) -> tuple[float, float]:
-    """What a setting does to people that are not in its fit."""
+    """The numbers of a setting for people outside its fit."""
     sampled, people = samples_of(several, setting, share), samples_of(several, setting, 1.0)
     drawn = np.random.default_rng(0).permutation(sorted(people)).tolist()
     theta: dict[str, torch.Tensor] = {}
     for fold in range(4):
-        others = [sampled[one] for k, one in enumerate(drawn) if k % 4 != fold]
-        theta |= dict.fromkeys(drawn[fold::4], fit(setting, others))
+        fitting = [sampled[person] for k, person in enumerate(drawn) if k % 4 != fold]
+        theta |= dict.fromkeys(drawn[fold::4], fit(setting, fitting))
     return judged(setting, theta.__getitem__, people)
 
 
@@ -186,9 +188,9 @@ def of_few(
     found = []
     for seed in range(draws):
         drawn = np.random.default_rng(seed).permutation(sorted(people)).tolist()
-        theta = fit(setting, [people[one] for one in drawn[:count]])
-        others = {one: people[one] for one in drawn[count:]}
-        found.append(judged(setting, lambda _, theta=theta: theta, others))  # type: ignore[misc]
+        theta = fit(setting, [people[person] for person in drawn[:count]])
+        judges = {person: people[person] for person in drawn[count:]}
+        found.append(judged(setting, lambda _, theta=theta: theta, judges))  # type: ignore[misc]
     nll, ece = np.mean(found, 0)
     return nll, ece
 

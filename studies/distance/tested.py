@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from scipy.stats import wilcoxon
 
+from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
@@ -28,6 +29,10 @@ CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", 
 def scans_of(model: Sequence[Path], data: Path, cache: Path, cases: str) -> tuple[list[Scan], Any]:
     """The cases of a set behind a model, the mean of its runs' probabilities, and the structures."""
     runs = [scans(RunFolder(path), data, cache, cases) for path in model]
+    if len({tuple(scan.patient for scan in found) for found, _ in runs}) > 1:
+        raise InputError(
+            f"{model[0]}: has other {cases} people than the rest; give runs of one split"
+        )
     several = [
         same[0]._replace(logits=mean_logits([scan.logits for scan in same]))
         for same in zip(*(found for found, _ in runs), strict=True)
@@ -61,22 +66,41 @@ def calibrated(name: str, fitting: list[Scan], tested: list[Scan]) -> list[torch
     ]
 
 
+#: Columns of `differences`.
+DIFFERENCES = (
+    "behind",
+    "other",
+    "its NLL",
+    "NLL of distance",
+    "NLL, difference",
+    "Brier, difference",
+)
+
+
 def differences(people: pd.DataFrame) -> list[list[str]]:
-    """Each run's differences of distance_all from the others, with intervals and tests over people."""
+    """What distance_all changes of each other calibrator of a run: a row of `DIFFERENCES`."""
     rows = []
     for run, part in people.groupby("run", sort=False):
-        for score in ("nll_all", "brier_all"):
-            wide = part.pivot_table(index="person", columns="calibrator", values=score)
-            for other in wide.columns.drop("distance_all"):
-                change = (wide["distance_all"] - wide[other]).to_numpy()
-                drawn = np.random.default_rng(0).integers(0, len(change), (5000, len(change)))
-                low, high = np.quantile(change[drawn].mean(1), [0.025, 0.975])
-                fewer = f"{(change < 0).sum()} of {len(change)}"
-                interval = f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
-                rows.append(
-                    [str(run), score, other, interval, fewer, f"{wilcoxon(change).pvalue:.2g}"]
-                )
+        wide = part.pivot_table(
+            index="person", columns="calibrator", values=["nll_all", "brier_all"]
+        )
+        nll, brier = wide["nll_all"], wide["brier_all"]
+        for other in nll.columns.drop("distance_all"):
+            means = (f"{nll[name].mean():.4f}" for name in (other, "distance_all"))
+            changes = (changed(score["distance_all"] - score[other]) for score in (nll, brier))
+            rows.append([str(run), f"`{other}`", *means, *changes])
     return rows
+
+
+def changed(change: pd.Series) -> str:
+    """The mean over people with its interval, in how many it is below 0, and Wilcoxon's p."""
+    values = change.to_numpy()
+    drawn = np.random.default_rng(0).integers(0, len(values), (5000, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [0.025, 0.975])
+    return (
+        f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}], lower in {(values < 0).sum()} of "
+        f"{len(values)}, p = {wilcoxon(values).pvalue:.2g}"
+    )
 
 
 def main() -> None:
@@ -94,8 +118,9 @@ def main() -> None:
         models = {path.name: [path] for path in chosen.runs}
     rows, parts = [], []
     for model, paths in models.items():
-        fitting, structures = scans_of(paths, chosen.data, chosen.cache, "val")
-        tested, _ = scans_of(paths, chosen.data, chosen.cache, "test")
+        fits = set(chosen.calibrators) != {"nothing"}
+        fitting = scans_of(paths, chosen.data, chosen.cache, "val")[0] if fits else []
+        tested, structures = scans_of(paths, chosen.data, chosen.cache, "test")
         for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
             row, proper = numbers(tested, iter(outputs), structures)
@@ -108,9 +133,9 @@ def main() -> None:
             columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
             pd.concat(parts)[columns].to_csv(chosen.output, index=False)
     sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n\n")
-    if len(chosen.calibrators) > 1:
-        head = ["run", "score", "distance_all minus", "mean [95 % interval]", "lower in", "p"]
-        sys.stdout.write(markdown_table(head, differences(pd.concat(parts)), "lllrrr") + "\n")
+    if "distance_all" in chosen.calibrators and len(chosen.calibrators) > 1:
+        found = differences(pd.concat(parts))
+        sys.stdout.write(markdown_table(DIFFERENCES, found, "llrrll") + "\n")
 
 
 if __name__ == "__main__":

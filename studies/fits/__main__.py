@@ -73,15 +73,15 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
     sees_image = method == LTS or METHODS[method].sees_image
     modules: dict[str, nn.Module] = {}
     for half in halves({scan.patient for scan in several}):
-        others = [scan for scan in several if scan.patient not in half]
+        rest = [scan for scan in several if scan.patient not in half]
         if method == LTS:
-            module: nn.Module = fit_tree([(scan.logits, scan.image, scan.label) for scan in others])
+            module: nn.Module = fit_tree([(scan.logits, scan.image, scan.label) for scan in rest])
         else:
             with RegionLogits(region) as voxels:
-                for scan in others:
+                for scan in rest:
                     image = scan.image if sees_image else None
-                    given: dict[str, Any] = {"image": image, "voxel": scan.spacing}
-                    voxels.add(scan.logits, scan.label, scan.patient, **given)
+                    beside: dict[str, Any] = {"image": image, "voxel": scan.spacing}
+                    voxels.add(scan.logits, scan.label, scan.patient, **beside)
                 module = fit_method(method, voxels).module
         modules |= dict.fromkeys(half, module)
     for scan in several:
@@ -105,9 +105,11 @@ def numbers(
         metric(logits[None], scan.label[None])
         parts.append(metric)
     record = parts[0].record(["0"])
-    record = record.joined([one.record([f"{k}"]) for k, one in enumerate(parts[1:], 1)])
-    errors = [one.case_errors() for one in parts]
-    proper = torch.stack([torch.stack([one["nll"][0, 0], one["brier"][0, 0]]) for one in errors])
+    record = record.joined([part.record([f"{k}"]) for k, part in enumerate(parts[1:], 1)])
+    errors = [part.case_errors() for part in parts]
+    proper = torch.stack(
+        [torch.stack([of_part["nll"][0, 0], of_part["brier"][0, 0]]) for of_part in errors]
+    )
     people = [scan.patient for scan in several]
     near = record.sums[:, 1, 0]
     assert record.decisions is not None  # noqa: S101 - it was asked for
@@ -115,7 +117,7 @@ def numbers(
     gap = float((near.confidences.sum() - near.positives.sum()) / near.counts.sum())
 
     def mean(name: str) -> float:
-        return float(np.mean([getattr(one, name).value for one in decided]))
+        return float(np.mean([getattr(decisions, name).value for decisions in decided]))
 
     row = [f"{value:.4f}" for value in proper.mean(0).tolist()]
     row += [f"{pooled_error(near, people).value:.4f}", f"{gap:+.4f}"]
@@ -125,10 +127,10 @@ def numbers(
 
 
 def better(several: list[Scan], near: torch.Tensor, everywhere: torch.Tensor) -> str:
-    """By how much a proper score of `near` is above that of `all`, with its interval over people."""
+    """The excess of a proper score of `near` over that of `all`, with its interval over people."""
     people = np.array([scan.patient for scan in several])
     cases = (near - everywhere).numpy()
-    of_people = np.stack([cases[people == one].mean(0) for one in np.unique(people)])
+    of_people = np.stack([cases[people == person].mean(0) for person in np.unique(people)])
     drawn = np.random.default_rng(0).integers(0, len(of_people), (2000, len(of_people)))
     low, high = np.quantile(of_people[drawn].mean(1), [0.025, 0.975], axis=0)
     texts = [
@@ -145,13 +147,13 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, LTS], default=list(METHODS))
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows, lines = [], []
-    for path in given.runs:
-        several, structures = scans(RunFolder(path), given.data, given.cache)
+    for path in options.runs:
+        several, structures = scans(RunFolder(path), options.data, options.cache)
         row, _ = numbers(several, (scan.logits for scan in several), structures)
         rows.append([path.name, "nothing", *row])
-        for method in given.methods:
+        for method in options.methods:
             proper = {}
             for region in REGIONS if method != LTS else ("all",):
                 outputs = calibrated(several, method, region)

@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("lidc"), metavar="DIR", help="default: lidc"
     )
-    words = vars(parser.parse_args(argv))
-    return write_files(lambda: study_lidc(**words))
+    values = vars(parser.parse_args(argv))
+    return write_files(lambda: study_lidc(**values))
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def read_nodules(
 
 def same_nodule(scan: Scan) -> list[list[int]]:
     """The annotations of each nodule, by their numbers; more than four where nothing parts them."""
-    distances = _distances([_places(of, scan.spacing) for of in scan.annotations])
+    distances = _distances([_places(outlines, scan.spacing) for outlines in scan.annotations])
     tolerance = scan.thickness
     groups = _connected(distances, tolerance)
     while max(map(len, groups)) > READERS and tolerance >= _SMALLEST_TOLERANCE:
@@ -179,7 +179,10 @@ def same_nodule(scan: Scan) -> list[list[int]]:
 def _places(outlines: Sequence[Outline], spacing: float) -> Array:
     """All points of an annotation in mm, ``(n, 3)``."""
     return np.concatenate(
-        [np.c_[one.points * spacing, np.full(len(one.points), one.z)] for one in outlines]
+        [
+            np.c_[outline.points * spacing, np.full(len(outline.points), outline.z)]
+            for outline in outlines
+        ]
     )
 
 
@@ -187,8 +190,8 @@ def _distances(places: Sequence[Array]) -> Array:
     """The least distance of each annotation from every later one; 0 elsewhere."""
     trees = [cKDTree(points) for points in places]
     distances = np.zeros((len(places), len(places)))
-    for one, other in combinations(range(len(places)), 2):
-        distances[one, other] = trees[other].query(places[one])[0].min()
+    for first, second in combinations(range(len(places)), 2):
+        distances[first, second] = trees[second].query(places[first])[0].min()
     return distances
 
 
@@ -210,23 +213,23 @@ def rasterize(
         outline: Whether the pixels of an outline belong to it; a hole is strictly inside its own.
     """
     every = [*chain(*annotations)]
-    points = np.concatenate([one.points for one in every])
+    points = np.concatenate([piece.points for piece in every])
     extra = max(1, int(np.ceil(margin / spacing)))
     corner = points.min(0) - extra
     width, height = points.max(0) + extra + 1 - corner
-    slices = sorted({one.z for one in every})
+    slices = sorted({piece.z for piece in every})
     masks = np.zeros((len(annotations), len(slices), height, width), np.bool_)
-    for mask, of in zip(masks, annotations, strict=True):
-        for one in sorted(of, key=lambda one: not one.inclusion):  # holes last
-            _draw(mask[slices.index(one.z)], one, corner, outline)
+    for mask, pieces in zip(masks, annotations, strict=True):
+        for piece in sorted(pieces, key=lambda piece: not piece.inclusion):  # holes last
+            _draw(mask[slices.index(piece.z)], piece, corner, outline)
     return masks
 
 
-def _draw(plane: npt.NDArray[np.bool_], one: Outline, corner: Array, outline: bool) -> None:
+def _draw(plane: npt.NDArray[np.bool_], piece: Outline, corner: Array, outline: bool) -> None:
     """Adds what is inside an outline to the slice that begins at a corner, or cuts it out."""
     height, width = plane.shape
-    inside = fill(one.points - corner, (height, width), outline and one.inclusion)
-    plane[...] = plane | inside if one.inclusion else plane & ~inside
+    inside = fill(piece.points - corner, (height, width), outline and piece.inclusion)
+    plane[...] = plane | inside if piece.inclusion else plane & ~inside
 
 
 def fill(

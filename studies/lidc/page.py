@@ -53,9 +53,11 @@ def report(
     parts = [
         _HEAD.format(counts=counts, patients=patients, bins=NUM_BINS, clip=CLIP, upper=1 - CLIP)
     ]
-    for (name, band), of in scores[scores["width"].isna()].groupby(["nodules", "band"], sort=False):
+    for (name, band), rows in scores[scores["width"].isna()].groupby(
+        ["nodules", "band"], sort=False
+    ):
         unit = "pixel" if "pixels" in str(name) else "mm"
-        parts += [f"## Nodules: {name}; up to {band:g} {unit} from the border", _priors(of)]
+        parts += [f"## Nodules: {name}; up to {band:g} {unit} from the border", _priors(rows)]
     parts += [
         "## Best widths, in mm",
         "Flat: the widths, of those that were tried, whose score cannot be told from the least.",
@@ -68,11 +70,11 @@ def report(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
-def _priors(of: pd.DataFrame) -> str:
-    table = of.set_index(["prior", "metric"])
+def _priors(scores: pd.DataFrame) -> str:
+    table = scores.set_index(["prior", "metric"])
     rows = [
         [prior, *(_with_interval(table.loc[(prior, metric)]) for metric in METRICS)]
-        for prior in dict.fromkeys(of["prior"])
+        for prior in dict.fromkeys(scores["prior"])
     ]
     return markdown_table(["prior", "ECE ↓", "Brier ↓", "NLL ↓"], rows, "lrrr")
 
@@ -126,7 +128,7 @@ _NAMES = {"ece": "ECE", "brier": "Brier score", "nll": "negative log-likelihood"
 
 
 def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> Figure:
-    """What share of the other raters marks a voxel, by the probability that each prior gives it.
+    """The share of other raters who mark a voxel, by its probability from each prior.
 
     Args:
         scores: The scores of all priors.

@@ -86,7 +86,7 @@ def _window(kernel_size: int) -> str:
 def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Array, Array, Array]:
     """Confidence, accuracy and share of the voxels of each bin, every patient weighing the same."""
     kinds = (scores.confidences, scores.positives, scores.counts)
-    shares = (np.nanmean(scores.per_voxel(one)[:, prior, band], axis=0) for one in kinds)
+    shares = (np.nanmean(scores.per_voxel(kind)[:, prior, band], axis=0) for kind in kinds)
     confidence, accuracy, share = shares
     with np.errstate(invalid="ignore"):
         return confidence / share, accuracy / share, share
@@ -95,7 +95,8 @@ def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Array, Arra
 def nearest(scores: PriorScores, family: str, width: float) -> int:
     """The position of the prior of a family whose width is nearest."""
     ratios = [
-        abs(np.log(one.width / width)) if one.family == family else np.inf for one in scores.priors
+        abs(np.log(prior.width / width)) if prior.family == family else np.inf
+        for prior in scores.priors
     ]
     return int(np.argmin(ratios))
 
@@ -136,7 +137,7 @@ def held_out(
     fit = fit_width(scores.select(training), family, criterion, band, resamples=2, seed=seed)
     test = scores.select(~training)
     mine = nearest(scores, family, fit.best)
-    other = next(k for k, one in enumerate(scores.priors) if one.label == rival)
+    other = next(k for k, prior in enumerate(scores.priors) if prior.label == rival)
     weights = draws(len(test.patients), RESAMPLES, seed)
     rows = []
     for metric in METRICS:
@@ -179,7 +180,7 @@ def certain_share(
     for image in images:
         planes = image.planes()
         near = np.abs(planes.distances) <= band
-        votes, probs = planes.votes[near], [one.soften(planes)[near] for one in (first, second)]
+        votes, probs = planes.votes[near], [prior.soften(planes)[near] for prior in (first, second)]
         clipped = [p.astype(float).clip(CLIP, 1 - CLIP) for p in probs]
         losses = [-votes * np.log(p) - (image.others - votes) * np.log1p(-p) for p in clipped]
         gap, certain = losses[0] - losses[1], clipped[0] != probs[0]

@@ -66,20 +66,20 @@ def rated(nodules: Iterable[Nodule], pixels: bool = False) -> list[RatedMasks]:
     """Nodules as images of four readers, slice by slice; those who did not mark them are absent."""
     return [
         RatedMasks(
-            one.masks,
-            (1.0, 1.0) if pixels else (one.spacing, one.spacing),
-            one.patient,
-            READERS - len(one.masks),
+            nodule.masks,
+            (1.0, 1.0) if pixels else (nodule.spacing, nodule.spacing),
+            nodule.patient,
+            READERS - len(nodule.masks),
         )
-        for one in nodules
+        for nodule in nodules
     ]
 
 
 def measure(scans: Sequence[Scan]) -> Study:
     """Scores all priors on the nodules of some scans."""
     nodules = list(read_nodules(scans, margin=max(BANDS) + 1))
-    four = [one for one in nodules if len(one.masks) == READERS]
-    fewer = [one for one in nodules if len(one.masks) < READERS]
+    four = [nodule for nodule in nodules if len(nodule.masks) == READERS]
+    fewer = [nodule for nodule in nodules if len(nodule.masks) < READERS]
     priors = [*in_pixels(), *in_mm()]
     of_four = score_priors(_bar(rated(four), "marked by four"), priors, BANDS)
     of_fewer = score_priors(_bar(rated(fewer), "marked by fewer"), priors, BANDS)
@@ -91,13 +91,13 @@ def measure(scans: Sequence[Scan]) -> Study:
 def _with_outlines(scans: Sequence[Scan]) -> PriorScores:
     """Scores of blurs on the nodules of all four, to which the outline's pixels belong."""
     wide = read_nodules(scans, margin=max(BANDS) + 1, outline=True)
-    four = [one for one in rated(wide) if not one.absent]
+    four = [image for image in rated(wide) if not image.absent]
     return score_priors(_bar(four, "with outlines"), in_mm(["blur"]), BANDS)
 
 
 def _by_readers(nodules: Iterable[Nodule]) -> dict[int, int]:
     """How many nodules two, three, … readers marked."""
-    times = Counter(len(one.masks) for one in nodules)
+    times = Counter(len(nodule.masks) for nodule in nodules)
     return {k: times[k] for k in range(2, READERS + 1)}
 
 
@@ -132,7 +132,7 @@ def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
 
 def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     """The best width of every family by every metric in every band."""
-    families = dict.fromkeys(one.family for one in scores.priors if one.family in FAMILIES)
+    families = dict.fromkeys(prior.family for prior in scores.priors if prior.family in FAMILIES)
     kinds = product(families, METRICS, range(len(scores.bands)))
     fits = [fit_width(scores, family, metric, band) for family, metric, band in kinds]
     rows = [
@@ -191,19 +191,21 @@ def _tables(study: Study) -> dict[str, pd.DataFrame]:
     scores = pd.concat(
         [
             score_table(study.pixels, f"{FOUR}, in pixels"),
-            *(score_table(of, name) for name, of in study.by_nodules.items()),
+            *(score_table(of_nodules, name) for name, of_nodules in study.by_nodules.items()),
         ]
     )
     widths = pd.concat(
         [
-            *(width_table(of, name) for name, of in study.by_nodules.items()),
+            *(width_table(of_nodules, name) for name, of_nodules in study.by_nodules.items()),
             width_table(study.outline, OUTLINE),
         ]
     )
     tests = pd.concat(
-        held_out(of, "blur", RIVAL, band=band).assign(nodules=name, band=of.bands[band])
-        for name, of in study.by_nodules.items()
-        for band in range(len(of.bands))
+        held_out(of_nodules, "blur", RIVAL, band=band).assign(
+            nodules=name, band=of_nodules.bands[band]
+        )
+        for name, of_nodules in study.by_nodules.items()
+        for band in range(len(of_nodules.bands))
     )
     return {"scores": scores, "widths": widths, "held_out": tests}
 
@@ -212,7 +214,7 @@ def _draw(study: Study, output: Path) -> list[Path]:
     """Writes the pictures; returns their paths."""
     shown = study.by_nodules[FOUR]
     best = nearest(shown, "blur", fit_width(shown, "blur", band=SHOWN, resamples=2).best)
-    labels = [one.label for one in shown.priors]
+    labels = [prior.label for prior in shown.priors]
     chosen = [labels.index(label) for label in ("hard labels", "SVLS 3×3, σ 1", RIVAL)] + [best]
     return [
         *save_figure(draw_reliability(shown, chosen, SHOWN), output / "reliability"),

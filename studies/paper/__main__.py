@@ -46,25 +46,25 @@ def write_claims(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     ]
 
 
-def write_results(dataset: str, runs: Path | None, words: Sequence[str]) -> list[Path]:
+def write_results(dataset: str, runs: Path | None, options: Sequence[str]) -> list[Path]:
     """Makes anew the tables and figures that the page of a dataset shows, from its archive.
 
     Args:
         dataset: A folder of ``docs/results``.
         runs: Runs whose small files join the archive first.
-        words: Options of ``nacl-monai paper all``.
+        options: Options of ``nacl-monai paper all``.
 
     Raises:
         SystemExit: If that fails.
     """
-    shown, made = Path("docs/results", dataset), Path("build/results", dataset)
+    shown, build = Path("docs/results", dataset), Path("build/results", dataset)
     archive = shown / "runs.tar.xz"
     if runs is not None:
         write_evidence([*([archive] if archive.is_file() else []), runs], archive)
-    if code := paper(["all", str(archive), "--output", str(made), *words]):
+    if code := paper(["all", str(archive), "--output", str(build), *options]):
         sys.exit(code)
-    write_claims([archive], made)
-    pairs = [(file, shown / file.name) for file in made.glob("*.*") if file.is_file()]
+    write_claims([archive], build)
+    pairs = [(file, shown / file.name) for file in build.glob("*.*") if file.is_file()]
     return [Path(shutil.copy(file, place)) for file, place in pairs if place.is_file()]
 
 
@@ -84,12 +84,12 @@ def main(argv: list[str] | None = None) -> int:
     results = commands.add_parser("results", allow_abbrev=False)
     results.add_argument("dataset", help="a folder of docs/results")
     results.add_argument("--runs", type=Path, help="runs whose small files are added first")
-    words, more = parser.parse_known_args(argv)
-    if words.command == "results":
-        return write_files(lambda: write_results(words.dataset, words.runs, more))
+    options, more = parser.parse_known_args(argv)
+    if options.command == "results":
+        return write_files(lambda: write_results(options.dataset, options.runs, more))
     if more:
         parser.error(f"{' '.join(more)}: is no option")
-    return write_files(lambda: WRITERS[words.command](words.runs, words.output))
+    return write_files(lambda: WRITERS[options.command](options.runs, options.output))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Claim:
     @property
     def comparisons(self) -> int:
         """How many its sentence names, whether or not there are runs for them."""
-        return sum(len(others) for _, others in self.pairs)
+        return sum(len(rivals) for _, rivals in self.pairs)
 
     @property
     def ablation(self) -> bool:
@@ -86,8 +86,8 @@ class Claim:
         return trained != set(MAIN.grid().setups)
 
 
-def _against(*others: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return ((PROPOSED, others),)
+def _against(*rivals: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return ((PROPOSED, rivals),)
 
 
 def _named(loss: str, **settings: str | float) -> str:
@@ -158,7 +158,7 @@ def claims() -> list[Claim]:
 
 
 def judge_claims(results: Results) -> pd.DataFrame:
-    """What the runs say of every claim.
+    """The verdict of the runs on every claim.
 
     A claim holds on a dataset if enough of its comparisons are decided in its favor, does not hold if
     too many are decided otherwise, and else the data cannot tell. A comparison for which there is no
@@ -241,18 +241,18 @@ def _tests(claim: Claim, cases: pd.DataFrame, metric: str) -> pd.DataFrame:
         return pd.DataFrame()
     scores = patient_scores(cases, metric)
     parts = [
-        undecided_tests(scores[[reference, *others]], reference, metric)
+        undecided_tests(scores[[reference, *rivals]], reference, metric)
         .reset_index()
         .rename(columns={"method": "other"})
         .assign(reference=reference)
-        for reference, others in _pairs_with_runs(claim, scores)
+        for reference, rivals in _pairs_with_runs(claim, scores)
     ]
     return decided(pd.concat(parts, ignore_index=True), metric) if parts else pd.DataFrame()
 
 
 def _pairs_with_runs(claim: Claim, scores: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
-    for reference, others in claim.pairs:
-        present = [name for name in others if name in scores]
+    for reference, rivals in claim.pairs:
+        present = [name for name in rivals if name in scores]
         if reference in scores and present:
             yield reference, present
 

@@ -29,7 +29,7 @@ SMALL = 100_000
 def write_evidence(roots: Sequence[str | Path], output: str | Path) -> list[Path]:
     """Packs what is small of evaluated runs; the same runs give the same bytes.
 
-    For every run these are its cases, their summary, and the text files beside them that record how
+    These are the cases of every run, their summary, and the text files beside them that record how
     it came about. For the runs in figures 4, 5 and 11, one per loss, they are also logits, the bins of
     the regions foreground and union, and the maps of the best, median and worst case, where there
     are some.
@@ -88,7 +88,7 @@ def _records(folder: Path) -> Iterator[Path]:
 
 
 def _pictures(run: Run, cases: Sequence[str], copy: RunFolder) -> dict[Path, Path | bytes]:
-    """What figures of single runs need, by where it goes; an evaluation need not have maps.
+    """The files for figures of single runs, by their place; an evaluation need not have maps.
 
     Raises:
         InputError: If another file is missing.

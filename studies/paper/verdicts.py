@@ -1,4 +1,4 @@
-"""What the tests say of each dataset, in three sentences."""
+"""The tests on each dataset, in three sentences."""
 
 from __future__ import annotations
 
@@ -84,19 +84,19 @@ def _place(scores: pd.DataFrame, metric: str) -> str:
         return f"{text}, and nothing beside it was trained with the same seed"
     decisions = tests["decision"].str.removeprefix(SLIGHTLY)
     named = {
-        words: [str(name) for name in decisions.index[decisions == decision]]
-        for decision, words in WORDS.items()
+        text: [str(name) for name in decisions.index[decisions == decision]]
+        for decision, text in WORDS.items()
     }
     named["not compared with {}"] = unpaired_methods(scores, PROPOSED)
     clauses = [
-        words.format(_listed(names, len(means) - 1)) for words, names in named.items() if names
+        text.format(_listed(names, len(means) - 1)) for text, names in named.items() if names
     ]
     return f"{text}, {ORDINALS.get(place, f'{place}th')} of {len(means)}: {', '.join(clauses)}"
 
 
-def _listed(names: Sequence[str], others: int) -> str:
+def _listed(names: Sequence[str], rest: int) -> str:
     """Few methods by name, many by number."""
-    if len(names) == others > 1:
+    if len(names) == rest > 1:
         return "every other method"
     if len(names) > NAMED:
         return f"{len(names)} methods"

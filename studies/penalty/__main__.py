@@ -89,7 +89,7 @@ def measure(name: str, seed: int, data: Path, runs: Path) -> dict[str, object]:
         if not run.is_dir():
             write_text(run / "split.json", json.dumps(split_people(data)))
         loss = SETTINGS[name]
-        words = ["hippocampus", str(data), "--run", str(run)]
+        arguments = ["hippocampus", str(data), "--run", str(run)]
         train = [
             "--loss",
             loss if isinstance(loss, str) else repr(loss),
@@ -98,20 +98,20 @@ def measure(name: str, seed: int, data: Path, runs: Path) -> dict[str, object]:
             *SCHEDULE,
         ]
         validate = ["--cases_to_evaluate", "val", "--evaluation_dir", str(summary.parent)]
-        _call("train", *words, *train)
-        _call("evaluate", *words, *validate)
+        _call("train", *arguments, *train)
+        _call("evaluate", *arguments, *validate)
     numbers = json.loads(summary.read_text(encoding="utf-8"))
     means = {column: numbers["metrics"][column]["mean"] for column in COLUMNS}
     pooled = {column: numbers["pooled"][column]["value"] for column in POOLED}
     return {"setting": name, "seed": seed, **means, **pooled}
 
 
-def _call(*words: str) -> None:
-    command = [sys.executable, "-m", "nacl_monai.cli", *words]
+def _call(*arguments: str) -> None:
+    command = [sys.executable, "-m", "nacl_monai.cli", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"{' '.join(words)}: {done.stderr.splitlines()[-1]}")
+        raise InputError(f"{' '.join(arguments)}: {done.stderr.splitlines()[-1]}")
 
 
 def study(data: Path, runs: Path, settings: Sequence[str], seeds: int, jobs: int) -> Iterator[Path]:

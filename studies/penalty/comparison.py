@@ -3,7 +3,7 @@
 RUNS holds a run of each loss and seed, ``unet_nacl_mixed_seed0`` and so on, evaluated on its test
 patients (`nacl-monai evaluate`) and perhaps calibrated (`nacl-monai calibrate`). A loss is compared with
 others that were given the same treatment after training, and with what was proposed beyond the paper.
-What has fewer trainings than NACL mixed is shown and not tested.
+Methods with fewer trainings than NACL mixed are shown and not tested.
 
 ``numbers.csv`` follows from ``cases.csv``, as means over people, and from ``leading.npz``
 (`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: of promises, whose
@@ -189,9 +189,9 @@ def compared(cases: pd.DataFrame, arrays: leading.Arrays) -> Iterator[tuple[str,
     """The chosen penalty against the others of each family."""
     (dataset,) = cases["dataset"].unique()
     trainings = cases.groupby("method")["seed"].nunique()
-    for family, reference, others in families():
+    for family, reference, rivals in families():
         enough = trainings.index[trainings >= trainings.get(reference, 0)]
-        alike = cases[cases["method"].isin(enough.intersection([reference, *others]))]
+        alike = cases[cases["method"].isin(enough.intersection([reference, *rivals]))]
         methods = list(alike["method"].unique())
         if reference not in methods or len(methods) < 2:
             continue
@@ -222,8 +222,11 @@ def written(
 ) -> Iterator[Path]:
     """Writes the table and the tests, and what they are made of."""
     comparisons = list(compared(cases, arrays))
-    texts = [f"**{family}**\n\n{comparison_to_markdown(one)}" for family, one in comparisons]
-    tests = pd.concat([pd.DataFrame(), *(one.tests for _, one in comparisons)])
+    texts = [
+        f"**{family}**\n\n{comparison_to_markdown(comparison)}"
+        for family, comparison in comparisons
+    ]
+    tests = pd.concat([pd.DataFrame(), *(comparison.tests for _, comparison in comparisons)])
     numbers = numbers_of(cases, arrays)
     if arrays:
         with atomic_path(output / "leading.npz") as path, path.open("wb") as file:
@@ -246,8 +249,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, metavar="RUNS")
     parser.add_argument("output", type=Path, metavar="OUTPUT")
     parser.add_argument("--network", default="unet", help="default: unet; unet3d in 3-D")
-    given = parser.parse_args(argv)
-    return write_files(lambda: written(*collected(given.runs, given.network), given.output))
+    options = parser.parse_args(argv)
+    return write_files(lambda: written(*collected(options.runs, options.network), options.output))
 
 
 if __name__ == "__main__":

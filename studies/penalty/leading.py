@@ -157,7 +157,7 @@ def scores(arrays: Arrays, name: str) -> pd.DataFrame:
 
 
 def _parts(arrays: Arrays, k: int, name: str) -> tuple[Array, Array, Callable[..., Array]]:
-    """What is added over cases, (N, K, M) twice, and the number that follows from the sums."""
+    """The arrays to add over cases, (N, K, M) twice, and the number that follows from the sums."""
     if name == "ece_near":
         excess = arrays["confidences"][k] - arrays["positives"][k]
         return excess, arrays["counts"][k].astype(np.float64), _error
@@ -172,7 +172,7 @@ def _parts(arrays: Arrays, k: int, name: str) -> tuple[Array, Array, Callable[..
 
 
 def _error(excess: Array, counts: Array) -> Array:
-    """Of bins (…, K, M): the mean over K of those with a voxel."""
+    """The mean over K, of bins (…, K, M), of those with a voxel."""
     with np.errstate(invalid="ignore"):
         errors: Array = np.nanmean(np.abs(excess).sum(-1) / counts.sum(-1), axis=-1)
     return errors

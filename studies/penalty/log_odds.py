@@ -43,6 +43,6 @@ class LogOddsLoss(nn.Module):
 def _log_odds(logits: Tensor) -> Tensor:
     r""":math:`l_k - \log \sum_{j \ne k} e^{l_j}`."""
     own = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
-    others = logits.unsqueeze(1).expand(-1, logits.shape[1], *logits.shape[1:])
+    rivals = logits.unsqueeze(1).expand(-1, logits.shape[1], *logits.shape[1:])
     hidden = own.reshape(1, *own.shape, *[1] * (logits.ndim - 2))
-    return logits - others.masked_fill(hidden, -torch.inf).logsumexp(2)
+    return logits - rivals.masked_fill(hidden, -torch.inf).logsumexp(2)

@@ -78,17 +78,17 @@ def main() -> None:
     parser.add_argument("--calibrating", type=int, default=54, metavar="N")
     parser.add_argument("--level", nargs="+", type=float, default=LEVELS, metavar="α")
     parser.add_argument("--draws", type=int, default=200, metavar="N")
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows = []
-    for file in given.files:
+    for file in options.files:
         curves = read_curves(file)
         people = len(set(curves.patients))
-        if given.calibrating >= people:
+        if options.calibrating >= people:
             parser.error(f"{file}: has {people} people; write a smaller --calibrating")
         name = f"{file.parent.name or file.stem}, {people} people"
-        for level in given.level:
+        for level in options.level:
             for family, sizes, risks in divided(
-                curves, level, given.kind, given.calibrating, given.draws
+                curves, level, options.kind, options.calibrating, options.draws
             ):
                 shown = " / ".join(f"{size:.2f}" for size in sizes)
                 missed = " / ".join(f"{risk:.1%}" for risk in risks)

@@ -45,7 +45,7 @@ def curves(
         config = evaluation_of(RunFolder(folder), data, "test", data)  # nothing is cached
         structures = config["structures"]
         network = config.get_parsed_content("trained_network").eval()
-        inferer, (first, *others) = map(config.get_parsed_content, ("inferer", "reading"))
+        inferer, (first, *rest) = map(config.get_parsed_content, ("inferer", "reading"))
         split = config.get_parsed_content("split")
         known = {case["case"] for name in {*split} - {*sets} for case in split[name]}
         cases = [case for case in config.get_parsed_content("cases") if case["case"] not in known]
@@ -54,13 +54,15 @@ def curves(
         definition = definition_of(channels, structures, "softmax", "study", known_by="table")
         changes = [CLEAN, *((kind, degree) for kind in CHANGES for degree in degrees)]
         for kind, degree in progress_bar(changes, description=folder.name, unit="change"):
-            read, found = Compose([first, Corrupt(kind, degree), *others]), []
+            read, found = Compose([first, Corrupt(kind, degree), *rest]), []
             for case in cases:
                 changed = read(dict(case))
                 with torch.no_grad():
                     logits = inferer(changed["image"].as_tensor()[None], network)[0]
                 label = changed["label"].as_tensor()[0]
-                masks = [torch.isin(label, torch.tensor(of)) for of in structures.values()]
+                masks = [
+                    torch.isin(label, torch.tensor(channels)) for channels in structures.values()
+                ]
                 size = changed["label"].pixdim.tolist()
                 found.append(
                     curves_of_case(
@@ -93,7 +95,7 @@ def divided(
     """Means over divisions; those of Dice and contours are over structures, too."""
     old, new = (known_of(curves, labeled=True) for curves in (clean, changed))
     names = [(s, name) for s in old for name in old[s] if name != "Dice"]
-    before, after = (np.array([one[s][name] for s, name in names]).T for one in (old, new))
+    before, after = (np.array([known[s][name] for s, name in names]).T for known in (old, new))
     rules = [
         [Rules(curves, k, OUTER, WITHIN) for curves in (clean, changed)] for k in range(len(old))
     ]
@@ -125,24 +127,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.promises.cohort", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("curves")
-    one.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    one.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
-    one.add_argument("--sets", nargs="+", default=["val", "test"], help="whose patients may be in")
-    one.add_argument("--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES)
-    one.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
-    one.set_defaults(run=curves)
-    two = commands.add_parser("power")
-    two.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that curves wrote")
-    two.add_argument("--patients", type=int, default=54, help="who calibrate (default: 54)")
-    two.add_argument("--cohort", type=int, default=20, help="new ones (default: 20)")
-    two.add_argument("--draws", type=int, default=200, help="divisions (default: 200)")
-    two.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
-    two.set_defaults(run=power)
-    words = vars(parser.parse_args(argv))
-    run = words.pop("run")
-    del words["command"]
-    return write_files(lambda: run(**words))
+    curves_parser = commands.add_parser("curves")
+    curves_parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    curves_parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    curves_parser.add_argument(
+        "--sets", nargs="+", default=["val", "test"], help="whose patients may be in"
+    )
+    curves_parser.add_argument("--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES)
+    curves_parser.add_argument(
+        "--output", type=Path, default=Path("cohort"), help="default: cohort"
+    )
+    curves_parser.set_defaults(run=curves)
+    power_parser = commands.add_parser("power")
+    power_parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folders that curves wrote"
+    )
+    power_parser.add_argument(
+        "--patients", type=int, default=54, help="who calibrate (default: 54)"
+    )
+    power_parser.add_argument("--cohort", type=int, default=20, help="new ones (default: 20)")
+    power_parser.add_argument("--draws", type=int, default=200, help="divisions (default: 200)")
+    power_parser.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
+    power_parser.set_defaults(run=power)
+    values = vars(parser.parse_args(argv))
+    run = values.pop("run")
+    del values["command"]
+    return write_files(lambda: run(**values))
 
 
 if __name__ == "__main__":

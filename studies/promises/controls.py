@@ -31,9 +31,9 @@ def divided(rules: Rules, control: Control, patients: int, draws: int) -> dict[s
     )
     for _ in range(draws):
         order = rng.permutation(len(rules.patients))
-        rule, others = rules.fitted(control, order[:patients]), order[patients:]
-        size = rules.sizes[others, rule].sum() / rules.whole[others].sum()
-        found.append((risks[others, rule].mean(), fails[others, rule].mean(), size))
+        rule, rest = rules.fitted(control, order[:patients]), order[patients:]
+        size = rules.sizes[rest, rule].sum() / rules.whole[rest].sum()
+        found.append((risks[rest, rule].mean(), fails[rest, rule].mean(), size))
     return dict(zip(("risk", "fails", "size"), np.mean(found, 0).tolist(), strict=True))
 
 
@@ -71,24 +71,24 @@ def sizes(table: pd.DataFrame) -> str:
     outer = table[table["kind"] == OUTER]
     found = {key: span(part, ".2f") for key, part in outer.groupby(["patients", "control"])["size"]}
     numbers = sorted(set(outer["patients"]))
-    rows = [(str(n), *(found.get((n, one), "–") for one in CONTROLS)) for n in numbers]
+    rows = [(str(n), *(found.get((n, control), "–") for control in CONTROLS)) for n in numbers]
     return markdown_table(["patients", *CONTROLS], rows, "rrrr")
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Writes a table, and prints two in Markdown: means over networks and structures [least, most]."""
     parser = argparse.ArgumentParser(prog="python -m studies.promises.controls")
     parser.add_argument("files", nargs="+", type=Path, metavar="promise.npz")
     parser.add_argument("--draws", type=int, default=200, metavar="N")
     parser.add_argument("--output", type=Path, default=Path("controls.csv"), metavar="CSV")
-    given = parser.parse_args(words)
+    options = parser.parse_args(argv)
     rows = [
         row
-        for file in given.files
-        for row in rows_of(file.parent.name, read_curves(file), given.draws)
+        for file in options.files
+        for row in rows_of(file.parent.name, read_curves(file), options.draws)
     ]
     table = pd.DataFrame(rows)
-    given.output.write_text(csv_text(table), encoding="utf-8")
+    options.output.write_text(csv_text(table), encoding="utf-8")
     sys.stdout.write(f"{coverage(table)}\n\n{sizes(table)}\n")
 
 

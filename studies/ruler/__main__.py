@@ -39,7 +39,7 @@ LOOKS = (("vermillion", "o"), ("blue", "s"), ("green", "^"))
 
 
 class Curve(NamedTuple):
-    """What a region says of the true probabilities.
+    """The calibration of the true probabilities over a region.
 
     Attributes:
         confidence: The mean of each bin with a voxel, all images together.

@@ -134,15 +134,16 @@ def tested(measured: Measured) -> Iterator[pd.DataFrame]:
     )
     scores = {"nll_all": patient_scores(cases, "nll_all")}
     scores |= {name: leading.scores(arrays, name) for name in leading.LEADING}
-    families = [
-        (loss + DISTANCE, [m for m in methods if m.split("+")[0] == loss]) for loss in losses
-    ]
-    for reference, compared in (*families, (USUAL, losses)):
+    families = {
+        f"behind {loss}": (loss + DISTANCE, [m for m in methods if m.split("+")[0] == loss])
+        for loss in losses
+    }
+    for family, (reference, compared) in (families | {"choice": (USUAL, losses)}).items():
         alike = list(dict.fromkeys([reference, *compared]))
         if reference in methods and len(alike) > 1:
             for name, table in scores.items():
                 tests = paired_tests(table[alike], reference, name).reset_index()
-                yield tests.assign(reference=reference, metric=name)
+                yield tests.assign(family=family, reference=reference, metric=name)
 
 
 def study(data: Path, runs: Sequence[Path], output: Path, degrees: Sequence[int]) -> Iterator[Path]:

@@ -106,10 +106,10 @@ class Study:
             options["decisions"] = {name: [k] for k, name in enumerate(names, 1)}
         metric = CalibrationMetric(regions=ALL, **{"margin_spacing": SPACING, **options})
         for case, (probs, label) in self.cases.items():
-            said = np.stack([of[case] for of in raters.values()]) if raters else label[None]
+            votes = np.stack([rater[case] for rater in raters.values()]) if raters else label[None]
             if options.get("structures"):
-                said = np.stack([np.isin(said, v) for v in labels.values()], 1).astype(np.uint8)
-            metric([probs], [said if raters else said[0]])
+                votes = np.stack([np.isin(votes, v) for v in labels.values()], 1).astype(np.uint8)
+            metric([probs], [votes if raters else votes[0]])
         return metric
 
 
@@ -149,25 +149,25 @@ def write_json(path, content):
 
 def softmax_cases(seed=0, cases=3, dtype=np.float32):
     rng = np.random.default_rng(seed)
-    made = {}
+    drawn = {}
     for k in range(cases):
         label = rng.choice(3, SHAPE, p=[0.6, 0.25, 0.15])
         logits = rng.normal(0, 1.5, (3, *SHAPE)) + 2 * (label == np.arange(3)[:, None, None, None])
         probs = np.exp(logits) / np.exp(logits).sum(0)
-        made[f"patient{k // 2}_scan{k}"] = probs.astype(dtype), label
-    return made
+        drawn[f"patient{k // 2}_scan{k}"] = probs.astype(dtype), label
+    return drawn
 
 
 def sigmoid_cases(seed=0, cases=3):
     rng = np.random.default_rng(seed)
-    made = {}
+    drawn = {}
     for k in range(cases):
         label = rng.choice(3, SHAPE, p=[0.6, 0.25, 0.15])
         inside = np.stack([label > 0, label == 2])
         logits = rng.normal(0, 1.5, inside.shape) + 3 * inside - 1.5
         probs = 1 / (1 + np.exp(-logits))
-        made[f"patient{k // 2}_scan{k}"] = probs.astype(np.float32), label
-    return made
+        drawn[f"patient{k // 2}_scan{k}"] = probs.astype(np.float32), label
+    return drawn
 
 
 @pytest.fixture
@@ -200,8 +200,8 @@ def undrawn(monkeypatch):
 def run(tmp_path, capsys, undrawn):  # noqa: ARG001
     """Runs ``nacl-monai audit``, or another, without drawing; returns exit code, output and errors."""
 
-    def command(*words, verb="audit", output="audit"):
-        code = main([verb, *map(str, words), "--output", str(tmp_path / output)])
+    def command(*args, verb="audit", output="audit"):
+        code = main([verb, *map(str, args), "--output", str(tmp_path / output)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -212,8 +212,8 @@ def run(tmp_path, capsys, undrawn):  # noqa: ARG001
 def audited(run, tmp_path):
     """Runs it without a fault; returns the folder of the audit."""
 
-    def command(*words, output="audit"):
-        code, _, err = run(*words, output=output)
+    def command(*args, output="audit"):
+        code, _, err = run(*args, output=output)
         assert code == 0, err
         return tmp_path / output
 
@@ -224,8 +224,8 @@ def audited(run, tmp_path):
 def fault_of(run, tmp_path):
     """Runs it on three cases, of which this one has a fault; returns its line, the only one."""
 
-    def command(case, *words):
-        code, out, err = run(*words)
+    def command(case, *args):
+        code, out, err = run(*args)
         faults = [line for line in err.splitlines() if line.startswith("fault: ")]
         assert code == 1
         assert len(faults) == 1, err
@@ -241,22 +241,22 @@ def fault_of(run, tmp_path):
 def refused(run):
     """Runs it to an error, by default before a volume is read; returns the line, which says so."""
 
-    def command(said, *words, code=1, read=False):
-        found, _, err = run(*words)
+    def command(message, *args, code=1, read=False):
+        found, _, err = run(*args)
         *progress, line = err.splitlines()
         assert found == code
         assert line.startswith("error: ")
-        assert said in line
-        assert all(one.startswith("Auditing") or not one for one in progress)
+        assert message in line
+        assert all(text.startswith("Auditing") or not text for text in progress)
         assert read == ("Auditing" in err)
         return line
 
     return command
 
 
-def dice(one, other):
+def dice(mask, other):
     """Of two masks."""
-    return 2 * (one & other).sum() / (one.sum() + other.sum())
+    return 2 * (mask & other).sum() / (mask.sum() + other.sum())
 
 
 def bins_of(folder):

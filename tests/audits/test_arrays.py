@@ -116,7 +116,7 @@ def test_arrays_have_the_scores_of_folders(study, arrays, regions, masks):
     np.testing.assert_array_equal(of_raters["dice"], pairs[0][0].errors["dice"])
     counts = np.indices(SHAPE)[0] < 5
     hidden = audit(probs, labels, mask=[counts] * 3).errors["dice"]
-    cut = audit([one[:, :5] for one in probs], [one[:5] for one in labels]).errors["dice"]
+    cut = audit([case[:, :5] for case in probs], [label[:5] for label in labels]).errors["dice"]
     np.testing.assert_array_equal(hidden, cut)
 
 
@@ -169,7 +169,7 @@ def test_diagram_is_drawn_of_any_region(arrays):
     """Without a file or folder."""
     texts = audit(*arrays).plot("all", "class_1").axes[0].texts
 
-    assert f"{3 * np.prod(SHAPE):,} voxels" in " ".join(one.get_text() for one in texts)
+    assert f"{3 * np.prod(SHAPE):,} voxels" in " ".join(text.get_text() for text in texts)
 
 
 MASK, SQUARES, LAST = np.ones(SHAPE, bool), np.zeros((2, 2, 3, 3)), np.ones((*SHAPE, 3))
@@ -178,7 +178,7 @@ FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"cases": ["one"]}, "1 names for 3 cases"),
         ({"patients": ["one"]}, "names for 3 cases"),
@@ -207,9 +207,9 @@ FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
             for odd in (np.nan, -1.0, 2.0)
         ),
         *(
-            ({name: given}, f"{name}: hides values by a mask of NumPy's own")
+            ({name: mask}, f"{name}: hides values by a mask of NumPy's own")
             for name in ("probs", "labels", "mask")
-            for given in (HIDDEN, [HIDDEN])
+            for mask in (HIDDEN, [HIDDEN])
         ),
         (
             {"probs": {"a": MASK}},
@@ -229,10 +229,10 @@ FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
         ),
     ],
 )
-def test_what_arrays_cannot_mean_is_refused(options, said, arrays):
+def test_what_arrays_cannot_mean_is_refused(options, message, arrays):
     """One name, label map and mask for each case; what has no effect on arrays."""
     probs, labels = arrays
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         audit(**{"probs": probs, "labels": labels, **options})
 
 
@@ -303,10 +303,10 @@ def test_channels_in_another_order_are_refused(arrays, order):
     names = ["background", "a", "b"]
     better = ", ".join(names[k] for k in order)
     one_hot = [np.stack([label == k for k in range(3)]) for label in labels]
-    said = f"^probs: .* with the labels as {better} .*_given=True"
-    for given in (labels, [label[None] for label in labels], one_hot, {"x": labels, "y": labels}):
-        with pytest.raises(InputError, match=said):
-            audit(turned, given, classes=names)
+    message = f"^probs: .* with the labels as {better} .*_given=True"
+    for form in (labels, [label[None] for label in labels], one_hot, {"x": labels, "y": labels}):
+        with pytest.raises(InputError, match=message):
+            audit(turned, form, classes=names)
 
     audit(turned, labels, classes=names, channels_as_given=True)
     audit(probs, labels, classes=names)
@@ -331,9 +331,9 @@ def test_structures_in_another_order_are_refused(masks, from_logits):
     probs, labels = masks
     outputs = [torch.from_numpy(case[::-1].copy()) for case in probs]
     outputs = [case.logit(1e-6) if from_logits else case for case in outputs]
-    given = {"structures": ["whole", "part"], "from_logits": from_logits}
+    options = {"structures": ["whole", "part"], "from_logits": from_logits}
 
     with pytest.raises(InputError, match="with the labels as part, whole"):
-        audit(outputs, labels, **given)
-    audit(outputs, labels, **given, channels_as_given=True)
-    audit([case.flip(0) for case in outputs], labels, **given)
+        audit(outputs, labels, **options)
+    audit(outputs, labels, **options, channels_as_given=True)
+    audit([case.flip(0) for case in outputs], labels, **options)

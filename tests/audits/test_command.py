@@ -35,9 +35,9 @@ def drawn(tmp_path_factory):
     """Cases that were audited with every picture; the folder of the audit, and what was printed."""
     root, printed = tmp_path_factory.mktemp("drawn"), StringIO()
     study = Study(root, softmax_cases())
-    words = [str(study.nnunet()), str(study.labels), "--regions", "union"]
+    args = [str(study.nnunet()), str(study.labels), "--regions", "union"]
     with redirect_stdout(printed):
-        assert main(["audit", *words, "--output", str(root / "audit")]) == 0
+        assert main(["audit", *args, "--output", str(root / "audit")]) == 0
     return study.cases, root / "audit", printed.getvalue()
 
 
@@ -59,8 +59,8 @@ def test_without_pictures_the_numbers_are_the_same(drawn, tmp_path):
     """Neither a file nor the page has a picture."""
     cases, audit, _ = drawn
     study = Study(tmp_path, cases)
-    words = [study.nnunet(), study.labels, "--regions", "union", "--output", tmp_path / "audit"]
-    assert main(["audit", *map(str, words), "--no-pictures"]) == 0
+    args = [study.nnunet(), study.labels, "--regions", "union", "--output", tmp_path / "audit"]
+    assert main(["audit", *map(str, args), "--no-pictures"]) == 0
 
     names = sorted(file.name for file in (tmp_path / "audit").glob("[!.]*"))
     tables = ["cases.csv", "evaluation.json", "page.html", "promise.npz", "summary.json"]
@@ -88,13 +88,13 @@ def test_several_models_stand_side_by_side(models, run, tmp_path):
 def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     """With all that was said of the data; what it writes names the one after it."""
     plain, sharp, labels = models
-    words = ("--patient-pattern", r"(patient\d)_", "--dataset", plain / "dataset.json")
-    line = shlex.split(run(plain, labels, *words)[1].splitlines()[-1])
-    assert line == ["next:", "nacl-monai", "calibrate", *map(str, (plain, labels, *words))]
+    args = ("--patient-pattern", r"(patient\d)_", "--dataset", plain / "dataset.json")
+    line = shlex.split(run(plain, labels, *args)[1].splitlines()[-1])
+    assert line == ["next:", "nacl-monai", "calibrate", *map(str, (plain, labels, *args))]
     assert main([*line[2:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"
-    again = shlex.join(["OTHER_PREDICTIONS", "OTHER_LABELS", *map(str, words)])
+    again = shlex.join(["OTHER_PREDICTIONS", "OTHER_LABELS", *map(str, args)])
     assert last == f"next: nacl-monai promise {again} --calibrator {file}"
 
     audits = [str(tmp_path / "audit" / name) for name in ("plain", "sharp")]
@@ -117,16 +117,16 @@ def test_models_of_other_cases_are_not_set_side_by_side(models, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         *(([name, "x"], f"{name!r} is not a name") for name in ("../escaped", "x/y", "..", "")),
         (["one"], "1 names for 2 folders"),
         (["one", "one"], "two models are called 'one'"),
     ],
 )
-def test_names_that_no_folders_can_have_are_refused(names, said, models, refused, tmp_path):
+def test_names_that_no_folders_can_have_are_refused(names, message, models, refused, tmp_path):
     """Before anything is written; each model has a folder in the output."""
-    refused(f"--names: {said}", *models, "--names", *names, code=2)
+    refused(f"--names: {message}", *models, "--names", *names, code=2)
     assert not (tmp_path / "audit").exists()
 
 
@@ -160,7 +160,7 @@ def test_audit_stands_beside_an_evaluation_of_the_same_voxels(models, audited, t
     (evaluated / "evaluation.json").write_text('{"set": "test", "settings": {"dataset": "x"}}')
 
     both = read_runs([tmp_path / "run", folder / "plain"])
-    assert [one.of.set for one in both] == ["test", "audited"]
+    assert [evaluation.scope.set for evaluation in both] == ["test", "audited"]
 
 
 def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
@@ -168,12 +168,12 @@ def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
     table, folders = tmp_path / "patients.csv", (study.nnunet(), study.labels)
     rows = [f"{case},p{k % 2}" for k, case in enumerate(study.cases)]
     table.write_text("\n".join(["case,patient", *rows]))
-    for words, said in (
+    for args, message in (
         ([], "3 cases [95 % interval over cases]"),
         (["--patient-pattern", r"(patient\d+)_"], "3 cases of 2 patients"),
         (["--patients", table], "3 cases of 2 patients"),
     ):
-        assert said in run(*folders, *words)[1]
+        assert message in run(*folders, *args)[1]
 
     audit = read_run(tmp_path / "audit")
     first, second, third = audit.metrics["dice"]
@@ -187,12 +187,12 @@ def test_case_without_a_patient_is_refused_before_the_first_volume(study, refuse
     folders, table = (study.nnunet(), study.labels), tmp_path / "patients.csv"
 
     refused("patient0_scan0: does not match", *folders, "--patient-pattern", "(person)")
-    for content, said in (
+    for content, message in (
         ("case,patient\npatient0_scan0,a\n", "has no patient for the case"),
         ("name\nx\n", "is not a table"),
     ):
         table.write_text(content)
-        refused(said, *folders, "--patients", table)
+        refused(message, *folders, "--patients", table)
 
 
 @pytest.mark.parametrize(

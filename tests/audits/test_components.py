@@ -21,7 +21,7 @@ QUIET = ["--no-pictures", "--no-viewer"]
 def spots(first, cases, seed=0):
     """Spots of one structure, of which some are real, the surer ones more often."""
     rng = np.random.default_rng((seed, first))
-    made = {}
+    drawn = {}
     for k in range(first, first + cases):
         smooth = gaussian_filter(rng.normal(size=(24, 22, 12)), 1.0)
         inside = 1 / (1 + np.exp(-12 * (smooth / smooth.std() - 1.6)))
@@ -29,8 +29,8 @@ def spots(first, cases, seed=0):
         peaks = [inside[numbers == n].max() for n in range(1, count + 1)]
         real = [n for n, peak in enumerate(peaks, 1) if rng.uniform() < peak**8]
         truth = np.isin(numbers, real) | (rng.uniform(size=inside.shape) < 5e-4)
-        made[f"p{k // 2:02d}_s{k}"] = np.stack([1 - inside, inside]).astype(np.float32), truth * 1
-    return made
+        drawn[f"p{k // 2:02d}_s{k}"] = np.stack([1 - inside, inside]).astype(np.float32), truth * 1
+    return drawn
 
 
 DATASET = {"labels": {"background": 0, "lesion": 1}}
@@ -49,22 +49,22 @@ def new(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(old):
     """The folder of ``calibrate --components``."""
-    words = ["calibrate", old.nnunet(), old.labels, "--components", *PATIENTS]
-    assert main([*map(str, words), "--output", str(old.root / "fitted")]) == 0
+    args = ["calibrate", old.nnunet(), old.labels, "--components", *PATIENTS]
+    assert main([*map(str, args), "--output", str(old.root / "fitted")]) == 0
     return old.root / "fitted"
 
 
-def run(verb, *words, output):
+def run(verb, *args, output):
     """Runs a command that must succeed; returns its folder."""
-    assert main([verb, *map(str, words), *PATIENTS, "--output", str(output)]) == 0
+    assert main([verb, *map(str, args), *PATIENTS, "--output", str(output)]) == 0
     return output
 
 
 def test_audit_counts_islands_in_mm(old, tmp_path, capsys):
     """Beside its other tables; of those from the minimum on, as it is printed."""
     least = 2.5 * VOXEL
-    words = [old.nnunet(), old.labels, "--components", f"{least}", *QUIET]
-    out = run("audit", *words, output=tmp_path / "audit")
+    args = [old.nnunet(), old.labels, "--components", f"{least}", *QUIET]
+    out = run("audit", *args, output=tmp_path / "audit")
 
     rows = pd.read_csv(out / "components.csv")
     sizes = {"predicted": [], "labeled": []}
@@ -81,16 +81,14 @@ def test_audit_counts_islands_in_mm(old, tmp_path, capsys):
 
 
 def test_shards_of_islands_are_the_whole(old, tmp_path, capsys):
-    words = [old.nnunet(), old.labels, "--components", *QUIET]
-    whole = run("audit", *words, output=tmp_path / "whole")
-    parts = [
-        run("audit", *words, "--shard", f"{k}/2", output=tmp_path / f"part{k}") for k in (1, 2)
-    ]
+    args = [old.nnunet(), old.labels, "--components", *QUIET]
+    whole = run("audit", *args, output=tmp_path / "whole")
+    parts = [run("audit", *args, "--shard", f"{k}/2", output=tmp_path / f"part{k}") for k in (1, 2)]
     merged = tmp_path / "merged"
 
     assert main(["merge", *map(str, parts), "--output", str(merged)]) == 0
     assert (merged / "components.csv").read_text() == (whole / "components.csv").read_text()
-    other = run("audit", *words, "--components", "5", "--shard", "2/2", output=tmp_path / "other")
+    other = run("audit", *args, "--components", "5", "--shard", "2/2", output=tmp_path / "other")
     assert main(["merge", str(parts[0]), str(other), "--output", str(tmp_path / "no")]) == 1
     assert "minimum_mm3" in capsys.readouterr().err
 
@@ -144,7 +142,7 @@ def test_error_of_scores_is_zero_for_the_truth_and_theirs_for_others():
     for _ in range(20):
         score, case = rng.uniform(0.3, 0.6, 3000), rng.integers(0, 60, 3000)
         rows = pd.DataFrame({"case": case, "hit": rng.uniform(size=3000) < score})
-        errors.append([score_error(rows, 60, one, people) for one in (score, score + 0.3)])
+        errors.append([score_error(rows, 60, scores, people) for scores in (score, score + 0.3)])
 
     assert sum(true.low == 0 for true, _ in errors) >= 17
     assert sum(sure.low < 0.3 < sure.high for _, sure in errors) >= 17
@@ -192,8 +190,8 @@ def expected_rows(fitted, study):
         numbers, count = label(inside > 0.5, np.ones((3, 3, 3)))
         p_real = np.zeros(numbers.shape)
         for n in range(1, count + 1):
-            one = numbers == n
-            p_real[one] = real.probability("lesion", inside[one].max(), one.sum() * VOXEL)
+            island = numbers == n
+            p_real[island] = real.probability("lesion", inside[island].max(), island.sum() * VOXEL)
         found[case] = p_real, count
     return found
 
@@ -201,11 +199,13 @@ def expected_rows(fitted, study):
 @pytest.mark.parametrize("verb", ["maps", "apply"])
 def test_islands_of_new_cases_have_their_p_real(verb, old, new, fitted, tmp_path):
     """On the grid of the prediction, and in a table, by maps and by an applied promise."""
-    words = [new.nnunet(), "--islands", fitted]
+    args = [new.nnunet(), "--islands", fitted]
     if verb == "apply":
-        made = run("promise", old.nnunet(), old.labels, "--no-pictures", output=tmp_path / "made")
-        words = ["--apply", made / "promise.json", *words]
-    out = run("promise" if verb == "apply" else verb, *words, output=tmp_path / "out")
+        promise = run(
+            "promise", old.nnunet(), old.labels, "--no-pictures", output=tmp_path / "made"
+        )
+        args = ["--apply", promise / "promise.json", *args]
+    out = run("promise" if verb == "apply" else verb, *args, output=tmp_path / "out")
 
     rows = pd.read_csv(out / "islands.csv")
     for case, (p_real, count) in expected_rows(fitted, new).items():
@@ -216,9 +216,9 @@ def test_islands_of_new_cases_have_their_p_real(verb, old, new, fitted, tmp_path
 
 
 def test_triage_says_how_many_are_likely_false(old, new, fitted, tmp_path):
-    made = run("promise", old.nnunet(), old.labels, "--no-pictures", output=tmp_path / "made")
-    words = [made, new.nnunet(), "--islands", fitted, "--no-pictures", "--budget", "100%"]
-    out = run("triage", *words, output=tmp_path / "triage")
+    promise = run("promise", old.nnunet(), old.labels, "--no-pictures", output=tmp_path / "made")
+    args = [promise, new.nnunet(), "--islands", fitted, "--no-pictures", "--budget", "100%"]
+    out = run("triage", *args, output=tmp_path / "triage")
 
     table = pd.read_csv(out / "triage.csv").set_index("case")
     page = (out / "page.html").read_text(encoding="utf-8")
@@ -246,7 +246,7 @@ def test_audit_by_p_real_is_of_other_patients_and_another_score(old, new, fitted
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (["audit", "--components", "--islands", "f", "--components", "9"], "leave the number out"),
         (["audit", "--components", "-1"], "--components"),
@@ -255,11 +255,11 @@ def test_audit_by_p_real_is_of_other_patients_and_another_score(old, new, fitted
         (["calibrate", "--islands", "f"], "--islands"),
     ],
 )
-def test_words_that_cannot_be_meant_are_refused(words, line, new, fitted, tmp_path, capsys):
-    verb, *rest = (str(fitted) if word == "f" else word for word in words)
-    given = [verb, str(new.nnunet()), str(new.labels), *rest, *PATIENTS]
+def test_words_that_cannot_be_meant_are_refused(args, line, new, fitted, tmp_path, capsys):
+    verb, *rest = (str(fitted) if word == "f" else word for word in args)
+    command = [verb, str(new.nnunet()), str(new.labels), *rest, *PATIENTS]
     try:
-        code = main([*given, "--output", str(tmp_path / "out")])
+        code = main([*command, "--output", str(tmp_path / "out")])
     except SystemExit as ended:
         code = ended.code
     assert code == 2
@@ -270,9 +270,9 @@ def test_words_that_cannot_be_meant_are_refused(words, line, new, fitted, tmp_pa
 def test_other_models_have_other_islands(new, fitted, tmp_path, capsys):
     """Structures, and what is behind the probabilities, are those of the fit."""
     study = Study(tmp_path, new.cases, {"labels": {"background": 0, "tumor": 1}})
-    words = ["maps", study.nnunet(), "--islands", fitted, *PATIENTS, "--output", tmp_path / "out"]
+    args = ["maps", study.nnunet(), "--islands", fitted, *PATIENTS, "--output", tmp_path / "out"]
 
-    assert main([*map(str, words)]) == 1
+    assert main([*map(str, args)]) == 1
     assert "was fitted to background, lesion by softmax" in capsys.readouterr().err
 
 

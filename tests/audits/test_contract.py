@@ -126,12 +126,12 @@ def slow_ece(probs, labels, region):
     """Voxel by voxel, from the definition: confidence against the share of raters who say the same."""
     bins, voxels = np.zeros((15, 2)), 0
     for place in np.ndindex(probs.shape[1:]):
-        p, said = probs[(slice(None), *place)], [label[place] for label in labels]
+        p, votes = probs[(slice(None), *place)], [label[place] for label in labels]
         predicted = int(p.argmax())
-        if not {"foreground": any(said), "union": any(said) or predicted, "all": True}[region]:
+        if not {"foreground": any(votes), "union": any(votes) or predicted, "all": True}[region]:
             continue
         at = next(k for k in range(15) if p[predicted] <= np.float32((k + 1) / 15))
-        bins[at] += p[predicted], said.count(predicted) / len(said)
+        bins[at] += p[predicted], votes.count(predicted) / len(votes)
         voxels += 1
     return np.abs(bins[:, 0] - bins[:, 1]).sum() / voxels
 
@@ -162,8 +162,8 @@ def test_structures_overlap_where_dataset_json_has_regions(regions, run, tmp_pat
 
 def test_sigmoid_can_be_said(regions, audited):
     """Without a dataset.json, the command names the structures of the channels."""
-    words = ["--activation", "sigmoid", "--structures", "whole=1,2", "posterior=2"]
-    folder = audited(regions.channels(dataset=False), regions.labels, *words)
+    args = ["--activation", "sigmoid", "--structures", "whole=1,2", "posterior=2"]
+    folder = audited(regions.channels(dataset=False), regions.labels, *args)
 
     check_numbers(folder, regions.metric(structures=["whole", "posterior"]))
 
@@ -230,10 +230,10 @@ def test_npz_and_pkl_alone_say_whether_the_image_was_turned(
 def test_two_processes_equal_one(study, audited):
     """Cases keep their order."""
     folders = study.nnunet(), study.labels
-    one, two = audited(*folders), audited(*folders, "--jobs", "2", output="two")
+    serial, two = audited(*folders), audited(*folders, "--jobs", "2", output="two")
 
     for name in ("cases.csv", "summary.json"):
-        assert (one / name).read_text() == (two / name).read_text()
+        assert (serial / name).read_text() == (two / name).read_text()
 
 
 def test_dataset_json_may_lie_above_the_labels(study, run, tmp_path):
@@ -279,7 +279,7 @@ def test_nrrd_and_metaimage_are_read_by_simpleitk(as_vector, ending, study, audi
             zyxc = probs.transpose(3, 2, 1, 0)
             image = placed(SimpleITK.GetImageFromArray(zyxc, isVector=True))
         else:
-            several = [placed(SimpleITK.GetImageFromArray(one.T)) for one in probs]
+            several = [placed(SimpleITK.GetImageFromArray(channel.T)) for channel in probs]
             image = SimpleITK.JoinSeries(several)
         SimpleITK.WriteImage(image, tmp_path / "images" / f"{case}.{ending}")
 
@@ -341,8 +341,8 @@ def test_channels_in_another_order_are_refused(layout, study):
     for order in [*permutations(range(3))][1:]:
         study.cases = {case: (probs[list(order)], label) for case, (probs, label) in cases.items()}
         better = ", ".join(names[k] for k in order)
-        said = f"agree far better with the labels as {better} .mean Dice"
-        with pytest.raises(InputError, match=said):
+        message = f"agree far better with the labels as {better} .mean Dice"
+        with pytest.raises(InputError, match=message):
             audit_in_python(layout, study)
 
     found = audit_in_python(layout, study, channels_as_given=True)
@@ -358,16 +358,16 @@ def test_case_in_two_layouts_is_refused(study, refused, first, name):
     study.per_class(first, name=name, names=["0", "1", "2"])
 
     other = place / f"{name.format(case=next(iter(study.cases)), channel=0)}.nii.gz"
-    said = f"{other} holds probabilities of the same case; move one of them into"
-    refused(said, place, study.labels)
+    message = f"{other} holds probabilities of the same case; move one of them into"
+    refused(message, place, study.labels)
 
 
 def test_case_from_two_tools_is_refused(study, refused):
     """nnU-Net's and this project's own."""
     study.channels("nnunet", "_probabilities")
 
-    said = "_probabilities.nii.gz holds probabilities of the same case"
-    refused(said, study.nnunet(), study.labels)
+    message = "_probabilities.nii.gz holds probabilities of the same case"
+    refused(message, study.nnunet(), study.labels)
 
 
 def test_structures_in_another_order_are_refused(regions, audited, refused, tmp_path):
@@ -375,8 +375,8 @@ def test_structures_in_another_order_are_refused(regions, audited, refused, tmp_
     regions.cases = {case: (probs[::-1], label) for case, (probs, label) in regions.cases.items()}
     folders = regions.channels(), regions.labels
 
-    said = "the channels agree far better with the labels as posterior, whole (mean Dice"
-    assert "say --channels-as-given" in refused(said, *folders, read=True)
+    message = "the channels agree far better with the labels as posterior, whole (mean Dice"
+    assert "say --channels-as-given" in refused(message, *folders, read=True)
     assert not (tmp_path / "audit").exists()
     audited(*folders, "--channels-as-given")
     assert main(["calibrate", *map(str, folders), "--output", str(tmp_path / "out")]) == 1
@@ -430,5 +430,5 @@ def test_saved_logits_are_what_they_were(kind, request, audited, refused):
     found = read_run(folder).bins.sums.ece()
     np.testing.assert_allclose(found, expected.case_errors()["ece"], atol=1e-5)
     study.cases = cases
-    words = (study.channels(), study.labels, "--from-logits")
-    refused("leave out --from-logits", *words, read=True)
+    args = (study.channels(), study.labels, "--from-logits")
+    refused("leave out --from-logits", *args, read=True)

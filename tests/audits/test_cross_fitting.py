@@ -73,11 +73,11 @@ def undrawn(undrawn, monkeypatch):  # noqa: ARG001
 def calibrate(study, run):
     """Runs the command on the study; returns exit code, standard output and errors."""
 
-    def command(*words, predictions=None, labels=None):
+    def command(*args, predictions=None, labels=None):
         folders = [predictions or study.nnunet(), labels or study.labels]
-        method = [] if "--method" in words else ["--method", "temperature"]
-        words = ["--regions", "union", "--no-pictures", *method, *words]
-        return run(*folders, *words, verb="calibrate", output="out")
+        method = [] if "--method" in args else ["--method", "temperature"]
+        args = ["--regions", "union", "--no-pictures", *method, *args]
+        return run(*folders, *args, verb="calibrate", output="out")
 
     return command
 
@@ -86,8 +86,8 @@ def calibrate(study, run):
 def fitted(calibrate, tmp_path):
     """Runs it without a fault; returns the calibrator's record."""
 
-    def command(*words, **folders):
-        code, _, err = calibrate(*words, **folders)
+    def command(*args, **folders):
+        code, _, err = calibrate(*args, **folders)
         assert code == 0, err
         return record_in(tmp_path / "out")
 
@@ -109,7 +109,7 @@ class Calibrated:
     study: Study
     folder: Path
     printed: str
-    words: list
+    args: list
 
     @property
     def record(self):
@@ -124,19 +124,19 @@ def calibrated(tmp_path_factory):
     """The study, calibrated in two folds; read, never changed."""
     root = tmp_path_factory.mktemp("study")
     study, printed = Study(root, softmax_cases(cases=8)), StringIO()
-    words = ["calibrate", study.nnunet(), study.labels, *PATTERN, "--regions", "union"]
-    words += ["--method", "temperature", "--folds", 2, "--output", root / "out"]
+    args = ["calibrate", study.nnunet(), study.labels, *PATTERN, "--regions", "union"]
+    args += ["--method", "temperature", "--folds", 2, "--output", root / "out"]
     with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         undraw(patch)
-        assert main([*map(str, words)]) == 0
-    return Calibrated(study, root / "out", printed.getvalue(), words)
+        assert main([*map(str, args)]) == 0
+    return Calibrated(study, root / "out", printed.getvalue(), args)
 
 
 def slow_temperature(cases, patients, ignored=(), margin=3):
     """The temperature of the smallest mean NLL near the prediction, each patient the same."""
 
     def nll(log):
-        of = {}
+        by_patient = {}
         for case, (probs, label) in cases.items():
             patient = case.split("_")[0]
             if patient not in patients:
@@ -145,8 +145,8 @@ def slow_temperature(cases, patients, ignored=(), margin=3):
             kept = (far <= margin) & ~np.isin(label, ignored)
             powers = probs[:, kept].astype(np.float64) ** (1 / np.exp(log))
             right = np.take_along_axis(powers / powers.sum(0), label[kept][None], 0)
-            of.setdefault(patient, []).extend(-np.log(right[0]))
-        return np.mean([np.mean(values) for values in of.values()])
+            by_patient.setdefault(patient, []).extend(-np.log(right[0]))
+        return np.mean([np.mean(values) for values in by_patient.values()])
 
     found = minimize_scalar(nll, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10})
     return np.exp(found.x)
@@ -173,8 +173,8 @@ def temperature_of(folds):
 
 def test_distance_to_the_predicted_border_is_the_default(study, run, tmp_path):
     """Each case is audited by the fold's curve over mm, which its file says."""
-    words = [*PATTERN, "--folds", 2, "--regions", "all", "--no-pictures"]
-    code, out, err = run(study.nnunet(), study.labels, *words, verb="calibrate", output="out")
+    args = [*PATTERN, "--folds", 2, "--regions", "all", "--no-pictures"]
+    code, out, err = run(study.nnunet(), study.labels, *args, verb="calibrate", output="out")
     assert code == 0, err
     record = record_in(tmp_path / "out")
     assert "distance_all: knots 0 1 2 3 5 8, temperatures" in out
@@ -182,7 +182,7 @@ def test_distance_to_the_predicted_border_is_the_default(study, run, tmp_path):
     found = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")["nll_all"]
     for fold in record["folds"]:
         module = DistanceTemperatures(**fold["parameters"])
-        for case in (one for one in study.cases if one.split("_")[0] in fold["patients"]):
+        for case in (name for name in study.cases if name.split("_")[0] in fold["patients"]):
             probs, label = study.cases[case]
             logits = module(logits_of(torch.from_numpy(probs))[None], spacing=[*SPACING])
             expected = cross_entropy(logits.double(), torch.from_numpy(label)[None].long())
@@ -244,7 +244,7 @@ def test_each_question_is_answered_by_what_the_audits_wrote(calibrated):
     page = unescape((calibrated.folder / "page.html").read_text())
     assert all(sentence in page for sentence in sentences)
     (command,) = re.findall("Made by <code>nacl-monai (.*)</code>", page)
-    assert shlex.split(command) == [*map(str, calibrated.words)]
+    assert shlex.split(command) == [*map(str, calibrated.args)]
 
 
 def test_script_needs_no_package(calibrated):
@@ -299,7 +299,7 @@ OF_STRUCTURES = (
 
 
 @pytest.mark.parametrize(
-    ("kind", "words", "said"),
+    ("kind", "args", "message"),
     [
         ("study", ["--folds", "1"], "--folds: is 1; give 2 or more"),
         ("study", ["--jobs", "0"], "--jobs: is 0; give 1 or more"),
@@ -315,13 +315,13 @@ OF_STRUCTURES = (
         ),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(kind, words, said, request, calibrate, tmp_path):
+def test_what_cannot_be_fitted_is_refused(kind, args, message, request, calibrate, tmp_path):
     """In one line, and nothing is written."""
     chosen = request.getfixturevalue(kind)
-    code, _, err = calibrate(*words, predictions=chosen.nnunet(), labels=chosen.labels)
+    code, _, err = calibrate(*args, predictions=chosen.nnunet(), labels=chosen.labels)
 
     assert code != 0
-    assert all(part in err for part in said.split(" … "))
+    assert all(part in err for part in message.split(" … "))
     assert not (tmp_path / "out").exists()
 
 
@@ -351,9 +351,9 @@ def test_structures_of_other_people_are_audited_through_it(regions, fitted, audi
     other = Study(
         tmp_path / "other", {"patient9_": regions.cases["patient0_scan0"]}, regions.dataset
     )
-    words = [*PATTERN, "--calibrator", tmp_path / "out/calibrator.json"]
+    args = [*PATTERN, "--calibrator", tmp_path / "out/calibrator.json"]
 
-    folder = audited(other.nnunet(), other.labels, *words)
+    folder = audited(other.nnunet(), other.labels, *args)
     assert settings_in(folder)["calibrator"] == "platt_near"
 
 
@@ -362,8 +362,8 @@ def test_help_names_every_method(capsys):
     with pytest.raises(SystemExit):
         main(["calibrate", "--help"])
 
-    words = set(re.findall(r"\w+", capsys.readouterr().out))
-    assert {*METHODS, *SIGMOID_METHODS} <= words
+    tokens = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert {*METHODS, *SIGMOID_METHODS} <= tokens
 
 
 def test_predictions_in_the_output_stay(study, calibrate, tmp_path):
@@ -387,7 +387,7 @@ BOTH = "patient0_scan0,Ada later,Ada"
 
 
 @pytest.mark.parametrize(
-    ("calibrator", "case", "pattern", "table", "said"),
+    ("calibrator", "case", "pattern", "table", "message"),
     [
         (BY_PATTERN, "patient0_scan0", PATTERN[1], None, "was fitted on patient0, who cannot test"),
         (BY_PATTERN, "patient0_scan0", None, None, "was fitted on patient0"),
@@ -412,13 +412,13 @@ BOTH = "patient0_scan0,Ada later,Ada"
     ],
 )
 def test_calibrator_is_of_this_model_and_of_other_people(
-    calibrator, case, pattern, table, said, tmp_path
+    calibrator, case, pattern, table, message, tmp_path
 ):
     """Both must know the patients in one way, whatever a pattern or a table calls them."""
     options = Options(patient_pattern=pattern, patients=table and tmp_path / "patients.csv")
     if table:
         (tmp_path / "patients.csv").write_text("\n".join(["case,patient", *table.split()]))
-    with pytest.raises(InputError, match=said) if said else nullcontext():
+    with pytest.raises(InputError, match=message) if message else nullcontext():
         check_calibrator(tmp_path / "calibrator.json", calibrator, CHANNELS, [case], options)
 
 
@@ -507,11 +507,11 @@ OTHERS = {
 def through(calibrated, tmp_path):
     """The words that audit other patients through a calibrator."""
 
-    def words(file=calibrated.folder / "calibrator.json", cases=OTHERS):
+    def command(file=calibrated.folder / "calibrator.json", cases=OTHERS):
         other = Study(tmp_path / "test", cases)
         return [other.nnunet(), other.labels, *PATTERN, "--calibrator", file]
 
-    return words
+    return command
 
 
 def test_numbers_are_of_the_calibrated_probabilities(calibrated, through, audited):
@@ -538,8 +538,8 @@ def test_margin_is_that_of_the_fit(margin, calibrate, study, through, audited, r
     assert f"--margin {margin:g} --calibrator {file}" in out
     for part in (BEFORE, AFTER):
         assert settings_in(tmp_path / "out" / part)["calibration::margin"] == margin
-    said = f"fitted within {margin:g} mm of predictions, not 3 mm; give --margin {margin:g}"
-    refused(said, *through(file))
+    message = f"fitted within {margin:g} mm of predictions, not 3 mm; give --margin {margin:g}"
+    refused(message, *through(file))
     assert not (tmp_path / "audit").exists()
     audited(*through(file), "--margin", margin)
 
@@ -552,10 +552,10 @@ def test_patient_of_the_fit_is_refused(through, refused, tmp_path):
 
 def test_audit_in_python_is_the_commands(through, audited, tmp_path):
     """Its file says through what, and keeps the fine bins, as the command's does."""
-    predictions, labels, *_, file = words = through()
+    predictions, labels, *_, file = args = through()
     found = audit(predictions, labels, calibrator=file)
 
-    of_command, of_python = map(read_audit, (audited(*words), found.save(tmp_path / "p.npz")))
+    of_command, of_python = map(read_audit, (audited(*args), found.save(tmp_path / "p.npz")))
     assert of_python.run.bins.calibrator == of_command.run.bins.calibrator
     assert found.error("adaptive_ece") == of_command.error("adaptive_ece")
 

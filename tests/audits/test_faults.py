@@ -115,12 +115,12 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_of_a_prediction_is_one_line(fault, study, fault_of):
     """The exit code is 1, and two cases of three are audited."""
-    spoil, *said = FAULTS[fault]
+    spoil, *parts = FAULTS[fault]
     place = study.nnunet()
     spoil(place, study.cases[BAD][0])
 
     line = fault_of(BAD, place, study.labels)
-    for part in said:
+    for part in parts:
         assert part in line
 
 
@@ -161,7 +161,7 @@ def no_label(labels):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (holding(SEVENS), "nii.gz: holds the label value 7; expected only [0, 1, 2], by "),
         (holding(SEVENS / 14), "nii.gz: holds 0.5, which is not a label"),
@@ -171,11 +171,11 @@ def no_label(labels):
         (no_label, f"npz: has no label map '{BAD}' in "),
     ],
 )
-def test_fault_of_a_label_is_one_line(spoil, said, study, fault_of):
+def test_fault_of_a_label_is_one_line(spoil, message, study, fault_of):
     """A label outside the classes, no label map, half a file, none at all."""
     spoil(study.labels)
 
-    assert said in fault_of(BAD, study.nnunet(), study.root / "labels")
+    assert message in fault_of(BAD, study.nnunet(), study.root / "labels")
 
 
 def test_label_without_a_place_is_one_line_before_it_is_turned(study, run):
@@ -211,8 +211,8 @@ def test_class_without_a_file_is_one_line(study, fault_of):
     place = study.per_class()
     (place / f"{BAD}_posterior.nii.gz").unlink()
 
-    said = "the files of this case are anterior, background, but there are 3 classes"
-    assert said in fault_of(BAD, place, study.labels)
+    message = "the files of this case are anterior, background, but there are 3 classes"
+    assert message in fault_of(BAD, place, study.labels)
 
 
 def test_header_that_announces_too_much_is_a_fault(tmp_path):
@@ -252,7 +252,7 @@ def folders_of_classes(study):
 
 
 @pytest.mark.parametrize(
-    ("write", "dtype", "one"),
+    ("write", "dtype", "full"),
     [
         (Study.nnunet, np.float32, 1),
         (Study.nnunet, np.float16, 1),
@@ -260,27 +260,29 @@ def folders_of_classes(study):
         (folders_of_classes, np.uint8, 1),
     ],
 )
-def test_masks_are_no_probabilities_however_they_are_stored(write, dtype, one, study, refused):
+def test_masks_are_no_probabilities_however_they_are_stored(write, dtype, full, study, refused):
     """MONAI saves one-hot masks as floats: their ECE would be the share of wrong voxels."""
     for case, (probs, label) in study.cases.items():
         masks = probs.argmax(0) == np.arange(len(probs))[:, None, None, None]
-        study.cases[case] = (one * masks.astype(dtype), label)
+        study.cases[case] = (full * masks.astype(dtype), label)
 
     line = refused(LABELS, write(study), study.labels, read=True)
     assert "no case could be read: " in line
 
 
-def as_bytes(study, one):
+def as_bytes(study, full):
     """Stored as whole numbers up to ``one``, which the surest voxels have."""
     for case, (probs, label) in study.cases.items():
         sure = (1.2 * probs - 0.1).clip(0, 1)
-        study.cases[case] = (sure * one).round().astype(np.uint8), label
+        study.cases[case] = (sure * full).round().astype(np.uint8), label
 
 
 def test_case_without_any_structure_is_audited(regions, audited):
     """In bytes its probabilities are all 0, and a negative case counts like any other."""
     as_bytes(regions, 255)
-    regions.cases["nothing"] = tuple(np.zeros_like(one) for one in regions.cases["patient0_scan0"])
+    regions.cases["nothing"] = tuple(
+        np.zeros_like(part) for part in regions.cases["patient0_scan0"]
+    )
 
     folder = audited(regions.channels(), regions.labels)
 
@@ -291,17 +293,17 @@ def test_percent_in_bytes_are_refused(regions, refused):
     """They would count as 255ths, and no structure would ever be predicted."""
     as_bytes(regions, 100)
 
-    said = "reaches to 100, as percent do, but whole numbers are taken for 255ths"
-    refused(said, regions.channels(), regions.labels, read=True)
+    message = "reaches to 100, as percent do, but whole numbers are taken for 255ths"
+    refused(message, regions.channels(), regions.labels, read=True)
 
 
 def test_percent_in_bytes_of_a_sigmoid_get_a_warning_though_none_is_100(regions, run):
     """No voxel of any case is predicted, though something is labeled: a network may be as unsure."""
     as_bytes(regions, 96)
-    said = "warning: {}: no byte of any case is above 100, as where percent are stored"
+    message = "warning: {}: no byte of any case is above 100, as where percent are stored"
     code, _, err = run(regions.channels(), regions.labels)
     assert code == 0
-    assert said.format(regions.channels()) in err
+    assert message.format(regions.channels()) in err
 
     faint, label = regions.cases["patient0_scan0"]
     regions.cases["patient0_scan0"] = (faint * (255 / 96)).round().astype(np.uint8), label
@@ -363,30 +365,30 @@ def test_case_of_which_a_network_is_certain_is_audited(dtype, study, audited):
 def test_folders_that_cannot_be_audited_are_refused(study, refused, tmp_path):
     """No folder, an empty one, other cases, one folder alone."""
     place, labels = study.nnunet(), study.labels
-    none, empty, others = (tmp_path / name for name in ("none", "empty", "others"))
+    none, empty, elsewhere = (tmp_path / name for name in ("none", "empty", "others"))
     empty.mkdir()
-    save(others / "other.nii.gz", np.zeros(SHAPE, np.uint8))
+    save(elsewhere / "other.nii.gz", np.zeros(SHAPE, np.uint8))
 
     refused("is not a folder; give the folder of the pred", none, labels)
     refused("is not a folder; give the folder of the label", place, none)
     refused("holds no label map", place, empty)
     refused("holds no probabilities in a known layout", empty, labels)
     refused("is the only folder", labels)
-    refused("no case has the name of a label map", place, others)
+    refused("no case has the name of a label map", place, elsewhere)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ({"background": 0, "one": 1, "ignore": 1}, "ignore is 1, but must be one value above"),
         ({"one": 1, "two": 2, "three": 3}, "the smallest value must be 0, the background"),
     ],
 )
-def test_labels_that_a_dataset_cannot_mean_are_refused(labels, said, study, refused):
+def test_labels_that_a_dataset_cannot_mean_are_refused(labels, message, study, refused):
     """Else voxels would be left out, or labeled as the first class, without a word."""
     study.dataset = {"labels": labels}
 
-    refused(f"dataset.json: labels: {said}", study.channels(), study.labels)
+    refused(f"dataset.json: labels: {message}", study.channels(), study.labels)
 
 
 @pytest.mark.parametrize("word", ["--dataset", "--patients", "--calibrator"])
@@ -431,7 +433,7 @@ def test_empty_file_is_a_fault_of_its_case_alone(study, fault_of, first):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (["--structures", "whole"], "'whole' is not a structure; write NAME=1,2"),
         (["--structures", "whole=1,5"], "whole: 5 is not a label value; choose from [0, 1, 2]"),
@@ -448,27 +450,27 @@ def test_empty_file_is_a_fault_of_its_case_alone(study, fault_of, first):
         (["--jobs", "-1"], "error: --jobs: is -1; give 1 or more"),
     ],
 )
-def test_words_that_cannot_be_meant_have_exit_code_2(words, said, study, refused):
+def test_words_that_cannot_be_meant_have_exit_code_2(args, message, study, refused):
     """Before the first volume is read."""
-    refused(said, study.nnunet(), study.labels, *words, code=2)
+    refused(message, study.nnunet(), study.labels, *args, code=2)
 
 
-@pytest.mark.parametrize("words", ["posterior=2 whole=1,2", "whole=1,2 anterior=1", "whole=1,2"])
-def test_structures_have_the_order_of_the_channels(words, regions, audited, refused):
+@pytest.mark.parametrize("args", ["posterior=2 whole=1,2", "whole=1,2 anterior=1", "whole=1,2"])
+def test_structures_have_the_order_of_the_channels(args, regions, audited, refused):
     """The regions of dataset.json say it; their names may be others."""
     folders = regions.channels(), regions.labels, "--structures"
 
-    refused("whole=1,2 posterior=2 in this order", *folders, *words.split(), code=2)
+    refused("whole=1,2 posterior=2 in this order", *folders, *args.split(), code=2)
     audited(*folders, "all=2,1", "tail=2")
 
 
 def test_classes_of_a_dataset_say_the_order_of_structures_alone(regions, audited, refused):
     """Regions may be made of them; but the classes themselves are in the order of the file."""
     regions.dataset = {"labels": {"background": 0, "anterior": 1, "posterior": 2}}
-    words = [regions.channels(), regions.labels, "--activation", "sigmoid", "--structures"]
+    args = [regions.channels(), regions.labels, "--activation", "sigmoid", "--structures"]
 
-    audited(*words, "whole=1,2", "posterior=2")
-    refused("in this order", *words, "posterior=2", "anterior=1", code=2)
+    audited(*args, "whole=1,2", "posterior=2")
+    refused("in this order", *args, "posterior=2", "anterior=1", code=2)
 
 
 def test_sigmoid_needs_its_structures(regions, refused):

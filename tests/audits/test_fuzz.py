@@ -30,7 +30,7 @@ REGIONS = ("foreground", "union", "all")
 class Line:
     """A command, and what is to come of it."""
 
-    words: list = field(default_factory=list)
+    args: list = field(default_factory=list)
     audit: Path = Path()  # where the table is to be
     damaged: set = field(default_factory=set)
     refused: str = ""  # why the whole command is
@@ -179,11 +179,11 @@ def draw(rng, root):
     calibrated = len(sound) > 1 and rng.random() < 0.2
     line.audit = root / ("audit/before" if calibrated else "audit")
     word = "calibrate" if calibrated else "audit"
-    line.words = [word, str(folder), str(labels), "--output", str(root / "audit")]
+    line.args = [word, str(folder), str(labels), "--output", str(root / "audit")]
     draw_options(rng, line)
     if rng.random() < 0.25:
         wrong = WRONG_OPTIONS[rng.integers(len(WRONG_OPTIONS))]
-        line.words += wrong
+        line.args += wrong
         line.refused = " ".join(wrong)
     elif rng.random() < 0.1:
         (root / "audit").write_text("a file of a user")
@@ -199,20 +199,20 @@ def draw_options(rng, line):
     """Options that change the numbers, or what is known of the patients."""
     if rng.random() < 0.3:
         line.num_bins = int(rng.choice([1, 2, 7, 100]))
-        line.words += ["--num-bins", str(line.num_bins)]
+        line.args += ["--num-bins", str(line.num_bins)]
     if rng.random() < 0.3:
         line.regions = ("foreground", "all")
-        line.words += ["--regions", "all"]
-    if line.words[0] == "calibrate" or rng.random() < 0.3:
-        line.words += ["--patient-pattern", r"(p\d)_"]
+        line.args += ["--regions", "all"]
+    if line.args[0] == "calibrate" or rng.random() < 0.3:
+        line.args += ["--patient-pattern", r"(p\d)_"]
 
 
-def typed(words):
+def typed(args):
     """Exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
         try:
-            code = main(words)
+            code = main(args)
         except SystemExit as end:
             code = end.code
     return code, output.getvalue(), errors.getvalue()
@@ -262,14 +262,16 @@ def check_errors(errors, line, sound):
     usage = [text for text in lines if text.startswith(("usage: ", "  "))]
     bars = [text for text in lines if re.search(r"\d+/\d+ \[", text)]
     warned = [text for text in lines if text.startswith("warning: ")]
-    told = [text for text in lines if text not in (*usage, *bars, *warned)]
+    reported = [text for text in lines if text not in (*usage, *bars, *warned)]
     if line.refused:
-        assert len(told) == 1
-        assert re.match(r"(nacl-monai( audit| calibrate)?: )?error: .", told[0])
+        assert len(reported) == 1
+        assert re.match(r"(nacl-monai( audit| calibrate)?: )?error: .", reported[0])
     else:
-        assert all(re.match("(error|fault): .", text) for text in told)
-        named = {c for c in line.damaged if any(re.search(rf"{c}(_|\b)", text) for text in told)}
-        assert len(told) == (len(named) if sound else 1)
+        assert all(re.match("(error|fault): .", text) for text in reported)
+        named = {
+            c for c in line.damaged if any(re.search(rf"{c}(_|\b)", text) for text in reported)
+        }
+        assert len(reported) == (len(named) if sound else 1)
         assert named == line.damaged or not sound
 
 
@@ -299,8 +301,8 @@ def test_two_thousand_lines(tmp_path):
         rng = np.random.default_rng([seed, number])
         root = tmp_path / str(number)
         study, line = draw(rng, root)
-        code, output, errors = typed(line.words)
-        told = f"FUZZ_SEED={seed}, line {number}: {line}\n{code}\n{output}\n{errors}"
+        code, output, errors = typed(line.args)
+        context = f"FUZZ_SEED={seed}, line {number}: {line}\n{code}\n{output}\n{errors}"
         sound = set(study.cases) - line.damaged
         try:
             check_errors(errors, line, sound)
@@ -314,4 +316,4 @@ def test_two_thousand_lines(tmp_path):
             if line.refused == "a folder":
                 assert (root / "audit/thesis.txt").read_text() == "of a user"
         except AssertionError as wrong:
-            raise AssertionError(told) from wrong
+            raise AssertionError(context) from wrong

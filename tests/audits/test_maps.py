@@ -44,13 +44,13 @@ def check_maps(folder, study):
 
 def test_maps_lie_where_their_label_map_lies(study, run, audited, tmp_path):
     """On its own axes, with its own header; the numbers are those of an audit without them."""
-    words, folder = (study.nnunet(), study.labels), tmp_path / "audit"
-    out = run(*words, "--write", "nifti")[1]
+    args, folder = (study.nnunet(), study.labels), tmp_path / "audit"
+    out = run(*args, "--write", "nifti")[1]
 
     check_maps(folder / "nifti", study)
     assert f"wrote {folder / 'nifti'}" in out
     assert len(list((folder / "nifti").iterdir())) == 3 * 4 + 2
-    plain = audited(*words, output="plain")
+    plain = audited(*args, output="plain")
     assert not (plain / "nifti").exists()
     for name in ("cases.csv", "summary.json", "evaluation.json"):
         assert (folder / name).read_text() == (plain / name).read_text()

@@ -25,9 +25,9 @@ def sites(tmp_path_factory):
         undraw(patch)
         for name, of_site in parts.items():
             site = Study(root / name, dict(of_site))
-            words = [site.nnunet(), site.labels, "--patient-pattern", r"(patient\d+)_"]
+            args = [site.nnunet(), site.labels, "--patient-pattern", r"(patient\d+)_"]
             output = ["--output", str(root / name / "audit")]
-            assert main(["audit", *map(str, words), *output]) == 0
+            assert main(["audit", *map(str, args), *output]) == 0
     return {name: root / name / "audit" for name in parts}
 
 
@@ -61,10 +61,10 @@ def test_merged_audit_is_read_by_reports(sites, run, tmp_path):
     assert run("reliability", tmp_path / "audit", verb="draw", output="drawn")[0] == 0
 
 
-def check_refusal(files, said):
+def check_refusal(files, message):
     with pytest.raises(InputError) as caught:
         merge(files)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -86,7 +86,7 @@ RENUMBERED = {"cases": ["x", "y"]}
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         (lambda record: {"classes": ["top-1", "nothing", *record.classes[2:]]}, "differs from"),
         (lambda record: {"regions": ["foreground", "own"], "sums": record.sums[:, :2]}, "regions"),
@@ -100,11 +100,11 @@ RENUMBERED = {"cases": ["x", "y"]}
     ],
     ids=["classes", "regions", "case", "patient", "unknown patients", "sums"],
 )
-def test_what_does_not_belong_together_is_refused(fields, said, sites, tmp_path):
+def test_what_does_not_belong_together_is_refused(fields, message, sites, tmp_path):
     """Other classes or regions, a case or a patient twice, lost patients, sums that no voxels have."""
     changed = fields(read_record(sites["a"]))
     changed |= {"fine": None} if "regions" in changed else {}
-    check_refusal([sites["a"], change(sites["a"], tmp_path / "changed", **changed)], said)
+    check_refusal([sites["a"], change(sites["a"], tmp_path / "changed", **changed)], message)
 
 
 def test_calibrated_sites_are_merged_as_such(sites, run, tmp_path):
@@ -172,24 +172,24 @@ PATIENTS = ["--patient-pattern", r"(patient\d+)_"]
 def test_audit_is_enough_for_a_promise(tmp_path, capsys):
     """Its promise.npz, and with it promise.json, are those of the folders; merged ones, too."""
     study = Study(tmp_path, softmax_cases(cases=8))
-    words = [str(study.nnunet()), str(study.labels), *PATIENTS, "--no-pictures"]
+    args = [str(study.nnunet()), str(study.labels), *PATIENTS, "--no-pictures"]
     places = {name: tmp_path / name for name in ("audit", "1", "2", "merged", "folders", "sums")}
-    assert main(["audit", *words, "--output", str(places["audit"])]) == 0
+    assert main(["audit", *args, "--output", str(places["audit"])]) == 0
     for part in "12":
         shard = ["--shard", f"{part}/2", "--output", str(places[part])]
-        assert main(["audit", *words, *shard]) == 0
+        assert main(["audit", *args, *shard]) == 0
     assert (
         main(["merge", *(str(places[part]) for part in "12"), "--output", str(places["merged"])])
         == 0
     )
     level = ["--level", "0.3", "--no-pictures", "--output"]
-    assert main(["promise", *words[:-1], *level, str(places["folders"])]) == 0
+    assert main(["promise", *args[:-1], *level, str(places["folders"])]) == 0
     assert main(["promise", str(places["audit"]), *level, str(places["sums"])]) == 0
 
     files = [places[name] / "promise.npz" for name in ("audit", "merged", "folders", "sums")]
     assert len({file.read_bytes() for file in files}) == 1
-    one, other = (places[name] / "promise.json" for name in ("folders", "sums"))
-    assert one.read_text() == other.read_text()
+    of_folders, other = (places[name] / "promise.json" for name in ("folders", "sums"))
+    assert of_folders.read_text() == other.read_text()
 
     (places["2"] / "promise.npz").unlink()
     assert (

@@ -44,11 +44,11 @@ def test_names_need_not_be_equal(way, renamed, study, audited, tmp_path):
 
 def test_nearest_pair_is_shown_with_the_option_that_joins_it(renamed, audited, refused):
     """What is printed can be typed."""
-    said = "nearest are 'pred_patient0_scan0_softmax' and 'patient0_scan0_seg'"
-    line = refused(said, *renamed)
+    message = "nearest are 'pred_patient0_scan0_softmax' and 'patient0_scan0_seg'"
+    line = refused(message, *renamed)
     assert " ".join(f"{w}" if w[0] == "-" else f"'{w}'" for w in PATTERNS) in line
     audited(*renamed, *PATTERNS)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         audit(*renamed)
 
 
@@ -62,9 +62,9 @@ sys.exit(code if "torch" not in sys.modules else 99)
 
 def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
     """In a process of its own, since this one has it."""
-    words = ["audit", *map(str, renamed), "--output", str(tmp_path / "audit")]
+    args = ["audit", *map(str, renamed), "--output", str(tmp_path / "audit")]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True
+        [sys.executable, "-c", WITHOUT_TORCH, *args], capture_output=True, text=True
     )
 
     assert done.returncode == 1, done.stderr
@@ -72,11 +72,11 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("args", "code", "message"),
     [
         (["--prediction-name", "("], 2, "--prediction-name: '(' is not a regular expression"),
         (["--label-name", ".+"], 2, "--label-name: '.+' has 0 groups; put one"),
-        (["--pairs", "x.csv", *PATTERNS], 2, "--pairs: says all names; leave out the expressions"),
+        (["--pairs", "x.csv", *PATTERNS], 2, "--pairs: lists all names; leave out the expressions"),
         (["--pairs", "missing.csv"], 1, "missing.csv: is not a table of pairs; write the columns"),
         (
             ["--prediction-name", "other_(.+)"],
@@ -85,9 +85,9 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
         ),
     ],
 )
-def test_names_that_cannot_be_meant_are_refused(words, code, said, renamed, refused):
+def test_names_that_cannot_be_meant_are_refused(args, code, message, renamed, refused):
     """Before the first volume is read."""
-    refused(said, *renamed, *words, code=code)
+    refused(message, *renamed, *args, code=code)
 
 
 def test_name_is_fitted_as_a_whole():
@@ -110,8 +110,8 @@ def test_file_that_is_there_with_two_endings_is_refused(name, twice, study, refu
     first, second = (place / f"{twice}{ending}" for ending in (".nii", ".nii.gz"))
     nibabel.save(nibabel.load(second), first)
 
-    said = f"{second}: has the name of {first}; leave one of them out"
-    refused(said, place, study.labels)
+    message = f"{second}: has the name of {first}; leave one of them out"
+    refused(message, place, study.labels)
 
 
 @pytest.mark.parametrize(("names", "other"), [("012", "01"), (list(CLASSES), "Anterior")])
@@ -128,10 +128,10 @@ def test_files_of_one_class_are_a_fault(names, other, study, fault_of):
 def test_maps_of_an_earlier_audit_are_no_predictions(study, run):
     """Else the folder would be audited as it was then."""
     predictions = study.channels()
-    words = (predictions, study.labels, "--write", "nifti")
-    assert run(*words, output="channels/audit")[0] == 0
+    args = (predictions, study.labels, "--write", "nifti")
+    assert run(*args, output="channels/audit")[0] == 0
 
-    code, out, err = run(*words, output="channels/audit")
+    code, out, err = run(*args, output="channels/audit")
     assert code == 0, err
     assert f"{predictions}: one channel per class, 3 cases" in out
     maps = predictions / "audit/nifti"
@@ -141,14 +141,14 @@ def test_maps_of_an_earlier_audit_are_no_predictions(study, run):
 def test_names_beside_maps_are_those_of_their_classes(study, run):
     """Where no dataset.json names them; a table of other values counts for nothing."""
     maps = study.root / "first/nifti"
-    words = ("--no-pictures", "--regions", "foreground")
-    assert run(study.channels(), study.labels, *words, "--write", "nifti", output="first")[0] == 0
+    args = ("--no-pictures", "--regions", "foreground")
+    assert run(study.channels(), study.labels, *args, "--write", "nifti", output="first")[0] == 0
     table = maps / "labels.txt"
     for names, source in (
         (list(CLASSES)[1:], f"({table})"),
         (["class_1", "class_2"], "(the number of channels; name them with --dataset dataset.json)"),
     ):
-        code, out, err = run(maps, study.labels, *words, output="again")
+        code, out, err = run(maps, study.labels, *args, output="again")
 
         assert code == 0, err
         assert f"3 classes by softmax {source}" in out
@@ -163,4 +163,4 @@ def test_hidden_files_are_no_predictions(name, tmp_path):
     for shown in ("a_probabilities", "session/c_probabilities", name):
         save(tmp_path / f"{shown}.nii.gz", np.zeros((2, 2, 2, 2), np.float32))
 
-    assert [one.case for one in find_own(tmp_path)] == ["a", "c"]
+    assert [prediction.case for prediction in find_own(tmp_path)] == ["a", "c"]

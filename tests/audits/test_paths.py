@@ -25,9 +25,9 @@ sys.exit(code)
 @pytest.mark.slow
 def test_audit_loads_no_loss_and_no_handler(study, tmp_path):
     """From predictions on disk to files and diagrams, in a process of its own."""
-    words = ["audit", str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "audit")]
+    args = ["audit", str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "audit")]
     done = subprocess.run(
-        [sys.executable, "-c", AUDIT, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", AUDIT, *args], capture_output=True, text=True, check=True
     )
 
     modules = done.stdout.splitlines()
@@ -40,7 +40,7 @@ def test_audit_enters_few_files(study, tmp_path, capsys, monkeypatch):
     """Three tiny cases, with diagrams and page: the modules of which a function is called."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # takes a minute
     entered = set()
-    words = ["audit", str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "audit")]
+    args = ["audit", str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "audit")]
 
     def note(frame, event, _):
         if event == "call":
@@ -48,7 +48,7 @@ def test_audit_enters_few_files(study, tmp_path, capsys, monkeypatch):
 
     sys.setprofile(note)
     try:
-        code = main([*words, "--no-pictures"])
+        code = main([*args, "--no-pictures"])
     finally:
         sys.setprofile(None)
 

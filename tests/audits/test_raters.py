@@ -71,10 +71,10 @@ def shared(tmp_path_factory):
     root, printed = tmp_path_factory.mktemp("raters"), StringIO()
     study = Study(root, softmax_cases())
     maps = label_maps(study)
-    words = [study.nnunet(), "--raters", *folders(study, maps), "--output", root / "audit"]
+    args = [study.nnunet(), "--raters", *folders(study, maps), "--output", root / "audit"]
     with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
         undraw(patch)
-        assert main(["audit", *map(str, words)]) == 0
+        assert main(["audit", *map(str, args)]) == 0
     return study, maps, root / "audit", printed.getvalue()
 
 
@@ -111,11 +111,11 @@ def test_numbers_are_those_of_a_slow_loop(shared):
 
 def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, audited):
     """File by file; its bins hold those of the other raters as well."""
-    place, words = study.nnunet(), ("--patient-pattern", r"(patient\d)_")
-    of_all = audited(place, "--raters", *raters, *words)
+    place, args = study.nnunet(), ("--patient-pattern", r"(patient\d)_")
+    of_all = audited(place, "--raters", *raters, *args)
     for folder in raters:
         of_rater = of_all / "raters" / folder.name
-        alone = audited(place, folder, *words, output=f"alone_{folder.name}")
+        alone = audited(place, folder, *args, output=f"alone_{folder.name}")
         for name in ("cases.csv", "summary.json", "evaluation.json"):
             assert (of_rater / name).read_text() == (alone / name).read_text()
         bins, expected = bins_of(of_rater), bins_of(alone)
@@ -179,8 +179,8 @@ def test_ignored_voxels_count_for_no_share(study, maps, audited):
 @pytest.mark.nightly
 def test_processes_maps_and_several_models_go_together(study, raters, run, tmp_path):
     """Two layouts of the same probabilities have the same numbers against every rater."""
-    words = ("--raters", *raters, "--write", "nifti", "--jobs", "2")
-    code, out, err = run(study.nnunet("one"), study.channels("two"), *words)
+    args = ("--raters", *raters, "--write", "nifti", "--jobs", "2")
+    code, out, err = run(study.nnunet("one"), study.channels("two"), *args)
 
     assert code == 0, err
     assert out.count("rater by rater:") == 2
@@ -199,7 +199,7 @@ def test_pictures_show_what_most_raters_say(shared):
     case = table["ece_union"].idxmax()
     shown = np.load(folder / "maps" / f"{case}.npz")
     votes = np.stack([of_rater[case] for of_rater in maps.values()])
-    most = np.vectorize(lambda *said: max(range(3), key=said.count))(*votes)
+    most = np.vectorize(lambda *marks: max(range(3), key=marks.count))(*votes)
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(most.astype(np.uint8), AFFINE))
     picture = np.rot90(np.asarray(turned.dataobj)[..., shown["slice"]])
     np.testing.assert_array_equal(shown["label"], picture)
@@ -221,7 +221,7 @@ def test_raters_themselves_are_a_run(shared):
     share = read_run(shared[2])
     runs, human = by_rater(share), human_run(share)
 
-    assert [one.name for one in runs] == ["share of 3 raters", *NAMES]
+    assert [run.name for run in runs] == ["share of 3 raters", *NAMES]
     assert human.bins.sums is share.bins.human
     assert human.metrics["ece_all"].notna().all()
     assert human_run(runs[1]) is not None
@@ -264,9 +264,9 @@ def test_python_takes_a_mapping(study, maps, raters):
     single = audit(probs[0], {name: of_rater[0] for name, of_rater in labels.items()})
     assert single.errors["ece_all"].iloc[0] == found.errors["ece_all"].iloc[0]
     mask = np.random.default_rng(0).random(SHAPE) < 0.5
-    masked = audit(probs[0], {name: of[0] for name, of in labels.items()}, mask=mask)
+    masked = audit(probs[0], {name: maps[0] for name, maps in labels.items()}, mask=mask)
     assert masked.run.bins.sums.voxels()[0, ALL.index("all")] == 3 * mask.sum()
-    texts = " ".join(one.get_text() for one in found.plot("all").axes[0].texts)
+    texts = " ".join(text.get_text() for text in found.plot("all").axes[0].texts)
     assert f"{3 * np.prod(SHAPE):,} voxels" in texts
     assert "(raters)" in texts
 
@@ -274,34 +274,34 @@ def test_python_takes_a_mapping(study, maps, raters):
 def test_raters_that_cannot_be_meant_are_refused_before_work(study, raters, refused, tmp_path):
     """One alone, one twice or copied, other cases, a prediction, two of one name."""
     place, (anna, ben, _) = study.nnunet(), raters
-    copy, others, linked = tmp_path / "copy", tmp_path / "others", tmp_path / "x/anna"
+    copy, elsewhere, linked = tmp_path / "copy", tmp_path / "others", tmp_path / "x/anna"
     copy.mkdir()
     for file in anna.iterdir():
         nibabel.save(nibabel.load(file), copy / file.name.removesuffix(".gz"))
-    save(others / "other.nii.gz", np.zeros(SHAPE, np.uint8))
+    save(elsewhere / "other.nii.gz", np.zeros(SHAPE, np.uint8))
     linked.parent.mkdir()
     linked.symlink_to(ben)
 
     named = ["--rater-names", "a", "b"]
-    for said, *words in (
+    for message, *args in (
         ("anna: is given twice", anna, anna, *named),
         ("is given twice", ben, linked, *named),
         ("has the same label maps as", anna, copy),
-        (f"label map in {others}", anna, others),
-        ("is a prediction, its probabilities lie beside it", anna, place),
+        (f"label map in {elsewhere}", anna, elsewhere),
+        ("is a prediction, with its probabilities beside it", anna, place),
         ("none: is not a folder", anna, tmp_path / "none"),
     ):
-        refused(said, place, "--raters", *words)
-    for said, *words in (
+        refused(message, place, "--raters", *args)
+    for message, *args in (
         ("is one folder; give two or more", anna),
         ("two raters are called 'anna'", anna, ben, anna),
         ("1 names for 2", anna, ben, "--rater-names", "a"),
         ("not a name of", anna, ben, "--rater-names", "a", "../b"),
     ):
-        refused(said, place, "--raters", *words, code=2)
+        refused(message, place, "--raters", *args, code=2)
     refused("--raters, which is missing", place, anna, "--rater-names", "a", code=2)
     refused("anna: these are labels", place, anna, "--raters", anna, ben)
-    refused("is a prediction, its probabilities lie beside it", place, place)
+    refused("is a prediction, with its probabilities beside it", place, place)
     assert not (tmp_path / "audit").exists()
 
 
@@ -327,20 +327,20 @@ def holds(file):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lacks, "has no label map 'patient0_scan1' in"),
         (moves, "its affine puts voxels up to 2 mm away"),
         (holds, "holds the label value 7; expected only [0, 1, 2]"),
     ],
 )
-def test_fault_of_one_rater_leaves_the_case_out(spoil, said, study, raters, fault_of):
+def test_fault_of_one_rater_leaves_the_case_out(spoil, message, study, raters, fault_of):
     """One line names the rater's folder; the other cases are audited against all."""
     spoil(raters[1] / "patient0_scan1.nii.gz")
 
-    words = ("--raters", *raters, "--dataset", study.nnunet() / "dataset.json")
-    line = fault_of("patient0_scan1", study.alone(), *words)
-    assert said in line
+    args = ("--raters", *raters, "--dataset", study.nnunet() / "dataset.json")
+    line = fault_of("patient0_scan1", study.alone(), *args)
+    assert message in line
     assert "ben" in line
 
 
@@ -349,8 +349,8 @@ def test_grids_of_raters_must_agree_where_predictions_have_none(study, raters, f
     moves(raters[2] / "patient0_scan1.nii.gz")
     place = study.nnunet(beside=False, geometry=False)
 
-    said = "cara/patient0_scan1.nii.gz: its affine puts voxels up to 2 mm away"
-    assert said in fault_of("patient0_scan1", place, "--raters", *raters)
+    message = "cara/patient0_scan1.nii.gz: its affine puts voxels up to 2 mm away"
+    assert message in fault_of("patient0_scan1", place, "--raters", *raters)
 
 
 def test_raters_must_mean_the_same_labels(study, maps, audited, refused, tmp_path):
@@ -360,10 +360,10 @@ def test_raters_must_mean_the_same_labels(study, maps, audited, refused, tmp_pat
             save(tmp_path / name / "labels" / f"{case}.nii.gz", label.astype(np.uint8))
         write_json(tmp_path / name / "dataset.json", {"labels": labels})
     places = [tmp_path / name / "labels" for name in ("anna", "ben")]
-    words = (study.channels(dataset=False), "--raters", *places, "--rater-names", "anna", "ben")
+    args = (study.channels(dataset=False), "--raters", *places, "--rater-names", "anna", "ben")
 
-    refused("has other labels than", *words)
-    audited(*words, "--dataset", tmp_path / "anna" / "dataset.json")
+    refused("has other labels than", *args)
+    audited(*args, "--dataset", tmp_path / "anna" / "dataset.json")
 
 
 def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
@@ -379,7 +379,7 @@ def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
     section = text[text.index("<h2>Rater by rater</h2>") : text.index("<h2>Calibration by class")]
     rows = [row.split("</td>")[0] for row in section.split("<tr><td>")[1:]]
     assert rows == ["share of 3 raters", *NAMES, "each by the others"]
-    names = [[one.name for one in runs] for runs in drawn]
+    names = [[run.name for run in runs] for runs in drawn]
     assert names.count(["share of 3 raters", *NAMES]) == 1
     assert "<td>CRPS of the volume in ml ↓</td>" in text
     alone = page.write_page(read_run(folder / "raters/ben"), tmp_path / "ben.html", "command")

@@ -29,22 +29,22 @@ def test_shards_are_the_whole_to_the_bit(parts, whole, tmp_path):
     (root, folders), out = whole, tmp_path
     for verb in ("audit", "promise"):
         for part in range(1, parts + 1):
-            words = ["--shard", f"{part}/{parts}", "--output", str(out / f"{verb}{part}")]
-            words += ["--no-pictures"] * (verb == "audit")
-            assert main([verb, *folders, *words]) == 0
+            args = ["--shard", f"{part}/{parts}", "--output", str(out / f"{verb}{part}")]
+            args += ["--no-pictures"] * (verb == "audit")
+            assert main([verb, *folders, *args]) == 0
     audits, promises = (
         [str(out / f"{verb}{part}/{file}") for part in range(1, parts + 1)]
         for verb, file in (("audit", "bins.npz"), ("promise", "promise.npz"))
     )
     assert main(["merge", *audits, "--output", str(out / "audit")]) == 0
-    words = ["--level", "0.3", "--no-pictures", "--output", str(out / "promise")]
-    assert main(["promise", *promises, *words]) == 0
+    args = ["--level", "0.3", "--no-pictures", "--output", str(out / "promise")]
+    assert main(["promise", *promises, *args]) == 0
 
     merged, pooled = bins_of(out / "audit"), bins_of(root / "audit")
     assert merged.keys() == pooled.keys()
     assert all(np.array_equal(merged[key], pooled[key]) for key in pooled)
-    one, other = (np.load(place / "promise/promise.npz") for place in (out, root))
-    assert all(np.array_equal(one[key], other[key]) for key in other.files)
+    joined, other = (np.load(place / "promise/promise.npz") for place in (out, root))
+    assert all(np.array_equal(joined[key], other[key]) for key in other.files)
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "-1/2"])

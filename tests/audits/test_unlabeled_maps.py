@@ -25,8 +25,8 @@ def voxels_of(file):
 def mapped(run, tmp_path):
     """Runs ``nacl-monai maps``, which must not find a fault; returns its folder."""
 
-    def command(*words, output="maps"):
-        code, _, err = run(*words, verb="maps", output=output)
+    def command(*args, output="maps"):
+        code, _, err = run(*args, verb="maps", output=output)
         assert code == 0, err
         return tmp_path / output
 
@@ -181,8 +181,8 @@ def test_folds_are_one_model(study, mapped, tmp_path):
 
 def test_threshold_is_of_each_structure(study, mapped):
     """Also of a union of classes."""
-    words = ["--threshold", 0.3, "--structures", "whole=1,2", "posterior=2"]
-    folder = mapped(study.nnunet(), *words)
+    args = ["--threshold", 0.3, "--structures", "whole=1,2", "posterior=2"]
+    folder = mapped(study.nnunet(), *args)
 
     for case, (probs, _) in study.cases.items():
         for name, inside in (("whole", probs[1:].sum(0)), ("posterior", probs[2])):
@@ -191,7 +191,7 @@ def test_threshold_is_of_each_structure(study, mapped):
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (["--threshold", "1.5"], "--threshold: is 1.5; give a probability above 0, at most 1"),
         (["--reference", "images"], "holds no image 'patient0_scan0'; add it, or leave out --ref"),
@@ -199,13 +199,13 @@ def test_threshold_is_of_each_structure(study, mapped):
         (["--labels", "l"], "unrecognized arguments"),
     ],
 )
-def test_what_cannot_be_mapped_is_refused(study, run, tmp_path, words, line, capsys):
+def test_what_cannot_be_mapped_is_refused(study, run, tmp_path, args, line, capsys):
     """Nothing is written."""
-    words = [str(tmp_path / word) if word == "images" else word for word in words]
+    args = [str(tmp_path / word) if word == "images" else word for word in args]
     (tmp_path / "images").mkdir()
     place = study.nnunet(beside=False, geometry=False)
     try:
-        code, _, err = run(place, *words, verb="maps", output="maps")
+        code, _, err = run(place, *args, verb="maps", output="maps")
     except SystemExit as ended:
         code, err = ended.code, capsys.readouterr().err
 

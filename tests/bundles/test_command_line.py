@@ -27,12 +27,12 @@ def config(tmp_path):
     return str(file)
 
 
-def check(config, *words):
-    check_command_line(["monai/bundle/__main__.py", "run", "x", "--config_file", config, *words])
+def check(config, *args):
+    check_command_line(["monai/bundle/__main__.py", "run", "x", "--config_file", config, *args])
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["--epochs", "3"],
         ["--epochs=3"],
@@ -47,9 +47,9 @@ def check(config, *words):
         ["--_meta_::version", "2"],
     ],
 )
-def test_keys_of_the_configuration_and_of_monai_are_accepted(config, words):
+def test_keys_of_the_configuration_and_of_monai_are_accepted(config, args):
     """Keys of the configuration, and MONAI's own arguments, are accepted in every spelling."""
-    check(config, *words)
+    check(config, *args)
 
 
 def test_bundle_in_another_folder_is_named(tmp_path, monkeypatch):
@@ -94,14 +94,14 @@ def test_tracking_without_mlflow_is_refused(config, monkeypatch):
 def test_arguments_file_is_held_to_the_same_rule(config, tmp_path):
     """Overrides in it are checked; those of the command line go above them."""
     file = tmp_path / "args.json"
-    words = ["x", "--args_file", str(file)]
+    args = ["x", "--args_file", str(file)]
     file.write_text(f'{{"config_file": "{config}", "epochz": 3}}')
 
     with pytest.raises(SettingError, match="--epochz: there is no such key"):
-        check_run(words)
+        check_run(args)
 
     file.write_text(f'{{"config_file": "{config}", "loss": "nix"}}')
-    check_run([*words, "--loss", "@losses::dice"])
+    check_run([*args, "--loss", "@losses::dice"])
 
 
 def test_two_definitions_of_a_key_are_refused(config, tmp_path):
@@ -120,17 +120,17 @@ def test_key_that_a_shared_file_has_is_refused(tmp_path):
     shared.parent.mkdir()
     own.write_text("epochs: 3\nlosses::nacl: 1\n")
     shared.write_text("epochs: 100\nx: [$print(@epochs)]\n")
-    words = ["x", "--config_file"]
+    args = ["x", "--config_file"]
 
     with pytest.raises(SettingError) as refused:
-        check_run([*words, str([str(own), str(shared)])])
+        check_run([*args, str([str(own), str(shared)])])
     assert str(refused.value) == (
         f"{own}: epochs is of common/train.yaml, which would replace it; leave it out, and write "
         "--epochs VALUE behind the command"
     )
     own.write_text("rate: 3\n")
     more.write_text("epochs: 5\n")
-    check_run([*words, f"{own},{shared},{more}"])
+    check_run([*args, f"{own},{shared},{more}"])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_words_without_a_configuration_are_left_to_monai():
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--epoch", "3"], r"--epoch: there is no such key in .*; did you mean --epochs\?"),
         (["--losses::nacl::wieght", "1"], r"did you mean --losses::nacl::weight\?"),
@@ -218,22 +218,22 @@ def test_words_without_a_configuration_are_left_to_monai():
         (["--loss", "2024_1"], "--loss 2024_1: MONAI would read 20241; write that, or text in quo"),
     ],
 )
-def test_every_word_belongs_to_one_option_that_is_there(config, words, message):
+def test_every_word_belongs_to_one_option_that_is_there(config, args, message):
     """MONAI and Fire take some of these words for something else, and drop others."""
     with pytest.raises(SettingError, match=message):
-        check(config, *words)
+        check(config, *args)
 
 
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        (["y"], "run y: is nothing that this configuration runs; choose from: double, x"),
-        (["size"], "run size: is nothing that this configuration runs"),
-        (["losses"], "run losses: is nothing"),
-        (["x::0"], "run x::0: is nothing"),
-        (["initialize"], "run initialize: is nothing"),
-        (["--run_id", "y"], "run y: is nothing"),
-        ([], "run run: is nothing"),
+        (["y"], "run y: is not a run of this configuration; choose from: double, x"),
+        (["size"], "run size: is not a run of this configuration"),
+        (["losses"], "run losses: is not a run"),
+        (["x::0"], "run x::0: is not a run"),
+        (["initialize"], "run initialize: is not a run"),
+        (["--run_id", "y"], "run y: is not a run"),
+        ([], "run run: is not a run"),
     ],
 )
 def test_what_is_run_is_a_list_of_steps_of_the_configuration(config, run_id, message):
@@ -253,7 +253,7 @@ def test_configuration_that_is_not_there_is_refused(option):
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["--a=1", "--b=x=y"],
         ["--a", "[1, 2]", "--b", "1e-3"],
@@ -264,10 +264,10 @@ def test_configuration_that_is_not_there_is_refused(option):
         ["--a::b", "@c::d", "--b", "$1 + 1"],
     ],
 )
-def test_values_are_those_that_fire_hands_to_monai(words):
+def test_values_are_those_that_fire_hands_to_monai(args):
     """Fire itself is the oracle."""
     received = {}
 
-    fire.Fire(lambda **override: received.update(override), command=words, name="x")
+    fire.Fire(lambda **override: received.update(override), command=args, name="x")
 
-    assert keys_and_values(words) == received
+    assert keys_and_values(args) == received

@@ -14,25 +14,25 @@ from tests.conftest import ROOT
 @pytest.fixture
 def command(monkeypatch, capsys):
     """The words that MONAI's command gets; nothing is run."""
-    given = []
+    commands = []
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("fire.Fire", lambda _, command, **__: given.append(command))
+    monkeypatch.setattr("fire.Fire", lambda _, command, **__: commands.append(command))
     monkeypatch.setattr("nacl_monai.bundles.command_line.check_run", lambda _: None)
     monkeypatch.setattr("nacl_monai.bundles.error_lines.one_line_errors", lambda: None)
 
-    def run(*words):
-        given.clear()
+    def run(*args):
+        commands.clear()
         try:
-            code = main(list(words))
+            code = main(list(args))
         except SystemExit as stop:  # as argparse ends
             code = stop.code
-        return code, given, *capsys.readouterr()
+        return code, commands, *capsys.readouterr()
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "next_"),
+    ("args", "expected", "next_"),
     [
         (
             ["train", "--network", "dynunet", "--seed", "3"],
@@ -67,22 +67,22 @@ def command(monkeypatch, capsys):
         ),
     ],
 )  # fmt: skip
-def test_words_are_those_of_monais_command(command, words, given, next_):
+def test_words_are_those_of_monais_command(command, args, expected, next_):
     """They are printed as a shell takes them; what follows the options is kept behind them."""
-    verb, *options = words
-    run_id, kind, *settings = given
-    code, (made,), printed, _ = command(verb, "acdc", "/my data", *options, "--max_epochs", "5")
+    verb, *options = args
+    run_id, kind, *settings = expected
+    code, (passed,), printed, _ = command(verb, "acdc", "/my data", *options, "--max_epochs", "5")
 
     files = ["acdc/configs/dataset", "common/model", f"common/{kind}"]
     config = str([f"bundles/{file}.yaml" for file in files])
     place = "--images" if verb == "infer" else "--dataset_dir"
     assert code == 0
-    assert made == [
+    assert passed == [
         *("run", run_id, "--config_file", config, place, "/my data", *settings),
         *("--max_epochs", "5"),
     ]
     stock, following = printed.splitlines()
-    assert shlex.split(stock) == ["python", "-m", "monai.bundle", *made]
+    assert shlex.split(stock) == ["python", "-m", "monai.bundle", *passed]
     assert following == f"next: nacl-monai {next_}"
 
 
@@ -102,10 +102,10 @@ def started(monkeypatch):
     """The words of every process that is started in place of this one, and the code of each."""
     calls, codes = [], {}
 
-    def run(words, check):
+    def run(command, check):
         assert not check
-        calls.append(words[1:])
-        return SimpleNamespace(returncode=codes.get(words[words.index("run") + 1], 0))
+        calls.append(command[1:])
+        return SimpleNamespace(returncode=codes.get(command[command.index("run") + 1], 0))
 
     monkeypatch.setattr("nacl_monai.bundles.__main__.subprocess.run", run)
     return SimpleNamespace(calls=calls, codes=codes)
@@ -114,14 +114,14 @@ def started(monkeypatch):
 def test_several_processes_are_started_by_torchrun(command, started):
     """One command does not wait for a port of its own; the exit code is theirs."""
     started.codes["evaluating"] = 3
-    code, given, printed, _ = command("evaluate", "acdc", "/data", "--processes", "2")
+    code, passed, printed, _ = command("evaluate", "acdc", "/data", "--processes", "2")
 
-    (words,) = started.calls
+    (launched,) = started.calls
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    assert words[:9] == [*torchrun, "-m", "nacl_monai.cli", "run", "evaluating"]
+    assert launched[:9] == [*torchrun, "-m", "nacl_monai.cli", "run", "evaluating"]
     assert printed.startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run eval")
-    assert (code, given) == (3, [])
-    assert words[words.index("--output_dir") + 1] == "runs/acdc/unet_nacl_seed0"
+    assert (code, passed) == (3, [])
+    assert launched[launched.index("--output_dir") + 1] == "runs/acdc/unet_nacl_seed0"
 
 
 @pytest.mark.usefixtures("table")
@@ -130,16 +130,14 @@ class TestFolds:
     def table(self, monkeypatch):
         """What is tabulated."""
         calls = []
-        monkeypatch.setattr(
-            "nacl_monai.bundles.__main__.command", lambda words: calls.append(words)
-        )
+        monkeypatch.setattr("nacl_monai.bundles.__main__.command", lambda args: calls.append(args))
         return calls
 
     def steps(self, started):
         """Run id, fold and folder of every process."""
-        words = [call[call.index("run") + 1 :] for call in started.calls]
+        calls = [call[call.index("run") + 1 :] for call in started.calls]
         keys = ("--fold", "--output_dir")
-        return [(call[0], *(call[call.index(key) + 1] for key in keys)) for call in words]
+        return [(call[0], *(call[call.index(key) + 1] for key in keys)) for call in calls]
 
     def test_every_fold_is_trained_and_evaluated_and_all_are_tabulated(
         self, command, started, table
@@ -157,12 +155,12 @@ class TestFolds:
 
     def test_evaluation_is_told_what_it_knows(self, command, started):
         """A word of the training alone would be refused."""
-        words = ["--max_epochs=2", "--cache_dir", "x", "--network_def::act", "relu"]
-        command("folds", "mrbrains", "/data", "--folds", "0", *words)
+        options = ["--max_epochs=2", "--cache_dir", "x", "--network_def::act", "relu"]
+        command("folds", "mrbrains", "/data", "--folds", "0", *options)
 
         training, evaluation = started.calls
-        assert training[-5:] == words
-        assert evaluation[-4:] == words[1:]
+        assert training[-5:] == options
+        assert evaluation[-4:] == options[1:]
         assert "--max_epochs=2" not in evaluation
 
     def test_evaluated_fold_is_held_to_its_training(self, command, started, tmp_path):
@@ -186,7 +184,7 @@ class TestFolds:
 
 
 @pytest.mark.parametrize(
-    ("words", "run"),
+    ("args", "run"),
     [
         (["--fold", "2", "--network", "dynunet"], "runs/acdc/dynunet_nacl_fold=2_seed0"),
         (["--dims", "2"], "runs/acdc/unet_nacl_seed0"),
@@ -195,16 +193,16 @@ class TestFolds:
         (["--run", "x", "--loss", "@losses::nacl"], "x"),
     ],
 )
-def test_run_is_named_after_what_is_chosen(command, words, run):
+def test_run_is_named_after_what_is_chosen(command, args, run):
     """Unless its folder is given."""
-    _, (given,), _, _ = command("train", "acdc", "/data", *words)
+    _, (passed,), _, _ = command("train", "acdc", "/data", *args)
 
-    assert given[given.index("--output_dir") + 1] == run
-    assert given[given.index("--loss") + 1] == "@losses::nacl"
+    assert passed[passed.index("--output_dir") + 1] == run
+    assert passed[passed.index("--loss") + 1] == "@losses::nacl"
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("args", "code", "message"),
     [
         ("train acdc /data --loss {'_target_':'x.Y'}", 2,
          "--loss {'_target_':'x.Y'}: gives no name to the run; name its folder: --run DIR"),
@@ -225,16 +223,16 @@ def test_run_is_named_after_what_is_chosen(command, words, run):
           for option in ("seed", "loss", "network", "run", "dims", "fold", "bundles")),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_one_line(command, started, tmp_path, words, code, message):
+def test_what_cannot_be_meant_is_one_line(command, started, tmp_path, args, code, message):
     """Before MONAI parses anything, and before a process is started."""
     file = tmp_path / "mine/configs/dataset.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("a: 1\nb: [\n")
 
-    found, given, _, errors = command(*words.replace("HERE", str(tmp_path)).split())
+    found, passed, _, errors = command(*args.replace("HERE", str(tmp_path)).split())
 
     *usage, line = errors.splitlines()
-    assert (found, given, started.calls) == (code, [], [])
+    assert (found, passed, started.calls) == (code, [], [])
     assert f"error: {message.replace('HERE', str(tmp_path))}" in line
     assert "error" not in str(usage)
 
@@ -242,20 +240,20 @@ def test_what_cannot_be_meant_is_one_line(command, started, tmp_path, words, cod
 @pytest.mark.parametrize("name", ["2024", "2024_1", "a,b", "None", "true-1", "[x]", "plain"])
 def test_folder_of_any_name_is_read_as_its_name(command, name):
     """MONAI would read a number, a list or nothing."""
-    for words, keys in (
+    for chosen, keys in (
         (["train", "acdc", name, "--run", name], ["dataset_dir", "output_dir"]),
         (["infer", "acdc", name], ["images"]),
     ):
-        _, (given,), _, _ = command(*words)
-        arguments = keys_and_values(given[2:])
+        _, (passed,), _, _ = command(*chosen)
+        arguments = keys_and_values(passed[2:])
         assert {arguments[key] for key in keys} == {name}
 
 
 def test_inference_writes_and_reads_where_it_is_told(command):
     """The run's own folder and weights are the default."""
-    _, (given,), _, _ = command("infer", "acdc", "x", "--output_dir", "out", "--checkpoint=w.pt")
+    _, (passed,), _, _ = command("infer", "acdc", "x", "--output_dir", "out", "--checkpoint=w.pt")
 
-    arguments = keys_and_values(given[2:])
+    arguments = keys_and_values(passed[2:])
     assert (arguments["output_dir"], arguments["checkpoint"]) == ("out", "w.pt")
 
 
@@ -266,8 +264,8 @@ def run(tmp_path, monkeypatch, capsys):
     file = tmp_path / "config.yaml"
     file.write_text("n: 1\nrun: $print('n is', @n)\n")
 
-    def command(*words):
-        code = main(["run", *words, "--config_file", str(file)])
+    def command(*args):
+        code = main(["run", *args, "--config_file", str(file)])
         return code, *capsys.readouterr()
 
     return command

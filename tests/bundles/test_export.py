@@ -185,14 +185,14 @@ def link_packages(names, folder):
                 link.symlink_to(found.locate_file(part))
 
 
-def command_of_card(bundle, packages, *words):
+def command_of_card(bundle, packages, *args):
     """Runs the card's command of inference in the bundle, where only the card's packages are."""
     card = (bundle / "docs/README.md").read_text(encoding="utf-8")
     (line,) = re.findall("^pip install (.*==.*)$", card, re.M)
     link_packages([word.partition("==")[0] for word in shlex.split(line)], packages)
     (command,) = re.findall("^python (-m monai.bundle run inference .*) --images", card, re.M)
     return subprocess.run(
-        [sys.executable, "-S", "-B", *shlex.split(command), *map(str, words)],  # no site-packages
+        [sys.executable, "-S", "-B", *shlex.split(command), *map(str, args)],  # no site-packages
         cwd=bundle,
         env={**os.environ, "PYTHONPATH": str(packages)},
         capture_output=True,
@@ -273,8 +273,8 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
     assert "calibrated by 3 patients, whose set of the split is not recorded" in card
     assert all(text in card for _, text in read_promise(file).verdicts())
     output = tmp_path / "applied"
-    words = ["promise", "--apply", str(file), str(bundle / "predictions"), "--output", str(output)]
-    assert main(words) == 0
+    args = ["promise", "--apply", str(file), str(bundle / "predictions"), "--output", str(output)]
+    assert main(args) == 0
     contours = [*output.glob("*.nii.gz")]
     assert len(contours) == 4
     for contour in contours:
@@ -286,13 +286,13 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
 
 def test_card_says_what_is_promised_for_whom_by_how_many(tmp_path):
     """The set of the split that calibrated, where it is recorded."""
-    made = read_promise(promise_of(["background", "anterior"], tmp_path / "promise.json"))
-    known = replace(made, definition={**made.definition, "split": "val"})
+    promise = read_promise(promise_of(["background", "anterior"], tmp_path / "promise.json"))
+    known = replace(promise, definition={**promise.definition, "split": "val"})
 
     assert "calibrated by 3 patients, of the set `val` of the split." in promise_section(known)
-    assert "whose set of the split is not recorded" in promise_section(made)
-    assert f"Inference keeps these promises {made.unit}, and not for" in promise_section(made)
-    assert all(f"- {text}\n" in promise_section(made) for _, text in made.verdicts())
+    assert "whose set of the split is not recorded" in promise_section(promise)
+    assert f"Inference keeps these promises {promise.unit}, and not for" in promise_section(promise)
+    assert all(f"- {text}\n" in promise_section(promise) for _, text in promise.verdicts())
 
 
 def test_names_of_patients_are_hidden_in_a_bundle(run, tmp_path):
@@ -303,11 +303,11 @@ def test_names_of_patients_are_hidden_in_a_bundle(run, tmp_path):
     names = {part: [f"{part}_patient_{k}" for k in range(3)] for part in ("train", "val", "test")}
     (run / "split.json").write_text(json.dumps(names))
     file = promise_of(classes, tmp_path / "promise.json")
-    made = read_promise(file)
-    made = replace(made, definition={**made.definition, "known_by": "one_each"})
+    promise = read_promise(file)
+    promise = replace(promise, definition={**promise.definition, "known_by": "one_each"})
     export = partial(export_bundle, run, dataset="hippocampus", bundles=BUNDLES)
 
-    whose = {part: replace(made, cases=names[part], patients=names[part]) for part in names}
+    whose = {part: replace(promise, cases=names[part], patients=names[part]) for part in names}
     whose["val"].write(file)
     bundle, _ = export(tmp_path / "x", promise=file, anonymous=salt)
     for written in filter(Path.is_file, bundle.rglob("*")):
@@ -324,14 +324,14 @@ def test_names_of_patients_are_hidden_in_a_bundle(run, tmp_path):
     trained = [hide[name] for name in names["train"]]
     whose["train"].write(tmp_path / "train.json")
     replace(hidden, patients=trained, cases=trained).write(tmp_path / "hidden.json")
-    for words, line in {
+    for choice, line in {
         ("train.json", salt): "who trained the network",
         ("hidden.json", salt): "who trained the network",
         ("hidden.json", None): "hides its names, so that nobody knows",
         ("hidden.json", other): "another salt hid its names",
     }.items():
         with pytest.raises(InputError, match=line):
-            export(tmp_path / "y", promise=tmp_path / words[0], anonymous=words[1])
+            export(tmp_path / "y", promise=tmp_path / choice[0], anonymous=choice[1])
     assert not (tmp_path / "y").exists()
 
 
@@ -375,12 +375,12 @@ def test_newest_finished_run_of_a_choice_is_taken(run, add):
     (add("unet_nacl_seed6", seconds=9) / "model.pt").unlink()
     add("unet_nacl_seed12", seconds=2)
     add("unet_nacl_seed3", seconds=1)
-    of = (run.parents[1], "hippocampus", "unet", "nacl")
+    choice = (run.parents[1], "hippocampus", "unet", "nacl")
 
-    assert newest_run(*of).name == "unet_nacl_seed12"
-    assert newest_run(*of, seed=0).name == "unet_nacl_seed0"
+    assert newest_run(*choice).name == "unet_nacl_seed12"
+    assert newest_run(*choice, seed=0).name == "unet_nacl_seed0"
     with pytest.raises(InputError, match="hippocampus/unet_nacl_seed10: no finished training"):
-        newest_run(*of, seed=10)
+        newest_run(*choice, seed=10)
 
 
 @pytest.mark.parametrize("runs", ["runs", "nowhere"])
@@ -411,10 +411,10 @@ def write_fit(run, name, parameters=None, evaluation=None, **changes):
     method, usual = FITS[name]
     region = name.rpartition("_")[2]
     fit = Fit(method, parameters or usual, 0.5, 0.25, 0.0125, region, ("b", "d"), 7)
-    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
+    fields = {"weights": checksum(run.model), "average": "probabilities", **changes}
     folder = run.calibrated(name)
     folder.path.mkdir(parents=True)
-    write_calibrator(folder.calibrator, Calibrator(fit, fit.patients, "dataset", **said))
+    write_calibrator(folder.calibrator, Calibrator(fit, fit.patients, "dataset", **fields))
     if evaluation is not None:
         folder.evaluation.path.mkdir()
         folder.evaluation.record.write_text(evaluation)
@@ -439,8 +439,8 @@ def exported_with(trained_once, tmp_path_factory):
     def bundle(name):
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr("nacl_monai.bundles.export.measured", measured)
-            words = (run.path, root / name, "hippocampus", {}, BUNDLES)
-            return run, export_bundle(*words, calibrator=name)[0]
+            args = (run.path, root / name, "hippocampus", {}, BUNDLES)
+            return run, export_bundle(*args, calibrator=name)[0]
 
     return bundle
 

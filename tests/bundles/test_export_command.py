@@ -21,9 +21,9 @@ def export(tmp_path, monkeypatch, capsys):
     """Runs the command in the folder of the runs, but for TorchScript; returns all that it says."""
     monkeypatch.setattr("nacl_monai.bundles.export._write_torchscript", lambda *_: "script")
 
-    def command(*words):
+    def command(*args):
         monkeypatch.chdir(tmp_path)
-        code = main([*WORDS, *map(str, words)])
+        code = main([*WORDS, *map(str, args)])
         return code, *capsys.readouterr()
 
     return command
@@ -88,7 +88,7 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
 
 
 @pytest.mark.parametrize(
-    ("record", "words", "named"),
+    ("record", "args", "named"),
     [
         ({"loss": "@losses::focal"}, ["--loss", "ecp"], "loss (@losses::focal, now @losses::ecp)"),
         (
@@ -99,11 +99,11 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
         ({"dataset": "acdc"}, [], "dataset (acdc, now hippocampus)"),
     ],
 )
-def test_contradiction_of_the_record_is_refused(export, run, record, words, named):
+def test_contradiction_of_the_record_is_refused(export, run, record, args, named):
     """With both values; nothing is written."""
     (run / "config.json").write_text(json.dumps({"loss": "", "network_def": "", **record}))
 
-    code, _, errors = export("--run", run, *words, "--output", "mine")
+    code, _, errors = export("--run", run, *args, "--output", "mine")
 
     assert code == 1
     assert f"{run}/config.json: the run was trained with another {named}; " in errors
@@ -127,16 +127,16 @@ def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--loss", "ecp"], "runs/hippocampus/unet_ecp_seed*: no finished training there; "),
         (["--spatial_sise", "1"], "--spatial_sise: there is no such key in the configuration; "),
         (["--output", "runs"], "runs: is already there; remove it, or choose another --output"),
     ],
 )
-def test_errors_are_one_line(export, words, message):
+def test_errors_are_one_line(export, args, message):
     """And the exit code is 1, or argparse's 2 where a word of the command is wrong."""
-    code, _, errors = export(*words)
+    code, _, errors = export(*args)
 
     assert code == (2 if "no such key" in message else 1)
     assert errors.startswith(f"error: {message}")

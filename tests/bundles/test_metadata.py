@@ -170,18 +170,18 @@ def test_numbers_are_means_over_patients_with_students_intervals():
 
 
 @pytest.mark.parametrize(
-    ("gap", "words"),
+    ("gap", "phrase"),
     [
         ([0.10, 0.11, 0.12], "+0.110 [+0.085, +0.135], too high"),
         ([-0.10, -0.11, -0.12], "-0.110 [-0.135, -0.085], too low"),
         ([-0.10, 0.11, -0.02], "right on average"),
     ],
 )
-def test_confidence_is_too_high_or_too_low_if_its_interval_says_so(gap, words):
+def test_confidence_is_too_high_or_too_low_if_its_interval_says_so(gap, phrase):
     """An interval that includes 0 says neither."""
     run = found(["a", "b", "c"], ece_all=np.abs(gap), confidence_gap_all=gap)
 
-    assert words in calibration_card(run)
+    assert phrase in calibration_card(run)
 
 
 def test_one_patient_has_a_mean_and_no_interval():

@@ -83,15 +83,15 @@ def _parsed_once():
 def bundle(monkeypatch, capfd):
     """Runs a command in this process; returns its exit code and what it wrote to standard error."""
 
-    def run(*words):
-        return run_bundle(monkeypatch, capfd, words)
+    def run(*args):
+        return run_bundle(monkeypatch, capfd, args)
 
-    def done(*words):
-        code, errors = run(*words)
+    def done(*args):
+        code, errors = run(*args)
         assert code == 0, errors
 
-    def refused(*words, code=1):
-        ended, errors = run(*words)
+    def refused(*args, code=1):
+        ended, errors = run(*args)
         assert ended == code, errors
         return one_line(errors)
 
@@ -99,10 +99,10 @@ def bundle(monkeypatch, capfd):
     return run
 
 
-def run_module(monkeypatch, words, cwd=ROOT):
+def run_module(monkeypatch, args, cwd=ROOT):
     """`python -m monai.bundle WORDS` in ``cwd``, in this process."""
     monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", *words])
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *args])
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     # A bundle's logging.conf would leave handlers behind that write to this test's streams.
     monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
@@ -111,11 +111,11 @@ def run_module(monkeypatch, words, cwd=ROOT):
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
-def run_words(monkeypatch, words, cwd=ROOT):
+def run_words(monkeypatch, args, cwd=ROOT):
     """As the interpreter does: an exception ends in `sys.excepthook`, with its exit code or 1."""
     try:
         try:
-            run_module(monkeypatch, words, cwd)
+            run_module(monkeypatch, args, cwd)
         except Exception as error:
             sys.excepthook(type(error), error, error.__traceback__)
             return 1
@@ -126,10 +126,10 @@ def run_words(monkeypatch, words, cwd=ROOT):
     return 0
 
 
-def run_bundle(monkeypatch, capfd, words, cwd=ROOT):
+def run_bundle(monkeypatch, capfd, args, cwd=ROOT):
     """`run_words`, and what they wrote to standard error."""
     capfd.readouterr()
-    code = run_words(monkeypatch, words, cwd)
+    code = run_words(monkeypatch, args, cwd)
     return code, capfd.readouterr().err
 
 
@@ -185,9 +185,11 @@ def curves(run):
 def assert_same_bits(first, second, *names):
     """Whatever two trainings have in files of these names is the same: weights, optimizer, schedule."""
     for name in names:
-        one, other = (tensors(torch.load(run / name, weights_only=True)) for run in (first, second))
-        assert one.keys() == other.keys()
-        for key, value in one.items():
+        ours, other = (
+            tensors(torch.load(run / name, weights_only=True)) for run in (first, second)
+        )
+        assert ours.keys() == other.keys()
+        for key, value in ours.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[key])), key
 
 
@@ -215,8 +217,8 @@ def datasets(phantom_of):
 def shared(datasets, tmp_path):
     """Words that say where the hippocampus' phantom, its cached volumes and the test's run are."""
     data = datasets["hippocampus"]
-    words = ["--dataset_dir", data, "--output_dir", tmp_path / "run"]
-    return [*words, "--cache_dir", data.parent / "cache"]
+    args = ["--dataset_dir", data, "--output_dir", tmp_path / "run"]
+    return [*args, "--cache_dir", data.parent / "cache"]
 
 
 @pytest.fixture(scope="session")

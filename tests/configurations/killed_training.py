@@ -90,7 +90,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(moment, words, rank, processes, port):
+def start(moment, args, rank, processes, port):
     """A child that runs the command; the first of several is the one to be killed."""
     process = os.fork()
     if process:
@@ -99,7 +99,7 @@ def start(moment, words, rank, processes, port):
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
         group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
         os.environ |= {name: str(value) for name, value in {**address, **group}.items()}
-    sys.argv = ["monai.bundle", *words]
+    sys.argv = ["monai.bundle", *args]
     # A shell lets what it starts in the background ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if rank == 0:
@@ -110,14 +110,14 @@ def start(moment, words, rank, processes, port):
 
 def main(runs, processes=1):
     ComponentLocator().get_component_module_name("UNet")  # imports all of MONAI
-    for moment, words, *own in runs:
+    for moment, args, *own in runs:
         port, (number, *_) = free_port(), (*own, processes)
-        first, *others = (start(moment, words, rank, number, port) for rank in range(number))
+        first, *rest = (start(moment, args, rank, number, port) for rank in range(number))
         status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
         expected = exit_code(moment)
         if status != expected:
             sys.exit(f"{moment}: ended with {status}, not {expected}")
-        for other in others:
+        for other in rest:
             if status < 0:
                 os.kill(other, signal.SIGKILL)
             if os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) not in (status, -signal.SIGKILL):

@@ -71,7 +71,7 @@ def onnx_network(file):
     session = onnxruntime.InferenceSession(file)
 
     def network(slices):
-        logits = [session.run(None, {"image": one[None].numpy()})[0] for one in slices]
+        logits = [session.run(None, {"image": plane[None].numpy()})[0] for plane in slices]
         return torch.from_numpy(np.concatenate(logits))
 
     return network
@@ -85,9 +85,9 @@ def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp
     dataset, run, shared = acdc
     for run_id in ("calibrating", "evaluating"):
         bundle.done(*arguments(run_id, dataset, *shared[:-1], name))
-    words = keys_and_values(FAST["acdc"])
+    overrides = keys_and_values(FAST["acdc"])
     exported, _ = export_bundle(
-        run, tmp_path / "b", "acdc", words, ROOT / "bundles", calibrator=name, onnx=True
+        run, tmp_path / "b", "acdc", overrides, ROOT / "bundles", calibrator=name, onnx=True
     )
     models = exported / "models"
     config = ConfigParser(ConfigParser.load_config_file(exported / "configs/evaluate.json"))
@@ -128,8 +128,8 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
 
     monkeypatch.setattr(subprocess, "run", in_this_process)
     shutil.rmtree(calibrated)
-    words = ["calibrate", run, *shared[:2], *shared[4:6], "--calibrator", NAME]
-    assert main([str(word) for word in words]) == 0
+    command = ["calibrate", run, *shared[:2], *shared[4:6], "--calibrator", NAME]
+    assert main([str(word) for word in command]) == 0
 
     printed = capfd.readouterr().out
     before, after = (
@@ -142,7 +142,7 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["RUN"], "--dataset_dir: is missing; say where the dataset of this run is"),
         (["RUN/nothing", "--dataset_dir", "x"], "config.json: no such file; name a training's"),
@@ -155,10 +155,10 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )
-def test_words_that_mean_nothing_are_refused(acdc, capsys, words, message):
+def test_words_that_mean_nothing_are_refused(acdc, capsys, args, message):
     """Nothing that was typed is passed over."""
     try:
-        code = main(["calibrate", *(word.replace("RUN", str(acdc[1])) for word in words)])
+        code = main(["calibrate", *(word.replace("RUN", str(acdc[1])) for word in args)])
     except SystemExit as error:  # as argparse ends
         code = error.code
 
@@ -170,8 +170,8 @@ def test_patients_of_the_fit_cannot_test_it(bundle, calibrated, acdc):
     """Those of the validation set; their calibration would be too good to be true."""
     dataset, _, shared = acdc
 
-    words = arguments("evaluating", dataset, *shared, "--cases_to_evaluate", "val")
-    assert "who cannot test it; evaluate the test set" in bundle.refused(*words)
+    command = arguments("evaluating", dataset, *shared, "--cases_to_evaluate", "val")
+    assert "who cannot test it; evaluate the test set" in bundle.refused(*command)
     assert (calibrated / "evaluation/cases.csv").is_file()
 
 
@@ -185,14 +185,14 @@ def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp
     save_state({name: 1.1 * value for name, value in state.items()}, seeds[1].model)
     seeds[1].model.with_name("model.pt.sha256").unlink()
 
-    def evaluated(folder, *words):
-        words = [*shared[:3], folder.path, *shared[4:-2], *words]
-        bundle.done(*arguments("evaluating", dataset, *words))
+    def evaluated(folder, *args):
+        args = [*shared[:3], folder.path, *shared[4:-2], *args]
+        bundle.done(*arguments("evaluating", dataset, *args))
         return pd.read_csv(folder.evaluation.cases, index_col="case")["nll_all"]
 
     ensemble = ["--calibrator", "ensemble"]
-    words = [*shared[:3], seeds[0].path, *shared[4:-2], *ensemble]
-    bundle.done(*arguments("calibrating", dataset, *words))
+    args = [*shared[:3], seeds[0].path, *shared[4:-2], *ensemble]
+    bundle.done(*arguments("calibrating", dataset, *args))
     evaluated(seeds[0], *ensemble)
     found = pd.read_csv(seeds[0].calibrated("ensemble").evaluation.cases, index_col="case")
 

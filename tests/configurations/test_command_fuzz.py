@@ -112,13 +112,13 @@ def expected_record(asked):
     return json.loads(json.dumps({k: v for k, v in config.items() if k not in FREE_KEYS}))
 
 
-def run_and_stop(words):
+def run_and_stop(command):
     """The exit code and standard error of a command whose trainer does nothing."""
     errors = io.StringIO()
     with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()):
         monkeypatch.setattr(SupervisedTrainer, "run", lambda _: None)
         with redirect_stderr(errors):
-            code = run_words(monkeypatch, words)
+            code = run_words(monkeypatch, command)
     return code, errors.getvalue()
 
 

@@ -47,10 +47,10 @@ class TestEveryBundle:
         pred = metadata["network_data_format"]["outputs"]["pred"]
 
         assert len(values) == len(classes) == pred["num_channels"]
-        assert len({value for of in values for value in of}) == sum(map(len, values))
+        assert len({value for group in values for value in group}) == sum(map(len, values))
         assert list(pred["channel_def"].values()) == classes
         assert image["num_channels"] == parser["in_channels"] == len(image["channel_def"])
-        assert {k for of in parser["structures"].values() for k in of} == set(
+        assert {k for group in parser["structures"].values() for k in group} == set(
             range(1, len(classes))
         )
 

@@ -22,18 +22,18 @@ def words_of(datasets, tmp_path):
     shared = ["--dataset_dir", data, "--cache_dir", data.parent / "cache"]
     shared += ["--networks::unet", SMALL]
 
-    def words(epochs, *more, folder="run"):
+    def command(epochs, *more, folder="run"):
         more = ["--output_dir", tmp_path / folder, "--max_epochs", epochs, *more]
         return arguments("training", "hippocampus", *shared, *more)
 
-    return words
+    return command
 
 
 @pytest.fixture
 def kill_after(monkeypatch, bundle, words_of):
     """Trains, and is killed once an epoch is complete."""
 
-    def run(epoch, *words):
+    def run(epoch, *args):
         update = RunRecord._update
 
         def die(self, engine, incomplete=0):
@@ -43,7 +43,7 @@ def kill_after(monkeypatch, bundle, words_of):
 
         with monkeypatch.context() as killing:
             killing.setattr(RunRecord, "_update", die)
-            assert "killed" in bundle(*words_of(*words))[1]
+            assert "killed" in bundle(*words_of(*args))[1]
 
     return run
 
@@ -89,7 +89,7 @@ OTHER_RATE = "another max_epochs (2, now 3), learning_rate (0.001, now 0.01)"
 
 
 @pytest.mark.parametrize(
-    ("epochs", "more", "said"),
+    ("epochs", "more", "message"),
     [
         (4, [], "instead of 2: the learning rate of epoch 2 is 0.0001, that of 4 epochs 0.001"),
         (1, [], "max_epochs 1 instead of 2: a training can only be made longer"),
@@ -97,12 +97,14 @@ OTHER_RATE = "another max_epochs (2, now 3), learning_rate (0.001, now 0.01)"
     ],
     ids=["after the fall", "shorter", "another rate"],
 )
-def test_other_lengths_are_refused_with_the_reason(bundle, words_of, tmp_path, epochs, more, said):
+def test_other_lengths_are_refused_with_the_reason(
+    bundle, words_of, tmp_path, epochs, more, message
+):
     """And nothing is changed."""
     bundle.done(*words_of(2))
     before = contents(tmp_path / "run")
 
-    assert said in bundle.refused(*words_of(epochs, *more))
+    assert message in bundle.refused(*words_of(epochs, *more))
     assert contents(tmp_path / "run") == before
 
 
@@ -111,15 +113,15 @@ def test_split_is_drawn_as_the_command_says_or_the_command_is_refused(
 ):
     """A quarter that is asked for is a quarter that trains; `--restart True` draws it."""
     monkeypatch.setattr(SupervisedTrainer, "run", lambda _: None)
-    words = arguments("training", "hippocampus", *shared)
-    bundle.done(*words)
+    command = arguments("training", "hippocampus", *shared)
+    bundle.done(*command)
     before = (tmp_path / "run/split.json").read_text()
 
-    words += ["--train_fraction", "0.25"]
-    assert "was drawn with other train_fraction (1.0, now 0.25)" in bundle.refused(*words)
+    command += ["--train_fraction", "0.25"]
+    assert "was drawn with other train_fraction (1.0, now 0.25)" in bundle.refused(*command)
     assert (tmp_path / "run/split.json").read_text() == before
 
-    bundle.done(*words, "--restart", "True")
+    bundle.done(*command, "--restart", "True")
     split = json.loads((tmp_path / "run/split.json").read_text())
     assert (len(split["train"]), split["drawn"]["train_fraction"]) == (1, 0.25)
 

@@ -66,8 +66,8 @@ def test_spaces_alphabets_and_links_in_paths_are_harmless(bundle, decathlon_phan
     shared += ["--cache_dir", tmp_path / "ein Zwischenspeicher"]
 
     small = ["--max_epochs", 1, *small_overrides("unet")]
-    for words in (["training", "hippocampus", *small], ["evaluating", "hippocampus"]):
-        bundle.done(*arguments(*words, *shared))
+    for args in (["training", "hippocampus", *small], ["evaluating", "hippocampus"]):
+        bundle.done(*arguments(*args, *shared))
 
     assert (tmp_path / "Läufe 1" / "数据" / "evaluation" / "summary.json").is_file()
 
@@ -85,11 +85,11 @@ def test_class_that_never_occurs_is_refused(bundle, shared, tmp_path):
 
 def test_size_that_does_not_fit_is_refused_before_an_evaluation(bundle, shared):
     """A spatial_size that the network cannot take is refused before an evaluation, too."""
-    words = arguments("evaluating", "hippocampus", *shared[:4], "--spatial_size", "[50, 66]")
+    command = arguments("evaluating", "hippocampus", *shared[:4], "--spatial_size", "[50, 66]")
 
     assert (
         "spatial_size: is [50, 66], which the network cannot take; choose another, such as [64, 80]"
-        in bundle.refused(*words, code=2)
+        in bundle.refused(*command, code=2)
     )
 
 
@@ -109,18 +109,18 @@ def test_wrong_folder_is_refused(bundle, tmp_path, folder, message):
 
 def test_weights_to_begin_with_are_refused_before_a_folder_is_made(bundle, acdc_phantom, tmp_path):
     """Where there are none."""
-    words = training(tmp_path, acdc_phantom, "--pretrained", "/nowhere.pth")
+    command = training(tmp_path, acdc_phantom, "--pretrained", "/nowhere.pth")
 
-    assert "/nowhere.pth: does not exist" in bundle.refused(*words)
+    assert "/nowhere.pth: does not exist" in bundle.refused(*command)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 def test_process_ends_with_the_line_alone_and_exit_code_2(tmp_path):
     """The process itself ends with the line alone, and 2 says that the command is wrong."""
-    words = [*training(tmp_path, tmp_path / "nowhere"), "STRAY"]
+    args = [*training(tmp_path, tmp_path / "nowhere"), "STRAY"]
 
-    command = [sys.executable, "-m", "monai.bundle", *words]
+    command = [sys.executable, "-m", "monai.bundle", *args]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert result.returncode == 2
@@ -142,6 +142,6 @@ def test_inference_without_image_or_model_is_one_line(
     image = acdc_cases(acdc_phantom)[0]["image"]
     overrides = [word.format(image=image) for word in overrides]
 
-    words = arguments("inference", "acdc", *overrides, "--output_dir", tmp_path)
-    assert message in bundle.refused(*words)
+    command = arguments("inference", "acdc", *overrides, "--output_dir", tmp_path)
+    assert message in bundle.refused(*command)
     assert not list(tmp_path.iterdir())

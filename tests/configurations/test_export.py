@@ -62,11 +62,11 @@ def without_package(monkeypatch, tmp_path):
 def elsewhere(monkeypatch, capfd, tmp_path):
     """Runs a command of ``monai.bundle`` in another folder; returns what it wrote there."""
 
-    def run(bundle, run_id, kind, *words):
+    def run(bundle, run_id, kind, *args):
         config = bundle / f"configs/{kind}.json"
         output = tmp_path / run_id
         command = ["run", run_id, "--config_file", config, "--bundle_root", bundle]
-        command += ["--output_dir", output, *words]
+        command += ["--output_dir", output, *args]
         code, errors = run_bundle(monkeypatch, capfd, [str(word) for word in command], cwd=tmp_path)
         assert code == 0, errors
         return output
@@ -189,9 +189,9 @@ def images_and_logits(bundle, batch=3):
 def test_evaluation_from_the_bundle_gives_the_numbers_of_the_run(exported, elsewhere):
     """Evaluation from the bundle gives the numbers of the evaluation that the run had."""
     dataset_dir, run, bundle = exported
-    words = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache"]
+    args = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache"]
 
-    output = elsewhere(bundle, "evaluating", "evaluate", *words)
+    output = elsewhere(bundle, "evaluating", "evaluate", *args)
 
     tables = [pd.read_csv(folder / "evaluation/cases.csv") for folder in (run, output)]
     pd.testing.assert_frame_equal(*tables)
@@ -202,9 +202,9 @@ def test_training_from_the_bundle_leaves_its_model_as_it_is(exported, elsewhere)
     """A training starts from the bundle, and leaves the bundle's own model as it is."""
     dataset_dir, run, bundle = exported
     before = (bundle / "models/model.pt").read_bytes()
-    words = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache", "--max_epochs", 1]
+    args = ["--dataset_dir", dataset_dir, "--cache_dir", run.parent / "cache", "--max_epochs", 1]
 
-    output = elsewhere(bundle, "training", "train", *words)
+    output = elsewhere(bundle, "training", "train", *args)
 
     assert (output / "model.pt").is_file()
     assert (bundle / "models/model.pt").read_bytes() == before
@@ -238,7 +238,7 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["STRAY"], "STRAY: is not an option"),
         (["--imagez", "x"], "--imagez: there is no such key in the configuration; did you mean"),
@@ -248,13 +248,13 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     ],
 )
 def test_inference_is_as_strict_without_this_package(
-    export_of, monkeypatch, capfd, tmp_path, words, message
+    export_of, monkeypatch, capfd, tmp_path, args, message
 ):
     """The scripts of the bundle refuse what the package refuses, in the same words."""
     _, _, bundle = export_of("hippocampus")
     block_package(monkeypatch)
     command = ["run", "inference", "--config_file", str(bundle / "configs/inference.json")]
-    command += ["--bundle_root", str(bundle), *words]
+    command += ["--bundle_root", str(bundle), *args]
 
     code, errors = run_bundle(monkeypatch, capfd, command, cwd=tmp_path)
 
@@ -321,9 +321,9 @@ def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(expor
     venv.create(tmp_path / "venv", symlinks=True, with_pip=True)
     python = tmp_path / "venv/bin/python"
 
-    def run(*words):
+    def run(*args):
         return subprocess.run(
-            [python, *map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=False
+            [python, *map(str, args)], cwd=tmp_path, capture_output=True, text=True, check=False
         )
 
     (line,) = re.findall("^pip install (.*==.*)$", (bundle / "docs/README.md").read_text(), re.M)
@@ -331,9 +331,9 @@ def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(expor
     assert installed.returncode == 0, installed.stderr
     assert "No module named 'nacl_monai'" in run("-c", "import nacl_monai").stderr
 
-    words = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
-    words += ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
-    result = run("-m", "monai.bundle", "run", "inference", *words)
+    args = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
+    args += ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
+    result = run("-m", "monai.bundle", "run", "inference", *args)
 
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 4

@@ -79,8 +79,8 @@ def fragments(request):
 
 def test_fragments_share_no_key(fragments):
     """The order of a command's files does not matter."""
-    for one, other in itertools.combinations(fragments, 2):
-        assert one.keys() & other.keys() == set()
+    for fragment, other in itertools.combinations(fragments, 2):
+        assert fragment.keys() & other.keys() == set()
 
 
 def test_every_leaf_can_be_overridden(fragments):
@@ -93,8 +93,8 @@ def test_every_leaf_can_be_overridden(fragments):
 
 def test_training_and_evaluation_share_what_is_the_same():
     """What is in two of the commands' files with the same value belongs in model.yaml."""
-    for one, other in itertools.combinations(KINDS, 2):
-        first, second = read(f"common/{one}.yaml"), read(f"common/{other}.yaml")
+    for kind, other in itertools.combinations(KINDS, 2):
+        first, second = read(f"common/{kind}.yaml"), read(f"common/{other}.yaml")
         for key in first.keys() & second.keys():
             assert first[key] != second[key], key
 
@@ -155,7 +155,7 @@ def test_head_has_the_command(name):
     _, (line,) = head(name)
 
     for command in line.split(" && "):
-        program, word, *words = shlex.split(command)
-        assert any(name in given for given in words)
+        program, word, *args = shlex.split(command)
+        assert any(name in option for option in args)
         targets = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert word in COMMANDS if program == "nacl-monai" else f"\n{word}:" in targets

@@ -110,16 +110,16 @@ def test_patches_are_trained_on_and_a_calibrator_is_fitted(trained, monkeypatch)
     """In three dimensions, and on validation cases, without a fault."""
     monkeypatch.chdir(trained)
     data = str(trained / "data")
-    words = ["--dims", "3", "--patch", "[32, 32, 32]", "--max_epochs", "1"]
-    words += ["--run", "runs/3d"]
-    assert main(["train", "mine", data, *words]) == 0
+    args = ["--dims", "3", "--patch", "[32, 32, 32]", "--max_epochs", "1"]
+    args += ["--run", "runs/3d"]
+    assert main(["train", "mine", data, *args]) == 0
     record = json.loads((trained / "runs/3d/config.json").read_text())
     assert record["train"]["dataset"][IGNORE_INDEX] == f"@{IGNORE_INDEX}"
 
     parts = [str(file) for file in fragments("mine", "evaluate")]
     run = "runs/mine/unet_nacl_seed0"
-    words = ["--config_file", str(parts), "--dataset_dir", data, "--output_dir", run]
-    assert main(["run", "calibrating", *words, "--calibrator", "temperature_all"]) == 0
+    args = ["--config_file", str(parts), "--dataset_dir", data, "--output_dir", run]
+    assert main(["run", "calibrating", *args, "--calibrator", "temperature_all"]) == 0
     fit = json.loads((trained / run / "calibrated/temperature_all/calibrator.json").read_text())
     (name,) = fit["patients"]
     label = nibabel.load(trained / f"data/labelsTr/{name}.nii.gz").get_fdata()
@@ -131,9 +131,9 @@ def test_run_is_exported_and_predicts_classes_alone(trained, monkeypatch, tmp_pa
     monkeypatch.chdir(trained)
     assert main(["export", "mine", "--output", str(tmp_path / "mine")]) == 0
     block_package(monkeypatch)
-    words = ["--config_file", str(tmp_path / "mine/configs/inference.json")]
-    words += ["--bundle_root", str(tmp_path / "mine"), "--images", str(trained / "data/imagesTs")]
-    run_module(monkeypatch, ["run", "inference", *words], tmp_path)
+    args = ["--config_file", str(tmp_path / "mine/configs/inference.json")]
+    args += ["--bundle_root", str(tmp_path / "mine"), "--images", str(trained / "data/imagesTs")]
+    run_module(monkeypatch, ["run", "inference", *args], tmp_path)
     labels = list((tmp_path / "mine/predictions").glob("*_label.nii.gz"))
     values = [np.unique(nibabel.load(file).get_fdata()).tolist() for file in labels]
     assert len(values) == len(TESTED)
@@ -146,7 +146,7 @@ def test_all_that_counts_voxels_is_told(trained, kind, monkeypatch):
     monkeypatch.chdir(trained)
     parser = ConfigParser()
     parser.read_config([str(file) for file in fragments("mine", kind)])
-    told = {key.removesuffix(f"::{IGNORE_INDEX}") for key in ignoring(parser.get())}
+    ignoring_keys = {key.removesuffix(f"::{IGNORE_INDEX}") for key in ignoring(parser.get())}
 
-    assert told >= TOLD[kind]
-    assert kind == "evaluate" or told >= {f"losses::{name}" for name in parser["losses"]}
+    assert ignoring_keys >= TOLD[kind]
+    assert kind == "evaluate" or ignoring_keys >= {f"losses::{name}" for name in parser["losses"]}

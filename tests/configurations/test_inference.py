@@ -72,12 +72,12 @@ def infer(bundle, dataset_of, tmp_path):
         save_weights(network.state_dict(), tmp_path / "model.pt")
         definition = {"_target_": "torch.nn.Conv2d", "in_channels": channels}
         definition |= {"out_channels": 2, "kernel_size": 1}
-        words = {"--checkpoint": tmp_path / "model.pt", "--output_dir": tmp_path / "out"}
-        words |= {"--spatial_size": "[96, 96]", "--network_def": definition, "--images": images}
-        words |= {"--classes": "['background', 'object']"}
-        words |= dict(zip(overrides[::2], overrides[1::2], strict=True))
+        settings = {"--checkpoint": tmp_path / "model.pt", "--output_dir": tmp_path / "out"}
+        settings |= {"--spatial_size": "[96, 96]", "--network_def": definition, "--images": images}
+        settings |= {"--classes": "['background', 'object']"}
+        settings |= dict(zip(overrides[::2], overrides[1::2], strict=True))
         return bundle(
-            *arguments("inference", dataset, *(w for pair in words.items() for w in pair))
+            *arguments("inference", dataset, *(w for pair in settings.items() for w in pair))
         )
 
     return run
@@ -153,8 +153,8 @@ def test_modalities(infer, tmp_path, images):
         save_nifti(IMAGE, tmp_path / f"cases/{case}/p_first.nii", MATRIX)
         save_nifti(second, tmp_path / f"cases/{case}/p_second.nii", MATRIX)
 
-    words = ["--modalities", "['first', 'second']", "--in_channels", 2]
-    code, errors = infer("hippocampus", tmp_path / images, *words, channels=2)
+    args = ["--modalities", "['first', 'second']", "--in_channels", 2]
+    code, errors = infer("hippocampus", tmp_path / images, *args, channels=2)
 
     assert code == 0, errors
     found = {path.parent.name: path for path in (tmp_path / "out").rglob("*_label.nii.gz")}

@@ -31,9 +31,9 @@ def test_every_network_trains_is_evaluated_and_segments(
     bundle.done(*training)
     bundle.done(*arguments("evaluating", "hippocampus", *shared, *chosen))
     image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
-    words = ["--images", image, "--checkpoint", run / "model.pt"]
-    words += ["--output_dir", run / "predictions"]
-    bundle.done(*arguments("inference", "hippocampus", *words, *chosen))
+    args = ["--images", image, "--checkpoint", run / "model.pt"]
+    args += ["--output_dir", run / "predictions"]
+    bundle.done(*arguments("inference", "hippocampus", *args, *chosen))
 
     assert np.isfinite(pd.read_csv(run / "evaluation" / "cases.csv")["ece_foreground"]).all()
     check_terms(run, ["cross_entropy", "penalty"])
@@ -113,10 +113,10 @@ def test_same_image_in_other_axes_has_the_same_predictions(bundle, datasets, tmp
     sizes = {"in_channels": parser["in_channels"], "out_channels": len(parser["classes"])}
     torch.save(torch.nn.Conv2d(**sizes, kernel_size=3).state_dict(), tmp_path / "model.pt")
     network = {"_target_": "torch.nn.Conv2d", **sizes, "kernel_size": 3, "padding": 1}
-    words = ["--images", tmp_path / "images/*", "--checkpoint", tmp_path / "model.pt"]
-    words += ["--output_dir", tmp_path / "out", "--network_def", network]
+    args = ["--images", tmp_path / "images/*", "--checkpoint", tmp_path / "model.pt"]
+    args += ["--output_dir", tmp_path / "out", "--network_def", network]
 
-    bundle.done(*arguments("inference", dataset, *words))
+    bundle.done(*arguments("inference", dataset, *args))
     check_same_maps(tmp_path / "out")
 
 

@@ -24,9 +24,9 @@ def command(monkeypatch, capfd):
     """Runs ``nacl-monai`` in this process, to the end; returns its output."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
 
-    def run(*words):
+    def run(*args):
         capfd.readouterr()
-        code = main(list(map(str, words)))
+        code = main(list(map(str, args)))
         output, errors = capfd.readouterr()
         assert code == 0, errors
         return output
@@ -71,12 +71,17 @@ def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, form
     assert_same_bits(run, ours, "model.pt")
     names = dict(zip(["anterior", "posterior"], CLASSES[format_], strict=True))
     for file in ("validation.csv", "evaluation/cases.csv"):
-        found, table = (pd.read_csv(of / file) for of in (run, ours))
+        found, table = (pd.read_csv(folder / file) for folder in (run, ours))
         renamed = {c: c.replace(old, new) for c in table for old, new in names.items() if old in c}
         pd.testing.assert_frame_equal(found, table.rename(columns=renamed), check_exact=True)
-    with np.load(run / "evaluation/bins.npz") as found, np.load(ours / "evaluation/bins.npz") as of:
-        assert set(found) == set(of)
-        assert all((found[k] == of[k]).all() for k in of if found[k].dtype.kind in "fiu")
+    with (
+        np.load(run / "evaluation/bins.npz") as found,
+        np.load(ours / "evaluation/bins.npz") as expected,
+    ):
+        assert set(found) == set(expected)
+        assert all(
+            (found[k] == expected[k]).all() for k in expected if found[k].dtype.kind in "fiu"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +96,9 @@ def trained(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(sys, "excepthook", sys.__excepthook__)
         assert main(["new", "tumor", str(data), "--bundles", "own"]) == 0
-        words = ["tumor", str(data), "--bundles", "own"]
-        assert main(["train", *words, "--loss", "dice_ce", "--max_epochs", "1"]) == 0
-        assert main(["evaluate", *words, "--loss", "dice_ce"]) == 0
+        args = ["tumor", str(data), "--bundles", "own"]
+        assert main(["train", *args, "--loss", "dice_ce", "--max_epochs", "1"]) == 0
+        assert main(["evaluate", *args, "--loss", "dice_ce"]) == 0
     return folder
 
 

@@ -31,23 +31,23 @@ COMMANDS = [
     if line.startswith("make ")
 ]
 OWN, SEGRESNET = (
-    [words for words in COMMANDS if any(name in word for word in words)]
+    [command for command in COMMANDS if any(name in word for word in command)]
     for name in ("my_package", "SegResNet")
 )
 
 
-def printed(words, **variables):
+def printed(args, **variables):
     """The command that make prints, which it then would run."""
-    words = [word for word in words if word.partition("=")[0] not in variables]
-    given = [f"{name}={value}" for name, value in variables.items()]
-    command = ["make", "-n", "--no-print-directory", "-o", ".venv/runtime", *words, *given]
+    args = [word for word in args if word.partition("=")[0] not in variables]
+    assignments = [f"{name}={value}" for name, value in variables.items()]
+    command = ["make", "-n", "--no-print-directory", "-o", ".venv/runtime", *args, *assignments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return shlex.split(done.stdout.splitlines()[-1])
 
 
-def run(words, **variables):
+def run(args, **variables):
     """What the command does, in this process."""
-    assert nacl_monai(printed(words, **variables)[1:]) == 0
+    assert nacl_monai(printed(args, **variables)[1:]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +69,16 @@ def place(datasets, tmp_path_factory):
 
 def follow(place, commands, run_folder, epochs=1, more=""):
     """Runs the commands of the guide, on the phantom."""
-    given = {"RUN": run_folder, "DATASET_DIR": place.data}
+    settings = {"RUN": run_folder, "DATASET_DIR": place.data}
     args = {
         "train": f"{place.args} --max_epochs {epochs} {more}",
         "evaluate": f"{place.args} --reliability_interval 0",
         "infer": "",
         "export": f"--output {run_folder}_dist",
     }
-    for words in commands:
-        images = {"IMAGES": place.image} if words[0] == "infer" else {}
-        run(words, **given, **images, ARGS=args[words[0]])
+    for command in commands:
+        images = {"IMAGES": place.image} if command[0] == "infer" else {}
+        run(command, **settings, **images, ARGS=args[command[0]])
     return run_folder
 
 
@@ -107,8 +107,8 @@ def record(folder, file="config"):
 
 def test_guide_has_every_command():
     """Training, evaluation, inference, export."""
-    assert [words[0] for words in OWN] == ["train", "evaluate", "infer", "export"]
-    assert [words[0] for words in SEGRESNET] == ["train"]
+    assert [command[0] for command in OWN] == ["train", "evaluate", "infer", "export"]
+    assert [command[0] for command in SEGRESNET] == ["train"]
 
 
 def test_run_is_named_by_the_classes_and_records_their_arguments(own):
@@ -141,8 +141,8 @@ def test_evaluation_warns_of_changed_source_and_a_training_ends(place, own, monk
         module.write_text(MODULE + "# another version\n")
         changed = checksum(module)
         command = printed(OWN[0], RUN=own, DATASET_DIR=place.data, ARGS=place.args)
-        words = ["run", *train_words(*parser().parse_known_args(command[1:]))]
-        code, errors = run_bundle(monkeypatch, capfd, words)
+        args = ["run", *train_words(*parser().parse_known_args(command[1:]))]
+        code, errors = run_bundle(monkeypatch, capfd, args)
         follow(place, OWN[1:2], own)
     finally:
         module.write_text(MODULE)
@@ -167,10 +167,10 @@ def test_export_carries_the_source_and_needs_neither_package_nor_path(
     block_package(monkeypatch)
     monkeypatch.setitem(sys.modules, "my_package", None)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(place.folder / "code")])
-    words = ["run", "inference", "--config_file", f"{dist}/configs/inference.json"]
-    words += ["--bundle_root", dist, "--images", place.image, "--output_dir", tmp_path / "out"]
+    args = ["run", "inference", "--config_file", f"{dist}/configs/inference.json"]
+    args += ["--bundle_root", dist, "--images", place.image, "--output_dir", tmp_path / "out"]
 
-    code, errors = run_bundle(monkeypatch, capfd, list(map(str, words)), cwd=tmp_path)
+    code, errors = run_bundle(monkeypatch, capfd, list(map(str, args)), cwd=tmp_path)
 
     assert code == 0, errors
     (name,) = {file.name for file in (own / "predictions").glob("*_probabilities.nii.gz")}
@@ -197,9 +197,9 @@ def test_monais_network_and_loss_have_their_settings_and_weights(segresnet):
 
 def test_monais_network_is_evaluated_by_its_name_and_exported(place, segresnet):
     """Without its settings, without the file of weights, and without trust: it is MONAI's."""
-    words = ["evaluate", "DATASET=hippocampus", "NETWORK=monai.networks.nets.SegResNet"]
+    command = ["evaluate", "DATASET=hippocampus", "NETWORK=monai.networks.nets.SegResNet"]
     args = f"{place.args} --reliability_interval 0"
-    run(words, RUN=segresnet, DATASET_DIR=place.data, ARGS=args)
+    run(command, RUN=segresnet, DATASET_DIR=place.data, ARGS=args)
     dist = Path(f"{segresnet}_dist")
     assert export(["export", "hippocampus", "--run", str(segresnet), "--output", str(dist)]) == 0
 

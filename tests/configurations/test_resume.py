@@ -34,11 +34,11 @@ def words_of(acdc_phantom, tmp_path_factory):
     training += ["--augmentation", "@augmentations::strong"]
     training += ["--loss", "@losses::crac"]  # which learns too
 
-    def words(folder, run_id="training", *more):
+    def command(folder, run_id="training", *more):
         more = training if run_id == "training" else more
         return arguments(run_id, "acdc", *shared, *more, "--output_dir", root / folder)
 
-    return words
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +59,23 @@ def runs(words_of):
     half = ["--evaluation_dir", Path(plain[-1]).with_name("half"), "--cases_to_evaluate", "train"]
     commands += [("terminated_in_evaluation:3", words_of("plain", "evaluating", *half))]
     result = run_killed(commands)
-    folders = (Path(words[words.index("--output_dir") + 1]) for words in (plain, killed, stopped))
+    folders = (
+        Path(command[command.index("--output_dir") + 1]) for command in (plain, killed, stopped)
+    )
     return *folders, result
 
 
 def test_messages_name_what_it_goes_on_from_and_what_is_damaged(runs):
     """What it goes on from is said, and which file is damaged."""
-    said = runs[-1]
+    result = runs[-1]
 
-    assert said.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 5
-    assert "epoch_0002.pt: is damaged; going back to the one before" in said.stderr
+    assert result.stdout.count("epoch_0001.pt: going on after epoch 1 of 3") == 5
+    assert "epoch_0002.pt: is damaged; going back to the one before" in result.stderr
     for iteration in (2, 3, 4):
         line = f"epoch_0000_iteration_{iteration:04d}.pt: going on after epoch 0 of 3 and iteration"
-        assert said.stdout.count(f"{line} {iteration} of the next") == 1
-    assert "Traceback" not in said.stderr
-    errors = [line for line in said.stderr.splitlines() if line.startswith("error: ")]
+        assert result.stdout.count(f"{line} {iteration} of the next") == 1
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     interrupted, *terminated = errors
     assert interrupted.startswith("error: interrupted; the same command goes on")
     assert terminated == [terminated[0]] * 5

@@ -19,7 +19,7 @@ def run(run_of, tmp_path):
     return shutil.copytree(folder, tmp_path / "run"), shared
 
 
-def words(run_id, *overrides, dataset="acdc"):
+def command(run_id, *overrides, dataset="acdc"):
     """A command without the words that make it fast."""
     plain = arguments(run_id, dataset)
     return [word for word in plain if word not in FAST[dataset]] + [*map(str, overrides)]
@@ -32,7 +32,7 @@ def test_evaluation_without_the_words_of_the_training_is_the_same(bundle, run):
     before = {name: (folder / "evaluation" / name).read_bytes() for name in names}
     shutil.rmtree(folder / "evaluation")
 
-    bundle.done(*words("evaluating", *shared, "--output_dir", folder))
+    bundle.done(*command("evaluating", *shared, "--output_dir", folder))
     assert before == {name: (folder / "evaluation" / name).read_bytes() for name in names}
 
 
@@ -49,7 +49,7 @@ def test_contradiction_is_refused_and_the_evaluation_stays(bundle, run, override
     """One line with both values, and nothing is changed."""
     folder, shared = run
     before = contents(folder)
-    asked = words("evaluating", *shared, "--output_dir", folder, *overrides, dataset=dataset)
+    asked = command("evaluating", *shared, "--output_dir", folder, *overrides, dataset=dataset)
 
     line = bundle.refused(*asked)
 
@@ -68,8 +68,8 @@ def test_patient_who_trained_cannot_be_put_among_the_others(bundle, run, run_id)
         (folder / "split.json").write_text(json.dumps(changed))
         before = contents(folder)
 
-        given = [*shared, "--output_dir", folder, "--calibrator", "temperature_union"]
-        line = bundle.refused(*words(run_id, *given))
+        options = [*shared, "--output_dir", folder, "--calibrator", "temperature_union"]
+        line = bundle.refused(*command(run_id, *options))
 
         assert f"case {patient}_frame" in line
         assert f"in the set 'train', which is in {part!r} now" in line
@@ -82,7 +82,7 @@ def test_inference_believes_the_run_as_well(bundle, run, tmp_path):
     images = ["--checkpoint", folder / "model.pt", "--images", "none.nii.gz"]
     contradiction = ["--output_dir", tmp_path / "out", "--spatial_size", "[48, 48]"]
 
-    line = bundle.refused(*words("inference", *images, *contradiction))
+    line = bundle.refused(*command("inference", *images, *contradiction))
 
     assert "spatial_size::0 (32, now 48)" in line
     assert not (tmp_path / "out").exists()
@@ -92,7 +92,7 @@ def test_record_has_the_settings_of_the_command_and_of_the_run(bundle, run):
     """But for where things are; tests/training/test_run_record.py has the rest of the record."""
     folder, shared = run
     more = ["--output_dir", folder, "--calibration::num_bins", 10]
-    bundle.done(*words("evaluating", *shared, *more))
+    bundle.done(*command("evaluating", *shared, *more))
 
     record = json.loads((folder / "evaluation/evaluation.json").read_text())
     assert record["settings"]["calibration::num_bins"] == 10
@@ -105,14 +105,14 @@ def test_other_images_than_the_run_recorded_are_not_evaluated(bundle, run, tmp_p
     folder, shared = run
     copy = shutil.copytree(shared[1], tmp_path / "data")
     moved = ["--dataset_dir", copy, *shared[2:], "--output_dir", folder]
-    bundle.done(*words("evaluating", *moved))
+    bundle.done(*command("evaluating", *moved))
     before = contents(folder)
     for file in copy.rglob("*_frame??.nii.gz"):
         image = nibabel.load(file)
         nibabel.save(nibabel.Nifti1Image(-image.get_fdata(), image.affine), file)
 
     for run_id, more in (("evaluating", []), ("calibrating", ["--calibrator", "temperature_all"])):
-        line = bundle.refused(*words(run_id, *moved, *more))
+        line = bundle.refused(*command(run_id, *moved, *more))
 
         assert f"has other bytes than {folder}/data.json recorded; put it back" in line
         assert contents(folder) == before

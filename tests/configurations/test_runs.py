@@ -118,8 +118,8 @@ def infer(bundle, trained, output):
     """An image of a run's dataset, and the probabilities that inference by the run finds in it."""
     dataset, dataset_dir, run = trained
     image = image_of(dataset, dataset_dir)
-    words = ["--images", image, "--checkpoint", run / "model.pt", "--output_dir", output]
-    bundle.done(*arguments("inference", dataset, *words))
+    args = ["--images", image, "--checkpoint", run / "model.pt", "--output_dir", output]
+    bundle.done(*arguments("inference", dataset, *args))
     (found,) = output.glob("*_probabilities.nii.gz")
     return nibabel.load(image).get_fdata(), nibabel.load(found).get_fdata(dtype=np.float32)
 
@@ -146,8 +146,8 @@ def test_same_seed_gives_the_same_weights(bundle, shared, tmp_path):
     """The same seed gives the same weights, another seed gives others."""
     weights = []
     for seed in (0, 0, 1):
-        words = [*shared, "--max_epochs", 1, "--seed", seed, "--restart", True, *SMALLEST]
-        bundle.done(*arguments("training", "hippocampus", *words))
+        args = [*shared, "--max_epochs", 1, "--seed", seed, "--restart", True, *SMALLEST]
+        bundle.done(*arguments("training", "hippocampus", *args))
         state = torch.load(tmp_path / "run/model.pt", weights_only=True)
         weights.append(torch.cat([value.flatten().float() for value in state.values()]))
 
@@ -228,8 +228,8 @@ def test_fault_is_one_line_and_no_folder_is_made(bundle, datasets, tmp_path, dat
     shared = ["--dataset_dir", datasets[dataset], "--output_dir", tmp_path / "run"]
     shared += ["--cache_dir", datasets[dataset].parent / "cache", "--max_epochs", 1]
 
-    words = arguments("training", dataset, *shared, *overrides)
-    assert message in bundle.refused(*words, code=2)
+    command = arguments("training", dataset, *shared, *overrides)
+    assert message in bundle.refused(*command, code=2)
     assert not list(tmp_path.iterdir())
 
 

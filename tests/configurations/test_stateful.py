@@ -63,12 +63,12 @@ def machine(start, bundle, monkeypatch, capfd):
             self.known = {"a": Known(), "b": Known()}
 
         def command(self, run_id, run, *more):
-            words = [*shared, "--output_dir", root / "runs" / run, *more]
-            return bundle(*arguments(run_id, "hippocampus", *words))
+            args = [*shared, "--output_dir", root / "runs" / run, *more]
+            return bundle(*arguments(run_id, "hippocampus", *args))
 
         def trained(self, run, rate, *more):
-            words = ["--max_epochs", EPOCHS, "--learning_rate", rate, *more]
-            return self.command("training", run, *words)
+            args = ["--max_epochs", EPOCHS, "--learning_rate", rate, *more]
+            return self.command("training", run, *args)
 
         def now(self, run, **changes):
             file = root / "runs" / run / "model.pt"
@@ -116,11 +116,11 @@ def machine(start, bundle, monkeypatch, capfd):
             owner, name = KILLS[moment]
             calls = []
 
-            def die(*given):
-                calls.append(given)
+            def die(*arguments):
+                calls.append(arguments)
                 if len(calls) == epoch:
                     raise RuntimeError("killed")
-                return kept(*given)
+                return kept(*arguments)
 
             kept = getattr(owner, name)
             with monkeypatch.context() as killing:
@@ -131,16 +131,16 @@ def machine(start, bundle, monkeypatch, capfd):
         @rule(run=RUNS, part=SETS, bins=BINS)
         def evaluate(self, run, part, bins):
             """Whatever model is there; the evaluation of another set has to be moved away."""
-            words = ["--cases_to_evaluate", part, "--calibration::num_bins", bins]
+            args = ["--cases_to_evaluate", part, "--calibration::num_bins", bins]
             earlier = self.known[run].evaluated
             if earlier is not None and earlier[1] != part:
                 place = root / "runs" / run / "evaluation"
                 before = contents(place)
-                code, errors = self.command("evaluating", run, *words)
+                code, errors = self.command("evaluating", run, *args)
                 assert f"holds the evaluation of the {earlier[1]} cases" in one_line(errors)
                 assert contents(place) == before
                 shutil.rmtree(place)
-            code, errors = self.command("evaluating", run, *words)
+            code, errors = self.command("evaluating", run, *args)
 
             if self.known[run].model is None:
                 assert "no trained model there" in one_line(errors)
@@ -212,10 +212,10 @@ def machine(start, bundle, monkeypatch, capfd):
             output = root / "exported"
             shutil.rmtree(output, ignore_errors=True)
             output.with_suffix(".zip").unlink(missing_ok=True)
-            words = ["--run", root / "runs" / run, "--output", output]
+            args = ["--run", root / "runs" / run, "--output", output]
             capfd.readouterr()
 
-            code = main(["export", "hippocampus", *map(str, words)])
+            code = main(["export", "hippocampus", *map(str, args)])
 
             errors = capfd.readouterr().err
             known = self.known[run]

@@ -41,11 +41,11 @@ def words_of(datasets, tmp_path_factory):
     patches += ["--loss", "@losses::crac"]  # which learns from the volumes of the validation
     patches += ["--split_proportions", {"train": 4, "val": 4, "test": 2}]
 
-    def words(run_id, name, *more):
+    def command(run_id, name, *more):
         more = [*patches, *more] if run_id == "training" else more
         return arguments(run_id, "hippocampus", *shared, *more, "--output_dir", root / name)
 
-    return words
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def runs(words_of):
     """The folder of a training, evaluated."""
     plain = words_of("training", "plain")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for words in (plain, words_of("evaluating", "plain")):
-            run_module(monkeypatch, words)
+        for command in (plain, words_of("evaluating", "plain")):
+            run_module(monkeypatch, command)
     return Path(plain[-1]).parent
 
 
@@ -86,8 +86,8 @@ def exported(runs, words_of):
     name = "temperature_all"
     with pytest.MonkeyPatch.context() as monkeypatch:
         for run_id in ("calibrating", "evaluating"):
-            words = words_of(run_id, "plain")
-            run_module(monkeypatch, [*words, "--calibrator", name])
+            command = words_of(run_id, "plain")
+            run_module(monkeypatch, [*command, "--calibrator", name])
     output = runs / "dist" / "hippocampus_unet3d"
     options = {"bundles": ROOT / "bundles", "calibrator": name, "trust": True}
     export_bundle(runs / "plain", output, "hippocampus", **options)
@@ -105,12 +105,12 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
 ):
     """The same maps to the bit without the calibrator; with it, others."""
     image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
-    words = ["--images", image, "--output_dir", tmp_path / "run"]
+    args = ["--images", image, "--output_dir", tmp_path / "run"]
     checkpoint = ["--checkpoint", runs / "plain/model.pt"]
-    bundle.done(*arguments("inference", "hippocampus", *words, *checkpoint))
+    bundle.done(*arguments("inference", "hippocampus", *args, *checkpoint))
     block_package(monkeypatch)
     command = ["run", "inference", "--config_file", exported / "configs/inference.json"]
-    command += ["--bundle_root", exported, *words[:-1], tmp_path / "export"]
+    command += ["--bundle_root", exported, *args[:-1], tmp_path / "export"]
     command += ["--calibrated", calibrated]
 
     code, errors = run_bundle(monkeypatch, capfd, list(map(str, command)), cwd=tmp_path)
@@ -122,7 +122,7 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (
             ["--patch", [50, 64, 48]],
@@ -134,9 +134,9 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
         ),
     ],
 )
-def test_network_that_cannot_take_the_patch_is_one_line(bundle, shared, tmp_path, words, message):
+def test_network_that_cannot_take_the_patch_is_one_line(bundle, shared, tmp_path, args, message):
     """Before a folder is made."""
-    words = ["--dims", 3, *words, *small_overrides("unet"), *small_overrides("transunet")]
+    args = ["--dims", 3, *args, *small_overrides("unet"), *small_overrides("transunet")]
 
-    assert message in bundle.refused(*arguments("training", "hippocampus", *shared, *words), code=2)
+    assert message in bundle.refused(*arguments("training", "hippocampus", *shared, *args), code=2)
     assert not (tmp_path / "run").exists()

@@ -33,11 +33,11 @@ def words_of(acdc_phantom, tmp_path_factory):
     shared = ["--dataset_dir", acdc_phantom, "--cache_dir", root / "cache"]
     shared += ["--networks::unet", NORMALIZED]
 
-    def words(run_id, name, *overrides):
+    def command(run_id, name, *overrides):
         overrides = [*shared, *overrides, "--output_dir", root / name]
         return arguments(run_id, "acdc", *overrides)
 
-    return words
+    return command
 
 
 TRAINING = ["--max_epochs", 2, "--loss", "@losses::crac"]  # which learns from all cases
@@ -49,13 +49,13 @@ def runs(words_of):
     train = words_of("training", "plain", *TRAINING)
     root = Path(train[-1]).parent
     test = ["--cases_to_evaluate", "train"]  # as many volumes as make the shares differ
-    one, two = (
+    single, two = (
         [*words_of("evaluating", "plain", *test), "--evaluation_dir", str(root / name)]
         for name in ("one", "two")
     )
     run_killed([("never", train), ("never", two)], "2")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        run_module(monkeypatch, one)
+        run_module(monkeypatch, single)
     return {name: root / name for name in ("plain", "one", "two")}
 
 
@@ -93,12 +93,14 @@ def test_histogram_has_the_voxels_of_all_processes(runs):
 
 def test_numbers_of_two_processes_are_those_of_one(runs):
     """Every number of two processes is that of one, and no case is counted twice."""
-    one, two = (pd.read_csv(runs[name] / "cases.csv", index_col="case") for name in ("one", "two"))
-    pd.testing.assert_frame_equal(one, two)
-    assert one.index.is_unique
+    single, two = (
+        pd.read_csv(runs[name] / "cases.csv", index_col="case") for name in ("one", "two")
+    )
+    pd.testing.assert_frame_equal(single, two)
+    assert single.index.is_unique
 
     summaries = [json.loads((runs[name] / "summary.json").read_text()) for name in ("one", "two")]
-    assert [summary["cases"] for summary in summaries] == [len(one)] * 2
+    assert [summary["cases"] for summary in summaries] == [len(single)] * 2
     pd.testing.assert_frame_equal(*(pd.DataFrame(summary["metrics"]) for summary in summaries))
 
     first, second = (np.load(runs[name] / "bins.npz") for name in ("one", "two"))
@@ -113,10 +115,10 @@ def test_numbers_of_two_processes_are_those_of_one(runs):
 
 def test_maps_of_two_processes_are_those_of_one(runs):
     """The maps of both processes' cases are there, the same as those of one."""
-    one, two = (contents(runs[name] / "maps") for name in ("one", "two"))
+    single, two = (contents(runs[name] / "maps") for name in ("one", "two"))
 
-    assert one.keys() == two.keys()
-    for name in one:
+    assert single.keys() == two.keys()
+    for name in single:
         first, second = (np.load(runs[run] / "maps" / name) for run in ("one", "two"))
         for name in first.files:
             np.testing.assert_array_equal(first[name], second[name])
@@ -127,12 +129,12 @@ def test_torchrun_runs_the_command(acdc_phantom, tmp_path):
     """Torchrun itself runs the command, and a batch that cannot be shared is refused."""
     shared = ["--dataset_dir", acdc_phantom, "--output_dir", tmp_path / "run"]
     shared += ["--cache_dir", tmp_path / "cache", "--max_epochs", 1, "--batch_size"]
-    words = arguments("training", "acdc", *shared)
+    command = arguments("training", "acdc", *shared)
     launcher = [str(Path(sys.executable).with_name("torchrun")), "--standalone"]
     launcher += ["--nproc_per_node", "2", "-m", "monai.bundle"]
     for size, code in (("15", 1), ("16", 0)):
         result = subprocess.run(
-            [*launcher, *words, size], cwd=ROOT, capture_output=True, text=True, check=False
+            [*launcher, *command, size], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert result.returncode == code, result.stderr
         assert ("--batch_size 16" in result.stderr) == bool(code)

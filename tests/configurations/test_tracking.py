@@ -15,9 +15,9 @@ mlflow = pytest.importorskip("mlflow")
 def test_training_and_evaluation_are_tracked_with_their_numbers(bundle, shared, tmp_path):
     """Both are finished runs of one name in the dataset's experiment, with the numbers of the files."""
     folder, store = tmp_path / "run", f"sqlite:///{tmp_path}/mlflow.db"
-    words = [*shared, "--tracking", "mlflow", "--tracking_uri", store, "--reliability_interval"]
-    bundle.done(*arguments("training", "hippocampus", *words, 2, "--max_epochs", 2))
-    bundle.done(*arguments("evaluating", "hippocampus", *words, 1))
+    args = [*shared, "--tracking", "mlflow", "--tracking_uri", store, "--reliability_interval"]
+    bundle.done(*arguments("training", "hippocampus", *args, 2, "--max_epochs", 2))
+    bundle.done(*arguments("evaluating", "hippocampus", *args, 1))
 
     client = mlflow.MlflowClient(store)
     experiment = client.get_experiment_by_name("hippocampus")

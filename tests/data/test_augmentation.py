@@ -32,7 +32,7 @@ def menu(name, dims=2, flip_axes=(0,)):
 def smooth_item(dims, seed=0):
     """A label of large pieces, and its classes' indicators as the channels of the image."""
     noise = np.random.default_rng(seed).random((CLASSES, *SHAPES[dims]))
-    label = np.argmax([ndimage.gaussian_filter(one, 3) for one in noise], axis=0)
+    label = np.argmax([ndimage.gaussian_filter(channel, 3) for channel in noise], axis=0)
     indicators = np.stack([label == index for index in range(CLASSES)]).astype(np.float32)
     return {
         "image": torch.from_numpy(indicators),

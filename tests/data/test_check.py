@@ -347,7 +347,7 @@ DECLARATIONS = [
 
 @pytest.mark.parametrize(
     ("refusing", "arguments", "line"),
-    [(refusing, one, line) for refusing, many, line in DECLARATIONS for one in many],
+    [(refusing, value, line) for refusing, many, line in DECLARATIONS for value in many],
 )
 def test_declaration_that_cannot_be_meant_is_refused(refusing, arguments, line):
     """By key, and with what to write; what is at the edge passes."""
@@ -372,11 +372,11 @@ def test_lines_are_those_of_the_dataset():
 
 def test_exit_code_says_whether_there_are_faults(decathlon_phantom, capsys):
     """The command prints the table and ends with 0, or with 1 where the number is too small."""
-    words = ["check", "hippocampus", str(decathlon_phantom), "--bundles", str(BUNDLES)]
+    args = ["check", "hippocampus", str(decathlon_phantom), "--bundles", str(BUNDLES)]
 
-    assert main([*words, "--subset"]) == 0
+    assert main([*args, "--subset"]) == 0
     assert "posterior" in capsys.readouterr().out
-    assert main(words) == 1
+    assert main(args) == 1
     printed = capsys.readouterr()
     assert "posterior" in printed.out
     faults = [line for line in printed.err.splitlines() if line.startswith("fault: ")]

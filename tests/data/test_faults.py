@@ -257,8 +257,8 @@ def faults(dataset, capsys):
     """What the check of a download prints and returns: a line for every fault, and its exit code."""
 
     def check(root):
-        words = ["check", dataset, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
-        code = main(words)
+        args = ["check", dataset, str(root), "--subset", "--bundles", str(ROOT / "bundles")]
+        code = main(args)
         printed = capsys.readouterr().err
         assert "Traceback" not in printed
         return code, [line for line in printed.splitlines() if "fault: " in line]
@@ -389,7 +389,7 @@ def test_name_that_is_not_utf8_is_refused(root, error_line, faults):
 
     assert line.endswith(": its name is not UTF-8; rename it")
     assert code == 1
-    assert all(one.endswith(": its name is not UTF-8; rename it") for one in lines)
+    assert all(line.endswith(": its name is not UTF-8; rename it") for line in lines)
 
 
 def link_files(source, target):
@@ -409,7 +409,9 @@ def link_root(source, target):
 PLACES = [shutil.copytree, link_files, link_folders, link_root]
 
 
-@pytest.mark.parametrize(("place", "dataset"), on_each({one.__name__: (one,) for one in PLACES}))
+@pytest.mark.parametrize(
+    ("place", "dataset"), on_each({place.__name__: (place,) for place in PLACES})
+)
 def test_names_and_links_on_the_way_change_nothing(root, case, dataset, tmp_path, faults, place):
     """Spaces, other alphabets and links on the way to a file change nothing."""
     elsewhere = tmp_path / "Mes données" / "数据 – Größe"

@@ -135,11 +135,11 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize(("find", "places", "cases", "others"), LAYOUTS.values(), ids=LAYOUTS)
-def test_cases_are_those_of_the_layout(tmp_path, find, places, cases, others):
+@pytest.mark.parametrize(("find", "places", "cases", "extra"), LAYOUTS.values(), ids=LAYOUTS)
+def test_cases_are_those_of_the_layout(tmp_path, find, places, cases, extra):
     """In the order of their names, with images in the order that was asked for; nothing else is one."""
     names = [name for _, images, label in cases for name in (*images, label)]
-    files(tmp_path, *(f"{name}.nii.gz" for name in (*names, *others)))
+    files(tmp_path, *(f"{name}.nii.gz" for name in (*names, *extra)))
     for place in places:
         found = find(tmp_path / place)
 

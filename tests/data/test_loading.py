@@ -282,7 +282,7 @@ def volume():
 
 def lost(volume, *steps, spatial_size=(64, 64)):
     found = preprocess_label(CASE, volume, steps, NAMES, spatial_size)
-    return {one.name: (one.lost, one.voxels) for one in found}
+    return {structure.name: (structure.lost, structure.voxels) for structure in found}
 
 
 def test_nothing_is_lost_by_turning_and_padding(volume):
@@ -316,7 +316,7 @@ def test_voxels_of_another_shape_are_resampled_if_their_volume_stays(volume, pix
     label = volume["label"]
     label[0, 17:, 8:12, 8:12] = 2
     resample = Spacingd(BOTH, pixdim, mode=["bilinear", "nearest"])
-    counts = [torch.bincount(one.flatten().long()) for one in (label, resample(volume)["label"])]
+    counts = [torch.bincount(part.flatten().long()) for part in (label, resample(volume)["label"])]
 
     assert (counts[1][1:] < counts[0][1:]).any()
     assert lost(volume, resample) == {}
@@ -365,23 +365,23 @@ def test_organ_outside_the_crop_is_a_fault_of_the_check(scans):
         f"{scans}/TrainingMask/train_001.nii.gz: preprocessing and cropping lose all of kidney; correct "
         "the bundle's `preprocessing` or `cropping`, or remove the case"
     ]
-    (one,) = summary.lost
-    assert (one.case, one.name) == ("train_001", "kidney")
-    assert one.lost == one.voxels > 0
+    (organ,) = summary.lost
+    assert (organ.case, organ.name) == ("train_001", "kidney")
+    assert organ.lost == organ.voxels > 0
     title, _, row = summary.table().splitlines()[-3:]
     assert title == "lost by preprocessing and cropping:"
-    assert row.split() == ["train_001", "kidney", str(one.voxels), str(one.lost), "100.000"]
+    assert row.split() == ["train_001", "kidney", str(organ.voxels), str(organ.lost), "100.000"]
     assert "lost" not in check().table()
 
 
 @pytest.mark.slow
 def test_command_tells_what_is_lost_on_demand(scans, capsys):
     """`nacl-monai check flare DIR --preprocess` ends with exit code 1; without the word it is silent."""
-    words = ["check", "flare", str(scans), "--subset", "--bundles", str(ROOT / "bundles")]
+    args = ["check", "flare", str(scans), "--subset", "--bundles", str(ROOT / "bundles")]
 
-    assert main(words) == 0
+    assert main(args) == 0
     assert "lost" not in capsys.readouterr().out
-    assert main([*words, "--preprocess"]) == 1
+    assert main([*args, "--preprocess"]) == 1
     printed = capsys.readouterr()
     assert "lost by preprocessing and cropping:" in printed.out
     assert "train_001.nii.gz: preprocessing and cropping lose all of kidney" in printed.err

@@ -29,7 +29,7 @@ FORMULAS = ["=1+1", "+imports", "- a", "@seed"]
 
 def with_table(root, people):
     """Folders of pairs, and a table of the patient of each case."""
-    quoted = ((one.replace('"', '""') for one in pair) for pair in people.items())
+    quoted = ((text.replace('"', '""') for text in pair) for pair in people.items())
     rows = "".join('"{}","{}"\n'.format(*pair) for pair in quoted)
     (root / "people.csv").write_text(f"case,patient\n{rows}", encoding="utf-8")
     data = own_data.folders(root / "data", names=[*people])
@@ -148,13 +148,13 @@ def test_names_in_an_audit_are_text(tmp_path, monkeypatch):
     write_json("elsewhere.json", {"labels": {"background": 0, markup: 1, "../x": 2}})
     write_json("labels.json", {"labels": {"background": 0, markup: 1, "..x": 2}})
     before = set(tmp_path.rglob("*"))
-    words = ["audit", "predictions", "--no-pictures", "--jobs", "1", "--dataset", "labels.json"]
+    args = ["audit", "predictions", "--no-pictures", "--jobs", "1", "--dataset", "labels.json"]
 
-    assert main([*words, "--raters", "a", "b", "--rater-names", markup, "../y"]) == 2
+    assert main([*args, "--raters", "a", "b", "--rater-names", markup, "../y"]) == 2
     save_nifti(label, tmp_path / "b/=1+1.nii.gz")
-    assert main([*words[:2], "b", *words[2:], "--names", markup, "--output", "out"]) == 1
+    assert main([*args[:2], "b", *args[2:], "--names", markup, "--output", "out"]) == 1
     (tmp_path / "b/=1+1.nii.gz").unlink()
-    assert main([*words[:2], "a", *words[2:], "--names", markup, "--output", "out"]) == 0
+    assert main([*args[:2], "a", *args[2:], "--names", markup, "--output", "out"]) == 0
     assert main(["audit", "predictions", "a", "--dataset", "elsewhere.json"]) == 1
     assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
     pages = list((tmp_path / "out").rglob("*.html"))

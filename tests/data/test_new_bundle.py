@@ -138,9 +138,9 @@ class TestBundle:
         (data / "images/case_000.nii.gz").unlink()
         (data / "labels/case_003.nii.gz").write_bytes(b"nothing")
         change(data / "labels/case_004.nii.gz", put(1.5))
-        words = ["new", "mine", str(data), "--bundles", str(tmp_path / "bundles")]
+        args = ["new", "mine", str(data), "--bundles", str(tmp_path / "bundles")]
 
-        assert main(words) == 1
+        assert main(args) == 1
         lines = [line for line in capsys.readouterr().err.splitlines() if "fault: " in line]
         assert [line.split("/")[-1].partition(".nii.gz: ")[0] for line in lines] == [
             f"case_00{number}" for number in (0, 3, 4)
@@ -465,9 +465,9 @@ class TestCommand:
     def test_reasons_and_the_next_command_are_printed(self, tmp_path, capsys):
         """Both ways of naming the data are one."""
         data = own_data.folders(tmp_path / "data")
-        for number, words in enumerate(([str(data)], ["--dataset_dir", str(data)])):
+        for number, args in enumerate(([str(data)], ["--dataset_dir", str(data)])):
             name = f"mine{number}"
-            assert main(["new", name, *words, "--bundles", str(tmp_path / "own")]) == 0
+            assert main(["new", name, *args, "--bundles", str(tmp_path / "own")]) == 0
             printed = capsys.readouterr().out
             assert "- 6 labeled cases in two folders of pairs. Nobody says" in printed
             check = f"next: nacl-monai check {name} {data} --bundles {tmp_path}/own --preprocess"
@@ -476,18 +476,18 @@ class TestCommand:
     def test_values_may_begin_with_a_hyphen(self, tmp_path, capsys):
         """As a spacing of -1, and a pattern, do; no word is taken for an option."""
         data = own_data.folders(tmp_path / "data")
-        words = [str(data), "--bundles", str(tmp_path / "own")]
-        assert main(["new", "a", *words, "--spacing", "-1,-1,3"]) == 0
+        args = [str(data), "--bundles", str(tmp_path / "own")]
+        assert main(["new", "a", *args, "--spacing", "-1,-1,3"]) == 0
         keys = read_dataset("a", tmp_path / "own")
         assert keys["preprocessing"][1]["pixdim"] == [-1, -1, 3]
 
-        assert main(["new", "b", *words, "--patient-pattern", r"-(\d+)"]) == 1
+        assert main(["new", "b", *args, "--patient-pattern", r"-(\d+)"]) == 1
         assert r"does not match --patient-pattern '-(\\d+)'" in capsys.readouterr().err
 
-    @pytest.mark.parametrize("words", [[], ["a", "--dataset_dir", "b"]])
-    def test_data_are_named_once(self, capsys, words):
+    @pytest.mark.parametrize("args", [[], ["a", "--dataset_dir", "b"]])
+    def test_data_are_named_once(self, capsys, args):
         """Neither none nor two."""
-        assert main(["new", "mine", *words]) == 2
+        assert main(["new", "mine", *args]) == 2
         assert (
             capsys.readouterr().err == "error: --dataset_dir: name the folder of the data, once\n"
         )

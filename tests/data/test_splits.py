@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.bundle import ConfigParser
 
 from nacl_monai.data import (
     complete_split,
@@ -162,9 +163,9 @@ def test_left_out_is_one_patient_and_the_next_validates(patients):
     for fold, name in enumerate(names):
         split = leave_one_out(patients * 2, fold)
         following = (names + names)[fold + 1]
-        others = [other for other in names if other not in (name, following)]
+        remaining = [other for other in names if other not in (name, following)]
 
-        assert split == {"train": others, "val": [following], "test": [name]}
+        assert split == {"train": remaining, "val": [following], "test": [name]}
         assert list(split) == ["train", "val", "test"]
 
 
@@ -219,8 +220,8 @@ class TestFile:
     )
     def test_scans_that_begin_alike_in_two_sets_get_a_warning(self, tmp_path, capsys, name, alike):
         """Unless somebody says whose they are; numbers of cases, and of a hospital, are none."""
-        names = [one.format(n) for n in range(20) for one in name.split()]
-        cases = [{"case": one, "image": "", "label": ""} for one in names]
+        names = [pattern.format(n) for n in range(20) for pattern in name.split()]
+        cases = [{"case": name, "image": "", "label": ""} for name in names]
         split_cases(cases, draw(), tmp_path / "split.json")
         warned = capsys.readouterr().err
         assert ("are in two sets, and begin alike; if they are of one person" in warned) == alike
@@ -378,6 +379,15 @@ def test_given_sets_are_kept_and_the_rest_is_drawn(test, seed):
     assert {part: split[part] for part in ("train", "val")} == drawn
 
 
+def test_bundles_of_earlier_versions_name_the_sets_given():
+    kept, named = {"test": ["p3"]}, {"proportions": {"train": 3, "val": 1}, "seed": 0}
+    step = {"_target_": "nacl_monai.data.complete_split", "_mode_": "callable", "given": kept}
+
+    draw_split = ConfigParser({"draw_split": {**step, **named}}).get_parsed_content("draw_split")
+
+    assert draw_split(NAMES) == complete_split(NAMES, sets=kept, **named)
+
+
 @given(st.permutations(NAMES), st.integers(2, 5), st.booleans())
 def test_every_patient_is_held_out_once(names, number, has_test):
     """Over the folds each is tested once, or with a test set validates once; nobody is in two sets."""
@@ -395,8 +405,8 @@ def test_every_patient_is_held_out_once(names, number, has_test):
             assert split["test"] == sorted(test)
 
 
-def completed(patients, given):
-    return complete_split(patients, given, {"train": 1}, 0)
+def completed(patients, fixed):
+    return complete_split(patients, fixed, {"train": 1}, 0)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def test_words_become_a_plan(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(command, "run", planned.append)
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
-    words = ["--dataset", "kits", "--dataset_dir", str(tmp_path), "--max_epochs", "1"]
-    assert main(["demo", *words, "--output", "here"]) == 0
+    args = ["--dataset", "kits", "--dataset_dir", str(tmp_path), "--max_epochs", "1"]
+    assert main(["demo", *args, "--output", "here"]) == 0
 
     (plan,) = planned
     assert (plan.dataset, plan.folder, plan.output.name) == ("kits", tmp_path, "here")
@@ -41,7 +41,7 @@ def test_words_become_a_plan(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "line"),
+    ("args", "code", "line"),
     [
         (["--dataset", "kits"], 1, "kits: comes without data; name their folder: --dataset_dir"),
         (["--dataset_dir", "nowhere"], 1, "nowhere: no such folder; name that of the"),
@@ -49,12 +49,12 @@ def test_words_become_a_plan(monkeypatch, tmp_path):
         (["hippocampus"], 2, "hippocampus: is not an option, nor the value of one"),
     ],
 )
-def test_fault_is_one_line(words, code, line, capsys, monkeypatch, tmp_path):
+def test_fault_is_one_line(args, code, line, capsys, monkeypatch, tmp_path):
     """Nothing is made."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
 
-    assert main(["demo", *words]) == code
+    assert main(["demo", *args]) == code
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {line}")
     assert printed.count("\n") == 1
@@ -79,22 +79,22 @@ def test_split_of_36_people_is_for_them_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--loss", "mbls"], ["--loss=mbls"], ["--network_def", "x"], ["--output_dir=x"]]
+    "overrides", [["--loss", "mbls"], ["--loss=mbls"], ["--network_def", "x"], ["--output_dir=x"]]
 )
-def test_word_that_the_demo_decides_is_refused(words):
+def test_word_that_the_demo_decides_is_refused(overrides):
     """Another loss would be shown under the names CE+DSC and NACL."""
-    with pytest.raises(SettingError, match=r"is not for the demo to be told .*; leave it out"):
-        plan(overrides=words)
+    with pytest.raises(SettingError, match=r"is not an option of the demo .*; leave it out"):
+        plan(overrides=overrides)
 
 
-@pytest.mark.parametrize("words", [["--max_epochs", "1"], ["--max_epochs=1"]])
-def test_given_word_takes_the_place_of_the_usual_one(words):
+@pytest.mark.parametrize("overrides", [["--max_epochs", "1"], ["--max_epochs=1"]])
+def test_given_word_takes_the_place_of_the_usual_one(overrides):
     """No option may be given twice; all others stay."""
-    training = plan(overrides=words).training
+    training = plan(overrides=overrides).training
 
-    assert [word for word in training if word.startswith("--max_epochs")] == words[:1]
+    assert [word for word in training if word.startswith("--max_epochs")] == overrides[:1]
     assert "24" not in training
-    assert training[-len(words) :] == words
+    assert training[-len(overrides) :] == overrides
     assert training[training.index("--batch_size") + 1] == "8"
 
 
@@ -111,7 +111,7 @@ def steps(tmp_path, monkeypatch):
         f"sys.exit(3 if sys.argv[1] == open({str(failing)!r}).read() else 0)\n"
     )
     command = [sys.executable, "-c", program]
-    monkeypatch.setattr(steps_module, "_command", lambda words: [*command, *words])
+    monkeypatch.setattr(steps_module, "_command", lambda args: [*command, *args])
     monkeypatch.setattr("nacl_monai.bundles.command_line.check_run", lambda _: None)
     return lambda: [json.loads(line) for line in log.read_text().splitlines()]
 
@@ -121,20 +121,20 @@ def demo(tmp_path):
     return plan("acdc", tmp_path, tmp_path / "it's out")
 
 
-def of(steps, run):
-    return [words for words in steps if any(word.endswith(run) for word in words)]
+def steps_of(steps, run):
+    return [step for step in steps if any(word.endswith(run) for word in step)]
 
 
 def test_both_are_trained_evaluated_and_compared(steps, demo):
     """Calibrated CE+DSC too; the settings are those of the trainings, which the rest follows."""
     run(demo)
 
-    *made, compared = steps()
-    assert [words[0] for words in of(made, "dice_ce")] == ["train", "evaluate", "calibrate"]
-    assert [words[0] for words in of(made, "/nacl")] == ["train", "evaluate"]
-    for words in made:
+    *trained, compared = steps()
+    assert [step[0] for step in steps_of(trained, "dice_ce")] == ["train", "evaluate", "calibrate"]
+    assert [step[0] for step in steps_of(trained, "/nacl")] == ["train", "evaluate"]
+    for step in trained:
         for key in ("--spatial_size", "--max_epochs"):
-            assert (key in words) == (words[0] == "train")
+            assert (key in step) == (step[0] == "train")
     assert compared[:4] == [
         "compare",
         str(demo.output / "dice_ce"),
@@ -156,7 +156,7 @@ def test_promise_is_made_before_inference_keeps_it(steps, tmp_path, monkeypatch)
     written = tmp_path / "out/promise/promise.json"
 
     def make(_, data, output):
-        assert "compare" in [words[0] for words in steps()]
+        assert "compare" in [step[0] for step in steps()]
         assert output == written.parent
         return data / "image.nii.gz"
 
@@ -165,8 +165,8 @@ def test_promise_is_made_before_inference_keeps_it(steps, tmp_path, monkeypatch)
     run(plan(output=tmp_path / "out"))
 
     *_, last = steps()
-    words = ["--run", str(tmp_path / "out/nacl"), "--promise", str(written)]
-    assert last == ["infer", DATASET, str(plan().folder / "image.nii.gz"), *words]
+    options = ["--run", str(tmp_path / "out/nacl"), "--promise", str(written)]
+    assert last == ["infer", DATASET, str(plan().folder / "image.nii.gz"), *options]
 
 
 def test_last_person_has_no_part_in_the_promise(tmp_path):
@@ -190,9 +190,9 @@ def test_last_person_has_no_part_in_the_promise(tmp_path):
     text = draw_last(run, data, output)
 
     assert image == data / f"images/{last}.nii.gz"
-    made = read_promise(output)
-    assert made.patients == ["p00", "p01", "p02", "p03", "p04"]
-    assert {one.level for one in made.kept} == {level_of(5)} == {0.35}
+    promised = read_promise(output)
+    assert promised.patients == ["p00", "p01", "p02", "p03", "p04"]
+    assert {kept.level for kept in promised.kept} == {level_of(5)} == {0.35}
     assert text.startswith("In 65% of patients like these at most 10% of anterior and of posterior")
     assert f"5 people calibrated it. Neither they nor the person of {last} trained" in text
     with Image.open(output / "contours.png") as picture:
@@ -263,7 +263,7 @@ def test_failed_step_ends_the_demo(steps, demo, tmp_path, failing, line):
     with pytest.raises(InputError) as caught:
         run(demo)
     assert line in str(caught.value)
-    assert "compare" not in [words[0] for words in steps()]
+    assert "compare" not in [step[0] for step in steps()]
 
 
 @pytest.mark.slow

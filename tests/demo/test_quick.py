@@ -18,10 +18,10 @@ SPLIT = json.loads((MODEL / "configs/split.json").read_text())
 @pytest.fixture
 def steps(monkeypatch):
     """The commands that would have been run, and for the network a stand-in."""
-    made = []
-    monkeypatch.setattr(quick, "run_command", made.append)
-    monkeypatch.setattr(quick, "_segment", lambda _, output: made.append(("segment", output)))
-    return made
+    commands = []
+    monkeypatch.setattr(quick, "run_command", commands.append)
+    monkeypatch.setattr(quick, "_segment", lambda _, output: commands.append(("segment", output)))
+    return commands
 
 
 def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
@@ -40,7 +40,7 @@ def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
     *tested, last = SPLIT["test"]
     assert people == {"calibration": {*SPLIT["val"]}, "test": {*tested}, "new": {last}}
     assert not {*patient_of.values()} & {*SPLIT["train"]}
-    assert [words[0] for words in steps] == ["segment", "calibrate", "report"]
+    assert [step[0] for step in steps] == ["segment", "calibrate", "report"]
     _, fitted, report = steps
     assert fitted[1].endswith("predictions/calibration")
     assert report[1].endswith("predictions/test")
@@ -58,17 +58,17 @@ def test_what_is_there_stays(tmp_path):
 
 def test_step_that_fails_ends_it(monkeypatch, steps, tmp_path):
     """The later ones would follow from nothing."""
-    monkeypatch.setattr(quick, "run_command", lambda words: steps.append(words) or 1)
+    monkeypatch.setattr(quick, "run_command", lambda command: steps.append(command) or 1)
 
     with pytest.raises(InputError, match="^calibrate: ended with exit code 1"):
         quick.run_quick(tmp_path / "out")
     assert len(steps) == 2
 
 
-@pytest.mark.parametrize("words", [["--max_epochs", "2"], ["--dataset", "acdc"]])
-def test_what_it_cannot_be_told_is_refused(words, capsys, steps):
+@pytest.mark.parametrize("args", [["--max_epochs", "2"], ["--dataset", "acdc"]])
+def test_what_it_cannot_be_told_is_refused(args, capsys, steps):
     """It has its own network and data."""
-    assert main(["demo", "--quick", *words]) == 2
+    assert main(["demo", "--quick", *args]) == 2
     assert capsys.readouterr().err.startswith("error: --quick: has its own network and data")
     assert steps == []
 

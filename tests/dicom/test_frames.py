@@ -152,17 +152,17 @@ def test_thickness_is_kept_and_declared_distance_is_not(tmp_path):
 def test_directions_of_slices_are_alike_to_the_last_digit(tmp_path):
     """Scanners round them."""
 
-    def rounded(one, k):
+    def rounded(plane, k):
         if k == 2:
-            one.ImageOrientationPatient = [0.999999, 0, 0, 0, 1, 0]
+            plane.ImageOrientationPatient = [0.999999, 0, 0, 0, 1, 0]
 
     slices = read_source(write_series(tmp_path / "ct", VOXELS, change=rounded)).slices
 
-    assert len({tuple(one.ImageOrientationPatient) for one in slices}) == 1
+    assert len({tuple(plane.ImageOrientationPatient) for plane in slices}) == 1
 
 
 def of_one_slice(keyword, value):
-    return {"change": lambda one, k: setattr(one, keyword, value) if k == 2 else None}
+    return {"change": lambda plane, k: setattr(plane, keyword, value) if k == 2 else None}
 
 
 @pytest.mark.parametrize(

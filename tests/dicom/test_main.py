@@ -59,23 +59,23 @@ def test_numbers_become_parametric_maps(place, capsys):
         files = [f"predictions/ct_{kind}{name}.dcm" for name in classes]
         assert capsys.readouterr().out.splitlines() == [f"wrote {file}" for file in files]
         for k, file in enumerate(files):
-            one = dcmread(place / file)
-            stored = np.frombuffer(one.FloatPixelData, np.float32)
-            frames = stored.reshape(-1, one.Rows, one.Columns)
-            for frame, group in zip(frames, one.PerFrameFunctionalGroupsSequence, strict=True):
+            image = dcmread(place / file)
+            stored = np.frombuffer(image.FloatPixelData, np.float32)
+            frames = stored.reshape(-1, image.Rows, image.Columns)
+            for frame, group in zip(frames, image.PerFrameFunctionalGroupsSequence, strict=True):
                 right, back, up = group.PlanePositionSequence[0].ImagePositionPatient
                 x, y, z, _ = np.linalg.solve(MATRIX, [-right, -back, up, 1])
                 np.testing.assert_allclose([x, y], 0, atol=1e-3)
                 np.testing.assert_array_equal(frame, values[:, :, round(z), k].T)
-            assert one.PatientID == dcmread(place / "ct/IM0001").PatientID
-            assert one.Modality == "OT" or one.SOPClassUID.name == "Parametric Map Storage"
+            assert image.PatientID == dcmread(place / "ct/IM0001").PatientID
+            assert image.Modality == "OT" or image.SOPClassUID.name == "Parametric Map Storage"
 
 
 def test_names_and_file_can_be_given(place):
     """In place of those that are found; the folder is made."""
-    words = ["--names", "background", "left kidney", "cyst", "--output", "new/x.dcm"]
+    args = ["--names", "background", "left kidney", "cyst", "--output", "new/x.dcm"]
 
-    assert main(["dicom", "ct", LABEL_MAP, *words]) == 0
+    assert main(["dicom", "ct", LABEL_MAP, *args]) == 0
     segments = dcmread(place / "new/x.dcm").SegmentSequence
     assert [segment.SegmentLabel for segment in segments] == ["left kidney", "cyst"]
 
@@ -117,15 +117,15 @@ def test_contours_become_segments_that_overlap(place, capsys):
     np.testing.assert_array_equal(voxels, np.stack([*CONTOURS.values()], -1))
 
 
-def contours_and(*others):
+def contours_and(*extra):
     """All contours of a case, and maps that are none of them."""
 
-    def words(place):
-        for file in others:
+    def command(place):
+        for file in extra:
             save_nifti(LABELS, place / file, MATRIX)
-        return [*contour_files(place), *others]
+        return [*contour_files(place), *extra]
 
-    return words
+    return command
 
 
 def other_grid(place):
@@ -143,7 +143,7 @@ def as_map(_):
 
 
 @pytest.mark.parametrize(
-    ("make", "code", "said"),
+    ("make", "code", "message"),
     [
         (contours_and(LABEL_MAP), 2, f"{LABEL_MAP} is too much"),
         (contours_and("contours/mr_outer_liver.nii.gz"), 2, "mr_outer_liver.nii.gz is too much"),
@@ -153,17 +153,17 @@ def as_map(_):
         (there_already, 1, "ct_label.dcm: is there already; remove it, or choose another --output"),
     ],
 )
-def test_what_cannot_be_written_is_one_line(place, capsys, make, code, said):
+def test_what_cannot_be_written_is_one_line(place, capsys, make, code, message):
     """No file is made or changed."""
-    words = make(place)
+    args = make(place)
     before = {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
 
-    assert main(["dicom", "ct", *words]) == code
+    assert main(["dicom", "ct", *args]) == code
 
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("error: ")
-    assert said in err
+    assert message in err
     assert {file: file.read_bytes() for file in place.rglob("*") if file.is_file()} == before
 
 

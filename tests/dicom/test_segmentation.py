@@ -51,10 +51,10 @@ def test_label_map_is_read_back_as_it_was(write, matrix):
 def test_probabilities_are_read_back_to_half_a_step(write, matrix):
     """Half of one of 255 steps is 1/510."""
     file = write(PROBS[..., 1:], matrix)
-    one = dcmread(file)
+    seg = dcmread(file)
 
-    assert (one.SegmentationType, one.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
-    values = read_back(file, SHAPE, matrix) / one.MaximumFractionalValue
+    assert (seg.SegmentationType, seg.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    values = read_back(file, SHAPE, matrix) / seg.MaximumFractionalValue
     np.testing.assert_allclose(values, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 
@@ -78,23 +78,23 @@ def test_simpleitk_sees_it_where_it_sees_the_series(write, tmp_path, matrix, vox
 @BOTH
 def test_frames_refer_to_the_slices_in_their_place(write, tmp_path, voxels):
     """Each to the one instance of the series that is there."""
-    segmentation = dcmread(write(voxels))
-    slices = {one.SOPInstanceUID: one for one in map(dcmread, (tmp_path / "ct").iterdir())}
+    seg = dcmread(write(voxels))
+    slices = {plane.SOPInstanceUID: plane for plane in map(dcmread, (tmp_path / "ct").iterdir())}
 
-    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+    for frame in seg.PerFrameFunctionalGroupsSequence:
         reference = frame.DerivationImageSequence[0].SourceImageSequence[0]
         there = slices[reference.ReferencedSOPInstanceUID].ImagePositionPatient
         assert frame.PlanePositionSequence[0].ImagePositionPatient == there
-    (series,) = segmentation.ReferencedSeriesSequence
-    referenced = {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
+    (series,) = seg.ReferencedSeriesSequence
+    referenced = {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence}
     assert referenced == {*slices}
 
 
 @BOTH
 def test_segments_say_what_they_are(write, voxels):
     """By name, code, color and algorithm; the background is not a segment."""
-    one = dcmread(write(voxels))
-    segments = one.SegmentSequence
+    seg = dcmread(write(voxels))
+    segments = seg.SegmentSequence
 
     assert [segment.SegmentNumber for segment in segments] == [1, 2, 3]
     assert [segment.SegmentLabel for segment in segments] == NAMES[1:]
@@ -111,14 +111,14 @@ def test_segments_say_what_they_are(write, voxels):
 @BOTH
 def test_file_belongs_to_the_patient_and_the_study(write, tmp_path, voxels):
     """In a new series; names keep their letters in whatever character set the series is."""
-    segmentation = dcmread(write(voxels))
+    seg = dcmread(write(voxels))
     source = dcmread(tmp_path / "ct/IM0000")
 
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName"):
-        assert segmentation[keyword].value == source[keyword].value, keyword
-    assert str(segmentation.PatientName) == "Müller^Jörg"
-    assert segmentation.SeriesInstanceUID != source.SeriesInstanceUID
-    assert segmentation.SeriesNumber == source.SeriesNumber + (1000 if voxels.ndim == 3 else 2000)
+        assert seg[keyword].value == source[keyword].value, keyword
+    assert str(seg.PatientName) == "Müller^Jörg"
+    assert seg.SeriesInstanceUID != source.SeriesInstanceUID
+    assert seg.SeriesNumber == source.SeriesNumber + (1000 if voxels.ndim == 3 else 2000)
 
 
 def test_frames_without_a_voxel_are_left_out(write):

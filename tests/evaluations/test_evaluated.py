@@ -100,7 +100,7 @@ class TestFolds:
         assert read_run(folder).cases == read_run(folders[1]).cases
 
     @pytest.mark.parametrize(
-        ("damage", "said"),
+        ("damage", "message"),
         [
             (lambda fold: shutil.rmtree(fold(1) / "evaluation"), "fold=1_seed1: no folder 'eval"),
             (lambda fold: shutil.rmtree(fold(1)), "fold=1_seed1: no such fold, and "),
@@ -108,11 +108,11 @@ class TestFolds:
         ],
         ids=["not evaluated", "missing", "case of two"],
     )
-    def test_folds_that_are_no_cross_validation_are_refused(self, folder, damage, said):
+    def test_folds_that_are_no_cross_validation_are_refused(self, folder, damage, message):
         """Together they test every patient once."""
         damage(partial(self.fold, folder))
 
-        assert said in refused(read_run, folder)
+        assert message in refused(read_run, folder)
 
     @pytest.mark.parametrize(
         "names", [{"regions": ["all", "union"]}, {"classes": ["top-1", "b", "r", "m", "l"]}]
@@ -129,15 +129,15 @@ class TestFolds:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("names", "said"),
+        ("names", "message"),
         [
             (["CE"], "--names: 1 names for 2 runs; give one per run"),
             (["CE", "CE"], "two runs are called 'CE'; tell them apart with --names"),
         ],
     )
-    def test_every_run_needs_a_name_of_its_own(self, folders, names, said):
+    def test_every_run_needs_a_name_of_its_own(self, folders, names, message):
         """Two runs of one name would be confused."""
-        assert refused(read_runs, folders, names) == said
+        assert refused(read_runs, folders, names) == message
 
     def test_table_and_bins_must_be_of_the_same_cases(self, copies, change_cases):
         """The difference is named."""
@@ -161,7 +161,7 @@ def test_what_is_alike_is_compared(copies):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "named"),
     [
         ({"set": "val"}, "set (test, now val)"),
         ({"settings": {"spatial_size::0": 48}}, "spatial_size::0 (32, now 48)"),
@@ -170,14 +170,14 @@ def test_what_is_alike_is_compared(copies):
         ({"settings": {"calibration::spacing": "mm"}}, "calibration::spacing (not set, now mm)"),
     ],
 )
-def test_other_settings_are_refused_and_named(copies, content, said):
+def test_other_settings_are_refused_and_named(copies, content, named):
     """Voxels, structures, boundary and set decide what the numbers mean."""
     record(copies[0], settings={"spatial_size::0": 32})
     record(copies[1], **{"settings": {"spatial_size::0": 32}, **content})
 
     message = refused(read_runs, copies)
     assert f"{copies[1]}: was evaluated otherwise than {copies[0]}, " in message
-    assert said in message
+    assert named in message
 
 
 def test_other_structures_are_refused_whatever_the_records_say(copies, change_cases):
@@ -228,11 +228,11 @@ def test_cases_alone_are_read_where_bins_were_not_kept(copies):
 
 def test_validation_cases_are_no_test_cases(copies):
     """Where only those of the test count."""
-    assert read_tested(copies[0]).of.cases == "test cases"
+    assert read_tested(copies[0]).scope.cases == "test cases"
     record(copies[0], set="val")
 
-    said = "its validation cases were evaluated, not its test cases"
-    assert said in refused(read_tested, copies[0])
+    message = "its validation cases were evaluated, not its test cases"
+    assert message in refused(read_tested, copies[0])
 
 
 def test_other_cases_are_alike_in_another_fold_alone(folders, make_run, tmp_path):
@@ -302,11 +302,11 @@ def test_metric_that_is_not_the_mean_of_its_structures_is_refused(tmp_path):
 )
 def test_error_that_the_bins_do_not_give_is_refused(copies, change_cases, column):
     """Whether the table or the bins, equal or fine, were changed: one of them is wrong."""
-    given = read_run(copies[0]).bins.columns([column])[column]
-    change_cases(copies[0], lambda table: table.assign(**{column: given}))
+    recomputed = read_run(copies[0]).bins.columns([column])[column]
+    change_cases(copies[0], lambda table: table.assign(**{column: recomputed}))
     read_run(copies[0])
 
-    change_cases(copies[0], lambda table: table.assign(**{column: given * 0.99}))
+    change_cases(copies[0], lambda table: table.assign(**{column: recomputed * 0.99}))
 
     line = refused(read_run, copies[0])
     assert f"{column} of case '001' is " in line

@@ -73,7 +73,7 @@ class TestCases:
         cases_file.write_text("\n".join([*rows, ",".join(last.split(",")[:cells])]))
 
         line = refused(read_cases, cases_file)
-        assert f"line {len(rows) + 1} has not the header's cells; evaluate" in line
+        assert f"line {len(rows) + 1} has other cells than the header; evaluate" in line
 
 
 @pytest.mark.parametrize(("name", "read"), [("cases.csv", read_cases), ("bins.npz", read_record)])
@@ -85,8 +85,8 @@ def test_unusable_file_is_named(copies, name, read, content):
     if content is not None:
         path.write_bytes(content)
 
-    said = "no such file; run `make evaluate` first" if content is None else ""
-    assert refused(read, path).startswith(f"{path}: {said}")
+    message = "no such file; run `make evaluate` first" if content is None else ""
+    assert refused(read, path).startswith(f"{path}: {message}")
 
 
 class TestMaps:
@@ -333,20 +333,20 @@ class TestClassLogitsFile:
 
 
 @pytest.mark.parametrize(
-    ("name", "read", "said"),
+    ("name", "read", "message"),
     [
         ("evaluation/logits.npz", read_class_logits, "and (4,); evaluate the run again"),
         ("logit_histogram.npz", read_epoch_logits, "not (30, 242); train the run again"),
     ],
 )
-def test_misshapen_file_is_refused(copies, change_arrays, name, read, said):
+def test_misshapen_file_is_refused(copies, change_arrays, name, read, message):
     """The line names it, and the shape that it should have."""
     path = copies[1] / name
     change_arrays(path, lambda arrays: arrays.update(counts=arrays["counts"][:-1]))
 
     line = refused(read, copies[1])
     assert line.startswith(f"{path}: ")
-    assert line.endswith(said)
+    assert line.endswith(message)
 
 
 class TestEpochLogitsFile:

@@ -54,10 +54,10 @@ def refusal(run, units=UNITS):
 
 def test_set_and_what_must_be_alike_are_read(run):
     """Seeds may differ."""
-    of = read_evaluation_of(run, UNITS)
+    evaluation = read_evaluation_of(run, UNITS)
 
-    assert (of.set, of.cases) == ("test", "test cases")
-    assert of.settings == {"classes::0": "background"}
+    assert (evaluation.set, evaluation.cases) == ("test", "test cases")
+    assert evaluation.settings == {"classes::0": "background"}
 
 
 TRANSFORMS = {
@@ -72,11 +72,11 @@ TRANSFORMS = {
 }
 
 
-def difference(run, settings, others):
+def difference(run, settings, other_settings):
     """How the evaluations of two records differ, the same either way."""
     found = []
-    for one in (settings, others):
-        rewrite(run, settings=one)
+    for each in (settings, other_settings):
+        rewrite(run, settings=each)
         found.append(read_evaluation_of(run, UNITS))
     assert bool(found[0].difference(found[1])) == bool(found[1].difference(found[0]))
     return found[0].difference(found[1])
@@ -98,8 +98,8 @@ def difference(run, settings, others):
 def test_whatever_decides_a_number_must_be_alike(run, name, value):
     """By name or by what another setting refers to, however indirectly."""
     assert difference(run, TRANSFORMS, TRANSFORMS) == ""
-    said = f"{name} ({TRANSFORMS.get(name, 'not set')}, now {value})"
-    assert difference(run, TRANSFORMS, {**TRANSFORMS, name: value}) == said
+    message = f"{name} ({TRANSFORMS.get(name, 'not set')}, now {value})"
+    assert difference(run, TRANSFORMS, {**TRANSFORMS, name: value}) == message
 
 
 @pytest.mark.parametrize("key", ["lower", "average", "classification", "scaling", "seed"])
@@ -213,7 +213,7 @@ def test_ensemble_is_read_where_its_members_are_gone(ensemble):
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("model.pt", "other", "is of another model.pt than the run's"),
         ("split.json", {**SPLIT, "val": []}, "is of another split.json than the run's"),
@@ -229,11 +229,11 @@ def test_ensemble_is_read_where_its_members_are_gone(ensemble):
         (RECORD, None, "no such file, and without it nobody knows what was evaluated; evaluate"),
     ],
 )
-def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, said):
+def test_stale_unfinished_and_damaged_files_are_refused(run, file, content, message):
     """Weights or split of another training, one that goes on, half a file, or none."""
     (run / file).unlink() if content is None else write(run / file, content)
 
-    assert said in refusal(run)
+    assert message in refusal(run)
 
 
 def test_training_killed_before_its_first_record_is_unfinished(run):
@@ -253,13 +253,13 @@ def test_split_that_lists_no_patients_is_refused(run, name):
 
 
 @pytest.mark.parametrize(
-    ("units", "said"),
+    ("units", "message"),
     [
         (("p1", "p2", "p3"), "patient p3 has trained, but is in the evaluation of the set 'test'"),
         (("p1",), "its set 'test' is not the one that was evaluated (p2)"),
         (("p1", "p2", "p5"), "its set 'test' is not the one that was evaluated (p5)"),
     ],
 )
-def test_patients_are_those_of_the_set(run, units, said):
+def test_patients_are_those_of_the_set(run, units, message):
     """All patients of the split's set and no other."""
-    assert said in refusal(run, units)
+    assert message in refusal(run, units)

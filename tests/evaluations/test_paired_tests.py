@@ -199,10 +199,10 @@ class TestPairedTests:
         cells = {"a": RNG.normal(0.02, 0.03, (8, 2)), "b": RNG.normal(0, 0.03, (8, 2))}
         means = {name: scores.mean(axis=1, keepdims=True) for name, scores in cells.items()}
         two = paired_tests(table(cells, 2), "a", "dice")
-        one = paired_tests(table(means, 1), "a", "dice")
+        single = paired_tests(table(means, 1), "a", "dice")
 
         columns = ["difference", "low", "high", "p", "p_equivalent", "effect"]
-        np.testing.assert_allclose(two[columns], one[columns], atol=1e-6)
+        np.testing.assert_allclose(two[columns], single[columns], atol=1e-6)
 
     @pytest.mark.parametrize("wide", [1, at_night(4), 16])
     @pytest.mark.parametrize("place", [0, 3], ids=["reference", "other"])
@@ -226,7 +226,7 @@ class TestPairedTests:
                 + training * apart * rng.normal(size=(4, 1, 3))
                 + noise * rng.normal(size=(4, 20, 3))
             )
-            found.append([difference(cells[0], others) for others in cells[1:]])
+            found.append([difference(cells[0], rival) for rival in cells[1:]])
 
         ends = 0.93 - 3 * math.sqrt(0.07 * 0.93 / draws), 0.97 + 3 * math.sqrt(0.03 * 0.97 / draws)
         for pair in zip(*found, strict=True):
@@ -255,12 +255,12 @@ class TestPairedTests:
         rng, draws = np.random.default_rng(3), 1000
         found = []
         for _ in range(draws):
-            others = 0.05 * rng.gamma(8, 1 / 8, (20, 1)) * np.exp(0.02 * rng.normal(size=(1, 3)))
+            rival = 0.05 * rng.gamma(8, 1 / 8, (20, 1)) * np.exp(0.02 * rng.normal(size=(1, 3)))
             own = (
-                others.mean(1, keepdims=True) * (1 + 0.05 / 0.95) * rng.gamma(300, 1 / 300, (20, 3))
+                rival.mean(1, keepdims=True) * (1 + 0.05 / 0.95) * rng.gamma(300, 1 / 300, (20, 3))
             )
             margin = METRICS["nll_all"].margin_at(own.mean())
-            found.append(difference(own, others).p_equivalent(margin) < 0.05)
+            found.append(difference(own, rival).p_equivalent(margin) < 0.05)
 
         assert np.mean(found) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
 
@@ -317,8 +317,8 @@ class TestDecision:
     def decide(self, differences, metric="dice", rivals=1, seeds=1):
         """The decision on the first of several methods that differ alike."""
         differences = np.asarray(differences, dtype=float)
-        others = {f"b{k}": np.zeros(differences.shape) for k in range(rivals)}
-        tests = paired_tests(table({"a": differences, **others}, seeds), "a", metric)
+        flat = {f"b{k}": np.zeros(differences.shape) for k in range(rivals)}
+        tests = paired_tests(table({"a": differences, **flat}, seeds), "a", metric)
         return tests.loc["b0", "decision"]
 
     @pytest.mark.parametrize(

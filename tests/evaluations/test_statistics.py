@@ -134,11 +134,13 @@ class TestEstimate:
 
     def test_one_patient_has_no_interval(self):
         """A single patient gives a mean and no idea of how far it is off; no patient gives nothing."""
-        one, none = estimate([np.array([[0.4]])]), estimate([np.array([[np.nan]])])
+        single, none = estimate([np.array([[0.4]])]), estimate([np.array([[np.nan]])])
 
-        assert one.mean == 0.4
-        assert np.isnan([*one.interval(), one.p_different(), none.mean, *none.interval()]).all()
-        assert (one.patients, none.patients) == (1, 0)
+        assert single.mean == 0.4
+        assert np.isnan(
+            [*single.interval(), single.p_different(), none.mean, *none.interval()]
+        ).all()
+        assert (single.patients, none.patients) == (1, 0)
 
     def test_datasets_weigh_the_same(self):
         """A small one as much as a large one; their errors are independent."""
@@ -153,20 +155,20 @@ class TestEstimate:
     def test_dataset_with_one_patient_or_none_has_no_interval(self):
         """Nothing is known of how it varies; without any patient there is no mean either."""
         pair = np.array([[0.0], [1.0]])
-        one, none = estimate([pair, np.array([[0.2]])]), estimate([pair, np.array([[np.nan]])])
+        single, none = estimate([pair, np.array([[0.2]])]), estimate([pair, np.array([[np.nan]])])
 
-        assert one.mean == pytest.approx(0.35)
-        assert np.isnan([*one.interval(), none.mean, *none.interval()]).all()
-        assert (one.patients, none.patients) == (3, 2)
+        assert single.mean == pytest.approx(0.35)
+        assert np.isnan([*single.interval(), none.mean, *none.interval()]).all()
+        assert (single.patients, none.patients) == (3, 2)
 
     def test_scores_without_any_scatter_leave_no_doubt(self):
         """The interval is the mean; 0 is certain or excluded."""
-        zero, one = estimate([np.zeros((4, 2))]), estimate([np.ones((4, 2))])
+        zero, ones = estimate([np.zeros((4, 2))]), estimate([np.ones((4, 2))])
 
         assert zero.interval() == (0, 0)
-        assert one.interval() == (1, 1)
-        assert (zero.p_different(), one.p_different()) == (1, 0)
-        assert (zero.p_equivalent(0.1), one.p_equivalent(0.1)) == (0, 1)
+        assert ones.interval() == (1, 1)
+        assert (zero.p_different(), ones.p_different()) == (1, 0)
+        assert (zero.p_equivalent(0.1), ones.p_equivalent(0.1)) == (0, 1)
 
     @pytest.mark.parametrize("patients", [7, pytest.param(20, marks=pytest.mark.nightly)])
     @pytest.mark.parametrize(

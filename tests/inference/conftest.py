@@ -13,7 +13,7 @@ TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], f
 def refusal():
     """The line with which a call ends the process, with exit code 1, since it is a text."""
 
-    def of(function, *arguments):
+    def message_of(function, *arguments):
         with pytest.raises(SystemExit) as caught:
             function(*arguments)
         assert isinstance(caught.value.code, str)
@@ -21,7 +21,7 @@ def refusal():
         assert caught.value.code.startswith("error: ")
         return caught.value.code.removeprefix("error: ")
 
-    return of
+    return message_of
 
 
 @pytest.fixture

@@ -230,13 +230,13 @@ def test_other_files_do_not_count(tmp_path):
 def change(keyword, value, slices=(3,)):
     """Changes, or with None removes, something in some slices."""
 
-    def of(one, k):
+    def edit(plane, k):
         if k in slices:
-            setattr(one, keyword, value)
+            setattr(plane, keyword, value)
             if value is None:
-                delattr(one, keyword)
+                delattr(plane, keyword)
 
-    return of
+    return edit
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def change(keyword, value, slices=(3,)):
         ),
         (change("Rows", 15), "has another Rows than IM"),
         (change("ImageOrientationPatient", [1, 0, 0, 0, 0, -1]), "another ImageOrientationPatient"),
-        (change("ImagePositionPatient", [-31.5, 12.25, 109.5]), "lie in the same place; leave one"),
+        (change("ImagePositionPatient", [-31.5, 12.25, 109.5]), "are in the same place; leave one"),
         (
             change("ImagePositionPatient", [-31.5, 12.25, 115.2]),
             "3.2 mm apart, other slices 2.5 mm",
@@ -292,7 +292,9 @@ def test_missing_slice_is_refused(refusal, tmp_path, lost):
     """The line names its neighbors, and how far they are apart."""
     folder = write_series(tmp_path / "ct", VOXELS)
     files = {
-        one.ImagePositionPatient[2]: file for file in folder.iterdir() for one in [dcmread(file)]
+        plane.ImagePositionPatient[2]: file
+        for file in folder.iterdir()
+        for plane in [dcmread(file)]
     }
     ordered = [files[height] for height in sorted(files)]
     ordered[lost].unlink()

@@ -30,8 +30,8 @@ def written(tmp_path_factory):
     """The record of what six patients promise about one structure."""
     names, pairs = zip(*cases(0, 6), strict=True)
     options = {"levels": [0.25, 0.3], "classes": ["background", "organ"], "cases": names}
-    made = nacl_monai.promise(*zip(*pairs, strict=True), spacing=(1.2, 1.5, 3.0), **options)
-    file = made.write(tmp_path_factory.mktemp("written") / "promise.json")
+    promised = nacl_monai.promise(*zip(*pairs, strict=True), spacing=(1.2, 1.5, 3.0), **options)
+    file = promised.write(tmp_path_factory.mktemp("written") / "promise.json")
     return json.loads(file.read_text())
 
 
@@ -86,6 +86,8 @@ CRAFTED = {
     "absent of none": lambda record: record.update(absent={}),
     "list as definition": lambda record: record.update(definition=[]),
     "no checksum": lambda record: record.pop("checksum"),
+    "no spacing": lambda record: record.pop("spacing"),
+    "nothing kept": lambda record: record.update(kept=[]),
     "nested": lambda record: record.update(held_out=json.loads("[" * 400 + "]" * 400)),
     "shard without parts": lambda record: record["definition"].update(shard=3),
 }
@@ -175,8 +177,8 @@ def test_promise_of_an_earlier_version_is_read_and_not_applied(written, tmp_path
 
     assert len(read_promise(file).kept) == 8
     for command in (["promise", "--apply"], ["triage"]):
-        words = [*command, str(file), str(new.nnunet()), "--output", str(tmp_path / "out")]
-        assert main(words) == 1
+        args = [*command, str(file), str(new.nnunet()), "--output", str(tmp_path / "out")]
+        assert main(args) == 1
         error = capsys.readouterr().err
         assert f"error: {file}: is of an earlier version" in error
         assert "make it again: nacl-monai promise" in error
@@ -199,8 +201,8 @@ def test_name_of_a_structure_leads_nowhere_else(written, tmp_path, capsys, name)
     new = Study(tmp_path / "new", dict(cases(90, 1)), {"labels": {"background": 0, "organ": 1}})
     (tmp_path / "out").mkdir()
 
-    words = ["promise", "--apply", str(tmp_path / "promise.json"), str(new.nnunet())]
-    assert main([*words, "--output", str(tmp_path / "out" / "contours")]) == 1
+    args = ["promise", "--apply", str(tmp_path / "promise.json"), str(new.nnunet())]
+    assert main([*args, "--output", str(tmp_path / "out" / "contours")]) == 1
 
     assert "is not as it was written" in capsys.readouterr().err
     assert precious.read_bytes() == before
@@ -211,7 +213,7 @@ def test_name_of_a_structure_leads_nowhere_else(written, tmp_path, capsys, name)
     [
         *(("left ventricle", ""), ("WT", ""), ("Lungenflügel", ""), ("console", ""), ("a.b", "")),
         *(("a/b", "folder"), (".", "folder"), ("COM1", "device"), ("aux.nii", "device")),
-        *(("a\tb", "nobody sees"), ("a\u2028", "nobody sees"), ("\ufeffa", "nobody sees")),
+        *(("a\tb", "invisible"), ("a\u2028", "invisible"), ("\ufeffa", "invisible")),
     ],
 )
 def test_names_of_files_are_said_to_be_none(name, fault):

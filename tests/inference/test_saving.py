@@ -193,9 +193,9 @@ NAMES = ("probabilities", "label", "confidence", "entropy")
 
 def probabilities(file, shape=(4, 5, 6)):
     """Those of two classes, as the network and the inversion return them."""
-    one = torch.rand(1, *shape)
+    inside = torch.rand(1, *shape)
     meta = {"filename_or_obj": str(file)}
-    return MetaTensor(torch.cat([one, 1 - one]), affine=torch.tensor(AFFINE), meta=meta)
+    return MetaTensor(torch.cat([inside, 1 - inside]), affine=torch.tensor(AFFINE), meta=meta)
 
 
 def save(output, *files):
@@ -281,7 +281,7 @@ def test_probabilities_that_are_no_numbers_are_not_written(tmp_path, refusal, va
 
     line = refusal(SaveMaps(tmp_path / "out", [{"image": [file]}]), {"pred": probs})
 
-    assert line == f"{file}: the network finds no probabilities for it, but NaN; leave it out"
+    assert line == f"{file}: the network returns NaN for it; leave it out"
     assert not (tmp_path / "out").exists()
 
 

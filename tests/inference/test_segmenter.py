@@ -190,8 +190,8 @@ def test_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path)
     for calibrated in (True, False):
         saving = Remembering()
         data = Dataset([{"image": image, "name": "a"}], dict)
-        words = (network, tmp_path / "model.pt", data, SimpleInferer(), saving, "cpu")
-        Segmenter(*words, calibrator=scripted, calibrated=calibrated).run()
+        args = (network, tmp_path / "model.pt", data, SimpleInferer(), saving, "cpu")
+        Segmenter(*args, calibrator=scripted, calibrated=calibrated).run()
         with torch.no_grad():
             plain = network(image.as_tensor()[None])
             expected = module(plain, spacing=[0.5, 2.0, 3.0]) if calibrated else plain

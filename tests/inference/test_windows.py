@@ -171,19 +171,19 @@ def test_each_network_of_an_ensemble_sees_the_volume_by_itself(network, image, a
     """Its calibrator was fitted to its own averaged logits; what is behind the mean sees the mean."""
     inferer = WindowInferer([8, 8, 6], overlap=0.5, average=average)
     calibrators = Temperature(3.0), VectorScaling([0.5, 1.0, 2.0], [0.3, 0.0, -0.2])
-    others = copy.deepcopy(network)
-    others.weight.data *= -2
-    members = [Behind(*one) for one in zip((network, others), calibrators, strict=True)]
+    negated = copy.deepcopy(network)
+    negated.weight.data *= -2
+    members = [Behind(*pair) for pair in zip((network, negated), calibrators, strict=True)]
     ensemble = Ensemble(members)
 
     with torch.no_grad():
-        one, two = (
+        first, second = (
             calibrator(inferer(image, member.network)).softmax(1)
             for member, calibrator in zip(members, calibrators, strict=True)
         )
         found = inferer(image, ensemble if behind is None else Behind(ensemble, behind))
 
-    mean = (one + two) / 2
+    mean = (first + second) / 2
     expected = mean if behind is None else behind(mean.log()).softmax(1)
     torch.testing.assert_close(found.softmax(1), expected, rtol=1e-4, atol=1e-6)
 
@@ -218,7 +218,7 @@ def test_each_member_and_the_mean_of_an_ensemble_know_the_spacing(network, image
     other.weight.data *= -2
     members = Ensemble([Behind(network, curve), Behind(other, curve)])
     with torch.no_grad():
-        alone = [curve(inferer(image, one), spacing=SIZES) for one in (network, other)]
+        alone = [curve(inferer(image, member), spacing=SIZES) for member in (network, other)]
         expected = curve(members.mean_of(alone), spacing=SIZES)
         found = inferer(located(image), Behind(members, curve))
 

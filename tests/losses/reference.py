@@ -208,8 +208,8 @@ def signed_distances(labels, k, ignore_index=None):
     outside = [j for j in counted if labels[j] != k]
     found = {}
     for j in counted:
-        others, sign = (outside, 1) if labels[j] == k else (inside, -1)
-        found[j] = sign * min((math.dist(i, j) for i in others), default=math.inf)
+        opposite, sign = (outside, 1) if labels[j] == k else (inside, -1)
+        found[j] = sign * min((math.dist(i, j) for i in opposite), default=math.inf)
     finite = inside and outside
     largest = max(map(abs, found.values())) if finite else 1.0
     return {j: d / largest if finite else math.copysign(1.0, d) for j, d in found.items()}

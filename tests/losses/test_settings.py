@@ -233,7 +233,7 @@ def test_mistake_is_one_line_with_its_remedy(function, outputs, word):
     assert refused(function, {"out": outputs}, LABELS) == (
         f"{word}: are a dict, not a tensor; pass the tensor in it, as {word}['out']"
     )
-    assert refused(function, (one for one in outputs), LABELS) == (
+    assert refused(function, (output for output in outputs), LABELS) == (
         f"{word}: are a generator, not a tensor; pass one batch after the other"
     )
     for labels in (LABELS, LABELS[:, 0]):

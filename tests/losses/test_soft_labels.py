@@ -196,16 +196,16 @@ seeds = st.integers(0, 2**16)
 def test_cross_entropy_is_linear_in_the_labels(seed, share, smoothing):
     """The loss of a mixture of labels is the mixture of the losses, and least at the labels."""
     torch.manual_seed(seed)
-    logits, one, other = 4 * torch.randn(2, 3, 4, 5).double(), soft(2, 3, 4, 5), soft(2, 3, 4, 5)
+    logits, labels, other = 4 * torch.randn(2, 3, 4, 5).double(), soft(2, 3, 4, 5), soft(2, 3, 4, 5)
 
     def loss(labels, scores=logits):
         return losses.cross_entropy(scores, labels, label_smoothing=smoothing)
 
-    mixed = share * one + (1 - share) * other
+    mixed = share * labels + (1 - share) * other
     torch.testing.assert_close(
-        loss(mixed), share * loss(one) + (1 - share) * loss(other), rtol=0, atol=1e-12
+        loss(mixed), share * loss(labels) + (1 - share) * loss(other), rtol=0, atol=1e-12
     )
-    assert loss(one, ((1 - smoothing) * one + smoothing / 3).log()) <= loss(one)
+    assert loss(labels, ((1 - smoothing) * labels + smoothing / 3).log()) <= loss(labels)
 
 
 NO_SHARES = {

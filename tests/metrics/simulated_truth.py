@@ -64,7 +64,7 @@ def simulated(images, spread, *, dims=2, structures=1, seed=0, size=48, raters=1
         channels.append(
             torch.cat([log_inside[k] if j == k else never for j in range(structures)], 1)
         )
-    labels = torch.cat([(k + 1) * one.long() for k, one in enumerate(inside)], -dims)
+    labels = torch.cat([(k + 1) * mask.long() for k, mask in enumerate(inside)], -dims)
     overlapping = torch.stack([a - b for a, b in zip(log_inside, log_outside, strict=True)], 1)
     return Truth(
         torch.stack(channels, 1).float(),
@@ -91,7 +91,7 @@ def _ball(images, dims, size, raters, generator):
     shifts = [_harmonics(theta, generator) for _ in range(raters)]
     if dims == 3:
         tilt = torch.atan2(grids[2], (grids[0] ** 2 + grids[1] ** 2).sqrt())
-        shifts = [one * tilt.cos() + _harmonics(theta, generator) * tilt.sin() for one in shifts]
+        shifts = [axis * tilt.cos() + _harmonics(theta, generator) * tilt.sin() for axis in shifts]
     return depth, shifts
 
 

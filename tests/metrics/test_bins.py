@@ -257,7 +257,7 @@ def test_logits_are_taken_through_a_sigmoid(case):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda probs, masks: (probs * 9, masks), "apply sigmoid to logits"),
         (lambda probs, masks: (probs, masks[:, :1]), "with 2 structures (WT, TC)"),
@@ -265,10 +265,10 @@ def test_logits_are_taken_through_a_sigmoid(case):
         (lambda probs, masks: (probs[:, :, :0], masks[:, :, :0]), "without a voxel"),
     ],
 )
-def test_other_input_is_one_line(case, spoil, said):
+def test_other_input_is_one_line(case, spoil, message):
     """Logits, other channels, other labels, nothing at all."""
     with pytest.raises(InputError) as caught:
         CalibrationMetric(structures=STRUCTURES)(*spoil(*case))
 
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -491,8 +491,8 @@ def test_leading_axes_are_kept_and_nothing_is_nan():
     assert values.dtype == torch.float64
     assert values[0, 1].isnan()
     for case, region in ((0, 0), (1, 0), (1, 1)):
-        one = (sums[case, region] for sums in (counts, excess, errors))
-        assert values[case, region] == smooth_ece(*one)
+        parts = (sums[case, region] for sums in (counts, excess, errors))
+        assert values[case, region] == smooth_ece(*parts)
     assert math.isnan(error([], []))
 
 

@@ -240,10 +240,10 @@ def test_unlike_curves_are_not_merged(other, line):
     ],
 )
 def test_arrays_that_cannot_be_meant_are_refused(change, line):
-    given = {"probs": np.full((2, 3, 4, 5), 1 / 3), "labels": np.zeros((2, 4, 5), int)}
+    arrays = {"probs": np.full((2, 3, 4, 5), 1 / 3), "labels": np.zeros((2, 4, 5), int)}
 
     with pytest.raises(InputError, match=line):
-        curves_of_arrays(**given | change)
+        curves_of_arrays(**arrays | change)
 
 
 def crafted(path, change):
@@ -330,10 +330,10 @@ def identified(case, seed=0, **identity):
 )
 def test_shards_are_joined_once_each_and_all(shards, line):
     """Patients that are missing, or of another division, would show nowhere."""
-    first, *others = (identified(f"c{k}", k, shard=shard) for k, shard in enumerate(shards))
+    first, *rest = (identified(f"c{k}", k, shard=shard) for k, shard in enumerate(shards))
 
     with pytest.raises(InputError, match=line) if line else nullcontext():
-        whole = first.joined(others)
+        whole = first.joined(rest)
         assert whole.definition["shard"] is None
         assert whole.cases == [f"c{k}" for k in range(len(shards))]
 

@@ -137,8 +137,8 @@ def test_raters_have_the_mean_of_what_each_says(seed, overlapping):
 
     by_any = (raters == 255).any(1)
     each = [
-        table(structure_decisions(probs, one.where(~by_any, 255), structures, **options))
-        for one in raters.unbind(1)
+        table(structure_decisions(probs, rater.where(~by_any, 255), structures, **options))
+        for rater in raters.unbind(1)
     ]
     torch.testing.assert_close(share, sum(each) / 3)
 
@@ -236,7 +236,7 @@ def test_numbers_over_cases_are_ratios_of_sums_and_means_over_cases():
 
     dice, expected = [16 / 18, 20 / 30, 0.0], [18 / 20, 18 / 24, 6 / 14]
     gaps = np.subtract(expected, dice)
-    numbers = {name: one.value for name, one in vars(found).items() if isinstance(one, Pooled)}
+    numbers = {name: each.value for name, each in vars(found).items() if isinstance(each, Pooled)}
     assert numbers == {
         "contour_misses": pytest.approx(5 / 28),
         "contour_size": pytest.approx(36 / 28),
@@ -359,7 +359,7 @@ def test_metric_keeps_the_volumes_of_every_case(structures):
     image = MetaTensor(labels, affine=torch.diag(torch.tensor([0.5, 2.0, 1.0, 1.0])))
 
     whole(probs, image)
-    parts([*probs[:3]], [MetaTensor(one, affine=image.affine) for one in labels[:3]])
+    parts([*probs[:3]], [MetaTensor(label, affine=image.affine) for label in labels[:3]])
     parts(probs[3:], MetaTensor(labels[3:], affine=image.affine))
 
     expected = structure_decisions(probs, labels, structures, spacing=(0.5, 2.0), **options)
@@ -379,7 +379,7 @@ VOLUMES = st.lists(st.floats(0, 1000), min_size=1, max_size=7)
 
 
 def crps(predicted, *raters):
-    volumes = (torch.as_tensor(np.asarray(one, float)) for one in (predicted, raters))
+    volumes = (torch.as_tensor(np.asarray(volume, float)) for volume in (predicted, raters))
     return volume_crps(*volumes).item()
 
 
@@ -439,8 +439,12 @@ def test_dice_is_over_what_all_agree_on():
         for place in np.ndindex(6, 6, 6):
             marks = [bool(rater[(0, structure, *place)]) for rater in raters]
             if len(set(marks)) == 1:
-                mark, said = marks[0], bool(prediction[(0, structure, *place)])
-                both, predicted, labeled = both + (mark and said), predicted + said, labeled + mark
+                mark, inside = marks[0], bool(prediction[(0, structure, *place)])
+                both, predicted, labeled = (
+                    both + (mark and inside),
+                    predicted + inside,
+                    labeled + mark,
+                )
         assert found[0, structure].item() == pytest.approx(2 * both / (predicted + labeled))
 
 

@@ -221,8 +221,8 @@ def test_no_boundary_lies_where_labels_merely_end():
     options = {"regions": ["boundary", "all"], "boundary_width": 2, "ignore_index": 255}
 
     some, nothing = (
-        measured(probs, given, errors=["ece"], **options).case_bins().voxels().tolist()
-        for given in (labels, torch.full((1, 3, 12), 255))
+        measured(probs, label_map, errors=["ece"], **options).case_bins().voxels().tolist()
+        for label_map in (labels, torch.full((1, 3, 12), 255))
     )
 
     assert some == [[3 * 2, 3 * 7]]  # one voxel on each side is ignored
@@ -408,10 +408,10 @@ def test_command_refuses_too_many_bins_before_it_reads(tmp_path, capsys):
         (tmp_path / folder).mkdir()
     np.savez(tmp_path / "predictions/a.npz", probabilities=BYTES[0].numpy())
     (tmp_path / "labels/dataset.json").write_text(json.dumps({"labels": {"background": 0}}))
-    words = ["audit", str(tmp_path / "predictions"), str(tmp_path / "labels")]
-    words += ["--output", str(tmp_path / "out"), "--num-bins", "1000000000"]
+    args = ["audit", str(tmp_path / "predictions"), str(tmp_path / "labels")]
+    args += ["--output", str(tmp_path / "out"), "--num-bins", "1000000000"]
 
-    assert main(words) in (1, 2)
+    assert main(args) in (1, 2)
     assert capsys.readouterr().err == (
         "error: --num-bins: is 1000000000; use a whole number, 1 or more and at most 10000\n"
     )
@@ -427,8 +427,8 @@ MASKS = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
 def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
     """The one with cases and the one without end with the same line."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    told = []
-    monkeypatch.setattr(idist, "all_gather", lambda seen: told.append(seen) or [1, 0])
+    sent = []
+    monkeypatch.setattr(idist, "all_gather", lambda seen: sent.append(seen) or [1, 0])
     metric = metric()
     if rank == 0:
         metric(MASKS, MASKS)
@@ -437,7 +437,7 @@ def test_every_process_refuses_to_gather(monkeypatch, metric, rank):
         metric.get_buffer()
 
     assert "\n" not in str(refused.value)
-    assert told == [1 - rank]
+    assert sent == [1 - rank]
 
 
 EVERY = {
@@ -452,7 +452,7 @@ def test_lists_have_the_numbers_of_their_cases(name):
     """With a mask for each, as batches of one have them."""
     torch.manual_seed(0)
     inside, masks = torch.randint(2, (2, 3, 6, 5)), torch.rand(3, 1, 6, 5) > 0.2
-    probs, labels = (torch.stack([1 - one, one], 1).float() for one in inside)
+    probs, labels = (torch.stack([1 - mask, mask], 1).float() for mask in inside)
     together, alone = EVERY[name](), EVERY[name]()
 
     together(list(probs), list(labels), mask=list(masks))

@@ -25,9 +25,9 @@ def flooded(mask):
         while new:
             island |= new
             new = {
-                one
-                for one in left - island
-                if any(max(map(abs, np.subtract(one, v))) < 2 for v in new)
+                voxel
+                for voxel in left - island
+                if any(max(map(abs, np.subtract(voxel, v))) < 2 for v in new)
             }
         islands.append(island)
         left -= island
@@ -39,12 +39,12 @@ def slow(predicted, probs, labeled, voxel, least):
     found, true = flooded(predicted), flooded(labeled)
     peaks = [max(probs[v] for v in island) for island in found]
     rows = [
-        (False, len(one) * voxel, peak, any(labeled[v] for v in one))
-        for one, peak in zip(found, peaks, strict=True)
+        (False, len(island) * voxel, peak, any(labeled[v] for v in island))
+        for island, peak in zip(found, peaks, strict=True)
     ]
-    for one in true:
-        best = [peak for other, peak in zip(found, peaks, strict=True) if one & other]
-        rows.append((True, len(one) * voxel, max(best, default=0.0), bool(best)))
+    for island in true:
+        best = [peak for other, peak in zip(found, peaks, strict=True) if island & other]
+        rows.append((True, len(island) * voxel, max(best, default=0.0), bool(best)))
     return sorted(row for row in rows if row[1] >= least)
 
 
@@ -115,7 +115,10 @@ def islands(cases, patients=(), shard=None, least=0.0, seed=0):
     for k in range(len(cases)):
         masks = rng.uniform(size=(2, 2, 5, 5)) < (0.2 if k else 0)
         rows.append(
-            [count_islands(one, rng.uniform(size=one.shape), two, 1.0, least) for one, two in masks]
+            [
+                count_islands(mask, rng.uniform(size=mask.shape), true, 1.0, least)
+                for mask, true in masks
+            ]
         )
     names = {"a": [1], "b": [2]}
     definition = definition_of({"outside": [0], **names}, names, "softmax", "tool", shard=shard)
@@ -124,13 +127,13 @@ def islands(cases, patients=(), shard=None, least=0.0, seed=0):
 
 
 def test_islands_are_read_as_they_were_written(tmp_path):
-    made = islands(["x", "y", "z"], ["p", "q", "q"])
+    record = islands(["x", "y", "z"], ["p", "q", "q"])
 
-    read = read_islands(made.write(tmp_path / "components.npz"))
+    read = read_islands(record.write(tmp_path / "components.npz"))
 
-    assert read.rows.equals(made.rows)
-    assert (read.cases, read.patients, read.known) == (made.cases, made.patients, True)
-    assert read.counted() == made.counted()
+    assert read.rows.equals(record.rows)
+    assert (read.cases, read.patients, read.known) == (record.cases, record.patients, True)
+    assert read.counted() == record.counted()
 
 
 def test_joined_islands_are_those_of_all_cases_by_name():
@@ -141,7 +144,7 @@ def test_joined_islands_are_those_of_all_cases_by_name():
         rows = whole.rows[whole.rows["case"].isin(chosen)].copy()
         rows["case"] = rows["case"].map({case: k for k, case in enumerate(chosen)})
         definition = {**whole.definition, "shard": f"{number}/2"}
-        names = [[of[k] for k in chosen] for of in (whole.cases, whole.patients)]
+        names = [[listed[k] for k in chosen] for listed in (whole.cases, whole.patients)]
         parts.append(
             replace(whole, rows=rows, cases=names[0], patients=names[1], definition=definition)
         )
@@ -164,10 +167,10 @@ def test_islands_of_other_definitions_are_not_joined():
     ("column", "value"), [("case", 7), ("structure", -1), ("score", 1.5), ("mm3", -1.0)]
 )
 def test_rows_that_no_voxels_give_are_refused(column, value, tmp_path):
-    made = islands(["x", "y"], ["p", "q"])
-    rows = made.rows.copy()
+    record = islands(["x", "y"], ["p", "q"])
+    rows = record.rows.copy()
     rows.loc[0, column] = value
-    file = replace(made, rows=rows).write(tmp_path / "components.npz")
+    file = replace(record, rows=rows).write(tmp_path / "components.npz")
 
     with pytest.raises(InputError, match="is not as it was written, its rows cannot be"):
         read_islands(file)

@@ -58,7 +58,7 @@ def slow_resamples(bins, owners, statistic, resamples, seed):
 
 def of_classes(sums):
     """The errors of each class of summed counts, positives and confidences, (K, M)."""
-    return [slow_errors(*one) for one in zip(*(part.tolist() for part in sums), strict=True)]
+    return [slow_errors(*row) for row in zip(*(part.tolist() for part in sums), strict=True)]
 
 
 def slow_error(sums):
@@ -96,7 +96,7 @@ def test_error_is_that_of_a_slow_loop(classes, owners):
 
     def noise(sums):
         return np.mean(
-            [np.abs(one - another).sum() for one, another in zip(shares(sums), center, strict=True)]
+            [np.abs(each - mean).sum() for each, mean in zip(shares(sums), center, strict=True)]
         )
 
     center = shares([part.sum(0) for part in bins.tensors()])
@@ -123,15 +123,15 @@ def test_gap_is_that_of_a_slow_loop(owners):
 
 def test_difference_draws_the_same_patients_for_both():
     """Its interval is that of the differences, not the difference of intervals."""
-    bins, others = random_bins(0)[:, :1], random_bins(1)[:, :1]
+    bins, rival = random_bins(0)[:, :1], random_bins(1)[:, :1]
     owners = list("aabbcd")
 
-    found = pooled_difference(bins, others, owners, resamples=50, seed=3)
+    found = pooled_difference(bins, rival, owners, resamples=50, seed=3)
 
     resampled = np.subtract(
-        *(slow_resamples(one, owners, slow_error, 50, 3) for one in (bins, others))
+        *(slow_resamples(sums, owners, slow_error, 50, 3) for sums in (bins, rival))
     )
-    raw = np.subtract(*(slow_error([p.sum(0) for p in one.tensors()]) for one in (bins, others)))
+    raw = np.subtract(*(slow_error([p.sum(0) for p in sums.tensors()]) for sums in (bins, rival)))
     low, high = np.quantile(resampled, levels(4))
     assert found.raw == pytest.approx(raw)
     assert found.value == pytest.approx(2 * raw - np.mean(resampled))
@@ -141,11 +141,11 @@ def test_difference_draws_the_same_patients_for_both():
 def test_offset_is_how_far_a_ratio_is_from_its_target():
     """Patient by patient in a loop, each drawn for both methods; what drawing adds is taken away."""
     rng = np.random.default_rng(5)
-    missed, others = rng.uniform(0, 4, (6, 2)), rng.uniform(0, 20, (6, 2))  # below 5 %, and above
+    missed, rival = rng.uniform(0, 4, (6, 2)), rng.uniform(0, 20, (6, 2))  # below 5 %, and above
     labeled, owners = rng.uniform(50, 100, (6, 2)), np.array(list("aabbcd"))
 
     found = pooled_offsets(
-        (missed, labeled), (others, labeled), 0.05, list(owners), resamples=60, seed=3
+        (missed, labeled), (rival, labeled), 0.05, list(owners), resamples=60, seed=3
     )
 
     def offset(above, rows):
@@ -158,8 +158,8 @@ def test_offset_is_how_far_a_ratio_is_from_its_target():
             for who, n in zip("abcd", times, strict=True)
             for r in np.tile(np.flatnonzero(owners == who), int(n))
         ]
-        resampled.append(offset(missed, rows) - offset(others, rows))
-    raw = offset(missed, range(6)) - offset(others, range(6))
+        resampled.append(offset(missed, rows) - offset(rival, rows))
+    raw = offset(missed, range(6)) - offset(rival, range(6))
     low, high = np.quantile(resampled, levels(4))
     assert found.raw == pytest.approx(raw)
     assert found.value == pytest.approx(2 * raw - np.mean(resampled))
@@ -182,10 +182,10 @@ def test_order_of_the_cases_does_not_matter(order, owners):
     bins = random_bins()[:, 0]
     owners = owners or [f"case{k}" for k in range(6)]
 
-    one = pooled_error(bins, owners, resamples=30)
+    found = pooled_error(bins, owners, resamples=30)
     another = pooled_error(bins[list(order)], [owners[k] for k in order], resamples=30)
 
-    np.testing.assert_allclose(list(vars(one).values()), list(vars(another).values()), rtol=1e-9)
+    np.testing.assert_allclose(list(vars(found).values()), list(vars(another).values()), rtol=1e-9)
 
 
 def test_case_twice_is_one_patient_and_no_evidence():
@@ -236,7 +236,7 @@ def test_structure_without_a_voxel_stays_out_of_the_mean():
     first = bins_of([[4], [4]], [[2], [2]], [[3.0], [3.0]])
     second = bins_of([[8], [0]], [[6], [0]], [[7.0], [0.0]])
     nowhere = bins_of([[0], [0]], [[0], [0]], [[0.0], [0.0]])
-    tensors = zip(*(one.tensors() for one in (first, second, nowhere)), strict=True)
+    tensors = zip(*(part.tensors() for part in (first, second, nowhere)), strict=True)
     stacked = CalibrationBins(*(torch.stack(parts, 1) for parts in tensors))
 
     assert pooled_error(stacked).raw == pytest.approx((0.25 + 0.125) / 2)

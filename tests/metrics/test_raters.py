@@ -61,7 +61,7 @@ def in_any(region, probs, labels):
     """The voxels that are in a region by any rater."""
     prediction = probs.argmax(1)
     return np.any(
-        [region_mask(region, one, prediction)[0].numpy() for one in labels[0, :, None]], 0
+        [region_mask(region, rater, prediction)[0].numpy() for rater in labels[0, :, None]], 0
     )
 
 
@@ -119,11 +119,11 @@ def test_against_one_rater_is_the_metric_of_that_rater():
     """To the bit, whatever the others say."""
     probs, labels = drawn(3)
     for rater in range(3):
-        one = measured(probs, labels, num_raters=3, rater=rater)
+        chosen = measured(probs, labels, num_raters=3, rater=rater)
         alone = measured(probs, labels[:, rater])
 
-        assert same_sums(one.case_bins(), alone.case_bins())
-        assert one.aggregate() == pytest.approx(alone.aggregate(), rel=0, abs=0, nan_ok=True)
+        assert same_sums(chosen.case_bins(), alone.case_bins())
+        assert chosen.aggregate() == pytest.approx(alone.aggregate(), rel=0, abs=0, nan_ok=True)
         assert alone.case_human_bins() is None
 
 
@@ -211,12 +211,12 @@ def test_order_of_the_raters_does_not_matter(order, seed):
         measured(probs, of_raters, num_raters=4) for of_raters in (labels, labels[:, list(order)])
     )
 
-    for bins, others in (
+    for bins, permuted in (
         (first.case_bins(), second.case_bins()),
         (first.case_human_bins(), second.case_human_bins()),
     ):
-        assert torch.equal(bins.counts, others.counts)
-        assert torch.equal(bins.positives, others.positives)
+        assert torch.equal(bins.counts, permuted.counts)
+        assert torch.equal(bins.positives, permuted.positives)
 
 
 def test_raters_that_all_agree_are_one():
@@ -243,8 +243,8 @@ def test_labels_without_the_axis_of_raters_are_refused():
         CalibrationMetric(num_raters=3)(probs, labels[:, 0])
 
 
-@pytest.mark.parametrize("words", [(0, None), (3, 3), (3, -1), (1, 1)])
-def test_rater_that_is_none_is_refused(words):
+@pytest.mark.parametrize("args", [(0, None), (3, 3), (3, -1), (1, 1)])
+def test_rater_that_is_none_is_refused(args):
     """As is having no rater at all."""
     with pytest.raises(InputError, match="rater"):
-        check_raters(*words)
+        check_raters(*args)

@@ -62,7 +62,9 @@ def test_record_is_read_as_it_was_written(tmp_path):
             ours, theirs = getattr(record, key), getattr(read, key)
             assert (ours is None) == (theirs is None)
             pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()
-            assert all(one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
+            assert all(
+                ours.dtype == other.dtype and torch.equal(ours, other) for ours, other in pairs
+            )
         assert record.counted() == read.counted()
     assert [file.name for file in tmp_path.iterdir()] == ["bins"]
 
@@ -88,7 +90,7 @@ def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"boundary_width": 9.0}, "region::boundary::width (3.0, now 9.0)"),
         ({"spacing": "pixdim"}, "region::boundary::unit (voxels, now mm)"),
@@ -100,7 +102,7 @@ def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
     ],
     ids=["width", "unit", "spacing", "ignored", "calibrator", "structures", "function"],
 )
-def test_records_of_other_definitions_are_not_joined(options, said):
+def test_records_of_other_definitions_are_not_joined(options, message):
     """The sums alone would not show it."""
     regions = named_regions({"boundary": options.pop("boundary", None)})
     plain = {"num_bins": 15, "width": options.pop("boundary_width", 3.0), "spacing": None}
@@ -110,7 +112,7 @@ def test_records_of_other_definitions_are_not_joined(options, said):
 
     with pytest.raises(InputError, match="bins.npz: differs from bins.npz in ") as caught:
         first.joined([other])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -121,8 +123,8 @@ def test_records_of_other_definitions_are_not_joined(options, said):
 def test_records_of_shards_are_joined_once_each_and_all(shards, line):
     """The sums of two of three would pass for those of all."""
     first, other = (
-        replace(one, definition={**one.definition, "shard": shard})
-        for one, shard in zip((counted(), counted(["c"])), shards.split(), strict=True)
+        replace(record, definition={**record.definition, "shard": shard})
+        for record, shard in zip((counted(), counted(["c"])), shards.split(), strict=True)
     )
 
     with pytest.raises(InputError, match=line) if line else nullcontext():
@@ -219,7 +221,7 @@ def short(key, *index):
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         *(
             (lambda arrays, key=key: arrays.pop(key), f"no array {key}")
@@ -270,11 +272,11 @@ def short(key, *index):
         (lambda arrays: arrays["fine_errors"].__imul__(0), "the fine bins are of other voxels"),
     ],
 )
-def test_what_no_evaluation_wrote_is_refused(bins_file, change_arrays, edit, said):
+def test_what_no_evaluation_wrote_is_refused(bins_file, change_arrays, edit, message):
     """Arrays that are missing or unlike, and sums that no voxels have: each fault alone."""
     change_arrays(bins_file, edit)
 
-    assert said in refusal(bins_file)
+    assert message in refusal(bins_file)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -329,8 +331,8 @@ def test_voxels_are_compared_where_labels_alone_decide_them(bins_file, region, c
     )
     fewer.sums.counts[2, 1] += 1
 
-    said = f"number of voxels in the region {region} of case '003'" if compared else ""
-    assert bins.unlike_voxels(fewer) == said
+    message = f"number of voxels in the region {region} of case '003'" if compared else ""
+    assert bins.unlike_voxels(fewer) == message
 
 
 def test_voxels_are_compared_by_case_region_and_class(folders, copies, change_arrays):

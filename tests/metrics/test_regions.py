@@ -309,8 +309,8 @@ def test_bands_and_structures_are_those_of_the_prediction(case, width):
     assert torch.equal(region_mask("predicted", labels, prediction), prediction != 0)
     sizes = [0.7, *[1.0] * (labels.ndim - 2)]
     band = region_mask("predicted_boundary", labels, prediction, width=width, spacing=sizes)
-    for k, one in enumerate(prediction):
-        assert torch.equal(band[k], slow_boundary_band(one, width, sizes))
+    for k, plane in enumerate(prediction):
+        assert torch.equal(band[k], slow_boundary_band(plane, width, sizes))
 
 
 @given(cases(), st.integers(0, 999))
@@ -319,13 +319,13 @@ def test_labels_have_no_say_in_them(case, seed):
     """Not even where voxels are ignored, which are out of every region."""
     probs, labels, ignored = case
     generator = torch.Generator().manual_seed(seed)
-    others = torch.randint(0, probs.shape[1], labels.shape, generator=generator)
+    other_labels = torch.randint(0, probs.shape[1], labels.shape, generator=generator)
     chosen = named_regions(PREDICTED)
 
-    for one, index in ((labels, None), (labels.where(~ignored, 255), 255)):
+    for label_map, index in ((labels, None), (labels.where(~ignored, 255), 255)):
         counted = torch.ones_like(ignored) if index is None else ~ignored
-        ours = region_masks(chosen, checked_voxels(probs, one, None, index))
-        theirs = region_masks(chosen, checked_voxels(probs, others))
+        ours = region_masks(chosen, checked_voxels(probs, label_map, None, index))
+        theirs = region_masks(chosen, checked_voxels(probs, other_labels))
         for mask, other in zip(ours, theirs, strict=True):
             assert torch.equal(mask, other & counted)
 
@@ -350,8 +350,8 @@ def test_raters_share_them():
     options = {"errors": ["ece"], "regions": PREDICTED}
     shared = measured(probs, raters, num_raters=3, **options)
 
-    for rater, one in enumerate(raters.unbind(1)):
-        alone = measured(probs, one, **options)
+    for rater, label_map in enumerate(raters.unbind(1)):
+        alone = measured(probs, label_map, **options)
         against = measured(probs, raters, num_raters=3, rater=rater, **options)
         assert torch.equal(3 * alone.case_bins().voxels(), shared.case_bins().voxels())
         assert torch.equal(alone.case_bins().counts, against.case_bins().counts)

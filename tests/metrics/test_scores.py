@@ -43,11 +43,11 @@ def test_sums_do_not_drift():
     """The mean over many equal voxels is the score of one, to the last digits of a double."""
     probs = torch.tensor([0.7, 0.3])[None, :, None, None].expand(1, 2, 1, 300_000)
     labels = torch.zeros(1, 1, 300_000)
-    one = negative_log_likelihood(probs[..., :1], labels[..., :1], "all").item()
+    single = negative_log_likelihood(probs[..., :1], labels[..., :1], "all").item()
     brier = brier_score(probs[..., :1], labels[..., :1], "all").item()
 
     many = negative_log_likelihood(probs, labels, "all").item()
-    assert many == pytest.approx(one, rel=1e-12)
+    assert many == pytest.approx(single, rel=1e-12)
     assert brier_score(probs, labels, "all").item() == pytest.approx(brier, rel=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_scores_of_any_precision_are_computed_in_float32_or_better(dtype):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "one", "stored", "nll"),
+    ("dtype", "full", "stored", "nll"),
     [
         (torch.float32, 1, 0, 126 * math.log(2)),
         (torch.float16, 1, 0, 25 * math.log(2)),
@@ -79,9 +79,9 @@ def test_scores_of_any_precision_are_computed_in_float32_or_better(dtype):
         (torch.uint8, 255, 0, math.log(510)),
     ],
 )
-def test_wrong_and_certain_costs_what_the_dtype_knows(dtype, one, stored, nll):
+def test_wrong_and_certain_costs_what_the_dtype_knows(dtype, full, stored, nll):
     """Not infinity: a stored 0 is less than half of the next number, and may be no less than that."""
-    probs = torch.tensor([one, stored], dtype=dtype)[None, :, None, None]
+    probs = torch.tensor([full, stored], dtype=dtype)[None, :, None, None]
 
     found = negative_log_likelihood(probs, torch.ones(1, 1, 1)).item()
 
@@ -89,16 +89,16 @@ def test_wrong_and_certain_costs_what_the_dtype_knows(dtype, one, stored, nll):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "one", "inside", "outside"),
+    ("dtype", "full", "inside", "outside"),
     [
         (torch.float32, 1, 126, 25),
         (torch.float16, 1, 25, 12),
         (torch.uint8, 255, math.log2(510), math.log2(510)),
     ],
 )
-def test_certain_structures_cost_what_the_dtype_knows(dtype, one, inside, outside):
+def test_certain_structures_cost_what_the_dtype_knows(dtype, full, inside, outside):
     """A sigmoid of 1 is nearer to it than half of the distance to the next smaller number."""
-    probs = torch.tensor([0, one], dtype=dtype).view(2, 1, 1, 1)
+    probs = torch.tensor([0, full], dtype=dtype).view(2, 1, 1, 1)
     labels = torch.tensor([1, 0]).view(2, 1, 1, 1)
 
     metric = measured(probs, labels, errors=["nll"], regions=["all"], structures=["WT"])
@@ -152,8 +152,8 @@ def test_ignored_voxels_are_as_if_cut_away():
     labels[:, 25:] = 200
     expected = absolute_logit_sums(logits[..., :25], labels[..., :25])
 
-    for found, of in zip(absolute_logit_sums(logits, labels, 200), expected, strict=True):
-        torch.testing.assert_close(found, of)
+    for found, wanted in zip(absolute_logit_sums(logits, labels, 200), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_last_class_may_be_absent():

@@ -34,7 +34,7 @@ def test_scores_of_maps_are_those_of_masks(seed, shape, masked, dtype):
     maps = [torch.from_numpy(rng.integers(0, rng.integers(2, 5), shape)).to(dtype) for _ in "ab"]
     mask = torch.from_numpy(rng.random(shape) < 0.8) if masked else None
     structures = {"one": (1,), "union": (1, 3), "last": (4,), "all": (0, 1, 2, 3, 4)}
-    prediction, label = (structure_masks(one[None], structures)[None] for one in maps)
+    prediction, label = (structure_masks(labeled[None], structures)[None] for labeled in maps)
     if masked:
         prediction, label = prediction * mask, label * mask
 
@@ -156,7 +156,7 @@ SHIFTED = cube((12, 12, 12), (5, 2, 2))
 NOTHING = torch.zeros(12, 12, 12)
 
 
-def one(mask):
+def batch(mask):
     return mask[None, None]
 
 
@@ -165,10 +165,14 @@ def one(mask):
 def test_equals_monai_where_both_are_there(spacing, percentile):
     """Where both masks hold something it is MONAI's distance."""
     monai = compute_hausdorff_distance(
-        one(SHIFTED), one(LABEL), include_background=True, percentile=percentile, spacing=spacing
+        batch(SHIFTED),
+        batch(LABEL),
+        include_background=True,
+        percentile=percentile,
+        spacing=spacing,
     )
 
-    assert torch.equal(hausdorff_distance(one(SHIFTED), one(LABEL), spacing, percentile), monai)
+    assert torch.equal(hausdorff_distance(batch(SHIFTED), batch(LABEL), spacing, percentile), monai)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -176,12 +180,12 @@ def test_volume_of_one_slice_has_the_distance_of_the_slice(axis):
     """Its voxels have no neighbors across, and are not its surface."""
     label, shifted = cube((40, 40), (4, 4), 20), cube((40, 40), (9, 4), 20)
     spacing = [3.0, 2.0]
-    expected = hausdorff_distance(one(label), one(shifted), spacing).item()
+    expected = hausdorff_distance(batch(label), batch(shifted), spacing).item()
 
     flat = [mask.unsqueeze(axis) for mask in (label, shifted)]
     spacing.insert(axis, 7.0)
     assert expected == 15
-    assert hausdorff_distance(*map(one, flat), spacing).item() == expected
+    assert hausdorff_distance(*map(batch, flat), spacing).item() == expected
 
 
 def test_missed_structure_scores_the_diagonal():
@@ -192,7 +196,7 @@ def test_missed_structure_scores_the_diagonal():
     assert hausdorff_distance(torch.zeros_like(label), label).item() == pytest.approx(
         373.1287, abs=1e-4
     )
-    missed = hausdorff_distance(one(NOTHING), one(LABEL), (2.0, 1.0, 1.0)).item()
+    missed = hausdorff_distance(batch(NOTHING), batch(LABEL), (2.0, 1.0, 1.0)).item()
     assert missed == pytest.approx(math.sqrt(24**2 + 12**2 + 12**2))
 
 
@@ -200,7 +204,7 @@ def test_missed_structure_scores_the_diagonal():
 def test_monai_gives_no_number_for_a_missed_structure():
     """MONAI's distance of a missed structure is not a finite number, so that its mean hides it."""
     monai = compute_hausdorff_distance(
-        one(NOTHING), one(LABEL), include_background=True, percentile=95
+        batch(NOTHING), batch(LABEL), include_background=True, percentile=95
     )
 
     assert not monai.isfinite().any()
@@ -209,7 +213,7 @@ def test_monai_gives_no_number_for_a_missed_structure():
 @pytest.mark.parametrize("prediction", [NOTHING, LABEL])
 def test_absent_structure_is_nan(prediction):
     """A structure that the label lacks has no distance, predicted or not."""
-    assert hausdorff_distance(one(prediction), one(NOTHING)).isnan().all()
+    assert hausdorff_distance(batch(prediction), batch(NOTHING)).isnan().all()
 
 
 def test_metric_leaves_out_background_and_absent_structures():
@@ -238,11 +242,11 @@ def test_metric_reads_the_spacing_of_each_case():
 @pytest.mark.parametrize(
     ("prediction", "label", "message"),
     [
-        (one(LABEL), one(LABEL[:6]), "give both one shape"),
+        (batch(LABEL), batch(LABEL[:6]), "give both one shape"),
         (LABEL[0][None], LABEL[0][None], "give both one shape"),
-        (one(LABEL * 0.5), one(LABEL), "^prediction: holds .* mask of 0 and 1"),
-        (one(LABEL), one(LABEL * 2), "^label: holds .* mask of 0 and 1"),
-        (one(LABEL), None, "label: is missing"),
+        (batch(LABEL * 0.5), batch(LABEL), "^prediction: holds .* mask of 0 and 1"),
+        (batch(LABEL), batch(LABEL * 2), "^label: holds .* mask of 0 and 1"),
+        (batch(LABEL), None, "label: is missing"),
     ],
     ids=["shapes", "no plane", "prediction", "label", "no label"],
 )
@@ -275,10 +279,10 @@ def test_metric_takes_monai_s_arguments():
     far = LABEL.clone()
     far[-1, -1, -1] = 1
     metric = BoundedHausdorffMetric(include_background=True, percentile=100, get_not_nans=True)
-    metric(one(far), one(LABEL))
-    metric(one(far), one(NOTHING))
+    metric(batch(far), batch(LABEL))
+    metric(batch(far), batch(NOTHING))
     distance, count = metric.aggregate()
 
-    assert distance.item() == hausdorff_distance(one(far), one(LABEL), percentile=100).item()
-    assert distance.item() > hausdorff_distance(one(far), one(LABEL)).item()
+    assert distance.item() == hausdorff_distance(batch(far), batch(LABEL), percentile=100).item()
+    assert distance.item() > hausdorff_distance(batch(far), batch(LABEL)).item()
     assert count.item() == 1

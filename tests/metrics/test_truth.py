@@ -204,8 +204,8 @@ def test_decisions_on_the_truth_are_as_expected(kind):
 
     for k in range(kind.structures):
         found, hot, cold = (
-            decision_numbers(one[:, k], resamples=500)
-            for one in (volumes, overconfident, underconfident)
+            decision_numbers(drawn[:, k], resamples=500)
+            for drawn in (volumes, overconfident, underconfident)
         )
         assert found.contour_misses.value == pytest.approx(0.05, abs=0.006)
         assert found.expected_volume_bias.value == pytest.approx(0, abs=0.012)
@@ -331,7 +331,7 @@ def test_local_temperatures_return_the_truth():
         logits = truth.logits[start : start + 50]
         cooled = fit.module(logits, torch.zeros_like(logits[:, :1]))
         metric(cooled.softmax(1), truth.labels[start : start + 50])
-        gaps = [(one[:, 1] - one[:, 0]).flatten() for one in (logits, cooled)]
+        gaps = [(outputs[:, 1] - outputs[:, 0]).flatten() for outputs in (logits, cooled)]
         temperatures.append((gaps[0] / gaps[1])[gaps[0].abs() < 4])
 
     apart = (torch.cat(temperatures) - 1).abs()

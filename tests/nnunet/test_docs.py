@@ -119,12 +119,12 @@ class Workplace:
 
     def __init__(self, root):
         self.root = root
-        one = {f"nnUNet_{name}": "1" for name in ("n_proc_DA", "def_n_proc", "npp", "nps")}
+        processes = {f"nnUNet_{name}": "1" for name in ("n_proc_DA", "def_n_proc", "npp", "nps")}
         folders = {
             f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")
         }
         commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, **one, **folders, "PATH": commands}
+        self.environment = {**os.environ, **processes, **folders, "PATH": commands}
         self.environment.pop("nnUNet_extTrainer", None)
         (root / "short").mkdir()
         (root / "short" / "short.py").write_text(SHORT)

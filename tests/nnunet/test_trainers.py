@@ -62,10 +62,10 @@ def test_dice_and_cross_entropy_are_nnunets_loss(start, dims, batch_dice, labels
         settings["labels"] = labels
     ours = start(nnunet.nnUNetTrainerDiceCE, **settings)._build_loss()
     theirs = start(nnUNetTrainer, **settings)._build_loss()
-    logits, given = batch(dims, ignored=0.4 if labels else 0)
+    logits, label_maps = batch(dims, ignored=0.4 if labels else 0)
 
-    value, gradients = value_and_gradients(ours, logits, given)
-    expected, expected_gradients = value_and_gradients(theirs, logits, given)
+    value, gradients = value_and_gradients(ours, logits, label_maps)
+    expected, expected_gradients = value_and_gradients(theirs, logits, label_maps)
     torch.testing.assert_close(value, expected)
     for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, expected_gradient)
@@ -84,11 +84,11 @@ def own_loss(name, ignore_index=None):
 def test_without_dice_it_is_the_weighted_loss_of_the_menu(start, name, labels):
     """Summed over the resolutions, by a loop."""
     trainer = start(getattr(nnunet, name), **({"labels": labels} if labels else {}))
-    logits, given = batch(ignored=0.4 if labels else 0)
+    logits, label_maps = batch(ignored=0.4 if labels else 0)
     loss = own_loss(name, 3 if labels else None)
 
-    expected = sum(w * loss(x, y) for w, x, y in zip(WEIGHTS, logits, given, strict=True))
-    torch.testing.assert_close(trainer._build_loss()(logits, given), expected)
+    expected = sum(w * loss(x, y) for w, x, y in zip(WEIGHTS, logits, label_maps, strict=True))
+    torch.testing.assert_close(trainer._build_loss()(logits, label_maps), expected)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINERS if "Dice" in name])
@@ -97,14 +97,14 @@ def test_with_dice_nnunets_dice_is_added(start, name):
     dice = MemoryEfficientSoftDiceLoss(
         softmax_helper_dim1, True, do_bg=False, smooth=1e-5, ddp=False
     )
-    logits, given = batch()
+    logits, label_maps = batch()
     loss = own_loss(name)
 
     expected = sum(
-        w * (loss(x, y) + dice(x, y)) for w, x, y in zip(WEIGHTS, logits, given, strict=True)
+        w * (loss(x, y) + dice(x, y)) for w, x, y in zip(WEIGHTS, logits, label_maps, strict=True)
     )
     built = start(getattr(nnunet, name))._build_loss()
-    torch.testing.assert_close(built(logits, given), expected)
+    torch.testing.assert_close(built(logits, label_maps), expected)
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -208,15 +208,15 @@ class InPlace(WeightAndKernel):
 )
 def test_a_subclass_changes_what_it_names(start, trainer, changed):
     """The rest is the menu's; nnU-Net's debug.json keeps all of it, and the log says it."""
-    made = start(trainer)
-    loss = made._build_loss()
+    started = start(trainer)
+    loss = started._build_loss()
     expected = {**read_menu("losses")["nacl"].settings, **changed}
 
-    made.loss = loss
-    made._save_debug_information()
-    kept = json.loads((Path(made.output_folder) / "debug.json").read_text())
+    started.loss = loss
+    started._save_debug_information()
+    kept = json.loads((Path(started.output_folder) / "debug.json").read_text())
     assert kept["loss_settings"] == str(expected)
-    assert f"NACLLoss: {expected}" in Path(made.log_file).read_text()
+    assert f"NACLLoss: {expected}" in Path(started.log_file).read_text()
     (penalty,) = loss.loss.ce.penalties
     assert penalty.weight == changed["penalty_weight"]
     assert penalty.settings["kernel_size"] == changed.get("kernel_size", 3)

@@ -54,11 +54,11 @@ def test_tables_say_for_how_many_epochs_was_trained(grid_copy, tmp_path, content
         (run / "run.json").write_text('{"finished": true}')
     found = read_results([grid_copy])
 
-    for losses, said in (((), True), (["nacl", "dice_ce"], False)):
+    for losses, expected in (((), True), (["nacl", "dice_ce"], False)):
         chosen = EXHIBITS["table1"].select(found, losses=losses)
         for file in content.write(chosen, tmp_path / "mine"):
             there = "Trained for 40 or 100 epochs." in file.read_text()
-            assert there == (said and file.suffix != ".csv"), file
+            assert there == (expected and file.suffix != ".csv"), file
     written = pd.read_csv(tmp_path / "mine.csv")["mean"]
     np.testing.assert_allclose(written, content.summary(chosen)["mean"], atol=1e-6)
 
@@ -98,12 +98,12 @@ def test_caption_of_a_plot_says_how_its_networks_were_changed(grid_copy, tmp_pat
     plot = Plot(lambda _: (figure, pd.DataFrame({"method": ["nacl"], "mean": [0.5]})))
 
     changed = {"networks": {"attention_unet": {"_target_": "AttentionUnet", "channels": [4, 8]}}}
-    for config, said in (({}, "Means."), (changed, "Means. AttUNet with channels [4, 8].")):
+    for config, caption in (({}, "Means."), (changed, "Means. AttUNet with channels [4, 8].")):
         (run / "config.json").write_text(json.dumps(config))
         chosen = EXHIBITS["figure8"].select(read_results([grid_copy]), datasets=["acdc"])
         figure.supxlabel("Means.")
         files = plot.write(chosen, tmp_path / "mine")
-        assert " ".join(figure.get_supxlabel().split()) == said
+        assert " ".join(figure.get_supxlabel().split()) == caption
 
     assert [file.name for file in files] == ["mine.png", "mine.svg", "mine.csv"]
     assert files[2].read_text() == "method,mean\nnacl,0.500000\n"
@@ -155,8 +155,8 @@ def test_every_table_and_figure_is_there_in_the_paper_s_order():
 
 def test_every_exhibit_is_a_target_of_make():
     """`make figure7` is `nacl-monai reproduce figure7`."""
-    words = ["make", "--dry-run", "--no-print-directory", *EXHIBITS]
-    printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--dry-run", "--no-print-directory", *EXHIBITS]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     for name in EXHIBITS:
         assert f".venv/bin/nacl-monai reproduce {name}" in printed
@@ -216,7 +216,7 @@ def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
     assert {"nacl", "nacl+temperature_all", "nacl_penalty_weight=0.2"} <= set(method_names(chosen))
 
     line = refused(partial(exhibit.select, seeds=[1]), results)  # of which nothing was varied
-    assert line == "hyperparameters: none of its runs is there; run `make hyperparameters`"
+    assert line == "hyperparameters: none of its runs exists; run `make hyperparameters`"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_runs_that_the_paper_lacks_have_an_exhibit_of_their_own(
 ):
     """It has a table and tests of these runs, and no other exhibit has them."""
     line = refused(EXHIBITS[name].select, read_results([grid_copy]))
-    assert line.startswith(f"{name}: none of its runs is there")
+    assert line.startswith(f"{name}: none of its runs exists")
     for source, own in runs.items():
         (grid_copy / "acdc" / source).rename(grid_copy / "acdc" / own)
 
@@ -591,7 +591,7 @@ KINDS = "not the name of an experiment; train_fraction must be a number and fold
 
 
 @pytest.mark.parametrize(
-    ("call", "name", "said"),
+    ("call", "name", "message"),
     [
         (method, "nalc", f"no such loss; choose from: {LOSSES}"),
         (loss_label, "mine", f"no such loss; choose from: {LOSSES}"),
@@ -605,9 +605,9 @@ KINDS = "not the name of an experiment; train_fraction must be a number and fold
         (partial(read_name, "acdc"), "unet_nacl_fold=1.5_seed0", KINDS),
     ],
 )
-def test_name_that_is_none_is_refused(call, name, said):
+def test_name_that_is_none_is_refused(call, name, message):
     """In one line, with the choices."""
-    assert refused(call, name).startswith(f"{name}: {said}")
+    assert refused(call, name).startswith(f"{name}: {message}")
 
 
 def test_data_and_networks_of_one_s_own_need_no_label():
@@ -706,6 +706,8 @@ def test_loss_of_the_menu_alone_has_name_label_color_marker_and_symbol():
 
 def test_any_grid_is_followed():
     """Its methods keep their settings and their order."""
-    names = [one.name for one in followed(proposed_and(penalty="l2"), ("vector_all",)).methods]
+    names = [
+        method.name for method in followed(proposed_and(penalty="l2"), ("vector_all",)).methods
+    ]
 
     assert names == ["nacl", "nacl+vector_all", "nacl_penalty=l2", "nacl_penalty=l2+vector_all"]

@@ -84,10 +84,10 @@ def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
     assert main(["report", str(root), "--output", str(tmp_path / "out")]) == 0
 
     text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
-    plain, *others = text.split('<table class="sortable">')[1:]
+    plain, *tables = text.split('<table class="sortable">')[1:]
     assert "temperature" not in plain.split("</table>")[0]
-    assert len(others) == 4
-    for table in others:
+    assert len(tables) == 4
+    for table in tables:
         assert table.count(">NACL + temperature (union)</td>") == 1
 
 

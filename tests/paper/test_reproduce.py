@@ -101,9 +101,9 @@ def test_all_is_what_has_runs(grid, tmp_path):
     (tmp_path / "table4.json").write_text("{")  # an earlier one, damaged
     files = write_all([grid / "hippocampus"], tmp_path)
 
-    made = {path.stem for path in files if path.suffix == ".json"}
+    names = {path.stem for path in files if path.suffix == ".json"}
     main = {"table1", "table2", *(f"figure{k}" for k in (1, 2, 4, 5, 10, 11))}
-    assert made & set(NAMES) == main
+    assert names & set(NAMES) == main
     assert {*tmp_path.iterdir()} == {*files, tmp_path / "README.md"}
 
 
@@ -113,7 +113,7 @@ def test_ablations_alone_are_refused_before_anything_is_written(grid, tmp_path):
         shutil.copytree(grid / "acdc" / name, tmp_path / "runs" / name)
 
     line = refused(write_all, [tmp_path / "runs"], tmp_path / "out")
-    assert line.startswith("table1: none of its runs is there")
+    assert line.startswith("table1: none of its runs exists")
     assert not (tmp_path / "out").exists()
 
 
@@ -130,17 +130,19 @@ def test_all_leaves_out_a_figure_of_errors_that_no_run_has(grid_copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "names", "said"),
+    ("option", "names", "message"),
     [
         ("losses", ["nacl", "dicee"], "there is no dicee; choose from: dice_ce, nacl, svls"),
         ("datasets", ["adcd"], "there is no adcd; choose from: acdc, hippocampus"),
     ],
 )
-def test_misspelled_name_is_refused_with_those_that_there_are(grid, tmp_path, option, names, said):
+def test_misspelled_name_is_refused_with_those_that_there_are(
+    grid, tmp_path, option, names, message
+):
     """Else the table would be of the others alone."""
     output = tmp_path / "out"
     line = refused(partial(write_exhibit, **{option: names}), "table1", [grid], output)
-    assert line == f"{option}: {said}"
+    assert line == f"{option}: {message}"
     assert not output.exists()
 
 
@@ -153,14 +155,14 @@ def test_name_of_the_menu_without_runs_is_none_yet(grid, tmp_path):
 
 def test_datasets_losses_and_seeds_narrow_an_exhibit(grid, tmp_path, capsys):
     """The manifest keeps the words."""
-    words = ["--datasets", "acdc", "--losses", "nacl", "dice_ce", "--seeds", "0"]
+    args = ["--datasets", "acdc", "--losses", "nacl", "dice_ce", "--seeds", "0"]
 
-    assert main(["paper", "table2", str(grid), "--output", str(tmp_path / "out"), *words]) == 0
+    assert main(["paper", "table2", str(grid), "--output", str(tmp_path / "out"), *args]) == 0
 
     table = pd.read_csv(tmp_path / "out/table2.csv")
     assert (set(table["dataset"]), set(table["method"])) == ({"acdc"}, {"nacl", "dice_ce"})
     assert set(table["seeds"]) == {1}
-    assert " ".join(words) in json.loads((tmp_path / "out/table2.json").read_text())["command"]
+    assert " ".join(args) in json.loads((tmp_path / "out/table2.json").read_text())["command"]
     assert capsys.readouterr().out.count("wrote ") == 9
 
 
@@ -178,7 +180,7 @@ def test_help_lists_every_exhibit_with_its_title(capsys, monkeypatch):
 
 
 @pytest.fixture
-def given(monkeypatch):
+def commands(monkeypatch):
     """The words of each call of Snakemake, which need not be installed."""
     calls = []
     package, cli = ModuleType("snakemake"), ModuleType("snakemake.cli")
@@ -190,34 +192,34 @@ def given(monkeypatch):
     return calls
 
 
-def test_other_words_are_snakemakes_in_their_order(given):
+def test_other_words_are_snakemakes_in_their_order(commands):
     """Lists may be words of one, as make has them."""
-    words = ["table1", "figure2", "--cores", "4", "--seeds", "0", "1", "--losses", "nacl svls"]
-    assert main(["reproduce", *words, "-n"]) == 0
+    args = ["table1", "figure2", "--cores", "4", "--seeds", "0", "1", "--losses", "nacl svls"]
+    assert main(["reproduce", *args, "-n"]) == 0
 
-    (called,) = given
+    (called,) = commands
     assert called[:5] == ["table1", "figure2", "--cores", "4", "-n"]
     assert called[called.index("--config") + 1 :] == ["losses=nacl svls", "seeds=0 1"]
 
 
-def test_configuration_of_the_user_is_not_lost(given):
+def test_configuration_of_the_user_is_not_lost(commands):
     """Beside what narrows the grid, as often as it is given, by either name."""
-    words = ["table1", "--config", "threads=2", "--seeds", "1", "-R", "experiment"]
-    assert main(["reproduce", *words, "-C", "train_arguments=--max_epochs 5"]) == 0
+    args = ["table1", "--config", "threads=2", "--seeds", "1", "-R", "experiment"]
+    assert main(["reproduce", *args, "-C", "train_arguments=--max_epochs 5"]) == 0
 
-    (called,) = given
+    (called,) = commands
     config = ["seeds=1", "threads=2", "train_arguments=--max_epochs 5"]
     assert called[called.index("--config") + 1 :] == config
     assert called.count("--config") == called.count("--forcerun") == 1
     assert called[called.index("--forcerun") + 1 :][:2] == ["render", "experiment"]
 
 
-def test_folders_go_by_the_environment(given):
+def test_folders_go_by_the_environment(commands):
     """Snakemake reads what is given to it as YAML, in which a path may mean something else."""
     assert main(["reproduce", "--data_dir", f"/{AWKWARD}", "--runs", AWKWARD]) == 0
 
     assert (os.environ["NACL_DATA_DIR"], os.environ["NACL_RUNS"]) == (f"/{AWKWARD}", AWKWARD)
-    assert "--config" not in given[0]
+    assert "--config" not in commands[0]
 
 
 def test_missing_snakemake_is_one_line_with_the_extra(monkeypatch, capsys):
@@ -273,14 +275,14 @@ def test_copy_of_a_package_that_nobody_may_write_can_be_changed(empty, monkeypat
         path.chmod(0o755)
 
 
-def test_profile_is_found_by_its_name_or_is_a_folder(given, empty, capsys):
+def test_profile_is_found_by_its_name_or_is_a_folder(commands, empty, capsys):
     """A name is one of the workflow's before it is a folder's."""
     (empty / "slurm").mkdir()
     (empty / "mine").mkdir()
     for name, folder in (("slurm", ROOT / "workflow/profiles/slurm"), ("mine", empty / "mine")):
         assert main(["reproduce", "--profile", name]) == 0
-        words = given.pop()
-        assert words[words.index("--workflow-profile") + 1] == str(folder.resolve())
+        command = commands.pop()
+        assert command[command.index("--workflow-profile") + 1] == str(folder.resolve())
 
     assert main(["reproduce", "--profile", "slurn"]) == 2
     assert capsys.readouterr().err == (
@@ -289,18 +291,18 @@ def test_profile_is_found_by_its_name_or_is_a_folder(given, empty, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (["--data_dir", "a", "-C", "data_dir=b"], "data_dir: is set by --data_dir, too"),
         (["--datasets", "acdc", "-C", "datasets=kits"], "datasets: is set by --datasets, too"),
         (["-C", "threads=2", "seeds=1", "threads=3"], "threads: is set twice"),
     ],
 )
-def test_key_that_is_set_twice_is_refused(given, capsys, words, said):
+def test_key_that_is_set_twice_is_refused(commands, capsys, args, message):
     """Neither is taken without a word."""
-    assert main(["reproduce", "table1", *words]) == 2
-    assert capsys.readouterr().err == f"error: --config {said}; leave one of them out\n"
-    assert not given
+    assert main(["reproduce", "table1", *args]) == 2
+    assert capsys.readouterr().err == f"error: --config {message}; leave one of them out\n"
+    assert not commands
 
 
 def visible(folder):
@@ -319,8 +321,8 @@ def test_command_replaces_its_own_files_at_once(grid, tmp_path, monkeypatch):
         for name in ("table2", "table3", "all"):
             assert main(["paper", name, str(grid), "--output", str(output)]) == 1
             assert visible(output) == before
-    words = ["--datasets", "acdc", "--losses", "nacl"]  # of which nothing is tested
-    assert main(["paper", "table2", str(grid), "--output", str(output), *words]) == 0
+    args = ["--datasets", "acdc", "--losses", "nacl"]  # of which nothing is tested
+    assert main(["paper", "table2", str(grid), "--output", str(output), *args]) == 0
 
     assert sorted(visible(output)) == ["notes.txt", "table2.csv", "table2.json", "table2.md"]
     assert f"--output {output} " in (output / "table2.json").read_text()

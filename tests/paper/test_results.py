@@ -238,8 +238,8 @@ def test_run_under_the_name_of_another_training_is_refused(grid_copy, copied):
     assert "acdc/unet_svls_seed0" in names(read_results([grid_copy]))
     copied(run, second)
 
-    said = f"{second}: was trained otherwise than its name says, seed (1, now 0)"
-    assert refused(read_results, [grid_copy]).startswith(said)
+    message = f"{second}: was trained otherwise than its name says, seed (1, now 0)"
+    assert refused(read_results, [grid_copy]).startswith(message)
 
 
 def test_runs_that_were_trained_unlike_are_not_shown_together(grid_copy):
@@ -404,7 +404,7 @@ def test_name_that_says_what_was_trained_is_like_it(name, changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"loss": "@losses::dice_ce"}, "loss (nacl, now dice_ce)"),
         ({"network_def": "@networks::dynunet"}, "network (unet, now dynunet)"),
@@ -417,9 +417,9 @@ def test_name_that_says_what_was_trained_is_like_it(name, changes):
         ({"losses": {"nacl": {"ignore_index": 3}}}, "ignore_index (not set, now 3)"),
     ],
 )
-def test_training_that_its_name_does_not_say_is_unlike_it(changes, said):
+def test_training_that_its_name_does_not_say_is_unlike_it(changes, message):
     """A setting that was given behind the command has no place in the name that it chooses."""
-    assert unlike_name(read_name("acdc", "unet_nacl_seed0"), TRAINED | changes) == [said]
+    assert unlike_name(read_name("acdc", "unet_nacl_seed0"), TRAINED | changes) == [message]
 
 
 CONFIG = {
@@ -539,7 +539,7 @@ def weights(file):
 
 #: The names of two networks, their records, and what is said of them.
 PAIRS = [
-    *(("unet", {}, "unet", changes, said) for changes, said in UNLIKE),
+    *(("unet", {}, "unet", changes, message) for changes, message in UNLIKE),
     ("unet", LIGHT, "unet", LIGHT | {"flip_axes": [1]}, "augmentation::flip_axes::0 (0, now 1)"),
     # The arguments and first weights of each network are its own.
     ("unet", {}, "dynunet", DYNUNET | weights("a/weights.pt"), ""),
@@ -556,18 +556,18 @@ PAIRS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "changes", "other", "others", "said"), PAIRS)
+@pytest.mark.parametrize(("name", "changes", "other", "other_changes", "message"), PAIRS)
 def test_trainings_that_differ_in_what_no_name_says_are_refused(
-    run, name, changes, other, others, said
+    run, name, changes, other, other_changes, message
 ):
     """Both are named, with the first difference."""
-    runs = run(f"{name}_nacl_seed0", changes), run(f"{other}_dice_ce_seed0", others)
-    if not said:
+    runs = run(f"{name}_nacl_seed0", changes), run(f"{other}_dice_ce_seed0", other_changes)
+    if not message:
         check_trained_alike(reduce(or_, runs))
         return
     (first,), (second,) = (run.values() for run in runs)
     line = refusal(*runs)
-    assert line.startswith(f"{second}: was trained otherwise than {first}, {said}")
+    assert line.startswith(f"{second}: was trained otherwise than {first}, {message}")
     assert line.endswith("; train both alike, or show them apart")
 
 
@@ -605,7 +605,7 @@ def test_datasets_are_not_compared(run):
     """Each may have a protocol of its own."""
     first, second = run("unet_nacl_seed0"), run("unet_nacl_seed1", {"learning_rate": 0.01})
 
-    check_trained_alike(first | {replace(one, dataset="kits"): at for one, at in second.items()})
+    check_trained_alike(first | {replace(key, dataset="kits"): at for key, at in second.items()})
 
 
 def test_no_expression_of_a_record_is_evaluated(run, tmp_path):
@@ -664,7 +664,7 @@ def share_a_patient(folds):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda folds: shutil.rmtree(folds / "unet_nacl_fold=1_seed0"), "seed0: its training has"),
         (lambda folds: shutil.rmtree(folds / "unet_nacl_fold=1_seed1"), "seed1: its training has"),
@@ -675,11 +675,11 @@ def share_a_patient(folds):
         (share_a_patient, "patient '0p3' is tested in another fold, too"),
     ],
 )  # fmt: skip
-def test_folds_that_do_not_test_every_patient_once_are_refused(folds, change, said):
+def test_folds_that_do_not_test_every_patient_once_are_refused(folds, change, message):
     """A mean would be over other patients than that of another method, or of networks that saw some."""
     change(folds)
 
-    assert said in refused(read_results([folds]).cases, "mrbrains")
+    assert message in refused(read_results([folds]).cases, "mrbrains")
 
 
 MENU = yaml.safe_load(Path("bundles/common/model.yaml").read_text(encoding="utf-8"))["networks"]
@@ -706,8 +706,8 @@ def test_means_over_different_seeds_are_told(record):
     """Where trainings have no common seed; an ensemble has several anyhow."""
     first, second = record("unet_nacl_seed0", {}), record("unet_svls_seed1", {})
     ensemble = {
-        replace(one, setup=Setup(Method("nacl", after=("ensemble",)))): path
-        for one, path in record("unet_nacl_seed2", {}).items()
+        replace(key, setup=Setup(Method("nacl", after=("ensemble",)))): path
+        for key, path in record("unet_nacl_seed2", {}).items()
     }
     unlike = "no seed in common."
 
@@ -725,7 +725,7 @@ FEATURES = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "said"),
+    ("name", "config", "expected"),
     [
         ("transunet_nacl_seed0", changed("transunet", depth=4), ["TransUNet with depth 4."]),
         ("unet_nacl_seed0", changed("transunet", depth=4), []),  # another run's network
@@ -745,8 +745,10 @@ FEATURES = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32
          ["UNet with in_channels 1."]),
     ],
 )  # fmt: skip
-def test_network_that_is_not_as_in_the_menu_is_told_once(record, name, config, said):
+def test_network_that_is_not_as_in_the_menu_is_told_once(record, name, config, expected):
     """With what was changed; its dataset is named where there are several."""
-    assert remarks(record(name, config) | record(name.replace("seed0", "seed1"), config)) == said
+    assert (
+        remarks(record(name, config) | record(name.replace("seed0", "seed1"), config)) == expected
+    )
     runs = record(name, config, "kits") | record(name, {}, "flare")
-    assert remarks(runs) == [text.replace(" with ", " (KiTS) with ", 1) for text in said]
+    assert remarks(runs) == [text.replace(" with ", " (KiTS) with ", 1) for text in expected]

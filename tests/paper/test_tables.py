@@ -297,8 +297,8 @@ def test_reference_is_tested_against_each_other_method(results):
     chosen = EXHIBITS["table2"].select(results)
     tests = compare_methods(chosen, CALIBRATION, "nacl").tests
 
-    others = tests.groupby(["dataset", "metric"], sort=False)["method"].agg(list).to_dict()
-    assert others == {
+    rivals = tests.groupby(["dataset", "metric"], sort=False)["method"].agg(list).to_dict()
+    assert rivals == {
         (dataset, metric): ["dice_ce", *also]
         for dataset, also in (("acdc", ["svls"]), ("hippocampus", []))
         for metric in CALIBRATION
@@ -409,9 +409,9 @@ def comparison():
     }
     rows = [
         (dataset, metric, other, *decided[other])
-        for dataset, others in (("acdc", OTHERS), ("hippocampus", ("dice_ce", "mbls")))
+        for dataset, rivals in (("acdc", OTHERS), ("hippocampus", ("dice_ce", "mbls")))
         for metric in ("dice", "hd95")
-        for other in others
+        for other in rivals
     ]
     tests = pd.DataFrame(rows, columns=["dataset", "metric", "method", "difference", "decision"])
     tests["low"], tests["high"] = tests["difference"] - 0.004, tests["difference"] + 0.006

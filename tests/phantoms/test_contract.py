@@ -84,11 +84,11 @@ def test_images_vary_and_are_finite(phantom_of, name):
 
 def test_fewer_cases_are_the_first_of_more_and_the_same_bytes(phantom_of, tmp_path, name):
     """A seed reproduces every byte of a case's files, however many cases follow."""
-    one = contents(PHANTOMS[name].write(tmp_path / name, cases=1, seed=0))
+    single = contents(PHANTOMS[name].write(tmp_path / name, cases=1, seed=0))
     more = contents(phantom_of(name))
-    files = one.keys() - {"phantom.json", "dataset.json"}
+    files = single.keys() - {"phantom.json", "dataset.json"}
     assert len(files) >= 2
-    assert {path: one[path] for path in files} == {path: more[path] for path in files}
+    assert {path: single[path] for path in files} == {path: more[path] for path in files}
 
 
 def test_another_seed_is_another_phantom(phantom_of, tmp_path, name):

@@ -97,7 +97,7 @@ def test_curve_is_that_of_a_slow_interpolation(shape, sizes):
     logits = torch.cat([blobs(seed, (3, *shape)) for seed in (1, 2)])
     found = DistanceTemperatures(CURVE)(logits, spacing=[*map(float, sizes)])
 
-    expected = torch.stack([slow_module(one, sizes) for one in logits])
+    expected = torch.stack([slow_module(case, sizes) for case in logits])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(found.argmax(1), logits.argmax(1))
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
@@ -155,9 +155,9 @@ def test_unit_decides_which_images_are_taken():
 )
 def test_what_is_no_curve_is_refused(parameters, message):
     """By the reader of a damaged file, too."""
-    given = {"temperatures": [2.0, 1.0], "knots": [0.0, 4.0], "unit": "mm", **parameters}
+    curve = {"temperatures": [2.0, 1.0], "knots": [0.0, 4.0], "unit": "mm", **parameters}
     with pytest.raises(InputError, match=message):
-        module_of({"method": "distance", "parameters": given})
+        module_of({"method": "distance", "parameters": curve})
 
 
 def drawn(seed, curve, shape=(3, 18, 16, 9), spacing=(1.0, 1.0, 2.0)):
@@ -187,12 +187,14 @@ def test_no_other_curve_is_better(seed, curve):
         for number, (logits, labels) in enumerate(cases):
             voxels.add(logits, labels, f"patient{number}", voxel=sizes)
         found = fit_curve(voxels, knots, ridge)
-    distances = [slow_distances(one.argmax(0), 8.0, sizes) for one, _ in cases]
+    distances = [slow_distances(outputs.argmax(0), 8.0, sizes) for outputs, _ in cases]
 
     def slow_nll(theta):
-        hot = [torch.from_numpy(np.exp(np.interp(one, knots, theta))) for one in distances]
+        hot = [torch.from_numpy(np.exp(np.interp(away, knots, theta))) for away in distances]
         pairs = zip(cases, hot, strict=True)
-        return np.mean([cross_entropy((one / t)[None], labels) for (one, labels), t in pairs])
+        return np.mean(
+            [cross_entropy((outputs / t)[None], labels) for (outputs, labels), t in pairs]
+        )
 
     unit = slow_nll(np.zeros(3))
     expected = minimize(
@@ -225,13 +227,13 @@ def test_fit_says_what_it_found():
     assert fit.text().startswith("knots 0 1 2 3 5 8, temperatures ")
     assert "unit mm over 6 patients" in fit.text()
     assert fit.moved == 0
-    nll = [cross_entropy(one[None], labels).item() for one, labels in cases]
+    nll = [cross_entropy(outputs[None], labels).item() for outputs, labels in cases]
     assert fit.nll_before == pytest.approx(np.mean(nll), rel=1e-5)
     assert fit.nll < fit.nll_before
     module = module_of({"method": fit.method, "parameters": fit.parameters})
     after = [
-        cross_entropy(module(one[None], spacing=[1.0, 1.0, 2.0]), labels).item()
-        for one, labels in cases
+        cross_entropy(module(outputs[None], spacing=[1.0, 1.0, 2.0]), labels).item()
+        for outputs, labels in cases
     ]
     assert fit.nll == pytest.approx(np.mean(after), rel=1e-5)
 
@@ -262,17 +264,17 @@ def test_curve_of_each_structure_is_that_of_its_own_fit():
     """As if its sigmoid were a softmax of two classes."""
     cases = [drawn(seed, CURVE, (2, 18, 16, 9)) for seed in range(4)]
     hot = [drawn(seed + 9, CURVE[::-1], (2, 18, 16, 9)) for seed in range(4)]
-    alone = [fitted([(one - one[:1], labels) for one, labels in part]) for part in (cases, hot)]
+    alone = [fitted([(case - case[:1], labels) for case, labels in part]) for part in (cases, hot)]
     with StructureLogits(["A", "B"]) as structures:
         for number, pair in enumerate(zip(cases, hot, strict=True)):
-            logits = torch.stack([one[1] - one[0] for one, _ in pair])
+            logits = torch.stack([outputs[1] - outputs[0] for outputs, _ in pair])
             masks = torch.cat([labels for _, labels in pair])
             structures.add(logits, masks, f"patient{number}", voxel=(1.0, 1.0, 2.0))
         fit = fit_method("distance", structures)
 
-    expected = [one.parameters["temperatures"] for one in alone]
+    expected = [single.parameters["temperatures"] for single in alone]
     np.testing.assert_allclose(fit.parameters["temperatures"], expected, rtol=1e-4)
-    assert fit.nll == pytest.approx(np.mean([one.nll for one in alone]), rel=1e-5)
+    assert fit.nll == pytest.approx(np.mean([single.nll for single in alone]), rel=1e-5)
     assert " / " in fit.text()
 
 
@@ -299,7 +301,7 @@ def test_certain_background_around_a_structure_changes_no_fit():
         labels[..., -1] = 0
         labels_around = torch.zeros(1, 18, 16, 40, dtype=torch.long)
         wide.append((torch.cat([logits, certain], -1), torch.cat([labels, labels_around], -1)))
-    found, expected = (fitted(one).parameters["temperatures"] for one in (wide, cases))
+    found, expected = (fitted(volumes).parameters["temperatures"] for volumes in (wide, cases))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 

@@ -54,7 +54,7 @@ def fitted(*volumes, region="all", method="temperature"):
 def slow_nll(volumes, scales, biases=0.0):
     """Cross-entropy, its mean over voxels, then patients."""
     scales, biases = (torch.as_tensor(values).reshape(-1, 1, 1) for values in (scales, biases))
-    nll = [cross_entropy((scales * one + biases)[None], labels) for one, labels in volumes]
+    nll = [cross_entropy((scales * logits + biases)[None], labels) for logits, labels in volumes]
     return np.mean(nll)
 
 
@@ -91,11 +91,11 @@ def test_a_fit_without_a_patient_goes_on_from_that_to_all(method, monkeypatch):
         all_patients = fit_method(method, voxels)
         counts, found = [], []
         for near in (all_patients, None):
-            others = voxels.without(["patient2"])
-            others._known = others._known if near else {}
+            remaining = voxels.without(["patient2"])
+            remaining._known = remaining._known if near else {}
             passes.clear()
             (values,) = (
-                fit_method(method, others, near).parameters[name]
+                fit_method(method, remaining, near).parameters[name]
                 for name in all_patients.parameters
                 if name.startswith("temperature")
             )
@@ -185,7 +185,7 @@ def test_share_of_the_voxels_that_change_their_class():
 
 @pytest.mark.parametrize(
     "method",
-    [name for name, one in METHODS.items() if not (one.sees_image or one.sees_distance)],
+    [name for name, method in METHODS.items() if not (method.sees_image or method.sees_distance)],
 )
 def test_fit_is_finite_where_nearly_all_is_certain_background(method):
     """One voxel in a hundred is foreground, the others have logits of 60 and are right."""
@@ -270,10 +270,10 @@ IMAGE = torch.randn(2, 1, 4, 5, generator=torch.Generator().manual_seed(0))
 def networks(count):
     """Convolutions with weights of their own, and logits of some size."""
     torch.manual_seed(3)
-    made = [nn.Conv2d(1, 3, 3, padding=1) for _ in range(count)]
-    for network in made:
+    members = [nn.Conv2d(1, 3, 3, padding=1) for _ in range(count)]
+    for network in members:
         network.weight.data *= 9
-    return made
+    return members
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

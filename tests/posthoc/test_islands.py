@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
@@ -48,6 +49,27 @@ def test_fit_without_a_floor_is_logistic_regression():
     assert beta == pytest.approx([*theirs.intercept_, *theirs.coef_[0]], abs=0.25)
 
 
+def test_numbers_are_the_most_probable_ones():
+    """Behind the priors, which count where islands are few; by another search, island by island."""
+    score, mm3, _, real = drawn(40, 0.1)
+    columns = np.stack([logit(score), np.log(mm3)], 1)
+    mean, spread = columns.mean(0), columns.std(0)
+
+    def doubt(numbers):
+        total = (sum(numbers[:3] ** 2) + (numbers[3] + 4) ** 2) / 2 / 10
+        for island, is_real in zip((columns - mean) / spread, real, strict=True):
+            sure = expit(numbers[0] + numbers[1:3] @ island)
+            p = sure + (1 - sure) * expit(numbers[3]) / 2
+            total -= np.log(p if is_real else 1 - p)
+        return total
+
+    best = minimize(doubt, np.zeros(4), method="Powell", options={"xtol": 1e-8, "ftol": 1e-12}).x
+
+    slopes = best[1:3] / spread
+    expected = [best[0] - slopes @ mean, *slopes, expit(best[3]) / 2]
+    assert fit_real(score, mm3, real) == pytest.approx(expected, abs=1e-3)
+
+
 @pytest.mark.parametrize("real", [[True] * 6, [False] * 6, [False, False, False, True, True, True]])
 def test_islands_that_a_line_divides_have_finite_numbers(real):
     score, mm3 = [0.51, 0.55, 0.6, 0.9, 0.99, 1.0], [1, 2, 3, 100, 200, 300]
@@ -65,11 +87,13 @@ def test_no_island_says_nothing():
 
 
 def test_what_was_fitted_is_read_as_it_was_written(tmp_path):
-    made = fitted()
+    fit = fitted()
 
-    assert read_real(made.write(tmp_path / "islands.json")) == made
-    assert read_real(tmp_path) == made
-    assert made.probability("a", 0.9, 10.0) == pytest.approx(0.1 + 0.9 * expit(logit(0.9)))
+    assert read_real(fit.write(tmp_path / "islands.json")) == fit
+    assert read_real(tmp_path) == fit
+    with pytest.raises(InputError, match="no such file; give the islands.json of calibrate"):
+        read_real(tmp_path / "elsewhere")
+    assert fit.probability("a", 0.9, 10.0) == pytest.approx(0.1 + 0.9 * expit(logit(0.9)))
 
 
 def fitted():
@@ -103,5 +127,7 @@ def test_fit_of_all_islands_is_that_of_their_scores():
     )
     found = RealIslands.fitted(Islands(rows, ["x"], ["a"], ["p"], definition))
 
+    assert (found.definition, found.patients, found.cases) == (definition, ["p"], ["x"])
+    assert (found.known_by, found.patient_pattern) == ("table", None)
     assert found.numbers["a"] == pytest.approx(fit_real(score, mm3, real).tolist())
     assert found.islands["a"] == [300, real.sum()]

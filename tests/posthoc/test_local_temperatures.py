@@ -37,13 +37,13 @@ def slow(temperature, first, first_bias, second, second_bias):
     def convolved(maps, kernels, biases):
         for kernel, bias in zip(np.array(kernels), biases, strict=True):
             seen = zip(maps, kernel, strict=True)
-            yield bias + sum(correlate(one, part, mode="constant") for one, part in seen)
+            yield bias + sum(correlate(channel, part, mode="constant") for channel, part in seen)
 
     found = []
     for logits, image in zip(LOGITS.double().numpy(), IMAGE.double().numpy(), strict=True):
         scaled = logits / temperature
         seen = np.concatenate([scaled - np.log(np.exp(scaled).sum(0)), image])
-        hidden = [one.clip(0) for one in convolved(seen, first, first_bias)]
+        hidden = [channel.clip(0) for channel in convolved(seen, first, first_bias)]
         (offset,) = convolved(hidden, second, second_bias)
         found.append(scaled / np.exp(offset.clip(-math.log(10), math.log(10))))
     return torch.tensor(np.array(found))
@@ -80,11 +80,11 @@ def test_half_precision_stays():
 def test_volume_is_scaled_slice_by_slice():
     """As it was fitted; scripted as well."""
     module = LocalTemperatures(1.5, **weights())
-    volume, image = (torch.stack([one, one + 1, 2 * one], -1) for one in (LOGITS, IMAGE))
+    volume, image = (torch.stack([plane, plane + 1, 2 * plane], -1) for plane in (LOGITS, IMAGE))
     expected = torch.stack([module(volume[..., d], image[..., d]) for d in range(3)], -1)
 
-    for one in (module, torch.jit.script(module)):
-        torch.testing.assert_close(one(volume, image), expected)
+    for version in (module, torch.jit.script(module)):
+        torch.testing.assert_close(version(volume, image), expected)
 
 
 def test_image_is_needed():

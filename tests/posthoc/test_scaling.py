@@ -117,7 +117,7 @@ def test_slopes_are_those_of_the_nll(seed, theta):
 @pytest.mark.parametrize("share", [1, 1e-3, 1e-6, 1e-9])
 def test_share_of_doubtful_voxels_changes_no_fit(share):
     """Voxels that are certain under any scale only make the mean smaller."""
-    doubtful = [one._replace(weight=one.weight * share) for one in drawn(3)]
+    doubtful = [voxels._replace(weight=voxels.weight * share) for voxels in drawn(3)]
     labels = torch.zeros(100, dtype=torch.long)
     certain = Voxels(torch.tensor([1e6, -1e6, -1e6]).expand(100, 3), labels, 1 - share)
 
@@ -160,8 +160,8 @@ def test_log_softmax_of_the_logits_is_what_was_saved():
 )
 def test_zero_is_half_of_what_the_dtype_tells_from_it(dtype, smallest):
     """Its logarithm would be infinite, and no fit could be finite; a byte holds 255ths."""
-    one = 255 if dtype == np.uint8 else 1
-    probs = torch.from_numpy(np.array([[0], [one]], dtype))
+    full = 255 if dtype == np.uint8 else 1
+    probs = torch.from_numpy(np.array([[0], [full]], dtype))
 
     assert logits_of(probs).flatten().tolist() == pytest.approx([np.log(smallest), 0.0])
 
@@ -194,9 +194,9 @@ def test_logits_of_a_sigmoid_are_the_networks(logit):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_one_of_a_sigmoid_is_between_itself_and_the_next_below(dtype):
     """Its logit would be infinite."""
-    one = np.ones(1, dtype)
-    below = float(np.nextafter(one, np.zeros(1, dtype))[0])
-    found = torch.sigmoid(structure_logits_of(torch.from_numpy(one)).double()).item()
+    ones = np.ones(1, dtype)
+    below = float(np.nextafter(ones, np.zeros(1, dtype))[0])
+    found = torch.sigmoid(structure_logits_of(torch.from_numpy(ones)).double()).item()
 
     assert 1 - found == pytest.approx((1 - below) / 2, rel=1e-3)
 

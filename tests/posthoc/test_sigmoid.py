@@ -15,7 +15,7 @@ from tests.posthoc.shipping import LOGITS
 
 NAMES = ("WT", "TC", "ET")
 #: Methods that treat a voxel alike wherever it is.
-OF_ONE_PLACE = [name for name, one in SIGMOID_METHODS.items() if not one.sees_distance]
+OF_ONE_PLACE = [name for name, method in SIGMOID_METHODS.items() if not method.sees_distance]
 
 
 def exact(temperatures, biases=(0.0, 0.0, 0.0), background=0):
@@ -146,7 +146,7 @@ def test_bias_keeps_to_its_bound():
 
 
 @pytest.mark.parametrize(
-    ("region", "spoil", "said"),
+    ("region", "spoil", "message"),
     [
         ("foreground", lambda masks: masks, "are all inside"),
         ("all", lambda masks: masks & False, "are all outside"),
@@ -154,13 +154,13 @@ def test_bias_keeps_to_its_bound():
     ],
 )
 @pytest.mark.parametrize("method", OF_ONE_PLACE)
-def test_voxels_of_one_side_are_refused(method, region, spoil, said):
+def test_voxels_of_one_side_are_refused(method, region, spoil, message):
     """Over the label's foreground every voxel is inside, whatever was predicted."""
     logits, masks = drawn(1.0)
     name = "all structures" if method == "sigmoid_temperature" else "WT"
 
     with pytest.raises(
-        InputError, match=f"region {region}: the voxels of {name} in it {said}, fro"
+        InputError, match=f"region {region}: the voxels of {name} in it {message}, fro"
     ):
         fitted((logits, spoil(masks)), method=method, region=region)
 
@@ -204,4 +204,4 @@ def test_module_of_a_record_changes_each_channel_by_its_own_parameters(method):
     slow = torch.stack([LOGITS[:, k] * scales[k] + biases[k] for k in range(3)], 1)
 
     torch.testing.assert_close(module(LOGITS).double(), slow.double(), rtol=1e-5, atol=1e-5)
-    assert type(module) in {one.module for one in METHODS.values()}
+    assert type(module) in {method.module for method in METHODS.values()}

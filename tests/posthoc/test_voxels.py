@@ -72,19 +72,19 @@ def test_patients_weigh_the_same_whatever_their_volumes():
 
 
 @pytest.mark.parametrize(
-    ("value", "shift", "said"),
+    ("value", "shift", "message"),
     [
         (float("nan"), 0, "logits of p7: hold NaN or infinity; "),
         (float("inf"), 0, "logits of p7: hold NaN or infinity; "),
         (1.0, 1, "labels: hold 3"),
     ],
 )
-def test_what_no_fit_can_use_is_refused(value, shift, said):
+def test_what_no_fit_can_use_is_refused(value, shift, message):
     """A number that is none would make it meaningless; other labels are of another network."""
     logits, labels = volume(0)
     logits[1, 2, 3, 1] = value
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         add(logits, labels + shift, "p7")
 
 
@@ -110,12 +110,12 @@ def test_without_some_patients_the_others_stay_as_they_were():
         for seed, patient in enumerate("abac"):
             voxels.add(*volume(seed, (4 + seed, 4, 4)), patient)
         whole = list(voxels)
-        others = list(voxels.without(["a", "nobody"]))
+        remaining = list(voxels.without(["a", "nobody"]))
 
         assert voxels.without(["a"]).patients == ["b", "c"]
         assert voxels.patients == ["a", "b", "c"]
         assert len(list(voxels)) == 4
-    for kept, expected in zip(others, [whole[1], whole[3]], strict=True):
+    for kept, expected in zip(remaining, [whole[1], whole[3]], strict=True):
         assert torch.equal(kept.logits, expected.logits)
         assert kept.weight == expected.weight
 
@@ -174,7 +174,7 @@ def test_each_structure_of_each_patient_weighs_the_same():
             if patient == "b":
                 masks[2] = False
             structures.add(logits, masks, patient)
-        weights = [[v.weight * len(v.labels) for v in one] for one in structures.problems]
+        weights = [[v.weight * len(v.labels) for v in problem] for problem in structures.problems]
 
     assert [sum(of_structure) for of_structure in weights] == pytest.approx([2, 2, 1])
     assert structures.problems[2].patients == ["a"]
@@ -182,14 +182,14 @@ def test_each_structure_of_each_patient_weighs_the_same():
 
 def test_patients_can_be_left_out():
     """The others weigh as if these had never been added; the whole stays as it was."""
-    with StructureLogits(NAMES) as structures, StructureLogits(NAMES) as others:
+    with StructureLogits(NAMES) as structures, StructureLogits(NAMES) as rest:
         for seed, patient in enumerate("aab"):
             structures.add(*masked_volume(seed), patient)
-        others.add(*masked_volume(2), "b")
+        rest.add(*masked_volume(2), "b")
         left = list(structures.without(["a"]))
 
         assert len(list(structures)) == 9
-        for found, expected in zip(left, others, strict=True):
+        for found, expected in zip(left, rest, strict=True):
             assert torch.equal(found.logits, expected.logits)
             assert found.weight == expected.weight
 
@@ -212,7 +212,7 @@ def one_hot(logits):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda logits, masks: (logits[:2], masks[:2]), r"with 3 structures \(WT, TC, ET\)"),
         (lambda logits, masks: (logits, masks[:1]), "pass .structures, .spatial. for both"),
@@ -221,10 +221,10 @@ def one_hot(logits):
         (lambda logits, _: (logits, one_hot(logits)), "masks of p7: are one-hot, so that"),
     ],
 )
-def test_other_input_is_one_line(spoil, said):
+def test_other_input_is_one_line(spoil, message):
     """And nothing of the volume is kept."""
     with StructureLogits(NAMES) as structures:
-        with pytest.raises(InputError, match=said) as caught:
+        with pytest.raises(InputError, match=message) as caught:
             structures.add(*spoil(*masked_volume(0)), "p7")
         assert "\n" not in str(caught.value)
         assert list(structures) == []

@@ -42,30 +42,30 @@ def test_each_row_is_used_or_refused(use):
     used = {row.name for row in options.rows(use)}
     assert used <= {row.name for row in options.rows(verb)}
     for row in options.rows():
-        given = parsed(verb, row)
-        assert (given is None) == (row.name not in {one.name for one in options.rows(verb)})
-        if given is not None and row.name not in used:
+        arguments = parsed(verb, row)
+        assert (arguments is None) == (row.name not in {known.name for known in options.rows(verb)})
+        if arguments is not None and row.name not in used:
             with pytest.raises(SettingError, match=f"{options.flag(row.name)}: has no effect on"):
-                options.check_used(use, given)
+                options.check_used(use, arguments)
 
 
 def test_words_that_travel_are_those_that_the_next_command_takes():
     """Each that is not the default, as a shell has it."""
-    given = Options(
+    chosen = Options(
         patients="t.csv", label_name="(.+)_seg", structures=["a=1", "b=2"], from_logits=True
     )
 
-    assert given.words("audit:folders") == [
+    assert chosen.words("audit:folders") == [
         *("--patients", "t.csv", "--label-name", "(.+)_seg"),
         *("--from-logits", "--structures", "a=1", "b=2"),
     ]
-    assert "--label-name" not in given.words("promise:apply")
-    assert replace(given, patients=None, structures=()).words("promise:sums") == []
+    assert "--label-name" not in chosen.words("promise:apply")
+    assert replace(chosen, patients=None, structures=()).words("promise:sums") == []
     assert all(Options().words(use) == [] for use in USES)
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (["promise", "a.npz", "b.npz", "--patients", "t.csv"], "--patients: has no effect on prom"),
         (["promise", "a.npz", "--num-bins", "9"], "unrecognized arguments: --num-bins 9"),
@@ -76,11 +76,11 @@ def test_words_that_travel_are_those_that_the_next_command_takes():
         (["calibrate", "p", "l", "--bundles", "b"], "--bundles: has no effect on a folder of pred"),
     ],
 )
-def test_word_without_effect_is_refused_before_anything_is_read(words, line, capsys):
+def test_word_without_effect_is_refused_before_anything_is_read(args, line, capsys):
     """Nothing of what it names is there."""
-    main = promises if words[0] in ("promise", "triage") else audits
+    main = promises if args[0] in ("promise", "triage") else audits
     try:
-        code = main(words)
+        code = main(args)
     except SystemExit as ended:
         code = ended.code
 

@@ -124,49 +124,49 @@ class World:
         names = {name: [f"person_{k:03d}" for k in SETS[name]] for name in SETS}
         run.mkdir()
         write_json(run / "split.json", names)
-        words = ("hippocampus", data, "--run", run, "--bundles", BUNDLES, *SMALL)
-        make("train", *words, "--max_epochs", "1")
+        args = ("hippocampus", data, "--run", run, "--bundles", BUNDLES, *SMALL)
+        make("train", *args, "--max_epochs", "1")
         val = ["--cases_to_evaluate", "val", "--evaluation_dir", place / "val"]
-        make("evaluate", *words, *val)
+        make("evaluate", *args, *val)
         make("promise", place / "val", *LEVEL, "--output", promised)
-        make("evaluate", *words)
+        make("evaluate", *args)
         if fault == "training patients":
             record = json.loads((promised / "promise.json").read_text())
             record["patients"] = record["cases"] = names["train"]
             write_json(promised / "promise.json", record | {"checksum": own_checksum(record)})
         if fault == "other weights":
-            make("train", *words, "--max_epochs", "1", "--restart", "True", "--seed", "1")
-            make("evaluate", *words)
+            make("train", *args, "--max_epochs", "1", "--restart", "True", "--seed", "1")
+            make("evaluate", *args)
         return run, data, promised
 
-    def words(self, how, hidden, behind):
+    def args(self, how, hidden, behind):
         """What a command says of patients, of hidden names and of a calibrator."""
-        said = {"pattern": ["--patient-pattern", r"(p\d+)_"], "cases": ["--patients", "cases"]}
-        words = said.get(how, ["--patients", self.root / "table.csv"])
-        words = [*words, *(["--anonymous", self.root / "salt.txt"] * hidden)]
-        return [*words, *(["--calibrator", self.made("calibrator")] * behind)]
+        named = {"pattern": ["--patient-pattern", r"(p\d+)_"], "cases": ["--patients", "cases"]}
+        args = named.get(how, ["--patients", self.root / "table.csv"])
+        args = [*args, *(["--anonymous", self.root / "salt.txt"] * hidden)]
+        return [*args, *(["--calibrator", self.made("calibrator")] * behind)]
 
     def _made(self, what, how="pattern", hidden=False, behind=False):
         """A folder of what was made of the calibration patients, or the calibrator of others."""
         place = self.root / f"made{next(self.number)}"
-        words = self.words(how, hidden, behind) if what != "calibrator" else []
+        args = self.args(how, hidden, behind) if what != "calibrator" else []
         cases = tuple((name, name) for name in self.names)
         if what == "calibrator":
-            others = tuple((name, name) for name in list(self.voxels)[10:14])
+            fitted_cases = tuple((name, name) for name in list(self.voxels)[10:14])
             fit = ["--method", "temperature", "--folds", "2", "--patient-pattern", r"(p\d+)_"]
-            make("calibrate", *self.study(others), *fit, "--no-pictures", "--output", place)
+            make("calibrate", *self.study(fitted_cases), *fit, "--no-pictures", "--output", place)
             return place / "calibrator.json"
         if what == "folders":
-            make("promise", *self.study(cases), *words, *LEVEL, "--output", place)
+            make("promise", *self.study(cases), *args, *LEVEL, "--output", place)
         elif what == "audit":
-            make("audit", *self.study(cases), *words, LEVEL[2], "--output", place)
+            make("audit", *self.study(cases), *args, LEVEL[2], "--output", place)
         elif what in PARTS["shards"]:
             part = ["--shard", f"{what[-1]}/2"]
-            make("audit", *self.study(cases), *words, *part, LEVEL[2], "--output", place)
+            make("audit", *self.study(cases), *args, *part, LEVEL[2], "--output", place)
         elif what in PARTS["sites"]:
             part = cases[:4] if what[-1] == "1" else cases[4:]
             kind = "nnunet" if what[-1] == "1" else "channels"
-            make("audit", *self.study(part, kind), *words, LEVEL[2], "--output", place)
+            make("audit", *self.study(part, kind), *args, LEVEL[2], "--output", place)
         else:
             parts = [self.made(part, how, hidden, behind) for part in PARTS[what]]
             files = [part / "promise.npz" for part in parts]
@@ -177,25 +177,25 @@ class World:
 PARTS = {"sums": ["audit"], "shards": ["shard1", "shard2"], "sites": ["site1", "site2"]}
 
 
-def run(*words):
+def run(*args):
     """Runs a command; returns its exit code, or the traceback that it ended in, and its errors."""
-    said = io.StringIO()
-    with redirect_stdout(io.StringIO()), redirect_stderr(said):
+    stderr = io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(stderr):
         try:
-            code = main([*map(str, words)])
+            code = main([*map(str, args)])
         except SystemExit as end:  # of argparse, with a number; of inference, with a line
             code = end.code if isinstance(end.code, int) else 1
-            said.write("" if isinstance(end.code, int) else str(end.code))
+            stderr.write("" if isinstance(end.code, int) else str(end.code))
         except Exception:  # of MONAI, which the hook turns into a line
             sys.excepthook(*sys.exc_info())
-            code = traceback.format_exc() if "Traceback" in said.getvalue() else 1
-    return code, said.getvalue()
+            code = traceback.format_exc() if "Traceback" in stderr.getvalue() else 1
+    return code, stderr.getvalue()
 
 
-def make(*words):
+def make(*args):
     """Runs a command that must go on."""
-    code, said = run(*words)
-    assert code == 0, (words, code, said)
+    code, errors = run(*args)
+    assert code == 0, (args, code, errors)
 
 
 def snapshot(root):
@@ -229,7 +229,7 @@ def applied_chain(world, draw, place):
     hidden, behind = draw.random() < 0.3, draw.random() < 0.3
     table = draw.choice([NEW, MADE, WORDS])
     fault = draw.choice(list(table)) if draw.random() < 0.7 else ""
-    made = world.made(through, how, hidden, behind)
+    folder = world.made(through, how, hidden, behind)
     cases = [(name, name) for name in draw.choice(world.new)]
     if fault == "calibration case":
         cases[0] = (world.names[3], cases[0][0])
@@ -238,17 +238,17 @@ def applied_chain(world, draw, place):
     kind = draw.choice(["nnunet", "channels"]) if fault in ("", "calibration case") else "nnunet"
     new, labels = world.study(tuple(cases), kind, fault if table is NEW else "")
     new = {"labels": labels, "no folder": world.root / "nowhere"}.get(fault, new)
-    said = {"nobody's patients": "", "another calibrator": how}.get(fault, how)
+    patients_by = {"nobody's patients": "", "another calibrator": how}.get(fault, how)
     other = behind != (fault == "another calibrator")
-    words = world.words(said or "cases", hidden, other)
+    args = world.args(patients_by or "cases", hidden, other)
     if fault == "nobody's patients":
-        words = [word for word in words if word not in ("--patients", "cases")]
+        args = [word for word in args if word not in ("--patients", "cases")]
     if fault == "another salt":
-        words = [*world.words(how, False, behind), "--anonymous", world.root / "other.txt"]
+        args = [*world.args(how, False, behind), "--anonymous", world.root / "other.txt"]
     if fault == "no effect":
-        words += ["--margin", "2"]
+        args += ["--margin", "2"]
     if table is MADE and fault:
-        made = spoilt(made, fault, place / "spoilt")
+        folder = spoilt(folder, fault, place / "spoilt")
     output = place / "output"
     if fault == "somebody's output":
         output.mkdir()
@@ -256,12 +256,18 @@ def applied_chain(world, draw, place):
     if fault == "read from the output":
         output = new.parent
     verb = draw.choice([["promise", "--apply"], ["triage"]])
-    words += ["--no-pictures"] if verb == ["triage"] else []
+    args += ["--no-pictures"] if verb == ["triage"] else []
     harmless = (fault == "calibration patient" and how == "cases") or (
         # whose new cases are need not be said, where a pattern travels or each is its own patient's
         fault == "nobody's patients" and how != "table" and not hidden
     )
-    return [*verb, made, new, *words, "--output", output], output, fault, table.get(fault), harmless
+    return (
+        [*verb, folder, new, *args, "--output", output],
+        output,
+        fault,
+        table.get(fault),
+        harmless,
+    )
 
 
 def joined_chain(world, draw, place):
@@ -282,9 +288,9 @@ def joined_chain(world, draw, place):
     if fault in ("other classes", "under other names"):
         names = [f"q{name[1:]}" for name in world.names[:4]]
         cases = tuple(zip(names, world.names[:4], strict=True))
-        words = ["--patients", "cases", LEVEL[2], "--output", place / "other"]
+        args = ["--patients", "cases", LEVEL[2], "--output", place / "other"]
         study = world.study(cases, fault=fault if fault == "other classes" else "")
-        make("audit", *study, *words)
+        make("audit", *study, *args)
         parts = [world.made("site1", "cases"), place / "other"]
     name = "bins.npz" if verb == "merge" else "promise.npz"
     files = [part / name for part in parts]
@@ -294,11 +300,11 @@ def joined_chain(world, draw, place):
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         files[0] = place / name
         files[0].write_bytes(bytes(content))
-    words = LEVEL if verb == "promise" else ()
+    args = LEVEL if verb == "promise" else ()
     output = place / "output"
     # A flipped bit of a zip file's time or comment changes nothing that is read.
     harmless = None if fault == "flipped byte" else False
-    return [verb, *files, *words, "--output", output], output, fault, SUMS.get(fault), harmless
+    return [verb, *files, *args, "--output", output], output, fault, SUMS.get(fault), harmless
 
 
 def audited_chain(world, draw, place):
@@ -314,9 +320,9 @@ def audited_chain(world, draw, place):
         file = place / "calibrator.json"
         edited = json.dumps({**json.loads(text), "nll": 0.01})
         file.write_text(edited if fault == "edited" else text[:-50])
-    words = [*world.words("pattern", False, False), "--calibrator", file, LEVEL[2]]
+    args = [*world.args("pattern", False, False), "--calibrator", file, LEVEL[2]]
     output = place / "output"
-    return ["audit", *study, *words, "--output", output], output, fault, "", False
+    return ["audit", *study, *args, "--output", output], output, fault, "", False
 
 
 def trained_chain(world, draw, place):
@@ -330,19 +336,19 @@ def trained_chain(world, draw, place):
     if fault == "another network":
         study = world.study(tuple((name, name) for name in world.names), fault="other classes")
         promised = place / "promise"
-        words = world.words("pattern", False, False)
-        make("promise", *study, *words, *LEVEL, "--output", promised)
+        args = world.args("pattern", False, False)
+        make("promise", *study, *args, *LEVEL, "--output", promised)
     person = fault != "image of a calibration patient"
     image = data / f"imagesTr/hippocampus_{11 if person else 4:03d}.nii.gz"
     output = place / "output"
-    words = ["--run", run, "--bundles", BUNDLES, *SMALL, "--promise", promised]
+    args = ["--run", run, "--bundles", BUNDLES, *SMALL, "--promise", promised]
     if verb == "infer":
-        words = ["infer", "hippocampus", image, *words, "--output_dir", output]
+        args = ["infer", "hippocampus", image, *args, "--output_dir", output]
     else:
-        words = ["export", "hippocampus", *words, "--output", output / "bundle"]
+        args = ["export", "hippocampus", *args, "--output", output / "bundle"]
     # Weights and the split are in the run: infer, of an image, compares weights alone.
     asked = {"infer": "training patients", "export": "image of a calibration patient"}
-    return words, output, fault, TRAINED.get(fault), fault == asked[verb]
+    return args, output, fault, TRAINED.get(fault), fault == asked[verb]
 
 
 @pytest.mark.nightly
@@ -356,20 +362,20 @@ def test_chains_go_on_or_are_refused_in_one_line(tmp_path):
         chain = draw.choice(
             [applied_chain] * 6 + [joined_chain, audited_chain] * 2 + [trained_chain]
         )
-        words, output, fault, line, harmless = chain(world, draw, place)
+        args, output, fault, line, harmless = chain(world, draw, place)
         refused += bool(fault) and not harmless
-        if problem := problem_of(words, output, tmp_path, fault, line, harmless):
-            text = shlex.join(map(str, words))
+        if problem := problem_of(args, output, tmp_path, fault, line, harmless):
+            text = shlex.join(map(str, args))
             wrong.append(f"chain {number}, {fault or 'no fault'}: {problem}\n  {text}")
         shutil.rmtree(place)
     assert not wrong, "\n".join(wrong)
     assert CHAINS / 10 < refused < CHAINS * 0.9
 
 
-def problem_of(words, output, root, fault, line, harmless):
+def problem_of(args, output, root, fault, line, harmless):
     """What a command does that it should not; empty if nothing."""
     before, mine = snapshot(root), fault in ("somebody's output", "read from the output")
-    code, errors = run(*words)
+    code, errors = run(*args)
     after = snapshot(root)
     for path in before.keys() | after.keys():
         if before.get(path) != after.get(path) and (code or not path.is_relative_to(output)):

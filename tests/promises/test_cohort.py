@@ -92,7 +92,7 @@ def test_interval_of_mean_dice_has_its_coverage(new):
     rng, inside = np.random.default_rng(new), 0
     for _ in range(2000):
         x, later = rng.normal(0.8, 0.03, 12), rng.normal(0.75, 0.03, new)
-        dice, true = (0.3 + 0.5 * one + rng.normal(0, 0.03, len(one)) for one in (x, later))
+        dice, true = (0.3 + 0.5 * part + rng.normal(0, 0.03, len(part)) for part in (x, later))
         found = mean_dice(dice, x, later)
         inside += found.low <= true.mean() <= found.high
 
@@ -131,8 +131,8 @@ def test_statistics_are_those_of_voxels_and_know_no_label():
     probs = np.stack([1 - inside, inside], 1)
     labels = rng.integers(0, 2, (2, *inside.shape))
     found, again = (
-        statistics(curves_of_arrays(probs, one, spacing=SPACING, channels_as_given=True))
-        for one in labels
+        statistics(curves_of_arrays(probs, label, spacing=SPACING, channels_as_given=True))
+        for label in labels
     )
 
     p = inside[0].astype(float)
@@ -157,21 +157,21 @@ def test_statistics_are_those_of_voxels_and_know_no_label():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder(tmp_path_factory):
     """The folder of a promise by twenty patients."""
     old = Study(tmp_path_factory.mktemp("old"), blobs(0, 40))
-    words = ["promise", old.nnunet(), old.labels, *PATIENTS, "--no-pictures"]
-    assert main([*map(str, words), "--output", str(old.root / "promise")]) == 0
+    args = ["promise", old.nnunet(), old.labels, *PATIENTS, "--no-pictures"]
+    assert main([*map(str, args), "--output", str(old.root / "promise")]) == 0
     return old.root / "promise"
 
 
-def triage(made, root, study, capsys, *words):
+def triage(folder, root, study, capsys, *args):
     """Exit code, what is printed and the page."""
     output = root / "triage"
     code = main(
         [
             "triage",
-            *map(str, [made, study.nnunet(), *PATIENTS, *words]),
+            *map(str, [folder, study.nnunet(), *PATIENTS, *args]),
             "--no-pictures",
             "--output",
             str(output),
@@ -180,8 +180,10 @@ def triage(made, root, study, capsys, *words):
     return code, capsys.readouterr(), output / "page.html"
 
 
-def test_triage_ends_with_what_it_knows_of_all_cases(made, tmp_path, capsys):
-    code, (out, _), page = triage(made, tmp_path, Study(tmp_path, blobs(40, 12)), capsys, "--alarm")
+def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
+    code, (out, _), page = triage(
+        folder, tmp_path, Study(tmp_path, blobs(40, 12)), capsys, "--alarm"
+    )
 
     mean, alike = out.splitlines()[-2:]
     assert code == 0
@@ -191,15 +193,15 @@ def test_triage_ends_with_what_it_knows_of_all_cases(made, tmp_path, capsys):
     assert f"<p>{mean}</p>\n<p>{alike}</p>" in page.read_text(encoding="utf-8")
 
 
-def test_alarm_has_its_exit_code_and_says_what_moved(made, tmp_path, capsys):
+def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):
     """Of probabilities that are far less sure than those who calibrated; all files are there."""
     unsure = {
         f"q{name}": ((probs**0.3) / (probs**0.3).sum(0), label)
         for name, (probs, label) in blobs(40, 12).items()
     }
     study = Study(tmp_path, unsure)
-    code, (out, error), page = triage(made, tmp_path, study, capsys, "--alarm")
-    silent, _, _ = triage(made, tmp_path, study, capsys)
+    code, (out, error), page = triage(folder, tmp_path, study, capsys, "--alarm")
+    silent, _, _ = triage(folder, tmp_path, study, capsys)
 
     assert (code, silent) == (3, 0)
     assert "moved most, from" in out.splitlines()[-1]
@@ -208,8 +210,8 @@ def test_alarm_has_its_exit_code_and_says_what_moved(made, tmp_path, capsys):
     assert page.is_file()
 
 
-def test_a_promise_of_before_says_so_and_gives_no_alarm(made, tmp_path, capsys):
-    record = json.loads((made / "promise.json").read_text())
+def test_a_promise_of_before_says_so_and_gives_no_alarm(folder, tmp_path, capsys):
+    record = json.loads((folder / "promise.json").read_text())
     del record["cohort"], record["checksum"]
     record["checksum"] = own_checksum(record)
     (old := tmp_path / "promise.json").write_text(json.dumps(record))
@@ -219,8 +221,8 @@ def test_a_promise_of_before_says_so_and_gives_no_alarm(made, tmp_path, capsys):
     assert triage(old, tmp_path, study, capsys, "--alarm")[0] == 1
 
 
-def test_promise_keeps_no_name_with_its_statistics(made):
-    record = json.loads((made / "promise.json").read_text())
+def test_promise_keeps_no_name_with_its_statistics(folder):
+    record = json.loads((folder / "promise.json").read_text())
 
     assert record["cohort"].keys() == record["definition"]["structures"].keys()
     for of_structure in record["cohort"].values():

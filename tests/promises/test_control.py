@@ -52,7 +52,7 @@ def test_mean_risk_of_a_new_patient_is_below_the_level(patients, level, kind):
     rng = np.random.default_rng([patients, int(100 * level)])
     losses, risk = drawn(rng, 1000, patients, kind)
 
-    risks = np.array([risk[Control(level).boldest(one)] for one in losses])
+    risks = np.array([risk[Control(level).boldest(loss)] for loss in losses])
 
     error = risks.std(ddof=1) / math.sqrt(len(risks))
     assert risks.mean() <= level + norm.isf(0.01 / (3 * len(GRID))) * error
@@ -67,7 +67,7 @@ def test_most_calibrations_keep_the_level(patients, level, kind):
     losses, risk = drawn(rng, 1000, patients, kind)
     control = Control(level, "most", 0.9)
 
-    fails = sum(risk[control.boldest(one)] > level for one in losses)
+    fails = sum(risk[control.boldest(loss)] > level for loss in losses)
 
     assert binomtest(int(fails), 1000, 0.1, alternative="greater").pvalue > 0.01 / 12
 
@@ -250,7 +250,7 @@ def drawn_sets(family, levels):
             least = THRESHOLDS[max(threshold, 1 / (1 + odds)) - 1e-9 <= THRESHOLDS][0]
             surer = levels.probs >= least
         yield near & (levels.probs >= threshold) | surer
-    lowered = [one for one in lowered if one < least]
+    lowered = [threshold for threshold in lowered if threshold < least]
     for wider, threshold in product(range(first + 1, len(MARGINS)), lowered):
         added = (levels.margins == wider) & (levels.probs >= threshold)
         yield (levels.margins < wider) | added | surer
@@ -324,7 +324,7 @@ def needed_by_patients(family):
         grid = THRESHOLDS if family == "threshold" else -np.array(MARGINS)[::-1]
         best = np.sort(values[label])[::-1]  # a share of 90 % of these must be inside
         found = best[math.ceil(round(0.9 * len(best), 9)) - 1] if len(best) else np.inf
-        scores.append(-max(one for one in grid if one <= found))
+        scores.append(-max(threshold for threshold in grid if threshold <= found))
     return curves_of_arrays(np.stack([1 - inside, inside], 1), labels.astype(int)), scores
 
 
@@ -338,7 +338,7 @@ def test_each_is_the_conformal_quantile_of_what_patients_need(level, family):
     kept = Rules(curves, 0, "outer", family).kept(Control(level, miss=0.1))
 
     if family == "margin":
-        assert [value == 0 for value in kept.values] == [one <= expected for one in MARGINS]
+        assert [value == 0 for value in kept.values] == [margin <= expected for margin in MARGINS]
     else:
         assert {*kept.values} == {-expected}
 

@@ -21,11 +21,11 @@ def folds_of(root, cases, spread=1.5, name="fold"):
     rng = np.random.default_rng(7)
     studies = []
     for k in range(FOLDS):
-        made = {}
+        drawn = {}
         for case, (probs, label) in cases.items():
             logits = np.log(probs) + rng.normal(0, spread, probs.shape)
-            made[case] = softmax(logits, 0).astype(np.float32), label
-        studies.append(Study(root / f"{name}{k}", made))
+            drawn[case] = softmax(logits, 0).astype(np.float32), label
+        studies.append(Study(root / f"{name}{k}", drawn))
     return studies
 
 
@@ -34,7 +34,7 @@ def averaged(folds, case, kind):
     members = [fold.cases[case][0].astype(np.float64) for fold in folds]
     if kind == "probs":
         return np.mean(members, 0).astype(np.float32)
-    return softmax(np.mean([log_softmax(np.log(one), 0) for one in members], 0), 0)
+    return softmax(np.mean([log_softmax(np.log(member), 0) for member in members], 0), 0)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_ensemble_is_audited_as_its_mean(folds, tmp_path, kind):
     cases = folds[0].cases
     mean = {case: (averaged(folds, case, kind), label) for case, (_, label) in cases.items()}
     saved = Study(tmp_path, mean)
-    first, *others = folds[0].nnunet(), folds[1].channels(), folds[2].per_class()
+    first, *rest = folds[0].nnunet(), folds[1].channels(), folds[2].per_class()
 
-    found = nacl_monai.audit(first, folds[0].labels, ensemble=kind, members=others, pictures=False)
+    found = nacl_monai.audit(first, folds[0].labels, ensemble=kind, members=rest, pictures=False)
     expected = nacl_monai.audit(saved.channels(), saved.labels, pictures=False)
 
     for region in ("foreground", "near"):
@@ -62,9 +62,9 @@ def test_disagreement_is_a_column(folds, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("nacl_monai.audits.output.draw_all", lambda *_: {})
     monkeypatch.setattr("nacl_monai.reports.write_page", lambda *_, **__: None)
     places = [str(fold.nnunet()) for fold in folds]
-    words = ["audit", *places, str(folds[0].labels), "--output", str(tmp_path / "audit")]
+    args = ["audit", *places, str(folds[0].labels), "--output", str(tmp_path / "audit")]
 
-    assert main([*words, "--no-pictures", "--ensemble"]) == 0, capsys.readouterr().err
+    assert main([*args, "--no-pictures", "--ensemble"]) == 0, capsys.readouterr().err
 
     assert "mean probs of 3 folders" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "audit/cases.csv").set_index("case")
@@ -100,9 +100,9 @@ def resized(folds, root):
 def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
     """In one line, and nothing is written."""
     place, line = other(folds, tmp_path)
-    words = ["audit", folds[0].nnunet(), place, folds[0].labels, "--ensemble", "logits"]
+    args = ["audit", folds[0].nnunet(), place, folds[0].labels, "--ensemble", "logits"]
 
-    assert main([*map(str, words), "--output", str(tmp_path / "audit")]) == 1
+    assert main([*map(str, args), "--output", str(tmp_path / "audit")]) == 1
 
     error = capsys.readouterr().err
     assert f"error: {place}" in error or resized is other
@@ -110,11 +110,11 @@ def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
     assert not (tmp_path / "audit").exists()
 
 
-@pytest.mark.parametrize("words", [["--ensemble"], ["--ensemble", "logits"]])
-def test_ensemble_of_one_is_refused(folds, tmp_path, capsys, words):
-    given = ["audit", str(folds[0].nnunet()), str(folds[0].labels), *words]
+@pytest.mark.parametrize("args", [["--ensemble"], ["--ensemble", "logits"]])
+def test_ensemble_of_one_is_refused(folds, tmp_path, capsys, args):
+    command = ["audit", str(folds[0].nnunet()), str(folds[0].labels), *args]
 
-    assert main([*given, "--output", str(tmp_path / "audit")]) == 2
+    assert main([*command, "--output", str(tmp_path / "audit")]) == 2
 
     assert (
         "error: --ensemble: averages the predictions of several folders" in capsys.readouterr().err
@@ -135,18 +135,18 @@ def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
         other[:, 6:8, 2:6] = np.array([0.01, 0.01, 0.98])[:, None, None, None]
         fold.cases[case] = (other, label)
     places = [[fold.nnunet() for fold in folds] for folds in (old, new)]
-    words = ["--ensemble", "logits", *PATIENTS]
+    args = ["--ensemble", "logits", *PATIENTS]
 
     folders = [*places[0], old[0].labels]
-    made = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *words)
-    output = run(tmp_path / "out", "promise", "--apply", made, *places[1], *words)
-    triage = run(tmp_path / "triage", "triage", made, *places[1], *words, "--budget", "2")
+    folder = run(tmp_path / "promise", "promise", *folders, "--level", "0.3", *args)
+    output = run(tmp_path / "out", "promise", "--apply", folder, *places[1], *args)
+    triage = run(tmp_path / "triage", "triage", folder, *places[1], *args, "--budget", "2")
 
-    assert read_promise(made).definition["ensemble"] == ["logits", 3]
+    assert read_promise(folder).definition["ensemble"] == ["logits", 3]
     mean = {case: (averaged(new, case, "logits"), None) for case in cases}
     table = table_in(output)
     saved = Study(tmp_path / "mean", mean)
-    error = refusal(["promise", "--apply", made, saved.channels(), *PATIENTS], capsys)
+    error = refusal(["promise", "--apply", folder, saved.channels(), *PATIENTS], capsys)
     assert "was made of the mean logits of 3 folders, but these are single predictions" in error
     assert table.loc[(list(cases)[1], "anterior"), "volume_ml"] > 0
     triaged = pd.read_csv(triage / "triage.csv").set_index("case")

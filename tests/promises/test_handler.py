@@ -42,13 +42,13 @@ def evaluated(folder, overlapping, **options):
     """The file, and the cases that went through the evaluator."""
     calibration = CalibrationError(margin_spacing="pixdim", **options)
     handler = CaseCurves(folder, CLASSES, calibration, "temperature_near")
-    given = list(volumes(overlapping))
-    loader = DataLoader(given, batch_size=1)
+    cases = list(volumes(overlapping))
+    loader = DataLoader(cases, batch_size=1)
     network = torch.nn.Identity()
     SupervisedEvaluator(
         device="cpu", val_data_loader=loader, network=network, val_handlers=[handler]
     ).run()
-    return read_curves(folder), given
+    return read_curves(folder), cases
 
 
 @pytest.mark.parametrize("overlapping", [False, True])
@@ -56,11 +56,11 @@ def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
     """Of classes, and of structures that overlap, with the label of ignored voxels."""
     names = ["whole", "core"]
     options = {"structures": names} if overlapping else {"decisions": {"left": [1], "right": [2]}}
-    found, given = evaluated(tmp_path, overlapping, **options)
+    found, cases = evaluated(tmp_path, overlapping, **options)
 
     expected = curves_of_arrays(
-        [case["image"] for case in given],
-        [case["label"] for case in given],
+        [case["image"] for case in cases],
+        [case["label"] for case in cases],
         spacing=SIZES,
         classes=() if overlapping else CLASSES,
         structures=names if overlapping else (),
@@ -76,18 +76,18 @@ def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
 
 def test_structure_may_be_the_background(tmp_path):
     """Class 0 is as good as any."""
-    found, given = evaluated(tmp_path, False, decisions={"outside": [0], "left": [1]})
+    found, cases = evaluated(tmp_path, False, decisions={"outside": [0], "left": [1]})
 
-    for k, case in enumerate(given):
+    for k, case in enumerate(cases):
         label = case["label"][0].numpy()
         assert found.hits[k, :, 0, -1].tolist() == [(label == 0).sum(), (label == 1).sum()]
 
 
 def test_structure_of_several_classes_is_their_union(tmp_path):
     """And an ignored label counts nowhere."""
-    found, given = evaluated(tmp_path, False, decisions={"both": [1, 2]}, ignore_index=2)
+    found, cases = evaluated(tmp_path, False, decisions={"both": [1, 2]}, ignore_index=2)
 
-    for k, case in enumerate(given):
+    for k, case in enumerate(cases):
         label = case["label"][0].numpy()
         everywhere = found.counts[k, 0, 0, -1], found.hits[k, 0, 0, -1]
         assert everywhere == ((label != 2).sum(), (label == 1).sum())

@@ -102,15 +102,15 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
     file = curves.write(tmp_path / "promise.npz")
     table = tmp_path / "groups.csv"
     table.write_text("patient,site\n" + "".join(f"{name},{site}\n" for name, site in SITES.items()))
-    words = ["promise", file, "--groups", table, "--by-group", "site", "--no-pictures"]
+    args = ["promise", file, "--groups", table, "--by-group", "site", "--no-pictures"]
     output = tmp_path / "promise"
 
-    assert main([*map(str, [*words, "--level", 0.1, "--output", output])]) == 0
+    assert main([*map(str, [*args, "--level", 0.1, "--output", output])]) == 0
 
     alone = curves.chosen({name for name, site in SITES.items() if site == "B"})
-    made = read_promise(output / "site_B")
-    assert [*made.kept] == [*fit(alone, [Control(0.1)], check=False).kept]
-    assert (made.group, len(made.patients)) == ("site B", 18)
+    promised = read_promise(output / "site_B")
+    assert [*promised.kept] == [*fit(alone, [Control(0.1)], check=False).kept]
+    assert (promised.group, len(promised.patients)) == ("site B", 18)
     assert read_curves(output / "site_B").patients == alone.patients
     assert not (output / "site_A").exists()
     text = capsys.readouterr().out
@@ -124,20 +124,20 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("args", "line"),
     [
         (["--by-group", "site"], "--by-group: 'site' is no column; give its table with --groups"),
         (["--groups", "T", "--by-group", "sex"], "'sex' is no column; choose from site"),
         (["--groups", "T", "--by-group", "site"], "'../x' leads to another folder"),
     ],
 )
-def test_column_that_names_no_folders_is_refused(curves, tmp_path, capsys, words, line):
+def test_column_that_names_no_folders_is_refused(curves, tmp_path, capsys, args, line):
     """Before anything is written."""
     file, table = curves.write(tmp_path / "promise.npz"), tmp_path / "groups.csv"
     table.write_text("patient,site\n" + "".join(f"{name},../x\n" for name in SITES))
-    words = [str(table) if word == "T" else word for word in words]
+    args = [str(table) if word == "T" else word for word in args]
 
-    assert main(["promise", str(file), *words, "--output", str(tmp_path / "p")]) in (1, 2)
+    assert main(["promise", str(file), *args, "--output", str(tmp_path / "p")]) in (1, 2)
 
     assert line in capsys.readouterr().err
     assert not (tmp_path / "p").exists()

@@ -26,13 +26,13 @@ def study(tmp_path_factory):
     return Study(tmp_path_factory.mktemp("study"), cases)
 
 
-def made_of(study, tmp_path, *words):
+def made_of(study, tmp_path, *args):
     """A promise of the study, its labels and predictions renamed."""
     place = shutil.copytree(study.nnunet(), tmp_path / "predictions")
     labels = shutil.copytree(study.labels, tmp_path / "labels")
     for file in sorted(labels.iterdir()):
         file.rename(labels / file.name.replace(".nii.gz", "_seg.nii.gz"))
-    assert main(["promise", *map(str, (place, labels, *LEVEL, *words)), *output(tmp_path)]) == 0
+    assert main(["promise", *map(str, (place, labels, *LEVEL, *args)), *output(tmp_path)]) == 0
     return place
 
 
@@ -40,14 +40,14 @@ def output(tmp_path, name="promise"):
     return ["--output", str(tmp_path / name)]
 
 
-def refused(words, capsys):
+def refused(args, capsys):
     capsys.readouterr()
-    assert main([*map(str, words)]) in (1, 2)
+    assert main([*map(str, args)]) in (1, 2)
     return capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    "words",
+    "args",
     [
         ["--label-name", "(.+)_seg"],
         ["--prediction-name", "(.+)", "--label-name", "(.+)_seg"],
@@ -56,12 +56,12 @@ def refused(words, capsys):
 )
 @pytest.mark.parametrize("through", ["folders", "sums"])
 def test_calibration_patient_is_recognized_whatever_labels_are_called(
-    words, through, study, tmp_path, capsys
+    args, through, study, tmp_path, capsys
 ):
     """As new cases they have the names that they had when they calibrated; through sums, too."""
     rows = ["prediction,label", *(f"{case},{case}_seg" for case in study.cases)]
     (tmp_path / "pairs.csv").write_text("\n".join(rows))
-    place = made_of(study, tmp_path, *(word.format(tmp_path) for word in words))
+    place = made_of(study, tmp_path, *(word.format(tmp_path) for word in args))
     promise = tmp_path / "promise"
     if through == "sums":
         again = ["promise", promise / "promise.npz", *LEVEL, *output(tmp_path, "again")]
@@ -81,11 +81,11 @@ def test_pattern_and_table_travel_through_sums(tmp_path, capsys):
     rows = [f"{case},{case[:3]}" for case in [*study.cases, "p03_later"]]
     table.write_text("\n".join(["case,patient", *rows]))
     place = str(new.nnunet())
-    for name, words in {"pattern": PATIENTS, "table": ["--patients", str(table)]}.items():
-        audited = ["audit", str(study.nnunet()), str(study.labels), *words, "--no-pictures"]
+    for name, args in {"pattern": PATIENTS, "table": ["--patients", str(table)]}.items():
+        audited = ["audit", str(study.nnunet()), str(study.labels), *args, "--no-pictures"]
         assert main([*audited, *output(tmp_path, f"audit_{name}")]) == 0
-        made = ["promise", str(tmp_path / f"audit_{name}"), *LEVEL, *output(tmp_path, name)]
-        assert main(made) == 0
+        command = ["promise", str(tmp_path / f"audit_{name}"), *LEVEL, *output(tmp_path, name)]
+        assert main(command) == 0
         assert read_promise(tmp_path / name).known_by == name
 
     apply = {
@@ -100,14 +100,14 @@ def test_pattern_and_table_travel_through_sums(tmp_path, capsys):
 def test_several_cases_of_a_patient_are_not_taken_for_patients(tmp_path, capsys):
     """Unless each is said to be a patient's only one, or the pattern that is printed says whose."""
     study = Study(tmp_path, blobs(0, 8))
-    words = ["promise", study.nnunet(), study.labels, *LEVEL, *output(tmp_path)]
+    args = ["promise", study.nnunet(), study.labels, *LEVEL, *output(tmp_path)]
 
-    line = refused(words, capsys)
+    line = refused(args, capsys)
     assert r"--patient-pattern '(p\d+)_', or that each is a patient's only one" in line
-    assert main([*map(str, words), "--patients", "cases"]) == 0
+    assert main([*map(str, args), "--patients", "cases"]) == 0
     assert read_promise(tmp_path / "promise").known_by == "cases"
     assert len(read_promise(tmp_path / "promise").patients) == 8
-    assert main([*map(str, words), "--patient-pattern", r"(p\d+)_"]) == 0
+    assert main([*map(str, args), "--patient-pattern", r"(p\d+)_"]) == 0
     assert len(read_promise(tmp_path / "promise").patients) == 4
 
 
@@ -129,8 +129,8 @@ def test_prediction_under_two_names_is_refused(verb, study, tmp_path, capsys):
     cases = {**study.cases, "copy": study.cases["case3"]}
     twice = Study(tmp_path, cases)
 
-    words = [*LEVEL] if verb == "promise" else LEVEL[2:]
-    line = refused([verb, twice.nnunet(), twice.labels, *words, *output(tmp_path)], capsys)
+    args = [*LEVEL] if verb == "promise" else LEVEL[2:]
+    line = refused([verb, twice.nnunet(), twice.labels, *args, *output(tmp_path)], capsys)
     assert "has the very probabilities of " in line
     assert not (tmp_path / "promise").exists()
 
@@ -139,8 +139,8 @@ def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
     """Under other names they are the same patients."""
     other = Study(tmp_path / "b", {f"b{name}": pair for name, pair in study.cases.items()})
     for name, site in {"one": study, "two": other}.items():
-        words = ["audit", str(site.nnunet()), str(site.labels), "--no-pictures"]
-        assert main([*words, *output(tmp_path, name)]) == 0
+        args = ["audit", str(site.nnunet()), str(site.labels), "--no-pictures"]
+        assert main([*args, *output(tmp_path, name)]) == 0
 
     for verb in (["merge"], ["promise", *LEVEL]):
         sites = [tmp_path / name / "promise.npz" for name in ("one", "two")]
@@ -156,8 +156,8 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
     sites = {"npz": (names[:4], Study.nnunet), "nifti": (names[4:], Study.channels)}
     for name, (cases, write) in sites.items():
         site = Study(tmp_path / name, {case: study.cases[case] for case in cases})
-        words = ["audit", write(site), site.labels, "--no-pictures"]
-        assert main([*map(str, words), *output(tmp_path, f"audit_{name}")]) == 0
+        args = ["audit", write(site), site.labels, "--no-pictures"]
+        assert main([*map(str, args), *output(tmp_path, f"audit_{name}")]) == 0
     files = [tmp_path / f"audit_{name}" / "promise.npz" for name in sites]
     assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "both")]) == 0
     whole = ["promise", study.nnunet(), study.labels, *LEVEL]
@@ -170,17 +170,17 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
 
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
     """It would weigh twice."""
-    words = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
+    args = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
 
-    assert "is given twice; give each member once" in refused([*words, *output(tmp_path)], capsys)
+    assert "is given twice; give each member once" in refused([*args, *output(tmp_path)], capsys)
 
 
 @pytest.mark.parametrize("parts", [["1/3", "2/3"], ["1/2", "2/3"], ["1/2", "1/2"]])
 def test_shards_of_another_division_are_refused(parts, study, tmp_path, capsys):
     """Or with one missing or doubled; in a merge of audits, too."""
     for k, part in enumerate(parts):
-        words = ["audit", str(study.nnunet()), str(study.labels), "--no-pictures"]
-        assert main([*words, "--shard", part, *output(tmp_path, str(k))]) == 0
+        args = ["audit", str(study.nnunet()), str(study.labels), "--no-pictures"]
+        assert main([*args, "--shard", part, *output(tmp_path, str(k))]) == 0
 
     for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
         files = [tmp_path / str(k) / file for k in range(len(parts))]
@@ -194,8 +194,8 @@ def test_contours_of_a_promise_stay_where_another_is_made(study, tmp_path):
     new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
     apply = ["promise", "--apply", str(tmp_path / "promise"), str(new.nnunet())]
     assert main([*apply, *output(tmp_path, "both")]) == 0
-    words = ["promise", str(study.nnunet()), str(study.labels), *LEVEL]
-    assert main([*words, *output(tmp_path, "both")]) == 0
+    args = ["promise", str(study.nnunet()), str(study.labels), *LEVEL]
+    assert main([*args, *output(tmp_path, "both")]) == 0
 
     names = {file.name for file in (tmp_path / "both").iterdir()}
     assert {"promised.csv", "new_outer_anterior.nii.gz", "promise.json"} <= names
@@ -210,7 +210,7 @@ def test_edited_promise_is_refused_and_a_crafted_one_writes_nowhere_else(study, 
     apply = ["promise", "--apply", file, new.nnunet(), *output(tmp_path, "c")]
 
     file.write_text(
-        json.dumps({**record, "kept": [{**one, "level": 0.01} for one in record["kept"]]})
+        json.dumps({**record, "kept": [{**kept, "level": 0.01} for kept in record["kept"]]})
     )
     assert "is not as it was written" in refused(apply, capsys)
     text = json.dumps(record).replace('"anterior"', '"../precious/label"')
@@ -229,20 +229,20 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     place, labels, each = study.nnunet(), study.labels, ["--patients", "cases"]
     hidden = [*each, "--anonymous", salts["ours"]]
     for part in ("1/2", "2/2"):
-        words = ["audit", place, labels, *hidden, "--shard", part, *LEVEL[2:]]
-        assert main([*map(str, words), *output(tmp_path, part[0])]) == 0
+        args = ["audit", place, labels, *hidden, "--shard", part, *LEVEL[2:]]
+        assert main([*map(str, args), *output(tmp_path, part[0])]) == 0
     files = [tmp_path / part / "promise.npz" for part in "12"]
     assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "joined")]) == 0
-    words = ["promise", place, labels, *LEVEL]
-    assert main([*map(str, [*words, *hidden]), *output(tmp_path)]) == 0
-    assert main([*map(str, [*words, *each]), *output(tmp_path, "plain")]) == 0
+    args = ["promise", place, labels, *LEVEL]
+    assert main([*map(str, [*args, *hidden]), *output(tmp_path)]) == 0
+    assert main([*map(str, [*args, *each]), *output(tmp_path, "plain")]) == 0
 
-    made, joined, plain = (read_promise(tmp_path / p) for p in ("promise", "joined", "plain"))
+    promised, joined, plain = (read_promise(tmp_path / p) for p in ("promise", "joined", "plain"))
     secret = b"5" * 64
     names = [hmac.new(secret, case.encode(), "sha256").hexdigest()[:24] for case in study.cases]
-    assert made.cases == made.patients == joined.cases == sorted(names)
-    assert made.kept == joined.kept
-    assert [one.values for one in made.kept] == [one.values for one in plain.kept]
+    assert promised.cases == promised.patients == joined.cases == sorted(names)
+    assert promised.kept == joined.kept
+    assert [kept.values for kept in promised.kept] == [kept.values for kept in plain.kept]
     for folder in ("1", "2", "joined", "promise"):
         for file in (tmp_path / folder).rglob("*.*"):
             assert not any(case.encode() in file.read_bytes() for case in study.cases), file
@@ -263,11 +263,11 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     assert "differs from" in refused(mixed, capsys)
     apply[2] = tmp_path / "plain"
     assert "are not hidden, and so cannot" in refused([*apply, *hidden], capsys)
-    words = [*words, *output(tmp_path), "--anonymous", salts["ours"]]
-    assert "--anonymous: hides whose the cases are" in refused(words, capsys)
-    short = [*words[:-1], salts["short"], *each]
+    args = [*args, *output(tmp_path), "--anonymous", salts["ours"]]
+    assert "--anonymous: hides whose the cases are" in refused(args, capsys)
+    short = [*args[:-1], salts["short"], *each]
     assert "has 6 bytes, which may be guessed" in refused(short, capsys)
-    assert "no such file; make one" in refused([*words[:-1], tmp_path / "none", *each], capsys)
+    assert "no such file; make one" in refused([*args[:-1], tmp_path / "none", *each], capsys)
 
 
 def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
@@ -275,14 +275,14 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     salts = [tmp_path / "ours", tmp_path / "other"]
     for salt, digit in zip(salts, "57", strict=True):
         salt.write_text(64 * digit)
-    words = ["audit", study.nnunet(), study.labels, "--no-pictures"]
+    args = ["audit", study.nnunet(), study.labels, "--no-pictures"]
     each = ["--patients", "cases"]
     for name, more in (
         ("plain", each),
         ("hidden", [*each, "--anonymous", salts[0]]),
         ("nobody", []),
     ):
-        assert main([*map(str, (*words, *more)), *output(tmp_path, name)]) == 0
+        assert main([*map(str, (*args, *more)), *output(tmp_path, name)]) == 0
 
     merge = ["merge", tmp_path / "plain", "--anonymous", salts[0], *output(tmp_path, "merged")]
     assert main([*map(str, merge)]) == 0
@@ -294,8 +294,8 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     assert main([*map(str, sums)]) == 0
     hidden = ["promise", tmp_path / "hidden", *LEVEL, *output(tmp_path, "again")]
     assert main([*map(str, hidden)]) == 0
-    made, again = (read_promise(tmp_path / name) for name in ("promise", "again"))
-    assert (made.kept, made.patients) == (again.kept, again.patients)
+    promised, again = (read_promise(tmp_path / name) for name in ("promise", "again"))
+    assert (promised.kept, promised.patients) == (again.kept, again.patients)
     for folder in ("merged", "promise"):
         for file in (tmp_path / folder).rglob("*.*"):
             assert not any(case.encode() in file.read_bytes() for case in study.cases), file
@@ -319,12 +319,12 @@ def test_python_refuses_what_the_command_refuses():
         "classes: two are called 'a'": {"classes": ["a", "a"]},
         "channels agree far better": {},
     }
-    for line, words in wrong.items():
-        given = probs if words else probs[:, ::-1]
+    for line, extra in wrong.items():
+        outputs = probs if extra else probs[:, ::-1]
         with pytest.raises(InputError, match=line):
-            promise(given, labels, **options, **words)
-    made = promise(probs, labels, **options)
+            promise(outputs, labels, **options, **extra)
+    promised = promise(probs, labels, **options)
     cases = {"hold NaN": probs[0] * np.nan, "beyond": 9 * probs[0], "off 1": probs[0] / 2}
     for line, case in cases.items():
         with pytest.raises(InputError, match=line):
-            applied(made, case, (1, 1))
+            applied(promised, case, (1, 1))

@@ -16,7 +16,7 @@ from nacl_monai.promises import applied, promise, read_curves, read_promise
 
 
 @pytest.fixture(scope="module")
-def made():
+def promised():
     """Of eight cases, each of a patient."""
     rng = np.random.default_rng(0)
     inside = rng.uniform(size=(8, 6, 6))
@@ -25,25 +25,25 @@ def made():
     return promise(probs, labels, levels=[0.3], classes=["outside", "liver"])
 
 
-def test_promise_shows_its_table(made):
+def test_promise_shows_its_table(promised):
     """A row for each, in a terminal and a notebook, with what held-out patients say."""
-    assert list(made.table.index) == [kept.label for kept in made.kept]
-    assert len(made.table) == 4
-    for kept, (row, cells) in zip(made.kept, made.table.iterrows(), strict=True):
-        held_out = made.checked(kept)
+    assert list(promised.table.index) == [kept.label for kept in promised.kept]
+    assert len(promised.table) == 4
+    for kept, (row, cells) in zip(promised.kept, promised.table.iterrows(), strict=True):
+        held_out = promised.checked(kept)
         assert f"{held_out['risk']:.1%}" in cells["Held-out patients"]
         assert cells["Size"].startswith(f"{held_out['size']:.2f}")
-        assert row in repr(made)
-        assert cells["Size"] in repr(made)
-        assert f"<td>{cells['Size']}</td>" in made._repr_html_()
-    assert "8 patients" in repr(made).splitlines()[0]
+        assert row in repr(promised)
+        assert cells["Size"] in repr(promised)
+        assert f"<td>{cells['Size']}</td>" in promised._repr_html_()
+    assert "8 patients" in repr(promised).splitlines()[0]
 
 
-def test_promise_is_saved_as_the_command_writes_it(made, tmp_path):
+def test_promise_is_saved_as_the_command_writes_it(promised, tmp_path):
     """Whose page and table have the same words; a folder of somebody else's stays."""
-    folder = made.save(tmp_path / "saved")
-    words = ["promise", folder / "promise.npz", "--level", 0.3, "--output", tmp_path / "command"]
-    assert main([*map(str, words), "--no-pictures"]) == 0
+    folder = promised.save(tmp_path / "saved")
+    args = ["promise", folder / "promise.npz", "--level", 0.3, "--output", tmp_path / "command"]
+    assert main([*map(str, args), "--no-pictures"]) == 0
 
     for name in ("promise.json", "promise.npz", "held_out.csv"):
         written = [(tmp_path / place / name).read_bytes() for place in ("saved", "command")]
@@ -52,19 +52,22 @@ def test_promise_is_saved_as_the_command_writes_it(made, tmp_path):
         unescape((tmp_path / place / "page.html").read_text(encoding="utf-8"))
         for place in ("saved", "command")
     ]
-    for text in (*(text for kept, text in made.verdicts() if kept.kind == "outer"), *made.table):
+    for text in (
+        *(text for kept, text in promised.verdicts() if kept.kind == "outer"),
+        *promised.table,
+    ):
         assert all(text in page for page in pages)
-    assert read_promise(folder) == replace(made, sums=read_promise(folder).sums)
-    assert (read_curves(folder).hits == made.curves.hits).all()
+    assert read_promise(folder) == replace(promised, sums=read_promise(folder).sums)
+    assert (read_curves(folder).hits == promised.curves.hits).all()
     again = read_promise(folder).save(tmp_path / "again")
     assert not (again / "promise.npz").exists()
-    page = made.page(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert all(text in unescape(page) for text in made.table.index)
+    page = promised.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert all(text in unescape(page) for text in promised.table.index)
 
     (tmp_path / "own").mkdir()
     (tmp_path / "own/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="which `nacl-monai promise` did not write"):
-        made.save(tmp_path / "own")
+        promised.save(tmp_path / "own")
 
 
 PROBS = np.stack([np.full((9, 4, 4, 4), 0.4), np.full((9, 4, 4, 4), 0.6)], 1)
@@ -72,7 +75,7 @@ LABELS = np.ones((9, 4, 4, 4), int)
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("changes", "line"),
     [
         ({"levels": 0.1}, "levels: is 0.1; give a list of numbers"),
         ({"levels": []}, "levels: is .*; give a list of numbers"),
@@ -88,14 +91,14 @@ LABELS = np.ones((9, 4, 4, 4), int)
         ({"probs": PROBS[0, :, 0, 0, 0], "labels": LABELS[0, 0, 0]}, "give .* of each case"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(given, line):
+def test_what_cannot_be_meant_is_one_line(changes, line):
     """Arguments of another type or form, which ended in errors of Python's."""
     with pytest.raises(InputError, match=line):
-        promise(**{"probs": PROBS, "labels": LABELS, "levels": [0.1], "check": False, **given})
+        promise(**{"probs": PROBS, "labels": LABELS, "levels": [0.1], "check": False, **changes})
 
 
 @pytest.mark.parametrize(
-    ("given", "line"),
+    ("changes", "line"),
     [
         ({"probs": PROBS[0, ..., 0], "spacing": (1, 1)}, "2 axes, but the images .* had 3"),
         ({"probs": PROBS[0].tolist()}, "probs: hold list"),
@@ -104,12 +107,12 @@ def test_what_cannot_be_meant_is_one_line(given, line):
         ({"spacing": "111"}, "spacing: is '111'"),
     ],
 )
-def test_case_unlike_the_calibration_patients_is_one_line(given, line):
+def test_case_unlike_the_calibration_patients_is_one_line(changes, line):
     """Of other axes or another form."""
-    made = promise(PROBS, LABELS, levels=[0.1], check=False)
+    promised = promise(PROBS, LABELS, levels=[0.1], check=False)
 
     with pytest.raises(InputError, match=line):
-        applied(made, **{"probs": PROBS[0], "spacing": (1, 1, 1), **given})
+        applied(promised, **{"probs": PROBS[0], "spacing": (1, 1, 1), **changes})
 
 
 class Elsewhere(torch.Tensor):
@@ -134,13 +137,13 @@ def test_tensors_elsewhere_are_brought_to_the_processor(monkeypatch):
         (away[0] + 1).numpy()
 
     assert repr(audit(*away)) == repr(audit(probs, labels))
-    made, expected = (promise(*pair, levels=[0.3]) for pair in (away, (probs, labels)))
-    assert made == expected
-    new = [applied(made, one, (1, 1))[0] for one in (away[0][0], probs[0])]
+    promised, expected = (promise(*pair, levels=[0.3]) for pair in (away, (probs, labels)))
+    assert promised == expected
+    new = [applied(promised, case, (1, 1))[0] for case in (away[0][0], probs[0])]
     assert (new[0].contours["outer"] == new[1].contours["outer"]).all()
     metric = CalibrationMetric(decisions={"liver": [1]})
     metric(probs, labels)
-    sums = [one.as_subclass(Elsewhere) for one in metric.get_buffer()]
+    sums = [part.as_subclass(Elsewhere) for part in metric.get_buffer()]
     monkeypatch.setattr(metric, "_all_sums", lambda: sums)
     record = metric.record([f"case{k}" for k in range(8)])
     assert run_of_bins(record, "metric").number("ece_near").mean == audit(probs, labels).ece("near")

@@ -35,11 +35,11 @@ def road(tmp_path_factory):
     """The folder of a report on 28 people, with three new ones, and their study."""
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
-    words = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
+    args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", blank)
-        assert main(["report", *map(str, words)]) == 0
-    return root / "report", old, words
+        assert main(["report", *map(str, args)]) == 0
+    return root / "report", old, args
 
 
 def section(page, number):
@@ -66,28 +66,28 @@ def test_who_fits_the_calibrator_neither_tests_nor_promises(road):
     """A third of them, at most eight; both groups are on the page."""
     folder, old, _ = road
     fitted = set(read_calibrator(folder / "calibrator/calibrator.json").patients)
-    made = read_promise(folder / "promise")
+    promised = read_promise(folder / "promise")
 
     assert len(fitted) == MOST == 8
-    assert fitted | set(made.patients) == set(old.cases)
+    assert fitted | set(promised.patients) == set(old.cases)
     for part in ("audit", "calibrated"):
         tested = pd.read_csv(folder / part / "cases.csv")["case"]
-        assert set(tested) == set(made.patients) == set(old.cases) - fitted
+        assert set(tested) == set(promised.patients) == set(old.cases) - fitted
     page = (folder / "page.html").read_text("utf-8")
-    for group in (made.patients, sorted(fitted)):
+    for group in (promised.patients, sorted(fitted)):
         assert ", ".join(group) in page
-    assert made.definition["calibrator"][0] == "distance_all"
+    assert promised.definition["calibrator"][0] == "distance_all"
 
 
 def test_sentences_and_lists_are_those_of_the_steps(road):
     """The promise says what it promises, triage whom to look at; the level is the smallest of use."""
     folder = road[0]
     page = (folder / "page.html").read_text("utf-8").replace("&#39;", "'")
-    made = read_promise(folder / "promise")
+    promised = read_promise(folder / "promise")
 
-    assert {one.level for one in made.kept} == {level_of(20)} == {0.1}
-    for one, text in made.verdicts():
-        assert (text in section(page, 3)) == (one.kind == "outer")
+    assert {kept.level for kept in promised.kept} == {level_of(20)} == {0.1}
+    for kept, text in promised.verdicts():
+        assert (text in section(page, 3)) == (kept.kind == "outer")
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
     assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
@@ -110,8 +110,8 @@ def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
-    words = [old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
-    assert main(["report", *map(str, words), "--output", f"{tmp_path / 'report'}"]) == 2
+    args = [old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
+    assert main(["report", *map(str, args), "--output", f"{tmp_path / 'report'}"]) == 2
     assert "--new-images: are of the cases of --new" in capsys.readouterr().err
 
 
@@ -121,9 +121,9 @@ def test_report_replaces_its_own_earlier_one(road):
     folder, old, _ = road
     note = folder / "note.txt"
     note.write_text("mine")
-    words = [old.root / "nnunet", old.root / "labels", *PEOPLE, "--output", folder]
+    args = [old.root / "nnunet", old.root / "labels", *PEOPLE, "--output", folder]
 
-    assert main(["report", *map(str, words)]) == 0
+    assert main(["report", *map(str, args)]) == 0
     assert note.read_text() == "mine"
     page = (folder / "page.html").read_text("utf-8")
     assert "--new" in section(page, 4)
@@ -133,9 +133,9 @@ def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_pat
     """By the command, too."""
     folder, old, _ = road
     behind = ["--calibrator", folder / "calibrator/calibrator.json"]
-    words = [old.root / "nnunet", old.root / "labels", *behind, *PEOPLE, "--output", tmp_path]
+    args = [old.root / "nnunet", old.root / "labels", *behind, *PEOPLE, "--output", tmp_path]
 
-    assert main(["promise", *map(str, words)]) == 1
+    assert main(["promise", *map(str, args)]) == 1
     assert "was fitted on" in capsys.readouterr().err
 
 
@@ -143,13 +143,13 @@ def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_pat
 def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     """The page says so, and all of them promise, at a level of use."""
     few = Study(tmp_path, people(3, 8, "p"))
-    words = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
+    args = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
 
-    assert main(["report", *map(str, words)]) == 0
-    made = read_promise(tmp_path / "report/promise")
-    assert set(made.patients) == set(few.cases)
-    assert made.definition["calibrator"] == []
-    assert {one.level for one in made.kept} == {level_of(8)}
+    assert main(["report", *map(str, args)]) == 0
+    promised = read_promise(tmp_path / "report/promise")
+    assert set(promised.patients) == set(few.cases)
+    assert promised.definition["calibrator"] == []
+    assert {kept.level for kept in promised.kept} == {level_of(8)}
     out = capsys.readouterr().out
     assert "Nothing is calibrated: of 8 patients too few would be left for a promise" in out
     record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))

@@ -21,9 +21,9 @@ def old(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(old):
-    words = ["--level", "0.2", "--miss", "0.1", *PATIENTS]
-    return run(old.root / "promise", "promise", old.nnunet(), old.labels, *words)
+def folder(old):
+    args = ["--level", "0.2", "--miss", "0.1", *PATIENTS]
+    return run(old.root / "promise", "promise", old.nnunet(), old.labels, *args)
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,20 @@ def new(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def triage(made, new):
-    return run(new.root / "triage", "triage", made, new.nnunet(), "--budget", "3", *PATIENTS)
+def triage(folder, new):
+    return run(new.root / "triage", "triage", folder, new.nnunet(), "--budget", "3", *PATIENTS)
 
 
 def voxels(text):
     return np.asarray(layer(text).dataobj)
 
 
-def test_triage_shows_the_contours_and_the_threshold_of_the_promise(made, triage, new):
+def test_triage_shows_the_contours_and_the_threshold_of_the_promise(folder, triage, new):
     """What `promise --apply` writes, cropped; the threshold is that within the margin of the family."""
-    applied = run(new.root / "applied", "promise", "--apply", made, new.nnunet(), *PATIENTS)
-    kept = {one.structure: one for one in read_promise(made).of_level() if one.kind == "outer"}
+    applied = run(new.root / "applied", "promise", "--apply", folder, new.nnunet(), *PATIENTS)
+    kept = {
+        each.structure: each for each in read_promise(folder).of_level() if each.kind == "outer"
+    }
     table = pd.read_csv(triage / "triage.csv")
     cases = cases_of(triage / "page.html")
 
@@ -75,9 +77,9 @@ def layer_of(file):
     return np.asarray(nibabel.load(file).dataobj)
 
 
-def test_promise_shows_three_held_out_cases_with_their_labels(made, old):
+def test_promise_shows_three_held_out_cases_with_their_labels(folder, old):
     """Of which most is missed, then of which as much as usual."""
-    cases = cases_of(made / "page.html")
+    cases = cases_of(folder / "page.html")
     whats = [case["reason"].split(":")[0] for case in cases]
     assert whats == ["missed most of all", "missed second most", "missed as usual"]
     for case in cases:
@@ -91,9 +93,9 @@ def test_promise_shows_three_held_out_cases_with_their_labels(made, old):
 
 
 @pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])
-def test_triage_without_cases(word, made, new, tmp_path):
+def test_triage_without_cases(word, folder, new, tmp_path):
     """Its list is there all the same."""
-    page = run(tmp_path / "triage", "triage", made, new.nnunet(), word, *PATIENTS) / "page.html"
+    page = run(tmp_path / "triage", "triage", folder, new.nnunet(), word, *PATIENTS) / "page.html"
     assert not cases_of(page)
     assert "p08_scan16" in page.read_text(encoding="utf-8")
 
@@ -120,16 +122,16 @@ def test_verdicts_are_counted_within_each_budget(triage, tmp_path, capsys):
     ]
 
 
-def test_promise_in_python_shows_the_cases_of_the_command(made, old, tmp_path):
+def test_promise_in_python_shows_the_cases_of_the_command(folder, old, tmp_path):
     """Of folders; the page that is saved has none, nor has one that was read again."""
     found = promise(old.nnunet(), old.labels, levels=[0.2], patient_pattern=PATIENTS[1])
     shown = cases_of(found.page(tmp_path / "page.html"))
 
-    assert shown == cases_of(made / "page.html")
+    assert shown == cases_of(folder / "page.html")
     for page in (
         found.page(tmp_path / "without.html", viewer=False),
         found.save(tmp_path / "saved") / "page.html",
-        read_promise(made).page(tmp_path / "read.html"),
+        read_promise(folder).page(tmp_path / "read.html"),
     ):
         assert cases_of(page) == []
 
@@ -173,7 +175,7 @@ def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path,
     ("rows", "error"),
     [
         ([("nobody", "reject")], "'nobody' is no case of this triage; give the one it is of"),
-        ([("p08_scan16", "refuse")], "'refuse' is none of accept, edit, reject; correct it"),
+        ([("p08_scan16", "refuse")], "'refuse' is not one of accept, edit, reject; correct it"),
         ([("p08_scan16", "edit"), ("p08_scan16", "accept")], "but another file edit; settle it"),
     ],
 )
@@ -189,12 +191,12 @@ def test_verdicts_that_cannot_be_meant_are_refused(rows, error, triage, tmp_path
 def test_verdicts_need_a_table_and_take_nothing_else(triage, tmp_path, capsys):
     """No option of triage has an effect on them."""
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for words, code, error in (
+    for args, code, error in (
         ([f"{triage}", "--verdicts", f"{tmp_path / 'other.csv'}"], 1, "has no column 'case'"),
         ([f"{triage}", "--verdicts", f"{tmp_path / 'none.csv'}"], 1, "cannot be read"),
         ([f"{triage}", "--verdicts", "v.csv", "--budget", "3"], 2, "--budget: has no effect"),
         ([f"{triage}", "new", "--verdicts", "v.csv"], 2, "new is too much"),
         ([f"{triage}"], 2, "NEW: is missing"),
     ):
-        assert main(["triage", *words]) == code, words
+        assert main(["triage", *args]) == code, args
         assert error in capsys.readouterr().err

@@ -36,12 +36,12 @@ def test_promise_of_a_file_enters_few_files(tmp_path):
 
 def test_promise_is_read_as_it_was_made(tmp_path):
     """With what its definition says of the network, NaN and infinite margins among the rest."""
-    made = fit(curves(weights="1f", run="unet_nacl_seed0", split="val"), HALF, sums="2e")
+    promised = fit(curves(weights="1f", run="unet_nacl_seed0", split="val"), HALF, sums="2e")
 
-    read = read_promise(made.write(tmp_path / "promise.json"))
+    read = read_promise(promised.write(tmp_path / "promise.json"))
 
-    assert read.kept == made.kept
-    assert {one.margin for one in read.kept} == {3.0}
+    assert read.kept == promised.kept
+    assert {kept.margin for kept in read.kept} == {3.0}
     assert (read.sums, read.definition["weights"], read.definition["split"]) == ("2e", "1f", "val")
     read.check_current()
 

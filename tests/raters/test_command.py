@@ -30,8 +30,8 @@ from nacl_monai.raters.command import (
 def fit(tmp_path, capsys):
     """Runs the command; returns exit code, output and errors."""
 
-    def run(*words):
-        code = main(["fit-prior", *map(str, words), "--output", str(tmp_path / "prior.yaml")])
+    def run(*args):
+        code = main(["fit-prior", *map(str, args), "--output", str(tmp_path / "prior.yaml")])
         return code, *capsys.readouterr()
 
     return run
@@ -45,22 +45,22 @@ def test_overrides_are_those_of_the_raters(write, fit, tmp_path):
 
     width, low, high = map(float, re.search(r"all classes: (.*) mm \[(.*), (.*)\]", out).groups())
     assert low <= np.sqrt(2 + 1 / 12) <= high
-    words = yaml.safe_load((tmp_path / "prior.yaml").read_text())
-    settings = {key.removeprefix("losses::nacl::"): value for key, value in words.items()}
+    loaded = yaml.safe_load((tmp_path / "prior.yaml").read_text())
+    settings = {key.removeprefix("losses::nacl::"): value for key, value in loaded.items()}
     expected = [np.sqrt(width**2 - 1 / 12 + size**2 / 12) / size for size in (2, 1)]
     np.testing.assert_allclose(settings["sigma"], expected, atol=0.01)
     assert settings["prior"] == "blur"
     assert settings["sigma"] == NACLLoss(**settings).penalties[0].settings["sigma"]
     assert settings.keys() <= read_menu("losses")["nacl"].settings.keys()
-    for key, value in words.items():
+    for key, value in loaded.items():
         assert f"--{key} " + (f'"{value}"' if isinstance(value, list) else f"{value}") in out
 
 
 def test_same_voxels_keep_the_width():
     """Nothing is taken off that is not added again; a width below a voxel stays above zero."""
-    words = overrides(1.5, [0.75, 0.75], [0.75, 0.75])
-    assert words["losses::nacl::sigma"] == 2.0
-    assert words["losses::nacl::kernel_size"] == 13
+    loaded = overrides(1.5, [0.75, 0.75], [0.75, 0.75])
+    assert loaded["losses::nacl::sigma"] == 2.0
+    assert loaded["losses::nacl::kernel_size"] == 13
     assert 0.28 < overrides(0.1, [1.0], [1.0])["losses::nacl::sigma"] < 0.29
 
 
@@ -73,9 +73,9 @@ def test_doubt_is_a_warning(write, fit, tmp_path):
 
 
 def agreeing(write, root):
-    one, other = write(root, cases=2)
-    shutil.copytree(one, other, dirs_exist_ok=True)
-    return [one, other]
+    first, other = write(root, cases=2)
+    shutil.copytree(first, other, dirs_exist_ok=True)
+    return [first, other]
 
 
 def ignored(write, root):
@@ -91,24 +91,24 @@ def of_other_voxels(write, root):
 
 
 @pytest.mark.parametrize(
-    ("make", "code", "said"),
+    ("make", "code", "message"),
     [
         (agreeing, 1, "agrees with .*without disagreement there is no width to fit"),
         (ignored, 1, "dataset.json: says to ignore the label 1, whose border"),
         (of_other_voxels, 2, "error: --spacing: is missing"),
     ],
 )
-def test_label_maps_that_tell_no_width_are_refused(make, code, said, write, fit, tmp_path):
+def test_label_maps_that_tell_no_width_are_refused(make, code, message, write, fit, tmp_path):
     """In one line, and nothing is written."""
     found, out, err = fit(*make(write, tmp_path))
 
     assert (found, out, err.count("\n")) == (code, "", 1)
-    assert re.search(said, err)
+    assert re.search(message, err)
     assert not (tmp_path / "prior.yaml").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "fault"),
+    ("args", "fault"),
     [
         (["--spacing", "1"], "--spacing: is 1; give 2 numbers"),
         (["--spacing", "1", "0"], "--spacing: is 1 0"),
@@ -118,9 +118,9 @@ def test_label_maps_that_tell_no_width_are_refused(make, code, said, write, fit,
         (["--band", "0"], "--band: is 0"),
     ],
 )
-def test_words_that_cannot_be_meant_are_refused(fit, tmp_path, words, fault):
+def test_words_that_cannot_be_meant_are_refused(fit, tmp_path, args, fault):
     """Before anything is read."""
-    code, _, err = fit(tmp_path / "one", tmp_path / "other", *words)
+    code, _, err = fit(tmp_path / "one", tmp_path / "other", *args)
 
     assert code == 2
     assert err.startswith(f"error: {fault}")
@@ -128,15 +128,15 @@ def test_words_that_cannot_be_meant_are_refused(fit, tmp_path, words, fault):
 
 def test_cases_are_read_by_name_whatever_the_tool(write, tmp_path):
     """NIfTI and NRRD; axes in any order and direction become right, anterior, superior."""
-    one, other = write(tmp_path, cases=2, spacing=(1.0, 2.0, 4.0), shape=(20, 14, 3), error=0)
+    first, other = write(tmp_path, cases=2, spacing=(1.0, 2.0, 4.0), shape=(20, 14, 3), error=0)
     file = other / "case01.nii.gz"
     SimpleITK.WriteImage(SimpleITK.ReadImage(file), other / "case01.nrrd")
     file.unlink()
-    for file in (one / "case00.nii.gz", other / "case00.nii.gz"):
+    for file in (first / "case00.nii.gz", other / "case00.nii.gz"):
         turned = nibabel.load(file).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
         nibabel.save(turned, file)
 
-    for case in read_cases(find_cases([one, other])):
+    for case in read_cases(find_cases([first, other])):
         assert case.spacing == (1.0, 2.0, 4.0)
         assert case.labels.shape == (2, 20, 14, 3)
         assert np.array_equal(case.labels[0], case.labels[1])
@@ -148,34 +148,34 @@ def test_cases_are_read_by_name_whatever_the_tool(write, tmp_path):
 
 def test_missing_and_repeated_raters_are_refused(write, tmp_path):
     """Before the first volume is read."""
-    one, other, third = write(tmp_path, raters=3, cases=3)
+    first, other, third = write(tmp_path, raters=3, cases=3)
     (third / "case01.nii.gz").unlink()
 
     with pytest.raises(InputError, match=r"rater2: has no label map of the case 'case01'"):
-        find_cases([one, other, third])
+        find_cases([first, other, third])
     with pytest.raises(InputError, match=r"rater0: is given twice"):
-        find_cases([one, other, one / ".." / one.name])
+        find_cases([first, other, first / ".." / first.name])
     with pytest.raises(InputError, match=r"rater0: is the only rater"):
-        find_cases([one])
+        find_cases([first])
 
 
 def test_other_shapes_are_refused(write, tmp_path):
     """By the file that is not like the first rater's."""
-    one, _ = write(tmp_path / "a", cases=1)
+    first, _ = write(tmp_path / "a", cases=1)
     smaller, _ = write(tmp_path / "b", cases=1, shape=(40, 48, 5))
 
     with pytest.raises(InputError, match=r"rater0/case00\.nii\.gz: has shape"):
-        list(read_cases(find_cases([one, smaller])))
+        list(read_cases(find_cases([first, smaller])))
 
 
 def test_distance_that_is_accepted_is_read(write, tmp_path):
     """As the refusal says it: 0.1 mm over 39 voxels are 3.9."""
-    one, _ = write(tmp_path / "a", cases=1, shape=(40, 40, 3))
+    first, _ = write(tmp_path / "a", cases=1, shape=(40, 40, 3))
     wider, _ = write(tmp_path / "b", cases=1, shape=(40, 40, 3), spacing=(1.1, 1.0, 4.0))
-    files = find_cases([one, wider])
+    files = find_cases([first, wider])
 
-    said = r"rater0/case00\.nii\.gz: its affine puts voxels .* --affine_tolerance 3\.91$"
-    with pytest.raises(InputError, match=said):
+    message = r"rater0/case00\.nii\.gz: its affine puts voxels .* --affine_tolerance 3\.91$"
+    with pytest.raises(InputError, match=message):
         list(read_cases(files))
     assert len(list(read_cases(files, 3.91))) == 1
 
@@ -209,9 +209,9 @@ def test_words_reach_the_fit(monkeypatch):
     """Every option of fit-prior."""
     seen, fit = [], "nacl_monai.raters.command.fit_prior"
     monkeypatch.setattr(fit, lambda options: seen.append(options) or [])
-    words = ["one", "two", "--output", "out.yaml", "--spacing", "1", "2", "3"]
-    words += ["--volumes", "--band", "4", "--patient-pattern", "(.)", "--affine_tolerance", "0.5"]
+    args = ["one", "two", "--output", "out.yaml", "--spacing", "1", "2", "3"]
+    args += ["--volumes", "--band", "4", "--patient-pattern", "(.)", "--affine_tolerance", "0.5"]
 
-    assert command.main(words) == 0
+    assert command.main(args) == 0
     raters, output = [Path("one"), Path("two")], Path("out.yaml")
     assert seen == [FitOptions(raters, output, [1.0, 2.0, 3.0], True, 4.0, "(.)", 0.5)]

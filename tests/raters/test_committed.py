@@ -56,7 +56,7 @@ def test_last_row_is_the_least_score_of_a_blur():
         ("all four", "brier"),
         ("all four", "nll"),
     )
-    least = [best(*one) for one in asked]
+    least = [best(*scores) for scores in asked]
     assert shown == [round(value, 3) for value in least]
 
 

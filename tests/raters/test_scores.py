@@ -33,29 +33,29 @@ def pairs(prior, band):
     """Patient, probabilities and answers of the voxels of every pair of raters in every plane."""
     for image in images():
         raters = [*image.masks, *[np.zeros_like(image.masks[0])] * image.absent]
-        for one in range(len(image.masks)):
+        for reader in range(len(image.masks)):
             for plane in range(image.masks.shape[1]):
-                mask = image.masks[one, plane]
+                mask = image.masks[reader, plane]
                 if not mask.any():
                     continue
                 alone = RatedMasks(np.stack([mask[None]] * 2), image.spacing, "one").planes()
                 probs = prior.soften(alone)[0]
                 near = np.abs(border_distance(mask, image.spacing)) <= band
                 for other, answers in enumerate(raters):
-                    if other != one:
+                    if other != reader:
                         yield image.patient, probs[near].astype(float), answers[plane][near]
 
 
 def slowly(prior, band):
     """The three scores by their definitions, every patient weighing the same."""
-    of = {}
+    by_patient = {}
     for patient, *voxels in pairs(prior, band):
-        of.setdefault(patient, []).append(voxels)
+        by_patient.setdefault(patient, []).append(voxels)
     gaps, brier, nll = np.zeros(NUM_BINS), [], []
-    for several in of.values():
-        p, y = (np.concatenate(one) for one in zip(*several, strict=True))
+    for several in by_patient.values():
+        p, y = (np.concatenate(part) for part in zip(*several, strict=True))
         at = np.ceil(np.float32(p) * NUM_BINS).clip(1).astype(int) - 1
-        gaps += np.bincount(at, p - y, NUM_BINS) / len(p) / len(of)
+        gaps += np.bincount(at, p - y, NUM_BINS) / len(p) / len(by_patient)
         brier.append(np.mean((p - y) ** 2))
         nll.append(-np.log(np.where(y, p, 1 - p).clip(CLIP, 1 - CLIP)).mean())
     return {"ece": np.abs(gaps).sum(), "brier": np.mean(brier), "nll": np.mean(nll)}
@@ -190,7 +190,7 @@ def test_patient_without_a_voxel_in_the_band_is_no_patient():
     nothing = RatedMasks(np.zeros((3, 1, 8, 8), bool), (1.0, 1.0), "empty")
     empty = score_priors([nothing], scores.priors, scores.bands)
 
-    found, expected = (fit_width(one, "blur") for one in (scores + empty, scores))
+    found, expected = (fit_width(rows, "blur") for rows in (scores + empty, scores))
     assert (found.best, found.low, found.high) == (expected.best, expected.low, expected.high)
     assert found.patients == 6
     with pytest.raises(InputError, match="--band: is 2 mm, and no voxel is so near to a border"):
@@ -258,7 +258,7 @@ def test_planes_are_those_with_a_border_of_their_own_rater():
 def test_masks_that_cannot_be_meant_are_refused():
     """One rater alone, shares in place of masks, or a spacing of other axes."""
     masks = np.zeros((2, 1, 4, 4), bool)
-    for given, spacing in ((masks[:1], (1.0, 1.0)), (masks * 0.5, (1.0, 1.0)), (masks, (1.0,) * 3)):
+    for array, spacing in ((masks[:1], (1.0, 1.0)), (masks * 0.5, (1.0, 1.0)), (masks, (1.0,) * 3)):
         with pytest.raises(InputError, match="^masks: are"):
-            RatedMasks(given, spacing, "one")
+            RatedMasks(array, spacing, "one")
     assert RatedMasks(masks[:1], (1.0, 1.0), "one", absent=3).others == 3

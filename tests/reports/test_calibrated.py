@@ -46,10 +46,10 @@ def test_truth_behind_a_model_that_is_too_sure_is_better_by_every_question(hot, 
     """And the other way round it is worse by every one."""
     metrics = ["ece_near", "contour_misses", "nll_all", "brier_all"]
 
-    assert [(one.metric, one.word) for one in answers(hot, true)] == [
+    assert [(answer.metric, answer.word) for answer in answers(hot, true)] == [
         (m, "better") for m in metrics
     ]
-    assert [one.word for one in answers(true, hot)] == ["worse"] * 4
+    assert [answer.word for answer in answers(true, hot)] == ["worse"] * 4
     assert verdicts(hot, true)[-1] == "Use it."
     assert verdicts(true, hot)[-1] == "Do not use it."
 
@@ -58,7 +58,7 @@ def test_what_is_next_to_the_truth_is_no_difference_to_it():
     """By every question, however sure the small change is."""
     found = answers(run_of(1.0, "true", cases=100), run_of(1.02, "next to it", cases=100))
 
-    assert [one.word for one in found] == ["no difference"] * 4
+    assert [answer.word for answer in found] == ["no difference"] * 4
     assert advice(found) == "Leave the model as it is: it needs no calibrator."
 
 
@@ -81,7 +81,7 @@ def test_contour_that_misses_less_than_it_says_is_no_better(true):
     """5 % is what it should miss: a contour that holds everything is worse."""
     cautious = run_of(3.0, "cautious")
 
-    answer = next(one for one in answers(true, cautious) if one.metric == "contour_misses")
+    answer = next(found for found in answers(true, cautious) if found.metric == "contour_misses")
 
     assert answer.after < 0.05 < answer.before + 0.02
     assert answer.word == "worse"
@@ -91,7 +91,7 @@ def test_number_that_was_not_counted_is_no_question(hot, true):
     """A file of an earlier version has no volumes of structures."""
     bare = replace(hot, bins=replace(hot.bins, decisions=None))
 
-    assert "contour_misses" not in [one.metric for one in answers(bare, true)]
+    assert "contour_misses" not in [answer.metric for answer in answers(bare, true)]
 
 
 def test_every_decision_has_one_of_four_words():
@@ -104,7 +104,7 @@ def test_every_decision_has_one_of_four_words():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("verdicts", "expected"),
     [
         (
             "better|worse",
@@ -117,9 +117,9 @@ def test_every_decision_has_one_of_four_words():
         ("", "Whether to use it these patients cannot tell"),
     ],
 )
-def test_advice_follows_from_the_answers(words, expected):
+def test_advice_follows_from_the_answers(verdicts, expected):
     """Where one is better and one worse, both are said."""
-    split = words.split("|") if words else []
+    split = verdicts.split("|") if verdicts else []
     metrics = ("ece_near", "nll_all")
     found = [Answer(metric, 0.1, 0.1, word) for metric, word in zip(metrics, split, strict=False)]
 
@@ -157,10 +157,10 @@ def test_picture_has_a_line_per_fit_on_a_logarithmic_axis():
 def test_page_is_one_file_with_verdict_numbers_and_command(hot, true, tmp_path, pictures):
     """Nothing is loaded; without pictures it has no diagram."""
     true = replace(true, name="<distance>")
-    made = calibrator(folds=[[2.0, 1.0, 0.5]])
+    fitted = calibrator(folds=[[2.0, 1.0, 0.5]])
 
     path = write_calibrated(
-        [hot, true], made, tmp_path / "page.html", "the command", pictures=pictures
+        [hot, true], fitted, tmp_path / "page.html", "the command", pictures=pictures
     )
 
     text = path.read_text()

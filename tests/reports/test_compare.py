@@ -205,8 +205,8 @@ def test_what_was_not_counted_is_said(led, runs):
 
     (line,) = (line for line in texts[0].splitlines() if line.startswith("5 % contour, misses"))
     assert line.endswith("not counted")
-    said = "Not counted: ECE near the prediction, contours and what is expected of structures."
-    assert [said in text for text in texts] == [False, True]
+    sentence = "Not counted: ECE near the prediction, contours and what is expected of structures."
+    assert [sentence in text for text in texts] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def pictures(*stems):
 
 
 @pytest.mark.parametrize(
-    ("words", "files"),
+    ("args", "files"),
     [
         (["compare"], {"comparison.md", "comparison.csv", *pictures("reliability", "maps")}),
         (["draw reliability"], pictures("reliability_foreground_top-1")),
@@ -20,9 +20,9 @@ def pictures(*stems):
         (["draw logits"], pictures("logits", "logit_histogram")),
     ],
 )
-def test_files_are_written_and_announced(folders, tmp_path, capsys, words, files):
+def test_files_are_written_and_announced(folders, tmp_path, capsys, args, files):
     """They are named by region and class; a line for each tells where it is."""
-    command, *options = words
+    command, *options = args
     output = tmp_path / "report"
 
     code = main([*command.split(), *map(str, folders), "--output", str(output), *options])
@@ -35,9 +35,9 @@ def test_files_are_written_and_announced(folders, tmp_path, capsys, words, files
 
 def test_comparison_is_printed_and_written(folders, tmp_path, capsys):
     """By the names that are given."""
-    words = ["--output", str(tmp_path), "--names", "CE + Dice", "NACL"]
+    options = ["--output", str(tmp_path), "--names", "CE + Dice", "NACL"]
 
-    assert main(["compare", *map(str, folders), *words]) == 0
+    assert main(["compare", *map(str, folders), *options]) == 0
 
     printed = capsys.readouterr().out
     table = pd.read_csv(tmp_path / "comparison.csv", index_col="method")
@@ -81,8 +81,8 @@ def refusal(tmp_path, capsys):
     return run
 
 
-@pytest.mark.parametrize(("command", "name", "said"), MISSING)
-def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, command, name, said):
+@pytest.mark.parametrize(("command", "name", "message"), MISSING)
+def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, command, name, message):
     """The line names the file, and says how it is made."""
     (copies[1] / name).rename(copies[1] / "old")
     options = ["--case", "004"] if command == "compare" else []
@@ -90,7 +90,7 @@ def test_missing_file_is_one_line_and_nothing_is_written(copies, refusal, comman
     line = refusal(command, copies, *options)
 
     assert line.startswith(f"error: {copies[1]}")
-    assert line.endswith(f"{said}\n")
+    assert line.endswith(f"{message}\n")
 
 
 @pytest.mark.parametrize(

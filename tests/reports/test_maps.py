@@ -142,7 +142,7 @@ class TestFigure:
 class TestWindow:
     def test_stays_inside_and_holds_every_mask(self):
         """The box holds every mask, and ends at the border of the image."""
-        one, other = np.zeros((2, 12, 9), bool)
-        one[0, 4] = other[11, 5] = True
+        mask, other = np.zeros((2, 12, 9), bool)
+        mask[0, 4] = other[11, 5] = True
 
-        assert structure_window([one, other]) == (slice(0, 12), slice(1, 9))
+        assert structure_window([mask, other]) == (slice(0, 12), slice(1, 9))

@@ -55,7 +55,7 @@ def page_of(run, folder, command="x"):
 
 
 @pytest.mark.parametrize(
-    ("gaps", "patients", "said"),
+    ("gaps", "patients", "message"),
     [
         ([0.10, 0.12, 0.11, 0.09, 0.10, 0.11, 0.12], None, "the model is overconfident; its conf"),
         (UNDER, None, "the model is underconfident; its confidence"),
@@ -66,9 +66,9 @@ def page_of(run, folder, command="x"):
         ([0.2] * 7, list("aaaaaaa"), "one of the patients is too few to tell; its calibration err"),
     ],
 )
-def test_verdict_is_that_of_the_interval_over_patients(runs, gaps, patients, said):
+def test_verdict_is_that_of_the_interval_over_patients(runs, gaps, patients, message):
     """Over- or underconfident only where 0 is outside."""
-    assert said in verdict(with_gaps(runs[0], gaps, patients), "foreground")
+    assert message in verdict(with_gaps(runs[0], gaps, patients), "foreground")
 
 
 def test_distance_below_is_not_a_negative_number(runs):
@@ -239,7 +239,7 @@ def test_audit_keeps_both_scores(drawn, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda scores: {"counts": scores.counts + 1}, "scores are of other voxels"),
         (lambda scores: {"scores": -scores.scores}, "a score cannot be"),
@@ -247,13 +247,13 @@ def test_audit_keeps_both_scores(drawn, tmp_path):
         (lambda scores: {"scores": scores.scores[..., :1]}, "score_scores are not"),
     ],
 )
-def test_scores_that_no_voxels_have_are_refused(drawn, tmp_path, change, said):
+def test_scores_that_no_voxels_have_are_refused(drawn, tmp_path, change, message):
     """As counts are; the case is named."""
     record = audit(*drawn).run.bins
     scores = replace(record.scores, **change(record.scores))
     replace(record, scores=scores).write(tmp_path / "bins.npz")
 
-    assert said in refused(read_audit, tmp_path / "bins.npz")
+    assert message in refused(read_audit, tmp_path / "bins.npz")
 
 
 def test_scores_are_in_table_page_and_comparison(drawn, tmp_path):
@@ -289,8 +289,8 @@ def test_intervals_end_where_the_number_ends(runs):
     assert run.mean(run.metrics["ece_wall"] - 0.0011).text() == "0.000 [0.000, 0.000]"
 
 
-@pytest.mark.parametrize(("number", "said"), [(3, True), (4, False)])
-def test_few_patients_are_said_to_be_few(runs, tmp_path, number, said):
+@pytest.mark.parametrize(("number", "few"), [(3, True), (4, False)])
+def test_few_patients_are_said_to_be_few(runs, tmp_path, number, few):
     """In the table, on the page and in a comparison."""
     gap = {"confidence_gap_all": 0.1, "confidence_gap_foreground": np.arange(7) / 100}
     run = with_patients(runs[0], number, **gap)
@@ -300,7 +300,7 @@ def test_few_patients_are_said_to_be_few(runs, tmp_path, number, said):
         page_of(run, tmp_path),
         comparison_text(comparison_table([run])),
     ):
-        assert (f"Only {number} patients: so few say little." in text) == said
+        assert (f"Only {number} patients: too few to say much." in text) == few
 
 
 def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_path, monkeypatch):
@@ -321,16 +321,16 @@ def test_picture_says_who_chose_it_and_names_the_region_of_its_table(runs, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("temperature", "said"),
+    ("temperature", "message"),
     [(0.25, "overconfident"), (1.0, "neither over- nor underconfident"), (4.0, "underconfident")],
 )
-def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, said):
+def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, message):
     """And one advice, unless the probabilities are true."""
     probs, labels = predicted(temperature)
     page = page_of(audit(probs, labels).run, tmp_path)
 
     sentence = page.split('<div class="verdict"><p>')[1].split("</p>")[0]
-    assert sentence.startswith(f"Near what it segments, this model is {said}")
+    assert sentence.startswith(f"Near what it segments, this model is {message}")
     advice = "Calibrate it: nacl-monai calibrate PREDICTIONS LABELS"
     assert sentence.endswith(advice) == (temperature != 1)
     assert page.count('<img src="data:image/png') == 1 + 1  # reliability and risk
@@ -377,15 +377,15 @@ def test_advice_names_the_folders_of_the_audit(tmp_path):
 def test_advice_on_a_run_is_its_own(runs):
     """It names the run; behind a calibrator that does not suit, the calibrator."""
     audited = audit(*predicted(0.25)).run
-    run = replace(audited, of=runs[0].of)
+    run = replace(audited, scope=runs[0].scope)
     behind = {**audited.bins.definition, "calibrator": ["temperature_near", "…"]}
     calibrated = replace(audited, bins=replace(audited.bins, definition=behind))
 
     advice = f"Calibrate it: nacl-monai calibrate {shlex.quote(str(run.folder))} --dataset_dir DATA"
     assert leading_verdict(run).endswith(advice)
-    said = leading_verdict(calibrated)
-    assert "this model is overconfident, behind temperature_near: it says" in said
-    assert said.endswith("Fit that to patients like these.")
+    sentence = leading_verdict(calibrated)
+    assert "this model is overconfident, behind temperature_near: it says" in sentence
+    assert sentence.endswith("Fit that to patients like these.")
 
 
 def test_regions_of_the_label_come_last(tmp_path):
@@ -403,8 +403,8 @@ def test_cases_in_which_nothing_is_segmented_are_named(tmp_path):
     probs, labels = predicted(1.0, cases=3)
     probs[1] = [1 - 0.4 * probs[1, 1], 0.4 * probs[1, 1]]
 
-    for kept, said in (([0, 1, 2], True), ([0, 2], False)):
+    for kept, named in (([0, 1, 2], True), ([0, 2], False)):
         names = [f"case{k}" for k in kept]
         page = page_of(audit(probs[kept], labels[kept], cases=names).run, tmp_path)
-        assert ("<p>Nothing is segmented in case1.</p>" in page) == said
+        assert ("<p>Nothing is segmented in case1.</p>" in page) == named
         assert "Open first: case" in page

@@ -94,15 +94,15 @@ class TestFigure:
 
         np.testing.assert_allclose(ends, np.stack([curve.lower, curve.upper], 1)[used])
 
-    @pytest.mark.parametrize(("empty", "said"), [(2, "(cases: 5 of 7)"), (7, "no voxels")])
-    def test_cases_without_the_region_are_counted(self, copies, empty_foreground, empty, said):
+    @pytest.mark.parametrize(("empty", "message"), [(2, "(cases: 5 of 7)"), (7, "no voxels")])
+    def test_cases_without_the_region_are_counted(self, copies, empty_foreground, empty, message):
         """A case without the region is left out; without any voxel the corner says so."""
         for folder in copies:
             empty_foreground(folder, empty)
 
         axes, _ = diagrams(draw_reliability(read_runs(copies), resamples=10))
 
-        assert said in axes[0].texts[0].get_text()
+        assert message in axes[0].texts[0].get_text()
 
     def test_caption_names_the_unit_of_resampling(self, runs):
         """The caption says whether cases or patients were resampled."""
@@ -116,18 +116,18 @@ class TestFigure:
             assert f"{unit} are resampled 1,000 times" in caption
 
     @pytest.mark.parametrize(
-        ("class_name", "words"),
+        ("class_name", "terms"),
         [
             ("top-1", ("ECE", "Accuracy", "Confidence")),
             ("LV", ("Error", "How often it is LV", "Probability of LV")),
         ],
     )
-    def test_words_are_those_of_the_class(self, runs, class_name, words):
+    def test_words_are_those_of_the_class(self, runs, class_name, terms):
         """A single class has a probability, not a confidence, and an error, not an ECE."""
         figure = draw_reliability(runs, class_name=class_name, resamples=10)
         axes, histograms = diagrams(figure)
 
-        error, accuracy, confidence = words
+        error, accuracy, confidence = terms
         assert [ax.get_ylabel() for ax in axes] == [accuracy, ""]
         assert [ax.get_ylabel() for ax in histograms] == ["Share of\nvoxels", ""]
         assert {ax.get_xlabel() for ax in histograms} == {confidence}
@@ -135,7 +135,7 @@ class TestFigure:
         assert f"test cases. {error} (cases): mean" in figure.get_supxlabel()
 
     @pytest.mark.parametrize(
-        ("regions", "region", "said"),
+        ("regions", "region", "message"),
         [
             (["all", "foreground"], None, "Voxels labeled as foreground in 7 test cases."),
             (["near", "foreground"], "foreground", "Voxels labeled as foreground in 7 test cases."),
@@ -143,13 +143,13 @@ class TestFigure:
             (["all", "wall"], "wall", "Voxels of the region wall in 7 test cases."),
         ],
     )
-    def test_caption_says_which_voxels_were_counted(self, runs, regions, region, said):
+    def test_caption_says_which_voxels_were_counted(self, runs, regions, region, message):
         """By the meaning of the region, or the user's name; those near the prediction lead."""
         shown = [replace(run, bins=replace(run.bins, regions=regions)) for run in runs]
 
         caption = draw_reliability(shown, region=region, resamples=10).get_supxlabel()
 
-        assert caption.startswith(said)
+        assert caption.startswith(message)
 
 
 @pytest.mark.parametrize(("region", "class_name"), [("foreground", "top-1"), ("all", "myocardium")])

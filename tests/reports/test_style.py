@@ -97,8 +97,8 @@ def test_words_fit_into_a_narrow_figure(folders, draw):
 
     (caption,) = (text for text in figure.texts if text.get_text() == figure.get_supxlabel())
 
-    for words in (caption, *figure.legends):
-        extent = words.get_window_extent()
+    for text in (caption, *figure.legends):
+        extent = text.get_window_extent()
         assert extent.x0 >= 0
         assert extent.x1 <= figure.bbox.x1
 

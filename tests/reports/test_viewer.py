@@ -160,18 +160,18 @@ def test_crop_keeps_what_is_likely_and_what_is_around_it(tmp_path):
 def test_policy_lets_nothing_run_but_the_two_scripts_and_nothing_leave():
     """By their hashes; without cases the library is not even there."""
     for cases in ([], [{"name": "</script><b>", "reason": ""}]):
-        made = scripts(cases)
-        texts = [made["script"], *([made["viewer"]["library"]] if cases else [])]
+        parts = scripts(cases)
+        texts = [parts["script"], *([parts["viewer"]["library"]] if cases else [])]
         digests = [
             base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts
         ]
 
-        policy = dict(part.strip().split(" ", 1) for part in made["policy"].split(";"))
+        policy = dict(part.strip().split(" ", 1) for part in parts["policy"].split(";"))
         assert policy["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
         assert policy["default-src"] == "'none'"
         assert policy["connect-src"] == "data:"
-    assert "<" not in made["viewer"]["data"]
-    assert json.loads(made["viewer"]["data"]) == cases
+    assert "<" not in parts["viewer"]["data"]
+    assert json.loads(parts["viewer"]["data"]) == cases
 
 
 def test_another_library_is_refused(monkeypatch):
@@ -200,9 +200,9 @@ def cases_of(page):
     return [] if found is None else json.loads(found[1])
 
 
-def audited(study, output, *words):
+def audited(study, output, *args):
     assert (
-        main(["audit", f"{study / 'maps'}", f"{study / 'labels'}", *words, "--output", f"{output}"])
+        main(["audit", f"{study / 'maps'}", f"{study / 'labels'}", *args, "--output", f"{output}"])
         == 0
     )
     return output / "page.html"
@@ -221,15 +221,15 @@ def test_page_of_an_audit_has_its_worst_cases_first(study, tmp_path):
 
 def test_images_without_cases_are_refused(study, tmp_path, capsys):
     """They would have no effect."""
-    words = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{study / 'images'}"]
-    assert main(["audit", *words, "--no-viewer", "--output", f"{tmp_path / 'audit'}"]) == 2
+    args = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{study / 'images'}"]
+    assert main(["audit", *args, "--no-viewer", "--output", f"{tmp_path / 'audit'}"]) == 2
     assert "--images: are for the cases of the page" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--no-viewer"], ["--no-pictures"], ["--shard", "1/2"]])
-def test_page_without_cases_has_neither_images_nor_library(words, study, tmp_path):
+@pytest.mark.parametrize("args", [["--no-viewer"], ["--no-pictures"], ["--shard", "1/2"]])
+def test_page_without_cases_has_neither_images_nor_library(args, study, tmp_path):
     """A part of the patients is merged, and so shows none, either."""
-    page = audited(study, tmp_path / "audit", *words)
+    page = audited(study, tmp_path / "audit", *args)
 
     assert not cases_of(page)
     assert page.stat().st_size < 1_500_000
@@ -246,8 +246,8 @@ def test_merged_audit_has_no_cases(study, tmp_path):
 def test_missing_image_is_refused_before_anything_is_written(study, tmp_path, capsys):
     """In one line."""
     (tmp_path / "images").mkdir()
-    words = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{tmp_path / 'images'}"]
-    assert main(["audit", *words, "--output", f"{tmp_path / 'audit'}"]) == 1
+    args = [f"{study / 'maps'}", f"{study / 'labels'}", "--images", f"{tmp_path / 'images'}"]
+    assert main(["audit", *args, "--output", f"{tmp_path / 'audit'}"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "images: holds no image 'case_0'; add it" in error
@@ -255,8 +255,8 @@ def test_missing_image_is_refused_before_anything_is_written(study, tmp_path, ca
     assert not (tmp_path / "audit").exists()
 
 
-def viewed(study, output, *words):
-    return main(["view", f"{study / 'maps'}", *words, "--output", f"{output}"])
+def viewed(study, output, *args):
+    return main(["view", f"{study / 'maps'}", *args, "--output", f"{output}"])
 
 
 def test_view_shows_predictions_without_labels(study, tmp_path):
@@ -267,8 +267,8 @@ def test_view_shows_predictions_without_labels(study, tmp_path):
     for structure in cases_of(page)[0]["structures"]:
         assert [mask["name"] for mask in structure["masks"]] == ["prediction"]
 
-    words = ["--cases", "case_3", "case_1", "--images", f"{study / 'images'}"]
-    assert viewed(study, tmp_path / "view", *words) == 0
+    args = ["--cases", "case_3", "case_1", "--images", f"{study / 'images'}"]
+    assert viewed(study, tmp_path / "view", *args) == 0
     assert [case["name"] for case in cases_of(page)] == ["case_3", "case_1"]
     assert all(case["image"] for case in cases_of(page))
     assert "2 of 4 cases" in page.read_text(encoding="utf-8")
@@ -277,7 +277,7 @@ def test_view_shows_predictions_without_labels(study, tmp_path):
 @pytest.mark.parametrize(
     ("cases", "error"),
     [
-        (["case_9"], "--cases: 'case_9' is none of"),
+        (["case_9"], "--cases: 'case_9' is not in"),
         (["case_0"] * 13, "--cases: are 13; give at most 12"),
     ],
 )
@@ -314,8 +314,8 @@ def test_structures_that_overlap_and_raters_have_masks_of_their_own(tmp_path):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(2, 8, 6)).astype(np.float32)
     raters = {name: rng.integers(0, 2, (2, 8, 6)) for name in ("Ann", "Bob")}
-    words = {"structures": ["cup", "disc"], "from_logits": True, "channels_as_given": True}
-    (case,) = cases_of(audit(logits, raters, **words).page(tmp_path / "page.html"))
+    options = {"structures": ["cup", "disc"], "from_logits": True, "channels_as_given": True}
+    (case,) = cases_of(audit(logits, raters, **options).page(tmp_path / "page.html"))
     assert case["shape"] == [8, 6, 1]
     for k, structure in enumerate(case["structures"]):
         masks = masks_of(structure)
@@ -347,11 +347,11 @@ def test_cases_that_are_too_large_are_beside_the_page(within, study, tmp_path, m
     assert {file.name for file in page.parent.glob("page_*.html")} == {
         f"page_{case['name']}.html" for case in whole[within:]
     }
-    said = text.partition('<section id="viewer"')[0]
+    head = text.partition('<section id="viewer"')[0]
     for case in whole[within:]:
         name = f"page_{case['name']}.html"
         assert cases_of(page.with_name(name)) == [case]
-        assert f'<a href="{name}">{case["name"]}</a>' in said
+        assert f'<a href="{name}">{case["name"]}</a>' in head
 
 
 def reading_of(probs, classes, affine, channels):
@@ -402,7 +402,7 @@ def test_liver_of_a_ct_makes_a_page_below_25_mb(tmp_path):
     place = np.meshgrid(*axes, indexing="ij", sparse=True)
     depth = 1 - np.sqrt(sum(axis**2 for axis in place))
     noise = (gaussian_filter(rng.normal(size=depth.shape).astype(np.float32), s) for s in (0.6, 3))
-    fine, rough = (one / one.std() for one in noise)
+    fine, rough = (volume / volume.std() for volume in noise)
     inside = 1 / (1 + np.exp(-60 * (depth + 0.04 * rough)))
     probs, image = np.stack([1 - inside, inside]), 50 + 60 * (depth > 0) + 12 * fine
     affine = np.diag([*spacing, 1])

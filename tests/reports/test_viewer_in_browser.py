@@ -51,11 +51,11 @@ def browser():
 
 def watched(browser, **how):
     """An empty page, and what it says in the console or asks for from then on."""
-    page, said = browser.new_page(viewport={"width": 1000, "height": 900}, **how), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url))
-    return page, said
+    page, messages = browser.new_page(viewport={"width": 1000, "height": 900}, **how), []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.append(request.url))
+    return page, messages
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +64,15 @@ def opened(browser):
     pages = []
 
     def open_page(file, **how):
-        page, said = watched(browser, **how)
+        page, messages = watched(browser, **how)
         page.goto(file.as_uri())
         page.wait_for_selector("body.seen")
-        pages.append((page, said, file))
+        pages.append((page, messages, file))
         return page
 
     yield open_page
-    for page, said, file in pages:
-        assert said == [file.as_uri()]
+    for page, messages, file in pages:
+        assert messages == [file.as_uri()]
         page.close()
 
 
@@ -113,7 +113,7 @@ def wait_for(page, place, text):
     page.locator(place, has_text=text).wait_for()
 
 
-def said(page):
+def state_of(page):
     """What the page says of the voxel under the cursor."""
     page.evaluate("new Promise((done) => requestAnimationFrame(done))")
     text = page.text_content("#value")
@@ -175,7 +175,7 @@ def test_value_under_the_cursor_is_that_of_the_files_in_all_orientations(page, s
             if x < box["width"] / 2 or y < box["height"] / 2:  # the corner turns the solid
                 page.mouse.click(box["x"] + x, box["y"] + y)
             page.keyboard.press(str(rng.choice(["ArrowLeft", "ArrowUp", "[", "]", "ArrowDown"])))
-            value = said(page)
+            value = state_of(page)
             check_said(study, case, value)
             seen.add((case, *value["place"]))
     assert len(seen) > 20
@@ -188,9 +188,9 @@ def test_keys_move_the_cursor_by_a_voxel_along_an_axis(page, file):
     spacing = np.linalg.norm(np.array(case["affine"])[:3, :3], axis=0)
     for axis, pair in enumerate([("ArrowRight", "ArrowLeft"), ("ArrowUp", "ArrowDown"), "]["]):
         for key, by in zip(pair, (1, -1), strict=True):
-            before = said(page)["place"]
+            before = state_of(page)["place"]
             page.keyboard.press(key)
-            moved = said(page)["place"] - before
+            moved = state_of(page)["place"] - before
             np.testing.assert_allclose(moved, by * spacing[axis] * np.eye(3)[axis], atol=0.11)
 
 
@@ -260,11 +260,11 @@ def test_threshold_says_how_much_it_holds(page, study, first):
 
 def test_structure_and_planes_are_chosen(page, study, first):
     """The cursor stays where it is."""
-    place = said(page)["place"]
+    place = state_of(page)["place"]
     page.select_option("#structure", label="class_2")
     wait_for(page, "#value", "probability of class_2")
-    assert (said(page)["place"] == place).all()
-    check_said(study, first, said(page))
+    assert (state_of(page)["place"] == place).all()
+    check_said(study, first, state_of(page))
     before = drawn(page)
     for view in ("axial", "coronal", "sagittal", "three planes"):
         page.select_option("#view", label=view)
@@ -279,11 +279,11 @@ def test_wheel_scrolls_through_the_slices(page, study, first):
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
     for key in "[[[]":  # away from both ends
         page.keyboard.press(key)
-    before = said(page)["place"]
+    before = state_of(page)["place"]
     page.mouse.wheel(0, 100)
     page.wait_for_timeout(300)
-    assert (np.abs(said(page)["place"] - before) > 0.2).tolist() == [False, False, True]
-    check_said(study, first, said(page))
+    assert (np.abs(state_of(page)["place"] - before) > 0.2).tolist() == [False, False, True]
+    check_said(study, first, state_of(page))
 
 
 @pytest.mark.usefixtures("first")
@@ -337,7 +337,7 @@ def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page):
 
 def test_without_webgl_there_are_the_pictures(browser, file):
     """And in print, where nobody scrolls."""
-    page, said = watched(browser)
+    page, messages = watched(browser)
     page.add_init_script("HTMLCanvasElement.prototype.getContext = function () { return null; };")
     page.goto(file.as_uri())
     assert page.locator("#viewer").is_hidden()
@@ -345,7 +345,7 @@ def test_without_webgl_there_are_the_pictures(browser, file):
     assert page.locator(".pictures").is_visible()
     page.locator("th:text('DSC')").last.click()
     page.wait_for_load_state("networkidle")
-    assert said == [file.as_uri()]
+    assert messages == [file.as_uri()]
     page.close()
 
 

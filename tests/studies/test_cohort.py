@@ -24,9 +24,9 @@ def test_power_is_small_for_equals_and_large_for_others(tmp_path):
     run = tmp_path / "run"
     curves(40, 2.0, 0).write(run / "clean_0.npz")
     curves(40, 1.0, 1).write(run / "blur_4.npz")
-    words = ["power", run, "--patients", 20, "--cohort", 10, "--draws", 20, "--output", tmp_path]
+    args = ["power", run, "--patients", 20, "--cohort", 10, "--draws", 20, "--output", tmp_path]
 
-    assert main([*map(str, words)]) == 0
+    assert main([*map(str, args)]) == 0
 
     table = pd.read_csv(tmp_path / "cohort.csv").set_index("kind")
     assert list(table.index) == ["clean", "blur"]

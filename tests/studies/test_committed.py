@@ -51,13 +51,13 @@ def study(request, tmp_path_factory):
 
 def test_committed_files_are_made_again(study):
     """Every table and its tests, byte for byte; pictures depend on the version of matplotlib."""
-    committed, _, made = study
+    committed, _, remade = study
     names = [path.name for path in committed.iterdir() if path.suffix in (".md", ".csv")]
     names.remove("README.md") if "README.md" in names else None
 
     assert names
     for name in names:
-        assert (made / name).read_bytes() == (committed / name).read_bytes(), name
+        assert (remade / name).read_bytes() == (committed / name).read_bytes(), name
 
 
 def test_runs_are_of_the_dataset_that_their_folder_is_named_for(study):
@@ -181,9 +181,9 @@ def equivalent_p(found, margin):
 
 def test_means_and_intervals_agree(study):
     """Per table, structure, metric and method."""
-    _, runs, made = study
-    tables = sorted(path for name in TABLES for path in made.glob(f"{name}.csv"))
-    assert tables or not list(made.glob("table1*"))
+    _, runs, remade = study
+    tables = sorted(path for name in TABLES for path in remade.glob(f"{name}.csv"))
+    assert tables or not list(remade.glob("table1*"))
     for path in tables:
         rows = rows_of(path)
         methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -201,8 +201,8 @@ def test_means_and_intervals_agree(study):
 
 def test_tests_and_decisions_agree(study):
     """Difference, interval, p, its correction, equivalence, effect, and what they decide."""
-    _, runs, made = study
-    tables = sorted(made.glob("*_tests.csv"))
+    _, runs, remade = study
+    tables = sorted(remade.glob("*_tests.csv"))
     assert {path.stem.removesuffix("_tests") for path in tables} <= set(EXHIBITS)
     for path in tables:
         groups = defaultdict(dict)
@@ -215,9 +215,9 @@ def test_tests_and_decisions_agree(study):
 
 def test_tests_of_losses_treated_alike_agree(study):
     """Each treatment is a family of its own."""
-    _, runs, made = study
+    _, runs, remade = study
     families = defaultdict(dict)
-    for row in rows_of(made / "same_treatment.csv"):
+    for row in rows_of(remade / "same_treatment.csv"):
         families[row["reference"], row["metric"]][row["method"]] = row
     for (reference, metric), rows in families.items():
         treatment = reference.partition("+")[2]
@@ -248,17 +248,17 @@ def check_tests(metric, rows, cells, reference="nacl"):
         slightly = "slightly " if p_equivalent < 0.05 else ""
         decision = "equivalent" if slightly else "cannot tell"
         if p_holm < 0.05:
-            words = ("higher", "lower") if metric in NEITHER else ("better", "worse")
-            decision = slightly + words[int(effect[name] < 0)]
+            directions = ("higher", "lower") if metric in NEITHER else ("better", "worse")
+            decision = slightly + directions[int(effect[name] < 0)]
         assert row["decision"] == decision, (metric, name)
 
 
 def test_ranks_agree(study):
     """Ranks of means, and of every patient and training; per metric and over the metrics."""
-    _, runs, made = study
-    rows = rows_of(made / "figure2.csv")
+    _, runs, remade = study
+    rows = rows_of(remade / "figure2.csv")
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    structures = [row["structure"] for row in rows_of(made / "table1.csv")]
+    structures = [row["structure"] for row in rows_of(remade / "table1.csv")]
     names = {
         metric: [f"{metric}_{name}" for name in dict.fromkeys(structures) if name != "mean"]
         for metric in ("dice", "hd95")
@@ -280,7 +280,7 @@ def test_ranks_agree(study):
         expected = ranks[row["rule"]][row["metric"]][methods.index(row["method"])]
         assert number(row["rank"]) == pytest.approx(expected, abs=2e-6), row
 
-    claims = [row for row in rows_of(made / "claims.csv") if row["metric"] in ranks]
+    claims = [row for row in rows_of(remade / "claims.csv") if row["metric"] in ranks]
     assert {row["metric"] for row in claims} == set(ranks)
     for row in claims:
         of_all = ranks[row["metric"]]["global"]
@@ -292,9 +292,9 @@ def test_ranks_agree(study):
 
 def test_verdicts_of_claims_agree(study):
     """Better than each of the paper's six rivals, trained or not, and than the controls."""
-    _, folder, made = study
+    _, folder, remade = study
     decided = 0
-    for row in rows_of(made / "claims.csv"):
+    for row in rows_of(remade / "claims.csv"):
         if row["claim"].startswith("better calibrated") and row["other"]:
             rivals = ["dice_ce", "focal", "ecp", "label_smoothing", "svls", "mbls"]
             if row["source"] == "control":
@@ -336,13 +336,13 @@ PENALTIES = pytest.mark.parametrize(
 def test_penalty_s_table_and_tests_are_made_again(results, tmp_path):
     """From the committed cases, bins and what evaluations said, byte for byte."""
     evaluated = results / "evaluated.csv"
-    made = comparison.written(
+    written = comparison.written(
         pd.read_csv(results / "cases.csv"),
         leading_of(results),
         pd.read_csv(evaluated) if evaluated.exists() else pd.DataFrame(),
         tmp_path,
     )
-    for path in made:
+    for path in written:
         assert path.read_bytes() == (results / path.name).read_bytes(), path.name
 
 
@@ -440,7 +440,7 @@ def led_by(arrays):
                 rng = np.random.default_rng(0)
                 drawn = rng.multinomial(len(people), everyone / len(people), 2000)
                 shown = max(0, 2 * raw - np.mean([value(weights) for weights in drawn]))
-            without = [value(everyone - one) for one in np.eye(len(people))]
+            without = [value(everyone - person) for person in np.eye(len(people))]
             pseudo = len(people) * raw - (len(people) - 1) * np.array(without)
             found[name, str(method), int(seed)] = pseudo - pseudo.mean() + shown, shown
     return found

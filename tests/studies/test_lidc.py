@@ -73,19 +73,19 @@ def inside_slowly(points, shape):
 def test_scans_are_those_of_the_file(scans):
     """Every number and every point is read back."""
     assert [scan.patient for scan in scans] == [scan["patient"] for scan in SAMPLE]
-    for scan, given in zip(scans, SAMPLE, strict=True):
-        assert (scan.thickness, scan.spacing) == (given["thickness"], given["spacing"])
-        for outlines, expected in zip(scan.annotations, given["annotations"], strict=True):
+    for scan, sample in zip(scans, SAMPLE, strict=True):
+        assert (scan.thickness, scan.spacing) == (sample["thickness"], sample["spacing"])
+        for outlines, expected in zip(scan.annotations, sample["annotations"], strict=True):
             got = [[int(o.inclusion), o.z, o.points.ravel().tolist()] for o in outlines]
             assert got == expected
 
 
 def test_outlines_of_readers_are_filled_as_by_pylidc(scans):
     """Real outlines have steps of one pixel; what is strictly inside is what matplotlib says."""
-    outlines = [one for scan in scans for of in scan.annotations for one in of]
+    outlines = [outline for scan in scans for reader in scan.annotations for outline in reader]
     assert len(outlines) > 60
-    for one in outlines:
-        points = one.points - one.points.min(0) + 1
+    for outline in outlines:
+        points = outline.points - outline.points.min(0) + 1
         shape = tuple(points.max(0)[::-1] + 2)
         assert np.array_equal(fill(points, shape), inside_slowly(points, shape))
         filled = fill(points, shape, outline=True)
@@ -135,13 +135,13 @@ def test_nodules_are_those_that_two_readers_or_more_marked(scans):
     """The same voxels for all readers, with a margin of background."""
     nodules = list(read_nodules(scans, margin=3.0))
 
-    assert sorted(len(one.masks) for one in nodules) == [2, 2, 2, 3, 4, 4, 4]
-    for one in nodules:
-        assert one.masks.any(axis=(1, 2, 3)).all()
-        assert one.masks.any(axis=(0, 2, 3)).all()
-        extra = int(np.ceil(3.0 / one.spacing))
-        assert not one.masks[..., :extra].any()
-        assert not one.masks[:, :, -extra:].any()
+    assert sorted(len(nodule.masks) for nodule in nodules) == [2, 2, 2, 3, 4, 4, 4]
+    for nodule in nodules:
+        assert nodule.masks.any(axis=(1, 2, 3)).all()
+        assert nodule.masks.any(axis=(0, 2, 3)).all()
+        extra = int(np.ceil(3.0 / nodule.spacing))
+        assert not nodule.masks[..., :extra].any()
+        assert not nodule.masks[:, :, -extra:].any()
 
 
 def test_database_may_be_at_any_path(tmp_path):
@@ -185,7 +185,7 @@ def test_files_hold_the_scores(database, output):
     """Those of hard labels are counted by hand: the share of answers that differ."""
     table = pd.read_csv(output / "scores.csv")
     nodules = list(read_nodules(read_scans(database)))
-    four = [one for one in nodules if len(one.masks) == 4]
+    four = [nodule for nodule in nodules if len(nodule.masks) == 4]
     for name, chosen in ((FOUR, four), (TWO, nodules)):
         shares = {}
         for image in rated(chosen):
@@ -206,8 +206,8 @@ def test_page_names_source_and_license(output):
     """The outlines are other people's, and need their names."""
     page = (output / "README.md").read_text()
 
-    for words in ("Armato", "CC BY 3.0", "10.7937/K9/TCIA.2015.LO9QL9SX", RIVAL):
-        assert words in page
+    for phrase in ("Armato", "CC BY 3.0", "10.7937/K9/TCIA.2015.LO9QL9SX", RIVAL):
+        assert phrase in page
     for picture in ("reliability.png", "widths.png"):
         assert f"({picture})" in page
         assert (output / picture).stat().st_size > 10_000

@@ -179,8 +179,8 @@ def test_every_claim_has_a_row_and_a_line(grid):
     assert set(table["claim"]) == {claim.text for claim in claims()}
     for claim in claims():
         assert not claim.exhibit or claim.exhibit in EXHIBITS
-        for reference, others in claim.pairs:
-            assert all(read_method(name).name == name for name in (reference, *others))
+        for reference, rivals in claim.pairs:
+            assert all(read_method(name).name == name for name in (reference, *rivals))
     assert verdicts["sharper uncertainty at edges (figure 11)"] == NOT_TESTED
     alone = judge_claims(EXHIBITS["table2"].select(results)).set_index("claim")["verdict"]
     assert alone["L1 is better calibrated than L2"] == NO_RUN

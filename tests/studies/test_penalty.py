@@ -107,8 +107,8 @@ def test_spread_of_pseudo_values_is_the_jackknife_s():
     without = []
     for person in scores.index:
         kept = [owner != person for owner in record.patients]
-        others = [owner for owner, keep in zip(record.patients, kept, strict=True) if keep]
-        without.append(pooled_error(record.sums[torch.tensor(kept), 0], others, resamples=1).raw)
+        remaining = [owner for owner, keep in zip(record.patients, kept, strict=True) if keep]
+        without.append(pooled_error(record.sums[torch.tensor(kept), 0], remaining, resamples=1).raw)
     apart = np.array(without) - np.mean(without)
 
     assert scores.var(ddof=1) / 20 == pytest.approx((apart**2).sum() * 19 / 20)

@@ -23,7 +23,7 @@ def test_table_of_the_page_is_what_is_computed(found):
     page = (ROOT / "docs/calibration.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \| ([^|]*) \|$", page, re.MULTILINE)
 
-    computed = {name: (one.error.text(), f"{one.mean_error:.3f}") for name, one in found.items()}
+    computed = {name: (row.error.text(), f"{row.mean_error:.3f}") for name, row in found.items()}
     assert {name: tuple(cells) for name, *cells in rows} == computed
 
 

@@ -26,22 +26,22 @@ def case(name="a"):
 
 
 def test_clean_images_stay_as_they_are():
-    given = case()
+    clean = case()
 
-    assert Corrupt("", 0)(given) is given
+    assert Corrupt("", 0)(clean) is clean
 
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_degree_changes_the_image_more_and_the_same_case_alike(kind):
     """In the range of its intensities, on its grid; another case is changed by other chances."""
-    given = case()
-    image = given["image"].as_tensor()
-    changed = [Corrupt(kind, degree)(given)["image"] for degree in (1, 2, 3, 4)]
+    clean = case()
+    image = clean["image"].as_tensor()
+    changed = [Corrupt(kind, degree)(clean)["image"] for degree in (1, 2, 3, 4)]
 
-    distances = [float((one.as_tensor() - image).abs().mean()) for one in changed]
+    distances = [float((degraded.as_tensor() - image).abs().mean()) for degraded in changed]
     assert distances == sorted(distances)
     assert distances[0] > 0
-    assert all((one.affine == given["image"].affine).all() for one in changed)
+    assert all((degraded.affine == clean["image"].affine).all() for degraded in changed)
     again = Corrupt(kind, 3)(case())["image"]
     assert (again.as_tensor() == changed[2].as_tensor()).all()
     other = Corrupt(kind, 3)(case("b"))["image"]
@@ -63,9 +63,9 @@ def test_blur_is_in_mm():
 
     blurred = blur(3.0)(image, SPACING, 1)[0]
     for axis, size in enumerate(SPACING):
-        others = [other for other in range(3) if other != axis]
+        other_axes = [other for other in range(3) if other != axis]
         steps = (torch.arange(31) - 15) * size
-        variance = float((blurred.sum(others) * steps**2).sum() / blurred.sum())
+        variance = float((blurred.sum(other_axes) * steps**2).sum() / blurred.sum())
         assert variance == pytest.approx(9 + size**2 / 12, rel=0.05)
 
 
@@ -100,7 +100,11 @@ def test_trainings_of_a_method_are_averaged():
 
 @pytest.mark.parametrize(
     ("study", "numbers", "methods"),
-    [("hippocampus/penalty", "shift.csv", 8), ("acdc/penalty", "all_patients/shift.csv", 9)],
+    [
+        ("hippocampus/penalty", "shift.csv", 8),
+        ("hippocampus/distance/shift", "shift.csv", 20),
+        ("acdc/penalty", "all_patients/shift.csv", 9),
+    ],
 )
 def test_page_shows_the_committed_numbers(study, numbers, methods):
     """Error near the prediction, what the contour misses and NLL, a row for each method."""
@@ -110,3 +114,22 @@ def test_page_shows_the_committed_numbers(study, numbers, methods):
     assert head in page
     assert len(rows) == methods
     assert all(row.replace("_", " ") in page for row in rows)
+
+
+def test_verdicts_on_the_page_are_those_of_the_tests():
+    """What it counts and what it says of the bias field and of NACL."""
+    tests = pd.read_csv(RESULTS / "hippocampus/distance/shift/tests.csv", keep_default_na=False)
+    behind = tests[tests["family"] != "choice"]
+    near = behind["method"].str.endswith("temperature_near") & (behind["metric"] == "ece_near")
+    decisions = behind[near]["decision"].value_counts()
+    assert decisions[["better", "slightly better", "equivalent"]].sum() == 26
+    assert (decisions["slightly worse"], decisions.sum()) == (1, 35)
+
+    nll = behind[behind["metric"] == "nll_all"]
+    worse = nll[nll["decision"] == "worse"]
+    assert set(worse["kind"]) == {"bias field"}
+    assert set(worse["method"]) == {"cross_entropy+temperature_near", "svls+temperature_near"}
+    assert (nll[nll["kind"] != "bias field"]["decision"].str.endswith("better")).all()
+    own = behind[(behind["method"] == "nacl") & (behind["metric"] == "ece_near")]
+    kinds = set(own[own["decision"] == "worse"]["kind"])
+    assert kinds == {"noise", "blur", "bias field", "gamma", "resolution"}

@@ -167,7 +167,7 @@ def test_structures_may_overlap(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("postprocessing", "said"),
+    ("postprocessing", "message"),
     [
         (Compose([SOFTMAX, AsDiscreted("pred", argmax=True)]), "pred: holds whole numbers"),
         (Compose([SOFTMAX, AsDiscreted("pred", argmax=True, to_onehot=3)]), "pred: holds whole"),
@@ -176,9 +176,9 @@ def test_structures_may_overlap(files, tmp_path):
     ],
     ids=["label map", "one-hot", "logits", "sigmoid"],
 )
-def test_what_is_no_probability_is_refused(files, tmp_path, postprocessing, said):
+def test_what_is_no_probability_is_refused(files, tmp_path, postprocessing, message):
     """In one line, and nothing passes for the numbers of a network that is always certain."""
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         evaluated(tmp_path, loaded(files), postprocessing)
 
     assert "\n" not in str(caught.value)
@@ -205,17 +205,17 @@ def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("structures", "metrics", "said"),
+    ("structures", "metrics", "message"),
     [
         (["left"], ["dice"], "'dice' is of 2 structures, but 1 are named \\(left\\)"),
         (["left", "right"], ["hd95"], "no metric 'hd95' with details; .*choose from dice"),
     ],
 )
-def test_scores_that_do_not_fit_are_refused(tmp_path, structures, metrics, said):
+def test_scores_that_do_not_fit_are_refused(tmp_path, structures, metrics, message):
     """Rather than written in the wrong column."""
     engine = Engine(lambda *_: None)
     engine.state.metric_details = {"dice": torch.zeros(5, 2)}
     table = CaseTable(tmp_path, structures, metrics, CalibrationError(errors=["ece"]), "ours")
 
-    with pytest.raises(InputError, match=f"^CaseTable: .*{said}"):
+    with pytest.raises(InputError, match=f"^CaseTable: .*{message}"):
         table.write(engine, list("abcde"), [])

@@ -41,8 +41,8 @@ def run(tmp_path):
 
 def write(run, patients=("c", "d"), **changes):
     """Writes the calibrator with some changes."""
-    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
-    calibrator = Calibrator(replace(FIT, patients=patients), patients, "dataset", **said)
+    fields = {"weights": checksum(run.model), "average": "probabilities", **changes}
+    calibrator = Calibrator(replace(FIT, patients=patients), patients, "dataset", **fields)
     return write_calibrator(run.calibrated(NAME).calibrator, calibrator)
 
 
@@ -119,8 +119,10 @@ def test_calibrator_is_of_the_margin_that_it_was_fitted_within(run, region, marg
     if margin is None:
         calibrated_network(NETWORK, run, name, CASES, margin=3.0)
         return
-    said = f"within {margin:g} mm of predictions, not 3 mm; write --calibration::margin {margin:g}"
-    with pytest.raises(InputError, match=said):
+    message = (
+        f"within {margin:g} mm of predictions, not 3 mm; write --calibration::margin {margin:g}"
+    )
+    with pytest.raises(InputError, match=message):
         calibrated_network(NETWORK, run, name, CASES, margin=3.0)
 
 
@@ -282,9 +284,9 @@ def calibrate(run, **changes):
     seed = int(run.path.name.partition("_seed")[2])
     patients = (f"v{seed}",)
     fit = Fit("temperature", {"temperature": seed + 1}, 0.5, 0.25, 0.0, "union", patients, 10)
-    said = {"weights": checksum(run.model), "average": "probabilities", **changes}
+    fields = {"weights": checksum(run.model), "average": "probabilities", **changes}
     file = run.calibrated("temperature_union").calibrator
-    write_calibrator(file, Calibrator(fit, patients, "dataset", **said))
+    write_calibrator(file, Calibrator(fit, patients, "dataset", **fields))
 
 
 @pytest.fixture

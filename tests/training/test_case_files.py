@@ -304,7 +304,7 @@ def test_slice_of_overlapping_structures_is_that_of_their_union():
 
 
 @pytest.mark.parametrize(
-    ("factor", "names", "overlapping", "said"),
+    ("factor", "names", "overlapping", "message"),
     [
         (3.0, "abc", False, "beyond"),
         (0.5, "abc", False, "off 1"),
@@ -312,11 +312,11 @@ def test_slice_of_overlapping_structures_is_that_of_their_union():
         (1.0, "ab", False, "classes: 2 names"),
     ],
 )
-def test_what_is_no_probability_is_refused(factor, names, overlapping, said):
+def test_what_is_no_probability_is_refused(factor, names, overlapping, message):
     """Logits would be drawn as a confidence above 1."""
     probs, label = softmax_case((5, 4, 3))
 
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         case_slice(probs * factor, label, names, overlapping=overlapping)
 
 

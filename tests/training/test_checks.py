@@ -148,13 +148,13 @@ def test_losses_of_the_menu_ignore_what_nobody_labeled(name):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (Own(labels=lambda labels: labels[:, 0].clamp(max=2)), "depends on voxels that nobody"),
+        (Own(labels=lambda labels: labels[:, 0].clamp(max=2)), "depends on unlabeled voxels"),
         (ForeignLoss(nn.CrossEntropyLoss(), "indices"), "fails on logits .*hold 9"),
         (ForeignLoss(nn.CrossEntropyLoss(), "indices", 9), "fails on logits .*out of bounds"),
         (monai.losses.DiceLoss(**MONAI), "fails on logits"),
         (
             ComposedLoss(CrossEntropyLoss(ignore_index=9), [MarginPenalty(margin=0.1)]),
-            "depends on voxels that nobody labeled, ignore_index 9; choose one of the menu",
+            "depends on unlabeled voxels, ignore_index 9; choose one of the menu",
         ),
     ],
 )

@@ -95,7 +95,7 @@ SEGRESNET = {"spatial_dims": "@dims", **IMAGE, "out_channels": "$len(@classes)"}
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
-    ("target", "given", "added"),
+    ("target", "settings", "added"),
     [
         ("own_definitions.Net", {}, CLASSES),
         ("own_definitions.Narrow", {}, {**IMAGE, **CLASSES}),
@@ -103,13 +103,13 @@ SEGRESNET = {"spatial_dims": "@dims", **IMAGE, "out_channels": "$len(@classes)"}
         ("SegResNet", {"out_channels": 7}, {"spatial_dims": "@dims", **IMAGE}),
     ],
 )
-def test_class_is_given_what_it_takes(target, given, added):
+def test_class_is_given_what_it_takes(target, settings, added):
     """It gets what the configuration knows, by the names of its parameters and its parents'."""
-    whole = {"_target_": target, **given, **added}
+    whole = {"_target_": target, **settings, **added}
 
-    assert complete("network_def", {"_target_": target, **given}) == whole
+    assert complete("network_def", {"_target_": target, **settings}) == whole
     assert completed({**KNOWN, "network_def": whole}) == {}
-    assert given or complete("network_def", target) == whole
+    assert settings or complete("network_def", target) == whole
 
 
 @pytest.mark.parametrize("value", ["@networks::unet", "$make()", "%file::key", None, 3])
@@ -266,7 +266,7 @@ class Closed(Child):
     def __init__(self, width: float) -> None: ...
 
 
-def function(a: int, /, b: "Nix", c: int = 0, **others: str) -> None: ...  # noqa: F821
+def function(a: int, /, b: "Nix", c: int = 0, **rest: str) -> None: ...  # noqa: F821
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def scheduler_of(name, **settings):
 
 
 @pytest.mark.parametrize(
-    ("now", "earlier", "begun", "said"),
+    ("now", "earlier", "begun", "message"),
     [
         (config(12), 10, 5, "epoch 6 is 0.01, that of 12 epochs 0.1"),  # it has just fallen
         (config(12), 10, 4, ""),
@@ -103,12 +103,12 @@ def scheduler_of(name, **settings):
         (config(8, scheduler_of("ReduceLROnPlateau", factor=0.5)), 4, 4, "on more than the epoch"),
     ],
 )
-def test_length_may_change_as_long_as_no_learning_rate_does(now, earlier, begun, said):
+def test_length_may_change_as_long_as_no_learning_rate_does(now, earlier, begun, message):
     """Neither one that was nor one that is still ahead; every scheduler is asked itself."""
     refusal = refusal_of_length(now, earlier, begun)
 
-    assert said in refusal
-    assert bool(said) == bool(refusal)
+    assert message in refusal
+    assert bool(message) == bool(refusal)
 
 
 def test_anything_else_that_depends_on_the_length_refuses():
@@ -186,9 +186,9 @@ def test_epoch_alone_equals_the_same_epoch_after_others():
 
     assert draws(0, 3, start=1) == [second, third]
     assert first != second
-    others = draws(1, 2)
-    assert others != [first, second]
-    assert others[0] != second  # of seed and epoch, and not of their sum
+    drawn = draws(1, 2)
+    assert drawn != [first, second]
+    assert drawn[0] != second  # of seed and epoch, and not of their sum
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -535,9 +535,9 @@ def test_other_losses_are_left_alone():
 
 def test_processes_learn_from_the_cases_of_all(monkeypatch):
     """What another process has measured counts; one may have seen no case at all."""
-    mine, others = cases(6, 5, number=2), cases(6, 5, number=3)
+    mine, other_cases = cases(6, 5, number=2), cases(6, 5, number=3)
     measured = CRaCPenalty().measure
-    theirs = [measured(2 * case["image"][None], case["label"][None]) for case in others]
+    theirs = [measured(2 * case["image"][None], case["label"][None]) for case in other_cases]
     monkeypatch.setattr(logits, "gathered", lambda value: [value, theirs, []])
     loss = CRaCLoss()
     factors = train_with(loss, mine, epochs=1)

@@ -182,20 +182,20 @@ class TestGoingOn:
         assert named in refused(train, tmp_path, **changes)
 
     @pytest.mark.parametrize(
-        ("changes", "said"),
+        ("changes", "message"),
         [
             ({}, "its checkpoints are gone, so it cannot go on"),
             ({"rate": 0.2}, "was trained with another rate (0.1, now 0.2)"),
         ],
         ids=["same", "other"],
     )
-    def test_copy_without_weights_is_not_overwritten(self, trained, changes, said):
+    def test_copy_without_weights_is_not_overwritten(self, trained, changes, message):
         """Its record is worth protecting; tables and figures are made from such copies."""
         for name in ("model.pt", "checkpoints/epoch_0001.pt"):
             (trained / name).unlink()
         before = recorded(trained)
 
-        assert refused(train, trained, **changes) == f"{trained}: {said}; {REMEDY}"
+        assert refused(train, trained, **changes) == f"{trained}: {message}; {REMEDY}"
         assert recorded(trained) == before
 
     def test_model_of_unknown_origin_is_not_overwritten(self, trained):
@@ -403,8 +403,8 @@ class TestRestart:
         file = trained / "split.json"
         file.write_text('{"train": [], "drawn": {}}' if drawn else '{"train": []}')
         train(trained)
-        said = "" if drawn else f"{file}: was written by hand and is followed as it is\n"
-        assert capsys.readouterr().out == said
+        message = "" if drawn else f"{file}: was written by hand and is followed as it is\n"
+        assert capsys.readouterr().out == message
 
         train(trained, restart=True)
         assert file.exists() != drawn

@@ -161,11 +161,11 @@ def test_record_holds_set_checksums_settings_and_versions(tmp_path, files):
 def test_record_holds_the_checksum_of_a_calibrator(tmp_path, files):
     """If there is one; without it there is no such key."""
     fit = tmp_path / "calibrator.json"
-    of = (EvaluationFolder(tmp_path / "evaluation"), *files, "test", {}, fit)
-    assert "calibrator_sha256" not in EvaluationRecord(*of).record
+    whose = (EvaluationFolder(tmp_path / "evaluation"), *files, "test", {}, fit)
+    assert "calibrator_sha256" not in EvaluationRecord(*whose).record
     fit.write_bytes(b"{}")
 
-    assert EvaluationRecord(*of).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
+    assert EvaluationRecord(*whose).record["calibrator_sha256"] == hashlib.sha256(b"{}").hexdigest()
 
 
 def test_finished_evaluation_has_nothing_of_an_earlier_or_of_a_killed_one(tmp_path, files):

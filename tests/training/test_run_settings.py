@@ -64,8 +64,8 @@ def test_shared_keys_are_those_of_the_training_and_own_ones_stay(evaluate, capsy
     own = ("split", "pretrained", "structures", "num_bins")
     assert {key: parser[key] for key in own} == {key: ASKED[key] for key in own}
     assert "seed" not in parser
-    said = capsys.readouterr().out
-    assert "config.json: followed in size::0 (224, now 96), size::1 (224, now 96), " in said
+    output = capsys.readouterr().out
+    assert "config.json: followed in size::0 (224, now 96), size::1 (224, now 96), " in output
 
 
 @pytest.mark.parametrize(

@@ -20,20 +20,20 @@ SLURM += ["--seconds-between-status-checks", "2", "--latency-wait", "5"]
 pytestmark = pytest.mark.nightly  # a training through two Snakemakes takes two minutes
 
 
-def slurm(*words):
+def slurm(*command):
     """What a command of Slurm prints."""
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def training(folder, name):
     """Starts the training and evaluation of a tiny run as a job, by the profile."""
-    words = ["--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/slurm"]
-    words += ["--configfile", "workflow/smoke.yaml"]
-    words = [str(ROOT / word) if word.startswith("workflow/") else word for word in words]
-    words += [*SLURM, f"{name}/acdc/unet_nacl_seed0/evaluation/evaluation.json"]
-    words += ["--config", f"runs={name}", f"train_arguments=--max_epochs {EPOCHS}"]
+    args = ["--snakefile", "workflow/Snakefile", "--workflow-profile", "workflow/profiles/slurm"]
+    args += ["--configfile", "workflow/smoke.yaml"]
+    args = [str(ROOT / word) if word.startswith("workflow/") else word for word in args]
+    args += [*SLURM, f"{name}/acdc/unet_nacl_seed0/evaluation/evaluation.json"]
+    args += ["--config", f"runs={name}", f"train_arguments=--max_epochs {EPOCHS}"]
     return subprocess.Popen(
-        [Path(sys.executable).with_name("snakemake"), *words],
+        [Path(sys.executable).with_name("snakemake"), *args],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )

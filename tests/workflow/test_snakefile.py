@@ -25,15 +25,15 @@ pytestmark = [
 ]
 
 
-def snakemake(*words, cwd=ROOT):
+def snakemake(*args, cwd=ROOT):
     """Runs Snakemake; returns what it printed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = run_snakemake(["--snakefile", "workflow/Snakefile", *words], cwd, environment)
+    done = run_snakemake(["--snakefile", "workflow/Snakefile", *args], cwd, environment)
     assert done.returncode == 0, done.stdout[-6000:]
     return done.stdout
 
 
-def dry_run(tmp_path, *words, profile="local", **config):
+def dry_run(tmp_path, *args, profile="local", **config):
     """What would be done from nothing."""
     places = {"runs": tmp_path / "runs", "report": tmp_path / "report", "data_dir": tmp_path}
     config = places | config
@@ -41,7 +41,7 @@ def dry_run(tmp_path, *words, profile="local", **config):
         (tmp_path / name).mkdir(exist_ok=True)
     settings = [f"{key}={value}" for key, value in config.items()]
     profile = ["--workflow-profile", f"workflow/profiles/{profile}"]
-    return snakemake(*profile, "--dry-run", "--printshellcmds", *words, "--config", *settings)
+    return snakemake(*profile, "--dry-run", "--printshellcmds", *args, "--config", *settings)
 
 
 def trained(printed):
@@ -86,8 +86,8 @@ def test_smoke_profile_makes_every_table_and_figure(tmp_path):
     config.append(f"arguments=--cache_dir {tmp_path}/cache")
     snakemake("--workflow-profile", "workflow/profiles/smoke", "--config", *config)
 
-    made = {file.stem for file in folders["report"].glob("[!.]*.json")}
-    assert made == {name for name, exhibit in EXHIBITS.items() if not exhibit.own_runs}
+    names = {file.stem for file in folders["report"].glob("[!.]*.json")}
+    assert names == {name for name, exhibit in EXHIBITS.items() if not exhibit.own_runs}
     assert (folders["report"] / "report.html").is_file()
     runs = {folder.parent.name for folder in folders["runs"].glob("acdc/*/evaluation")}
     assert len(runs) == 24
@@ -134,10 +134,8 @@ def test_temperatures_follow_the_experiments(tmp_path):
     for seed in (0, 1):
         for name in ("temperature_all", "temperature_union"):
             run = f"{tmp_path}/runs/acdc/unet_nacl_seed{seed}"
-            words = (
-                f"nacl-monai calibrate {run} --dataset_dir {tmp_path}/acdc --calibrator {name}\n"
-            )
-            assert words in printed
+            line = f"nacl-monai calibrate {run} --dataset_dir {tmp_path}/acdc --calibrator {name}\n"
+            assert line in printed
 
 
 def test_pretrained_weights_are_for_transunet_alone(tmp_path):
@@ -145,11 +143,11 @@ def test_pretrained_weights_are_for_transunet_alone(tmp_path):
     networks = {"networks": "unet transunet", "losses": "nacl", "datasets": "acdc"}
     printed = dry_run(tmp_path, "figure8", pretrained="my weights.npz", **networks)
 
-    given = [
+    lines = [
         line for line in printed.splitlines() if "--pretrained" in line and "nacl-monai" in line
     ]
-    assert len(given) == 1
-    assert re.search(r"train .*--network transunet .*--pretrained 'my weights.npz'", given[0])
+    assert len(lines) == 1
+    assert re.search(r"train .*--network transunet .*--pretrained 'my weights.npz'", lines[0])
 
 
 def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
@@ -165,14 +163,14 @@ def test_ensemble_follows_the_trainings_of_all_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "made"), [("0 1", ["unet_nacl_seed0"]), ("0 1 2", []), ("0", [])]
+    ("seeds", "expected"), [("0 1", ["unet_nacl_seed0"]), ("0 1 2", []), ("0", [])]
 )
-def test_ensemble_is_made_where_all_seeds_were_trained(tmp_path, seeds, made):
+def test_ensemble_is_made_where_all_seeds_were_trained(tmp_path, seeds, expected):
     """With what is there; a seed that is missing is not trained for it."""
     evaluate(tmp_path, "unet_nacl_seed0", "unet_nacl_seed1", "unet_svls_seed0")
     printed = dry_run(tmp_path, "calibrations", seeds=seeds)
 
-    assert re.findall(r"calibrate \S*/acdc/(\S+) .*--calibrator ensemble", printed) == made
+    assert re.findall(r"calibrate \S*/acdc/(\S+) .*--calibrator ensemble", printed) == expected
     assert trained(printed) == []
 
 
@@ -238,8 +236,10 @@ def test_container_has_its_own_command(tmp_path, monkeypatch):
         (tmp_path / name).write_text(f"#!/bin/sh\necho {name} version 1.3.4\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    words = ["table4", "--software-deployment-method", "apptainer"]
-    contained, plain = (dry_run(tmp_path, *given, datasets="acdc") for given in (words, words[:1]))
+    options = ["table4", "--software-deployment-method", "apptainer"]
+    contained, plain = (
+        dry_run(tmp_path, *arguments, datasets="acdc") for arguments in (options, options[:1])
+    )
 
     assert re.findall(r"^ *(\S*)nacl-monai train", contained, re.MULTILINE)[0] == ""
     assert re.findall(r"^ *(\S*)nacl-monai train", plain, re.MULTILINE)[0] != ""
@@ -299,9 +299,9 @@ def test_paths_are_one_word_of_every_command(tmp_path, monkeypatch):
     ]
     assert commands
     for command in commands:
-        words = shlex.split(command)
-        assert words[:3] == ["train", "acdc", f"{folder}/acdc"]
-        assert words[words.index("--run") + 1].startswith(f"{folder}/runs/acdc/")
+        args = shlex.split(command)
+        assert args[:3] == ["train", "acdc", f"{folder}/acdc"]
+        assert args[args.index("--run") + 1].startswith(f"{folder}/runs/acdc/")
     rendering = next(line for line in printed.splitlines() if "nacl-monai paper table4" in line)
     assert f"{folder}/runs" in shlex.split(rendering)
 
@@ -317,11 +317,11 @@ def test_second_call_trains_nothing(tmp_path):
         "losses": "nacl dice_ce",
         "arguments": f"--cache_dir {tmp_path}/cache",
     }
-    words = ["--workflow-profile", "workflow/profiles/smoke", "--cores", 2, "table2", "--config"]
-    words += [f"{key}={value}" for key, value in config.items()]
-    printed = snakemake(*words)
+    args = ["--workflow-profile", "workflow/profiles/smoke", "--cores", 2, "table2", "--config"]
+    args += [f"{key}={value}" for key, value in config.items()]
+    printed = snakemake(*args)
 
     assert printed.count("rule experiment:") == 2
     table = (tmp_path / "report" / "table2.md").read_text(encoding="utf-8")
     assert "CE+DSC | NACL" in table
-    assert "Nothing to be done" in snakemake(*words)
+    assert "Nothing to be done" in snakemake(*args)

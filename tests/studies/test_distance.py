@@ -1,0 +1,67 @@
+"""The page of the distance shows what its people say, by NumPy and SciPy alone."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import wilcoxon
+
+from studies.distance.tested import DIFFERENCES, mean_logits
+
+RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/distance"
+SCORES = ("nll_all", "brier_all")
+
+
+def people():
+    """{(run, calibrator, score): scores of people, by name}."""
+    found = defaultdict(list)
+    with (RESULTS / "people.csv").open(encoding="utf-8", newline="") as file:
+        for row in sorted(csv.DictReader(file), key=lambda row: row["person"]):
+            for score in SCORES:
+                found[row["run"], row["calibrator"], score].append(float(row[score]))
+    return {key: np.array(values) for key, values in found.items()}
+
+
+def shown():
+    """The cells of each row of the page's tables of differences."""
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for table in page.split(f"| {' | '.join(DIFFERENCES)} |")[1:]:
+        for line in table.split("\n\n")[0].splitlines()[2:]:
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def text(change):
+    """Mean, bootstrap interval, count and p of differences of people."""
+    drawn = np.random.default_rng(0).integers(0, len(change), (5000, len(change)))
+    low, high = np.quantile(change[drawn].mean(1), [0.025, 0.975])
+    return (
+        f"{change.mean():+.4f} [{low:+.4f}, {high:+.4f}], lower in {(change < 0).sum()} of "
+        f"{len(change)}, p = {wilcoxon(change).pvalue:.2g}"
+    )
+
+
+def test_differences_on_the_page_are_those_of_the_people():
+    """Every pair of calibrators that the file has, in people, not cases."""
+    known, rows = people(), list(shown())
+    pairs = {(run, name) for run, name, _ in known if name != "distance_all"}
+
+    assert {(run, other.strip("`")) for run, other, *_ in rows} == pairs
+    for run, other, *cells in rows:
+        compared = [
+            [known[run, name, score] for name in (other.strip("`"), "distance_all")]
+            for score in SCORES
+        ]
+        assert cells[:2] == [f"{values.mean():.4f}" for values in compared[0]]
+        assert cells[2:] == [text(distance - rest) for rest, distance in compared]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_ensemble_is_the_mean_of_probabilities(count):
+    generator = torch.Generator().manual_seed(0)
+    logits = [5 * torch.randn(3, 4, 4, generator=generator) for _ in range(count)]
+    expected = torch.stack([single.softmax(0) for single in logits]).mean(0)
+
+    torch.testing.assert_close(mean_logits(logits).softmax(0), expected)
