@@ -261,11 +261,7 @@ def measured(
     Raises:
         InputError: If the metric refuses.
     """
-    masks = None
-    if any(rater.mask is not None for rater in raters):
-        everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-        masks = torch.stack([everywhere if rater.mask is None else rater.mask for rater in raters])
-    labels = [rater.classes for rater in raters]
+    masks, labels = _masks_of(raters), [rater.classes for rater in raters]
     single = len(raters) == 1
     predicted = _predicted(probs, settings.channels, classes)
     scores = [_scores(predicted, rater, settings.channels, raters[0].spacing) for rater in raters]
@@ -292,6 +288,15 @@ def measured(
         for rater, of_rater in enumerate(scores)
     ]
     return [_numbers(case, metric, shared, settings, settings.raters), *against_each]
+
+
+def _masks_of(raters: Sequence[Labels]) -> torch.Tensor | None:
+    """The voxels that each rater has labeled, ``(raters, *spatial)``; None where all are."""
+    masks = [rater.mask for rater in raters]
+    known = [mask for mask in masks if mask is not None]
+    if not known:
+        return None
+    return torch.stack([torch.ones_like(known[0]) if mask is None else mask for mask in masks])
 
 
 def _numbers(

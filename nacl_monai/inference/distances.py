@@ -51,20 +51,7 @@ def squared_distances(
     if empty:
         return squared
     for axis, size in enumerate(sizes):
-        # In blocks across the axis, each of about a million voxels: one map is all that is kept.
-        across, length = 1 if axis == 0 and len(sizes) > 1 else 0, squared.shape[axis]
-        whole = squared.shape[across]
-        rows = whole if across == axis else max(1, (1 << 20) * whole // squared.numel())
-        for start in range(0, whole, rows):
-            block = squared.narrow(across, start, min(rows, whole - start))
-            nearest = block.clone()
-            for step in range(1, min(math.ceil(width / size), length)):
-                inner, further = length - step, (step * size) ** 2
-                for here, there in ((0, step), (step, 0)):
-                    through = block.narrow(axis, there, inner) + further
-                    closest = nearest.narrow(axis, here, inner)
-                    torch.minimum(closest, through, out=closest)
-            block.copy_(nearest)
+        _add_axis(squared, axis, width, size)
     if squared.shape == mask.shape:
         return squared
     distances = torch.full(mask.shape, math.inf, dtype=dtype, device=mask.device)
@@ -73,6 +60,26 @@ def squared_distances(
         box = box.narrow(axis, low, squared.shape[axis])
     box.copy_(squared)
     return distances
+
+
+def _add_axis(squared: torch.Tensor, axis: int, width: float, size: float) -> None:
+    """Adds the squares along an axis to those of the axes before, in place. TorchScript holds it.
+
+    It goes in blocks across the axis, each of about a million voxels: one map is all that is kept.
+    """
+    across = 1 if axis == 0 and squared.dim() > 1 else 0
+    whole, length = squared.shape[across], squared.shape[axis]
+    rows = whole if across == axis else max(1, (1 << 20) * whole // squared.numel())
+    for start in range(0, whole, rows):
+        block = squared.narrow(across, start, min(rows, whole - start))
+        nearest = block.clone()
+        for step in range(1, min(math.ceil(width / size), length)):
+            inner, further = length - step, (step * size) ** 2
+            for here, there in ((0, step), (step, 0)):
+                through = block.narrow(axis, there, inner) + further
+                closest = nearest.narrow(axis, here, inner)
+                torch.minimum(closest, through, out=closest)
+        block.copy_(nearest)
 
 
 def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:

@@ -94,8 +94,8 @@ def _most(probs: torch.Tensor) -> Array:
     rows = max(1, _BLOCK * len(classes) // max(1, classes.size))
     for start in range(0, len(classes), rows):
         found = classes[start : start + rows]
-        largest, *others = map(_exact, probs[:, start : start + rows])
-        for k, plane in enumerate(others, 1):
+        largest, *further = map(_exact, probs[:, start : start + rows])
+        for k, plane in enumerate(further, 1):
             found[plane > largest] = k
             largest = np.maximum(largest, plane)
     return classes

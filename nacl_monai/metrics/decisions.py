@@ -366,7 +366,7 @@ def _volumes(
         near, predicted = near & counts, predicted & counts
     if not predicted.any():
         return nothing
-    labeled = labels[0] if len(labels) == 1 else torch.stack(labels).double().mean(0)
+    labeled = _share(labels)
     contour = near & (probs >= contour_threshold(probs[near], miss))
     sums = (
         *(predicted.sum(), labeled[predicted].sum(), probs[near].sum(dtype=torch.float64)),
@@ -376,6 +376,11 @@ def _volumes(
     volume, hit, *masses, of_contour, caught = torch.stack([x.double() for x in sums]).tolist()
     missed = all_labeled - caught
     return (volume, all_labeled, hit, *masses, of_contour, missed, everywhere.item())
+
+
+def _share(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The share of the masks that hold each voxel; of a single one itself, which takes a byte."""
+    return masks[0] if len(masks) == 1 else torch.stack([*masks]).double().mean(0)
 
 
 def _labeled(
