@@ -46,6 +46,19 @@ def test_distances_are_those_of_scipy(mask, sizes, most):
     assert (found[far] > most).all()
 
 
+def test_few_voxels_are_near_in_their_box_and_none_are_near_nothing():
+    """The rest of a large image is far, whatever is looked at."""
+    mask = torch.zeros(30, 20, dtype=torch.bool)
+    assert squared_distances(mask, 3.0, [1.0, 1.0]).isinf().all()
+    mask[12, 9:11] = True
+    expected = torch.from_numpy(distance_transform_edt(~mask.numpy()))
+
+    found = squared_distances(mask, 3.0, [1.0, 1.0], torch.float64).sqrt()
+
+    torch.testing.assert_close(found[expected < 3], expected[expected < 3])
+    assert (found[expected >= 3] >= 3).all()
+
+
 def probabilities(seed, shape=SHAPE):
     logits = np.random.default_rng(seed).normal(0, 2, (3, *shape))
     return (np.exp(logits) / np.exp(logits).sum(0)).astype(np.float32)
