@@ -3,6 +3,7 @@
 Prints a Markdown table: seconds of the processor on one thread, with imports where it is a whole
 command, and the peak of memory above them; beside it what a peer takes for one of its numbers, as a
 ratio. With ``--base FOLDER`` each row is measured with another checkout of this project, too, in turn.
+With ``--against PAGE`` it fails where a ratio to a peer is a third worse than in the page's table.
 ``--rows`` chooses some, ``--size`` is that of the large case, ``--names`` and ``--shards`` are how many.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -252,6 +254,22 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
 }
 
 
+#: So many times the committed ratio to a peer is a regression; no time is compared.
+WORSE = 4 / 3
+
+
+def committed(page: Path) -> dict[str, float]:
+    """Row → its ratio to the peer in the table of a page."""
+    lines = [line.strip("| ").split("|") for line in page.read_text().splitlines()]
+    found = {cells[0].strip(): re.match(r"×([\d.]+) ", cells[-1].strip()) for cells in lines}
+    return {row: float(ratio[1]) for row, ratio in found.items() if row in ROWS and ratio}
+
+
+def compared(row: str, folder: Path) -> float:
+    """The ratio of a row to its peer, both measured anew."""
+    return measured(row, "ours", folder, HERE)[0] / measured(row, "peer", folder, HERE)[0]
+
+
 def measured(row: str, which: str, folder: Path, code: Path) -> tuple[float, float]:
     """Seconds and peak of a process; where it prints its own seconds, these."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
@@ -289,12 +307,20 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=500)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=[*ROWS], metavar="ROW")
     parser.add_argument("--base", type=Path, help="another checkout, measured beside this one")
+    parser.add_argument("--against", type=Path, help="a page with the table of committed ratios")
     parser.add_argument("--folder", help="where the cases are written for a while")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(*options.measure[:2], Path(options.measure[2]))
         return
+    limits, worse = committed(options.against) if options.against else {}, []
+    if options.against:
+        options.rows = [row for row in options.rows if row in limits]
+        if not options.rows:
+            sys.exit(
+                f"{options.against}: has no ratio of these rows; give the page with their table"
+            )
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         # In a process of its own, since what it takes would count as a child's peak.
@@ -311,8 +337,15 @@ def main() -> None:
                 before, base_peak = measured(row, "ours", folder, options.base)
                 cells[2:4] = f"{seconds / before:.2f}", f"{base_peak:.0f}"
             if (other := ROWS[row][1]) is not None:
-                cells[4:] = other[0], f"{seconds / measured(row, 'peer', folder, HERE)[0]:.2f}"
+                ratio = seconds / measured(row, "peer", folder, HERE)[0]
+                cells[4:] = other[0], f"{ratio:.2f}"
+                limit = WORSE * limits.get(row, 0)
+                # Twice, since the machine's pace varies; what failed has no ratio.
+                if limit and not (ratio <= limit or compared(row, folder) <= limit):
+                    worse.append(f"{row}: {ratio:.2f} × {other[0]}, in the table {limits[row]:.2f}")
             print(f"| {row} | {' | '.join(cells)} |", flush=True)
+    if worse:
+        sys.exit("a third slower than in the table, beside the peer: " + "; ".join(worse))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case, Reading
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study, find, processes
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import RunFolder
 
@@ -92,7 +92,8 @@ def calibrate_folder(
         SettingError: If the folds are fewer than two, or the method is not of such predictions.
     """
     _check_folds(folds)
-    with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
+    read = [predictions, labels, *options.files]
+    with written_folder(output, "calibrate", read=read) as folder, processes(options.jobs):
         study = find(predictions, labels, options, BEFORE)
         show(study)
         runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)

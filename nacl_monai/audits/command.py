@@ -36,7 +36,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study, find, processes
 from nacl_monai.reports.viewer import check_images
 
 
@@ -66,7 +66,7 @@ def audit_folders(
     check_raters(labels)
     read = [*predictions, *by_name(labels).values(), *options.files]
     parts = names if len(names) > 1 else [""]
-    with written_folder(output, "audit", read=read) as aside:
+    with written_folder(output, "audit", read=read) as aside, processes(options.jobs):
         studies = [
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)

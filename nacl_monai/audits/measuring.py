@@ -261,23 +261,20 @@ def measured(
     Raises:
         InputError: If the metric refuses.
     """
-    everywhere = torch.ones(probs.shape[1:], dtype=torch.bool)
-    counted = torch.stack([everywhere if rater.mask is None else rater.mask for rater in raters])
-    masks = counted if any(rater.mask is not None for rater in raters) else None
-    labels = torch.stack([rater.classes for rater in raters])
+    masks, labels = _masks_of(raters), [rater.classes for rater in raters]
+    single = len(raters) == 1
     predicted = _predicted(probs, settings.channels, classes)
     scores = [_scores(predicted, rater, settings.channels, raters[0].spacing) for rater in raters]
 
     def count(rater: int | None) -> CaseSums:
         metric = settings.metric(rater, step, raters[0].spacing)
-        single = len(raters) == 1
-        of_case, inside = (labels[0], counted[0]) if single else (labels, counted)
-        metric.add([probs], [of_case], None if masks is None else [inside])
+        of_case = labels[0] if single else torch.stack(labels)
+        metric.add([probs], [of_case], None if masks is None else [masks[0] if single else masks])
         return metric
 
-    if len(raters) == 1:
+    if single:
         return [_numbers(case, count(None), scores[0], settings, ())]
-    by_all = counted.all(0)
+    by_all = torch.ones(probs.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
     metric = count(None)
     pairs = [_structures(predicted, rater, settings.channels) for rater in raters]
     shared = _shared_scores(pairs, by_all, raters[0].spacing)
@@ -291,6 +288,15 @@ def measured(
         for rater, of_rater in enumerate(scores)
     ]
     return [_numbers(case, metric, shared, settings, settings.raters), *against_each]
+
+
+def _masks_of(raters: Sequence[Labels]) -> torch.Tensor | None:
+    """The voxels that each rater has labeled, ``(raters, *spatial)``; None where all are."""
+    masks = [rater.mask for rater in raters]
+    known = [mask for mask in masks if mask is not None]
+    if not known:
+        return None
+    return torch.stack([torch.ones_like(known[0]) if mask is None else mask for mask in masks])
 
 
 def _numbers(

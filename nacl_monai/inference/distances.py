@@ -37,27 +37,21 @@ def squared_distances(
         >>> squared_distances(mask, 3.0, [2.0, 1.0]).tolist()
         [[0.0, 1.0, 4.0], [4.0, 5.0, 8.0]]
     """
-    where = mask.nonzero()
-    inside, lows = mask, [0] * len(sizes)
-    if len(where) > 0:
-        for axis, size in enumerate(sizes):
-            reach, places = int(width / size), where[:, axis]
+    inside, lows, empty = mask, [0] * len(sizes), False
+    for axis, size in enumerate(sizes):
+        places = along(mask, axis)
+        empty = len(places) == 0
+        if not empty:
+            reach = int(width / size)
             lows[axis] = max(0, int(places.amin()) - reach)
             length = min(mask.shape[axis], int(places.amax()) + 1 + reach) - lows[axis]
             inside = inside.narrow(axis, lows[axis], length)
     squared = torch.full(inside.shape, math.inf, dtype=dtype, device=mask.device)
     squared.masked_fill_(inside, 0.0)
-    if len(where) == 0:
+    if empty:
         return squared
     for axis, size in enumerate(sizes):
-        nearest, length = squared.clone(), squared.shape[axis]
-        for step in range(1, min(math.ceil(width / size), length)):
-            inner, further = length - step, (step * size) ** 2
-            for here, there in ((0, step), (step, 0)):
-                through = squared.narrow(axis, there, inner) + further
-                closest = nearest.narrow(axis, here, inner)
-                torch.minimum(closest, through, out=closest)
-        squared = nearest
+        _add_axis(squared, axis, width, size)
     if squared.shape == mask.shape:
         return squared
     distances = torch.full(mask.shape, math.inf, dtype=dtype, device=mask.device)
@@ -68,13 +62,41 @@ def squared_distances(
     return distances
 
 
+def _add_axis(squared: torch.Tensor, axis: int, width: float, size: float) -> None:
+    """Adds the squares along an axis to those of the axes before, in place. TorchScript holds it.
+
+    It goes in blocks across the axis, each of about a million voxels: one map is all that is kept.
+    """
+    across = 1 if axis == 0 and squared.dim() > 1 else 0
+    whole, length = squared.shape[across], squared.shape[axis]
+    rows = whole if across == axis else max(1, (1 << 20) * whole // squared.numel())
+    for start in range(0, whole, rows):
+        block = squared.narrow(across, start, min(rows, whole - start))
+        nearest = block.clone()
+        for step in range(1, min(math.ceil(width / size), length)):
+            inner, further = length - step, (step * size) ** 2
+            for here, there in ((0, step), (step, 0)):
+                through = block.narrow(axis, there, inner) + further
+                closest = nearest.narrow(axis, here, inner)
+                torch.minimum(closest, through, out=closest)
+        block.copy_(nearest)
+
+
 def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
     """The box around the true voxels, with a margin: most of a CT is far from any boundary."""
-    where = mask.nonzero()
-    if not len(where):
+    places = [along(mask, axis) for axis in range(mask.ndim)]
+    if not len(places[0]):
         return None
-    low, high = where.amin(0).tolist(), where.amax(0).tolist()
     return tuple(
-        slice(max(0, first - extra), last + 1 + extra)
-        for first, last, extra in zip(low, high, margin, strict=True)
+        slice(max(0, int(where.amin()) - extra), int(where.amax()) + 1 + extra)
+        for where, extra in zip(places, margin, strict=True)
     )
+
+
+def along(mask: torch.Tensor, axis: int) -> torch.Tensor:
+    """The positions along an axis at which there is a true voxel. TorchScript holds it."""
+    line = mask
+    for other in range(mask.dim() - 1, -1, -1):
+        if other != axis:
+            line = line.any(other)
+    return line.nonzero()

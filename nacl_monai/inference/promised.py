@@ -26,6 +26,8 @@ APPLIED = "promised.csv"
 LEAST = 0.25
 #: Probabilities are summed in these units, so that no order of voxels changes a bit.
 SCALE = 2.0**32
+_BYTES = 255
+_BLOCK = 2**18  # voxels at a time
 _ROUNDING = 1e-6  # of a distance in mm
 _SLACK = 1.1  # how many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
@@ -63,7 +65,7 @@ def structure_levels(
     """The levels of each structure of a case.
 
     Args:
-        probs: ``(C, *spatial)``, any floating dtype.
+        probs: ``(C, *spatial)``, any floating dtype, or uint8 for ``round(255 p)``.
         structures: Name → channels; the probability of several exclusive classes is their sum.
         spacing: The size of a voxel along each spatial axis, in mm.
         overlapping: Whether each channel is a structure of its own, as after a sigmoid.
@@ -72,23 +74,30 @@ def structure_levels(
     for channels in structures.values():
         planes = [_exact(probs[k]) for k in channels]
         inside = planes[0] if len(planes) == 1 else sum(plane.astype(float) for plane in planes)
-        predicted = inside > 0.5 if most is None else np.isin(most, channels)
-        yield Levels(np.asarray(inside), _margins(np.asarray(predicted), spacing))
+        predicted = np.asarray(inside > 0.5) if most is None else np.zeros(most.shape, np.bool_)
+        for k in channels if most is not None else ():
+            predicted |= most == k
+        yield Levels(np.asarray(inside), _margins(predicted, spacing))
 
 
 def _exact(plane: torch.Tensor) -> Array:
     """A channel in single precision at least, which NumPy computes with."""
-    values: Array = (plane.float() if plane.dtype.itemsize < 4 else plane).numpy()
-    return values
+    if plane.is_floating_point():
+        values: Array = (plane.float() if plane.dtype.itemsize < 4 else plane).numpy()
+        return values
+    return plane.float().div_(_BYTES).numpy()
 
 
 def _most(probs: torch.Tensor) -> Array:
     """The most probable class of each voxel, the first of several."""
-    largest = _exact(probs[0]).copy()
-    classes = np.zeros(largest.shape, np.min_scalar_type(len(probs)))
-    for k, plane in enumerate(map(_exact, probs[1:]), 1):
-        classes[plane > largest] = k
-        np.maximum(largest, plane, out=largest)
+    classes = np.zeros(probs.shape[1:], np.min_scalar_type(len(probs)))
+    rows = max(1, _BLOCK * len(classes) // max(1, classes.size))
+    for start in range(0, len(classes), rows):
+        found = classes[start : start + rows]
+        largest, *further = map(_exact, probs[:, start : start + rows])
+        for k, plane in enumerate(further, 1):
+            found[plane > largest] = k
+            largest = np.maximum(largest, plane)
     return classes
 
 
@@ -103,8 +112,10 @@ def _margins(predicted: Array, spacing: Sequence[float]) -> Array:
     near = bounding_box(mask, [int(beyond / size) for size in spacing])
     if near is not None:  # beyond the widest margin no distance is needed
         squared = squared_distances(mask[near], beyond, [*spacing], torch.float64)
-        distances = squared.sqrt_().numpy() - _ROUNDING
-        margins[near] = sum((distances > margin).astype(np.int8) for margin in MARGINS[:-1])
+        distances, found = squared.sqrt_().sub_(_ROUNDING).numpy(), margins[near]
+        found[:] = 0
+        for margin in MARGINS[:-1]:
+            found += distances > margin
     return margins
 
 

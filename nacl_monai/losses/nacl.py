@@ -41,8 +41,9 @@ from nacl_monai.losses.neighborhood import (
     PerAxis,
     check_neighborhood,
     check_width,
-    member_proportions,
+    member_sums,
     mixed_windows,
+    proportions_of,
     window_in_voxels,
 )
 
@@ -118,9 +119,10 @@ def neighborhood_penalty(
         original, axes, prior, kernel_size, sigma, width_mm, spacing
     )
     members = memberships(labels, logits.shape[1], ignore_index)
-    proportions = member_proportions(
+    sums = member_sums(
         members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
     )
+    proportions = proportions_of(sums, logits.dtype)
     scores = SPACES[space](logits)
     penalize = PENALTIES[penalty]
     if where == "everywhere" and ignore_index is None:
@@ -128,9 +130,12 @@ def neighborhood_penalty(
     penalties = penalize(scores, proportions, "none", sharpness)
     if where == "everywhere":
         return voxel_mean(penalties, labels, ignore_index)
-    mixed = mixed_windows(proportions)
+    mixed = mixed_windows(sums)
+    penalties = penalties * mixed.to(penalties.dtype)
     if mean_over == "all":
-        return voxel_mean(torch.where(mixed, penalties, 0), labels, ignore_index)
+        return voxel_mean(penalties, labels, ignore_index)
+    if ignore_index is None:
+        return penalties.sum() / (mixed.sum() * penalties.shape[1]).clamp_min(1)
     return masked_mean(penalties, mixed & counted_mask(labels, ignore_index))
 
 

@@ -141,6 +141,27 @@ def window_in_voxels(
     return window_of_width(prior, width_mm, sizes)
 
 
+def member_sums(
+    members: Tensor,
+    kernel_size: PerAxis[int],
+    prior: str,
+    sigma: PerAxis[float],
+    border: str,
+    image: Tensor | None = None,
+    intensity_sigma: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The sums above the fraction line of :func:`neighborhood_proportions`, ``(B, K, *spatial)``.
+
+    Members are from :func:`memberships`. Counts are whole numbers, in as few bytes as hold the window's.
+    """
+    check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
+    axes = members.ndim - 2
+    sizes, sigmas = _per_axis("kernel_size", kernel_size, axes), _per_axis("sigma", sigma, axes)
+    window = Window(sizes, sigmas, BORDERS[border], intensity_sigma, image, dtype)
+    return PRIORS[prior](members, window)
+
+
 def member_proportions(
     members: Tensor,
     kernel_size: PerAxis[int],
@@ -151,19 +172,22 @@ def member_proportions(
     intensity_sigma: float = 0.1,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """:func:`neighborhood_proportions` of ``(B, K, *spatial)`` from :func:`voxels.memberships`."""
-    check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
-    axes = members.ndim - 2
-    sizes, sigmas = _per_axis("kernel_size", kernel_size, axes), _per_axis("sigma", sigma, axes)
-    window = Window(sizes, sigmas, BORDERS[border], intensity_sigma, image, dtype)
-    weighted = PRIORS[prior](members, window)
-    total = weighted.sum(1, keepdim=True, dtype=dtype)
-    return weighted / total.clamp_min(torch.finfo(dtype).tiny)
+    """:func:`neighborhood_proportions` of ``(B, K, *spatial)`` from :func:`memberships`."""
+    sums = member_sums(members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype)
+    return proportions_of(sums, dtype)
 
 
-def mixed_windows(proportions: Tensor) -> Tensor:
+def proportions_of(sums: Tensor, dtype: torch.dtype) -> Tensor:
+    """The proportions of the classes, of :func:`member_sums`."""
+    total = sums.sum(1, keepdim=True, dtype=sums.dtype).to(dtype)
+    return sums.to(dtype) / total.clamp_min(torch.finfo(dtype).tiny)
+
+
+def mixed_windows(sums: Tensor) -> Tensor:
     """The voxels whose window holds several classes: no proportion is 1, ``(B, 1, *spatial)``."""
-    return (proportions > 0).sum(1, keepdim=True) > 1
+    if sums.is_floating_point():  # in which a small weight vanishes beside a large one
+        return (sums > 0).sum(1, keepdim=True, dtype=torch.int16) > 1
+    return sums.amax(1, keepdim=True) < sums.sum(1, keepdim=True, dtype=sums.dtype)
 
 
 def check_neighborhood(

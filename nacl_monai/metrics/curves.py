@@ -183,9 +183,7 @@ def curves_of_case(
         spacing: The size of a voxel along each spatial axis, in mm.
         overlapping: Whether each channel is a structure of its own, as after a sigmoid.
     """
-    from nacl_monai.metrics.voxels import dequantized  # noqa: PLC0415 - as above
-
-    levels = structure_levels(dequantized(probs[None])[0][0], structures, spacing, overlapping)
+    levels = structure_levels(probs, structures, spacing, overlapping)
     counts = None if mask is None else mask.numpy()
     parts = [
         counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)

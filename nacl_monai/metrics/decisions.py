@@ -51,9 +51,11 @@ from nacl_monai.metrics.structures import Box, class_boxes
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
+    as_floats,
     as_tensor,
     binary_problems,
     checked_voxels,
+    of_classes,
 )
 from nacl_monai.runs import MARGIN
 
@@ -153,7 +155,9 @@ def contour_threshold(probs: torch.Tensor, miss: float = MISS) -> float:
         raise SettingError(f"miss: is {miss}; use a number from 0 to below 1")
     if not len(probs):
         return math.nan
-    ascending = probs.sort().values
+    # NumPy's sort keeps no places beside the values, which are twice as large.
+    on_cpu = probs.device.type == "cpu" and probs.dtype.itemsize >= 4
+    ascending = torch.from_numpy(np.sort(probs.numpy())) if on_cpu else probs.sort().values
     outside = ascending.cumsum(0, dtype=torch.float64)
     # What is rounded must not decide where exactly this share may be missed.
     first = int((outside <= miss * (1 + 1e-12) * outside[-1]).sum())
@@ -313,7 +317,7 @@ def problem_decisions(
             near = None
             if box is not None:
                 box = _grown(box, margin, size)  # noqa: PLW2901
-                inside = _of_classes(indices[box], classes)
+                inside = of_classes(indices[box], classes)
                 near = within(distances_to(inside[None], margin, [size]), margin)[0]
                 near_any[case][box] |= near
             volumes = _volumes(raters, classes, case, counts, box, near, miss, labeled)
@@ -331,11 +335,6 @@ def _grown(box: Box, margin: float, size: Spacing) -> Box:
     )
 
 
-def _of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
-    """The mask of class indices that are among some classes."""
-    return reduce(torch.logical_or, (indices == index for index in classes))
-
-
 def _volumes(
     raters: Sequence[LabeledVoxels],
     classes: list[int],
@@ -349,22 +348,25 @@ def _volumes(
     """The attributes of `Decisions` of one structure in one case, in voxels."""
     first = raters[0]
     exact = torch.promote_types(first.probs.dtype, torch.float32)
-    probs = first.probs[case, classes[0]].to(exact).contiguous()
+    probs = as_floats(first.probs[case, classes[0]]).to(exact).contiguous()
     if len(classes) > 1:
-        probs = first.probs[case, classes].sum(0, dtype=exact)
+        probs = as_floats(first.probs[case, classes]).sum(0, dtype=exact)
     everywhere = (probs if counts is None else probs.where(counts, 0)).sum(dtype=torch.float64)
     all_labeled = float(labeled_voxels[classes].sum()) / len(raters)
     nothing = (0.0, all_labeled, 0.0, 0.0, 0.0, 0.0, all_labeled, everywhere.item())
     if box is None or near is None:
         return nothing
-    probs, predicted = probs[box], _of_classes(first.prediction[case][box], classes)
-    labels = [_of_classes(rater.labels[case][box], classes) for rater in raters]
+    # As a line, for of each voxel that a mask takes torch keeps its place along each axis.
+    probs, near = probs[box].flatten(), near.flatten()
+    predicted = of_classes(first.prediction[case][box], classes).flatten()
+    labels = [of_classes(rater.labels[case][box], classes).flatten() for rater in raters]
     if counts is not None:
-        labels = [label & counts[box] for label in labels]
-        near, predicted = near & counts[box], predicted & counts[box]
+        counts = counts[box].flatten()
+        labels = [label & counts for label in labels]
+        near, predicted = near & counts, predicted & counts
     if not predicted.any():
         return nothing
-    labeled = torch.stack(labels).double().mean(0)
+    labeled = _share(labels)
     contour = near & (probs >= contour_threshold(probs[near], miss))
     sums = (
         *(predicted.sum(), labeled[predicted].sum(), probs[near].sum(dtype=torch.float64)),
@@ -374,6 +376,11 @@ def _volumes(
     volume, hit, *masses, of_contour, caught = torch.stack([x.double() for x in sums]).tolist()
     missed = all_labeled - caught
     return (volume, all_labeled, hit, *masses, of_contour, missed, everywhere.item())
+
+
+def _share(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The share of the masks that hold each voxel; of a single one itself, which takes a byte."""
+    return masks[0] if len(masks) == 1 else torch.stack([*masks]).double().mean(0)
 
 
 def _labeled(

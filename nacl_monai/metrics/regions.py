@@ -24,11 +24,12 @@ from typing import Any, NamedTuple
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.distances import ROUNDED, squared_distances
+from nacl_monai.inference.distances import ROUNDED, bounding_box, squared_distances
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
     aligned,
+    as_floats,
     checked_voxels,
     rounded_to_zero,
 )
@@ -119,10 +120,12 @@ def boundary_band(
         return torch.zeros_like(labels, dtype=torch.bool)
     touching = touches_other_label(labels)
     sizes = case_spacings(spacing, len(labels), labels.ndim - 1)
-    cases = zip(touching, sizes, strict=True)
-    return torch.stack(
-        [squared_distances(border, width, [*size]) < width**2 for border, size in cases]
-    )
+    bands = torch.zeros_like(touching)
+    for border, band, size in zip(touching, bands, sizes, strict=True):
+        box = bounding_box(border, [int(width / step) for step in size])
+        if box is not None:
+            band[box] = squared_distances(border[box], width, [*size]) < width**2
+    return bands
 
 
 def border_distances(
@@ -185,8 +188,9 @@ def distances_to(
     beyond = max(farthest * ROUNDED, torch.finfo(torch.float32).tiny)
     sizes = case_spacings(spacing, len(structure), structure.ndim - 1)
     cases = zip(structure, sizes, strict=True)
-    squared = torch.stack([squared_distances(mask, beyond, [*size]) for mask, size in cases])
-    return squared.sqrt().where(squared <= beyond**2, torch.inf)
+    squared = [squared_distances(mask, beyond, [*size]) for mask, size in cases]
+    distances = [part.masked_fill_(part > beyond**2, torch.inf).sqrt_() for part in squared]
+    return distances[0][None] if len(distances) == 1 else torch.stack(distances)
 
 
 def within(distances: torch.Tensor, margin: float) -> torch.Tensor:
@@ -545,7 +549,7 @@ class RegionPieces:
         least = torch.full((self.num_classes,), rounded_to_zero(probs.dtype), device=self.device)
         self.least = least if voxels.least is None else voxels.least
         self._probs = probs.flatten(2).movedim(1, 0).flatten(1)
-        self._of_voxels = [labels, voxels.confidences, voxels.prediction]
+        self._of_voxels = [labels, *voxels.top1]
         self._of_voxels = [tensor.flatten() for tensor in self._of_voxels]
 
         # The number of a piece within its case: its lane, and a bit above for each proper region.
@@ -580,9 +584,9 @@ class RegionPieces:
             chunk = slice(start, start + size)
             labels, confidences, prediction = (tensor[chunk] for tensor in self._of_voxels)
             yield Chunk(
-                self._probs[:, chunk],
+                as_floats(self._probs[:, chunk]),
                 labels[None].long(),
-                confidences,
+                as_floats(confidences),
                 prediction[None].long(),
                 self._pieces[chunk].int(),
             )

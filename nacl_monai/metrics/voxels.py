@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,12 @@ def dequantized(probs: torch.Tensor) -> tuple[torch.Tensor, float | None]:
     """
     if probs.dtype != torch.uint8:
         return probs, None
-    return probs.float() / _BYTES, probs.shape[1] / (2 * _BYTES) + 1e-5
+    return as_floats(probs), probs.shape[1] / (2 * _BYTES) + 1e-5
+
+
+def as_floats(probs: torch.Tensor) -> torch.Tensor:
+    """Probabilities that may be stored in bytes as numbers, see `dequantized`."""
+    return probs.float().div_(_BYTES) if probs.dtype == torch.uint8 else probs
 
 
 def rounded_to_zero(dtype: torch.dtype, step: float | None = None) -> float:
@@ -208,7 +213,8 @@ class LabeledVoxels:
     """Voxels with their labels, and the largest probability of each, which is found once.
 
     Attributes:
-        probs: Probabilities ``(B, C, *spatial)``, or logits where only their order matters.
+        probs: Probabilities ``(B, C, *spatial)``, which may be stored in bytes (`as_floats`), or logits
+            where only their order matters.
         labels: Class indices ``(B, *spatial)``.
         counted: The voxels that count, ``(B, *spatial)``, boolean; None if all count.
         least: What a probability of 0 counts as in a logarithm, ``(C,)``; None for `rounded_to_zero` of
@@ -221,7 +227,8 @@ class LabeledVoxels:
     least: torch.Tensor | None = None
 
     @cached_property
-    def _top1(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def top1(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The largest probability of each voxel as it is stored, and the class, ``(B, *spatial)``."""
         return top1(self.probs)
 
     def within(self, mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -233,12 +240,12 @@ class LabeledVoxels:
     @property
     def confidences(self) -> torch.Tensor:
         """The largest probability of each voxel, ``(B, *spatial)``."""
-        return self._top1[0]
+        return as_floats(self.top1[0])
 
     @property
     def prediction(self) -> torch.Tensor:
         """The most probable class of each voxel, ``(B, *spatial)``; the first one if several tie."""
-        return self._top1[1]
+        return self.top1[1]
 
 
 def checked_voxels(
@@ -276,10 +283,12 @@ def checked_voxels(
     check_channels_first(probs, labels, name)
     check_outputs(probs, name)
     probs = softmax(without_metadata(probs)) if from_logits else without_metadata(probs)
-    stored = probs.dtype
-    probs, tolerance = dequantized(probs)
-    check_probabilities(probs, tolerance)
-    least = torch.full((probs.shape[1],), rounded_to_zero(stored, step), device=probs.device)
+    if probs.dtype == torch.uint8:
+        for plane in torch.split(probs, 1, 2):
+            check_probabilities(*dequantized(plane))
+    else:
+        check_probabilities(probs)
+    least = torch.full((probs.shape[1],), rounded_to_zero(probs.dtype, step), device=probs.device)
     labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
     labels, labeled = without_ignored(labels, ignore_index)
     check_labels(labels, probs.shape[1])
@@ -301,6 +310,11 @@ def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
     if len(outputs) == 1 and voxels.shape == outputs.shape[2:]:
         voxels = voxels[None]
     return without_channel(voxels, outputs, name).to(outputs.device)
+
+
+def of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+    """The mask of class indices that are among some classes."""
+    return reduce(torch.logical_or, (indices == index for index in classes))
 
 
 #: The two classes of each problem.

@@ -96,8 +96,10 @@ def _percent(file: Path) -> InputError:
 
 
 def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
-    probs, tolerance = dequantized(torch.from_numpy(voxels)[None])
-    off = float((probs.sum(1, dtype=torch.float32) - 1).abs().max())
+    stored, off = torch.from_numpy(voxels), 0.0
+    for plane in stored.unbind(1):
+        probs, tolerance = dequantized(plane[None])
+        off = max(off, float((probs.sum(1, dtype=torch.float32) - 1).abs().max()))
     if off > (tolerance or sum_tolerance(probs.dtype)):
         sums = voxels.sum(0, dtype=np.int64) if voxels.dtype == np.uint8 else np.zeros(1)
         if np.abs(sums - _PERCENT).max() <= len(voxels):  # each is rounded by itself

@@ -17,7 +17,7 @@ from nacl_monai.data.faults import VoxelGrid, check_affine
 from nacl_monai.errors import InputError
 from nacl_monai.inference.grids import distance_of_grids
 from nacl_monai.inference.maps import map_image, write_nifti
-from nacl_monai.metrics.voxels import dequantized
+from nacl_monai.metrics.voxels import dequantized, of_classes
 from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import (
@@ -103,7 +103,7 @@ class Reading:
         classes, structures = self.labels[0].classes, self.channels.structures.values()
         if self.channels.overlapping:
             return [classes[list(channels)].any(0) for channels in structures]
-        return [torch.from_numpy(np.isin(classes.numpy(), channels)) for channels in structures]
+        return [of_classes(classes, channels) for channels in structures]
 
     def through(self, module: nn.Module) -> Reading:
         """The same case behind a calibrator, from logits, image and spacing to logits.

@@ -264,13 +264,22 @@ def _computed(
         return InputError(f"{case.prediction.file}: {where} {what}") if of_arrays else fault
 
 
+#: The processes of the blocks around, by their number.
+_SHARED: dict[int, Map] = {}
+
+
 @contextmanager
 def processes(jobs: int) -> Iterator[Map]:
     """Yields a function like `map` that shares the work among processes, as long as the block runs.
 
+    A block within another of as many processes has the same ones, which import all once.
+
     Raises:
         InputError: If a process was killed.
     """
+    if jobs in _SHARED:
+        yield _SHARED[jobs]
+        return
     if jobs < 2:
         _start()
         yield map
@@ -280,11 +289,14 @@ def processes(jobs: int) -> Iterator[Map]:
     threads = max(1, torch.get_num_threads() // jobs)
     try:
         with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
+            _SHARED[jobs] = pool.map
             yield pool.map
     except BrokenProcessPool as error:
         raise InputError(
             f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
         ) from error
+    finally:
+        _SHARED.pop(jobs, None)
 
 
 def _start(threads: int | None = None) -> None:

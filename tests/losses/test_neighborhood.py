@@ -46,6 +46,23 @@ def test_constant_maps_give_one_hot_proportions(shape, prior, kernel_size, borde
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("window", [(15, 17), (17, 17), (181, 181), (183, 183)])
+def test_windows_of_any_size_are_counted_whole(window):
+    """Around the sizes whose voxels no longer fit into one byte, and into two."""
+    shape = tuple(size + 2 for size in window)
+    labels = torch.randint(CLASSES, (1, 1, *shape))
+    tau = neighborhood_proportions(labels, CLASSES, list(window), dtype=torch.float64)
+    radii = [size // 2 for size in window]
+    center = [size // 2 for size in shape]
+    inside = labels[0, 0][
+        tuple(slice(c - r, c + r + 1) for c, r in zip(center, radii, strict=True))
+    ]
+    counts = torch.bincount(inside.flatten(), minlength=CLASSES)
+
+    torch.testing.assert_close(tau[0, :, *center], counts.double() / math.prod(window))
+    torch.testing.assert_close(tau.sum(1), torch.ones_like(tau[:, 0]))
+
+
 #: Shapes and windows, of which some have one of their own along each axis, no neighbors along one,
 #: or more of them than the axis has voxels.
 WINDOWS = [

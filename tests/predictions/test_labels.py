@@ -82,6 +82,18 @@ def test_broken_pool_is_one_line():
         raise concurrent.futures.process.BrokenProcessPool
 
 
+def test_blocks_of_one_command_share_its_processes():
+    """So that each process starts once; another command has its own."""
+    with processes(2) as outer:
+        with processes(2) as inner, processes(3) as more, processes(1) as alone:
+            assert inner == outer != more
+            assert alone is map
+        with processes(2) as later:
+            assert later == outer
+    with processes(2) as another:
+        assert another != outer
+
+
 def test_validation_of_a_fold_has_a_part_of_the_labeled_cases(tmp_path):
     """Elsewhere label maps without a prediction are no fault, either."""
     labels = {name: tmp_path / f"{name}.nii.gz" for name in "abcd"}
