@@ -112,7 +112,8 @@ class Options:
         True,
         None,
         _TESTED,
-        "all folders of predictions are one model: the mean of probabilities (default) or logits",
+        "all folders of predictions are one model: the mean of probabilities (default) or logits; "
+        "give cases that no member was trained on",
         nargs="?",
         const=PROBS,
         choices=AVERAGED,

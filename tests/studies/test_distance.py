@@ -65,3 +65,33 @@ def test_ensemble_is_the_mean_of_probabilities(count):
     expected = torch.stack([single.softmax(0) for single in logits]).mean(0)
 
     torch.testing.assert_close(mean_logits(logits).softmax(0), expected)
+
+
+def test_gains_of_folds_and_seeds_are_those_of_the_people():
+    """Five networks alone and together, by score; and how much more folds gain."""
+    folder = RESULTS.parent / "folds"
+    scores = defaultdict(dict)
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            scores[row["run"]][row["person"]] = [float(row[score]) for score in SCORES]
+    names = sorted(scores["five folds"])
+    known = {run: np.array([people[name] for name in names]) for run, people in scores.items()}
+    rows = {"five folds": "five folds, one seed", "five seeds": "one fold, five seeds"}
+    page, gains = (folder / "README.md").read_text(encoding="utf-8"), {}
+    for together, label in rows.items():
+        folds = together == "five folds"
+        members = [f"fold {k}, seed 0" if folds else f"fold 0, seed {k}" for k in range(5)]
+        alone = np.mean([known[name] for name in members], 0)
+        gains[together] = known[together] - alone
+        cells = [
+            cell
+            for k in range(2)
+            for cell in (
+                f"{alone[:, k].mean():.4f}",
+                f"{known[together][:, k].mean():.4f}",
+                text(gains[together][:, k]).partition(", lower")[0],
+            )
+        ]
+        assert f"| {label} | {' | '.join(cells)} |" in page
+    more = (gains["five folds"] - gains["five seeds"])[:, 0]
+    assert text(more).startswith("-0.0016 [-0.0020, -0.0011], lower in 33 of 34")
