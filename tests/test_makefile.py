@@ -158,9 +158,8 @@ def test_command_of_the_host_is_a_target_of_make(command):
     args = command.split()
 
     assert args[0] == "make"
-    assert args[1] in EXHIBITS or re.search(
-        rf"^(?:\S+ )*{args[1]}(?: \S+)*:", makefile, re.MULTILINE
-    )
+    target = re.sub("^bench-.*", "bench-%", args[1])
+    assert target in EXHIBITS or re.search(rf"^(?:\S+ )*{target}(?: \S+)*:", makefile, re.MULTILINE)
 
 
 def test_host_makes_what_a_change_must_pass_here():
