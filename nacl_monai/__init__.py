@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nacl_monai.audits import Audit, audit, merge, read_audit
     from nacl_monai.promises import Promise, promise, read_promise
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits", "promises")
 _NAMES = {
