@@ -162,7 +162,8 @@ def check_values(
         if soft
         else partial(check_labels, labels, logits.shape[1], ignore_index)
     )
-    checks, compiling = _CHECKS.get(), torch.compiler.is_compiling()
+    compiling = torch.compiler.is_compiling()
+    checks = None if compiling else _CHECKS.get()  # which Dynamo cannot trace
     if checks is None and not compiling:
         refuse()
         return checked

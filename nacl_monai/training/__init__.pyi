@@ -22,7 +22,7 @@ from .epochs import (
 )
 from .evaluation_record import EvaluationRecord, ValidationTable, open_evaluation
 from .logits import LogitHistogram, LogitProfile, Multipliers, with_spacing
-from .outputs import most_probable_class
+from .outputs import SampleOutputs, most_probable_class
 from .processes import (
     BroadcastBuffers,
     PrecisionInferer,
@@ -59,6 +59,7 @@ __all__ = [
     "Progress",
     "ReliabilityPlot",
     "RunRecord",
+    "SampleOutputs",
     "ScheduleState",
     "SliceMaps",
     "StopOnDivergence",

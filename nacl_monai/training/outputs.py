@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
 from monai.transforms import Decollated
 from monai.utils.enums import CommonKeys
+from torch.utils._pytree import tree_map
 
 from nacl_monai.data.cases import names_by_path
 from nacl_monai.errors import InputError
@@ -44,6 +47,31 @@ def case_outputs(output: Any) -> list[Mapping[str, Any]]:
             "MONAI evaluator, a dictionary with 'pred' and 'label' for each case or batch"
         )
     return outputs
+
+
+class SampleOutputs:
+    """Divides a trainer's output into one dictionary per sample, and waits for no device.
+
+    MONAI's own decollation asks for the loss as a number, once per sample. Here each sample has the loss
+    of its batch as a tensor, so that handlers with `from_engine(["loss"], first=True)` read it, too.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the handler with ``engine``, a trainer of MONAI with ``decollate=False``."""
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self._divide)
+
+    def _divide(self, engine: Engine) -> None:
+        state: Any = engine.state
+        samples = range(len(state.output[CommonKeys.IMAGE]))
+        state.output = [tree_map(partial(_sample, k), state.output) for k in samples]
+
+
+def _sample(position: int, value: Any) -> Any:
+    """A sample's part of a value of a batch, or a value of all."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach()
+    return value[position] if value.ndim else value
 
 
 def image_files(engine: Engine) -> list[str]:
