@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -256,6 +256,7 @@ def _write_bundle(
         bundle=folder.name,
         # Hugging Face shows the card from the top, with the pictures there.
         probabilities=calibration + write_card(found, folder / "docs", folder),
+        people=_people(read_sets(run.trained.split)),
         metrics=_table(metadata["eval_metrics"]),
         **_HOW[how],
         requirements=" ".join(f'"{name}=={number}"' for name, number in required.items()),
@@ -263,6 +264,14 @@ def _write_bundle(
     data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
     write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
     return image
+
+
+def _people(sets: Mapping[str, Sequence[str]]) -> str:
+    """Who had which part in this run, whatever is usual of its dataset."""
+    trained, chose, tested = (
+        counted(len(sets.get(name, ())), "patient") for name in ("train", "val", "test")
+    )
+    return f"In this run {trained} trained, {chose} chose the epoch, and {tested} tested."
 
 
 def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, dataset: str) -> None:

@@ -167,11 +167,7 @@ def check_values(
     if checks is None and not compiling:
         refuse()
         return checked
-    fine = (
-        valid_soft_labels(labels, ignore_index)
-        if soft
-        else _valid_indices(checked, labels, logits, ignore_index)
-    )
+    fine = _valid(checked, labels, logits, ignore_index)
     if compiling:
         problem = "do not sum to 1" if soft else "hold a value that is not a class"
         torch._assert_async(fine.all(), f"labels: {problem}")
@@ -180,9 +176,10 @@ def check_values(
     return checked if soft or compiling else checked.where(fine, 0)
 
 
-def _valid_indices(
-    checked: Tensor, labels: Tensor, logits: Tensor, ignore_index: int | None
-) -> Tensor:
+def _valid(checked: Tensor, labels: Tensor, logits: Tensor, ignore_index: int | None) -> Tensor:
+    """Where soft labels sum to 1, or labels are classes."""
+    if is_soft(checked):
+        return valid_soft_labels(labels, ignore_index)
     counted = counted_voxels(checked, ignore_index)
     counted = checked if counted is None else checked.where(counted, 0)
     whole = checked == without_channel(labels, logits)

@@ -237,7 +237,9 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     return faults
 
 
-def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
+def triage_folder(
+    file: Path, new: Path, output: Path, options: Options
+) -> tuple[list[InputError], list[str]]:
     """Writes the list of new cases that someone must look at, the most doubtful first, and its page.
 
     Args:
@@ -249,7 +251,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
             which show the probabilities otherwise.
 
     Returns:
-        The faults of single cases, which must be looked at, too.
+        The faults of single cases, which must be looked at, too, and the lines about all cases together.
 
     Raises:
         InputError: If the promise does not hold for these predictions, no case can be read, or one that
@@ -305,7 +307,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         print(share)
     print_written(visible_files(output))
     _print_cohort(file, cohort, new, options)
-    return faults
+    return faults, cohort
 
 
 def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:

@@ -170,7 +170,7 @@ def _chosen(
     """The names of cases, the reason to show them, and the structures with the largest miss."""
     names = curves.structures
     missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
-    order = missed.sum(0).argsort(kind="stable")
+    order = missed.max(0).argsort(kind="stable")
     places = {"most of all": -1, "second most": -2, "as usual": len(order) // 2}
     for what, place in places.items():
         of_case = missed[:, order[place]]

@@ -38,6 +38,7 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
 from nacl_monai.promises.cases import NewCase, applied, find_new
+from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
 from nacl_monai.promises.page import PAGE, Made, asked_controls, make_promise
@@ -53,6 +54,7 @@ _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
+_UNLIKE = "The new patients differ from those who calibrated, so no promise may hold: look at why."
 _VOLUME = ("Volume in ml", "at least", "at most")
 _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
@@ -202,6 +204,8 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
 
 def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
     """The cases to open and the promise of the outer contours, in a sentence each."""
+    unlike = [line for line in new[-1].sentences if ALARMED in line]
+    yield from (f"{_UNLIKE} {line}" for line in unlike)
     if new[-1].rows:
         yield new[-1].sentences[0]
     outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
@@ -286,7 +290,7 @@ def _calibrated(
     title = "Does calibration help?"
     about = (
         "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "
-        "is tried on other patients, before and after; lower numbers are better."
+        "is tried on other patients, before and after. Lower is better; the 5 % contour should miss 5 %."
     )
     if file is None:
         few = f"Nothing is calibrated: of {counted(everyone, 'patient')} too few would be left"
@@ -316,7 +320,8 @@ def _new(
     new = options.new
     titles = {
         "What of new patients?": "The volume that the probabilities let one expect, with the interval "
-        "that the true one is in, and the contours. All of it holds as often as promised.",
+        "that the true one is in, and the contours. All of it holds as often as promised, if they are "
+        "like those who calibrated.",
         "Which new cases must be looked at?": "The case that may be worst is first. Dice says how well "
         "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
     }
@@ -326,7 +331,7 @@ def _new(
         ], []
     file = output / "promise" / PROMISE_FILE
     faults += command.apply_folder(file, new, output / "new", options)
-    command.triage_folder(file, new, output / "triage", options)
+    _, cohort = command.triage_folder(file, new, output / "triage", options)
     applied = pd.read_csv(output / "new" / APPLIED, dtype={"case": str})
     listed = pd.read_csv(output / "triage" / "triage.csv", dtype={"case": str}).fillna(
         {"reason": ""}
@@ -349,7 +354,8 @@ def _new(
         Section(
             *look,
             [
-                f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}."
+                f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}.",
+                *cohort,
             ],
             pictures[listed["case"][0]],
             f"{listed['case'][0]}: {listed['reason'][0]}",

@@ -503,6 +503,12 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(exported_with):
     card = (bundle / "docs/README.md").read_text()
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
 
+    split = json.loads((bundle / "configs/split.json").read_text())
+    people = [
+        f"{len(split[name])} patient{'s' * (len(split[name]) != 1)}"
+        for name in ("train", "val", "test")
+    ]
+    assert "In this run {} trained, {} chose the epoch, and {} tested.".format(*people) in card
     assert "`temperature_union` behind the network" in card
     assert "fitted by NLL over the region `union` of 2 validation patients" in card
     assert "2 validation patients: there the NLL fell from 0.5000 to 0.2500" in card

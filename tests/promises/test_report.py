@@ -13,7 +13,7 @@ from nacl_monai.cli import main
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import read_promise
-from nacl_monai.promises.report import MOST, drawn, level_of
+from nacl_monai.promises.report import MOST, Section, _summary, drawn, level_of
 from tests.audits.conftest import Study
 from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs
@@ -91,6 +91,23 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
     assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
+    assert "Are they like those? p = " in section(page, 5)
+
+
+def test_new_patients_who_are_unlike_the_others_are_named_first(road):
+    """Before whom to open and what is promised."""
+    promise = read_promise(road[0] / "promise")
+    usual = ["Look at 1 of 3 new cases, in this order: na.", "Are they like those? p = 0.4."]
+    unlike = "Are they like those? p = 0.002: the volume moved most, from 2 to 1."
+    first, second = (
+        list(_summary(promise, [Section("", "", sentences, rows=[["na"]])]))
+        for sentences in (usual, [usual[0], unlike])
+    )
+
+    assert first[0] == usual[0]
+    assert "no promise may hold" in second[0]
+    assert second[0].endswith(unlike)
+    assert second[1:] == first
 
 
 def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
