@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import wilcoxon
+from torch import nn
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.posthoc.ensemble import Ensemble
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import HEAD, Scan, numbers, scans
 from studies.runs import behind
@@ -44,8 +46,7 @@ def mean_logits(logits: Sequence[torch.Tensor]) -> torch.Tensor:
     """Logits of the mean of probabilities; those of a single network stay as they are."""
     if len(logits) == 1:
         return logits[0]
-    mean = torch.stack([single.softmax(0) for single in logits]).mean(0)
-    return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+    return Ensemble([nn.Identity()]).mean_of([single[None] for single in logits])[0]
 
 
 def calibrated(name: str, fitting: list[Scan], tested: list[Scan]) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.metrics import Curves, read_curves
 from nacl_monai.promises.control import CONTOURS, CONTROLS, OUTER, WITHIN, Control
 from nacl_monai.promises.fit import KINDS, Rules, failed
+from studies.promises.__main__ import divisions
 
 LEVEL = 0.1
 PATIENTS = (9, 12, 14, 19, 22, 30, 37, 54)
@@ -24,14 +25,12 @@ def divided(rules: Rules, control: Control, patients: int, draws: int) -> dict[s
     ``risk`` is what the control counts, ``fails`` the share of patients with more than its miss outside
     or wrong, or whose interval or bound fails, and ``size`` that of `nacl_monai.promises.fit.Kept`.
     """
-    rng, found = np.random.default_rng(0), []
+    found = []
     risks, fails = (
         rules.risks(control),
         failed(rules.worst, rules.kind, control._replace(kind="each")),
     )
-    for _ in range(draws):
-        order = rng.permutation(len(rules.patients))
-        rule, rest = rules.fitted(control, order[:patients]), order[patients:]
+    for rule, rest in divisions(rules, control, patients, draws):
         size = rules.sizes[rest, rule].sum() / rules.whole[rest].sum()
         found.append((risks[rest, rule].mean(), fails[rest, rule].mean(), size))
     return dict(zip(("risk", "fails", "size"), np.mean(found, 0).tolist(), strict=True))
