@@ -31,7 +31,7 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import read_curves
-from nacl_monai.output import written_folder
+from nacl_monai.output import remove_written, written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
 from nacl_monai.predictions.options import Options
@@ -48,6 +48,13 @@ from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
 _LOG = "log.txt"
+#: The folders of steps that not every report has → the commands that write them.
+_STEPS = {
+    "calibrator": "calibrate",
+    "calibrated": "audit",
+    "new": "promise --apply",
+    "triage": "triage",
+}
 #: The number of patients that is enough to fit six numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
@@ -185,6 +192,9 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
     sections = [_trust(before), calibrated, _kept(fitted), *new]
+    shown = {Path(file).parts[0] for section in sections for file in section.files}
+    for step in _STEPS.keys() - shown:  # of an earlier report
+        remove_written(output / step, _STEPS[step])
     patients = (
         f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
     )

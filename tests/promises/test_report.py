@@ -134,14 +134,17 @@ def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
 
 @pytest.mark.usefixtures("unpainted")
 def test_report_replaces_its_own_earlier_one(road):
-    """And leaves what it has not written."""
+    """Steps that it does not take now among the rest; it leaves what it has not written."""
     folder, old, _ = road
-    note = folder / "note.txt"
-    note.write_text("mine")
+    notes = [folder / "note.txt", folder / "new" / "note.txt"]
+    for note in notes:
+        note.write_text("mine")
     args = [old.root / "nnunet", old.root / "labels", *PEOPLE, "--output", folder]
 
     assert main(["report", *map(str, args)]) == 0
-    assert note.read_text() == "mine"
+    assert {note.read_text() for note in notes} == {"mine"}
+    assert {path.name for path in (folder / "new").iterdir()} == {".written.json", "note.txt"}
+    assert not (folder / "triage").exists()
     page = (folder / "page.html").read_text("utf-8")
     assert "--new" in section(page, 4)
 
