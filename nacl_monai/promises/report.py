@@ -34,6 +34,7 @@ from nacl_monai.metrics.curves import read_curves
 from nacl_monai.output import remove_written, written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
+from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
@@ -171,6 +172,8 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     fitting = [] if options.calibrator else drawn(everyone, asked)
     promising = [patient for patient in everyone if patient not in fitting]
     asks = _asked(options, len(promising))
+    at_new = replace(options, images=options.new_images, pairs=None, level=(), miss=(), output=None)
+    _check_new(study, at_new)
     plain = replace(_of(study, promising), modules={}, calibrated={}, name="as predicted")
     before, faults = _audited(plain, output / "audit")
     file = options.calibrator
@@ -187,8 +190,7 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         asks = replace(asks, output=output / "promise")
         curves, read = read_curves(after.folder), partial(read_again, promised)
         fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
-    at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
-    at_new = replace(at_new, level=(), miss=(), output=None)
+    at_new = replace(at_new, calibrator=file)
     new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
     sections = [_trust(before), calibrated, _kept(fitted), *new]
@@ -232,6 +234,21 @@ def _asked(options: Options, patients: int) -> Options:
     for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks
+
+
+def _check_new(study: Study, options: Options) -> None:
+    """Refuses new patients who are labeled or have no image, before a volume is read."""
+    if options.new is None:
+        return
+    new = find(options.new, None, options, promised=study.channels)
+    labeled, found = ({*part.patients, *part.patients.values()} for part in (study, new))
+    if seen := sorted(labeled & found):
+        raise InputError(
+            f"{options.new}: has {seen[0]}, who is among the labeled patients, and to whom a promise "
+            "by them does not apply; give predictions of others"
+        )
+    if options.images:
+        images_of_cases(options.images, [*new.patients])
 
 
 def _of(study: Study, patients: Collection[str]) -> Study:

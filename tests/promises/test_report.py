@@ -132,6 +132,35 @@ def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     assert "--new-images: are of the cases of --new" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fault", ["labeled", "same patient", "other structures", "no image"])
+def test_new_cases_that_cannot_be_promised_are_refused_before_a_volume_is_read(
+    road, tmp_path, capsys, monkeypatch, fault
+):
+    """Labeled ones, those of another model, and those without the image that was asked for."""
+    _, old, args = road
+    folder, images, whose, line = args[3], [], PEOPLE, ""
+    if fault == "labeled":
+        folder, line = args[0], "has paa, who is among the labeled patients"
+    elif fault == "same patient":
+        whose, line = ["--patient-pattern", "^.(.).$"], "has a, who is among the labeled patients"
+    elif fault == "other structures":
+        cases = {"nza": next(iter(old.cases.values()))}
+        labels = {"background": 0, "left": 1, "right": 2}
+        folder = Study(tmp_path / "other", cases, {"labels": labels}).nnunet()
+        line = "give predictions of the same model"
+    else:
+        images, line = ["--new-images", tmp_path], f"{tmp_path}: "
+
+    def read(*_):
+        pytest.fail("a volume was read")
+
+    monkeypatch.setattr("nacl_monai.predictions.study.Study.read", read)
+    args = [*args[:2], "--new", folder, *images, *whose, "--level", 0.5]
+    assert main(["report", *map(str, args), "--output", f"{tmp_path / 'report'}"]) == 1
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
 @pytest.mark.usefixtures("unpainted")
 def test_report_replaces_its_own_earlier_one(road):
     """Steps that it does not take now among the rest; it leaves what it has not written."""
