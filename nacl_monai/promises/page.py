@@ -86,8 +86,9 @@ def make_promise(
             figures[name] = data_source(png.read_bytes())
         seen = replace(fitted.promise, read=read)
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
-    arguments = [*paths, *options.members, *options.words("promise:folders", travels=False)]
-    command = shlex.join(map(str, ["nacl-monai", "promise", *arguments]))
+    words = options.words("promise:folders", travels=False)
+    arguments = ["promise", *paths[:-1], *options.members, paths[-1], *words]
+    command = shlex.join(map(str, ["nacl-monai", *arguments]))
     rows = fitted.by_group.to_dict("records")
     write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
     return fitted

@@ -113,13 +113,18 @@ class Section:
 
 @dataclass(frozen=True)
 class _Found:
-    """The content of the page: a summary, who took part in which step, each step, and cases."""
+    """The content of the page: a summary, who took part in which step, each step, and cases.
+
+    Attributes:
+        following: The command that comes next; empty for the same report on new patients.
+    """
 
     summary: Sequence[str]
     people: Sequence[str]
     sections: Sequence[Section]
     cases: Sequence[dict[str, Any]]
     faults: list[InputError]
+    following: Sequence[object]
 
 
 def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -139,6 +144,11 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     """
     if options.new_images and not options.new:
         raise SettingError("--new-images: are of the cases of --new; give that, too")
+    if options.new and options.members:
+        raise SettingError(
+            "--new: is one folder, not an ensemble's; make the report without it, and give triage the "
+            "folders of all members"
+        )
     read = [*folders, *options.files]
     with written_folder(output, "report", read=read) as aside:
         study = find(folders[0], folders[1], options)
@@ -148,11 +158,12 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
             check_cases(list(study.patients), folders[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
             found = _steps(study, output, options)
-        arguments = [*folders, *options.words("report:folders", travels=False)]
+        arguments = ["report", folders[0], *options.members, folders[1]]
+        arguments += options.words("report:folders", travels=False)
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
             found=found,
-            command=shlex.join(map(str, ["nacl-monai", "report", *arguments])),
+            command=shlex.join(map(str, ["nacl-monai", *arguments])),
             **scripts(found.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
@@ -160,8 +171,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     for section in found.sections:
         print("", section.title, *section.sentences, sep="\n")
     print_written([output / PAGE])
-    if options.new is None:
-        print_next("report", *arguments, "--new", "NEW")
+    print_next(*(found.following or [*arguments, "--new", "NEW"]))
     return found.faults
 
 
@@ -211,7 +221,17 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         sections,
         [*cases, *held_out][:MOST_SEEN],
         faults,
+        _following(output, at_new, judged=bool(cases)),
     )
+
+
+def _following(output: Path, options: Options, *, judged: bool) -> list[object]:
+    """The command that counts the verdicts on new cases, or one that triages others."""
+    if judged:
+        return ["triage", output / "triage", "--verdicts", "VERDICTS"]
+    if not (options.new or options.members):
+        return []
+    return ["triage", output / "promise" / PROMISE_FILE, "NEW", *options.words("triage:apply")]
 
 
 def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:

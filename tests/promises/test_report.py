@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -201,8 +203,67 @@ def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     assert {kept.level for kept in promised.kept} == {level_of(8)}
     out = capsys.readouterr().out
     assert "Nothing is calibrated: of 8 patients too few would be left for a promise" in out
+    assert out.endswith(
+        f"next: nacl-monai report {shlex.join([*map(str, args), '--new', 'NEW'])}\n"
+    )
     record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))
     assert "calibrator" not in record
+
+
+def next_after(args, capsys, monkeypatch, **values):
+    """The next command that a command prints, its words in capitals by what a user puts there."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    assert main([*map(str, args)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("next: nacl-monai ")
+    words = shlex.split(last)[2:]
+    return [part for word in words for part in map(str, values.get(word, [word]))]
+
+
+@pytest.mark.slow
+def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
+    """First on new cases, then on verdicts on them; without cases in the page, on others again."""
+    monkeypatch.chdir(tmp_path)
+    old, new = (
+        Study(tmp_path / kind, people(seed, 7, kind)) for kind, seed in (("a", 3), ("b", 9))
+    )
+    found = partial(next_after, capsys=capsys, monkeypatch=monkeypatch, NEW=[new.nnunet()])
+    args = found(["report", old.nnunet(), old.labels, *PEOPLE])
+    with_cases = found(args, VERDICTS=["verdicts.csv"])
+    case = pd.read_csv("report/triage/triage.csv")["case"][0]
+    (tmp_path / "verdicts.csv").write_text(f"case,verdict\n{case},reject\n")
+
+    assert main(with_cases) == 0
+    assert "1 of 7 cases are judged: 0 accept, 0 edit, 1 reject." in capsys.readouterr().out
+    assert main(found([*args, "--no-viewer"])) == 0
+
+
+def test_next_command_of_a_report_on_an_ensemble_runs(tmp_path, capsys, monkeypatch):
+    """It triages new cases, of all members; the page says the members, too."""
+    monkeypatch.chdir(tmp_path)
+    cases = {"old": people(3, 10, "a"), "new": people(9, 2, "b")}
+    members = {
+        kind: [
+            Study(
+                tmp_path / f"{kind}{power}",
+                {
+                    name: (probs**power / (probs**power).sum(0), label)
+                    for name, (probs, label) in some.items()
+                },
+            )
+            for power in (1, 2)
+        ]
+        for kind, some in cases.items()
+    }
+    old, new = ([study.nnunet() for study in studies] for studies in members.values())
+    args = ["report", *old, members["old"][0].labels, "--ensemble", *PEOPLE, "--level", 0.5]
+
+    assert main([*map(str, args), "--new", str(new[0])]) == 2
+    assert "--new: is one folder" in capsys.readouterr().err
+    assert main(next_after(args, capsys, monkeypatch, NEW=new)) == 0
+    page = (tmp_path / "report/page.html").read_text("utf-8")
+    assert shlex.join(["nacl-monai", *map(str, args[:4]), "--ensemble"]) in page
+    assert (tmp_path / "report/calibrator").exists()
 
 
 @given(st.integers(1, 200), st.sampled_from([0.05, 0.1, 0.15, 0.2]))
