@@ -99,7 +99,11 @@ def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what it says, one picture, one table, and the files behind it."""
+    """A part of the page: what it says, one picture, one table, and the files behind it.
+
+    Attributes:
+        whole: The file with the whole table, of which the page then has the first rows alone.
+    """
 
     title: str
     about: str
@@ -109,6 +113,7 @@ class Section:
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     files: Sequence[str] = ()
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
             found=found,
+            most=_ROWS,
             command=shlex.join(map(str, ["nacl-monai", *arguments])),
             **scripts(found.cases, aside / PAGE),
         )
@@ -395,8 +401,9 @@ def _new(
             pictures[usual["case"]],
             f"{usual['case']}, the contours of {usual['structure']}",
             ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
-            [_cells(row) for row in applied[:_ROWS].itertuples(index=False)],
+            [_cells(row) for row in applied.itertuples(index=False)],
             [f"new/{APPLIED}", "new"],
+            f"new/{APPLIED}",
         ),
         Section(
             *look,
@@ -407,8 +414,9 @@ def _new(
             pictures[listed["case"][0]],
             f"{listed['case'][0]}: {listed['reason'][0]}",
             ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
-            [_cells(row[1:]) for row in looked[:_ROWS].itertuples(index=False)],
+            [_cells(row[1:]) for row in looked.itertuples(index=False)],
             ["triage/page.html", "triage/triage.csv"],
+            "triage/triage.csv",
         ),
     ], cases
 

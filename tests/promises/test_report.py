@@ -34,9 +34,9 @@ def people(seed, number, name):
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """The folder of a report on 28 people, with three new ones, and their study."""
+    """The folder of a report on 28 people, with seven new ones, and their study."""
     root = tmp_path_factory.mktemp("road")
-    old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
+    old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", blank)
@@ -92,7 +92,7 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
         assert (text in section(page, 3)) == (kept.kind == "outer")
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
-    assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
+    assert f"Look at {len(looked)} of 7 new cases, in this order: {', '.join(looked)}." in page
     assert "Are they like those? p = " in section(page, 5)
 
 
@@ -124,6 +124,18 @@ def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
     assert len(promised) == 3
     for case, original in zip(shown, [*listed, *promised], strict=True):
         assert case == {key: value for key, value in original.items() if key != "reason"}
+
+
+def test_page_says_how_many_rows_are_left_out_and_where_all_are(road):
+    """A short list is shown whole, and says nothing."""
+    page = (road[0] / "page.html").read_text("utf-8")
+    rows = len(pd.read_csv(road[0] / "new/promised.csv"))
+
+    assert rows == 14
+    assert section(page, 4).count("<tr>") == 1 + 12
+    left = f'{rows - 12} more rows; all are in <a href="new/promised.csv">new/promised.csv</a>.'
+    assert left in section(page, 4)
+    assert page.count("more rows") == 1
 
 
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
