@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 PAGE = "page.html"
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
+#: What the columns of `nacl_monai.promises.Promise.table` are.
+COLUMNS_NOTE = (
+    "Size is how many times as large as the structure a contour is; for a volume, the factor up and "
+    "down; for Dice, how far its bound is below it on average. Without probabilities, contours are "
+    "margins around the prediction. What is not controlled is the contour that by its probabilities "
+    "misses as much as was promised."
+)
 #: Caption, picture and layers of a case.
 Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
 _GROUPS = "groups.csv"
@@ -217,6 +224,7 @@ def write_page(
         useless=f"{USELESS:g}",
         verdicts=[text for kept, text in promise.verdicts() if kept.kind == OUTER],
         headings=list(promise.table),
+        columns_note=COLUMNS_NOTE,
         rows=list(promise.table.itertuples()),
         figures=figures,
         pictures=cases,

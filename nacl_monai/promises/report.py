@@ -42,7 +42,7 @@ from nacl_monai.promises.cases import NewCase, applied, find_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
-from nacl_monai.promises.page import PAGE, Made, asked_controls, make_promise
+from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
@@ -64,6 +64,7 @@ _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
 _UNLIKE = "The new patients differ from those who calibrated, so no promise may hold: look at why."
 _VOLUME = ("Volume in ml", "at least", "at most")
+_INTERVAL = "At least and at most are the ends of the interval of the true volume."
 _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
     *("contour_misses", "expected_volume_error"),
@@ -102,6 +103,7 @@ class Section:
     """A part of the page: what it says, one picture, one table, and the files behind it.
 
     Attributes:
+        note: What the columns are.
         whole: The file with the whole table, of which the page then has the first rows alone.
     """
 
@@ -113,6 +115,7 @@ class Section:
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     files: Sequence[str] = ()
+    note: str = ""
     whole: str = ""
 
 
@@ -303,6 +306,7 @@ def _kept(fitted: Made) -> Section:
         ["Promise", *promise.table],
         list(promise.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/held_out.csv"],
+        COLUMNS_NOTE,
     )
 
 
@@ -403,6 +407,7 @@ def _new(
             ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
             [_cells(row) for row in applied.itertuples(index=False)],
             [f"new/{APPLIED}", "new"],
+            f"{_INTERVAL} Outer and inner are the volumes of the contours.",
             f"new/{APPLIED}",
         ),
         Section(
@@ -416,6 +421,7 @@ def _new(
             ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
             [_cells(row[1:]) for row in looked.itertuples(index=False)],
             ["triage/page.html", "triage/triage.csv"],
+            f"{_INTERVAL} Each row is of the worst structure of a case.",
             "triage/triage.csv",
         ),
     ], cases

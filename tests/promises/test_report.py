@@ -138,6 +138,24 @@ def test_page_says_how_many_rows_are_left_out_and_where_all_are(road):
     assert page.count("more rows") == 1
 
 
+@pytest.mark.parametrize(
+    ("part", "columns"),
+    [
+        (3, ["size", "without probabilities", "not controlled"]),
+        (4, ["at least", "at most", "outer", "inner"]),
+        (5, ["at least", "at most"]),
+    ],
+)
+def test_columns_of_sizes_are_explained_below_their_table(road, part, columns):
+    """By the words of their headings."""
+    table, below = section((road[0] / "page.html").read_text("utf-8"), part).split("</table>")
+    headings = " ".join(re.findall("<th>(.*?)</th>", table)).lower()
+
+    for column in columns:
+        assert column in headings
+        assert column in below.partition("</p>")[0].lower()
+
+
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
