@@ -93,8 +93,8 @@ def make_promise(
             figures[name] = data_source(png.read_bytes())
         seen = replace(fitted.promise, read=read)
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
-    words = options.words("promise:folders", travels=False)
-    arguments = ["promise", *paths[:-1], *options.members, paths[-1], *words]
+    settings = options.words("promise:folders", travels=False)
+    arguments = ["promise", *paths[:-1], *options.members, paths[-1], *settings]
     command = shlex.join(map(str, ["nacl-monai", *arguments]))
     rows = fitted.by_group.to_dict("records")
     write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)

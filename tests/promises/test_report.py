@@ -246,8 +246,7 @@ def next_after(args, capsys, monkeypatch, **values):
     assert main([*map(str, args)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("next: nacl-monai ")
-    words = shlex.split(last)[2:]
-    return [part for word in words for part in map(str, values.get(word, [word]))]
+    return [part for word in shlex.split(last)[2:] for part in map(str, values.get(word, [word]))]
 
 
 @pytest.mark.slow
