@@ -71,11 +71,12 @@ def audit_folders(
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)
         ]
+        counters = []
         for study in studies:  # refuse wrong options before the first volume is read
             show(study)
             check_images(study)
             read_groups(options.groups, study.patients)
-        counters = [counter_of(study) for study in studies]
+            counters.append(counter_of(study))
         audits, faults = [], []
         for study, part, islands in zip(studies, parts, counters, strict=True):
             audit, of_folder = audit_study(study, aside / part, output / part, islands=islands)

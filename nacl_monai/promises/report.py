@@ -213,9 +213,7 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
     sections = [_trust(before), calibrated, _kept(fitted), *new]
-    shown = {Path(file).parts[0] for section in sections for file in section.files}
-    for step in _STEPS.keys() - shown:  # of an earlier report
-        remove_written(output / step, _STEPS[step])
+    _remove_earlier(output, sections)
     patients = (
         f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
     )
@@ -232,6 +230,13 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         faults,
         _following(output, at_new, judged=bool(cases)),
     )
+
+
+def _remove_earlier(output: Path, sections: Sequence[Section]) -> None:
+    """Removes what an earlier report wrote in steps that this one has not."""
+    shown = {Path(file).parts[0] for section in sections for file in section.files}
+    for step in _STEPS.keys() - shown:
+        remove_written(output / step, _STEPS[step])
 
 
 def _following(output: Path, options: Options, *, judged: bool) -> list[object]:
