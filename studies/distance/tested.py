@@ -1,7 +1,8 @@
 """``python -m studies.distance.tested DATA RUN …``: calibrators on people that no fit has seen.
 
 Each is fitted on all validation people of a run, and judged on its test people. Written are a table, the
-differences between calibrators in pairs of people, and the proper scores of each person. With
+differences between calibrators in pairs of people, the proper scores of each person, and the bins that
+errors near the prediction and contours follow from (`studies.penalty.leading`). With
 ``--ensemble`` the runs are one model, the mean of their probabilities.
 """
 
@@ -23,6 +24,7 @@ from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.posthoc.ensemble import Ensemble
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import HEAD, Scan, numbers, scans
+from studies.penalty.leading import packed
 from studies.runs import behind
 
 CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", "distance_all")
@@ -105,7 +107,7 @@ def changed(change: pd.Series) -> str:
 
 
 def main() -> None:
-    """Writes ``people.csv``, and prints two tables in Markdown."""
+    """Writes ``people.csv`` and ``people.npz``, and prints two tables in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m studies.distance.tested", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
@@ -117,14 +119,15 @@ def main() -> None:
     models = {chosen.ensemble: chosen.runs}
     if not chosen.ensemble:
         models = {path.name: [path] for path in chosen.runs}
-    rows, parts = [], []
+    rows, parts, records = [], [], {}
     for model, paths in models.items():
         fits = set(chosen.calibrators) != {"nothing"}
         fitting = scans_of(paths, chosen.data, chosen.cache, "val")[0] if fits else []
         tested, structures = scans_of(paths, chosen.data, chosen.cache, "test")
         for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
-            row, proper = numbers(tested, iter(outputs), structures)
+            row, proper, record = numbers(tested, iter(outputs), structures)
+            records[f"{model}+{name}", 0] = record
             rows.append([model, f"`{name}`", *row])
             sys.stderr.write(f"{rows[-1]}\n")
             scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
@@ -133,6 +136,7 @@ def main() -> None:
             parts.append(means.assign(run=model, calibrator=name))
             columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
             pd.concat(parts)[columns].to_csv(chosen.output, index=False)
+    np.savez_compressed(chosen.output.with_suffix(".npz"), **packed(records))
     sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n\n")
     if "distance_all" in chosen.calibrators and len(chosen.calibrators) > 1:
         found = differences(pd.concat(parts))
