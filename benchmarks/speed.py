@@ -103,8 +103,16 @@ def trained(folder: Path) -> None:
     """An epoch of 77 batches on the data of the demo, with all that comes before."""
     from nacl_monai.cli import main  # noqa: PLC0415
 
-    options = ["--max_epochs", "1", "--batch_size", "24", "--run", f"{folder}/run"]
+    run = tempfile.mkdtemp(dir=folder)
+    options = ["--max_epochs", "1", "--batch_size", "24", "--run", run, "--cache_dir", run]
     if code := main(["train", "hippocampus", str(HERE / "demo/Task04_Hippocampus"), *options]):
+        raise SystemExit(code)
+
+
+def demonstrated(folder: Path) -> None:
+    from nacl_monai.cli import main  # noqa: PLC0415
+
+    if code := main(["demo", "--quick", "--output", tempfile.mkdtemp(dir=folder) + "/out"]):
         raise SystemExit(code)
 
 
@@ -273,6 +281,7 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "promise, 20 small cases": (command(*PROMISED), ("MAPIE", peer("promise", "MAPIE", "small"))),
     "promise --apply, large case": (applied("promise", "--apply"), ("reading", timed(reading))),
     "triage, large case": (applied("triage"), ("reading", timed(reading))),
+    "demo --quick": (demonstrated, None),
     "train, an epoch of 77 batches": (trained, ("importing MONAI", imported)),
     "names": (names, None),
     "merge": (merging, None),
