@@ -313,7 +313,9 @@ def measured(row: str, which: str, folder: Path, code: Path) -> tuple[float, flo
     """Seconds and peak of a process; where it prints its own seconds, these."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
     command = [sys.executable, __file__, "--measure", row, which, str(folder)]
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    process = subprocess.run(
+        command, cwd=code, capture_output=True, text=True, env=environment, check=False
+    )
     if process.returncode:
         print(f"{row}, {which}: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return float("nan"), float("nan")
