@@ -19,7 +19,7 @@ from nacl_monai.metrics.columns import (
     score_columns,
 )
 from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
-from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
 from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.raters import (
@@ -257,7 +257,7 @@ class CalibrationSums:
             InputError: If there are not as many names as cases or channels of probabilities.
         """
         gathered = self._gathered(on_cpu=True)
-        sums = cast("CalibrationBins", gathered[CalibrationBins])
+        sums, fine = cast("CalibrationBins", gathered[CalibrationBins]), gathered.get(FineBins)
         _, _, channels, num_bins = sums.counts.shape
         numbered = [*map(str, range(channels - 1))] if classes is None else classes
         names = list(OUTSIDE_INSIDE if self.structures else numbered)
@@ -272,7 +272,7 @@ class CalibrationSums:
             regions=list(self.region_names),
             classes=[TOP, *names],
             sums=sums,
-            fine=cast("FineBins | None", gathered.get(FineBins)),
+            fine=None if fine is None else SparseFineBins.from_arrays(fine.arrays()),
             scores=cast("ScoreSums | None", gathered.get(ScoreSums)),
             patients=list(patients) or None,
             human=cast("CalibrationBins | None", gathered.get(HumanBins)),

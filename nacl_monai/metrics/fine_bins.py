@@ -73,7 +73,9 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +83,9 @@ import scipy
 import torch
 from torch.nn import functional as F
 
-from nacl_monai.metrics.bins import VoxelSums
+from nacl_monai.metrics.bins import CalibrationBins, VoxelSums
 from nacl_monai.metrics.regions import RegionPieces, selected_voxels
+from nacl_monai.metrics.sums_file import Faults, SparseArray
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, checked_voxels
 from nacl_monai.runs import check_num_bins
 
@@ -92,8 +95,6 @@ _STEPS_PER_WIDTH = 32
 
 Array = npt.NDArray[np.float64]
 FINE_BINS = 1024
-#: Before the names of these sums in a file that holds the equal bins as well.
-FINE = "fine_"
 _LARGEST_LOGIT = 18.0  # of a float32 below 1
 
 
@@ -320,6 +321,55 @@ class FineBins(VoxelSums):
     def smooth_ece(self) -> torch.Tensor:
         """Smooth ECE, ``(...)``, float64; NaN without voxels. See :func:`smooth_ece`."""
         return smooth_ece(self.counts, self.excess, self.errors)
+
+
+@dataclass(frozen=True)
+class SparseFineBins(VoxelSums):
+    """Fine bins of cases and regions, ``(cases, regions, fine bins)``, without those that are empty.
+
+    ``fine[cases]`` are those of some cases, and ``fine[cases, regions]`` their `FineBins`, whose
+    attributes these are, each a `SparseArray`.
+    """
+
+    counts: Any
+    excess: Any
+    errors: Any
+
+    def __getitem__(self, index: Any) -> Any:
+        cases, *rest = index if isinstance(index, tuple) else (index,)
+        parts = {name: part[cases] for name, part in vars(self).items()}
+        if not rest:
+            return SparseFineBins(**parts)
+        dense = FineBins.from_arrays({name: part.dense() for name, part in parts.items()})
+        return dense[(slice(None), *rest)]
+
+    @classmethod
+    def joined(cls, parts: Sequence[SparseFineBins]) -> SparseFineBins:
+        """The cases of several objects."""
+        return cls(*map(SparseArray.joined, zip(*(part.tensors() for part in parts), strict=True)))
+
+    def arrays(self, prefix: str = "") -> dict[str, Any]:
+        """The arrays under their names, as a file holds them."""
+        return {f"{prefix}{name}": part for name, part in vars(self).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], prefix: str = "") -> SparseFineBins:
+        """The inverse of :meth:`arrays`, also of arrays that are dense."""
+        parts = (arrays[f"{prefix}{field.name}"] for field in fields(cls))
+        return cls(*(x if isinstance(x, SparseArray) else SparseArray.of_dense(x) for x in parts))
+
+
+def fine_faults(fine: FineBins, top: CalibrationBins) -> Faults:
+    """The faults of fine bins: sums that no voxels give, or of other voxels than the equal bins."""
+    counts, _, errors = fine.arrays().values()
+    wrong = (top.counts - top.positives).sum(-1).numpy()
+    return {
+        "a count of the fine bins cannot be": ((counts < 0) | (errors < 0) | (errors > counts)).any(
+            -1
+        ),
+        "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
+        | (errors.sum(-1) != wrong),
+    }
 
 
 def fine_bin_indices(confidences: torch.Tensor) -> torch.Tensor:

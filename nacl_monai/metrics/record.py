@@ -28,9 +28,9 @@ definition, and perhaps an array ``calibrator``; they are read, and what is miss
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial, reduce
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from nacl_monai.metrics.columns import (
     score_columns,
 )
 from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
-from nacl_monai.metrics.fine_bins import FineBins
+from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins, fine_faults
 from nacl_monai.metrics.pooled import Pooled, pooled_error, pooled_gap
 from nacl_monai.metrics.regions import (
     REGIONS,
@@ -64,18 +64,19 @@ from nacl_monai.metrics.regions import (
     region_parameters,
 )
 from nacl_monai.metrics.scores import ScoreSums
-from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
 from nacl_monai.metrics.sums_file import (
+    FINE,
     Arrays,
     bins_faults,
+    blocks,
     check_joined,
     check_shards,
     decision_faults,
-    fine_faults,
     read_sums,
     score_faults,
     write_sums,
 )
+from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
 from nacl_monai.metrics.sums_file import read_arrays as read_arrays  # noqa: PLC0414 - of before
 from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
 
@@ -85,11 +86,11 @@ NEAR = "near"
 _UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
-_FINE, _HUMAN, _SCORE, _DECISION = "fine_", "human_", "score_", "decision_"
+_HUMAN, _SCORE, _DECISION = "human_", "score_", "decision_"
 # The arrays of sums, and those that a file may lack.
 _SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
 _HUMAN_SUMS = {f"{_HUMAN}{key}": dtype for key, dtype in _SUMS.items()}
-_FINE_SUMS = {f"{_FINE}counts": np.int64, f"{_FINE}excess": np.float64, f"{_FINE}errors": np.int64}
+_FINE_SUMS = {f"{FINE}counts": np.int64, f"{FINE}excess": np.float64, f"{FINE}errors": np.int64}
 _SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
 _DECISIONS = {f"{_DECISION}{volume.name}": np.float64 for volume in fields(Decisions)}
 _AXES = ("num_bins", "regions", "classes", "raters")
@@ -98,7 +99,7 @@ _OPTIONAL_SUMS = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS, _DECISIONS)
 _OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), *_OPTIONAL_NAMES)
 # The optional sums of a record, in the order of the above.
 _PARTS: dict[str, tuple[type[VoxelSums], str]] = {
-    "fine": (FineBins, _FINE),
+    "fine": (SparseFineBins, FINE),
     "human": (CalibrationBins, _HUMAN),
     "scores": (ScoreSums, _SCORE),
     "decisions": (Decisions, _DECISION),
@@ -128,7 +129,7 @@ class Record:
     regions: list[str]
     classes: list[str]
     sums: CalibrationBins
-    fine: FineBins | None = None
+    fine: SparseFineBins | None = None
     scores: ScoreSums | None = None
     patients: list[str] | None = None
     human: CalibrationBins | None = None
@@ -259,7 +260,7 @@ class Record:
         return self.sums[:, self.regions.index(region), k : k + 1]
 
     def select_fine(self, region: str) -> FineBins:
-        """The fine bins of one region: (cases, F).
+        """The fine bins of one region, all cases together: (F,).
 
         Raises:
             InputError: If the file holds no such region, or no fine bins.
@@ -267,7 +268,10 @@ class Record:
         self.select(region)
         if self.fine is None:
             raise InputError(f"{self.path}: no array 'fine_counts'; {EVALUATE_AGAIN}")
-        return self.fine[:, self.regions.index(region)]
+        k, kept = self.regions.index(region), self.fine
+        parts = (kept[some, k].pooled() for some in blocks(len(self.cases)))
+        fine: FineBins = reduce(FineBins.__add__, parts)
+        return fine
 
     def errors(self, error: str, region: str) -> torch.Tensor:
         """An error of every case in a region, or its mean over structures where each has its own.
@@ -284,8 +288,9 @@ class Record:
         positions = [self.regions.index(name) for name in self.regions_of(region)]
         if error not in self.known_errors:
             raise InputError(f"error: is {error!r}; choose from {', '.join(self.known_errors)}")
-        sums = self._kept[ERRORS[error].sums][:, positions]
-        return ERRORS[error].compute(sums, Options(self.sums.num_bins)).nanmean(-1)
+        sums, options = self._kept[ERRORS[error].sums], Options(self.sums.num_bins)
+        parts = (sums[some, positions] for some in blocks(len(self.cases)))
+        return torch.cat([ERRORS[error].compute(part, options).nanmean(-1) for part in parts])
 
     @property
     def known_errors(self) -> list[str]:
@@ -321,18 +326,9 @@ class Record:
         places = {case: place for place, case in enumerate(self.cases)}
         order = [places[case] for case in cases]
         patients = self.patients and [self.patients[position] for position in order]
-        return self._changed(lambda sums: sums[order], cases=list(cases), patients=patients)
-
-    def pooled(self) -> Record:
-        """All cases as one, "all"."""
-        return self._changed(lambda sums: sums.pooled()[None], cases=["all"], patients=None)
-
-    def _changed(self, change: Callable[[Any], Any], **changes: Any) -> Record:
-        """A record with all its sums changed alike."""
         parts = {name: getattr(self, name) for name in ("sums", *_PARTS)}
-        return replace(
-            self, **{name: part and change(part) for name, part in parts.items()}, **changes
-        )
+        sums: dict[str, Any] = {name: part and part[order] for name, part in parts.items()}
+        return replace(self, cases=list(cases), patients=patients, **sums)
 
     def joined(self, rest: Sequence[Record]) -> Record:
         """The cases of this record and others, in order; optional sums if all records have them.
@@ -413,19 +409,20 @@ class Record:
         repeated = first_repeated(self.cases)
         if repeated is not None:
             raise InputError(f"{self.path}: case {repeated!r} is there twice; {EVALUATE_AGAIN}")
-        top = self.sums[:, :, 0]
-        self._refuse(bins_faults(self.sums))
-        self._refuse({} if self.human is None else bins_faults(self.human))
-        self._refuse({} if self.fine is None else fine_faults(self.fine, top))
-        self._refuse({} if self.scores is None else score_faults(self.scores, top))
-        self._refuse({} if self.decisions is None else decision_faults(self.decisions))
+        for some in blocks(len(self.cases)):
+            top, refuse = self.sums[some, :, 0], partial(self._refuse, self.cases[some])
+            refuse(bins_faults(self.sums[some]))
+            refuse({} if self.human is None else bins_faults(self.human[some]))
+            refuse({} if self.fine is None else fine_faults(self.fine[some, :], top))
+            refuse({} if self.scores is None else score_faults(self.scores[some], top))
+            refuse({} if self.decisions is None else decision_faults(self.decisions[some]))
         return self
 
-    def _refuse(self, faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    def _refuse(self, cases: Sequence[str], faults: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """Names the first fault and the first of its cases, which are the first axis."""
         for fault, where in faults.items():
             if where.any():
-                case = self.cases[int(np.argwhere(where)[0][0])]
+                case = cases[int(np.argwhere(where)[0][0])]
                 raise InputError(f"{self.path}: {fault}, in case {case!r}; {EVALUATE_AGAIN}")
 
     def write(self, file: str | Path) -> Path:

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from nacl_monai.differences import differences, first_of, listed
 from nacl_monai.errors import InputError
@@ -30,7 +33,6 @@ from nacl_monai.files import atomic_path
 if TYPE_CHECKING:
     from nacl_monai.metrics.bins import CalibrationBins
     from nacl_monai.metrics.decisions import Decisions
-    from nacl_monai.metrics.fine_bins import FineBins
     from nacl_monai.metrics.scores import ScoreSums
 
 #: NumPy's errors for a file that is a damaged NPZ file, or not one.
@@ -47,11 +49,70 @@ UNREADABLE_NPZ = (
     zlib.error,
 )
 DEFINITION, CHECKSUM = "definition", "checksum"
-Arrays = dict[str, npt.NDArray[Any]]
+#: Before the names of sums of cases that are nearly all 0.
+FINE = "fine_"
+Arrays = dict[str, Any]  # NumPy's, or sparse
 Faults = dict[str, npt.NDArray[np.bool_]]
 Sums = npt.NDArray[Any]
 # In half precision edges are rounded, and a probability may be a little above 1.
 _ROUNDED = 1e-2
+# So many cases are dense at a time.
+_BLOCK = 64
+
+
+def blocks(cases: int) -> Iterator[slice]:
+    """A few cases at a time, whose fine bins fit into memory."""
+    return (slice(start, min(start + _BLOCK, cases)) for start in range(0, cases, _BLOCK))
+
+
+@dataclass(frozen=True)
+class SparseArray:
+    """An array ``(cases, …)`` of which only what is not 0 is held.
+
+    Attributes:
+        rows: The cases, with all other axes as one, in SciPy's form ``csr``.
+        axes: The lengths of these axes.
+
+    Example:
+        >>> array = SparseArray.of_dense(np.eye(3, dtype=np.int64)[:, None])
+        >>> array.shape, array[[2, 0]].dense().tolist()
+        ((3, 1, 3), [[[0, 0, 1]], [[1, 0, 0]]])
+    """
+
+    rows: Any
+    axes: tuple[int, ...]
+
+    @classmethod
+    def of_dense(cls, array: Sums) -> SparseArray:
+        """The same array without what is 0."""
+        axes = array.shape[1:]
+        return cls(scipy.sparse.csr_array(array.reshape(len(array), math.prod(axes))), axes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[SparseArray]) -> SparseArray:
+        """The cases of several arrays."""
+        return cls(scipy.sparse.vstack([part.rows for part in parts], "csr"), parts[0].axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of all axes."""
+        return self.rows.shape[0], *self.axes
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the numbers."""
+        return self.rows.dtype
+
+    def __getitem__(self, cases: slice | Sequence[int]) -> SparseArray:
+        return SparseArray(self.rows[cases], self.axes)
+
+    def astype(self, dtype: type) -> SparseArray:
+        """The same numbers as another type."""
+        return SparseArray(self.rows.astype(dtype, copy=False), self.axes)
+
+    def dense(self) -> Sums:
+        """The array with all that is 0."""
+        return np.asarray(self.rows.toarray()).reshape(self.shape)
 
 
 def write_sums(file: str | Path, arrays: Mapping[str, Any], definition: Mapping[str, Any]) -> Path:
@@ -65,13 +126,26 @@ def write_sums(file: str | Path, arrays: Mapping[str, Any], definition: Mapping[
     Raises:
         InputError: If it cannot be written.
     """
-    held = {key: np.asarray(values) for key, values in arrays.items()}
+    held: Arrays = {k: v if hasattr(v, "dtype") else np.asarray(v) for k, v in arrays.items()}
     held[DEFINITION] = np.array(json.dumps(definition, ensure_ascii=False))
     held[CHECKSUM] = np.array(arrays_checksum(held))
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:  # savez would add .npz
-        # By the name, the types that NumPy's stubs expect are those of its options.
-        np.savez_compressed(stream, **held)  # type: ignore[arg-type]
+    zipped = zipfile.ZIP_DEFLATED  # as np.savez_compressed does, which needs all of each array
+    with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipped) as archive:
+        for key, array in held.items():
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for block in _dense(array):
+                    member.write(block.tobytes())
     return Path(file)
+
+
+def _dense(array: Sums | SparseArray) -> Iterator[Sums]:
+    """An array; of sparse ones a few cases at a time."""
+    if isinstance(array, SparseArray):
+        yield from (array[some].dense() for some in blocks(array.shape[0]))
+    else:
+        yield array
 
 
 def read_sums(
@@ -105,19 +179,20 @@ def read_sums(
     return arrays, definition
 
 
-def arrays_checksum(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+def arrays_checksum(arrays: Mapping[str, Any]) -> str:
     """The SHA-256 of arrays with their names, types and shapes, in whatever order they are."""
     digest = hashlib.sha256()
     for key in sorted(arrays):
         digest.update(f"{key} {arrays[key].dtype.str} {arrays[key].shape}\n".encode())
-        digest.update(arrays[key].tobytes())
+        for block in _dense(arrays[key]):
+            digest.update(block.tobytes())
     return digest.hexdigest()
 
 
 def read_arrays(
     path: Path, keys: Sequence[str], remedy: str, optional: Sequence[str] = ()
 ) -> Arrays:
-    """Arrays of an NPZ file by their names.
+    """Arrays of an NPZ file by their names; those of fine bins are a `SparseArray` if they are sums.
 
     Args:
         path: The file.
@@ -133,13 +208,32 @@ def read_arrays(
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive]
-            arrays = {key: archive[key] for key in (*keys, *optional) if key in archive}
+            arrays = {
+                key: _read_sparse(archive, key) if key.startswith(FINE) else archive[key]
+                for key in (*keys, *optional)
+                if key in archive
+            }
     except UNREADABLE_NPZ as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable NPZ file ({reason}); {remedy}") from error
     if missing:
         raise InputError(f"{path}: no array {listed(missing)}; {remedy}")
     return arrays
+
+
+def _read_sparse(archive: Any, key: str) -> Sums | SparseArray:
+    """Sums of cases, a few of which are dense at a time; any other array as it is."""
+    with archive.zip.open(f"{key}.npy") as member:
+        np.lib.format.read_magic(member)
+        shape, backward, dtype = np.lib.format.read_array_header_1_0(member)
+        if backward or len(shape) != 3 or 0 in shape or dtype not in (np.int64, np.float64):
+            return np.asarray(archive[key])
+        parts = []
+        for some in blocks(shape[0]):
+            size = (some.stop - some.start) * math.prod(shape[1:]) * dtype.itemsize
+            part = np.frombuffer(member.read(size), dtype).reshape(-1, *shape[1:])
+            parts.append(SparseArray.of_dense(part))
+    return SparseArray.joined(parts)
 
 
 def check_joined(parts: Sequence[Any], remedy: str) -> None:
@@ -153,8 +247,9 @@ def check_joined(parts: Sequence[Any], remedy: str) -> None:
         InputError: If it refuses; it names the difference.
     """
     first, *rest = parts
+    counted = first.counted()
     for other in rest:
-        if unlike := first_of(differences(first.counted(), other.counted())):
+        if unlike := first_of(differences(counted, other.counted())):
             raise InputError(f"{other.path}: differs from {first.path} in {unlike}; {remedy}")
 
 
@@ -192,19 +287,6 @@ def bins_faults(bins: CalibrationBins) -> Faults:
             & (confidences <= counts * edges[1:] + slack)
         ),
         "classes have other numbers of voxels": np.ptp(counts.sum(axis=-1), axis=-1)[..., None] > 0,
-    }
-
-
-def fine_faults(fine: FineBins, top: CalibrationBins) -> Faults:
-    """The faults of fine bins: sums that no voxels give, or of other voxels than the equal bins."""
-    counts, _, errors = fine.arrays().values()
-    wrong = (top.counts - top.positives).sum(-1).numpy()
-    return {
-        "a count of the fine bins cannot be": ((counts < 0) | (errors < 0) | (errors > counts)).any(
-            -1
-        ),
-        "the fine bins are of other voxels": (counts.sum(-1) != top.counts.sum(-1).numpy())
-        | (errors.sum(-1) != wrong),
     }
 
 

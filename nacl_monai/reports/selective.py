@@ -77,8 +77,7 @@ def risk_curve(run: Run, region: str) -> RiskCurve:
     Raises:
         InputError: If the run has no such region, or no fine bins.
     """
-    cases = run.bins.select_fine(region)
-    pooled = cases.pooled()
+    pooled = run.bins.select_fine(region)
     covered, wrong = (
         np.concatenate([[0], sums.flip(-1).cumsum(-1).numpy()])
         for sums in (pooled.counts, pooled.errors)
@@ -91,7 +90,7 @@ def risk_curve(run: Run, region: str) -> RiskCurve:
         coverage=coverage,
         risk=risk,
         error=aurc(pooled.counts, pooled.errors).item(),
-        mean_error=aurc(cases.counts, cases.errors).nanmean().item(),
+        mean_error=run.bins.errors("aurc", region).nanmean().item(),
         auroc=error_auroc(pooled.counts, pooled.errors).item(),
         voxels=voxels // run.bins.times,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import Run, read_tested
 from nacl_monai.files import atomic_path
-from nacl_monai.metrics.fine_bins import FINE
+from nacl_monai.metrics.sums_file import FINE
 from nacl_monai.paper.exhibits import MAIN
 from nacl_monai.paper.results import ARCHIVE, first_runs, read_results
 from nacl_monai.reports.maps import ranked_cases

@@ -85,8 +85,8 @@ class TestFolds:
         assert run.patients.equals(pd.concat([fold.patients for fold in folds]))
         counts = np.concatenate([fold.bins.sums.counts for fold in folds])
         np.testing.assert_array_equal(run.bins.sums.counts, counts)
-        errors = np.concatenate([fold.bins.fine.errors for fold in folds])
-        np.testing.assert_array_equal(run.bins.fine.errors, errors)
+        errors = np.concatenate([fold.bins.fine[:, :].errors for fold in folds])
+        np.testing.assert_array_equal(run.bins.fine[:, :].errors, errors)
         assert run.read_map("2004").path == self.fold(folder, 2) / "evaluation/maps/2004.npz"
 
     def test_folds_of_other_seeds_and_settings_stay_out(self, folder, folders):

@@ -9,6 +9,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, read_record
+from nacl_monai.metrics.columns import ERRORS
 from nacl_monai.metrics.record import definition_of
 from nacl_monai.metrics.regions import REGIONS, named_regions
 from tests.metrics.oracles import measured
@@ -61,6 +62,8 @@ def test_record_is_read_as_it_was_written(tmp_path):
         for key in ("sums", "fine", "scores", "human", "decisions"):
             ours, theirs = getattr(record, key), getattr(read, key)
             assert (ours is None) == (theirs is None)
+            if key == "fine" and ours:
+                ours, theirs = ours[:, :], theirs[:, :]
             pairs = zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ()
             assert all(
                 ours.dtype == other.dtype and torch.equal(ours, other) for ours, other in pairs
@@ -288,6 +291,41 @@ def test_sums_of_half_precision_are_read(tmp_path, dtype):
 
     saved = read_record(metric.record(["a"], ["0", "1"]).write(tmp_path / "bins.npz")).check()
     assert saved.sums.confidences[0, 0, 0].sum().item() == tops.double().sum().item()
+
+
+@pytest.fixture(scope="module")
+def many():
+    """The record of 150 cases, more than are computed at a time, and that of each."""
+    parts = [counted([f"{k:03}"], seed=k, num_bins=4, regions=["all", "union"]) for k in range(150)]
+    return parts[0].joined(parts[1:]), parts
+
+
+def test_numbers_of_many_cases_are_those_of_each(many):
+    """To the bit, in every column that follows from the sums; and their fine bins are the sum."""
+    whole, parts = many
+
+    columns = whole.columns(f"{error}_{region}" for error in ERRORS for region in whole.regions)
+    assert {"ece_all", "adaptive_ece_union", "aurc_all", "smooth_ece_all", "nll_all"} <= {*columns}
+    for name, values in columns.items():
+        of_each = torch.cat([part.columns([name])[name] for part in parts])
+        torch.testing.assert_close(values, of_each, rtol=0, atol=0, equal_nan=True)
+    fine = whole.check().select_fine("union")
+    assert fine.counts.tolist() == sum(part.fine[:, 1].counts[0] for part in parts).tolist()
+    assert fine.errors.tolist() == sum(part.fine[:, 1].errors[0] for part in parts).tolist()
+
+
+def test_fault_of_a_late_case_is_found(many, tmp_path, change_arrays):
+    """By its name."""
+    path = many[0].write(tmp_path / "bins.npz")
+    change_arrays(
+        path,
+        lambda arrays: (
+            [arrays["fine_errors"][100].__iadd__(1)]
+            + [arrays.pop(key) for key in ("definition", "checksum")]
+        ),
+    )
+
+    assert "a count of the fine bins cannot be, in case '100'" in refusal(path)
 
 
 def test_raters_and_their_bins_are_optional(bins_file, change_arrays):

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nacl_monai.metrics.bins import VoxelSums
+from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
+from nacl_monai.metrics.sums_file import FINE, read_arrays, read_sums, write_sums
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,90 @@ def test_tensors_can_be_taken_back_in_order():
         assert torch.equal(again.voxels, sums.voxels)
         assert torch.equal(again.values, sums.values)
     assert next(tensors, None) is None
+
+
+def fine_bins(rng, cases, regions, bins, filled):
+    """Fine bins of which a share is filled, as arrays."""
+    counts = rng.integers(1, 9, (cases, regions, bins)) * (
+        rng.random((cases, regions, bins)) < filled
+    )
+    excess = rng.normal(size=counts.shape) * (counts > 0)
+    return {"counts": counts, "excess": excess, "errors": rng.integers(0, counts + 1)}
+
+
+def dense(fine):
+    return {name: tensor.numpy() for name, tensor in vars(fine[:, :]).items()}
+
+
+@given(
+    st.lists(st.integers(1, 70), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 9),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_sparse_fine_bins_join_order_and_add_as_dense_ones(cases, regions, bins, filled, seed):
+    """By a loop over cases, to the bit; sums over cases but for the order of their additions."""
+    rng = np.random.default_rng(seed)
+    parts = [fine_bins(rng, number, regions, bins, filled) for number in cases]
+    order, some = rng.permutation(sum(cases)).tolist(), rng.integers(0, regions, 2).tolist()
+
+    whole = SparseFineBins.joined([*map(SparseFineBins.from_arrays, parts)])
+
+    rows = {name: [case for part in parts for case in part[name]] for name in parts[0]}
+    for name, values in dense(whole[order]).items():
+        for position, case in enumerate(order):
+            np.testing.assert_array_equal(values[position], rows[name][case], strict=True)
+    chosen = whole[order[0] : order[0] + 1, some]
+    assert isinstance(chosen, FineBins)
+    np.testing.assert_array_equal(chosen.excess[0], rows["excess"][order[0]][some])
+    np.testing.assert_array_equal(chosen.pooled().counts, rows["counts"][order[0]][some])
+
+
+def test_empty_fine_bins_take_no_memory(tmp_path):
+    """However many there are: in a part, in what is joined and ordered, and in what is read."""
+    arrays, sizes = fine_bins(np.random.default_rng(0), 5, 2, 20, 1.0), []
+    for empty in (0, 20_000):
+        wide = {key: np.pad(part, ((0, 0), (0, 0), (0, empty))) for key, part in arrays.items()}
+        part = SparseFineBins.from_arrays(wide)
+        file = write_sums(tmp_path / "bins", part.arrays(FINE), {})
+        read = SparseFineBins.from_arrays(read_sums(file, [*part.arrays(FINE)], "", "")[0], FINE)
+        for fine in (part, SparseFineBins.joined([part, part])[::-1], read):
+            held = [numbers for array in fine.tensors() for numbers in vars(array.rows).values()]
+            sizes.append(sum(numbers.nbytes for numbers in held if isinstance(numbers, np.ndarray)))
+    assert 0 < sizes[0] < 5 * arrays["counts"].nbytes
+    assert sizes[:3] == sizes[3:]
+
+
+@pytest.mark.parametrize("cases", [1, 64, 150])
+def test_file_of_sparse_sums_is_that_of_dense_ones(tmp_path, cases):
+    """As NumPy writes it, byte by byte; and what is read of either is the same."""
+    arrays = fine_bins(np.random.default_rng(0), cases, 2, 30, 0.1)
+    fine = SparseFineBins.from_arrays(arrays)
+    file = write_sums(
+        tmp_path / "sparse", {"cases": ["a"] * cases, **fine.arrays(FINE)}, {"bins": 1}
+    )
+
+    with np.load(file) as written:
+        np.savez_compressed(tmp_path / "dense.npz", **written)
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(written[f"{FINE}{name}"], values, strict=True)
+    assert (tmp_path / "dense.npz").read_bytes() == file.read_bytes()
+    read, definition = read_sums(file, ["cases", *fine.arrays(FINE)], "", "")
+    assert definition == {"bins": 1}
+    for name, values in dense(SparseFineBins.from_arrays(read, FINE)).items():
+        np.testing.assert_array_equal(values, arrays[name], strict=True)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ones((2, 3, 4), np.float16), np.ones((3, 4)), np.ones((0, 2, 4)), np.array(["a"])],
+    ids=["half", "table", "empty", "text"],
+)
+def test_what_is_no_sum_of_cases_is_read_as_it_is(tmp_path, array):
+    """So that it is refused in the same words as any other array."""
+    np.savez(tmp_path / "a.npz", fine_counts=array)
+
+    np.testing.assert_array_equal(
+        read_arrays(tmp_path / "a.npz", ["fine_counts"], "")["fine_counts"], array, strict=True
+    )
