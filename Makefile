@@ -54,7 +54,7 @@ calibrate: .venv/runtime ## Fit CALIBRATOR= on a trained run's validation cases,
 infer: .venv/runtime ## Segment IMAGES= (a file, a folder or a pattern of either) with a trained run
 	$(CALL) nacl-monai infer DATASET=acdc IMAGES -DATASET_DIR
 
-export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (of SEED= if set, or RUN=) into dist/, with CALIBRATOR= behind it if set
+export: .venv/runtime ## Pack the newest finished run of DATASET= NETWORK= LOSS= (of SEED= if set, or RUN=) into a new folder of dist/, or OUTPUT=, with CALIBRATOR= behind it if set
 	$(CALL) nacl-monai export DATASET=acdc -DATASET_DIR
 
 reproduce: .venv/reproduce ## All tables and figures of the paper, and the page: DATASETS= LOSSES= SEEDS= DATA_DIR= [PROFILE=smoke|slurm]

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
-    r"""^```\w+ title="([^"]+)"(?: below=["']([^\n]+)["'])?\n(.*?)^```$""", re.MULTILINE | re.DOTALL
+    r"""^(?:```|~~~)\w+ title="([^"]+)"(?: below=["']([^\n]+)["'])?\n(.*?)^(?:```|~~~)$""",
+    re.MULTILINE | re.DOTALL,
 )
 #: For each recipe, a word in the names of the tests that must find the new thing, and where these are.
 RECIPES = {

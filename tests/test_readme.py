@@ -48,6 +48,18 @@ def test_commands(make_words, tmp_path):
     assert shlex.split(shown(make_words(options, overrides))) in [*map(shlex.split, shown_there)]
 
 
+def test_commands_that_need_a_clone_say_so():
+    """On their line, or in the sentence above: those of make, and those that name its folders."""
+    blocks = re.findall(r"([^\n]+)\n\n```bash\n(.*?)```", README, re.DOTALL)
+    lines = [
+        (above, line) for above, text in blocks for line in text.replace("\\\n", " ").splitlines()
+    ]
+    cloned = [f"{above} {line}" for above, line in lines if re.search("make |bundles/", line)]
+
+    assert cloned
+    assert all("in a clone" in line.lower() for line in cloned)
+
+
 @pytest.mark.parametrize(
     "link", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))), ids=lambda link: link
 )

@@ -141,8 +141,9 @@ def calibrate_islands(
         study = find(predictions, labels, options)
         show(study)
         count = counter_of(study)
-        found = list(study.each(count, faults)) if count else []
-        islands = joined_study(study, *zip(*found, strict=True))
+        assert count is not None  # noqa: S101 - of --components
+        cases, rows = zip(*study.each(count, faults), strict=True)
+        islands = joined_study(study, cases, rows, count)
         RealIslands.fitted(islands).write(folder / ISLANDS_FILE)
         p_real = cross_fitted(islands, options.folds)
         text = write_tables(islands, folder, p_real)

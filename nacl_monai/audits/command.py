@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.audits.components import counter_of, joined_study, write_tables
+from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
 from nacl_monai.audits.measuring import measured_cases, no_islands, settings_of
 from nacl_monai.audits.output import (
     NIFTI,
@@ -71,14 +71,15 @@ def audit_folders(
             find(folder, labels, options, name)
             for folder, name in zip(predictions, names, strict=True)
         ]
+        counters = []
         for study in studies:  # refuse wrong options before the first volume is read
             show(study)
             check_images(study)
             read_groups(options.groups, study.patients)
-            counter_of(study)
+            counters.append(counter_of(study))
         audits, faults = [], []
-        for study, part in zip(studies, parts, strict=True):
-            audit, of_folder = audit_study(study, aside / part, output / part)
+        for study, part, islands in zip(studies, parts, counters, strict=True):
+            audit, of_folder = audit_study(study, aside / part, output / part, islands=islands)
             audits.append(audit)
             faults += of_folder
         drawn, refusal = _side_by_side(audits, aside, output, options)
@@ -163,7 +164,12 @@ def show(study: Study) -> None:
 
 
 def audit_study(
-    study: Study, folder: Path, output: Path, *, curves: bool = True
+    study: Study,
+    folder: Path,
+    output: Path,
+    *,
+    curves: bool = True,
+    islands: Counter | None = None,
 ) -> tuple[Run, list[InputError]]:
     """The audit of one model, and the faults of its cases, which are printed.
 
@@ -172,18 +178,18 @@ def audit_study(
         folder: The new folder of the audit.
         output: What the folder will be called.
         curves: Whether to count what a promise is made from.
+        islands: The function that counts islands, from `nacl_monai.audits.components.counter_of`.
 
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
     worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
-    islands = counter_of(study)
     cases, numbers, faults = measured_cases(
         study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
     )
     if islands:
         rows = [measured.islands for measured in numbers[0]]
-        joined_study(study, cases, rows).write(folder / COMPONENTS_FILE)
+        joined_study(study, cases, rows, islands).write(folder / COMPONENTS_FILE)
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)

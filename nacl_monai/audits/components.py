@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,15 @@ from nacl_monai.metrics.islands import (
 )
 from nacl_monai.metrics.pooled import Pooled, draws, pooled_error
 from nacl_monai.posthoc import Calibrator
-from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands, read_real
+from nacl_monai.posthoc.islands import RealIslands, read_real, real_file
 from nacl_monai.predictions.checks import predicted_masks
 from nacl_monai.predictions.identity import check_salt, check_same_model
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
 Array = npt.NDArray[Any]
+#: From `counter_of`: a reading → the islands of each structure.
+Counter: TypeAlias = "partial[list[dict[str, Array]]]"
 #: The tables of rows, and of the share found by the number of false islands.
 TABLE, FROC = "components.csv", "froc.csv"
 #: Every predicted island with its P(real).
@@ -76,7 +78,7 @@ def islands_of(
     return found
 
 
-def counter_of(study: Study) -> Callable[[Reading], list[dict[str, Array]]] | None:
+def counter_of(study: Study) -> Counter | None:
     """The function that counts the islands of a case, if the options ask for it.
 
     Raises:
@@ -99,24 +101,21 @@ def counter_of(study: Study) -> Callable[[Reading], list[dict[str, Array]]] | No
 
 
 def joined_study(
-    study: Study, cases: Sequence[Case], counted: Sequence[Sequence[Mapping[str, Array]]]
+    study: Study,
+    cases: Sequence[Case],
+    counted: Sequence[Sequence[Mapping[str, Array]]],
+    counter: Counter,
 ) -> Islands:
-    """The islands of the cases of a study as one object."""
-    file, least = study.options.islands, study.options.components
-    if file is not None:
-        least = read_real(file).definition["minimum_mm3"]
+    """The islands of the cases of a study, as `counter_of` it counts them, as one object."""
+    file = study.options.islands
     definition = study_definition(study) | {
         "connectivity": "all neighbors",
         "overlap_voxels": 1,
-        "minimum_mm3": float(least or 0),
-        "score": PEAK if file is None else f"{REAL} {checksum(_file(file))}",
+        "minimum_mm3": counter.keywords["least"],
+        "score": PEAK if file is None else f"{REAL} {checksum(real_file(file))}",
     }
     names = [case.name for case in cases]
     return joined_islands(names, counted, study.patients_of(cases), definition)
-
-
-def _file(path: Path) -> Path:
-    return path / ISLANDS_FILE if path.is_dir() else path
 
 
 def score_error(rows: pd.DataFrame, cases: int, score: Array, patients: Sequence[str]) -> Pooled:

@@ -154,7 +154,9 @@ def _check_new(source: RunFolder, output: Path, zipped: Path) -> None:
     check_folder(output, "choose another --output")
     for path in (output, zipped):
         if path.exists():
-            raise InputError(f"{path}: is already there; remove it, or choose another --output")
+            raise InputError(
+                f"{path}: is already there; remove it, or choose another --output, with make OUTPUT=DIR"
+            )
     check_output(output, "export", replace=False)
     if source.unfinished:
         raise InputError(f"{source.path}: its training is not finished; train on, then export it")

@@ -28,7 +28,12 @@ from nacl_monai.losses.inputs import (
     require,
     voxel_mean,
 )
-from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions, mixed_windows
+from nacl_monai.losses.neighborhood import (
+    check_neighborhood,
+    member_sums,
+    mixed_windows,
+    proportions_of,
+)
 
 # The range of a multiplier, which starts with the least.
 LEAST, MOST = 1e-6, 1e6
@@ -150,8 +155,9 @@ def _violations(
 ) -> tuple[Tensor, Tensor]:
     """The violation h of each constraint, ``(B, C, *spatial)``, and the outer region."""
     members = memberships(labels, logits.shape[1], ignore_index)
-    proportions = member_proportions(members, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
-    outer = mixed_windows(proportions)
+    sums = member_sums(members, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
+    proportions = proportions_of(sums, logits.dtype)
+    outer = mixed_windows(sums)
     return (torch.where(outer, proportions, margin * proportions) - logits).abs(), outer
 
 

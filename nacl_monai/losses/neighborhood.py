@@ -113,9 +113,8 @@ def neighborhood_proportions(
     kernel_size, sigma = window_in_voxels(
         labels, axes, prior, kernel_size, sigma, width_mm, spacing
     )
-    return member_proportions(
-        members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype
-    )
+    sums = member_sums(members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype)
+    return proportions_of(sums, dtype)
 
 
 def window_in_voxels(
@@ -160,21 +159,6 @@ def member_sums(
     sizes, sigmas = _per_axis("kernel_size", kernel_size, axes), _per_axis("sigma", sigma, axes)
     window = Window(sizes, sigmas, BORDERS[border], intensity_sigma, image, dtype)
     return PRIORS[prior](members, window)
-
-
-def member_proportions(
-    members: Tensor,
-    kernel_size: PerAxis[int],
-    prior: str,
-    sigma: PerAxis[float],
-    border: str,
-    image: Tensor | None = None,
-    intensity_sigma: float = 0.1,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """:func:`neighborhood_proportions` of ``(B, K, *spatial)`` from :func:`memberships`."""
-    sums = member_sums(members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype)
-    return proportions_of(sums, dtype)
 
 
 def proportions_of(sums: Tensor, dtype: torch.dtype) -> Tensor:

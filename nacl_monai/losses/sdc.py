@@ -27,7 +27,7 @@ from nacl_monai.losses.inputs import (
     memberships,
     voxel_mean,
 )
-from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+from nacl_monai.losses.neighborhood import check_neighborhood, member_sums, proportions_of
 
 
 def sdc_loss(
@@ -164,7 +164,8 @@ def morphology_penalty(
     counted = counted_mask(labels, ignore_index).to(logits.dtype)
     shapes = OPERATIONS[morphology](members, counted)
     # Proportions among what the operation has left: they sum to 1, or to 0 where it has left nothing.
-    proportions = member_proportions(shapes, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
+    sums = member_sums(shapes, kernel_size, "mean", 1.0, "valid", dtype=logits.dtype)
+    proportions = proportions_of(sums, logits.dtype)
     return voxel_mean((logits.softmax(1) - proportions).abs(), labels, ignore_index)
 
 

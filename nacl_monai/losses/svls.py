@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.inputs import check_inputs, memberships, voxel_mean
-from nacl_monai.losses.neighborhood import check_neighborhood, member_proportions
+from nacl_monai.losses.neighborhood import check_neighborhood, member_sums, proportions_of
 
 
 def svls_loss(
@@ -60,9 +60,8 @@ def svls_loss(
     """
     logits, labels = check_inputs(logits, labels, ignore_index)
     members = memberships(labels, logits.shape[1], ignore_index)
-    smoothed = member_proportions(
-        members, kernel_size, "gaussian", sigma, border, dtype=logits.dtype
-    )
+    sums = member_sums(members, kernel_size, "gaussian", sigma, border, dtype=logits.dtype)
+    smoothed = proportions_of(sums, logits.dtype)
     entropy = -(smoothed * logits.log_softmax(1)).sum(1, keepdim=True)
     return voxel_mean(entropy, labels, ignore_index)
 

@@ -183,7 +183,8 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     reference = method_label(comparison.reference)
     shown, margin = METRICS[metric], margins_text([metric], reference)
     with house_style():
-        figure = new_figure(lines * (0.3 * len(methods) + 0.9) + 1.3, WIDTH if columns > 1 else 6.5)
+        width, entries = (WIDTH, 5) if columns > 1 else (6.5, 3)  # of the legend, side by side
+        figure = new_figure(lines * (0.3 * len(methods) + 0.9) + 1.0 + 1.5 / entries, width)
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes in panels.flat[len(groups) :]:
             axes.set_axis_off()
@@ -198,7 +199,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
         figure.legend(
             handles=[*marks, Patch(label=f"less than {margin}", color=MARGIN["color"])],
             loc="outside upper center",
-            ncols=5,
+            ncols=entries,
             columnspacing=1.2,
             handlelength=1.6,
         )

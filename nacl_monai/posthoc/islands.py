@@ -147,6 +147,11 @@ class RealIslands:
         return write_text(file, text + "\n")
 
 
+def real_file(path: Path) -> Path:
+    """The ``islands.json`` that a path is, or that is in it."""
+    return path / ISLANDS_FILE if path.is_dir() else path
+
+
 def read_real(file: Path) -> RealIslands:
     """Reads an ``islands.json``.
 
@@ -156,7 +161,7 @@ def read_real(file: Path) -> RealIslands:
     Raises:
         InputError: If it is missing, damaged or edited.
     """
-    file = file / ISLANDS_FILE if file.is_dir() else file
+    file = real_file(file)
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the {ISLANDS_FILE} of calibrate --components")
     record = read_object(file, _REMEDY)

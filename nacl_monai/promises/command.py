@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,34 +35,18 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.promises.cases import (
-    NewCase,
-    find_new,
-    new_cases,
-    read_study,
-    write_contours,
-)
+from nacl_monai.promises.cases import NewCase, find_new, new_cases, read_study, write_contours
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
-from nacl_monai.promises.fit import (
-    PROMISE_FILE,
-    Promise,
-    check_cases,
-    read_promise,
-)
+from nacl_monai.promises.fit import PROMISE_FILE, Promise, check_cases, read_promise
 from nacl_monai.promises.held_out import lines
 from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, read_again, scripts
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
-if TYPE_CHECKING:
-    pass
-
 _PACKAGE = "nacl_monai.promises"
-#: Caption, picture and layers of a case.
-_Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
-_GROUPS, _TRIAGE, _PAGE = "groups.csv", "triage.csv", "page.html"
+_TRIAGE = "triage.csv"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -76,7 +60,6 @@ _HEADINGS = {
 _NO_COHORT = "is of an earlier version, which says nothing of new cases together"
 _SHOWN = 12  # cases that are drawn
 _ROWS = 20  # rows of a table that are printed
-_SIDE_BY_SIDE = 3  # structures of a case, at most
 _WIDE = 1.5  # a contour is wide from this multiple of the usual size on
 
 

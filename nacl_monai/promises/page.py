@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 PAGE = "page.html"
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
+#: What the columns of `nacl_monai.promises.Promise.table` are.
+COLUMNS_NOTE = (
+    "Size is how many times as large as the structure a contour is; for a volume, the factor up and "
+    "down; for Dice, how far its bound is below it on average. Without probabilities, contours are "
+    "margins around the prediction. What is not controlled is the contour that by its probabilities "
+    "misses as much as was promised."
+)
 #: Caption, picture and layers of a case.
 Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
 _GROUPS = "groups.csv"
@@ -86,8 +93,9 @@ def make_promise(
             figures[name] = data_source(png.read_bytes())
         seen = replace(fitted.promise, read=read)
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
-    arguments = [*paths, *options.members, *options.words("promise:folders", travels=False)]
-    command = shlex.join(map(str, ["nacl-monai", "promise", *arguments]))
+    settings = options.words("promise:folders", travels=False)
+    arguments = ["promise", *paths[:-1], *options.members, paths[-1], *settings]
+    command = shlex.join(map(str, ["nacl-monai", *arguments]))
     rows = fitted.by_group.to_dict("records")
     write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
     return fitted
@@ -216,6 +224,7 @@ def write_page(
         useless=f"{USELESS:g}",
         verdicts=[text for kept, text in promise.verdicts() if kept.kind == OUTER],
         headings=list(promise.table),
+        columns_note=COLUMNS_NOTE,
         rows=list(promise.table.itertuples()),
         figures=figures,
         pictures=cases,

@@ -201,7 +201,8 @@ def draw_case(
     Args:
         case: The case with its contours; its labels are drawn, too.
         structures: Names, a panel each.
-        image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability.
+        image: ``(z, y, x)``, on the grid of the prediction; by default the largest probability,
+            as the text below the figure then says.
         caption: The text below it.
     """
     reading = case.reading
@@ -224,7 +225,8 @@ def draw_case(
             if kind in drawn
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2 if len(axes) < 2 else 4)
-        add_caption(figure, caption)
+        gray = "Gray: the largest probability of a voxel; brighter is higher."
+        add_caption(figure, f"{gray if image is None else ''} {caption}")
     return figure
 
 

@@ -31,9 +31,10 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import read_curves
-from nacl_monai.output import written_folder
+from nacl_monai.output import remove_written, written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
+from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
@@ -41,13 +42,20 @@ from nacl_monai.promises.cases import NewCase, applied, find_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
-from nacl_monai.promises.page import PAGE, Made, asked_controls, make_promise
+from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
 _LOG = "log.txt"
+#: The folders of steps that not every report has → the commands that write them.
+_STEPS = {
+    "calibrator": "calibrate",
+    "calibrated": "audit",
+    "new": "promise --apply",
+    "triage": "triage",
+}
 #: The number of patients that is enough to fit six numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
@@ -56,6 +64,7 @@ _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
 _UNLIKE = "The new patients differ from those who calibrated, so no promise may hold: look at why."
 _VOLUME = ("Volume in ml", "at least", "at most")
+_INTERVAL = "At least and at most are the ends of the interval of the true volume."
 _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
     *("contour_misses", "expected_volume_error"),
@@ -91,7 +100,12 @@ def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: what it says, one picture, one table, and the files behind it."""
+    """A part of the page: what it says, one picture, one table, and the files behind it.
+
+    Attributes:
+        note: What the columns are.
+        whole: The file with the whole table, of which the page then has the first rows alone.
+    """
 
     title: str
     about: str
@@ -101,17 +115,24 @@ class Section:
     headings: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     files: Sequence[str] = ()
+    note: str = ""
+    whole: str = ""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The content of the page: a summary, who took part in which step, each step, and cases."""
+    """The content of the page: a summary, who took part in which step, each step, and cases.
+
+    Attributes:
+        following: The command that comes next; empty for the same report on new patients.
+    """
 
     summary: Sequence[str]
     people: Sequence[str]
     sections: Sequence[Section]
     cases: Sequence[dict[str, Any]]
     faults: list[InputError]
+    following: Sequence[object]
 
 
 def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -131,6 +152,11 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     """
     if options.new_images and not options.new:
         raise SettingError("--new-images: are of the cases of --new; give that, too")
+    if options.new and options.members:
+        raise SettingError(
+            "--new: is one folder, not an ensemble's; make the report without it, and give triage the "
+            "folders of all members"
+        )
     read = [*folders, *options.files]
     with written_folder(output, "report", read=read) as aside:
         study = find(folders[0], folders[1], options)
@@ -140,11 +166,13 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
             check_cases(list(study.patients), folders[0])
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
             found = _steps(study, output, options)
-        arguments = [*folders, *options.words("report:folders", travels=False)]
+        arguments = ["report", folders[0], *options.members, folders[1]]
+        arguments += options.words("report:folders", travels=False)
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
             name=study.name,
             found=found,
-            command=shlex.join(map(str, ["nacl-monai", "report", *arguments])),
+            most=_ROWS,
+            command=shlex.join(map(str, ["nacl-monai", *arguments])),
             **scripts(found.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
@@ -152,8 +180,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     for section in found.sections:
         print("", section.title, *section.sentences, sep="\n")
     print_written([output / PAGE])
-    if options.new is None:
-        print_next("report", *arguments, "--new", "NEW")
+    print_next(*(found.following or [*arguments, "--new", "NEW"]))
     return found.faults
 
 
@@ -164,6 +191,8 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
     fitting = [] if options.calibrator else drawn(everyone, asked)
     promising = [patient for patient in everyone if patient not in fitting]
     asks = _asked(options, len(promising))
+    at_new = replace(options, images=options.new_images, pairs=None, level=(), miss=(), output=None)
+    _check_new(study, at_new)
     plain = replace(_of(study, promising), modules={}, calibrated={}, name="as predicted")
     before, faults = _audited(plain, output / "audit")
     file = options.calibrator
@@ -180,11 +209,11 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         asks = replace(asks, output=output / "promise")
         curves, read = read_curves(after.folder), partial(read_again, promised)
         fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
-    at_new = replace(options, calibrator=file, images=options.new_images, pairs=None)
-    at_new = replace(at_new, level=(), miss=(), output=None)
+    at_new = replace(at_new, calibrator=file)
     new, cases = _new(fitted.promise, output, at_new, faults)
     calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
     sections = [_trust(before), calibrated, _kept(fitted), *new]
+    _remove_earlier(output, sections)
     patients = (
         f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
     )
@@ -199,7 +228,24 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         sections,
         [*cases, *held_out][:MOST_SEEN],
         faults,
+        _following(output, at_new, judged=bool(cases)),
     )
+
+
+def _remove_earlier(output: Path, sections: Sequence[Section]) -> None:
+    """Removes what an earlier report wrote in steps that this one has not."""
+    shown = {Path(file).parts[0] for section in sections for file in section.files}
+    for step in _STEPS.keys() - shown:
+        remove_written(output / step, _STEPS[step])
+
+
+def _following(output: Path, options: Options, *, judged: bool) -> list[object]:
+    """The command that counts the verdicts on new cases, or one that triages others."""
+    if judged:
+        return ["triage", output / "triage", "--verdicts", "VERDICTS"]
+    if not (options.new or options.members):
+        return []
+    return ["triage", output / "promise" / PROMISE_FILE, "NEW", *options.words("triage:apply")]
 
 
 def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
@@ -222,6 +268,21 @@ def _asked(options: Options, patients: int) -> Options:
     for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks
+
+
+def _check_new(study: Study, options: Options) -> None:
+    """Refuses new patients who are labeled or have no image, before a volume is read."""
+    if options.new is None:
+        return
+    new = find(options.new, None, options, promised=study.channels)
+    labeled, found = ({*part.patients, *part.patients.values()} for part in (study, new))
+    if seen := sorted(labeled & found):
+        raise InputError(
+            f"{options.new}: has {seen[0]}, who is among the labeled patients, and to whom a promise "
+            "by them does not apply; give predictions of others"
+        )
+    if options.images:
+        images_of_cases(options.images, [*new.patients])
 
 
 def _of(study: Study, patients: Collection[str]) -> Study:
@@ -250,6 +311,7 @@ def _kept(fitted: Made) -> Section:
         ["Promise", *promise.table],
         list(promise.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/held_out.csv"],
+        COLUMNS_NOTE,
     )
 
 
@@ -348,8 +410,10 @@ def _new(
             pictures[usual["case"]],
             f"{usual['case']}, the contours of {usual['structure']}",
             ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
-            [_cells(row) for row in applied[:_ROWS].itertuples(index=False)],
+            [_cells(row) for row in applied.itertuples(index=False)],
             [f"new/{APPLIED}", "new"],
+            f"{_INTERVAL} Outer and inner are the volumes of the contours.",
+            f"new/{APPLIED}",
         ),
         Section(
             *look,
@@ -360,8 +424,10 @@ def _new(
             pictures[listed["case"][0]],
             f"{listed['case'][0]}: {listed['reason'][0]}",
             ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
-            [_cells(row[1:]) for row in looked[:_ROWS].itertuples(index=False)],
+            [_cells(row[1:]) for row in looked.itertuples(index=False)],
             ["triage/page.html", "triage/triage.csv"],
+            f"{_INTERVAL} Each row is of the worst structure of a case.",
+            "triage/triage.csv",
         ),
     ], cases
 

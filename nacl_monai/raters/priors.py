@@ -26,7 +26,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.errors import InputError
-from nacl_monai.losses.neighborhood import member_proportions, unresolved_window
+from nacl_monai.losses.neighborhood import member_sums, proportions_of, unresolved_window
 
 Probs = npt.NDArray[np.floating[Any]]
 
@@ -69,7 +69,8 @@ def softened(
     """The probabilities by a prior of the losses, with the border of the box replicated."""
     inside = torch.from_numpy(planes.masks)
     members = torch.stack([~inside, inside], 1)
-    probs: Probs = member_proportions(members, kernel_size, prior, sigma, "replicate")[:, 1].numpy()
+    sums = member_sums(members, kernel_size, prior, sigma, "replicate")
+    probs: Probs = proportions_of(sums, torch.float32)[:, 1].numpy()
     return probs
 
 

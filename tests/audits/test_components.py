@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from scipy.ndimage import gaussian_filter, label
 
+from nacl_monai.audits import components
 from nacl_monai.audits.components import RATES, cross_fitted, froc, score_error
 from nacl_monai.cli import main
 from nacl_monai.metrics.islands import Islands, read_islands
@@ -231,10 +232,16 @@ def test_triage_says_how_many_are_likely_false(old, new, fitted, tmp_path):
         assert (reason in table["reason"][case]) == (false > 0)
 
 
-def test_audit_by_p_real_is_of_other_patients_and_another_score(old, new, fitted, tmp_path, capsys):
+def test_audit_by_p_real_is_of_other_patients_and_another_score(
+    old, new, fitted, tmp_path, capsys, monkeypatch
+):
+    """It reads once what was fitted."""
+    read = []
+    monkeypatch.setattr(components, "read_real", lambda file: read.append(file) or read_real(file))
     out = run(
         "audit", new.nnunet(), new.labels, "--islands", fitted, *QUIET, output=tmp_path / "new"
     )
+    assert read == [fitted]
     scores = read_islands(out / "components.npz").rows.query("~labeled")["score"]
 
     expected = [p for p_real, _ in expected_rows(fitted, new).values() for p in np.unique(p_real)]

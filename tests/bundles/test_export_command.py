@@ -131,7 +131,10 @@ def test_code_in_a_run_is_executed_only_with_trust(export, run, tmp_path):
     [
         (["--loss", "ecp"], "runs/hippocampus/unet_ecp_seed*: no finished training there; "),
         (["--spatial_sise", "1"], "--spatial_sise: there is no such key in the configuration; "),
-        (["--output", "runs"], "runs: is already there; remove it, or choose another --output"),
+        (
+            ["--output", "runs"],
+            "runs: is already there; remove it, or choose another --output, with make OUTPUT=DIR\n",
+        ),
     ],
 )
 def test_errors_are_one_line(export, args, message):

@@ -3,8 +3,10 @@
 import inspect
 import pickle
 import pydoc
+import re
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +54,10 @@ NEUTRAL = {
     losses.DCALoss: {"penalty_weight": 0.0},
     losses.SDCLoss: {"morphology_weight": 0.0, "distance_weight": 0.0},
 }
+
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (ROOT / "docs/recipes.md").read_text(encoding="utf-8").split("\n## ")[1]
 
 
 def parameters(item):
@@ -474,3 +480,15 @@ def test_shapes_that_do_not_fit_are_refused(item, settings, batch):
     for empty in (slice(0), (..., slice(0))):  # whose mean would be NaN
         line = "without a voxel; leave empty batches out"
         assert line in refused(loss, logits[empty], labels_for(loss, labels[empty]))
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_pages_of_the_recipe_name_every_loss_of_the_menu(name):
+    """By its name in the menu, or by that of its class."""
+    pages = re.findall(r'title="(docs/.*?)"', RECIPE)
+
+    assert RECIPE.startswith("Add a loss\n")
+    assert len(pages) > 1
+    for page in pages:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"`{name}`" in text or f"`{METHODS[name].__name__}`" in text, page

@@ -1,10 +1,12 @@
 """The numbers of tables are means over patients, beside the paper's own; methods are compared."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from nacl_monai.evaluations import paired_tests
@@ -444,6 +446,22 @@ def test_color_and_marker_say_what_is_decided(comparison):
     for line, kind in zip(marks, ("better", "worse", "not decided"), strict=True):
         assert line.get_marker() == STYLES[kind]["marker"]
         assert to_hex(line.get_color()) == to_hex(STYLES[kind]["color"])
+
+
+@pytest.mark.parametrize("datasets", [["acdc"], ["acdc", "hippocampus"]])
+@pytest.mark.parametrize("methods", [1, 3])
+def test_nothing_of_the_legend_is_cut_or_covers_a_panel(comparison, methods, datasets):
+    """However few the lines and panels are."""
+    tests = comparison.tests
+    tests = tests[tests["dataset"].isin(datasets) & tests["method"].isin([*OTHERS][:methods])]
+    figure = draw_forest(replace(comparison, tests=tests), "hd95")
+    FigureCanvasAgg(figure).draw()
+    legend, panels = figure.legends[0].get_window_extent(), figure.axes
+
+    assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert legend.y1 <= figure.bbox.y1
+    assert all(axes.title.get_window_extent().y1 <= legend.y0 for axes in panels)
+    assert all(axes.bbox.height > methods * figure.dpi / 4 for axes in panels)
 
 
 @pytest.mark.parametrize(

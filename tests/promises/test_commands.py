@@ -425,12 +425,23 @@ def test_case_without_image_is_refused_before_any_is_read(old, tmp_path, capsys)
 
 
 def test_page_shows_contours_on_the_image(new, folder, tmp_path, capsys, monkeypatch):
-    """Where it is on the grid of the prediction, whatever its values; a case without one is refused."""
-    drawn = []
-    monkeypatch.setattr(
-        "nacl_monai.promises.pictures.draw_case",
-        lambda case, structures, image: drawn.append(image) or draw_case(case, structures, image),
-    )
+    """Where it is on the grid of the prediction, whatever its values; a case without one is refused.
+
+    Without images the text below says what is gray.
+    """
+    drawn, captions = [], []
+
+    def draw(case, structures, image):
+        figure = draw_case(case, structures, image)
+        drawn.append(image)
+        captions.append(figure.get_supxlabel())
+        return figure
+
+    monkeypatch.setattr("nacl_monai.promises.pictures.draw_case", draw)
+    run(tmp_path / "triage", "triage", folder, new.nnunet(), "--budget", 2, *PATIENTS)
+    assert len(captions) == 2
+    assert all("largest probability" in caption for caption in captions)
+    drawn, captions = [], []
     images, voxels = tmp_path / "images", np.arange(np.prod(SHAPE), dtype=np.int32).reshape(SHAPE)
     for k, case in enumerate(new.cases):
         save(images / f"{case}_0000.nii.gz", voxels + k)
@@ -438,6 +449,7 @@ def test_page_shows_contours_on_the_image(new, folder, tmp_path, capsys, monkeyp
 
     table = pd.read_csv(run(tmp_path / "triage", *args) / "triage.csv")
 
+    assert captions == ["", ""]
     for case, image in zip(table["case"], drawn, strict=True):
         assert (image.T.ravel() == voxels.ravel() + list(new.cases).index(case)).all()
     save(images / f"{case}_0000.nii.gz", np.zeros(SHAPE), AFFINE @ np.diag([2, 1, 1, 1]))

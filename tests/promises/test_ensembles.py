@@ -1,5 +1,6 @@
 """Several folders of predictions, as of nnU-Net's folds, as one model."""
 
+import shlex
 from itertools import combinations
 
 import numpy as np
@@ -142,6 +143,8 @@ def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):
     output = run(tmp_path / "out", "promise", "--apply", folder, *places[1], *args)
     triage = run(tmp_path / "triage", "triage", folder, *places[1], *args, "--budget", "2")
 
+    made_by = ["nacl-monai", "promise", *map(str, folders)]
+    assert shlex.join(made_by) in (folder / "page.html").read_text("utf-8")
     assert read_promise(folder).definition["ensemble"] == ["logits", 3]
     mean = {case: (averaged(new, case, "logits"), None) for case in cases}
     table = table_in(output)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,9 +34,9 @@ def people(seed, number, name):
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
-    """The folder of a report on 28 people, with three new ones, and their study."""
+    """The folder of a report on 28 people, with seven new ones, and their study."""
     root = tmp_path_factory.mktemp("road")
-    old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 3, "n"))
+    old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", blank)
@@ -90,7 +92,7 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
         assert (text in section(page, 3)) == (kept.kind == "outer")
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
-    assert f"Look at {len(looked)} of 3 new cases, in this order: {', '.join(looked)}." in page
+    assert f"Look at {len(looked)} of 7 new cases, in this order: {', '.join(looked)}." in page
     assert "Are they like those? p = " in section(page, 5)
 
 
@@ -124,6 +126,36 @@ def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
         assert case == {key: value for key, value in original.items() if key != "reason"}
 
 
+def test_page_says_how_many_rows_are_left_out_and_where_all_are(road):
+    """A short list is shown whole, and says nothing."""
+    page = (road[0] / "page.html").read_text("utf-8")
+    rows = len(pd.read_csv(road[0] / "new/promised.csv"))
+
+    assert rows == 14
+    assert section(page, 4).count("<tr>") == 1 + 12
+    left = f'{rows - 12} more rows; all are in <a href="new/promised.csv">new/promised.csv</a>.'
+    assert left in section(page, 4)
+    assert page.count("more rows") == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "columns"),
+    [
+        (3, ["size", "without probabilities", "not controlled"]),
+        (4, ["at least", "at most", "outer", "inner"]),
+        (5, ["at least", "at most"]),
+    ],
+)
+def test_columns_of_sizes_are_explained_below_their_table(road, part, columns):
+    """By the words of their headings."""
+    table, below = section((road[0] / "page.html").read_text("utf-8"), part).split("</table>")
+    headings = " ".join(re.findall("<th>(.*?)</th>", table)).lower()
+
+    for column in columns:
+        assert column in headings
+        assert column in below.partition("</p>")[0].lower()
+
+
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
@@ -132,16 +164,48 @@ def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     assert "--new-images: are of the cases of --new" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fault", ["labeled", "same patient", "other structures", "no image"])
+def test_new_cases_that_cannot_be_promised_are_refused_before_a_volume_is_read(
+    road, tmp_path, capsys, monkeypatch, fault
+):
+    """Labeled ones, those of another model, and those without the image that was asked for."""
+    _, old, args = road
+    folder, images, whose, line = args[3], [], PEOPLE, ""
+    if fault == "labeled":
+        folder, line = args[0], "has paa, who is among the labeled patients"
+    elif fault == "same patient":
+        whose, line = ["--patient-pattern", "^.(.).$"], "has a, who is among the labeled patients"
+    elif fault == "other structures":
+        cases = {"nza": next(iter(old.cases.values()))}
+        labels = {"background": 0, "left": 1, "right": 2}
+        folder = Study(tmp_path / "other", cases, {"labels": labels}).nnunet()
+        line = "give predictions of the same model"
+    else:
+        images, line = ["--new-images", tmp_path], f"{tmp_path}: "
+
+    def read(*_):
+        pytest.fail("a volume was read")
+
+    monkeypatch.setattr("nacl_monai.predictions.study.Study.read", read)
+    args = [*args[:2], "--new", folder, *images, *whose, "--level", 0.5]
+    assert main(["report", *map(str, args), "--output", f"{tmp_path / 'report'}"]) == 1
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+
+
 @pytest.mark.usefixtures("unpainted")
 def test_report_replaces_its_own_earlier_one(road):
-    """And leaves what it has not written."""
+    """Steps that it does not take now among the rest; it leaves what it has not written."""
     folder, old, _ = road
-    note = folder / "note.txt"
-    note.write_text("mine")
+    notes = [folder / "note.txt", folder / "new" / "note.txt"]
+    for note in notes:
+        note.write_text("mine")
     args = [old.root / "nnunet", old.root / "labels", *PEOPLE, "--output", folder]
 
     assert main(["report", *map(str, args)]) == 0
-    assert note.read_text() == "mine"
+    assert {note.read_text() for note in notes} == {"mine"}
+    assert {path.name for path in (folder / "new").iterdir()} == {".written.json", "note.txt"}
+    assert not (folder / "triage").exists()
     page = (folder / "page.html").read_text("utf-8")
     assert "--new" in section(page, 4)
 
@@ -169,8 +233,66 @@ def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     assert {kept.level for kept in promised.kept} == {level_of(8)}
     out = capsys.readouterr().out
     assert "Nothing is calibrated: of 8 patients too few would be left for a promise" in out
+    assert out.endswith(
+        f"next: nacl-monai report {shlex.join([*map(str, args), '--new', 'NEW'])}\n"
+    )
     record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))
     assert "calibrator" not in record
+
+
+def next_after(args, capsys, monkeypatch, **values):
+    """The next command that a command prints, its words in capitals by what a user puts there."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    assert main([*map(str, args)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("next: nacl-monai ")
+    return [part for word in shlex.split(last)[2:] for part in map(str, values.get(word, [word]))]
+
+
+@pytest.mark.slow
+def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
+    """First on new cases, then on verdicts on them; without cases in the page, on others again."""
+    monkeypatch.chdir(tmp_path)
+    old, new = (
+        Study(tmp_path / kind, people(seed, 7, kind)) for kind, seed in (("a", 3), ("b", 9))
+    )
+    found = partial(next_after, capsys=capsys, monkeypatch=monkeypatch, NEW=[new.nnunet()])
+    args = found(["report", old.nnunet(), old.labels, *PEOPLE])
+    with_cases = found(args, VERDICTS=["verdicts.csv"])
+    case = pd.read_csv("report/triage/triage.csv")["case"][0]
+    (tmp_path / "verdicts.csv").write_text(f"case,verdict\n{case},reject\n")
+
+    assert main(with_cases) == 0
+    assert "1 of 7 cases are judged: 0 accept, 0 edit, 1 reject." in capsys.readouterr().out
+    assert main(found([*args, "--no-viewer"])) == 0
+
+
+def test_next_command_of_a_report_on_an_ensemble_runs(tmp_path, capsys, monkeypatch):
+    """It triages new cases, of all members; the page says the members, too."""
+    monkeypatch.chdir(tmp_path)
+    cases = {"old": people(3, 10, "a"), "new": people(9, 2, "b")}
+    members = {
+        kind: [
+            Study(
+                tmp_path / f"{kind}{power}",
+                {
+                    name: (probs**power / (probs**power).sum(0), label)
+                    for name, (probs, label) in some.items()
+                },
+            )
+            for power in (1, 2)
+        ]
+        for kind, some in cases.items()
+    }
+    old, new = ([study.nnunet() for study in studies] for studies in members.values())
+    args = ["report", *old, members["old"][0].labels, "--ensemble", *PEOPLE, "--level", 0.5]
+
+    assert main([*map(str, args), "--new", str(new[0])]) == 2
+    assert "--new: is one folder" in capsys.readouterr().err
+    assert main(next_after(args, capsys, monkeypatch, NEW=new)) == 0
+    page = (tmp_path / "report/page.html").read_text("utf-8")
+    assert shlex.join(["nacl-monai", *map(str, args[:4]), "--ensemble"]) in page
+    assert (tmp_path / "report/calibrator").exists()
 
 
 @given(st.integers(1, 200), st.sampled_from([0.05, 0.1, 0.15, 0.2]))
