@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,14 @@ def check_values(path: Path, metrics: pd.DataFrame) -> None:
     Raises:
         InputError: If a value is outside the range of its metric.
     """
-    for column, values in metrics.items():
-        low, high = limits_of(str(column))
-        wrong = values[(values < low - _TOLERANCE) | (values > high + _TOLERANCE)]
-        if len(wrong):
-            raise InputError(
-                f"{path}: {column} of case {wrong.index[0]!r} is {wrong.iloc[0]:g}, outside "
-                f"{low:g} to {high:g}; {_AGAIN}"
-            )
+    limits, values = np.array([limits_of(str(column)) for column in metrics]), metrics.to_numpy()
+    wrong = (values < limits[:, 0] - _TOLERANCE) | (values > limits[:, 1] + _TOLERANCE)
+    if wrong.any():
+        k, case = np.argwhere(wrong.T)[0]
+        raise InputError(
+            f"{path}: {metrics.columns[k]} of case {metrics.index[case]!r} is {values[case, k]:g}, "
+            f"outside {limits[k, 0]:g} to {limits[k, 1]:g}; {_AGAIN}"
+        )
 
 
 def check_means(path: Path, metrics: pd.DataFrame, names: Iterable[str]) -> None:
@@ -132,6 +133,11 @@ class Evaluated:
         few = f"Only {counted(number, self.unit.removesuffix('s'))}: too few to say much."
         return few if number <= FEW else ""
 
+    @cached_property
+    def _of_patients(self) -> pd.DataFrame:
+        """The mean of each patient in every column of ``metrics``."""
+        return self.metrics.groupby(self.patients.to_numpy()).mean()
+
     def mean(
         self, values: str | pd.Series[float], limits: tuple[float, float] = (-np.inf, np.inf)
     ) -> Estimate:
@@ -142,9 +148,9 @@ class Evaluated:
             limits: What such a number can be; of a column, those of its metric are known.
         """
         if isinstance(values, str):
-            limits = limits_of(values)
-            values = self.metrics[values]
-        by_patient = values.groupby(self.patients.to_numpy()).mean()
+            limits, by_patient = limits_of(values), self._of_patients[values]
+        else:
+            by_patient = values.groupby(self.patients.to_numpy()).mean()
         mean = estimate([np.asarray(by_patient, dtype=np.float64)[:, None]])
         return replace(mean, low=limits[0], high=limits[1])
 

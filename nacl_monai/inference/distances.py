@@ -84,13 +84,15 @@ def _add_axis(squared: torch.Tensor, axis: int, width: float, size: float) -> No
 
 def bounding_box(mask: torch.Tensor, margin: Sequence[int]) -> tuple[slice, ...] | None:
     """The box around the true voxels, with a margin: most of a CT is far from any boundary."""
-    places = [along(mask, axis) for axis in range(mask.ndim)]
-    if not len(places[0]):
-        return None
-    return tuple(
-        slice(max(0, int(where.amin()) - extra), int(where.amax()) + 1 + extra)
-        for where, extra in zip(places, margin, strict=True)
-    )
+    box = []
+    for axis, extra in enumerate(margin):
+        places = along(mask, axis)
+        if not len(places):
+            return None
+        low, high = int(places.amin()), int(places.amax()) + 1
+        box.append(slice(max(0, low - extra), high + extra))
+        mask = mask.narrow(axis, low, high - low)
+    return tuple(box)
 
 
 def along(mask: torch.Tensor, axis: int) -> torch.Tensor:

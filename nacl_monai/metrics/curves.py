@@ -66,7 +66,7 @@ THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
 #: The position of the sets without threshold, and of those without margin.
 NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
-_BLOCK = 2**16
+_BLOCK = 2**14
 _NAMES = records.each(records.name, 1)
 _FORM: dict[str, records.Check] = {
     "definition": records.definition,

@@ -403,9 +403,10 @@ def draws(patients: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...]
         >>> draws(5, resamples=3).sum(1).tolist()
         [5.0, 5.0, 5.0]
     """
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(patients, np.full(patients, 1 / patients), size=resamples)
-    times = drawn.astype(np.float64)
+    rng, shares = np.random.default_rng(seed), np.full(patients, 1 / patients)
+    times = np.empty((resamples, patients))
+    for row in times:  # all whole numbers at once would take as much again
+        row[:] = rng.multinomial(patients, shares)
     times.flags.writeable = False
     return times
 

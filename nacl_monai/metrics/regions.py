@@ -577,9 +577,9 @@ class RegionPieces:
         self._of_voxels = [tensor[voxels] for tensor in self._of_voxels]
         self._pieces = self._pieces[voxels]
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yields some voxels at a time, in their order."""
-        size = max(1, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.num_classes)
+    def chunks(self, least: int = 1) -> Iterator[Chunk]:
+        """Yields some voxels at a time, in their order; at least so many, if there are."""
+        size = max(least, _CHUNK.get(self.device.type, _CHUNK_ON_GPU) // self.num_classes)
         for start in range(0, self._pieces.numel(), size):
             chunk = slice(start, start + size)
             labels, confidences, prediction = (tensor[chunk] for tensor in self._of_voxels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -353,8 +354,9 @@ def _class_table(run: Run) -> dict[str, object]:
 
 def _class_errors(run: Run, bins: CalibrationBins) -> list[str]:
     """The mean calibration error of each class."""
-    errors = pd.DataFrame(bins.class_errors("ece").numpy(), run.metrics.index)
-    return [run.mean(errors[k], (0, 1)).text() for k in errors]
+    errors = pd.DataFrame(bins.class_errors("ece").numpy(), run.metrics.index).add_prefix("ece_")
+    classes = replace(run, metrics=errors)
+    return [classes.mean(str(name)).text() for name in errors]
 
 
 def _preferred(run: Run) -> list[str]:
