@@ -55,7 +55,8 @@ def save(folder: Path, probs: Any, label: Any) -> None:
 def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> None:
     """Writes what the rows read."""
     verbs.DISTINCT = CASES
-    for name, shape, cases in (("small", SMALL, CASES), ("large", size[::-1], 1)):
+    shapes = ("small", SMALL, CASES), ("middle", (64, 192, 192), 12), ("large", size[::-1], 1)
+    for name, shape, cases in shapes:
         (folder / name).mkdir()
         verbs.write(folder / name, shape, cases)
     save(folder / "mr", *smooth(4, (320, 320, 30), 40))
@@ -85,6 +86,38 @@ def command(verb: str, data: str, *options: str, labels: bool = True) -> Row:
             raise SystemExit(code)
 
     return run
+
+
+def waited(run: Row) -> Row:
+    """The seconds of the clock, where work is divided between processes."""
+
+    def clocked(folder: Path) -> float:
+        start = time.perf_counter()
+        run(folder)
+        return time.perf_counter() - start
+
+    return clocked
+
+
+def trained(folder: Path) -> None:
+    """An epoch of 77 batches on the data of the demo, with all that comes before."""
+    from nacl_monai.cli import main  # noqa: PLC0415
+
+    run = tempfile.mkdtemp(dir=folder)
+    options = ["--max_epochs", "1", "--batch_size", "24", "--run", run, "--cache_dir", run]
+    if code := main(["train", "hippocampus", str(HERE / "demo/Task04_Hippocampus"), *options]):
+        raise SystemExit(code)
+
+
+def demonstrated(folder: Path) -> None:
+    from nacl_monai.cli import main  # noqa: PLC0415
+
+    if code := main(["demo", "--quick", "--output", tempfile.mkdtemp(dir=folder) + "/out"]):
+        raise SystemExit(code)
+
+
+def imported(_: Path) -> None:
+    import monai.bundle  # noqa: F401, PLC0415
 
 
 def applied(*arguments: str) -> Row:
@@ -241,9 +274,15 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "audit, 118 classes 96×96×40": (command("audit", "many", PLAIN), None),
     "ECE + CECE, 10×4×224²": (timed(our_ece), ("torchmetrics' ECE", timed(their_ece))),
     "curves of one case, 320×320×30×4": (timed(curves), None),
+    "audit --jobs 2, 12 cases 192×192×64, by the clock": (
+        waited(command("audit", "middle", PLAIN, "--jobs", "2")),
+        ("--jobs 1", waited(command("audit", "middle", PLAIN, "--jobs", "1"))),
+    ),
     "promise, 20 small cases": (command(*PROMISED), ("MAPIE", peer("promise", "MAPIE", "small"))),
     "promise --apply, large case": (applied("promise", "--apply"), ("reading", timed(reading))),
     "triage, large case": (applied("triage"), ("reading", timed(reading))),
+    "demo --quick": (demonstrated, None),
+    "train, an epoch of 77 batches": (trained, ("importing MONAI", imported)),
     "names": (names, None),
     "merge": (merging, None),
     "NACL, forward and backward": (
@@ -274,7 +313,9 @@ def measured(row: str, which: str, folder: Path, code: Path) -> tuple[float, flo
     """Seconds and peak of a process; where it prints its own seconds, these."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(code)}
     command = [sys.executable, __file__, "--measure", row, which, str(folder)]
-    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    process = subprocess.run(
+        command, cwd=code, capture_output=True, text=True, env=environment, check=False
+    )
     if process.returncode:
         print(f"{row}, {which}: {process.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return float("nan"), float("nan")

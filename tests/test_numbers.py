@@ -108,6 +108,7 @@ DISTANCE = "docs/results/hippocampus/distance"
         ("README.md", "trained with", SHOWN[:5], DISTANCE),
         (f"{DISTANCE}/README.md", "method", SHOWN[:6], DISTANCE),
         (f"{DISTANCE}/three_d/README.md", "method", SHOWN[:6], f"{DISTANCE}/three_d"),
+        ("docs/results/acdc/distance/README.md", "method", SHOWN[:5], "docs/results/acdc/distance"),
         (f"{HIPPOCAMPUS}/README.md", "method", SHOWN, HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "the paper's others", SHOWN[:5], HIPPOCAMPUS),
         (f"{HIPPOCAMPUS}/README.md", "beyond the paper", SHOWN[:5], HIPPOCAMPUS),
@@ -117,9 +118,8 @@ DISTANCE = "docs/results/hippocampus/distance"
 )
 def test_means_of_three_trainings_are_those_of_the_results(page, heading, columns, folder):
     """Each row that the page shows of the penalty's comparison."""
-    tables = (
-        pd.read_csv(DOCS.parent / folder / f"{name}.csv") for name in ("numbers", "evaluated")
-    )
+    files = (DOCS.parent / folder / f"{name}.csv" for name in ("numbers", "evaluated"))
+    tables = (pd.read_csv(file) for file in files if file.exists())
     means = [table.drop(columns="seed").groupby("method").mean() for table in tables]
     known = pd.concat(means, axis=1)
     table = dict(rows(DOCS.parent / page, heading))

@@ -19,6 +19,7 @@ from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import decision_numbers
 from nacl_monai.metrics.pooled import pooled_error
+from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
@@ -91,8 +92,8 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
 
 def numbers(
     several: list[Scan], outputs: Iterator[torch.Tensor], structures: dict[str, list[int]]
-) -> tuple[list[str], torch.Tensor]:
-    """The numbers of a row, and NLL and Brier score of each case, ``(cases, 2)``."""
+) -> tuple[list[str], torch.Tensor, Record]:
+    """The numbers of a row, NLL and Brier score of each case, ``(cases, 2)``, and all bins."""
     parts = []
     for scan, logits in zip(several, outputs, strict=True):
         metric = CalibrationMetric(
@@ -104,13 +105,13 @@ def numbers(
         )
         metric(logits[None], scan.label[None])
         parts.append(metric)
-    record = parts[0].record(["0"])
-    record = record.joined([part.record([f"{k}"]) for k, part in enumerate(parts[1:], 1)])
+    people = [scan.patient for scan in several]
+    records = [part.record([f"{k}"], patients=[people[k]]) for k, part in enumerate(parts)]
+    record = records[0].joined(records[1:])
     errors = [part.case_errors() for part in parts]
     proper = torch.stack(
         [torch.stack([of_part["nll"][0, 0], of_part["brier"][0, 0]]) for of_part in errors]
     )
-    people = [scan.patient for scan in several]
     near = record.sums[:, 1, 0]
     assert record.decisions is not None  # noqa: S101 - it was asked for
     decided = [decision_numbers(record.decisions[:, k], people) for k in range(len(structures))]
@@ -123,7 +124,7 @@ def numbers(
     row += [f"{pooled_error(near, people).value:.4f}", f"{gap:+.4f}"]
     row += [f"{mean('contour_misses'):.1%}", f"{mean('contour_size'):.2f}"]
     row += [f"{mean('expected_volume_error'):.1%}", f"{mean('expected_dice_error'):.3f}"]
-    return row, proper
+    return row, proper, record
 
 
 def better(several: list[Scan], near: torch.Tensor, everywhere: torch.Tensor) -> str:
@@ -151,13 +152,13 @@ def main() -> None:
     rows, lines = [], []
     for path in options.runs:
         several, structures = scans(RunFolder(path), options.data, options.cache)
-        row, _ = numbers(several, (scan.logits for scan in several), structures)
+        row, *_ = numbers(several, (scan.logits for scan in several), structures)
         rows.append([path.name, "nothing", *row])
         for method in options.methods:
             proper = {}
             for region in REGIONS if method != LTS else ("all",):
                 outputs = calibrated(several, method, region)
-                row, proper[region] = numbers(several, outputs, structures)
+                row, proper[region], _ = numbers(several, outputs, structures)
                 rows.append([path.name, f"`{method}_{region}`", *row])
                 sys.stderr.write(f"{rows[-1]}\n")
             if method != LTS:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import wilcoxon
+from scipy.stats import t, wilcoxon
 
-from studies.distance.tested import DIFFERENCES, mean_logits
+from studies.distance.tested import DIFFERENCES, LED, mean_logits
+from tests.studies.test_committed import led_by
 
 RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/distance"
 SCORES = ("nll_all", "brier_all")
@@ -25,10 +26,10 @@ def people():
     return {key: np.array(values) for key, values in found.items()}
 
 
-def shown():
-    """The cells of each row of the page's tables of differences."""
+def shown(columns):
+    """The cells of each row of the page's tables with these columns."""
     page = (RESULTS / "README.md").read_text(encoding="utf-8")
-    for table in page.split(f"| {' | '.join(DIFFERENCES)} |")[1:]:
+    for table in page.split(f"| {' | '.join(columns)} |")[1:]:
         for line in table.split("\n\n")[0].splitlines()[2:]:
             yield [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -45,7 +46,7 @@ def text(change):
 
 def test_differences_on_the_page_are_those_of_the_people():
     """Every pair of calibrators that the file has, in people, not cases."""
-    known, rows = people(), list(shown())
+    known, rows = people(), list(shown(DIFFERENCES))
     pairs = {(run, name) for run, name, _ in known if name != "distance_all"}
 
     assert {(run, other.strip("`")) for run, other, *_ in rows} == pairs
@@ -56,6 +57,28 @@ def test_differences_on_the_page_are_those_of_the_people():
         ]
         assert cells[:2] == [f"{values.mean():.4f}" for values in compared[0]]
         assert cells[2:] == [text(distance - rest) for rest, distance in compared]
+
+
+def test_what_leads_behind_a_model_is_that_of_its_bins():
+    """Differences have Student's interval of the jackknife's pseudo-values of people."""
+    known = led_by(dict(np.load(RESULTS / "people.npz")))
+    rows = list(shown(LED))
+
+    assert {f"{model}+{fitted.strip('`')}" for model, fitted, *_ in rows} == {k[1] for k in known}
+    for model, fitted, *cells in rows:
+        for name, (value, change) in zip(
+            ("ece_near", "contour_misses"), (cells[:2], cells[2:]), strict=True
+        ):
+            method = f"{model}+{fitted.strip('`')}"
+            people, number = known[name, method, 0]
+            assert value == f"{number:.3f}"
+            if method.endswith("+distance_all"):
+                assert not change
+                continue
+            gaps = known[name, f"{model}+distance_all", 0][0] - people
+            half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / len(gaps) ** 0.5
+            low, high = gaps.mean() - half, gaps.mean() + half
+            assert change == f"{gaps.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
 @pytest.mark.parametrize("count", [1, 3])

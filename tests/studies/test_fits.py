@@ -58,7 +58,7 @@ def test_numbers_are_those_of_a_metric_of_all_cases():
     record = metric.record([*"012345"], patients=[scan.patient for scan in several])
     expected = {name: number.value for name, number in record.pooled_numbers.items()}
 
-    row, proper = numbers(several, (scan.logits for scan in several), {"organ": [1]})
+    row, proper, _ = numbers(several, (scan.logits for scan in several), {"organ": [1]})
 
     assert row[:2] == [f"{metric.columns()[f'{name}_all'].mean():.4f}" for name in ("nll", "brier")]
     assert row[2:4] == [f"{expected['ece_near']:.4f}", f"{expected['confidence_gap_near']:+.4f}"]
