@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,8 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
     if found is None:
         return ""
     if found.bins is not None:
-        figure = draw_reliability([Run(**vars(found), name="test set")])
+        parts = {field.name: getattr(found, field.name) for field in fields(found)}
+        figure = draw_reliability([Run(**parts, name="test set")])
         for folder in folders:
             save_png(figure, folder / DIAGRAM)
     return calibration_card(found)
