@@ -270,7 +270,10 @@ PROMISED = ("promise", "small", "--level", "0.2", PLAIN)
 ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "audit, 20 small cases": (command("audit", "small"), None),
     "audit, 20 small cases, no pictures": (command("audit", "small", PLAIN), None),
-    "calibrate, the same": (command("calibrate", "small"), None),
+    "calibrate, the same": (
+        command("calibrate", "small"),
+        ("fiducio", peer("calibrate", "fiducio", "small")),
+    ),
     "audit, large case, float32": (
         command("audit", "large", PLAIN),
         ("torchmetrics", peer("audit", "torchmetrics", "large")),
