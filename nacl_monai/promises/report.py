@@ -282,7 +282,7 @@ def _check_new(study: Study, options: Options) -> None:
             "by them does not apply; give predictions of others"
         )
     if options.images:
-        images_of_cases(options.images, [*new.patients])
+        images_of_cases(options.images, [*new.patients], "--new-images")
 
 
 def _of(study: Study, patients: Collection[str]) -> Study:

@@ -5,6 +5,7 @@ import re
 import shlex
 from functools import partial
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,7 +171,7 @@ def test_new_cases_that_cannot_be_promised_are_refused_before_a_volume_is_read(
 ):
     """Labeled ones, those of another model, and those without the image that was asked for."""
     _, old, args = road
-    folder, images, whose, line = args[3], [], PEOPLE, ""
+    folder, images, whose, line, remedy = args[3], [], PEOPLE, "", "give predictions of "
     if fault == "labeled":
         folder, line = args[0], "has paa, who is among the labeled patients"
     elif fault == "same patient":
@@ -181,7 +182,9 @@ def test_new_cases_that_cannot_be_promised_are_refused_before_a_volume_is_read(
         folder = Study(tmp_path / "other", cases, {"labels": labels}).nnunet()
         line = "give predictions of the same model"
     else:
-        images, line = ["--new-images", tmp_path], f"{tmp_path}: "
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "other.nii")
+        images, line = ["--new-images", tmp_path], f"{tmp_path}: holds no image 'na"
+        remedy = "add it, or leave out --new-images"
 
     def read(*_):
         pytest.fail("a volume was read")
@@ -189,7 +192,9 @@ def test_new_cases_that_cannot_be_promised_are_refused_before_a_volume_is_read(
     monkeypatch.setattr("nacl_monai.predictions.study.Study.read", read)
     args = [*args[:2], "--new", folder, *images, *whose, "--level", 0.5]
     assert main(["report", *map(str, args), "--output", f"{tmp_path / 'report'}"]) == 1
-    assert line in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert line in error
+    assert remedy in error
     assert not (tmp_path / "report").exists()
 
 
