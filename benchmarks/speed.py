@@ -74,16 +74,20 @@ def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> Non
     shard(folder, shards)
 
 
-def command(verb: str, data: str, *options: str, labels: bool = True) -> Row:
+def ran(*arguments: object) -> None:
+    """A whole command, which must end well."""
+    from nacl_monai.cli import main  # noqa: PLC0415
+
+    if code := main([*map(str, arguments)]):
+        raise SystemExit(code)
+
+
+def command(verb: str, data: str, *options: str) -> Row:
     """Runs a whole command."""
 
     def run(folder: Path) -> None:
-        from nacl_monai.cli import main  # noqa: PLC0415
-
-        output = tempfile.mkdtemp(dir=folder)
-        places = [str(folder / data / name) for name in ("probs", "labels")[: 1 + labels]]
-        if code := main([verb, *options, *places, "--output", f"{output}/out"]):
-            raise SystemExit(code)
+        places = [folder / data / name for name in ("probs", "labels")]
+        ran(verb, *options, *places, "--output", f"{tempfile.mkdtemp(dir=folder)}/out")
 
     return run
 
@@ -101,19 +105,13 @@ def waited(run: Row) -> Row:
 
 def trained(folder: Path) -> None:
     """An epoch of 77 batches on the data of the demo, with all that comes before."""
-    from nacl_monai.cli import main  # noqa: PLC0415
-
     run = tempfile.mkdtemp(dir=folder)
     options = ["--max_epochs", "1", "--batch_size", "24", "--run", run, "--cache_dir", run]
-    if code := main(["train", "hippocampus", str(HERE / "demo/Task04_Hippocampus"), *options]):
-        raise SystemExit(code)
+    ran("train", "hippocampus", HERE / "demo/Task04_Hippocampus", *options)
 
 
 def demonstrated(folder: Path) -> None:
-    from nacl_monai.cli import main  # noqa: PLC0415
-
-    if code := main(["demo", "--quick", "--output", tempfile.mkdtemp(dir=folder) + "/out"]):
-        raise SystemExit(code)
+    ran("demo", "--quick", "--output", f"{tempfile.mkdtemp(dir=folder)}/out")
 
 
 def imported(_: Path) -> None:
@@ -124,13 +122,8 @@ def applied(*arguments: str) -> Row:
     """Runs a command on the large case, by the promise of the small ones."""
 
     def run(folder: Path) -> None:
-        from nacl_monai.cli import main  # noqa: PLC0415
-
-        output, promised = tempfile.mkdtemp(dir=folder), folder / "promised/promise.json"
-        if code := main(
-            [*arguments, str(promised), str(folder / "large/new"), "--output", f"{output}/out"]
-        ):
-            raise SystemExit(code)
+        files = folder / "promised/promise.json", folder / "large/new"
+        ran(*arguments, *files, "--output", f"{tempfile.mkdtemp(dir=folder)}/out")
 
     return run
 
@@ -266,6 +259,12 @@ def peer(verb: str, name: str, data: str) -> Row:
 
 PLAIN = "--no-pictures"
 PROMISED = ("promise", "small", "--level", "0.2", PLAIN)
+#: Rows of milliseconds → ours, and the peer with its name, whose process gives the ratio.
+IN_TURN = {
+    "ECE + CECE, 10×4×224²": (our_ece, "torchmetrics' ECE", their_ece),
+    "NACL, forward and backward": (loss("everywhere"), "cross-entropy", loss("torch")),
+    "NACL mixed, the same": (loss("mixed"), "cross-entropy", loss("torch")),
+}
 #: Row → what is measured, and the peer with its name.
 ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "audit, 20 small cases": (command("audit", "small"), None),
@@ -287,7 +286,6 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
         ("MONAI", peer("audit", "MONAI", "large")),
     ),
     "audit, 118 classes 96×96×40": (command("audit", "many", PLAIN), None),
-    "ECE + CECE, 10×4×224²": (timed(our_ece), ("torchmetrics' ECE", in_turn(our_ece, their_ece))),
     "curves of one case, 320×320×30×4": (timed(curves), None),
     "audit --jobs 2, 16 cases 256×256×64, by the clock": (
         waited(command("audit", "middle", PLAIN, "--jobs", "2")),
@@ -300,17 +298,11 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "train, an epoch of 77 batches": (trained, ("importing MONAI", imported)),
     "names": (names, None),
     "merge": (merging, None),
-    "NACL, forward and backward": (
-        timed(loss("everywhere")),
-        ("cross-entropy", in_turn(loss("everywhere"), loss("torch"))),
-    ),
-    "NACL mixed, the same": (
-        timed(loss("mixed")),
-        ("cross-entropy", in_turn(loss("mixed"), loss("torch"))),
-    ),
+    **{
+        row: (timed(ours), (name, in_turn(ours, theirs)))
+        for row, (ours, name, theirs) in IN_TURN.items()
+    },
 }
-#: Rows of milliseconds, whose peer's process gives the ratio.
-IN_TURN = ("ECE + CECE, 10×4×224²", "NACL, forward and backward", "NACL mixed, the same")
 
 
 #: So many times the committed ratio to a peer is a regression; no time is compared.

@@ -25,8 +25,7 @@ from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.posthoc.ensemble import Ensemble
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import HEAD, Scan, numbers, scans
-from studies.penalty.leading import LEADING, Arrays, packed, scores
-from studies.penalty.leading import numbers as numbers_of
+from studies.penalty import leading
 from studies.runs import behind
 
 CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", "distance_all")
@@ -119,13 +118,13 @@ LED = (
 )
 
 
-def led(arrays: Arrays) -> list[list[str]]:
+def led(arrays: leading.Arrays) -> list[list[str]]:
     """What leads for each model and calibrator, and its difference to distance_all: a row of `LED`.
 
     Intervals are 95 % over people, of the jackknife.
     """
-    shown = numbers_of(arrays).set_index("method")
-    tables = {name: scores(arrays, name) for name in LEADING}
+    shown = leading.numbers(arrays).set_index("method")
+    tables = {name: leading.scores(arrays, name) for name in leading.LEADING}
     rows = []
     for method in shown.index:
         model, _, calibrator = str(method).rpartition("+")
@@ -168,7 +167,7 @@ def main() -> None:
             parts.append(means.assign(run=model, calibrator=name))
             columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
             pd.concat(parts)[columns].to_csv(chosen.output, index=False)
-    arrays = packed(records)
+    arrays = leading.packed(records)
     np.savez_compressed(chosen.output.with_suffix(".npz"), **arrays)
     sys.stdout.write(markdown_table(list(HEAD), rows, "ll" + "r" * (len(HEAD) - 2)) + "\n\n")
     if "distance_all" in chosen.calibrators and len(chosen.calibrators) > 1:
