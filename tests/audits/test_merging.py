@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +11,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
 from nacl_monai.metrics import read_record
 from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
+from tests.same import same_bits
 
 RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")
 
@@ -37,9 +37,7 @@ def test_merged_audit_is_the_pooled_one_to_the_bit(sites, run, tmp_path):
 
     places = tmp_path / "audit", sites["pooled"]
     merged, pooled = map(bins_of, places)
-    assert merged.keys() == pooled.keys()
-    for key, array in pooled.items():
-        np.testing.assert_array_equal(merged[key], array)
+    same_bits(merged, pooled, "the sums of each case are copied")
     tables = [pd.read_csv(place / "cases.csv") for place in places]
     names = [name for name in tables[1] if name.startswith(RECOMPUTED)]
     assert len(names) == len(pooled["regions"]) * len(RECOMPUTED)

@@ -5,6 +5,7 @@ import pytest
 
 from nacl_monai.cli import main
 from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
+from tests.same import same_bits
 
 PATIENTS = ["--patient-pattern", r"(patient\d+)_"]
 
@@ -41,10 +42,9 @@ def test_shards_are_the_whole_to_the_bit(parts, whole, tmp_path):
     assert main(["promise", *promises, *args]) == 0
 
     merged, pooled = bins_of(out / "audit"), bins_of(root / "audit")
-    assert merged.keys() == pooled.keys()
-    assert all(np.array_equal(merged[key], pooled[key]) for key in pooled)
+    same_bits(merged, pooled, "the sums of each case are copied")
     joined, other = (np.load(place / "promise/promise.npz") for place in (out, root))
-    assert all(np.array_equal(joined[key], other[key]) for key in other.files)
+    same_bits(joined, other, "the sums of each case are copied")
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "-1/2"])

@@ -13,6 +13,7 @@ from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.predictions.reading import resampled
 from tests.audits.conftest import AFFINE, SHAPE, SPACING, Study, save, softmax_cases
 from tests.audits.test_nnunet_sample import SAMPLE, SOFTMAX
+from tests.same import same_bits, same_values
 
 KINDS = ("probabilities", "confidence", "entropy", "label")
 
@@ -55,10 +56,10 @@ def test_label_map_is_that_of_the_tool_and_probabilities_are_as_stored(study, ma
 
     for case, (probs, _) in study.cases.items():
         label = nibabel.load(folder / f"{case}_label.nii.gz")
-        np.testing.assert_array_equal(np.asarray(label.dataobj), probs.argmax(0))
+        same_values(np.asarray(label.dataobj), probs.argmax(0))
         np.testing.assert_allclose(label.affine, AFFINE, atol=1e-5)
         stored = voxels_of(folder / f"{case}_probabilities.nii.gz")
-        np.testing.assert_array_equal(stored, np.moveaxis(probs, 0, -1))
+        same_bits(stored, np.moveaxis(probs, 0, -1), "it is copied")
     assert len(list(folder.glob("*.nii.gz"))) == len(KINDS) * len(study.cases)
 
 
@@ -77,8 +78,8 @@ def test_label_maps_are_those_that_nnunet_wrote(mapped, tool):
         probs = voxels_of(folder / file.name.replace(".nii.gz", "_probabilities.nii.gz"))
         sure = (probs != 0.5).all(-1)
         assert sure.mean() > 0.999
-        np.testing.assert_array_equal(np.asarray(ours.dataobj)[sure], voxels_of(file)[sure])
-        np.testing.assert_array_equal(ours.affine, nibabel.load(file).affine)
+        same_values(np.asarray(ours.dataobj)[sure], voxels_of(file)[sure])
+        same_bits(ours.affine, nibabel.load(file).affine, "it is copied")
 
 
 def interpolated(volume, place, outside):
@@ -119,7 +120,7 @@ def test_maps_on_another_grid_are_those_of_a_plain_loop(
         if not overlapping:
             np.testing.assert_allclose(found.sum(-1), 1, atol=1e-5)
             label = nibabel.load(folder / f"{case}_label.nii.gz")
-            np.testing.assert_array_equal(np.asarray(label.dataobj), found.argmax(-1))
+            same_values(np.asarray(label.dataobj), found.argmax(-1))
             np.testing.assert_allclose(label.affine, affine, atol=1e-5)
 
 
@@ -133,7 +134,9 @@ def test_reference_on_the_same_grid_changes_no_bit(study, mapped, tmp_path):
         folder = mapped(place, "--reference", tmp_path / "images", output=f"on_{place.name}")
         for case, kind in product(study.cases, KINDS):
             image, same = (nibabel.load(at / f"{case}_{kind}.nii.gz") for at in (folder, plain))
-            np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(same.dataobj))
+            same_bits(
+                np.asarray(image.dataobj), np.asarray(same.dataobj), "nothing is interpolated"
+            )
             np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
@@ -187,7 +190,7 @@ def test_threshold_is_of_each_structure(study, mapped):
     for case, (probs, _) in study.cases.items():
         for name, inside in (("whole", probs[1:].sum(0)), ("posterior", probs[2])):
             found = voxels_of(folder / f"{case}_above_{name}.nii.gz")
-            np.testing.assert_array_equal(found, inside >= np.float32(0.3))
+            same_values(found, inside >= np.float32(0.3))
 
 
 @pytest.mark.parametrize(

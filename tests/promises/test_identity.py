@@ -15,6 +15,7 @@ from nacl_monai.promises import applied, promise, read_promise
 from nacl_monai.promises.cases import contour_name
 from tests.audits.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs
+from tests.same import same_bits
 
 LEVEL = ["--level", "0.3", "--no-pictures"]
 
@@ -289,7 +290,7 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     for name in ("bins.npz", "promise.npz"):
         merged, hidden = (np.load(tmp_path / folder / name) for folder in ("merged", "hidden"))
         for key in hidden.keys() - {"definition", "checksum"}:
-            np.testing.assert_array_equal(merged[key], hidden[key], err_msg=key)
+            same_bits(merged[key], hidden[key], "names alone are replaced")
     sums = ["promise", tmp_path / "plain", "--anonymous", salts[0], *LEVEL, *output(tmp_path)]
     assert main([*map(str, sums)]) == 0
     hidden = ["promise", tmp_path / "hidden", *LEVEL, *output(tmp_path, "again")]
