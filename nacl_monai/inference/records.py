@@ -42,6 +42,9 @@ IDENTITY = ("weights", "split", "run", "shard", "known_by", "patient_pattern")
 # Windows keeps these names for devices, whatever their ending and case.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
+# Which part of a study, by the checksum of all its names.
+_SHARD = re.compile(r"[1-9]\d*/[1-9]\d*( of [0-9a-f]+)?")
+
 
 def own_checksum(record: Mapping[str, Any]) -> str:
     """The SHA-256 of all keys but ``checksum``, as JSON with sorted keys."""
@@ -178,7 +181,7 @@ _COUNTED: dict[str, Check] = {
     "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
     "patient_pattern": maybe(pattern),
-    "shard": maybe(lambda value: text(value) and bool(re.fullmatch(r"[1-9]\d*/[1-9]\d*", value))),
+    "shard": maybe(lambda value: text(value) and bool(_SHARD.fullmatch(value))),
 }
 _KEPT: dict[str, Check] = {
     "structure": name,

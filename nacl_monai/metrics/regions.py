@@ -28,8 +28,8 @@ from nacl_monai.inference.distances import ROUNDED, bounding_box, squared_distan
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
-    aligned,
     as_floats,
+    binary_mask,
     checked_voxels,
     rounded_to_zero,
 )
@@ -433,7 +433,7 @@ def region_masks(
     for name, region in regions.items():
         mask = shared[name] if name in shared else inputs.apply(region)
         if mask is not None:
-            mask = aligned(f"region {name}", mask, voxels.probs).bool()
+            mask = binary_mask(f"region {name}", mask, voxels.probs)
         if "labels" not in region_parameters(region):
             shared[name] = mask
         masks.append(voxels.within(mask))
@@ -443,7 +443,7 @@ def region_masks(
 def selected_voxels(region: str | Voxels, voxels: LabeledVoxels) -> torch.Tensor | None:
     """The voxels that count of a region given by name or as a mask; None for all voxels."""
     if not isinstance(region, str):
-        return voxels.within(aligned("mask", region, voxels.probs).bool())
+        return voxels.within(binary_mask("mask", region, voxels.probs))
     return region_masks({region: known_region(region)}, voxels)[0]
 
 

@@ -46,7 +46,8 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import Spacing, case_spacings
-from nacl_monai.tensors import check_voxels, without_channel, without_metadata
+from nacl_monai.metrics.voxels import binary_mask
+from nacl_monai.tensors import check_voxels, without_metadata
 
 Array = npt.NDArray[Any]
 
@@ -139,7 +140,7 @@ def hausdorff_distance(
     _check_binary("prediction", prediction)
     _check_binary("label", label)
     if mask is not None:
-        counted = without_channel(mask, label, "mask").bool().unsqueeze(1)
+        counted = binary_mask("mask", mask, label).unsqueeze(1)
         prediction, label = prediction * counted, label * counted
 
     batch, structures, *shape = label.shape

@@ -254,24 +254,29 @@ def check_joined(parts: Sequence[Any], remedy: str) -> None:
 
 
 def check_shards(parts: Sequence[Any]) -> None:
-    """Refuses shards that are not all of one division, each once; other parts go with any.
+    """Refuses shards that are not all of one division of their study, each once; others go with any.
+
+    A shard is called "1/2 of …", with the checksum of all names of the study; 0.4 did not write it.
 
     Raises:
-        InputError: If one is missing, doubled, or of another division.
+        InputError: If one is missing, doubled, or of another division or study.
     """
-    shards = [
-        (part.path, part.definition["shard"]) for part in parts if part.definition.get("shard")
-    ]
-    found = [shard for _, shard in shards]
-    wanted = [f"{k}/{len(found)}" for k in range(1, len(found) + 1)]
-    if sorted(found) != sorted(wanted):
-        path, shard = next(
-            entry for entry in shards if entry[1] not in wanted or found.count(entry[1]) > 1
-        )
-        raise InputError(
-            f"{path}: is shard {shard} of those given, {listed(found)}; give all shards of one "
-            "division together, each once"
-        )
+    studies: dict[str, list[tuple[Path, str]]] = {}
+    for part in parts:
+        shard, _, study = (part.definition.get("shard") or "").partition(" of ")
+        if shard:
+            studies.setdefault(study, []).append((part.path, shard))
+    for shards in studies.values():
+        numbers = [shard for _, shard in shards]
+        division = [f"{k}/{len(shards)}" for k in range(1, len(shards) + 1)]
+        if sorted(numbers) != sorted(division):
+            path, shard = next(
+                entry for entry in shards if entry[1] not in division or numbers.count(entry[1]) > 1
+            )
+            raise InputError(
+                f"{path}: is shard {shard} of those given of its study, {listed(numbers)}; give all "
+                "shards of one division together, each once"
+            )
 
 
 def bins_faults(bins: CalibrationBins) -> Faults:

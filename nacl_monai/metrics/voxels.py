@@ -295,7 +295,7 @@ def checked_voxels(
     voxels = LabeledVoxels(probs, labels, labeled, least)
     if mask is None:
         return voxels
-    return replace(voxels, counted=voxels.within(aligned("mask", mask, probs).bool()))
+    return replace(voxels, counted=voxels.within(binary_mask("mask", mask, probs)))
 
 
 def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
@@ -310,6 +310,29 @@ def aligned(name: str, tensor: Voxels, outputs: torch.Tensor) -> torch.Tensor:
     if len(outputs) == 1 and voxels.shape == outputs.shape[2:]:
         voxels = voxels[None]
     return without_channel(voxels, outputs, name).to(outputs.device)
+
+
+def binary_mask(name: str, mask: Voxels, outputs: torch.Tensor) -> torch.Tensor:
+    """The voxels that count, ``(B, *spatial)``, as `aligned`: NaN and −1 would count as inside.
+
+    Raises:
+        InputError: If the shape is wrong, or the mask holds other numbers than 0 and 1.
+    """
+    voxels = aligned(name, mask, outputs)
+    check_mask(name, voxels)
+    return voxels.bool()
+
+
+def check_mask(name: str, voxels: torch.Tensor) -> None:
+    """Refuses a mask that holds other numbers than 0 and 1.
+
+    Raises:
+        InputError: If it does.
+    """
+    if voxels.dtype != torch.bool and ((voxels != 0) & (voxels != 1)).any():
+        raise InputError(
+            f"{name}: holds other numbers than 0 and 1; give 1, or true, where voxels count"
+        )
 
 
 def of_classes(indices: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
@@ -377,7 +400,7 @@ def binary_problems(
     ignored = _ignored(masks, ignore_index)
     if not ((masks == 0) | (masks == 1) | ignored).all():
         raise InputError("labels: hold other values; give one mask of 0 and 1 per structure")
-    counted = None if mask is None else aligned("mask", mask, probs).bool()
+    counted = None if mask is None else binary_mask("mask", mask, probs)
     for channel in range(len(structures)):
         inside = probs[:, channel].to(torch.promote_types(probs.dtype, torch.float32))
         both = torch.stack([1 - inside, inside], 1)

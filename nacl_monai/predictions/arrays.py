@@ -12,7 +12,7 @@ import torch
 
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError, check_no_formula
-from nacl_monai.metrics.voxels import Voxels, as_tensor, batched
+from nacl_monai.metrics.voxels import Voxels, as_tensor, batched, check_mask
 from nacl_monai.predictions.channels import Channels, class_names
 from nacl_monai.predictions.checks import channel_dice, check_order
 from nacl_monai.predictions.labels import Labels
@@ -279,10 +279,8 @@ def _masks(mask: Any, several: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     mask = on_cpu(mask)
     single = not isinstance(mask, list) and (mask.ndim < several[0].ndim or len(several) == 1)
     masks: list[torch.Tensor] = [mask] if single else list(mask)
-    if any(((voxels != 0) & (voxels != 1)).any() for voxels in masks):
-        raise InputError(
-            "mask: holds other numbers than 0 and 1; give 1, or true, where voxels count"
-        )
+    for voxels in masks:
+        check_mask("mask", voxels)
     return masks
 
 

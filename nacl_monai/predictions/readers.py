@@ -71,6 +71,7 @@ def read_as_asked(
         )
     for place in options.members:
         its_layout, stored = recognized(place, stems)
+        its_layout = replace(its_layout, read=Digested(its_layout.read))
         its_cases = {prediction.case: prediction for prediction in named(stored, options.patterns)}
         if unlike := sorted(members[0][1].keys() ^ its_cases.keys()):
             raise InputError(
@@ -176,17 +177,24 @@ class Ensemble:
         """The mean probabilities of a case.
 
         Raises:
-            InputError: If one cannot be read, is not what it should be, or is on another grid.
+            InputError: If one cannot be read, is not what it should be, is on another grid, or is
+                another's copy.
         """
         outputs, total = OUTPUTS[self.channels.activation], torch.zeros(())
         first: Probabilities | None = None
-        masks = []
+        masks, files = [], dict[str, Path]()
         for read, cases in self.members:
             of_member = in_order(cases[prediction.case], self.channels)
             predicted = read(of_member)
             check_channels(of_member, predicted, self.channels)
             check_agreement(predicted, self.channels)
             first = first or predicted
+            if predicted.digest and predicted.digest in files:
+                raise InputError(
+                    f"{predicted.file}: has the very probabilities of {files[predicted.digest]}, so that "
+                    "one member would weigh twice; give each member once"
+                )
+            files[predicted.digest] = predicted.file
             if not _on_one_grid(predicted, first):
                 raise InputError(
                     f"{predicted.file}: is on another grid than {first.file}; predict the case again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import sys
 import warnings
@@ -54,6 +56,7 @@ from nacl_monai.tensors import keep_freed_memory
 
 T = TypeVar("T")
 Map = Callable[..., Iterable[Any]]
+_DIGITS = 16  # of a checksum in which no two studies are the same
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Study:
         labeled: Number of label maps.
         faults: Of cases that cannot be read: no partner, a missing file.
         known: Whether patients were given.
+        shard: Which part of which patients it has, "1/2 of …"; None of all.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
         modules: The calibrator of each case, if there are any.
     """
@@ -85,6 +89,7 @@ class Study:
     labeled: int = 0
     faults: Sequence[InputError] = ()
     known: bool = False
+    shard: str | None = None
     calibrated: Mapping[str, Any] = field(default_factory=dict)
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
 
@@ -111,12 +116,12 @@ class Study:
     @property
     def identity(self) -> dict[str, str | None]:
         """The shard and how patients are known, as definitions of sums keep it."""
-        shard, options, salt = self.options.shard, self.options, salt_of(self.options)
+        salt = salt_of(self.options)
         return {
             **({"anonymous": salt.mark} if salt else {}),
-            "shard": f"{shard[0]}/{shard[1]}" if shard else None,
+            "shard": self.shard,
             "known_by": self.known_by,
-            "patient_pattern": options.patient_pattern,
+            "patient_pattern": self.options.patient_pattern,
         }
 
     def __str__(self) -> str:
@@ -468,8 +473,10 @@ def _with_patients(study: Study) -> Study:
 
 
 def _shard_of(study: Study, part: int, parts: int) -> Study:
-    """The cases of every so many-th patient."""
-    cases = study.cases
+    """The cases of every so many-th patient, who know the study by a checksum of all names."""
+    cases, salt = study.cases, salt_of(study.options)
+    names = sorted(salt.hide(case.name) if salt else case.name for case in cases)
+    whole = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:_DIGITS]
     people = list(dict.fromkeys(case.patient for case in cases))
     chosen = {*people[part - 1 :: parts]}
     if not chosen:
@@ -477,7 +484,8 @@ def _shard_of(study: Study, part: int, parts: int) -> Study:
             f"--shard: {part}/{parts} is of none of {counted(len(people), 'patient')}; give fewer shards"
         )
     cases = [case for case in cases if case.patient in chosen]
-    return replace(study, cases=cases, faults=study.faults if part == 1 else ())
+    faults = study.faults if part == 1 else ()
+    return replace(study, cases=cases, faults=faults, shard=f"{part}/{parts} of {whole}")
 
 
 def behind_calibrator(study: Study) -> Study:

@@ -23,6 +23,7 @@ from nacl_monai.metrics import (
     expected_calibration_error,
 )
 from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
+from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import aligned, batched, checked_voxels, dequantized
 from nacl_monai.predictions.channels import with_structures
 from tests.metrics.oracles import measured, random_case, slow_bins, slow_errors
@@ -101,6 +102,24 @@ def test_mask_of_a_single_case_needs_no_batch_axis():
     mask = torch.rand(LABELS[0].shape) > 0.5
 
     assert ece(PROBS[0], LABELS[0], mask.numpy()) == ece(PROBS[:1], LABELS[:1], mask[None])
+
+
+@pytest.mark.parametrize("odd", [float("nan"), -1.0, 2.0])
+def test_mask_of_other_numbers_than_0_and_1_is_refused(odd):
+    """Each would count as inside: in functions, regions, metrics and distances."""
+    mask = torch.ones(LABELS.shape)
+    mask[0, 0] = odd
+    masks = torch.stack([LABELS == 0, LABELS == 1], 1)
+    calls = {
+        "mask": lambda: expected_calibration_error(PROBS, LABELS, region=mask),
+        "region mine": lambda: measured(PROBS, LABELS, None, regions={"mine": lambda labels: mask}),
+    }
+    calls["mask "] = lambda: measured(PROBS, LABELS, mask)
+    calls["mask  "] = lambda: hausdorff_distance(masks, masks, mask=mask)
+
+    for name, call in calls.items():
+        with pytest.raises(InputError, match=f"^{name.strip()}: holds other numbers than 0 and 1"):
+            call()
 
 
 def test_logits_become_probabilities():

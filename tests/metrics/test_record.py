@@ -121,13 +121,20 @@ def test_records_of_other_definitions_are_not_joined(options, message):
 
 @pytest.mark.parametrize(
     ("shards", "line"),
-    [("1/2 2/2", None), ("1/3 2/3", "is shard 1/3"), ("2/2 2/2", "is shard 2/2")],
+    [
+        ("1/2,2/2", None),
+        ("1/2 of ab,2/2 of ab", None),
+        ("1/1 of ab,1/1 of cd", None),
+        ("1/3,2/3", "is shard 1/3"),
+        ("2/2,2/2", "is shard 2/2"),
+        ("1/2 of ab,2/2 of cd", "is shard 1/2"),
+    ],
 )
-def test_records_of_shards_are_joined_once_each_and_all(shards, line):
-    """The sums of two of three would pass for those of all."""
+def test_records_of_shards_are_joined_once_each_and_all_of_a_study(shards, line):
+    """The sums of two of three, or of halves of two studies, would pass for those of all."""
     first, other = (
         replace(record, definition={**record.definition, "shard": shard})
-        for record, shard in zip((counted(), counted(["c"])), shards.split(), strict=True)
+        for record, shard in zip((counted(), counted(["c"])), shards.split(","), strict=True)
     )
 
     with pytest.raises(InputError, match=line) if line else nullcontext():

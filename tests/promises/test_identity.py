@@ -174,6 +174,9 @@ def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
     args = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
 
     assert "is given twice; give each member once" in refused([*args, *output(tmp_path)], capsys)
+    args[2] = shutil.copytree(study.nnunet(), tmp_path / "copy")
+    line = refused([*args, *output(tmp_path)], capsys)
+    assert "one member would weigh twice; give each member once" in line
 
 
 @pytest.mark.parametrize("parts", [["1/3", "2/3"], ["1/2", "2/3"], ["1/2", "1/2"]])
@@ -187,6 +190,21 @@ def test_shards_of_another_division_are_refused(parts, study, tmp_path, capsys):
         files = [tmp_path / str(k) / file for k in range(len(parts))]
         line = refused([verb, *files, *output(tmp_path, verb)], capsys)
         assert "give all shards of one division together, each once" in line
+
+
+def test_halves_of_two_studies_are_no_whole(study, tmp_path, capsys):
+    """Each knows the patients whom it is a half of; hidden names, too."""
+    other = Study(tmp_path / "other", {f"q{name}": case for name, case in blobs(1, 8).items()})
+    (tmp_path / "salt").write_text("0123456789abcdef" * 4)
+    hidden = ["--anonymous", str(tmp_path / "salt"), "--patients", "cases"]
+    for more in ([], hidden):
+        for k, half in enumerate((study, other)):
+            args = ["audit", half.nnunet(), half.labels, "--no-pictures", "--shard", f"{k + 1}/2"]
+            assert main([*map(str, args), *more, *output(tmp_path, f"{k}{len(more)}")]) == 0
+        for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
+            files = [tmp_path / f"{k}{len(more)}" / file for k in range(2)]
+            line = refused([verb, *files, *output(tmp_path, verb)], capsys)
+            assert "is shard 1/2 of those given of its study, 1/2" in line
 
 
 def test_contours_of_a_promise_stay_where_another_is_made(study, tmp_path):
