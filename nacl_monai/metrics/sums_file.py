@@ -17,6 +17,7 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,20 +262,16 @@ def check_shards(parts: Sequence[Any]) -> None:
     Raises:
         InputError: If one is missing, doubled, or of another division or study.
     """
-    studies: dict[str, list[tuple[Path, str]]] = {}
-    for part in parts:
-        shard, _, study = (part.definition.get("shard") or "").partition(" of ")
-        if shard:
-            studies.setdefault(study, []).append((part.path, shard))
-    for shards in studies.values():
-        numbers = [shard for _, shard in shards]
-        division = [f"{k}/{len(shards)}" for k in range(1, len(shards) + 1)]
-        if sorted(numbers) != sorted(division):
-            path, shard = next(
-                entry for entry in shards if entry[1] not in division or numbers.count(entry[1]) > 1
-            )
+    named = [(part.path, part.definition.get("shard")) for part in parts]
+    shards = [(path, *name.partition(" of ")[::2]) for path, name in named if name]
+    sizes = Counter(study for _, _, study in shards)
+    times = Counter((study, shard) for _, shard, study in shards)
+    for path, shard, study in shards:
+        number, division = map(int, shard.split("/"))
+        if not number <= division == sizes[study] or times[study, shard] > 1:
+            given = [name for _, name, its_study in shards if its_study == study]
             raise InputError(
-                f"{path}: is shard {shard} of those given of its study, {listed(numbers)}; give all "
+                f"{path}: is shard {shard} of those given of its study, {listed(given)}; give all "
                 "shards of one division together, each once"
             )
 

@@ -191,8 +191,8 @@ class Ensemble:
             first = first or predicted
             if predicted.digest and predicted.digest in files:
                 raise InputError(
-                    f"{predicted.file}: has the very probabilities of {files[predicted.digest]}, so that "
-                    "one member would weigh twice; give each member once"
+                    f"{predicted.file}: has the very probabilities of {files[predicted.digest]}, so "
+                    "that one member would weigh twice; give each member once"
                 )
             files[predicted.digest] = predicted.file
             if not _on_one_grid(predicted, first):

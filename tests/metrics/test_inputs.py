@@ -110,15 +110,15 @@ def test_mask_of_other_numbers_than_0_and_1_is_refused(odd):
     mask = torch.ones(LABELS.shape)
     mask[0, 0] = odd
     masks = torch.stack([LABELS == 0, LABELS == 1], 1)
-    calls = {
-        "mask": lambda: expected_calibration_error(PROBS, LABELS, region=mask),
-        "region mine": lambda: measured(PROBS, LABELS, None, regions={"mine": lambda labels: mask}),
-    }
-    calls["mask "] = lambda: measured(PROBS, LABELS, mask)
-    calls["mask  "] = lambda: hausdorff_distance(masks, masks, mask=mask)
+    calls = [
+        ("mask", lambda: expected_calibration_error(PROBS, LABELS, region=mask)),
+        ("region mine", lambda: measured(PROBS, LABELS, regions={"mine": lambda: mask})),
+        ("mask", lambda: measured(PROBS, LABELS, mask)),
+        ("mask", lambda: hausdorff_distance(masks, masks, mask=mask)),
+    ]
 
-    for name, call in calls.items():
-        with pytest.raises(InputError, match=f"^{name.strip()}: holds other numbers than 0 and 1"):
+    for name, call in calls:
+        with pytest.raises(InputError, match=f"^{name}: holds other numbers than 0 and 1"):
             call()
 
 
