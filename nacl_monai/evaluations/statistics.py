@@ -32,6 +32,7 @@ References:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ ENOUGH_TRAININGS = 3
 RESAMPLES = 10_000
 #: A test whose corrected p is below this decides.
 SIGNIFICANCE = 0.05
+_ROUNDING = 1e-12
 #: Digits of a score that count in ranks: ``cases.csv`` has as many, and the rest is rounding.
 DIGITS = 6
 BETTER, WORSE = "better", "worse"
@@ -300,6 +302,44 @@ def percentile_interval(samples: Array, coverage: float = COVERAGE) -> Array:
     """
     ends: Array = np.nanquantile(samples, [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
     return ends
+
+
+def studentized_interval(scores: Array, weights: Array, coverage: float = COVERAGE) -> Array:
+    r"""The ends of the bootstrap-t interval of the mean of each column, (2, columns).
+
+    Each resampling has its own standard error, and the quantiles of
+    :math:`(\bar x^* - \bar x) / \mathrm{SE}^*` take the place of Student's t, so that the interval is
+    longer on the side of the longer tail, as that of a ratio needs (An Introduction to the Bootstrap,
+    Efron and Tibshirani, 1993, equation 12.22).
+
+    Args:
+        scores: (patients, columns).
+        weights: From `nacl_monai.metrics.pooled.draws`.
+        coverage: The share of the samples whose interval holds the mean.
+
+    Returns:
+        NaN for fewer than four patients; a point where all scores are equal.
+
+    Example:
+        >>> from nacl_monai.metrics.pooled import draws
+        >>> scores = np.array([[1.0], [1.1], [1.2], [1.3], [1.4], [1.5], [1.6], [3.0]])
+        >>> studentized_interval(scores, draws(8)).round(1).ravel().tolist()
+        [1.2, 2.7]
+    """
+    patients = len(scores)
+    if patients < 4:
+        return np.full((2, scores.shape[1]), np.nan)
+    from_mean = scores - scores.mean(0)
+    shifts, squares = (weights @ power / patients for power in (from_mean, from_mean**2))
+    variances = (squares - shifts**2).clip(0) / (patients - 1)
+    varied = variances > squares.max(0) * _ROUNDING
+    t = np.divide(shifts, np.sqrt(variances), out=np.full_like(shifts, np.nan), where=varied)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where nothing varies
+        ends = np.nanquantile(t, [(1 + coverage) / 2, (1 - coverage) / 2], axis=0)
+    error = scores.std(0, ddof=1) / np.sqrt(patients)
+    interval: Array = scores.mean(0) - np.nan_to_num(ends) * error
+    return interval
 
 
 def pooled_band(

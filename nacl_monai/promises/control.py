@@ -14,13 +14,18 @@ where :math:`W_i` is the largest of a patient's :math:`L`, the worst of their ca
 :math:`\beta` of a structure is outside in all new patients but a share :math:`\alpha`. It is split
 conformal prediction: the :math:`\lceil (n + 1)(1 - \alpha) \rceil`-th of the patients' critical
 :math:`\lambda`, up to which their miss is at most :math:`\beta`, from the boldest on (as ConSeMa has
-it for margins). An interval or a bound fails a patient whom it fails once.
+it for margins). An interval or a bound fails a patient whom it fails once. With this rank k, the share
+of new patients who fail is Beta(n + 1 − k, k) over draws of the n who calibrate (`Control.law`), and
+less where patients tie. Of the n themselves n − k fail, whatever the network, so that this number tests
+nothing; nor does the number of those who fail if each is left out in turn.
 
 **mean** has for each patient the mean of L over their cases, and takes the boldest :math:`\lambda` with
 
 .. math:: \frac{\sum_i L_i(\lambda) + 1}{n + 1} \le \alpha,
 
-so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control).
+so that the expected loss of a new patient is at most :math:`\alpha` (conformal risk control). The mean
+loss of patients who are each left out in turn is at most :math:`\alpha` for any losses at all, since no
+one of them moves the sum by more than the 1 that is added: it tests nothing, either.
 
 **most** has the same losses, and goes from the most cautious :math:`\lambda` on, as long as the
 hypothesis that the risk is above :math:`\alpha` has a p-value of at most :math:`\delta` (Learn then
@@ -138,6 +143,32 @@ class Control(NamedTuple):
         """
         lost = 1 if self.kind == EACH else 0.5
         return next(n for n in count(self.needed) if self.holds(np.full((n, 1), lost / n)).all())
+
+    def may_fail(self, patients: int) -> int:
+        """How many of so many calibration patients "each" fails, ⌊α (n + 1)⌋ − 1, or fewer with ties."""
+        return math.floor(self.level * (patients + 1) + _TOLERANCE) - 1
+
+    def law(self, patients: int, coverage: float = 0.95) -> tuple[float, float] | None:
+        """Between which shares of new patients so many calibrations by "each" fail.
+
+        The share is Beta(n + 1 − k, k) over draws of the n calibration patients, with the rank k of
+        :mod:`~nacl_monai.promises.control`, whatever the network; where patients tie, no more than that.
+        It is over exchangeable patients, and "mean" and "most" have no such law: None.
+
+        Args:
+            patients: n.
+            coverage: The share of the calibrations.
+
+        Example:
+            >>> [f"{share:.0%}" for share in Control(0.1).law(19)]
+            ['1%', '26%']
+        """
+        if self.kind != EACH:
+            return None
+        fail = self.may_fail(patients)
+        tails = [(1 - coverage) / 2, (1 + coverage) / 2]
+        low, high = scipy.stats.beta.ppf(tails, fail + 1, patients - fail).tolist()
+        return low, high
 
     def few(self, patients: int) -> str:
         """The text on what so few patients lack."""

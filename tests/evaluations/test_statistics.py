@@ -18,6 +18,7 @@ from nacl_monai.evaluations.statistics import (
     patient_scores,
     percentile_interval,
     pooled_band,
+    studentized_interval,
 )
 from nacl_monai.metrics.pooled import draws
 from tests.conftest import refused
@@ -393,3 +394,31 @@ def test_as_many_values_as_of_ages_are_no_groups(tmp_path):
 
     with pytest.raises(InputError, match="age has more than 20 values"):
         read_groups(file, dict(zip(names, names, strict=True)))
+
+
+def test_studentized_interval_is_that_of_a_loop():
+    """Each draw of patients has its own mean and standard error; those that do not vary say nothing."""
+    scores = np.random.default_rng(0).lognormal(0, 1, (12, 1))
+    weights = draws(12, 300)
+    mean, error = scores.mean(), scores.std(ddof=1) / 12**0.5
+    t = []
+    for times in weights.astype(int):
+        drawn = np.repeat(scores, times)
+        t.append((drawn.mean() - mean) / (drawn.std() / 11**0.5))
+    ends = [mean - np.quantile(t, q) * error for q in (0.975, 0.025)]
+
+    assert studentized_interval(scores, weights)[:, 0] == pytest.approx(ends)
+    assert studentized_interval(np.full((12, 1), 1.1), weights)[:, 0] == pytest.approx([1.1, 1.1])
+    assert np.isnan(studentized_interval(scores[:3], draws(3))).all()
+
+
+@pytest.mark.slow  # two thousand samples
+@pytest.mark.parametrize("patients", [19, 40, 60])
+def test_studentized_interval_holds_the_mean_of_ratios_in_93_to_97_percent(patients):
+    """Sizes above 1, with the longer tail to the right that those of contours have."""
+    samples = 1 + np.random.default_rng(patients).lognormal(-1, 0.4, (2000, patients, 1))
+    weights, mean = draws(patients, 2000), 1 + np.exp(-1 + 0.4**2 / 2)
+
+    ends = np.array([studentized_interval(sample, weights)[:, 0] for sample in samples])
+
+    assert 0.93 <= ((ends[:, 0] <= mean) & (mean <= ends[:, 1])).mean() <= 0.97

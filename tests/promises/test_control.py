@@ -385,3 +385,55 @@ def test_threshold_is_that_of_mapie(level):
         theirs.calibrate(np.zeros(len(labels)), labels.reshape(len(labels), -1, 1))
 
     assert THRESHOLDS[path[::-1, 0]][rule] == theirs.best_predict_param.item()
+
+
+@pytest.mark.parametrize("patients", [9, 15, 19, 30, 60])
+@pytest.mark.parametrize("level", [0.1, 0.2])
+def test_law_of_a_calibration_is_that_of_an_order_statistic(patients, level):
+    """By counting: the k-th smallest of n uniform numbers is below u where k or more of them are."""
+    control = Control(level)
+    kept = math.ceil(round((patients + 1) * (1 - level), 9))
+
+    low, high = control.law(patients)
+
+    assert control.may_fail(patients) == patients - kept
+    for share, tail in ((low, 0.975), (high, 0.025)):
+        assert binom.sf(kept - 1, patients, 1 - share) == pytest.approx(tail)
+    assert Control(level, "mean").law(patients) is None
+
+
+@pytest.mark.slow  # ten thousand calibrations of each
+@pytest.mark.parametrize("patients", [9, 15, 19, 30, 60])
+@pytest.mark.parametrize("grid", [None, 16])
+def test_of_100_calibrations_95_fail_in_as_many_as_is_said(patients, grid):
+    """Uniform needs, whose quantile is the share that fails; on a grid patients tie, and fewer fail."""
+    rng, control = np.random.default_rng([patients, grid or 0]), Control(0.1)
+    needs = rng.random((10_000, patients))
+    needs = needs if grid is None else np.ceil(needs * grid) / grid
+    shares = []
+    for need in needs:
+        steps = np.unique(need)[::-1]
+        shares.append(1 - steps[control.boldest((need[:, None] > steps).astype(float))])
+    low, high = control.law(patients)
+    level, outside = (control.may_fail(patients) + 1) / (patients + 1), (shares > np.array(high))
+
+    assert binomtest(int(outside.sum()), 10_000, 0.025, alternative="greater").pvalue > 0.001
+    if grid is None:
+        assert binomtest(int((shares < np.array(low)).sum()), 10_000, 0.025).pvalue > 0.001
+        assert np.mean(shares) == pytest.approx(level, abs=4 * np.std(shares) / 100)
+    assert np.mean(shares) <= level + 4 * np.std(shares) / 100
+
+
+LOSSES = st.lists(st.lists(st.floats(0, 1), min_size=8, max_size=8), min_size=23, max_size=60)
+
+
+@given(LOSSES, st.sampled_from(["each", "mean", "most"]))
+def test_patients_left_out_in_turn_lose_no_more_than_the_level_whatever_they_lose(rows, kind):
+    """So that their mean, by the promises of all others, is no check."""
+    losses, control = grown(np.array(rows)), Control(0.1, kind)
+    losses[:, 0] = 0
+    losses = (losses > control.miss).astype(float) if kind == "each" else losses
+
+    fitted = [control.boldest(np.delete(losses, row, 0)) for row in range(len(losses))]
+
+    assert losses[np.arange(len(losses)), fitted].mean() <= control.level + 1e-9
