@@ -10,6 +10,7 @@ from .cross_entropy import CrossEntropyLoss, cross_entropy
 from .dca import DCALoss, DCAPenalty, dca_loss, dca_penalty
 from .deep_supervision import DeepSupervisionLoss
 from .dice_ce import DiceCELoss, dice_ce_loss, soft_dice_loss
+from .dice_plus_plus import DicePlusPlusLoss, dice_plus_plus_loss
 from .ecp import ECPLoss, EntropyPenalty, ecp_loss, entropy_penalty
 from .focal import FocalLoss, focal_loss
 from .label_smoothing import LabelSmoothingLoss, label_smoothing_loss
@@ -42,6 +43,7 @@ __all__ = [
     "DCAPenalty",
     "DeepSupervisionLoss",
     "DiceCELoss",
+    "DicePlusPlusLoss",
     "DistancePenalty",
     "ECPLoss",
     "EntropyPenalty",
@@ -66,6 +68,7 @@ __all__ = [
     "dca_loss",
     "dca_penalty",
     "dice_ce_loss",
+    "dice_plus_plus_loss",
     "distance_penalty",
     "ecp_loss",
     "entropy_penalty",

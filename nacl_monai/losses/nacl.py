@@ -70,6 +70,7 @@ class Constraint(TypedDict, total=False):
     where: str
     mean_over: str
     border: str
+    include_center: bool
     ignore_index: int | None
     image: Tensor | None
     intensity_sigma: float
@@ -90,6 +91,7 @@ def neighborhood_penalty(
     where: str = "everywhere",
     mean_over: str = "all",
     border: str = "valid",
+    include_center: bool = True,
     ignore_index: int | None = None,
     image: Tensor | None = None,
     intensity_sigma: float = 0.1,
@@ -119,9 +121,8 @@ def neighborhood_penalty(
         original, axes, prior, kernel_size, sigma, width_mm, spacing
     )
     members = memberships(labels, logits.shape[1], ignore_index)
-    sums = member_sums(
-        members, kernel_size, prior, sigma, border, image, intensity_sigma, logits.dtype
-    )
+    settings = border, image, intensity_sigma, logits.dtype, include_center
+    sums = member_sums(members, kernel_size, prior, sigma, *settings)
     proportions = proportions_of(sums, logits.dtype)
     scores = SPACES[space](logits)
     penalize = PENALTIES[penalty]
@@ -174,9 +175,9 @@ def nacl_loss(
         tau = avg_pool2d(one_hot(labels), 3, 1, 1, count_include_pad=False)
         loss = cross_entropy(logits, labels) + 0.1 * (tau - logits).abs().mean()
 
-    Those of the prior :math:`\tau` (``prior``, ``kernel_size``, ``sigma``, ``border``, ``image``,
-    ``intensity_sigma``, ``width_mm`` and ``spacing``) are the arguments of
-    :func:`neighborhood_proportions`.
+    Those of the prior :math:`\tau` (``prior``, ``kernel_size``, ``sigma``, ``border``,
+    ``include_center``, ``image``, ``intensity_sigma``, ``width_mm`` and ``spacing``) are the arguments
+    of :func:`neighborhood_proportions`.
 
     Args:
         penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or

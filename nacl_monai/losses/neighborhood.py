@@ -41,6 +41,7 @@ def neighborhood_proportions(
     sigma: PerAxis[float] = 1.0,
     border: str = "valid",
     *,
+    include_center: bool = True,
     ignore_index: int | None = None,
     image: Tensor | None = None,
     intensity_sigma: float = 0.1,
@@ -56,7 +57,7 @@ def neighborhood_proportions(
                         {\sum_{i \in \mathcal{N}(j)} w_{ij}}
 
     where :math:`\mathcal{N}(j)` is the window of ``kernel_size`` voxels per axis around :math:`j`,
-    itself included. The priors differ in the weights:
+    itself included unless ``include_center`` is False. The priors differ in the weights:
 
     - ``mean``: :math:`w_{ij} = 1`. It is computed in whole numbers and therefore exact.
     - ``gaussian``: the kernel of SVLS, :math:`w_{ij} = \exp(-\|i - j\|^2 / 2\sigma^2)` for the
@@ -80,6 +81,8 @@ def neighborhood_proportions(
             unused by ``"mean"``.
         border: What is outside the image. ``"valid"``: nothing, the proportion is among voxels
             that exist. ``"replicate"``: copies of the border, as SVLS was published.
+        include_center: Whether the voxel itself is one of its neighbors, as in the authors' code; the
+            paper's equation 6 sums over :math:`i \ne j`.
         ignore_index: Voxels with this label, or without shares, are ignored as neighbors.
         image: ``(B, M, *spatial)``, needed by ``"bilateral"`` only.
         intensity_sigma: :math:`\sigma_I`, in the image's units; the default suits [0, 1].
@@ -90,7 +93,7 @@ def neighborhood_proportions(
 
     Returns:
         :math:`\tau`, ``(B, K, *spatial)``. It sums to 1 over the classes at every voxel, or to 0
-        where the whole window is ignored.
+        where all that counts in the window is ignored.
 
     Raises:
         InputError: If a setting or a shape cannot be used, or shares do not sum to 1.
@@ -113,8 +116,8 @@ def neighborhood_proportions(
     kernel_size, sigma = window_in_voxels(
         labels, axes, prior, kernel_size, sigma, width_mm, spacing
     )
-    sums = member_sums(members, kernel_size, prior, sigma, border, image, intensity_sigma, dtype)
-    return proportions_of(sums, dtype)
+    settings = border, image, intensity_sigma, dtype, include_center
+    return proportions_of(member_sums(members, kernel_size, prior, sigma, *settings), dtype)
 
 
 def window_in_voxels(
@@ -149,6 +152,7 @@ def member_sums(
     image: Tensor | None = None,
     intensity_sigma: float = 0.1,
     dtype: torch.dtype = torch.float32,
+    include_center: bool = True,
 ) -> Tensor:
     """The sums above the fraction line of :func:`neighborhood_proportions`, ``(B, K, *spatial)``.
 
@@ -157,7 +161,7 @@ def member_sums(
     check_neighborhood(kernel_size, prior, sigma, border, intensity_sigma)
     axes = members.ndim - 2
     sizes, sigmas = _per_axis("kernel_size", kernel_size, axes), _per_axis("sigma", sigma, axes)
-    window = Window(sizes, sigmas, BORDERS[border], intensity_sigma, image, dtype)
+    window = Window(sizes, sigmas, BORDERS[border], intensity_sigma, image, dtype, include_center)
     return PRIORS[prior](members, window)
 
 
@@ -349,6 +353,7 @@ class Window:
         intensity_sigma: Standard deviation of the image's differences.
         image: The image of the bilateral weights.
         dtype: In which sums are computed.
+        include_center: Whether the center is in the sum.
     """
 
     kernel_size: Sequence[int]
@@ -357,6 +362,7 @@ class Window:
     intensity_sigma: float
     image: Tensor | None
     dtype: torch.dtype
+    include_center: bool
 
     @property
     def radii(self) -> Sequence[int]:
@@ -387,23 +393,28 @@ def _count(members: Tensor, window: Window) -> Tensor:
     smallest = torch.uint8 if size < 2**8 else torch.int16 if size < 2**15 else torch.int32
     members = members.to(window.dtype if members.is_floating_point() else smallest)
     taps = [[1] * radius for radius in window.radii]
-    return members + _neighbor_sum(members, taps, window.pad)
+    neighbors = _neighbor_sum(members, taps, window.pad)
+    return members + neighbors if window.include_center else neighbors
 
 
 def _svls_sum(members: Tensor, window: Window) -> Tensor:
     """Members weighted by a Gaussian whose center weighs as much as all its neighbors."""
     members = members.to(window.dtype)
     taps = window.gaussian_taps()
+    neighbors = _neighbor_sum(members, taps, window.pad)
+    if not window.include_center:
+        return neighbors
     # The weight of all neighbors: the product over axes, without the 1 of the center.
     logs = [math.log1p(2 * sum(along)) for along in taps]
     center = math.expm1(len(logs) * logs[0] if window.is_alike else sum(logs))
-    return _neighbor_sum(members, taps, window.pad).add_(members, alpha=center)
+    return neighbors.add_(members, alpha=center)
 
 
 def _blurred_sum(members: Tensor, window: Window) -> Tensor:
     """Members weighted by an ordinary Gaussian, whose center weighs 1."""
     members = members.to(window.dtype)
-    return members + _neighbor_sum(members, window.gaussian_taps(), window.pad)
+    neighbors = _neighbor_sum(members, window.gaussian_taps(), window.pad)
+    return members + neighbors if window.include_center else neighbors
 
 
 def _neighbor_sum(x: Tensor, taps: Sequence[Sequence[float]], pad: Pad) -> Tensor:
@@ -444,6 +455,8 @@ def _bilateral_sum(members: Tensor, window: Window) -> Tensor:
 
     total = torch.zeros_like(members)
     for corner in itertools.product(*map(range, window.kernel_size)):
+        if not window.include_center and [*corner] == [*radii]:
+            continue
         slices = (
             slice(None),
             slice(None),

@@ -109,6 +109,23 @@ def dice(logits, labels, smooth=1e-5):
     return 1 - mean(scores)
 
 
+def dice_plus_plus(logits, labels, gamma=2.0, alpha=0.5, smooth=1e-5):
+    """One minus right / (right + α Σ excess^γ + (1 - α) Σ lack^γ), a mean over images and classes."""
+    scores = []
+    for image, shares in zip(logits.detach().double().softmax(1), labels, strict=True):
+        for p, y in zip(image, shares, strict=True):
+            right, wrong, missed = 0.0, 0.0, 0.0
+            for i in itertools.product(*map(range, p.shape)):
+                if shares[(slice(None), *i)].any():
+                    right += min(float(p[i]), float(y[i]))
+                    wrong += max(float(p[i]) - float(y[i]), 0) ** gamma
+                    missed += max(float(y[i]) - float(p[i]), 0) ** gamma
+            scores.append(
+                (right + smooth) / (right + alpha * wrong + (1 - alpha) * missed + smooth)
+            )
+    return 1 - mean(scores)
+
+
 def proportions(shares, weight, border="valid", radius=1):
     """Equation 2: the weighted mean of shares ``(K, *spatial)`` over the window, where there are any.
 

@@ -34,9 +34,14 @@ NACL_VARIANTS = [
     {"space": "softmax"},
     {"border": "replicate", "kernel_size": 5},
     {"where": "mixed", "prior": "bilateral"},
+    *({"include_center": False, "prior": prior} for prior in ("mean", "bilateral")),
 ]
 CHOICES = [
     *((losses.NACLLoss, variant) for variant in NACL_VARIANTS),
+    (
+        losses.DicePlusPlusLoss,
+        {"gamma": 1.0, "false_positive_weight": 0.3, "cross_entropy_weight": 1.0},
+    ),
     (losses.ML1ACELoss, {"binning": "soft"}),
     (losses.ML1ACELoss, {"include_absent": False}),
     (losses.SDCLoss, {"morphology": "closing", "kernel_size": 5}),

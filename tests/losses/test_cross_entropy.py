@@ -13,6 +13,7 @@ from nacl_monai.losses import (
     FocalLoss,
     cross_entropy,
     dice_ce_loss,
+    dice_plus_plus_loss,
     focal_loss,
     soft_dice_loss,
 )
@@ -136,6 +137,30 @@ def test_dice_of_soft_labels_is_least_where_probabilities_equal_them():
     assert soft_dice_loss(right, labels).abs() < 1e-12
     assert soft_dice_loss(certain, labels) > 0.1
     assert theirs(certain, labels) < theirs(right, labels)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_dsc_plus_plus_without_focus_is_monais_tversky_loss(batch, share):
+    """Whose α weighs what is marked wrongly; with equal weights it is soft Dice."""
+    theirs = monai.losses.TverskyLoss(to_onehot_y=True, softmax=True, alpha=share, beta=1 - share)
+    ours = dice_plus_plus_loss(*batch, gamma=1.0, false_positive_weight=share)
+
+    torch.testing.assert_close(ours, theirs(*batch))
+    if share == 0.5:
+        torch.testing.assert_close(ours, soft_dice_loss(*batch), atol=1e-5, rtol=0)
+
+
+def test_dsc_plus_plus_prices_the_certainty_that_dice_rewards():
+    """Of 100 voxels in doubt 60 are of the class, beside 1,000 certain ones: Dice wants p = 1."""
+    labels = (torch.arange(1100) < 60).long().view(1, 1, 1, 1100)
+
+    def loss(chance, gamma):
+        p = torch.where(torch.arange(1100) < 100, chance, 1e-9).double()
+        logits = torch.stack([(1 - p).log(), p.log()]).view(1, 2, 1, 1100)
+        return float(dice_plus_plus_loss(logits, labels, gamma=gamma))
+
+    assert loss(0.999, 1.0) < loss(0.8, 1.0) < loss(0.6, 1.0)
+    assert loss(0.8, 2.0) < min(loss(0.6, 2.0), loss(0.999, 2.0)) - 0.005
 
 
 def test_monai_divides_by_the_number_of_classes(batch):

@@ -232,6 +232,7 @@ def test_defaults_are_the_papers():
     paper = {"prior": "mean", "kernel_size": 3, "penalty": "l1", "space": "logits"}
     paper |= {"border": "valid", "where": "everywhere", "mean_over": "all"}
     paper |= {"sigma": 1.0, "intensity_sigma": 0.1, "sharpness": 5.0}
+    paper |= {"include_center": True}  # of the authors' code
 
     assert paper == {name: value for name, value in penalty.settings.items() if value is not None}
     assert penalty.weight == 0.1

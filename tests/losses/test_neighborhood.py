@@ -1,5 +1,6 @@
 """The prior τ: equality with the loop over voxels, and laws, at any width and spacing."""
 
+import itertools
 import math
 from inspect import signature
 
@@ -100,6 +101,44 @@ def test_prior_equals_the_loop(reference, shape, kernel_size, sigma, prior, igno
     )
 
     torch.testing.assert_close(found[0], reference.proportions(shares, weight, border, radius))
+
+
+@pytest.mark.parametrize("border", ["valid", "replicate"])
+@pytest.mark.parametrize("prior", ["mean", "gaussian", "blur", "bilateral"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_prior_without_the_center_equals_the_loop_over_the_others(reference, shape, prior, border):
+    """Equation 6, whose sum is over i ≠ j; without its neighbors, a window has no proportions."""
+    labels, image = torch.randint(CLASSES, (1, 1, *shape)), torch.rand(1, 2, *shape).double()
+    weight = {
+        "mean": reference.mean_weight,
+        "gaussian": reference.gaussian_weight(1.3),
+        "blur": reference.gaussian_weight(1.3),
+        "bilateral": reference.bilateral_weight(image[0], 1.3, 0.3),
+    }[prior]
+    shares = reference.shares_of(labels, CLASSES)[0]
+    expected = [torch.zeros_like(shares), torch.zeros_like(shares[:1])]
+    for step in itertools.product((-1, 0, 1), repeat=len(shape)):
+        if any(step):
+            for j in itertools.product(*map(range, shape)):
+                i = tuple(a + b for a, b in zip(j, step, strict=True))
+                near = tuple(min(max(a, 0), n - 1) for a, n in zip(i, shape, strict=True))
+                if border == "replicate" or near == i:
+                    expected[0][(slice(None), *j)] += weight(j, i) * shares[(slice(None), *near)]
+                    expected[1][(0, *j)] += weight(j, i)
+    found = neighborhood_proportions(
+        labels,
+        CLASSES,
+        3,
+        prior,
+        1.3,
+        border,
+        include_center=False,
+        image=image,
+        intensity_sigma=0.3,
+        dtype=torch.float64,
+    )
+
+    torch.testing.assert_close(found[0], expected[0] / expected[1].clamp_min(1e-300))
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7, 9])

@@ -24,6 +24,11 @@ REFUSED = {
         for bad in ([1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, math.nan, 1.0])
     ],
     "DiceCELoss": [("class_weights", [1.0, -1.0, 1.0], WEIGHTS)],
+    "DicePlusPlusLoss": [
+        *(("gamma", bad, "1 or more") for bad in (0.9, math.nan)),
+        *(("false_positive_weight", bad, "a number from 0 to 1") for bad in (-0.1, 1.1, math.nan)),
+        *(("cross_entropy_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)),
+    ],
     "ECPLoss": [("entropy_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "MbLSLoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
     "DCALoss": [("penalty_weight", bad, NOT_NEGATIVE) for bad in (-0.1, math.nan)],
@@ -166,6 +171,7 @@ def test_class_weights_are_cross_entropys(batch, name):
         ("SVLSLoss", ["cross_entropy"]),
         ("FocalLoss", ["focal"]),
         ("DiceCELoss", ["cross_entropy", "dice"]),
+        ("DicePlusPlusLoss", ["dice_plus_plus"]),
         ("NACLLoss", ["cross_entropy", "penalty"]),
         ("ML1ACELoss", ["cross_entropy", "dice", "penalty"]),
         ("SDCLoss", ["cross_entropy", "penalty", "penalty_2"]),

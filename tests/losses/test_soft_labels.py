@@ -113,6 +113,17 @@ def dice_ce_oracle(reference, logits, labels):
     return reference.cross_entropy(logits, labels) + reference.dice(logits, labels)
 
 
+def dice_plus_plus_oracle(entropy=0.0, **settings):
+    """DSC++ with a share of cross-entropy."""
+
+    def oracle(reference, *pair):
+        return reference.dice_plus_plus(*pair, **settings) + entropy * reference.cross_entropy(
+            *pair
+        )
+
+    return oracle
+
+
 def margin_oracle(margin):
     """The mean over classes of what is more than a margin below the largest logit."""
     return lambda _, scores: (scores.max() - scores - margin).clamp_min(0).mean()
@@ -150,6 +161,12 @@ def penalty_oracle(penalty):
 ORACLES = [
     (losses.CrossEntropyLoss, {}, lambda reference, *pair: reference.cross_entropy(*pair)),
     (losses.DiceCELoss, {}, dice_ce_oracle),
+    (losses.DicePlusPlusLoss, {}, dice_plus_plus_oracle()),
+    (
+        losses.DicePlusPlusLoss,
+        {"gamma": 1.5, "false_positive_weight": 0.3, "cross_entropy_weight": 0.7},
+        dice_plus_plus_oracle(0.7, gamma=1.5, alpha=0.3),
+    ),
     (losses.ECPLoss, {}, penalty_oracle(lambda p, _: sum(x * x.log() for x in p))),
     *((losses.FocalLoss, {"gamma": gamma}, focal_oracle(gamma)) for gamma in (0.5, 1.0, 3.0)),
     *(
