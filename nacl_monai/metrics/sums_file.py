@@ -17,7 +17,7 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,16 +262,23 @@ def check_shards(parts: Sequence[Any]) -> None:
     Raises:
         InputError: If one is missing, doubled, or of another division or study.
     """
-    named = [(part.path, part.definition.get("shard")) for part in parts]
-    shards = [(path, *name.partition(" of ")[::2]) for path, name in named if name]
-    sizes = Counter(study for _, _, study in shards)
-    times = Counter((study, shard) for _, shard, study in shards)
-    for path, shard, study in shards:
-        number, division = map(int, shard.split("/"))
-        if not number <= division == sizes[study] or times[study, shard] > 1:
-            given = [name for _, name, its_study in shards if its_study == study]
+    studies = defaultdict(list)
+    for part in parts:
+        shard, _, study = (part.definition.get("shard") or "").partition(" of ")
+        if shard:
+            studies[study].append((part.path, shard))
+    for shards in studies.values():
+        _check_division(shards)
+
+
+def _check_division(shards: Sequence[tuple[Path, str]]) -> None:
+    """Refuses shards of one study that are not all of one division, each once."""
+    times = Counter(shard for _, shard in shards)
+    division = {f"{k + 1}/{len(shards)}" for k in range(len(shards))}
+    for path, shard in shards:
+        if shard not in division or times[shard] > 1:
             raise InputError(
-                f"{path}: is shard {shard} of those given of its study, {listed(given)}; give all "
+                f"{path}: is shard {shard} of those given of its study, {listed([*times])}; give all "
                 "shards of one division together, each once"
             )
 
