@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.counting import check_share
+from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions.names import Names
@@ -24,6 +24,8 @@ EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 #: The ways to average the members of an ensemble.
 PROBS, LOGITS = AVERAGED = ("probs", "logits")
+#: The share of new cases that somebody looks at by default.
+BUDGET = "20%"
 #: Kinds of input; a verb has one or several of them.
 KINDS = {
     "folders": "a folder of predictions and one of labels",
@@ -228,8 +230,18 @@ class Options:
         "a promise for each value of this column of --groups, too, by its own patients",
         "COLUMN",
     )
-    budget: str = asked(
-        "20%", "triage:apply report:folders", "how many cases can be looked at, or which share", "N"
+    budget: str | None = asked(
+        None,
+        "triage:apply report:folders",
+        "how many cases can be looked at, or which share (default: 20%)",
+        "N",
+    )
+    below: float | None = asked(
+        None,
+        "triage:apply report:folders",
+        "in place of a budget: look at the cases whose bound of Dice is below this",
+        "DICE",
+        type=float,
     )
     components: float | None = asked(
         None,
@@ -377,9 +389,23 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
-        _check_shares(
-            {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
-        )
+        below = [] if self.below is None else [self.below]
+        shares = {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
+        _check_shares({**shares, "--below": below})
+        if below and self.budget:
+            raise SettingError(
+                "--below: chooses cases, and so does --budget; leave one of them out"
+            )
+
+    def number_of(self, bounds: Sequence[float]) -> int:
+        """How many of some cases to look at: those below a bound of Dice, or a budget of them.
+
+        Raises:
+            SettingError: If the budget is neither a number nor a share.
+        """
+        if self.below is None:
+            return number_within(self.budget or BUDGET, len(bounds))
+        return sum(bound < self.below for bound in bounds)
 
     @property
     def one_each(self) -> bool:

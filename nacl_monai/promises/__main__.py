@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import attempted
-from nacl_monai.counting import number_within
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
@@ -81,7 +80,7 @@ def _triage(
         raise SettingError("NEW: is missing; give the folder of the new predictions")
     first = the_folder("NEW", new, values)
     options = options_of("triage:apply", values)
-    number_within(options.budget, 1)
+    options.number_of([1.0])
     output = options.output or Path("triage")
     check_output(output, "triage", read=[promise, first, *options.files])
     _check_there(promise, first)
@@ -99,7 +98,7 @@ def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
             "with --ensemble"
         )
     options = options_of("report:folders", values)
-    number_within(options.budget, 1)
+    options.number_of([1.0])
     output = options.output or Path("report")
     check_output(output, "report", read=[*paths, *options.files])
     check_names(paths[0], paths[1], options.patterns)

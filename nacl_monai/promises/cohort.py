@@ -9,7 +9,9 @@ a line of least squares with the slope :math:`b` and the residual variance :math
     \bar d + b\,(\bar x_m - \bar x) \pm t_{.975,\,n-2}\; s
     \sqrt{\frac1m + \frac1n + \frac{(\bar x_m - \bar x)^2}{\sum_i (x_i - \bar x)^2}}
 
-if they are like those who calibrated. A patient in whom nothing is predicted has no expected Dice.
+if they are like those who calibrated. The line moves with expected Dice and not with what probabilities
+do not know, so that the interval is for unchanged images. A patient in whom nothing is predicted has no
+expected Dice.
 
 **Whether they are like those.** Nobody needs a label for `statistics`. The ranks of each
 over all :math:`n + m` patients are brought to mean 0 and variance 1, so that none who is far from all
@@ -19,8 +21,9 @@ exchangeable, the p-value
 
 .. math:: p = \frac{1 + \#\{\max_k |z_k^*| \ge \max_k |z_k|\}}{1 + \text{draws}}
 
-is at most :math:`a` with a probability of at most :math:`a`. A large p-value is no proof: small changes,
-and those that leave probabilities as they are, are missed.
+is at most :math:`a` with a probability of at most :math:`a`. So over random divisions of one pool of
+patients p-values are uniform by construction, which tests the code and not the world. A large p-value is
+no proof: small changes, and those that leave probabilities as they are, are missed.
 
 References:
     Resampling-Based Multiple Testing (Westfall and Young, 1993), for the largest of several statistics.
@@ -37,6 +40,7 @@ import scipy
 from scipy.special import entr, stdtrit
 
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.statistics import SIGNIFICANCE
 from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
@@ -185,11 +189,23 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
         )
         if mean := mean_dice(dice, x, later):
             means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")
-    alike = f"Are they like those? p = {p_value:.2g}"
+    alike = f"{_difference(p_value)} (p = {p_value:.2g})"
     if p_value < ALARM:
         ends = f"{before[:, most].mean():.3g} to {now[:, most].mean():.3g}"
         alike += f": {names[most][1]} of {names[most][0]} {ALARMED} {ends}"
     if not means:
         return [f"{alike}."]
-    line = f"These {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated."
+    line = (
+        f"These {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated, and "
+        "images are unchanged."
+    )
     return [line, f"{alike}."]
+
+
+def _difference(p_value: float) -> str:
+    """The meaning of a p-value, in words."""
+    if p_value < ALARM:
+        return "They differ from those who calibrated"
+    if p_value < SIGNIFICANCE:
+        return "A weak sign that they differ from those who calibrated, and no alarm"
+    return "No sign that they differ from those who calibrated"

@@ -18,7 +18,7 @@ from nacl_monai.audits.components import SCORED, doubtful, real_of, write_rows, 
 from nacl_monai.audits.measuring import curves_of
 from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.counting import counted, number_within
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.tables import csv_text
@@ -32,7 +32,7 @@ from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import BUDGET, Options
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, read_study, write_contours
@@ -230,8 +230,8 @@ def triage_folder(
         new: The folder of the new predictions.
         output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
         options: As for an audit; ``budget`` is how many can be looked at, or a share of the cases in
-            percent; ``labels`` say how many of the worst tenth are in it; ``images`` are for pictures,
-            which show the probabilities otherwise.
+            percent, and ``below`` a bound of Dice in its place; ``labels`` say how many of the worst
+            tenth are in it; ``images`` are for pictures, which show the probabilities otherwise.
 
     Returns:
         The faults of single cases, which must be looked at, too, and the lines about all cases together.
@@ -256,9 +256,8 @@ def triage_folder(
             first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
             pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
         table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
-        number = number_within(options.budget, len(table))
+        number = options.number_of(table["dice_low"].tolist())
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
-        table.loc[number:, "reason"] = ""  # nobody must look at them
         write_text(folder / _TRIAGE, csv_text(table))
         labels = options.labels
         plain = replace(options, anonymous=None)
@@ -267,9 +266,7 @@ def triage_folder(
         shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
         cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
-            number=number,
-            count=counted(len(table), "case"),
-            cases=table["case"][:number],
+            look=look_text(table, options),
             found=share,
             cohort=cohort,
             faults=faults,
@@ -284,13 +281,37 @@ def triage_folder(
         )
         write_text(folder / PAGE, text + "\n")
     print_faults(faults)
-    print(f"Look at these {number} of {counted(len(table), 'case')}:")
-    print(table[:number].to_string(index=False, float_format="{:.3f}".format))
+    print(look_text(table, options))
+    if number:
+        print(table[:number].to_string(index=False, float_format="{:.3f}".format))
     if share:
         print(share)
     print_written(visible_files(output))
     _print_cohort(file, cohort, new, options)
     return faults, cohort
+
+
+def look_text(table: pd.DataFrame, options: Options) -> str:
+    """The cases to look at, why so many, and which would be next.
+
+    Args:
+        table: Of ``triage.csv``, the most doubtful first.
+        options: With the budget, or the bound of Dice in its place.
+    """
+    looked, rest = table[table["look"] == "yes"], table[table["look"] == "no"]
+    cases, number = counted(len(table), "new case"), len(looked)
+    why = f"as many as a budget of {options.budget or BUDGET} allows"
+    if options.below is not None:
+        why = f"all with a bound of Dice below {options.below:g}"
+    if not number:
+        text = f"Look at none of {cases}: no bound of Dice is below {options.below:g}."
+    else:
+        text = f"Look at {number} of {cases}, {why}, in this order: {', '.join(looked['case'])}."
+    following = rest[["case", "dice_low"]].itertuples(index=False, name=None)
+    return text + "".join(
+        f" Next would be {case}, with Dice of at least {bound:.3f}."
+        for case, bound in [*following][:1]
+    )
 
 
 def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
@@ -319,7 +340,9 @@ def _cohort(
 
 def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
-    arguments = ["nacl-monai", "triage", file, new, *options.members, "--budget", options.budget]
+    arguments = ["nacl-monai", "triage", file, new, *options.members]
+    arguments += ["--budget", options.budget or BUDGET] * (options.below is None)
+    arguments += ["--below", options.below] * (options.below is not None)
     arguments += ["--labels", options.labels] * bool(options.labels)
     arguments += ["--islands", options.islands] * bool(options.islands)
     arguments += ["--images", options.images] * bool(options.images)
@@ -364,7 +387,8 @@ def _triaged(case: NewCase, promise: Promise, real: RealIslands | None) -> dict[
     worst = int(np.argmin(least))
     of_worst = table_rows(case.name, [case.structures[worst]])[0]
     false = doubtful(case.reading, real) if real else {}
-    reasons = [_reason(case.structures[worst], _disagreement(case.structures, alike), promise)]
+    apart = _disagreement(case.structures, alike)
+    reasons = [_reason(case.structures[worst], least[worst], apart, promise)]
     if false:
         numbers = ", ".join(f"{number} of {name}" for name, number in false.items())
         reasons.append(f"islands likely false: {numbers}")
@@ -400,8 +424,8 @@ def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str 
     return max(below)[1] if below else None
 
 
-def _reason(applied: Applied, apart: str | None, promise: Promise) -> str:
-    """Why a case is doubtful, by its worst structure and the one on which members disagree."""
+def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise) -> str:
+    """Why a case is where it is, by its worst structure and the one on which members disagree."""
     patients, rightly = promise.absent[applied.structure]
     usual = {kept.structure: kept.size for kept in promise.of_level() if kept.kind == OUTER}
     absent = "as for no calibration patient"
@@ -414,7 +438,8 @@ def _reason(applied: Applied, apart: str | None, promise: Promise) -> str:
         and applied.volumes[OUTER] > _WIDE * usual[applied.structure] * applied.expected,
     }
     doubts = [reason for reason, holds in reasons.items() if holds]
-    return "; ".join(doubts or [f"low bound of Dice: {applied.structure}"])
+    nothing = f"its bound alone: Dice of {applied.structure} is at least {bound:.2f}"
+    return "; ".join(doubts or [nothing])
 
 
 def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:

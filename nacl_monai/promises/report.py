@@ -252,7 +252,7 @@ def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
     """The cases to open and the promise of the outer contours, in a sentence each."""
     unlike = [line for line in new[-1].sentences if ALARMED in line]
     yield from (f"{_UNLIKE} {line}" for line in unlike)
-    if new[-1].rows:
+    if new[-1].headings:
         yield new[-1].sentences[0]
     outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
     yield (
@@ -401,7 +401,6 @@ def _new(
     looked, usual = listed[listed["look"] == "yes"], listed.iloc[len(listed) // 2]
     pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
     volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
-    names = ", ".join(looked["case"])
     volume, look = titles.items()
     return [
         Section(
@@ -418,7 +417,7 @@ def _new(
         Section(
             *look,
             [
-                f"Look at {len(looked)} of {counted(len(listed), 'new case')}, in this order: {names}.",
+                command.look_text(listed, options),
                 *cohort,
             ],
             pictures[listed["case"][0]],

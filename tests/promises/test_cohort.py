@@ -188,8 +188,8 @@ def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
     mean, alike = out.splitlines()[-2:]
     assert code == 0
     assert mean.startswith("These 12 cases of 6 patients: mean Dice 0.")
-    assert mean.endswith("if they are like those who calibrated.")
-    assert alike.startswith("Are they like those? p = 0.")
+    assert mean.endswith("if they are like those who calibrated, and images are unchanged.")
+    assert alike.startswith("No sign that they differ from those who calibrated (p = 0.")
     assert f"<p>{mean}</p>\n<p>{alike}</p>" in page.read_text(encoding="utf-8")
 
 
@@ -204,7 +204,9 @@ def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):
     silent, _, _ = triage(folder, tmp_path, study, capsys)
 
     assert (code, silent) == (3, 0)
-    assert "moved most, from" in out.splitlines()[-1]
+    last = out.splitlines()[-1]
+    assert last.startswith("They differ from those who calibrated (p = 0.000")
+    assert "moved most, from" in last
     assert "moved most" in error
     assert "p = 0.000" in error
     assert page.is_file()

@@ -267,7 +267,7 @@ def test_triage_lists_the_lowest_bounds_first(new, folder, tmp_path, capsys):
     table = pd.read_csv(output / "triage.csv")
     assert table["dice_low"].is_monotonic_increasing
     assert table["look"].tolist() == ["yes"] * 2 + ["no"] * 4
-    assert table["reason"].isna().tolist() == [False] * 2 + [True] * 4  # nobody must look at them
+    assert table["reason"].str.contains("not predicted|wide contours|its bound alone: Dice").all()
     assert table["volume_ml"].between(table["volume_low_ml"], table["volume_high_ml"]).all()
     applied = table_in(
         run(tmp_path / "applied", "promise", "--apply", folder, study.nnunet(), *PATIENTS)
@@ -607,6 +607,34 @@ def test_budget_that_cannot_be_meant_is_refused(new, folder, tmp_path, capsys, b
     args = ["triage", folder, new.nnunet(), f"--budget={budget}", "--output", tmp_path / "t"]
 
     assert "--budget: is" in refusal(args, capsys)
+
+
+def test_cases_below_a_bound_of_dice_are_those_to_look_at(new, folder, tmp_path, capsys):
+    """All of them and no other; none is an answer, and two choices are refused."""
+    args = ["triage", folder, new.nnunet(), *PATIENTS, "--no-pictures"]
+    whole = pd.read_csv(run(tmp_path / "whole", *args) / "triage.csv")
+    bound, names = whole["dice_low"].mean(), whole["case"].tolist()
+
+    output = run(tmp_path / "below", *args, "--below", bound)
+
+    table = pd.read_csv(output / "triage.csv")
+    assert (
+        table["look"].tolist()
+        == ["yes", "no"]
+        == ["no" if d >= bound else "yes" for d in whole["dice_low"]]
+    )
+    text = (
+        f"Look at 1 of 2 new cases, all with a bound of Dice below {bound:g}, in this order: "
+        f"{names[0]}. Next would be {names[1]}, with Dice of at least {whole['dice_low'][1]:.3f}."
+    )
+    assert text in capsys.readouterr().out
+    assert text in (output / "page.html").read_text(encoding="utf-8")
+    run(tmp_path / "none", *args, "--below", 1e-9)
+    assert (
+        "Look at none of 2 new cases: no bound of Dice is below 1e-09." in capsys.readouterr().out
+    )
+    both = [*args, "--below", 0.5, "--budget", 1, "--output", tmp_path / "both"]
+    assert "--below: chooses cases, and so does --budget" in refusal(both, capsys)
 
 
 def discs(cases, seed=0):

@@ -93,17 +93,22 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
         assert (text in section(page, 3)) == (kept.kind == "outer")
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
-    assert f"Look at {len(looked)} of 7 new cases, in this order: {', '.join(looked)}." in page
-    assert "Are they like those? p = " in section(page, 5)
+    following = triaged.loc[len(looked)]
+    assert (
+        f"Look at {len(looked)} of 7 new cases, as many as a budget of 20% allows, in this order: "
+        f"{', '.join(looked)}. Next would be {following['case']}, with Dice of at least "
+        f"{following['dice_low']:.3f}."
+    ) in page
+    assert "from those who calibrated (p = " in section(page, 5)
 
 
 def test_new_patients_who_are_unlike_the_others_are_named_first(road):
     """Before whom to open and what is promised."""
     promise = read_promise(road[0] / "promise")
-    usual = ["Look at 1 of 3 new cases, in this order: na.", "Are they like those? p = 0.4."]
-    unlike = "Are they like those? p = 0.002: the volume moved most, from 2 to 1."
+    usual = ["Look at 1 of 3 new cases, in this order: na.", "No sign that they differ (p = 0.4)."]
+    unlike = "They differ (p = 0.002): the volume moved most, from 2 to 1."
     first, second = (
-        list(_summary(promise, [Section("", "", sentences, rows=[["na"]])]))
+        list(_summary(promise, [Section("", "", sentences, headings=["Case"])]))
         for sentences in (usual, [usual[0], unlike])
     )
 
