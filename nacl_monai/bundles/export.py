@@ -43,7 +43,7 @@ from nacl_monai.output import check_output
 from nacl_monai.posthoc import Fit
 from nacl_monai.predictions.identity import Salt
 from nacl_monai.promises import Promise
-from nacl_monai.promises.fit import PROMISE_FILE, read_promise
+from nacl_monai.promises.record import PROMISE_FILE, read_promise
 from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.calibrators import calibrator_of, read_name
 from nacl_monai.training.checkpoints import load_state, save_weights

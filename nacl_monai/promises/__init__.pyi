@@ -1,8 +1,8 @@
-from .cases import Applied, applied, promise
-from .curves import Curves, read_curves
-from .fit import Promise, fit, read_promise
+from .cases import Applied, Curves, applied, promise, read_curves
+from .fit import fit
 from .handler import CaseCurves
 from .page import promise_page
+from .record import Promise, read_promise
 
 __all__ = [
     "Applied",

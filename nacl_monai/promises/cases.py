@@ -19,12 +19,9 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
 from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
-from nacl_monai.metrics.curves import (
-    Curves,
-    checked_curves,
-    definition_of,
-    joined_curves,
-)
+from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
+from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curves
+from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
 from nacl_monai.posthoc import Calibrator
@@ -36,7 +33,8 @@ from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
-from nacl_monai.promises.fit import Promise, fit
+from nacl_monai.promises.fit import fit
+from nacl_monai.promises.record import Promise
 from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 

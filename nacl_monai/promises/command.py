@@ -38,9 +38,10 @@ from nacl_monai.predictions.study import Study, find
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, read_study, write_contours
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
-from nacl_monai.promises.fit import PROMISE_FILE, Promise, check_cases, read_promise
+from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.held_out import lines
 from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
+from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, read_again, scripts
 from nacl_monai.runs import PROMISE_REMEDY, curves_file

@@ -20,8 +20,14 @@ from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import held_out_case
 from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
-from nacl_monai.promises.fit import PROMISE_FILE, USELESS, Promise, fit, held_out_misses
-from nacl_monai.promises.held_out import group_text, held_out_groups, sizes_by_number
+from nacl_monai.promises.fit import fit
+from nacl_monai.promises.held_out import (
+    group_text,
+    held_out_groups,
+    held_out_misses,
+    sizes_by_number,
+)
+from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise
 from nacl_monai.promises.seen import meaning, seen_case
 from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import Read, is_seen, scripts

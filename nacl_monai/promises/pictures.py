@@ -30,7 +30,9 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
 )
-from nacl_monai.promises.fit import UNCONTROLLED, Promise, Rules, held_out_volumes
+from nacl_monai.promises.held_out import held_out_volumes
+from nacl_monai.promises.record import UNCONTROLLED, Promise
+from nacl_monai.promises.rules import Rules
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,

@@ -41,8 +41,9 @@ from nacl_monai.promises import command
 from nacl_monai.promises.cases import NewCase, applied, find_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
-from nacl_monai.promises.fit import PROMISE_FILE, VOLUME, Promise, check_cases, read_promise
+from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
+from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
 from nacl_monai.reports.viewer import MOST as MOST_SEEN

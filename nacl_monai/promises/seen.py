@@ -9,7 +9,7 @@ from nacl_monai.inference.promised import MARGINS, structure_levels
 from nacl_monai.metrics.curves import Array
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN
-from nacl_monai.promises.fit import Kept
+from nacl_monai.promises.record import Kept
 from nacl_monai.reports.viewer import Seen, viewed
 
 

@@ -30,7 +30,7 @@ from nacl_monai.metrics.curves import (
 from nacl_monai.progress import progress_bar
 from nacl_monai.promises.cohort import known_of, mean_dice, permutation_test
 from nacl_monai.promises.control import OUTER, WITHIN, Control
-from nacl_monai.promises.fit import Rules
+from nacl_monai.promises.rules import Rules
 from nacl_monai.runs import RunFolder
 from studies.runs import evaluation_of
 from studies.shift.__main__ import CLEAN, DEGREES

@@ -12,7 +12,8 @@ import pandas as pd
 from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.metrics import Curves, read_curves
 from nacl_monai.promises.control import CONTOURS, CONTROLS, OUTER, WITHIN, Control
-from nacl_monai.promises.fit import KINDS, Rules, failed
+from nacl_monai.promises.record import KINDS
+from nacl_monai.promises.rules import Rules, failed
 from studies.promises.__main__ import divisions
 
 LEVEL = 0.1
@@ -23,7 +24,7 @@ def divided(rules: Rules, control: Control, patients: int, draws: int) -> dict[s
     """Means over divisions, among the patients who did not calibrate.
 
     ``risk`` is what the control counts, ``fails`` the share of patients with more than its miss outside
-    or wrong, or whose interval or bound fails, and ``size`` that of `nacl_monai.promises.fit.Kept`.
+    or wrong, or whose interval or bound fails, and ``size`` that of `nacl_monai.promises.record.Kept`.
     """
     found = []
     risks, fails = (

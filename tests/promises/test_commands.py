@@ -25,7 +25,7 @@ from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.fit import held_out_misses, held_out_volumes
+from nacl_monai.promises.held_out import held_out_misses, held_out_volumes
 from nacl_monai.promises.pictures import draw_case, draw_kept, draw_misses
 from nacl_monai.reports.style import OKABE_ITO
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json

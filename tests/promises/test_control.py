@@ -26,7 +26,7 @@ from nacl_monai.promises.control import (
     hoeffding_bentkus,
     path_of,
 )
-from nacl_monai.promises.fit import Rules
+from nacl_monai.promises.rules import Rules
 
 GRID = [(n, level) for n in (19, 40, 100) for level in (0.05, 0.1, 0.2)]
 

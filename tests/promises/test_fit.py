@@ -12,7 +12,8 @@ from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises import fit
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.fit import Rules, check_held_out
+from nacl_monai.promises.held_out import check_held_out
+from nacl_monai.promises.rules import Rules
 
 SPACING = (2.0, 0.5)
 LEVEL, MISS = 0.2, 0.05

@@ -11,8 +11,7 @@ from nacl_monai.cli import main
 from nacl_monai.promises import fit, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, by_patient
-from nacl_monai.promises.fit import held_out_misses
-from nacl_monai.promises.held_out import held_out_groups, sizes_by_number
+from nacl_monai.promises.held_out import held_out_groups, held_out_misses, sizes_by_number
 
 NAMES = [f"p{max(k - 2, 0):02d}" for k in range(26)]  # three scans of the first
 SITES = {name: "A" if int(name[1:]) < 6 else "B" for name in NAMES}

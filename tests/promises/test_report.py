@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nacl_monai.cli import main
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.fit import read_promise
+from nacl_monai.promises.record import read_promise
 from nacl_monai.promises.report import MOST, Section, _summary, drawn, level_of
 from tests.audits.conftest import Study
 from tests.evaluated_runs import blank

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, path_of
-from nacl_monai.promises.fit import Rules
+from nacl_monai.promises.rules import Rules
 from studies.promises.__main__ import person_by_person
 from studies.promises.controls import coverage, divided, sizes
 

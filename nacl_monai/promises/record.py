@@ -1,0 +1,406 @@
+"""A promise as data: what is guaranteed of whom, ``promise.json``, and its sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai import promises
+from nacl_monai.counting import counted
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.inference import records
+from nacl_monai.inference.promised import MARGIN
+from nacl_monai.metrics.curves import CURVES_FILE, Curves, check_current
+from nacl_monai.output import written_folder
+from nacl_monai.promises.cohort import Known
+from nacl_monai.promises.control import (
+    EACH,
+    INNER,
+    MARGIN_ONLY,
+    MEAN,
+    MISS,
+    OUTER,
+    WITHIN,
+    Control,
+)
+from nacl_monai.reports.viewer import Read
+from nacl_monai.runs import PROMISE_REMEDY
+
+#: The name of the file in a folder.
+PROMISE_FILE = "promise.json"
+VOLUME, DICE = records.NUMBERS
+#: The promises about every structure.
+KINDS = records.KINDS
+#: The failure of each.
+RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
+UNCONTROLLED = "no control"
+#: The columns that identify the rows of held-out patients.
+HEAD = ["structure", "kind", "level", "miss", "family"]
+#: What two shares may differ by.
+ROUNDING = 1e-9
+#: An outer contour this many times as large as the structure is of no use, nor an inner one this many
+#: times smaller.
+USELESS = 4.0
+#: The columns of a table of promises.
+COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
+
+
+@dataclass(frozen=True)
+class Kept:
+    r"""One promise about one structure.
+
+    Attributes:
+        structure: Its name.
+        kind: "outer" or "inner" contour, "volume" or "dice".
+        level: The risk α.
+        family: One of `nacl_monai.promises.control.FAMILIES`; "margin" needs no probabilities.
+        margin: Of the family, in mm; infinite for all voxels.
+        values: What a voxel of a contour reaches within each of `MARGINS`, 0 for all and 2 for none; an
+            inner one has at least a quarter of the predicted structure, or nothing. Or q of the interval
+            :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; or q of the
+            lower bound :math:`\hat D - q` of Dice.
+        patients: How many calibrated it.
+        size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
+            bound is; mean over the patients who calibrated it.
+        miss: Of contours by "each", the share β that is at most missed, or wrong, in a patient; else
+            None.
+    """
+
+    structure: str
+    kind: str
+    level: float
+    family: str
+    margin: float
+    values: Sequence[float]
+    patients: int
+    size: float
+    miss: float | None = None
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Kept:
+        """A promise from ``promise.json``, which has neither infinity nor NaN."""
+        margin = np.inf if record["margin"] == "all" else float(record["margin"])
+        size = np.nan if record["size"] is None else float(record["size"])
+        known: dict[str, Any] = {entry.name: record.get(entry.name) for entry in fields(cls)}
+        return cls(**known | {"margin": margin, "size": size})
+
+    def useless(self, row: Mapping[str, Any] | None = None) -> bool:
+        """Whether it is kept but useless, by the size for held-out patients, if that is known."""
+        size = self._sizes(row)[0]
+        return size < 1 / USELESS if self.kind == INNER else self.kind != DICE and size > USELESS
+
+    def _sizes(self, row: Mapping[str, Any] | None) -> list[float]:
+        """The size for held-out patients with its interval, or else for the calibration patients."""
+        sizes = [(row or {}).get(name) for name in ("size", "size_low", "size_high")]
+        known = [size for size in sizes if size is not None and np.isfinite(size)]
+        return known if len(known) == len(sizes) else [self.size]
+
+    @property
+    def label(self) -> str:
+        """Its label in a table."""
+        share = f"{self.level:.0%}" if self.miss is None else f"{self.miss:.0%} in {self.often}"
+        return f"{self.structure}, {self.kind} {share}"
+
+    @property
+    def often(self) -> str:
+        """The share of patients in whom it is kept, such as "9 of 10 patients"."""
+        patients = round(1 / self.level)
+        if abs(patients * self.level - 1) > ROUNDING:
+            return f"{1 - self.level:.0%} of patients"
+        return f"{patients - 1} of {patients} patients"
+
+    def text(self, row: Mapping[str, Any] | None = None) -> str:
+        """The promise as a sentence for clinicians.
+
+        Args:
+            row: Of held-out patients, for their size; by default that of the calibration patients.
+        """
+        share, name = f"{self.level:.0%}", self.structure
+        size, *ends = [f"{size:.2f}" for size in self._sizes(row)]
+        size += f" [{', '.join(ends)}]" if ends else ""
+        most = f"In an average patient at most {share} of"
+        if self.miss is not None:
+            most = f"In {self.often} at most {self.miss:.0%} of"
+        text = {
+            OUTER: f"{most} {name} is outside the outer contour, which encloses {size} times the "
+            "structure.",
+            INNER: f"{most} the inner contour is not {name}; it is {size} times as large as the "
+            "structure.",
+            VOLUME: f"The volume of {name} is within a factor of {size} of the expected one, but for "
+            f"{share} of patients.",
+            DICE: f"Dice of {name} is above its bound, which is {size} below it on average, but for "
+            f"{share} of patients.",
+        }[self.kind]
+        useless = " That is of no use: it takes more patients or a larger level."
+        return text + useless * self.useless(row)
+
+
+def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
+    """The result of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
+    what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
+    return f"{what} {share_text(row)}"
+
+
+def share_text(row: Mapping[Any, Any]) -> str:
+    """A share of held-out patients, or of what they miss: "4.0% [3.4, 4.6]"."""
+    return f"{row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The promises, their calibration patients, and the predictions that they are for.
+
+    Attributes:
+        kept: Every promise.
+        control: "each", in single patients; "mean", over patients; or "most", with `confidence` over the
+            calibration patients.
+        confidence: 1 − δ of "most".
+        definition: Channels, structures, calibrator and tool of the predictions, as
+            `nacl_monai.metrics.curves.definition_of` has them.
+        patients: The calibration patients.
+        cases: Their cases.
+        spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
+        sums: The checksum of ``promise.npz``.
+        known_by: How patients were known, as in ``calibrator.json``.
+        patient_pattern: The regular expression that told them, if one did.
+        held_out: The rows of `check_held_out`.
+        absent: Structure → of how many calibration patients it was not predicted, and for how many
+            of these rightly.
+        group: The group of the patients, "site A"; empty for all.
+        cohort: The statistics with which new patients are compared, from
+            `nacl_monai.promises.cohort.known_of`; empty in files of earlier versions.
+        curves: The curves that it was fitted to; None after reading.
+        read: The function that reads cases again, for the page; None without them.
+    """
+
+    kept: Sequence[Kept]
+    control: str
+    confidence: float
+    definition: Mapping[str, Any]
+    patients: Sequence[str]
+    cases: Sequence[str]
+    spacing: Sequence[Sequence[float]]
+    sums: str = ""
+    known_by: str = records.BY_CASE
+    patient_pattern: str | None = None
+    held_out: Sequence[Mapping[str, Any]] = field(default=())
+    absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    group: str = ""
+    cohort: Known = field(default_factory=dict)
+    curves: Curves | None = field(default=None, compare=False)
+    read: Read | None = field(default=None, compare=False)
+
+    def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
+        """The promises of a level, of contours with a miss; by default of the smallest.
+
+        Raises:
+            SettingError: If nothing was promised of it.
+        """
+        level = _chosen("--level", level, {kept.level for kept in self.kept})
+        misses = {kept.miss for kept in self.kept if kept.miss is not None}
+        least = _chosen("--miss", miss, misses) if misses or miss is not None else None
+        return [kept for kept in self.kept if kept.level == level and kept.miss in (None, least)]
+
+    @property
+    def controls(self) -> list[Control]:
+        """The controls, one for each level, and by "each" for each miss."""
+        first = self.kept[0].structure
+        return [
+            Control(kept.level, self.control, self.confidence, kept.miss or MISS)
+            for kept in self.kept
+            if kept.kind == OUTER and kept.structure == first
+        ]
+
+    @property
+    def checked_controls(self) -> list[Control]:
+        """Those for which all patients but one are enough."""
+        return [control for control in self.controls if control.needed < len(self.patients)]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The family, and the margin of "within"."""
+        family, margin = self.kept[0].family, self.kept[0].margin
+        return {"family": family, "margin": margin if family == WITHIN else MARGIN}
+
+    @property
+    def unit(self) -> str:
+        """The unit over which a promise is kept, in words."""
+        if self.control == EACH:
+            return f"for patients like these{f' of {self.group}' if self.group else ''}"
+        if self.control == MEAN:
+            return "on average over patients like these"
+        return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
+
+    def checked(self, kept: Kept, family: str = "") -> Mapping[str, Any] | None:
+        """The row of `held_out` of a promise, or of another family's in its place."""
+        key = kept.structure, kept.kind, kept.level, kept.miss, family or kept.family
+        return next((r for r in self.held_out if tuple(map(r.get, HEAD)) == key), None)
+
+    def verdicts(self) -> Iterator[tuple[Kept, str]]:
+        """Each promise, with its sentence for clinicians and its test on held-out patients."""
+        for kept in self.kept:
+            row = self.checked(kept)
+            text = kept.text(row)
+            if row:
+                text += f" Held-out patients: {risk_text(kept, row)}"
+                text += ", MORE THAN PROMISED." if row["low"] > kept.level else "."
+            elif self.held_out:
+                text += (
+                    " Not checked, the size is of those who calibrated: it takes one more patient."
+                )
+            yield kept, text
+
+    @property
+    def few(self) -> str:
+        """The benefit of more patients, if they are few; else empty."""
+        useful = max(
+            Control(kept.level, self.control, self.confidence).useful for kept in self.kept
+        )
+        if len(self.patients) >= useful:
+            return ""
+        return (
+            f"{len(self.patients)} patients are few: from {useful} on, contours are usually smaller, "
+            "and as safe."
+        )
+
+    def text(self) -> str:
+        """All that is promised, a line each."""
+        lines = [f"- {text}" for _, text in self.verdicts()]
+        if few := self.few:
+            lines.append(few)
+        return "\n".join([f"Promised {self.unit}:", *lines])
+
+    def write(self, file: str | Path) -> Path:
+        """Writes ``promise.json``; returns its path."""
+        record = {"apply": "nacl-monai promise --apply promise.json NEW"}
+        record |= asdict(replace(self, curves=None, read=None))
+        del record["curves"], record["read"]
+        for row in (*record["kept"], *record["held_out"]):
+            row |= {
+                key: None
+                for key, value in row.items()
+                if isinstance(value, float) and np.isnan(value)
+            }
+            if row.get("margin") == np.inf:
+                row["margin"] = "all"
+        record = json.loads(json.dumps(record))
+        text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
+        return write_text(file, text + "\n")
+
+    def write_numbers(self, folder: Path) -> None:
+        """Writes ``promise.json``, and ``held_out.csv`` with its test."""
+        self.write(folder / PROMISE_FILE)
+        write_text(folder / "held_out.csv", csv_text(pd.DataFrame(self.held_out)))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each promise, with the test on held-out patients, and sizes."""
+        return pd.DataFrame.from_dict(
+            {kept.label: self._row(kept) for kept in self.kept},
+            orient="index",
+            columns=COLUMNS,
+        )
+
+    def _row(self, kept: Kept) -> list[str]:
+        row, plain, free = (
+            self.checked(kept, family) for family in ("", MARGIN_ONLY, UNCONTROLLED)
+        )
+        cells = ["not checked", f"{kept.size:.2f}", "–"]
+        if row and plain:
+            cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
+        cells[1] += ", of no use" * kept.useless(row)
+        return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+
+    @property
+    def _heading(self) -> str:
+        return f"Promised {self.unit}, by {counted(len(self.patients), 'patient')}:"
+
+    def __repr__(self) -> str:
+        return f"{self._heading}\n{self.table.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._heading}</p>{self.table.to_html()}"
+
+    def page(self, file: str | Path, *, viewer: bool = True) -> Path:
+        """Writes the page of the promise, which needs no network; returns its path.
+
+        Args:
+            file: The file.
+            viewer: Whether one can scroll through held-out cases, which are images of patients.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        return promises.promise_page(self, Path(file), viewer=viewer)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the files that `read_promise` reads, with the page; returns the folder.
+
+        Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
+        promise was read.
+
+        Raises:
+            InputError: If it cannot be written, or if the folder holds anything else.
+        """
+        with written_folder(folder, "promise") as aside:
+            sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
+            replace(self, sums=sums).write_numbers(aside)
+            self.page(aside / "page.html", viewer=False)
+        return Path(folder)
+
+    def check_current(self, where: object = "promise") -> None:
+        """Refuses to use a promise whose file does not say whose predictions it is of.
+
+        Args:
+            where: The file, for the message.
+
+        Raises:
+            InputError: If it is of 0.3.0, whose files are read to be drawn and compared.
+        """
+        check_current(self.definition, where)
+
+
+def _chosen(option: str, number: float | None, promised: Collection[float]) -> float:
+    """One of the numbers that were promised; by default the smallest."""
+    if number is None:
+        return min(promised)
+    if number not in promised:
+        known = ", ".join(f"{value:g}" for value in sorted(promised)) or "none"
+        raise SettingError(f"{option}: is {number:g}, but promised are {known}; choose of these")
+    return number
+
+
+def read_promise(file: str | Path) -> Promise:
+    """Reads a ``promise.json``.
+
+    Raises:
+        InputError: If it is missing or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from nacl_monai import promise
+        >>> inside = np.random.default_rng(0).uniform(size=(19, 8, 8))
+        >>> made = promise(np.stack([1 - inside, inside], 1), (inside > 0.4).astype(int))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_promise(made.write(f"{folder}/promise.json")).kept == made.kept
+        True
+    """
+    path = Path(file)
+    path = path / PROMISE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
+    record = read_object(path, PROMISE_REMEDY)
+    if fault := records.fault_in_promise(record):
+        raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
+    record["kept"] = list(map(Kept.of_record, record["kept"]))
+    known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]
+    return Promise(**{name: record[name] for name in known})
