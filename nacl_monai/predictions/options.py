@@ -389,13 +389,10 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
-        below = [] if self.below is None else [self.below]
-        shares = {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
-        _check_shares({**shares, "--below": below})
-        if below and self.budget:
-            raise SettingError(
-                "--below: chooses cases, and so does --budget; leave one of them out"
-            )
+        _check_shares(
+            {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
+        )
+        _check_one_choice(self.below, self.budget)
 
     def number_of(self, bounds: Sequence[float]) -> int:
         """How many of some cases to look at: those below a bound of Dice, or a budget of them.
@@ -458,6 +455,14 @@ class Options:
     def joins(self) -> list[Any]:
         """The kind of average and the number of members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
+
+
+def _check_one_choice(below: float | None, budget: str | None) -> None:
+    if below is None:
+        return
+    check_share("--below", below)
+    if budget is not None:
+        raise SettingError("--below: chooses cases, and so does --budget; leave one of them out")
 
 
 def _check_shares(shares: Mapping[str, Sequence[float]]) -> None:

@@ -283,10 +283,8 @@ def triage_folder(
         write_text(folder / PAGE, text + "\n")
     print_faults(faults)
     print(look_text(table, options))
-    if number:
-        print(table[:number].to_string(index=False, float_format="{:.3f}".format))
-    if share:
-        print(share)
+    looked = table[:number].to_string(index=False, float_format="{:.3f}".format)
+    print(*([looked] * bool(number) + [share] * bool(share)), sep="\n")
     print_written(visible_files(output))
     _print_cohort(file, cohort, new, options)
     return faults, cohort
