@@ -22,6 +22,8 @@ from nacl_monai.predictions.layouts import labels_instead
 from nacl_monai.tensors import sum_tolerance, top1
 
 _PERCENT = 100
+#: Where no byte of any case is above it, the bytes may not be 255ths: percent, or 200ths.
+LOW_BYTE = 200
 _FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 #: So far beyond 0 and 1 rounding or resampling takes a probability.
 _NEGLIGIBLE = 1e-3
@@ -110,11 +112,17 @@ def _check_sums(file: Path, voxels: npt.NDArray[Any]) -> None:
         )
 
 
-def may_be_percent(predicted: Probabilities, labels: Sequence[Labels]) -> bool | None:
-    """Whether bytes may be percent: none is above 100, though something is labeled; None of others."""
-    if predicted.voxels.dtype != np.uint8 or not any(rater.classes.any() for rater in labels):
+def highest_byte(predicted: Probabilities, labels: Sequence[Labels]) -> int | None:
+    """The highest of a case's bytes; None of other numbers, and where nothing is labeled or likely.
+
+    Args:
+        predicted: The probabilities.
+        labels: Of the case, by each rater; empty where there are none.
+    """
+    something = any(rater.classes.any() for rater in labels) if labels else predicted.voxels.any()
+    if predicted.voxels.dtype != np.uint8 or not something:
         return None
-    return bool(predicted.voxels.max() <= _PERCENT)
+    return int(predicted.voxels.max())
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:

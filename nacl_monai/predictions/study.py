@@ -30,11 +30,12 @@ from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.checks import (
+    LOW_BYTE,
     channel_dice,
     check_agreement,
     check_channels,
     check_order,
-    may_be_percent,
+    highest_byte,
 )
 from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
 from nacl_monai.predictions.images import Prediction, read_grid
@@ -197,7 +198,7 @@ class Study:
         """
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
-        count, dice, scales = 0, np.zeros(()), set[bool | None]()
+        count, dice, bytes_of_cases = 0, np.zeros(()), set[int | None]()
         seen: dict[str, Case] = {}
         with processes(self.options.jobs if jobs is None else jobs) as apply:
             results = progress_bar(
@@ -210,18 +211,19 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case, digest, is_percent = result
+                    value, of_case, digest, highest = result
                     _check_once(case, digest, seen)
-                    scales.add(is_percent)
+                    bytes_of_cases.add(highest)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
-        if scales - {None} == {True}:
+        highest = max(bytes_of_cases - {None}, default=LOW_BYTE + 1)
+        if highest <= LOW_BYTE:
             print(  # noqa: T201 - what a user is told
-                f"warning: {self.folder}: no byte of any case is above 100, as where percent are "
-                "stored, but bytes are taken for 255ths; save percent as numbers from 0 to 1",
+                f"warning: {self.folder}: no byte of any case is above {highest}, but bytes are taken "
+                "for 255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
                 file=sys.stderr,
             )
         if dice.ndim:
@@ -249,8 +251,8 @@ def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
 
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
-) -> tuple[Any, Any, str, bool | None] | InputError:
-    """The result for a case, Dice of its channels, digest, if it may be percent; or its fault."""
+) -> tuple[Any, Any, str, int | None] | InputError:
+    """The result for a case, Dice of its channels, digest, the highest byte; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -259,8 +261,8 @@ def _computed(
         if reading.labels and not study.options.channels_as_given:
             classes = None if study.channels.overlapping else reading.predicted.classes
             dice = channel_dice(reading.stored, reading.labels[0], study.channels, classes)
-        percent = may_be_percent(reading.predicted, reading.labels)
-        return compute(reading), dice, reading.predicted.digest, percent
+        highest = highest_byte(reading.predicted, reading.labels)
+        return compute(reading), dice, reading.predicted.digest, highest
     except (NoRoomError, SettingError):  # no case is at fault
         raise
     except InputError as fault:  # the function knows no files

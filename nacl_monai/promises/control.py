@@ -67,8 +67,9 @@ References:
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import count, product
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ EACH, MEAN, MOST = CONTROLS = records.CONTROLS
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
 OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
+_SMALLEST = 1e-9  # level
 #: The default largest share of a structure that is outside in a patient, and the default levels.
 MISS = 0.1
 LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
@@ -117,12 +119,17 @@ class Control(NamedTuple):
         """Refuses wrong values; returns itself.
 
         Raises:
-            SettingError: If a level, a confidence or a miss is not between 0 and 1, or the kind is
-                unknown.
+            SettingError: If a level, a confidence or a miss is not between 0 and 1, the level is too
+                small, or the kind is unknown.
         """
         shares = {"--level": self.level, "--confidence": self.confidence, "--miss": self.miss}
         for option, number in shares.items():
             check_share(option, number)
+        if self.level < _SMALLEST:
+            raise SettingError(
+                f"--level: is {self.level:g}, which takes more patients than there are; give "
+                f"{_SMALLEST:g} or more"
+            )
         if self.kind not in CONTROLS:
             raise SettingError(f"--control: is {self.kind!r}; choose from {', '.join(CONTROLS)}")
         return self
@@ -141,8 +148,13 @@ class Control(NamedTuple):
         From 2 / α − 1 patients on, one may be missed by "each"; from 1.5 / α − 1 on, half a structure in
         all may be missed by "mean", and by "most".
         """
-        lost = 1 if self.kind == EACH else 0.5
-        return next(n for n in count(self.needed) if self.holds(np.full((n, 1), lost / n)).all())
+        if self.kind != MOST:
+            lost = 1 if self.kind == EACH else 0.5
+            return max(self.needed, math.ceil((lost + 1) / self.level - 1 - _TOLERANCE))
+        least, most = self.needed, 2 * self.needed
+        while not self._holds(0.5 / most, most):
+            least, most = most, 2 * most
+        return bisect_left(range(most), True, least, key=lambda n: bool(self._holds(0.5 / n, n)))
 
     def may_fail(self, patients: int) -> int:
         """How many of so many calibration patients "each" fails, ⌊α (n + 1)⌋ − 1, or fewer with ties."""
@@ -194,10 +206,14 @@ class Control(NamedTuple):
             losses: (patients, rules), in [0, 1].
         """
         patients = len(losses)
-        if self.kind != MOST:
-            total: Array = losses.sum(0) + 1
-            return np.asarray(total <= self.level * (patients + 1) + _TOLERANCE)
-        p = hoeffding_bentkus(losses.mean(0), patients, self.level)
+        if self.kind == MOST:
+            return self._holds(losses.mean(0), patients)
+        total: Array = losses.sum(0) + 1
+        return np.asarray(total <= self.level * (patients + 1) + _TOLERANCE)
+
+    def _holds(self, risks: npt.ArrayLike, patients: int) -> npt.NDArray[np.bool_]:
+        """Whether "most" is held by the means over so many patients."""
+        p = hoeffding_bentkus(risks, patients, self.level)
         return np.asarray(p <= 1 - self.confidence + _TOLERANCE)
 
     def boldest(self, losses: Array) -> int | None:

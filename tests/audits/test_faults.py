@@ -297,16 +297,20 @@ def test_percent_in_bytes_are_refused(regions, refused):
     refused(message, regions.channels(), regions.labels, read=True)
 
 
-def test_percent_in_bytes_of_a_sigmoid_get_a_warning_though_none_is_100(regions, run):
-    """No voxel of any case is predicted, though something is labeled: a network may be as unsure."""
-    as_bytes(regions, 96)
-    message = "warning: {}: no byte of any case is above 100, as where percent are stored"
+@pytest.mark.parametrize(("scale", "highest"), [(96, 96), (200, 200)])
+def test_low_bytes_of_a_sigmoid_get_a_warning(scale, highest, regions, run):
+    """Percent or 200ths, with labels and without: a network may be as unsure."""
+    as_bytes(regions, scale)
+    message = (
+        f"warning: {regions.channels()}: no byte of any case is above {highest}, but bytes are"
+    )
     code, _, err = run(regions.channels(), regions.labels)
     assert code == 0
-    assert message.format(regions.channels()) in err
+    assert message in err
+    assert message in run(regions.channels(), verb="maps", output="maps")[2]
 
     faint, label = regions.cases["patient0_scan0"]
-    regions.cases["patient0_scan0"] = (faint * (255 / 96)).round().astype(np.uint8), label
+    regions.cases["patient0_scan0"] = (faint * (255 / scale)).round().astype(np.uint8), label
     assert "no byte" not in run(regions.channels("other"), regions.labels)[2]
 
 

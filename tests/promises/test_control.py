@@ -1,5 +1,6 @@
 """What is promised is kept: by simulation, by hand, and as MAPIE computes it."""
 
+import itertools
 import math
 import warnings
 from itertools import product
@@ -134,6 +135,20 @@ def test_patients_that_it_takes(level):
     each, mean = Control(level), Control(level, "mean")
     assert each.needed == mean.needed == math.ceil(round(1 / level - 1, 9))
     assert (each.useful, mean.useful) == tuple(math.ceil(round(k / level - 1, 9)) for k in (2, 1.5))
+
+
+@given(st.sampled_from(["each", "mean", "most"]), st.floats(0.02, 0.98), st.floats(0.05, 0.99))
+def test_useful_number_is_the_first_at_which_one_may_fail(kind, level, confidence):
+    """By counting upwards; it needs no more time for a small level, and a senseless one is refused."""
+    control = Control(level, kind, confidence)
+    lost = 1 if kind == "each" else 0.5
+    numbers = itertools.count(control.needed)
+    first = next(n for n in numbers if control.holds(np.full((n, 1), lost / n)).all())
+
+    assert control.useful == first
+    assert Control(1e-9, kind).check().useful > 1e9
+    with pytest.raises(SettingError, match="--level: is 1e-300, which takes more patients than"):
+        Control(1e-300, kind).check()
 
 
 @pytest.mark.parametrize(
