@@ -211,21 +211,15 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case, digest, highest = result
+                    value, of_case, digest, byte = result
                     _check_once(case, digest, seen)
-                    bytes_of_cases.add(highest)
+                    bytes_of_cases.add(byte)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
-        highest = max(bytes_of_cases - {None}, default=LOW_BYTE + 1)
-        if highest <= LOW_BYTE:
-            print(  # noqa: T201 - what a user is told
-                f"warning: {self.folder}: no byte of any case is above {highest}, but bytes are taken "
-                "for 255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
-                file=sys.stderr,
-            )
+        _warn_of_bytes(self.folder, bytes_of_cases)
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
 
@@ -237,6 +231,17 @@ class Study:
             record: What ``evaluation.json`` says of them.
         """
         return replace(self, modules=modules, calibrated=record)
+
+
+def _warn_of_bytes(folder: Path, bytes_of_cases: set[int | None]) -> None:
+    """Warns where the highest bytes of all cases that have some may be no 255ths."""
+    known = [byte for byte in bytes_of_cases if byte is not None]
+    if known and max(known) <= LOW_BYTE:
+        print(  # noqa: T201 - what a user is told
+            f"warning: {folder}: no byte of any case is above {max(known)}, but bytes are taken for "
+            "255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
+            file=sys.stderr,
+        )
 
 
 def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
