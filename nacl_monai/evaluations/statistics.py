@@ -453,8 +453,8 @@ def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
     if tests.empty:
         return tests
     table = tests.copy()
-    table.insert(list(table).index("p") + 1, "p_holm", _holm(table["p"]))
-    table["p_equivalent"] = _holm(table["p_equivalent"])
+    table.insert(list(table).index("p") + 1, "p_holm", holm(table["p"]))
+    table["p_equivalent"] = holm(table["p_equivalent"])
     direction = METRICS[metric_of(metric)].direction
     ends = (BETTER, WORSE) if direction else (HIGHER, LOWER)
     agree = table["effect"] * table["difference"] * (direction or 1) > 0
@@ -509,7 +509,7 @@ def _p_value(mean: Estimate, differences: Array) -> float:
     return float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
-def _holm(p: pd.Series[float]) -> Array:
+def holm(p: pd.Series[float]) -> Array:
     """Corrected p-values; a test that could not be made decides nothing.
 
     Of M values the k-th smallest is multiplied by M + 1 − k, and none is below a smaller one's. The

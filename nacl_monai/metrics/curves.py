@@ -274,9 +274,9 @@ class Curves:
 
     def chosen(self, patients: Collection[str]) -> Curves:
         """The cases of some patients."""
-        return self._taken([k for k, name in enumerate(self.patients) if name in patients])
+        return self.taken([k for k, name in enumerate(self.patients) if name in patients])
 
-    def _taken(self, rows: Sequence[int]) -> Curves:
+    def taken(self, rows: Sequence[int]) -> Curves:
         """Some of the cases, in this order."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in (*_SUMS, "spacings")}
         cases, patients = ([names[k] for k in rows] for names in (self.cases, self.patients))
@@ -328,7 +328,7 @@ class Curves:
             merged[kind] = [name for part in parts for name in getattr(part, kind)]
         definition = {**self.definition, "shard": None, **_known(parts)}
         whole = replace(self, **merged, definition=definition, path=Path(CURVES_FILE))
-        return whole._taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
+        return whole.taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
 
     def write(self, file: str | Path) -> Path:
         """Writes a ``promise.npz``, whole or not at all; returns its path.

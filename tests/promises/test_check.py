@@ -1,0 +1,175 @@
+"""New labeled patients judge a promise: its size is met, by exact sums, simulations and slow loops."""
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.special import comb
+from scipy.stats import norm
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises import check, fit
+from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.check import SIZE, Law, judged
+from nacl_monai.promises.control import Control, controls_of
+from nacl_monai.promises.fit import Rules
+
+NUMBERS = [(n, m) for n in (9, 10, 19, 27, 39, 60) for m in (5, 20, 200)]
+
+
+def study(patients, seed, shift=0.0, cases=1, name="p", empty=0):
+    """Curves of discs with a border that is off by chance; of some patients nothing is labeled."""
+    rng = np.random.default_rng(seed)
+    place = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"), -1) - 7.5
+    away = rng.uniform(3, 6, (patients * cases, 1, 1)) - np.linalg.norm(place, axis=-1)
+    labels = away + rng.normal(shift, 1, (len(away), 1, 1)) > 0
+    labels[: empty * cases] = False
+    names = [f"{name}{k // cases:03d}" for k in range(len(away))]
+    inside = norm.cdf(away).astype(np.float32)
+    images = [f"{name}{k // cases:03d}_{k % cases}" for k in range(len(away))]
+    probs = np.stack([1 - inside, inside], 1)
+    return curves_of_arrays(
+        probs, labels.astype(int), spacing=(2.0, 0.5), patients=names, cases=images
+    )
+
+
+@pytest.mark.parametrize(("n", "m"), NUMBERS)
+@pytest.mark.parametrize("level", [0.1, 0.2])
+def test_law_is_that_of_ranks_among_all_patients(n, m, level):
+    """How many new ones are worse than the k-th of the others: all orders are alike."""
+    k = math.ceil((n + 1) * (1 - level) - 1e-9)
+    law = Law.of(Control(level), n)
+
+    assert law == (n + 1 - k, k)
+    # x new ones are beyond the k-th of n where it is at place k + m - x of all.
+    exact = [comb(k - 1 + m - x, m - x) * comb(n - k + x, x) / comb(n + m, m) for x in range(m + 1)]
+    assert law.p_values(m) == pytest.approx(np.cumsum(exact[::-1])[::-1].tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("m", [5, 20, 50, 200])
+def test_size_of_one_sentence_is_at_most_its_level_exactly(m):
+    """The sum over all counts of failures that would be called too many, for 9 to 60 who calibrate."""
+    x = np.arange(m + 1)
+    for n in range(9, 61):
+        k = math.ceil((n + 1) * 0.9 - 1e-9)
+        exact = comb(k - 1 + m - x, m - x) * comb(n - k + x, x) / comb(n + m, m)
+        broken = Law.of(Control(0.1), n).p_values(m) <= SIZE
+
+        assert exact.sum() == pytest.approx(1)
+        assert exact[broken].sum() <= SIZE + 1e-9
+
+
+@pytest.mark.parametrize(("n", "m"), NUMBERS)
+@pytest.mark.parametrize("ties", [False, True])
+def test_size_is_met_in_simulated_calibrations(n, m, ties):
+    """4,000 draws of who calibrates and who judges; where patients need the same, fewer fail."""
+    rng = np.random.default_rng(n + m)
+    law, k = Law.of(Control(0.1), n), math.ceil((n + 1) * 0.9 - 1e-9)
+    p_values = law.p_values(m)
+    scores = rng.normal(size=(4000, n + m))
+    scores = scores.round() if ties else scores
+    threshold = np.sort(scores[:, :n], 1)[:, k - 1]
+    broken = p_values[(scores[:, n:] > threshold[:, None]).sum(1)] <= SIZE
+
+    assert broken.mean() <= SIZE + 3 * math.sqrt(SIZE * (1 - SIZE) / 4000)
+
+
+def test_power_is_that_of_a_simulation():
+    law, (n, m, draws) = Law.of(Control(0.1), 39), (39, 60, 20_000)
+    rng = np.random.default_rng(0)
+    threshold = np.sort(rng.normal(size=(draws, n)), 1)[:, 35]
+    failures = (rng.normal(0.5, 1, (draws, m)) > threshold[:, None]).sum(1)
+    seen = law.p_values(m)[failures] <= SIZE
+
+    assert law.power(m) == pytest.approx(seen.mean(), abs=0.015)
+    assert Law.of(Control(0.1), 9).power(1) == 0  # one patient proves nothing
+    assert norm.sf(norm.isf(0.1) - 0.5) == pytest.approx(0.22, abs=0.005)  # as its verdict says
+
+
+@pytest.mark.parametrize("cases", [1, 2])
+def test_failures_are_those_of_the_contours_and_intervals_as_promised(cases):
+    """Of each new patient the worst case; outer contours count who has the structure."""
+    promise = fit(study(20, 0, cases=cases), controls_of("each", [0.2], [0.1]), check=False)
+    new = study(12, 1, shift=0.7, cases=cases, name="q", empty=3)
+    rows = judged(promise, new, "all").table.set_index("promise")
+    for kept in promise.kept:
+        rules = Rules(new, 0, kept.kind, kept.family, kept.margin)
+        if kept.kind in ("outer", "inner"):
+            rule = [np.allclose(row, kept.values) for row in rules.values].index(True)
+            lost = [rules.worst[p, rule] > 0.1 for p in range(12)]
+        else:
+            errors = check.errors_of(new, 0, kept.kind, kept.family, kept.margin)
+            lost = [max(errors[p * cases : (p + 1) * cases]) > kept.values[0] for p in range(12)]
+        number = 9 if kept.kind == "outer" else 12
+        row = rows.loc[kept.label]
+
+        assert (row["failed"], row["patients"]) == (sum(lost), number)
+        assert row["p"] == Law.of(Control(0.2), kept.patients).p_values(number)[sum(lost)]
+
+
+def test_worse_patients_break_a_promise_and_like_ones_do_not():
+    promise = fit(study(39, 0), controls_of("each"), check=False)
+
+    worse, like = (judged(promise, study(40, 1, shift, name="q"), "all") for shift in (2.5, 0))
+
+    assert worse.verdict.startswith("BROKEN: ")
+    assert like.verdict.startswith("No sign that it is broken")
+    assert "% of checks at most where 22% in place of 10%" in like.verdict
+    few = judged(fit(study(9, 0), controls_of("each"), check=False), study(1, 1, name="q"), "all")
+    assert few.verdict.startswith("Cannot tell: ")
+
+
+def test_mean_is_judged_by_all_divisions():
+    """Of 9 and 3 patients: the share of 220 divisions in which the others lose as much, by a loop."""
+    old, new = study(9, 2), study(3, 3, 1.2, name="q")
+    (control,) = controls_of("mean", [0.2])
+    promise = fit(old, [control], check=False)
+    rules = Rules(old.joined([new]), 0, "outer", "within")
+
+    def lost(judges):
+        rest = [k for k in range(12) if k not in judges]
+        rule = max(
+            r for r in range(rules.losses.shape[1]) if rules.losses[rest, r].sum() + 1 <= 2 + 1e-9
+        )
+        return rules.losses[list(judges), rule].sum()
+
+    losses = [lost(judges) for judges in combinations(range(12), 3)]
+    exact = np.mean(np.array(losses) >= lost((9, 10, 11)) - 1e-9)
+    row = judged(promise, new, "all", calibration=old).table.iloc[0]
+
+    assert row["p"] == pytest.approx(exact, abs=0.05)
+    assert row["failed"] == pytest.approx(check.losses(promise.kept[0], new).mean())
+    blind = judged(promise, new, "all")
+    assert np.isnan(blind.table["p"].iloc[0])
+    assert "no test" in repr(blind)
+
+
+def test_groups_have_their_own_counts_and_their_own_correction():
+    promise, new = fit(study(19, 0), controls_of("each"), check=False), study(20, 1, name="q")
+    site = {name: "AB"[k % 2] for k, name in enumerate(sorted({*new.patients}))}
+
+    table = judged(promise, new, "random", {"site": site}).table
+
+    by_site = table[table["group"] == "site"].groupby("promise")[["failed", "patients"]].sum()
+    whole = table[table["group"] == ""].set_index("promise")[["failed", "patients"]]
+    assert by_site.loc[whole.index].equals(whole)
+    for _, family in table.groupby(table["group"] == ""):
+        order = family.sort_values("p")
+        scaled = (order["p"] * np.arange(len(order), 0, -1)).clip(upper=1).cummax()
+        assert family["p_holm"].to_dict() == pytest.approx(scaled.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"), [(None, "say how the labeled"), ("triage", "doubtful")]
+)
+def test_patients_who_were_picked_cannot_judge(chosen, line):
+    promise = fit(study(19, 0), controls_of("each"), check=False)
+    with pytest.raises(SettingError, match=f"--chosen: .*{line}"):
+        judged(promise, study(5, 1, name="q"), chosen)
+
+
+def test_who_calibrated_cannot_judge():
+    promise = fit(study(19, 0), controls_of("each"), check=False)
+    with pytest.raises(InputError, match="p000: calibrated the promise, and cannot judge it"):
+        judged(promise, study(5, 1), "all")

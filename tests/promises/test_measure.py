@@ -1,0 +1,222 @@
+"""Measurements from volumes: formulas are parsed and never run, and intervals hold as MAPIE's do."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mapie.conformity_scores import AbsoluteConformityScore
+from mapie.regression import SplitConformalRegressor
+from sklearn.linear_model import LinearRegression
+
+from nacl_monai.errors import InputError, SettingError
+from nacl_monai.promises import measure
+from nacl_monai.promises.measure import Formula, fit_measures, phases_of, values_of
+from tests.promises.test_check import study
+
+NAMES = ["LV", "RV", "left ventricle", "a-b", "a", "b", "µ (x)"]
+
+
+def value(text, volumes, phased=False):
+    structures = sorted({structure for _, structure in volumes})
+    arrays = {term: np.array([volume]) for term, volume in volumes.items()}
+    return float(Formula.of(f"m = {text}", structures, phased).of_volumes(arrays)[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("LV", 8),
+        ("1 - RV / LV", 0.5),
+        ("(LV − RV) ÷ (LV + RV) × 100", 100 * 4 / 12),
+        ("-LV * 2.5e-1 + -(3 - 1)", -4),
+        ("left ventricle / a-b", 3),
+        ("a - b", 3),
+        ("a-b", 5),
+        ("µ (x) + 0.5*LV", 11),
+        ("LV / (RV - RV)", math.nan),
+        ("1e200 * LV * 1e200", math.nan),
+    ],
+)
+def test_formula_is_arithmetic_on_volumes(text, number):
+    """With names that Python does not know, the longest first."""
+    volumes = dict(zip([("", name) for name in NAMES], (8, 4, 15, 5, 4, 1, 7), strict=True))
+    assert value(text, volumes) == pytest.approx(number, nan_ok=True)
+
+
+def test_phase_and_structure_name_a_volume():
+    volumes = {("ED", "LV"): 100.0, ("ES", "LV"): 40.0, ("1", "LV"): 2.0}
+    assert value("1 - ES.LV / ED.LV", volumes, phased=True) == pytest.approx(0.6)
+    assert value("2 * 1.LV", volumes, phased=True) == 4
+
+
+tree = st.recursive(
+    st.sampled_from(["LV", "RV", "2", "0.5"]),
+    lambda part: st.tuples(part, st.sampled_from("+-*/"), part).map(
+        "({0[0]} {0[1]} {0[2]})".format
+    ),
+    max_leaves=12,
+)
+
+
+@given(tree)
+@settings(max_examples=100, deadline=None)
+def test_formula_is_what_python_computes(text):
+    """Of any tree of operations with a structure in it."""
+    text += " + LV"
+    try:
+        expected = eval(text, {"LV": 3.0, "RV": 0.0})
+    except ZeroDivisionError:
+        return  # inf - inf may come back to a number in no order of ours
+    assert value(text, {("", "LV"): 3.0, ("", "RV"): 0.0}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("LV", "has no name"),
+        ("= LV", "has no name"),
+        ("../x = LV", "has no name"),
+        ("m = 1 + 2", "has no structure"),
+        ("m = LV +", "is no formula"),
+        ("m = LV ** 2", "has"),
+        ("m = __import__('os').system('touch ruined') + LV", "has"),
+        ("m = LV.__class__", "has"),
+        ("m = (lambda: LV)()", "has"),
+        ("m = [LV for x in (1,)][0]", "has"),
+        ("m = __0 + LV", "has '__0', which is no structure"),
+        ("m = _0 + LV", "has '_0', which is no structure"),
+        ("m = MYO + LV", "has 'MYO', which is no structure"),
+        ("m = ED.LV", "has"),
+        ("m = LV if RV else 1", "has"),
+        ("m = LV < RV", "has"),
+        ("m = True + LV", "has"),
+        ("m = 'a' + LV", "has"),
+        ("m = LV + 1j", "has"),
+        ("m = LV + 1" + "0" * 400, "has"),
+        ("m = " + "(" * 300 + "LV" + ")" * 300, "is no formula"),
+        ("m = LV" + " + LV" * 300, "has no name"),
+        ("m = LV\nimport os", "is no formula"),
+        ("m = LV; RV", "is no formula"),
+    ],
+)
+def test_anything_but_a_formula_is_refused_and_nothing_is_run(text, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match=f"--measure: .*{line}"):
+        Formula.of(text, ["LV", "RV"])
+    assert not list(tmp_path.iterdir())
+
+
+def curves_of(predicted, labeled, cases=None, patients=None):
+    """Curves of one structure with these volumes, on a grid of 100 voxels of 10 ml."""
+    from nacl_monai.promises.cases import curves_of_arrays
+
+    place = np.arange(100)
+    inside = (place < np.reshape(predicted, (-1, 1, 1))).astype(np.float32)
+    labels = (place < np.reshape(labeled, (-1, 1, 1))).astype(int)
+    names = cases or [f"p{k:03d}" for k in range(len(inside))]
+    probs = np.stack([1 - inside, inside], 1)
+    how = {"classes": ["background", "LV"], "cases": names, "patients": patients or names}
+    return curves_of_arrays(probs, labels, spacing=(100.0, 100.0), **how)
+
+
+@pytest.mark.parametrize("level", [0.1, 0.2])
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_interval_is_mapies_on_equal_arrays(level, asymmetric):
+    rng = np.random.default_rng(0)
+    labeled = rng.integers(20, 80, 39)
+    predicted = labeled + rng.integers(-9, 15, 39)
+
+    (found,) = fit_measures(
+        curves_of(predicted, labeled), ["m = 2 * LV"], [level], asymmetric=asymmetric
+    )
+
+    theirs = SplitConformalRegressor(
+        LinearRegression().fit([[0], [1]], [0, 1]),
+        confidence_level=1 - level,
+        conformity_score=AbsoluteConformityScore(sym=not asymmetric),
+        prefit=True,
+    )
+    x, y = 20.0 * predicted[:, None], 20.0 * labeled
+    theirs.conformalize(x, y)
+    _, interval = theirs.predict_interval(np.array([[1000.0]]))
+    assert [1000 - found.below, 1000 + found.above] == pytest.approx(interval[0, :, 0])
+
+
+@pytest.mark.parametrize(("n", "asymmetric"), [(9, False), (19, False), (19, True), (40, True)])
+def test_interval_holds_as_its_law_says(n, asymmetric):
+    """The share of new patients who are outside, in 4,000 calibrations, by the Beta's mean."""
+    rng = np.random.default_rng(n)
+    errors = rng.gamma(2, size=(4000, n + 1)) - 1
+    law = measure.Measure("m", "LV", None, 0.1, 0, 0, n, asymmetric=asymmetric).law
+    k = law.a // 2 if asymmetric else law.a
+    old = np.sort(errors[:, :n] if asymmetric else abs(errors[:, :n]), 1)
+    new = errors[:, n] if asymmetric else abs(errors[:, n])
+    outside = new > old[:, n - k]
+    if asymmetric:
+        outside |= new < old[:, k - 1]
+
+    share = law.a / (law.a + law.b)
+    assert outside.mean() == pytest.approx(share, abs=4 * math.sqrt(share / 4000))
+    assert share <= 0.1 + 1e-9
+
+
+def test_undefined_values_count_as_missed_and_are_counted():
+    """A divisor of 0, in the label or the prediction; too many of them are refused."""
+    labeled = np.arange(20, 40)
+    predicted = labeled + np.arange(20) % 7
+    predicted[3] = 0
+
+    (found,) = fit_measures(curves_of(predicted, labeled), ["m = 1 / LV"], [0.1])
+
+    errors = [
+        abs(1 / (10 * p) - 1 / (10 * y)) if p else math.inf
+        for p, y in zip(predicted, labeled, strict=True)
+    ]
+    assert found.below == pytest.approx(sorted(errors)[18 - 1 + 1])
+    assert found.undefined == 1
+    assert "1 patient without a value counted as missed" in found.text
+    predicted[4] = 0
+    with pytest.raises(InputError, match="m: 2 patients of 20 have no value, .* so many cannot be"):
+        fit_measures(curves_of(predicted, labeled), ["m = 1 / LV"], [0.1])
+
+
+def test_phases_are_of_names_or_of_a_table(tmp_path):
+    cases = ["p1_ED", "p1_ES", "p2_ED"]
+    table = tmp_path / "phases.csv"
+    table.write_text("case,phase\np1_ED,1\np1_ES,2\np2_ED,1\n")
+
+    assert phases_of(cases, "_(ED|ES)") == ["ED", "ES", "ED"]
+    assert phases_of(cases, table) == ["1", "2", "1"]
+    assert phases_of(cases, None) == ["", "", ""]
+    with pytest.raises(InputError, match="finds no phase in 'x'"):
+        phases_of([*cases, "x"], "_(ED|ES)")
+    with pytest.raises(SettingError, match="neither a table nor an expression"):
+        phases_of(cases, "ED|ES")
+    table.write_text("case,time\np1_ED,1\np1_ES,2\np2_ED,1\n")
+    with pytest.raises(InputError, match="has no column 'phase'"):
+        phases_of(cases, table)
+
+
+def test_values_are_of_a_patients_phases():
+    """A patient who lacks one has no value; two cases of one are refused."""
+    cases = ["p1_ED", "p1_ES", "p2_ED"]
+    (ef,) = [measure.Measure("EF", "1 - ES.LV / ED.LV", "_(ED|ES)", 0.1, 0, 0, 9)]
+    volumes = np.array([[100.0], [40.0], [90.0]])
+
+    (found,) = values_of([ef], volumes, ["LV"], ["p1", "p1", "p2"], cases)
+
+    assert found.tolist() == pytest.approx([0.6, math.nan], nan_ok=True)
+    with pytest.raises(InputError, match="p1: has two cases of the phase 'ED'"):
+        values_of([ef], volumes, ["LV"], ["p1"] * 3, cases)
+    plain = measure.Measure("m", "LV", None, 0.1, 0, 0, 9)
+    with pytest.raises(InputError, match="p1: has two cases without a phase.*--phases"):
+        values_of([plain], volumes, ["LV"], ["p1", "p1", "p2"], cases)
+
+
+def test_too_few_patients_and_two_of_a_name_are_refused():
+    with pytest.raises(InputError, match="--asymmetric: 18 patients are too few .*takes 19"):
+        fit_measures(study(18, 0), ["m = class_1"], [0.1], asymmetric=True)
+    with pytest.raises(SettingError, match="two are called 'm'"):
+        fit_measures(study(19, 0), ["m = class_1", "m = 2 * class_1"], [0.1])

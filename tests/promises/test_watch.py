@@ -1,0 +1,219 @@
+"""Watching new patients: a slow loop's curve, MAPIE's martingale, and alarms that are seldom false."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mapie.exchangeability_testing import OnlineMartingaleTest
+
+from nacl_monai.errors import InputError
+from nacl_monai.promises import fit, watch
+from nacl_monai.promises.cohort import known_of
+from nacl_monai.promises.control import controls_of
+from nacl_monai.promises.watch import FALSE, Watch, needed, ranks, statistics_of, wealth
+from tests.promises.test_check import study
+
+STREAMS = ("a: entropy", "a: outer needed")
+
+
+def slow_curve(before, new, drawn):
+    """Wealth by the definition: each bet's money, moved and multiplied patient by patient."""
+    bag, money, curve = list(before), dict.fromkeys((-2, -1, 0, 1, 2), 0.2), []
+    for number, random in zip(new, drawn, strict=True):
+        above = sum(other > number for other in bag)
+        equal = sum(other == number for other in bag) + 1
+        bag.append(number)
+        p = (above + random * equal) / len(bag)
+        whole = sum(money.values())
+        money = {
+            bet: (0.99 * share + 0.01 * whole / 5) * (1 + bet * (p - 0.5))
+            for bet, share in money.items()
+        }
+        curve.append(sum(money.values()))
+    return curve
+
+
+def watched(new, known=None, streams=STREAMS, checksum="c"):
+    """A log of patients with the same number in each stream."""
+    known = known or {stream: np.arange(19.0).tolist() for stream in streams}
+    log = Watch(checksum, known)
+    for k, number in enumerate(new):
+        log = log.added(
+            {f"p{k:03d}": dict.fromkeys(known, float(number))}, f"2026-01-{k % 28 + 1:02d}"
+        )
+    return log
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_curve_is_that_of_a_slow_loop(ties):
+    rng = np.random.default_rng(0)
+    known, new = rng.normal(size=19), rng.normal(0.8, 1, 60)
+    if ties:
+        known, new = known.round(), new.round()
+    log = watched(new, {"a: entropy": known.tolist()})
+    drawn = [watch.drawn("c", f"p{k:03d}") for k in range(60)]
+
+    assert np.exp([*log.curve("a: entropy").values()]) == pytest.approx(
+        slow_curve(known, new, drawn)
+    )
+
+
+def test_curve_is_mapies_on_equal_numbers():
+    """Its ranks with its own random numbers, and its martingale of three bets."""
+    rng = np.random.default_rng(1)
+    numbers = np.concatenate([rng.normal(size=30), rng.normal(1, 1, 40)]).round(1)
+    theirs = OnlineMartingaleTest(random_state=0, warn=False, task="regression")
+    theirs._compute_non_conformity_scores = lambda numbers, _: np.ravel(numbers)
+    theirs.rng = np.random.default_rng(5)
+    theirs.conformity_score_history = numbers[:30].tolist()
+    theirs.update(numbers[30:, None], np.zeros(40))
+    drawn = np.random.default_rng(5).uniform(size=40)
+
+    ours = ranks(numbers[:30], numbers[30:], drawn)
+
+    assert ours.tolist() == theirs.pvalue_history
+    curve = np.exp(wealth(ours, bets=(-1, 0, 1), jump=0.01))
+    assert curve == pytest.approx(theirs.martingale_value_history)
+
+
+def test_ranks_are_uniform_and_independent_with_and_without_ties():
+    """Of 4,000 lifetimes: moments of a rank, and of the product of two in succession."""
+    rng = np.random.default_rng(2)
+    for numbers in (rng.normal(size=(4000, 12)), rng.integers(0, 3, (4000, 12)).astype(float)):
+        found = np.array([ranks(row[:9], row[9:], rng.uniform(size=3)) for row in numbers])
+        deciles = np.histogram(found, 10, (0, 1))[0] / found.size
+        assert deciles == pytest.approx([0.1] * 10, abs=0.012)
+        assert np.corrcoef(found.T)[np.triu_indices(3, 1)] == pytest.approx([0] * 3, abs=0.06)
+
+
+@pytest.mark.parametrize("patients", [9, 39])
+def test_false_alarms_are_at_most_as_many_as_said_however_long_one_looks(patients):
+    """Of 2,000 lifetimes of 200 patients in each of which four streams may ring."""
+    rng = np.random.default_rng(patients)
+    rung = np.zeros(2000, bool)
+    common = rng.normal(size=(2000, patients + 200, 1))
+    numbers = 0.8 * common + 0.6 * rng.normal(size=(2000, patients + 200, 4))
+    for stream in range(4):
+        of_stream = numbers[..., stream]
+        above = [
+            (of_stream[:, :k] > of_stream[:, k, None]).sum(1)
+            for k in range(patients, patients + 200)
+        ]
+        p = (np.stack(above, 1) + rng.uniform(size=(2000, 200))) / (np.arange(200) + patients + 1)
+        rung |= (wealth(p) >= math.log(4 / FALSE)).any(1)
+
+    assert rung.mean() <= FALSE + 3 * math.sqrt(FALSE / 2000)
+
+
+def test_alarm_names_the_stream_the_date_and_since_when():
+    """After thirty patients like those who calibrated, a stream moves up; another stays."""
+    known = {"a: entropy": np.arange(19.0).tolist(), "b: surface": np.arange(19.0).tolist()}
+    log = watched(np.random.default_rng(4).permutation(np.tile(np.arange(19.0), 2))[:30], known)
+    for k in range(30):
+        rows = {"a: entropy": 30.0 + k, "b: surface": float(k % 19)}
+        log = log.added({f"q{k:03d}": rows}, f"2026-03-{k + 1:02d}")
+
+    alarm = log.alarm
+
+    heights = log.curve(alarm.stream)
+    first = next(k for k, height in heights.items() if height >= math.log(2 / FALSE))
+    assert (alarm.stream, alarm.at) == ("a: entropy", log.events[first])
+    assert alarm.at.patient.startswith("q")
+    assert alarm.since.date <= alarm.at.date
+    assert str(alarm).startswith(
+        f"ALARM on {alarm.at.date}, at {alarm.at.patient}: a: entropy went up, "
+    )
+    assert watched(np.tile(np.arange(19.0), 2), known).alarm is None
+
+
+def test_each_patient_counts_once_and_labels_may_come_later():
+    """The statistics of a patient who is there already stay; what a label says is added."""
+    log = watched([1, 2], {"a: entropy": [1.0, 2.0], "a: outer needed": [3.0]}, ())
+    log = replace(log, events=[])
+    log = log.added({"p": {"a: entropy": 1.0}}, "d1")
+    log = log.added({"p": {"a: entropy": 9.0, "a: outer needed": 4.0}}, "d2")
+
+    assert [(event.date, dict(event.values)) for event in log.events] == [
+        ("d1", {"a: entropy": 1.0}),
+        ("d2", {"a: outer needed": 4.0}),
+    ]
+    assert log.events[0].random == log.events[1].random
+
+
+def test_a_second_run_draws_the_same_curve_however_calls_are_divided(tmp_path):
+    numbers = np.random.default_rng(3).normal(9, 4, 12)
+    whole = watched(numbers)
+    parts = watched(numbers[:5])
+    parts.write(tmp_path / "log.json")
+    parts = Watch("c", parts.known).read(tmp_path / "log.json")
+    for k in range(5, 12):
+        parts = parts.added({f"p{k:03d}": dict.fromkeys(STREAMS, float(numbers[k]))}, "later")
+
+    assert whole.curve(STREAMS[0]) == parts.curve(STREAMS[0])
+    other = watched(numbers, checksum="another promise")
+    assert whole.curve(STREAMS[0]) != other.curve(STREAMS[0])
+
+
+def test_a_forgotten_patient_leaves_numbers_and_no_name(tmp_path):
+    log = watched([1, 30, 2])
+    gone = log.without_name("p001")
+    text = gone.write(tmp_path / "log.json").read_text()
+
+    assert "p001" not in text
+    assert "p002" in text
+    assert gone.curve(STREAMS[0]) == log.curve(STREAMS[0])
+    with pytest.raises(InputError, match="--forget: 'p001' is not in the log"):
+        gone.without_name("p001")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda text: text.replace('"p000"', '"p009"'), "its checksum differs"),
+        (lambda text: text[:-9], "log.json"),
+    ],
+)
+def test_a_damaged_log_is_refused(tmp_path, change, line):
+    file = watched([1, 2]).write(tmp_path / "log.json")
+    file.write_text(change(file.read_text()))
+    with pytest.raises(InputError, match=line):
+        watched([]).read(file)
+
+
+def test_a_log_of_another_promise_or_without_its_labels_is_refused(tmp_path):
+    file = watched([1, 2]).write(tmp_path / "log.json")
+    with pytest.raises(InputError, match="watches another promise"):
+        watched([], checksum="other").read(file)
+    with pytest.raises(InputError, match="begun with promise.npz"):
+        watched([], streams=STREAMS[:1]).read(file)
+
+
+def test_numbers_of_new_patients_are_those_that_promise_json_has():
+    """Known and new statistics are counted alike, so that equal patients tie."""
+    curves = study(12, 0, cases=2)
+    known = known_of(curves, labeled=True)
+
+    found = statistics_of(curves)
+
+    assert {name: list(numbers.values()) for name, numbers in found.items()} == {
+        f"{structure}: {name}": numbers
+        for structure, of_structure in known.items()
+        for name, numbers in of_structure.items()
+        if name != "Dice"
+    }
+
+
+def test_what_a_patient_needs_decides_whether_a_promise_fails_them():
+    """Who needs more than the k-th of those who calibrated fails, and nobody else."""
+    from nacl_monai.promises.check import judged
+
+    old, new = study(19, 0, cases=2), study(30, 1, 1.0, cases=2, name="q", empty=4)
+    promise = fit(old, controls_of("each"), check=False)
+    table = judged(promise, new, "all").table.set_index("promise")["failed"]
+    before, after = needed(promise, old), needed(promise, new)
+    for kept in promise.kept:
+        stream = f"{kept.structure}: {kept.kind} needed"
+        limit = sorted(before[stream].values())[-2]
+        assert sum(number > limit for number in after[stream].values()) == table[kept.label]
+    assert len(after["class_1: outer needed"]) == 26  # who has the structure
