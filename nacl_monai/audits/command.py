@@ -232,10 +232,16 @@ def merge_files(
                 parts[0].joined(parts[1:]).write(aside / name)
         tables = [*_of_islands(aside, [""])]
     print(table, *tables, sep="\n")
-    if not curves:
-        print(f"note: not every audit has a {CURVES_FILE}, and so the merged one has none")
+    for parts, name in ((curves, CURVES_FILE), (islands, COMPONENTS_FILE)):
+        if not parts and (name == CURVES_FILE or any(map(Path.is_file, _places(files, name)))):
+            print(f"note: not every audit has a {name}, and so the merged one has none")
     print_written(visible_files(output))
     return []
+
+
+def _places(files: Sequence[Path], name: str) -> list[Path]:
+    """A file beside the bins of every audit."""
+    return [(file if file.is_dir() else file.parent) / name for file in files]
 
 
 def _beside(
@@ -250,7 +256,7 @@ def _beside(
     Raises:
         InputError: If one is of other cases than the bins beside it.
     """
-    places = [(file if file.is_dir() else file.parent) / name for file in files]
+    places = _places(files, name)
     if not all(map(Path.is_file, places)):
         return []
     parts: list[Any] = hidden(map(read, places), anonymous)

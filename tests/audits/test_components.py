@@ -91,7 +91,12 @@ def test_shards_of_islands_are_the_whole(old, tmp_path, capsys):
     assert (merged / "components.csv").read_text() == (whole / "components.csv").read_text()
     other = run("audit", *args, "--components", "5", "--shard", "2/2", output=tmp_path / "other")
     assert main(["merge", str(parts[0]), str(other), "--output", str(tmp_path / "no")]) == 1
-    assert "minimum_mm3" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "minimum_mm3" in captured.err
+    assert "components.npz" not in captured.out
+    (parts[1] / "components.npz").unlink()
+    assert main(["merge", *map(str, parts), "--output", str(tmp_path / "without")]) == 0
+    assert "note: not every audit has a components.npz, and so" in capsys.readouterr().out
 
 
 def islands_of(labeled, predicted, patients):
