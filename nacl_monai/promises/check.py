@@ -53,10 +53,10 @@ from nacl_monai.promises.control import (
     Control,
     by_patient,
     contours_along,
-    margin_of,
     worst_by_patient,
 )
-from nacl_monai.promises.fit import DICE, Kept, Promise, Rules, estimate, failed
+from nacl_monai.promises.record import Kept, Promise
+from nacl_monai.promises.rules import Rules, errors_of, failed
 
 Array = npt.NDArray[Any]
 #: The chance that a kept promise is called broken.
@@ -306,15 +306,6 @@ def losses(kept: Kept, curves: Curves) -> Array:
         return contours_along(curves, structure, kept.kind, sets)[0][:, 0]
     errors = errors_of(curves, structure, kept.kind, kept.family, kept.margin)
     return np.asarray(errors > kept.values[0], float)
-
-
-def errors_of(curves: Curves, structure: int, kind: str, family: str, margin: float) -> Array:
-    """The error of the volume or Dice that is expected of each case, (N,)."""
-    expected = estimate(curves, structure, kind, family, margin_of(family, margin))
-    if kind == DICE:
-        return np.asarray(expected - curves.dice[:, structure])
-    voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
-    return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
 
 
 def divided(

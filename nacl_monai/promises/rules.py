@@ -44,6 +44,17 @@ def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int
     return np.asarray(expected[:, structure, margin])
 
 
+def errors_of(
+    curves: Curves, structure: int, kind: str, family: str, margin: float = MARGIN
+) -> Array:
+    """The error of the volume or Dice that is expected of each case, (N,), which a promise bounds."""
+    expected = estimate(curves, structure, kind, family, margin_of(family, margin))
+    if kind == DICE:
+        return np.asarray(expected - curves.dice[:, structure])
+    voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
+    return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
+
+
 class Rules:
     """All possible promises of one kind about one structure, with losses and sizes by patient.
 
@@ -79,7 +90,7 @@ class Rules:
             losses, sizes, self.values = losses[:, turn], sizes[:, turn], THRESHOLDS[path[turn]]
             whole = curves.volumes[:, structure]
         else:
-            scores = self._scores(curves, structure, place)
+            scores = errors_of(curves, structure, kind, family, margin)
             steps = np.unique(scores)[::-1]  # between two scores, nothing changes
             losses = (scores[:, None] > steps).astype(float)
             sizes = np.exp(steps) if kind == VOLUME else steps - scores[:, None]
@@ -89,14 +100,6 @@ class Rules:
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
         )
         self.worst = worst_by_patient(losses, curves.patients)
-
-    def _scores(self, curves: Curves, structure: int, margin: int) -> Array:
-        """The error of what is expected of each case."""
-        expected = estimate(curves, structure, self.kind, self.family, margin)
-        if self.kind == DICE:
-            return np.asarray(expected - curves.dice[:, structure])
-        voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
-        return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
 
     def risks(self, control: Control) -> Array:
         """The loss of each patient by each rule, as a control counts it, (patients, rules)."""

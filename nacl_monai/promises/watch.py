@@ -41,10 +41,11 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.curves import Curves
-from nacl_monai.promises.check import counting, errors_of
+from nacl_monai.promises.check import counting
 from nacl_monai.promises.cohort import known_of
 from nacl_monai.promises.control import CONTOURS, Control, grown
-from nacl_monai.promises.fit import Promise, Rules
+from nacl_monai.promises.record import Promise
+from nacl_monai.promises.rules import Rules, errors_of
 
 Array = npt.NDArray[np.float64]
 LOG = "log.json"

@@ -13,7 +13,7 @@ from nacl_monai.promises import check, fit
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.check import SIZE, Law, judged
 from nacl_monai.promises.control import Control, controls_of
-from nacl_monai.promises.fit import Rules
+from nacl_monai.promises.rules import Rules, errors_of
 
 NUMBERS = [(n, m) for n in (9, 10, 19, 27, 39, 60) for m in (5, 20, 200)]
 
@@ -99,7 +99,7 @@ def test_failures_are_those_of_the_contours_and_intervals_as_promised(cases):
             rule = [np.allclose(row, kept.values) for row in rules.values].index(True)
             lost = [rules.worst[p, rule] > 0.1 for p in range(12)]
         else:
-            errors = check.errors_of(new, 0, kept.kind, kept.family, kept.margin)
+            errors = errors_of(new, 0, kept.kind, kept.family, kept.margin)
             lost = [max(errors[p * cases : (p + 1) * cases]) > kept.values[0] for p in range(12)]
         number = 9 if kept.kind == "outer" else 12
         row = rows.loc[kept.label]
