@@ -40,6 +40,7 @@ from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import refused, save_nifti
+from tests.same import same_bits
 
 NETWORKS = ", ".join(read_menu("networks"))
 
@@ -135,8 +136,7 @@ def test_run_of_a_gpu_is_exported_and_read_without_one(run, tmp_path, monkeypatc
         lambda storage, place: storage if place == "cpu" else pytest.fail(f"is on {place}"),
     )
     written = torch.load(bundle / "models/model.pt")
-    assert written.keys() == weights.keys()
-    assert all(torch.equal(written[name], weights[name]) for name in weights)
+    same_bits(written, weights, "they are read back")
 
 
 def test_readme_says_how_to_run_the_bundle(exported):
@@ -460,7 +460,7 @@ def test_calibrator_is_behind_the_network(exported_with, name):
 
     with torch.no_grad():
         plain = network(image)
-        assert torch.equal(torch.jit.load(models / "plain.ts")(image), plain)
+        torch.testing.assert_close(torch.jit.load(models / "plain.ts")(image), plain)
         expected = plain / 3.0
         if name == "vector_all":
             scales, biases = [torch.tensor(v)[:, None, None] for v in FITS[name][1].values()]
@@ -482,11 +482,11 @@ def test_calibrator_of_whole_images_is_in_inference_alone(exported_with):
     network.load_state_dict(torch.load(models / "model.pt"))
     with torch.no_grad():
         plain = network(image)
-        assert torch.equal(torch.jit.load(models / "model.ts")(image), plain)
+        torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), plain)
         volume, spacing = plain[None].movedim(1, -1), [0.5, 1.0, 4.0]
         found = parser.get_parsed_content("calibrator_def")(volume, spacing=spacing)
         expected = DistanceTemperatures(**FITS["distance_all"][1])(volume, spacing=spacing)
-    assert torch.equal(found, expected)
+    same_bits(found, expected, "the same calibrator of the same logits")
     assert not (models / "plain.ts").exists()
     card = (bundle / "docs/README.md").read_text()
     assert "Inference has the calibrator `distance_all` behind the network" in card

@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT, forget_modules
+from tests.same import same_bits
 
 #: When a dataset's run is tested: labels exclude each other in the first two, and overlap in brats.
 WHEN = {"hippocampus": (), "acdc": pytest.mark.slow, "brats": pytest.mark.slow}
@@ -182,15 +183,13 @@ def curves(run):
     }
 
 
-def assert_same_bits(first, second, *names):
+def assert_same_training(first, second, *names):
     """Whatever two trainings have in files of these names is the same: weights, optimizer, schedule."""
     for name in names:
         ours, other = (
             tensors(torch.load(run / name, weights_only=True)) for run in (first, second)
         )
-        assert ours.keys() == other.keys()
-        for key, value in ours.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other[key])), key
+        same_bits(ours, other, "a training that goes on takes the same steps")
 
 
 def block_package(monkeypatch):

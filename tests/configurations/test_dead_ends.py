@@ -7,7 +7,7 @@ import pytest
 from monai.engines import SupervisedTrainer
 
 from nacl_monai.training import RunRecord
-from tests.configurations.conftest import NETWORK, arguments, assert_same_bits, contents
+from tests.configurations.conftest import NETWORK, arguments, assert_same_training, contents
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_killed_training_goes_on_longer_as_if_it_had_always_been(
     bundle.done(*words_of(6, folder="whole"))
 
     states = ("model.pt", "checkpoints/epoch_0006.pt")
-    assert_same_bits(tmp_path / "run", tmp_path / "whole", *states)
+    assert_same_training(tmp_path / "run", tmp_path / "whole", *states)
     assert json.loads((tmp_path / "run/config.json").read_text())["max_epochs"] == 6
 
 

@@ -23,6 +23,7 @@ from nacl_monai.bundles.command_line import keys_and_values
 from nacl_monai.bundles.export import export_bundle
 from tests.configurations.conftest import FAST, ROOT, block_package, parser_of, run_bundle
 from tests.conftest import nightly_but
+from tests.same import same_bits
 
 MODULES = {"__init__", "command_line", "definitions", "differences", "error_lines", "errors"}
 MODULES |= {"hints", "overrides"}
@@ -152,8 +153,7 @@ def test_load_returns_the_weights_of_the_run(exported, monkeypatch, tmp_path, ki
     network = monai.bundle.load(bundle.name, bundle_dir=bundle.parent, workflow_type=kind)
 
     weights = torch.load(run / "model.pt", weights_only=True)
-    assert network.state_dict().keys() == weights.keys()
-    assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
+    same_bits(network.state_dict(), weights, "they are read back")
 
 
 @pytest.mark.usefixtures("without_package")

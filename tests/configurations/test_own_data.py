@@ -10,8 +10,9 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.data import hippocampus_patient
-from tests.configurations.conftest import assert_same_bits
+from tests.configurations.conftest import assert_same_training
 from tests.own_data import NAMES, nnunet, renamed_as_folders, renamed_as_nnunet
+from tests.same import same_bits
 
 pytestmark = pytest.mark.slow
 
@@ -68,12 +69,12 @@ def test_numbers_are_those_of_the_bundle_to_the_bit(command, empty, run_of, form
     assert output.startswith("python -m monai.bundle run evaluating --config_file ")
 
     run = empty / "runs/mine/unet_nacl_seed0"
-    assert_same_bits(run, ours, "model.pt")
+    assert_same_training(run, ours, "model.pt")
     names = dict(zip(["anterior", "posterior"], CLASSES[format_], strict=True))
     for file in ("validation.csv", "evaluation/cases.csv"):
         found, table = (pd.read_csv(folder / file) for folder in (run, ours))
         renamed = {c: c.replace(old, new) for c in table for old, new in names.items() if old in c}
-        pd.testing.assert_frame_equal(found, table.rename(columns=renamed), check_exact=True)
+        same_bits(found, table.rename(columns=renamed), "the same training")
     with (
         np.load(run / "evaluation/bins.npz") as found,
         np.load(ours / "evaluation/bins.npz") as expected,

@@ -16,6 +16,7 @@ from nacl_monai.data.cases import image_files
 from tests.configurations.conftest import FAST, ROOT, arguments, curves, parser_of
 from tests.conftest import nightly_but
 from tests.networks.conftest import make_small, small_overrides
+from tests.same import same_bits, same_values
 from tests.training.conftest import expected_calibration_error
 
 #: Where any training will do: a small network, and two patients to learn from.
@@ -72,7 +73,7 @@ class TestEvaluating:
         histogram = np.load(run / "logit_histogram.npz")
         voxels = histogram["counts"].sum(axis=1)
 
-        np.testing.assert_array_equal(per_class, profile["counts"])
+        same_values(per_class, profile["counts"])
         assert list(profile["classes"]) == list(bins["classes"][1:])
         assert histogram["epochs"].tolist() == [1, 2]
         assert voxels[0] == voxels[1] > 0
@@ -151,8 +152,8 @@ def test_same_seed_gives_the_same_weights(bundle, shared, tmp_path):
         state = torch.load(tmp_path / "run/model.pt", weights_only=True)
         weights.append(torch.cat([value.flatten().float() for value in state.values()]))
 
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
+    same_bits(weights[0], weights[1], "the same seed takes the same steps")
+    assert not torch.allclose(weights[0], weights[2])
 
 
 LOSSES = list(ConfigParser.load_config_file(ROOT / "bundles/common/train.yaml")["losses"])
@@ -259,8 +260,7 @@ def test_evaluator_has_the_weights_of_the_run_whatever_leads_to_it(run_of, monke
     evaluator = parser_of(dataset, "evaluate", **places).get_parsed_content("evaluator")
 
     weights, saved = evaluator.network.state_dict(), torch.load(run / "model.pt", weights_only=True)
-    assert weights.keys() == saved.keys()
-    assert all(torch.equal(weights[name].cpu(), saved[name]) for name in saved)
+    same_bits(weights, saved, "they are read back")
 
 
 @pytest.mark.slow
@@ -274,4 +274,4 @@ def test_seed_counts_without_initialize(bundle, shared, monkeypatch):
         bundle.done(*arguments("training", "hippocampus", *shared, "--initialize", []))
         torch.rand(1)
 
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    same_bits(*states, "the same seed draws the same")

@@ -13,7 +13,7 @@ from tests.configurations.conftest import (
     NETWORK,
     ROOT,
     arguments,
-    assert_same_bits,
+    assert_same_training,
     block_package,
     curves,
     run_bundle,
@@ -64,7 +64,7 @@ def test_killed_training_ends_with_the_same_bits(runs, words_of):
     killed = [*words_of("training", "killed"), "--num_workers", "2"]
     run_killed([("in_epoch:10", killed), ("never", killed)])
 
-    assert_same_bits(runs / "plain", runs / "killed", *STATES)
+    assert_same_training(runs / "plain", runs / "killed", *STATES)
     assert curves(runs / "plain") == curves(runs / "killed")
 
 
@@ -118,7 +118,7 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
     assert code == 0, errors
     expected, found = (probabilities_in(tmp_path / folder) for folder in ("run", "export"))
     assert found.shape[:3] == nibabel.load(image).shape
-    assert np.array_equal(expected, found) != calibrated
+    assert np.allclose(expected, found, atol=1e-5) != calibrated
 
 
 @pytest.mark.parametrize(

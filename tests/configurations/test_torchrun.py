@@ -13,12 +13,13 @@ from tests.configurations.conftest import (
     NETWORK,
     ROOT,
     arguments,
-    assert_same_bits,
+    assert_same_training,
     contents,
     curves,
     run_killed,
     run_module,
 )
+from tests.same import same_bits, same_values
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ def test_killed_training_ends_with_the_same_bits(runs, words_of):
     moments = ["in_epoch:8", "terminated:2", "terminated_in_evaluation:1", "never"]
     run_killed([(moment, train) for moment in moments], "2")
 
-    assert_same_bits(runs["plain"], killed, "model.pt", "checkpoints/epoch_0002.pt")
+    assert_same_training(runs["plain"], killed, "model.pt", "checkpoints/epoch_0002.pt")
     assert curves(runs["plain"]) == curves(killed)
     record = json.loads((killed / "run.json").read_text())
     assert [session["processes"] for session in record["sessions"]] == [2] * 3
@@ -106,10 +107,10 @@ def test_numbers_of_two_processes_are_those_of_one(runs):
     first, second = (np.load(runs[name] / "bins.npz") for name in ("one", "two"))
     order = [list(second["cases"]).index(case) for case in first["cases"]]
     for name in ("counts", "positives", "confidences"):
-        np.testing.assert_array_equal(first[name], second[name][order])
+        same_bits(first[name], second[name][order], "each case is measured by itself")
 
     first, second = (np.load(runs[name] / "logits.npz") for name in ("one", "two"))
-    np.testing.assert_array_equal(first["counts"], second["counts"])
+    same_values(first["counts"], second["counts"])
     np.testing.assert_allclose(first["sums"], second["sums"], rtol=1e-12)
 
 
@@ -121,7 +122,7 @@ def test_maps_of_two_processes_are_those_of_one(runs):
     for name in single:
         first, second = (np.load(runs[run] / "maps" / name) for run in ("one", "two"))
         for name in first.files:
-            np.testing.assert_array_equal(first[name], second[name])
+            same_bits(first[name], second[name], "each case is predicted by itself")
 
 
 @pytest.mark.nightly

@@ -27,6 +27,7 @@ from nacl_monai.data.check import check_dataset
 from nacl_monai.data.loading import check_preprocessed, preprocess_label
 from nacl_monai.errors import InputError
 from tests.conftest import ROOT, change, refused, save_nifti
+from tests.same import same_bits, same_values
 
 OBLIQUE = np.array([[-1.4, 0.2, 0, 5], [0.2, 1.4, 0, 6], [0, 0, 8, 7], [0, 0, 0, 1.0]])
 
@@ -53,7 +54,7 @@ def test_sound_case_comes_through_unchanged(case):
 
     for key, dtype in (("image", torch.float32), ("label", torch.uint8)):
         stored = nibabel.load(case[key])
-        np.testing.assert_array_equal(stored.get_fdata(dtype=np.float32), loaded[key][0].numpy())
+        same_bits(stored.get_fdata(dtype=np.float32), loaded[key][0].numpy(), "they are read back")
         np.testing.assert_allclose(stored.affine, loaded[key].affine.numpy(), atol=1e-6)
         assert loaded[key].dtype == dtype
     assert loaded["case"] == "c"
@@ -66,7 +67,7 @@ def test_label_whose_affine_differs_by_rounding_gets_the_images(case):
 
     loaded = load(case)
 
-    assert torch.equal(loaded["image"].affine, loaded["label"].affine)
+    same_bits(loaded["image"].affine, loaded["label"].affine, "one of them is copied")
 
 
 def test_values_become_the_class_that_lists_them(case):
@@ -77,7 +78,7 @@ def test_values_become_the_class_that_lists_them(case):
 
     label = load(case, [[0, 7, 8, 9, 10], [1, 2], [3, 4], [5, 6]])["label"]
 
-    np.testing.assert_array_equal(np.vectorize(expected.get)(values), label[0].numpy())
+    same_values(np.vectorize(expected.get)(values), label[0].numpy())
     assert label.dtype == torch.uint8
 
 
@@ -85,7 +86,7 @@ def test_voxels_that_nobody_labeled_keep_their_value(case):
     change(case["label"], lambda voxels: np.where(voxels == 2, 200, voxels))
     stored = np.asarray(nibabel.load(case["label"]).dataobj)
     label = LoadCase([[0], [1]], 1, ignore_index=200)(case)["label"]
-    np.testing.assert_array_equal(label[0].numpy(), stored)
+    same_values(label[0].numpy(), stored)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ class TestModalities:
         image = load(files, in_channels=3)["image"]
 
         expected = [nibabel.load(file).get_fdata(dtype=np.float32) for file in files["image"]]
-        np.testing.assert_array_equal(np.stack(expected), image.numpy())
+        same_bits(np.stack(expected), image.numpy(), "they are read back")
         np.testing.assert_allclose(OBLIQUE, image.affine.numpy(), atol=1e-6)
 
     def test_last_axis_of_a_4d_file_holds_channels(self, case):
@@ -135,7 +136,7 @@ class TestModalities:
 
         image = load(case, in_channels=2)["image"]
 
-        np.testing.assert_array_equal(np.moveaxis(voxels, -1, 0), image.numpy())
+        same_bits(np.moveaxis(voxels, -1, 0), image.numpy(), "they are read back")
 
     def test_other_numbers_of_channels_are_refused(self, files):
         """Another number of channels than the network takes is refused."""

@@ -11,6 +11,7 @@ from nacl_monai.dicom.frames import read_frames, read_source
 from nacl_monai.errors import InputError
 from tests.conftest import refused, save_nifti
 from tests.dicom_series import AFFINES, SHAPE, SPACING, TILTED, write_series
+from tests.same import same_bits, same_values
 
 RNG = np.random.default_rng(2)
 LABELS = RNG.integers(0, 3, SHAPE).astype(np.uint8)
@@ -41,8 +42,8 @@ def test_axes_of_the_file_decide_nothing(source, tmp_path, turn):
     labels = read_frames(tmp_path / "label.nii.gz", source, 3)
     probs = read_frames(tmp_path / "probabilities.nii.gz", source, 3)
 
-    np.testing.assert_array_equal(labels, LABELS.transpose(2, 1, 0))
-    np.testing.assert_array_equal(probs, PROBS.transpose(2, 1, 0, 3)[..., 1:])
+    same_values(labels, LABELS.transpose(2, 1, 0))
+    same_bits(probs, PROBS.transpose(2, 1, 0, 3)[..., 1:], "they are read back")
 
 
 @pytest.mark.parametrize("matrix", [*AFFINES.values(), TILTED], ids=[*AFFINES, "tilted"])
@@ -52,7 +53,7 @@ def test_grid_is_that_of_the_series(tmp_path, matrix):
     save_nifti(LABELS, tmp_path / "x.nii.gz", matrix)
 
     labels = read_frames(tmp_path / "x.nii.gz", series, 3)
-    np.testing.assert_array_equal(labels, LABELS.transpose(2, 1, 0))
+    same_values(labels, LABELS.transpose(2, 1, 0))
 
 
 def test_255ths_are_probabilities(source, tmp_path):

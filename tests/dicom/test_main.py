@@ -9,6 +9,7 @@ from nacl_monai.dicom import __main__
 from nacl_monai.inference.maps import label_tables
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, SHAPE, read_back, write_series
+from tests.same import same_bits, same_values
 
 MATRIX = AFFINES["short_axis"]
 RNG = np.random.default_rng(4)
@@ -43,7 +44,7 @@ def test_maps_of_inference_become_segmentations_beside_them(place, capsys):
         ]
 
     labels = read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX)
-    np.testing.assert_array_equal((labels * [1, 2]).sum(-1), LABELS)
+    same_values((labels * [1, 2]).sum(-1), LABELS)
     probs = read_back(place / "predictions/ct_probabilities.dcm", SHAPE, MATRIX) / 255
     np.testing.assert_allclose(probs, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
@@ -66,7 +67,7 @@ def test_numbers_become_parametric_maps(place, capsys):
                 right, back, up = group.PlanePositionSequence[0].ImagePositionPatient
                 x, y, z, _ = np.linalg.solve(MATRIX, [-right, -back, up, 1])
                 np.testing.assert_allclose([x, y], 0, atol=1e-3)
-                np.testing.assert_array_equal(frame, values[:, :, round(z), k].T)
+                same_bits(frame, values[:, :, round(z), k].T, "they are read back")
             assert image.PatientID == dcmread(place / "ct/IM0001").PatientID
             assert image.Modality == "OT" or image.SOPClassUID.name == "Parametric Map Storage"
 
@@ -114,7 +115,7 @@ def test_contours_become_segments_that_overlap(place, capsys):
     read = dcmread(place / "contours/ct_contours.dcm")
     assert (read.SegmentationType, len(read.SegmentSequence)) == ("BINARY", 3)
     voxels = read_back(place / "contours/ct_contours.dcm", SHAPE, MATRIX)
-    np.testing.assert_array_equal(voxels, np.stack([*CONTOURS.values()], -1))
+    same_values(voxels, np.stack([*CONTOURS.values()], -1))
 
 
 def contours_and(*extra):

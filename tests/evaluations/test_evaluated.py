@@ -20,6 +20,7 @@ from nacl_monai.evaluations import (
 from nacl_monai.evaluations.evaluated import check_means, check_values, folds_of
 from nacl_monai.metrics.record import read_record
 from tests.conftest import refused
+from tests.same import same_bits, same_values
 
 SUMS = ("counts", "positives", "confidences", "fine_counts", "fine_excess", "fine_errors")
 
@@ -47,7 +48,7 @@ class TestReadRuns:
         assert second.patients.tolist() == list("abcdefg")
         path = copies[1] / "evaluation" / "bins.npz"
         with np.load(path) as archive:
-            np.testing.assert_array_equal(second.bins.sums.counts.numpy(), archive["counts"])
+            same_values(second.bins.sums.counts.numpy(), archive["counts"])
 
 
 class TestFolds:
@@ -84,9 +85,9 @@ class TestFolds:
         assert run.metrics.equals(pd.concat([fold.metrics for fold in folds]))
         assert run.patients.equals(pd.concat([fold.patients for fold in folds]))
         counts = np.concatenate([fold.bins.sums.counts for fold in folds])
-        np.testing.assert_array_equal(run.bins.sums.counts, counts)
+        same_values(run.bins.sums.counts, counts)
         errors = np.concatenate([fold.bins.fine[:, :].errors for fold in folds])
-        np.testing.assert_array_equal(run.bins.fine[:, :].errors, errors)
+        same_bits(run.bins.fine[:, :].errors, errors, "they are copied")
         assert run.read_map("2004").path == self.fold(folder, 2) / "evaluation/maps/2004.npz"
 
     def test_folds_of_other_seeds_and_settings_stay_out(self, folder, folders):

@@ -22,6 +22,7 @@ from nacl_monai.evaluations.statistics import (
 )
 from nacl_monai.metrics.pooled import draws
 from tests.conftest import refused
+from tests.same import same_bits
 
 #: What is undefined is NaN, and no warning tells so.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -93,7 +94,7 @@ class TestPatientScores:
         rows = [("a", 0, "1", "p", 0.1), ("a", 1, "1", "p", 0.2), ("a", 1, "2", "q", 0.3)]
         cells = cells_of(patient_scores(table(rows), "dice")["a"])
 
-        np.testing.assert_array_equal(cells, [[0.1, 0.2], [np.nan, 0.3]])
+        same_bits(cells, [[0.1, 0.2], [np.nan, 0.3]], "they are copied")
 
 
 class TestEstimate:
@@ -312,7 +313,7 @@ class TestPooledBand:
         frames = pooled_band(positives, counts, np.repeat(np.arange(6), 2))
         sums = (part.reshape(6, 2, 4).sum(1) for part in (positives, counts))
 
-        np.testing.assert_array_equal(frames, pooled_band(*sums, np.arange(6)))
+        same_bits(frames, pooled_band(*sums, np.arange(6)), "the same sums of whole numbers")
 
     def test_resampling_that_leaves_a_bin_empty_does_not_count(self):
         """A bin that one patient alone fills has that patient's accuracy; an empty bin has none."""

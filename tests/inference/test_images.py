@@ -18,6 +18,7 @@ from nacl_monai.inference.images import read_series, read_voxels
 from tests.conftest import save_nifti
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, write_series
 from tests.inference.conftest import AFFINE, TURNED
+from tests.same import same_bits, same_values
 
 RAMP = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
 FLAT = np.zeros((4, 4, 4), np.float32)
@@ -37,7 +38,7 @@ def test_channels_are_the_files_in_their_order_or_the_last_axis_of_one(tmp_path)
 
     for names in (["b", "a"], ["both"]):
         image = read(*(tmp_path / f"{name}.nii" for name in names), channels=2)
-        np.testing.assert_array_equal(image.numpy(), np.stack([second, first]))
+        same_values(image.numpy(), np.stack([second, first]))
 
 
 @pytest.mark.parametrize("shift", [0, 0.002, 0.009, 0.02])
@@ -52,8 +53,8 @@ def test_affines_may_differ_as_in_training(refusal, tmp_path, shift):
 
     if shift < 0.01:
         image = ReadImage(2)(case)["image"]
-        np.testing.assert_array_equal(image.numpy(), [RAMP, RAMP])
-        np.testing.assert_array_equal(image.affine.numpy(), AFFINE)
+        same_values(image.numpy(), [RAMP, RAMP])
+        same_bits(image.affine.numpy(), AFFINE, "it is read back")
         assert image.meta["filename_or_obj"] == files[0]
     else:
         assert "cannot be read (their affines put voxels up to" in refusal(ReadImage(2), case)
@@ -134,7 +135,7 @@ def test_affine_is_the_one_that_the_file_declares(tmp_path):
     image.header["pixdim"][1:4] = 9
     nibabel.save(image, tmp_path / "x.nii")
 
-    np.testing.assert_array_equal(read(tmp_path / "x.nii").affine.numpy(), TURNED)
+    same_bits(read(tmp_path / "x.nii").affine.numpy(), TURNED, "it is read back")
 
 
 LABEL_MAP = (
@@ -189,7 +190,7 @@ def test_voxels_lie_where_simpleitk_has_them(tmp_path, matrix):
     image = read(folder)
 
     np.testing.assert_allclose(image.affine.numpy(), matrix, atol=1e-5)
-    np.testing.assert_array_equal(image.numpy()[0], expected)
+    same_values(image.numpy()[0], expected)
     assert image.meta["filename_or_obj"] == str(folder)
 
 
@@ -199,7 +200,7 @@ def test_affine_is_that_of_the_scanner(tmp_path, matrix):
     found = read_series(write_series(tmp_path / "ct", VOXELS, matrix))
 
     np.testing.assert_allclose(found.affine, matrix, atol=1e-5)
-    np.testing.assert_array_equal(read_voxels(found), VOXELS)
+    same_values(read_voxels(found), VOXELS)
     assert found.shape == SHAPE
     planes = np.cross(matrix[:3, 0], matrix[:3, 1])
     height = matrix[:3, 2] @ planes / np.linalg.norm(planes)
@@ -211,7 +212,7 @@ def test_instance_numbers_decide_nothing(tmp_path, number):
     """They may be missing, or all the same."""
     folder = write_series(tmp_path / "ct", VOXELS, InstanceNumber=number)
 
-    np.testing.assert_array_equal(read_voxels(read_series(folder)), VOXELS)
+    same_values(read_voxels(read_series(folder)), VOXELS)
 
 
 def test_other_files_do_not_count(tmp_path):
@@ -355,7 +356,7 @@ def test_metaimage_and_nrrd_are_read_as_nifti(tmp_path, ending, form):
     SimpleITK.WriteImage(image, str(tmp_path / f"x{ending}"))
 
     nifti, found = (read(tmp_path / f"x{end}", channels=channels) for end in (".nii.gz", ending))
-    np.testing.assert_array_equal(found.numpy(), nifti.numpy())
+    same_bits(found.numpy(), nifti.numpy(), "both files hold the same voxels")
     np.testing.assert_allclose(found.affine.numpy(), nifti.affine.numpy(), atol=1e-3)
     assert stored_shape(str(tmp_path / f"x{ending}")) == stored_shape(str(tmp_path / "x.nii.gz"))
 

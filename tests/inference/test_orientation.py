@@ -12,6 +12,7 @@ from packaging.version import Version
 from scipy.spatial.transform import Rotation
 
 from nacl_monai.inference.orientation import TurnAxesd
+from tests.same import same_values
 
 SHAPE = (7, 6, 5)
 LPS = np.diag([-1.0, -1.0, 1.0])
@@ -58,14 +59,14 @@ STACKS = {
 
 @pytest.mark.parametrize("name", STACKS)
 def test_same_stack_in_other_axes_comes_out_the_same(name):
-    """In all 48 orders and directions of its axes: the same voxels and affine, to the bit."""
+    """In all 48 orders and directions of its axes: the same voxels and affine."""
     stack = image(*STACKS[name])
     for slices_last in (True, False):
         expected = turned(stack, slices_last=slices_last)
         for turn in TURNS:
             found = turned(other_axes(stack, turn), slices_last=slices_last)
-            assert torch.equal(found.as_tensor(), expected.as_tensor())
-            assert torch.equal(found.affine, expected.affine)
+            same_values(found.as_tensor(), expected.as_tensor())
+            torch.testing.assert_close(found.affine, expected.affine)
 
 
 @pytest.mark.parametrize("axcodes", ["LPS", "RAS", "LAI"])
@@ -79,18 +80,18 @@ def test_axes_are_turned_as_monai_does(name, axcodes):
 
     for slices_last in (False, True) if name in ("isotropic", "thick", "oblique") else (False,):
         found = turned(stack, axcodes, slices_last)
-        assert torch.equal(found.as_tensor(), monai.as_tensor())
-        np.testing.assert_array_equal(found.affine[:3, :3], monai.affine[:3, :3])
-        np.testing.assert_array_equal(found.affine[:3, 3], 0)
+        same_values(found.as_tensor(), monai.as_tensor())
+        np.testing.assert_allclose(found.affine[:3, :3], monai.affine[:3, :3])
+        same_values(found.affine[:3, 3], 0)
 
 
 def test_stack_of_the_usual_orientation_is_left_as_it_is():
     """ACDC's release, and a short axis in the plane that cardiologists look at."""
     thick, short = image(*STACKS["thick"]), image(*STACKS["short axis"])
 
-    assert torch.equal(turned(thick).as_tensor(), thick.as_tensor())
+    same_values(turned(thick).as_tensor(), thick.as_tensor())
     # Its slices run downwards, so that their order alone is reversed.
-    assert torch.equal(turned(short).as_tensor(), short.as_tensor().flip(-1))
+    same_values(turned(short).as_tensor(), short.as_tensor().flip(-1))
 
 
 @pytest.mark.parametrize(("name", "axis"), [("short axis", 2), ("coronal", 1), ("sagittal", 0)])
@@ -116,5 +117,5 @@ def test_inverse_is_exact(name):
         data["pred"] = MetaTensor(data["image"].as_tensor().clone())
         back = Invertd("pred", transform, orig_keys="image", to_tensor=True)(data)["pred"]
 
-        assert torch.equal(back.as_tensor(), stack.as_tensor())
-        assert torch.equal(back.affine, stack.affine)
+        same_values(back.as_tensor(), stack.as_tensor())
+        torch.testing.assert_close(back.affine, stack.affine)

@@ -22,6 +22,7 @@ from nacl_monai.losses import (
 )
 from nacl_monai.losses.base import needs_image
 from tests.conftest import refused
+from tests.same import same_bits, same_values
 
 
 def test_each_of_several_penalties_has_its_own_term(batch):
@@ -32,7 +33,7 @@ def test_each_of_several_penalties_has_its_own_term(batch):
 
     assert list(loss.latest_terms) == ["cross_entropy", "penalty", "penalty_2", "penalty_3"]
     for term, part in zip(list(loss.latest_terms.values())[1:], parts, strict=True):
-        assert torch.equal(term, part(*batch))
+        same_bits(term, part(*batch), "the same penalty of the same batch")
 
 
 def test_image_reaches_only_what_takes_it(batch):
@@ -102,7 +103,7 @@ def test_labels_have_the_form_that_is_named(form, expected):
 
     ForeignLoss(keep, form)(LOGITS, LABELS)
 
-    assert torch.equal(keep.given, expected)
+    same_values(keep.given, expected)
     assert keep.given.dtype == expected.dtype
 
 
@@ -117,7 +118,7 @@ def test_label_that_is_no_class_is_left_to_the_loss():
     torch.testing.assert_close(
         loss(LOGITS, labels), cross_entropy(LOGITS[..., 2:], LABELS[..., 2:])
     )
-    assert torch.equal(keep.given.sum(1), (labels[:, 0] != 255).float())
+    same_values(keep.given.sum(1), (labels[:, 0] != 255).float())
 
 
 def test_weights_of_a_loss_go_where_the_logits_are():
@@ -137,7 +138,7 @@ def test_single_output_gives_the_loss_itself(batch):
 
     logits, labels = batch
     for form in (labels, labels.squeeze(1)):
-        assert torch.equal(loss(logits, form), NACLLoss()(logits, form))
+        same_bits(loss(logits, form), NACLLoss()(logits, form), "the same loss of the same batch")
 
 
 @pytest.mark.parametrize("form", ["with a channel", "without", "soft"])
@@ -186,7 +187,11 @@ def test_labels_with_as_many_channels_as_classes_are_no_heads(batch):
     stacked = torch.stack([logits, logits], 1)
 
     torch.testing.assert_close(DeepSupervisionLoss(loss)(stacked, labels), loss(logits, labels))
-    assert torch.equal(DeepSupervisionLoss(loss)(logits, labels), loss(logits, labels))
+    same_bits(
+        DeepSupervisionLoss(loss)(logits, labels),
+        loss(logits, labels),
+        "the same loss of the same batch",
+    )
 
 
 def test_loss_without_terms_is_its_own_term(batch):
@@ -196,7 +201,7 @@ def test_loss_without_terms_is_its_own_term(batch):
     value = loss([logits, logits], labels)
 
     torch.testing.assert_close(value, loss.loss(logits, labels))
-    assert torch.equal(loss.latest_terms["loss"], value)
+    same_bits(loss.latest_terms["loss"], value, "it is handed on")
 
 
 def one_hot(labels):
@@ -226,10 +231,16 @@ def test_one_hot_labels_of_stacked_heads_are_never_taken_for_a_map():
             "labels: of shape (2, 3, 6, 5) may be one-hot for stacked outputs, or a label map of a "
             "volume; pass the outputs as a list, list(logits.unbind(1)), or labels with a channel"
         )
-        assert torch.equal(loss(logits, form.unsqueeze(1)), CrossEntropyLoss()(logits, form))
+        same_bits(
+            loss(logits, form.unsqueeze(1)),
+            CrossEntropyLoss()(logits, form),
+            "the same loss of the same batch",
+        )
         assert loss(list(logits.unbind(1)), form).isfinite()
     labels[:, :, 2, 2] = 2  # as no one-hot label
-    assert torch.equal(loss(logits, labels), CrossEntropyLoss()(logits, labels))
+    same_bits(
+        loss(logits, labels), CrossEntropyLoss()(logits, labels), "the same loss of the same batch"
+    )
 
 
 def test_labels_may_come_one_per_output(batch):

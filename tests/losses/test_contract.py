@@ -15,6 +15,7 @@ from monai.data import MetaTensor
 from nacl_monai import losses
 from nacl_monai.menus import read_menu
 from tests.conftest import refused
+from tests.same import same_bits
 
 MENU = read_menu("losses")
 METHODS = {name: pydoc.locate(choice.target) for name, choice in MENU.items()}
@@ -175,8 +176,10 @@ def test_penalty_is_its_function_times_its_weight(penalty, batch):
 
     assert settings.pop("weight") > 0
     assert settings.items() <= parameters(function).items()
-    assert torch.equal(penalty(weight=0.3)(*batch), 0.3 * function(*batch))
-    assert torch.equal(penalty(weight=0.3).value(*batch), function(*batch))
+    torch.testing.assert_close(penalty(weight=0.3)(*batch), 0.3 * function(*batch))
+    same_bits(
+        penalty(weight=0.3).value(*batch), function(*batch), "the same function of the same batch"
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,10 +201,10 @@ def test_module_equals_its_function(item, settings, batch, ignore_index):
     value = function(logits, labels[:, :1], **settings, ignore_index=ignore_index, **image)
 
     assert type(value) is torch.Tensor
-    assert torch.equal(value, loss(logits, labels))
+    same_bits(value, loss(logits, labels), "the module calls its function")
     (ours,) = torch.autograd.grad(value, logits)
     (modules,) = torch.autograd.grad(loss(logits, labels), logits)
-    assert torch.equal(ours, modules)
+    same_bits(ours, modules, "the module calls its function")
 
 
 @every_loss
@@ -213,8 +216,8 @@ def test_inputs_are_left_alone(item, settings, batch):
     before = logits.clone(), labels.clone()
     loss(logits, labels)
 
-    assert torch.equal(logits, before[0])
-    assert torch.equal(labels, before[1])
+    same_bits(logits, before[0], "nothing is done to them")
+    same_bits(labels, before[1], "nothing is done to them")
 
 
 @every_loss
@@ -423,7 +426,7 @@ def test_pickled_copy_is_equal(item, settings, batch):
     again = pickle.loads(pickle.dumps(loss))
     again.load_state_dict(loss.state_dict())
 
-    assert torch.equal(again(logits, labels), loss(logits, labels))
+    same_bits(again(logits, labels), loss(logits, labels), "the same loss of the same batch")
     assert repr(again) == repr(loss)
     assert item.__name__ in repr(loss)
 
@@ -444,7 +447,7 @@ def test_labels_of_any_form_give_the_same_value(item, settings, batch):
         MetaTensor(labels.half()),
         labels[:, 0].double(),
     ):
-        assert torch.equal(loss(logits, form), expected)
+        same_bits(loss(logits, form), expected, "the same loss of the same classes")
 
 
 @every_loss

@@ -22,6 +22,7 @@ from nacl_monai.losses import (
     crac_penalty,
 )
 from tests.conftest import refused
+from tests.same import same_bits
 
 
 @pytest.fixture(params=[(6, 5), (4, 3, 5)], ids=["2-D", "3-D"])
@@ -86,7 +87,7 @@ def test_learned_multipliers_are_those_of_the_function(lumps):
 
     assert len(penalty.multipliers.unique()) == 6
     assert penalty.penalty_parameters.unique().tolist() == [pytest.approx(0.12)]
-    assert torch.equal(penalty(*lumps), expected)
+    torch.testing.assert_close(penalty(*lumps), expected)
     assert expected > crac_penalty(*lumps, margin=4.0)
 
 
@@ -162,7 +163,7 @@ def test_no_voxel_changes_nothing():
     before = copy.deepcopy(penalty.state_dict())
     penalty.update(torch.zeros(2), 0)
 
-    assert all(torch.equal(value, before[name]) for name, value in penalty.state_dict().items())
+    same_bits(penalty.state_dict(), before, "nothing is done to it")
 
 
 def test_calling_it_changes_no_state():
@@ -172,7 +173,7 @@ def test_calling_it_changes_no_state():
     for _ in range(3):
         penalty(torch.randn(1, 2, 3, 3, requires_grad=True), None).backward()
 
-    assert all(torch.equal(value, before[name]) for name, value in penalty.state_dict().items())
+    same_bits(penalty.state_dict(), before, "nothing is done to it")
 
 
 @pytest.mark.parametrize("other", [[], [(5.0, 6.0)]], ids=["new", "learned"])
@@ -186,8 +187,7 @@ def test_state_is_loaded_exactly_and_goes_on(other):
         again.update(100 * torch.tensor(pair), 100)
 
     assert whole.penalty_parameters[0] > 0.5  # the tenth update counts from the first
-    for name, value in whole.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value), name
+    same_bits(again.state_dict(), whole.state_dict(), "the same updates in the same order")
 
 
 def test_state_that_lacks_something_is_refused():

@@ -21,6 +21,7 @@ from nacl_monai.losses import (
     neighborhood_proportions,
 )
 from nacl_monai.losses.neighborhood import PRIORS, spacing_of, window_of_width
+from tests.same import same_values
 
 CLASSES = 3
 SHAPES = [(5, 4), (1, 6), (4, 3, 5), (3, 1, 2)]
@@ -44,7 +45,7 @@ def test_constant_maps_give_one_hot_proportions(shape, prior, kernel_size, borde
         constant, CLASSES, kernel_size, prior, 1.3, border, image=image
     )
 
-    assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("window", [(15, 17), (17, 17), (181, 181), (183, 183)])
@@ -177,7 +178,7 @@ def test_integer_image_weighs_like_the_same_floats():
     labels = torch.randint(0, CLASSES, (1, 1, 6, 7))
     settings = {"prior": "bilateral", "intensity_sigma": 60.0}
 
-    assert torch.equal(
+    torch.testing.assert_close(
         neighborhood_proportions(labels, CLASSES, image=image, **settings),
         neighborhood_proportions(labels, CLASSES, image=image.float(), **settings),
     )
@@ -210,7 +211,7 @@ def test_windows_without_counted_voxels_have_no_proportions():
     labels = torch.full((1, 1, 5, 5), 255)
     for prior in ("mean", "gaussian"):
         result = neighborhood_proportions(labels, 2, prior=prior, ignore_index=255)
-        assert torch.equal(result, torch.zeros(1, 2, 5, 5))
+        same_values(result, torch.zeros(1, 2, 5, 5))
 
 
 def monai_prior(labels, kernel_size, ops="mean"):
@@ -238,7 +239,9 @@ def test_monai_gaussian_disregards_the_kernel_size():
     labels = torch.zeros(1, 15, 15, dtype=torch.int64)
     labels[0, 7, 7] = 1
 
-    assert torch.equal(monai_prior(labels, 3, "gaussian"), monai_prior(labels, 9, "gaussian"))
+    torch.testing.assert_close(
+        monai_prior(labels, 3, "gaussian"), monai_prior(labels, 9, "gaussian")
+    )
     assert monai_prior(labels, 3, "gaussian")[0, 1, 7, 7] < 0.2
 
 
@@ -323,17 +326,17 @@ def test_spacing_is_that_of_the_labels(spacing, shape):
     sizes, sigma = window_of_width("blur", 1.1, spacing)
     expected = nacl_loss(logits, plain, prior="blur", kernel_size=sizes, sigma=sigma)
 
-    assert torch.equal(nacl_loss(logits, known, **settings), expected)
+    torch.testing.assert_close(nacl_loss(logits, known, **settings), expected)
     for size in (spacing, np.array(spacing), torch.tensor(spacing, dtype=torch.float64)):
-        assert torch.equal(nacl_loss(logits, plain, spacing=size, **settings), expected)
-    assert torch.equal(NACLLoss(**settings)(logits, known), expected)
+        torch.testing.assert_close(nacl_loss(logits, plain, spacing=size, **settings), expected)
+    torch.testing.assert_close(NACLLoss(**settings)(logits, known), expected)
     soft = torch.nn.functional.one_hot(plain[:, 0], CLASSES).movedim(-1, 1)
     soft = MetaTensor(soft.float(), affine=known.affine)
     torch.testing.assert_close(NACLLoss(**settings)(logits, soft), expected)
     shares = neighborhood_proportions(plain, CLASSES, sizes, "blur", sigma)
-    assert torch.equal(neighborhood_proportions(known, CLASSES, **settings), shares)
+    torch.testing.assert_close(neighborhood_proportions(known, CLASSES, **settings), shares)
     of_array = neighborhood_proportions(plain, CLASSES, spacing=np.array(spacing), **settings)
-    assert torch.equal(of_array, shares)
+    torch.testing.assert_close(of_array, shares)
 
 
 def test_affine_may_turn_the_axes():

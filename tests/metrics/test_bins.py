@@ -11,6 +11,7 @@ from monai.metrics.calibration import calibration_binning
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import ERRORS, CalibrationMetric, bin_indices, calibration_bins
 from tests.metrics.oracles import cases, measured, random_case, slow_bins, slow_errors
+from tests.same import same_bits, same_values
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -43,7 +44,7 @@ def test_equals_binary_search(num_bins, seed):
     probs = torch.rand(1000, generator=torch.Generator().manual_seed(seed))
     inner = (torch.arange(1, num_bins, dtype=torch.float64) / num_bins).float()
 
-    assert torch.equal(bin_indices(probs, num_bins), torch.bucketize(probs, inner))
+    same_values(bin_indices(probs, num_bins), torch.bucketize(probs, inner))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -60,8 +61,8 @@ def test_slightly_more_than_one_is_in_the_last_bin(dtype, num_bins):
 
 def assert_same(actual, expected):
     """Equal counts; sums that differ by no more than float64 rounding."""
-    assert torch.equal(actual.counts, expected.counts)
-    assert torch.equal(actual.positives, expected.positives)
+    same_values(actual.counts, expected.counts)
+    same_values(actual.positives, expected.positives)
     torch.testing.assert_close(actual.confidences, expected.confidences, rtol=1e-12, atol=1e-12)
 
 
@@ -75,8 +76,8 @@ class TestCalibrationBins:
         bins = calibration_bins(probs, labels, mask, num_bins)
 
         counts, positives, sums = slow_bins(probs, labels, mask, num_bins)
-        assert np.array_equal(bins.counts, counts)
-        assert np.array_equal(bins.positives, positives)
+        same_values(bins.counts, counts)
+        same_values(bins.positives, positives)
         np.testing.assert_allclose(bins.confidences, sums, rtol=1e-12)
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64, torch.float32])
@@ -144,9 +145,13 @@ def test_error_without_class_is_that_of_the_predicted_class(error):
 
     assert errors.shape == (4, 4)
     assert errors.dtype == torch.float64
-    assert torch.equal(getattr(bins, error)(), errors[:, 0])
-    assert torch.equal(bins.class_errors(error), errors[:, 1:])
-    assert torch.equal(bins.class_errors(error, include_background=False), errors[:, 2:])
+    same_bits(getattr(bins, error)(), errors[:, 0], "they are columns of one array")
+    same_bits(bins.class_errors(error), errors[:, 1:], "they are columns of one array")
+    same_bits(
+        bins.class_errors(error, include_background=False),
+        errors[:, 2:],
+        "they are columns of one array",
+    )
 
 
 def test_defaults_are_the_ece_of_all_classes():
@@ -154,8 +159,8 @@ def test_defaults_are_the_ece_of_all_classes():
     probs, labels = random_case((2, 3, 6, 5))
     bins = calibration_bins(probs, labels.clamp(max=1))  # class 2 is absent
 
-    assert torch.equal(bins.errors(), bins.errors("ece"))
-    assert torch.equal(bins.class_errors(), bins.errors("ece")[1:])
+    same_bits(bins.errors(), bins.errors("ece"), "the same errors of the same bins")
+    same_bits(bins.class_errors(), bins.errors("ece")[1:], "the same errors of the same bins")
     assert bins.cece() == bins.errors("ece")[1:].mean()
     assert bins.cece(include_background=False) == bins.errors("ece")[2:].mean()
     assert bins.cece(include_absent=False) == bins.errors("ece")[1:3].mean()

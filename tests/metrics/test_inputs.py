@@ -27,6 +27,7 @@ from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import aligned, batched, checked_voxels, dequantized
 from nacl_monai.predictions.channels import with_structures
 from tests.metrics.oracles import measured, random_case, slow_bins, slow_errors
+from tests.same import same_bits, same_values
 
 PROBS, LABELS = random_case((2, 3, 4, 5, 6))
 ONE_HOT = torch.nn.functional.one_hot(LABELS, 3).movedim(-1, 1)
@@ -215,7 +216,7 @@ def test_bins_ignore_and_take_logits():
         PROBS.double().log(), ignoring(LABELS, ignored, 255), ignore_index=255, from_logits=True
     )
 
-    assert torch.equal(found.counts, expected.counts)
+    same_values(found.counts, expected.counts)
     torch.testing.assert_close(found.ece(), expected.ece(), rtol=0, atol=1e-6)
 
 
@@ -364,7 +365,7 @@ def test_checked_voxels_have_neither_gradient_nor_metadata():
     assert type(voxels.probs) is type(voxels.labels) is torch.Tensor
     assert not voxels.probs.requires_grad
     assert voxels.labels.shape == DRAWN.shape
-    assert torch.equal(voxels.probs, GENTLE)
+    same_bits(voxels.probs, GENTLE, "nothing is done to them")
 
 
 def test_labels_move_to_the_device_of_the_probabilities():

@@ -33,6 +33,7 @@ from tests.metrics.oracles import (
     slow_boundary_band,
     slow_near,
 )
+from tests.same import same_values
 
 LABELS = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 2]]])
 PREDICTION = torch.tensor([[[0, 1, 1, 0], [0, 0, 0, 2]]])
@@ -86,7 +87,7 @@ def test_names_none_and_functions_go_through_the_same_path():
     assert list(regions) == ["union", "function", "renamed", "mine", "channel"]
     for mask in masks:
         assert mask.dtype == torch.bool
-        assert torch.equal(mask, region_mask("union", LABELS, PREDICTION))
+        same_values(mask, region_mask("union", LABELS, PREDICTION))
 
 
 def test_parameter_with_a_default_keeps_it():
@@ -117,8 +118,8 @@ def test_selected_voxels_are_those_of_the_region(region):
     """A name selects its region, with the prediction of the probabilities."""
     expected = region_mask(region, LABELS, PREDICTION)
 
-    assert torch.equal(selected_voxels(region, VOXELS), expected)
-    assert torch.equal(selected_voxels(expected[:, None].float(), VOXELS), expected)
+    same_values(selected_voxels(region, VOXELS), expected)
+    same_values(selected_voxels(expected[:, None].float(), VOXELS), expected)
 
 
 def test_masks_of_another_shape_are_refused():
@@ -173,7 +174,7 @@ def test_each_case_may_have_its_own_spacing():
 
     for case, spacing in enumerate(spacings):
         alone = boundary_band(labels[case : case + 1], width=2.0, spacing=spacing)
-        assert torch.equal(both[case : case + 1], alone)
+        same_values(both[case : case + 1], alone)
 
 
 @given(
@@ -191,7 +192,7 @@ def test_band_equals_slow_loop(shape, width, first_spacing, seed):
 
     band = boundary_band(labels, width=width, spacing=sizes if first_spacing else None)
 
-    assert torch.equal(band[0], slow_boundary_band(labels[0], width, sizes))
+    same_values(band[0], slow_boundary_band(labels[0], width, sizes))
 
 
 @given(st.integers(0, 999), st.sampled_from([0.6, 1.5, 2.0, 4.5]))
@@ -205,7 +206,7 @@ def test_band_far_from_the_border_equals_slow_loop(seed, width):
 
     band = boundary_band(labels, width, sizes)
 
-    assert torch.equal(band[0], slow_boundary_band(labels[0], width, sizes))
+    same_values(band[0], slow_boundary_band(labels[0], width, sizes))
 
 
 def test_cases_do_not_share_boundaries():
@@ -256,7 +257,7 @@ def test_near_equals_slow_loop(shape, margin, first_spacing, seed):
         "near", labels, prediction, margin=margin, spacing=sizes if first_spacing else None
     )
 
-    assert torch.equal(mask[0], slow_near(prediction[0], margin, sizes))
+    same_values(mask[0], slow_near(prediction[0], margin, sizes))
 
 
 @given(st.integers(0, 999), st.sampled_from([0.6, 2.0, 4.5]))
@@ -296,7 +297,7 @@ def test_each_case_has_its_own_spacing_and_prediction():
     assert batch.sum((1, 2)).tolist() == [7, 9, 0]
     for k, spacing in enumerate(spacings):
         alone = region_mask("near", *[prediction[k : k + 1]] * 2, spacing=spacing)
-        assert torch.equal(batch[k : k + 1], alone)
+        same_values(batch[k : k + 1], alone)
 
 
 @given(cases(), st.sampled_from([1.0, 2.0]))
@@ -306,11 +307,11 @@ def test_bands_and_structures_are_those_of_the_prediction(case, width):
     probs, labels, _ = case
     prediction = probs.max(1).indices
 
-    assert torch.equal(region_mask("predicted", labels, prediction), prediction != 0)
+    same_values(region_mask("predicted", labels, prediction), prediction != 0)
     sizes = [0.7, *[1.0] * (labels.ndim - 2)]
     band = region_mask("predicted_boundary", labels, prediction, width=width, spacing=sizes)
     for k, plane in enumerate(prediction):
-        assert torch.equal(band[k], slow_boundary_band(plane, width, sizes))
+        same_values(band[k], slow_boundary_band(plane, width, sizes))
 
 
 @given(cases(), st.integers(0, 999))
@@ -327,7 +328,7 @@ def test_labels_have_no_say_in_them(case, seed):
         ours = region_masks(chosen, checked_voxels(probs, label_map, None, index))
         theirs = region_masks(chosen, checked_voxels(probs, other_labels))
         for mask, other in zip(ours, theirs, strict=True):
-            assert torch.equal(mask, other & counted)
+            same_values(mask, other & counted)
 
 
 def test_overlapping_structures_have_their_own():
@@ -353,8 +354,8 @@ def test_raters_share_them():
     for rater, label_map in enumerate(raters.unbind(1)):
         alone = measured(probs, label_map, **options)
         against = measured(probs, raters, num_raters=3, rater=rater, **options)
-        assert torch.equal(3 * alone.case_bins().voxels(), shared.case_bins().voxels())
-        assert torch.equal(alone.case_bins().counts, against.case_bins().counts)
+        same_values(3 * alone.case_bins().voxels(), shared.case_bins().voxels())
+        same_values(alone.case_bins().counts, against.case_bins().counts)
 
 
 @pytest.mark.parametrize("decisions", [{"a": [1], "b": [2]}, {"b": [2]}, {"all": [0, 1, 2]}])
@@ -367,10 +368,10 @@ def test_decisions_on_the_whole_foreground_have_its_distances(decisions):
     both = measured(probs, labels, regions=["near"], decisions=decisions, **options)
 
     assert 0 < alone.case_bins().voxels().sum() < (labels != 2).sum()
-    assert same_sums(both.case_bins(), alone.case_bins())
+    same_sums(both.case_bins(), alone.case_bins())
     mine = measured(probs, labels, regions={"near": foreground}, decisions=decisions, **options)
     expected = measured(probs, labels, regions={"mine": foreground}, **options)
-    assert same_sums(mine.case_bins(), expected.case_bins())
+    same_sums(mine.case_bins(), expected.case_bins())
 
 
 @pytest.mark.parametrize("make", [CalibrationMetric, lambda **o: CalibrationError(**o).metric_fn])
@@ -463,4 +464,4 @@ def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(kind, monkeypatch):
 
     together = sums(slice(None))
     for case in range(3):
-        assert same_sums(together[[case]], sums([case]))
+        same_sums(together[[case]], sums([case]))

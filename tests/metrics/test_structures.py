@@ -16,6 +16,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import BoundedHausdorffMetric, hausdorff_distance, structure_masks
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.structures import class_counts, map_dice, map_distances, structure_dice
+from tests.same import same_values
 
 BRATS = {"TC": (1, 4), "WT": (1, 2, 4), "ET": (4,)}
 LABELS = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (1, 6, 7, 5))]
@@ -42,16 +43,18 @@ def test_scores_of_maps_are_those_of_masks(seed, shape, masked, dtype):
     distances = map_distances(*maps, structures, [2.0, 0.7, 1.3][: len(shape)], mask)
 
     spacing = [2.0, 0.7, 1.3][: len(shape)]
-    assert torch.equal(dice.nan_to_num(-1), structure_dice(prediction, label)[0].nan_to_num(-1))
+    torch.testing.assert_close(
+        dice.nan_to_num(-1), structure_dice(prediction, label)[0].nan_to_num(-1)
+    )
     expected = hausdorff_distance(prediction, label, spacing)[0]
-    assert torch.equal(distances.nan_to_num(-1), expected.nan_to_num(-1))
+    torch.testing.assert_close(distances.nan_to_num(-1), expected.nan_to_num(-1))
 
 
 def test_masks_equal_those_of_monai_for_brats():
     """For BraTS' classes the masks are those of MONAI's transform, which knows no other dataset."""
     expected = ConvertToMultiChannelBasedOnBratsClasses()(LABELS)
 
-    assert torch.equal(structure_masks(LABELS, BRATS).bool(), expected.bool())
+    same_values(structure_masks(LABELS, BRATS).bool(), expected.bool())
 
 
 def test_batch_is_mapped_case_by_case():
@@ -60,7 +63,7 @@ def test_batch_is_mapped_case_by_case():
 
     each = torch.stack([structure_masks(case, BRATS) for case in batch])
 
-    assert torch.equal(structure_masks(batch, BRATS, dim=1), each)
+    same_values(structure_masks(batch, BRATS, dim=1), each)
 
 
 def test_metadata_is_kept():
@@ -70,7 +73,7 @@ def test_metadata_is_kept():
     masks = structure_masks(MetaTensor(LABELS.float(), affine=affine), BRATS)
 
     assert masks.pixdim.tolist() == [2, 3, 4]
-    assert torch.equal(masks.as_tensor(), structure_masks(LABELS, BRATS))
+    same_values(masks.as_tensor(), structure_masks(LABELS, BRATS))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_masks_are_bytes_and_a_structure_of_no_class_is_empty():
 
     assert masks.dtype == torch.uint8
     assert not masks[0].any()
-    assert torch.equal(masks[1].bool(), LABELS[0] == 4)
+    same_values(masks[1].bool(), LABELS[0] == 4)
 
 
 def image(*sizes):
@@ -172,7 +175,9 @@ def test_equals_monai_where_both_are_there(spacing, percentile):
         spacing=spacing,
     )
 
-    assert torch.equal(hausdorff_distance(batch(SHIFTED), batch(LABEL), spacing, percentile), monai)
+    torch.testing.assert_close(
+        hausdorff_distance(batch(SHIFTED), batch(LABEL), spacing, percentile), monai
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -268,10 +273,10 @@ def test_default_is_the_95th_percentile_in_voxels():
     metric = BoundedHausdorffMetric()
     metric(prediction, label)
 
-    assert not torch.equal(monai, below)
-    assert not torch.equal(monai, above)
-    assert torch.equal(hausdorff_distance(prediction, label), monai)
-    assert torch.equal(metric.get_buffer(), monai[:, 1:])
+    assert not torch.allclose(monai, below)
+    assert not torch.allclose(monai, above)
+    torch.testing.assert_close(hausdorff_distance(prediction, label), monai)
+    torch.testing.assert_close(metric.get_buffer(), monai[:, 1:])
 
 
 def test_metric_takes_monai_s_arguments():

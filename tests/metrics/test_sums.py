@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
 from nacl_monai.metrics.sums_file import FINE, read_arrays, read_sums, write_sums
+from tests.same import same_bits, same_values
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def test_adding_adds_each_tensor():
     both = ONE + OTHER
 
     assert both.voxels.tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert torch.equal(both.values, ONE.values + 10)
+    same_values(both.values, ONE.values + 10)
 
 
 def test_arrays_are_read_back_under_their_names():
@@ -38,16 +39,16 @@ def test_arrays_are_read_back_under_their_names():
     assert list(arrays) == ["voxels", "values", "fine_voxels", "fine_values"]
     for sums, prefix in ((ONE, ""), (OTHER, "fine_")):
         again = Sums.from_arrays(arrays, prefix)
-        assert torch.equal(again.voxels, sums.voxels)
-        assert torch.equal(again.values, sums.values)
+        same_values(again.voxels, sums.voxels)
+        same_values(again.values, sums.values)
 
 
 def test_joined_cases_follow_each_other():
     """Those of every part, in order."""
     both = Sums.joined([ONE, OTHER])
 
-    assert torch.equal(both.voxels, torch.cat([ONE.voxels, OTHER.voxels]))
-    assert torch.equal(both[3:].values, OTHER.values)
+    same_values(both.voxels, torch.cat([ONE.voxels, OTHER.voxels]))
+    same_values(both[3:].values, OTHER.values)
 
 
 def test_tensors_can_be_taken_back_in_order():
@@ -56,8 +57,8 @@ def test_tensors_can_be_taken_back_in_order():
 
     for sums in (ONE, OTHER):
         again = Sums.take(tensors)
-        assert torch.equal(again.voxels, sums.voxels)
-        assert torch.equal(again.values, sums.values)
+        same_values(again.voxels, sums.voxels)
+        same_values(again.values, sums.values)
     assert next(tensors, None) is None
 
 
@@ -92,11 +93,11 @@ def test_sparse_fine_bins_join_order_and_add_as_dense_ones(cases, regions, bins,
     rows = {name: [case for part in parts for case in part[name]] for name in parts[0]}
     for name, values in dense(whole[order]).items():
         for position, case in enumerate(order):
-            np.testing.assert_array_equal(values[position], rows[name][case], strict=True)
+            same_bits(values[position], rows[name][case], "they are copied")
     chosen = whole[order[0] : order[0] + 1, some]
     assert isinstance(chosen, FineBins)
-    np.testing.assert_array_equal(chosen.excess[0], rows["excess"][order[0]][some])
-    np.testing.assert_array_equal(chosen.pooled().counts, rows["counts"][order[0]][some])
+    same_bits(chosen.excess[0], rows["excess"][order[0]][some], "they are copied")
+    same_bits(chosen.pooled().counts, rows["counts"][order[0]][some], "they are copied")
 
 
 def test_empty_fine_bins_take_no_memory(tmp_path):
@@ -126,12 +127,12 @@ def test_file_of_sparse_sums_is_that_of_dense_ones(tmp_path, cases):
     with np.load(file) as written:
         np.savez_compressed(tmp_path / "dense.npz", **written)
         for name, values in arrays.items():
-            np.testing.assert_array_equal(written[f"{FINE}{name}"], values, strict=True)
+            same_bits(written[f"{FINE}{name}"], values, "they are read back")
     assert (tmp_path / "dense.npz").read_bytes() == file.read_bytes()
     read, definition = read_sums(file, ["cases", *fine.arrays(FINE)], "", "")
     assert definition == {"bins": 1}
     for name, values in dense(SparseFineBins.from_arrays(read, FINE)).items():
-        np.testing.assert_array_equal(values, arrays[name], strict=True)
+        same_bits(values, arrays[name], "they are read back")
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,8 @@ def test_what_is_no_sum_of_cases_is_read_as_it_is(tmp_path, array):
     """So that it is refused in the same words as any other array."""
     np.savez(tmp_path / "a.npz", fine_counts=array)
 
-    np.testing.assert_array_equal(
-        read_arrays(tmp_path / "a.npz", ["fine_counts"], "")["fine_counts"], array, strict=True
+    same_bits(
+        read_arrays(tmp_path / "a.npz", ["fine_counts"], "")["fine_counts"],
+        array,
+        "they are read back",
     )

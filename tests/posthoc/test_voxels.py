@@ -9,6 +9,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, region_mask
 from nacl_monai.metrics.voxels import without_ignored
 from nacl_monai.posthoc import NoRoomError, RegionLogits, StructureLogits
+from tests.same import same_bits, same_values
 
 
 def volume(seed, shape=(6, 5, 4), classes=3):
@@ -54,8 +55,8 @@ def test_exactly_the_voxels_of_the_region_are_kept(region, masked):
         voxels.add(logits, labels, "p", counted)
         (kept,) = voxels
 
-    assert torch.equal(kept.logits, logits[:, chosen].T)
-    assert torch.equal(kept.labels, labels[0][chosen])
+    same_bits(kept.logits, logits[:, chosen].T, "they are copied")
+    same_values(kept.labels, labels[0][chosen])
 
 
 def test_patients_weigh_the_same_whatever_their_volumes():
@@ -116,7 +117,7 @@ def test_without_some_patients_the_others_stay_as_they_were():
         assert voxels.patients == ["a", "b", "c"]
         assert len(list(voxels)) == 4
     for kept, expected in zip(remaining, [whole[1], whole[3]], strict=True):
-        assert torch.equal(kept.logits, expected.logits)
+        same_bits(kept.logits, expected.logits, "they are copied")
         assert kept.weight == expected.weight
 
 
@@ -132,8 +133,8 @@ def test_voxels_to_be_ignored_are_no_part_of_a_fit(region):
         (expected,), (found,) = masked, ignoring
 
     assert 0 < len(found.labels) <= (~hidden).sum()
-    assert torch.equal(found.logits, expected.logits)
-    assert torch.equal(found.labels, expected.labels)
+    same_bits(found.logits, expected.logits, "they are copied")
+    same_values(found.labels, expected.labels)
 
 
 NAMES = ("WT", "TC", "ET")
@@ -160,9 +161,9 @@ def test_region_is_that_of_each_structure(region, masked):
         inside, mask = logits[channel], masks[channel]
         chosen = region_mask(region, mask[None].long(), (inside > 0)[None].long(), width=1.0)[0]
         chosen = chosen & counted if masked else chosen
-        assert torch.equal(voxels.logits[:, 1], inside[chosen])
+        same_bits(voxels.logits[:, 1], inside[chosen], "they are copied")
         assert (voxels.logits[:, 0] == 0).all()
-        assert torch.equal(voxels.labels, mask[chosen].long())
+        same_values(voxels.labels, mask[chosen].long())
     assert len(kept) == 3
 
 
@@ -190,7 +191,7 @@ def test_patients_can_be_left_out():
 
         assert len(list(structures)) == 9
         for found, expected in zip(left, rest, strict=True):
-            assert torch.equal(found.logits, expected.logits)
+            same_bits(found.logits, expected.logits, "they are copied")
             assert found.weight == expected.weight
 
 
@@ -203,7 +204,7 @@ def test_masks_of_any_dtype_are_the_same(dtype):
         first = next(iter(structures))
 
     assert first.logits.dtype == torch.float32
-    assert torch.equal(first.labels, masks[0].flatten().long())
+    same_values(first.labels, masks[0].flatten().long())
 
 
 def one_hot(logits):

@@ -10,6 +10,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.raters.priors import RatedMasks, blur, border_distance
 from nacl_monai.raters.scores import CLIP, NUM_BINS, fit_width, score_priors
 from studies.lidc.priors import hard, svls, window
+from tests.same import same_bits, same_values
 
 BANDS = [0.9, 2.5]
 PRIORS = [hard(), svls(), blur(1.1)]
@@ -155,7 +156,7 @@ def test_scores_and_flat_range_are_those_of_the_family():
     scores = scored()
     for metric in ("ece", "brier", "nll"):
         fit = fit_width(scores, "blur", metric, 0)
-        assert np.array_equal(fit.scores, scores.errors(metric)[1:, 0])
+        same_bits(fit.scores, scores.errors(metric)[1:, 0], "they are handed on")
         lowest = fit.widths[fit.scores.argmin()]
         assert fit.flat[0] <= lowest <= fit.flat[1]
         assert fit.low <= fit.best <= fit.high
@@ -223,7 +224,7 @@ def test_probability_is_the_distribution_of_the_distance(spacing):
 def test_width_below_a_voxel_is_the_mask_itself():
     """Nothing to soften, and no error in the middle of a fit."""
     planes = half_plane(1.0)
-    assert np.array_equal(blur(0.05).soften(planes), planes.masks)
+    same_values(blur(0.05).soften(planes), planes.masks)
 
 
 def distance_slowly(mask, spacing):
@@ -250,7 +251,7 @@ def test_planes_are_those_with_a_border_of_their_own_rater():
     masks[2, 0] = True
     planes = RatedMasks(masks, (1.0, 1.0), "one").planes()
 
-    assert np.array_equal(planes.masks, [masks[0, 0], masks[1, 0], masks[2, 1]])
+    same_values(planes.masks, [masks[0, 0], masks[1, 0], masks[2, 1]])
     assert planes.votes[:, 0].tolist() == [[1, 1, 1, 2, 2], [1, 1, 2, 2, 2], [0, 0, 0, 0, 0]]
     assert planes.distances[0, 0].tolist() == [-1.5, -0.5, 0.5, 1.5, 2.5]
 

@@ -8,6 +8,7 @@ from nacl_monai.evaluations.logits import read_epoch_logits
 from nacl_monai.reports import draw_class_logits, draw_epoch_logits
 from nacl_monai.reports.logits import LEVELS
 from tests.conftest import refused
+from tests.same import same_bits
 
 
 def panels(figure):
@@ -72,7 +73,7 @@ class TestEpochLogits:
 
             assert len(lines) == len(LEVELS)
             for line, values in zip(lines, expected, strict=True):
-                np.testing.assert_array_equal(line.get_ydata(), values)
+                same_bits(line.get_ydata(), values, "a line holds what it is given")
             assert [line.get_linestyle() for line in lines] == [":", "-", ":"]
 
     def test_caption_tells_what_lies_outside_the_edges(self, copies, change_arrays):

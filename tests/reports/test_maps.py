@@ -12,6 +12,7 @@ from nacl_monai.reports import draw_maps, median_case
 from nacl_monai.reports.maps import OPACITY, structure_window
 from nacl_monai.reports.style import CLASS_COLORS
 from tests.conftest import refused
+from tests.same import same_bits
 
 
 def titled(figure):
@@ -72,7 +73,7 @@ class TestFigure:
         assert [title for title, *_ in shown].count("Confidence") == 2 * ("confidence" in show)
         assert {image.get_clim() for image in entropies} == {(0.0, 1.0)}
         for image, written in zip(entropies, maps, strict=True):
-            np.testing.assert_array_equal(image.get_array(), written.entropy[window])
+            same_bits(image.get_array(), written.entropy[window], "they are read back")
 
     def test_scores_are_those_of_the_case(self, runs, folders):
         """Under each name are Dice and ECE of the case shown."""
@@ -95,7 +96,7 @@ class TestFigure:
             np.asarray(shown[k][2].images[0].get_array()) for k in (0, 3, 2, 5)
         )
 
-        np.testing.assert_array_equal(confident, written.confidence[window])
+        same_bits(confident, written.confidence[window], "they are read back")
         for picture, classes in ((labeled, written.label), (predicted, written.prediction)):
             for c in range(4):
                 at = classes[window] == c

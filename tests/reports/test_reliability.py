@@ -14,6 +14,7 @@ from nacl_monai.reports import draw_reliability, reliability_curve
 from nacl_monai.reports.reliability import BAND_RESAMPLES, OVER, UNDER
 from nacl_monai.reports.selective import risk_curve
 from tests.evaluated_runs import slow_curve
+from tests.same import same_bits
 
 
 def bars(axes, label):
@@ -177,7 +178,7 @@ def test_band_is_that_of_the_patients(runs):
         curve = reliability_curve(run, "all", "LV", **options)
         options = {"resamples": BAND_RESAMPLES, **options}
         expected = pooled_band(arrays["positives"], arrays["counts"], patients, **options)
-        np.testing.assert_array_equal([curve.lower, curve.upper], expected)
+        same_bits([curve.lower, curve.upper], expected, "the same draws from the same bins")
 
 
 def test_cases_without_the_region_are_left_out(copies, empty_foreground):
@@ -230,7 +231,7 @@ def test_raters_have_the_errors_of_their_bins(run):
     """As a model has."""
     human = human_run(run)
 
-    np.testing.assert_array_equal(human.metrics["ece_all"], run.bins.human.ece()[:, 0])
+    same_bits(human.metrics["ece_all"], run.bins.human.ece()[:, 0], "the same bins")
     assert human.unit == "cases"
 
 

@@ -31,6 +31,7 @@ from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import AROUND, Seen, scripts, viewed_cases
 from nacl_monai.reports.viewer import viewed as viewed_layers
 from nacl_monai.wheel import shipped
+from tests.same import same_values
 
 CODES = [
     "".join(letters)
@@ -113,8 +114,8 @@ def test_every_voxel_is_that_of_the_file_at_its_place_in_all_orientations(turned
             np.testing.assert_allclose(
                 shown.get_fdata().ravel(), probs[:, k], atol=0.5 / 255 + 1e-6
             )
-            np.testing.assert_array_equal(masks["label"].ravel(), label == k)
-            np.testing.assert_array_equal(masks["prediction"].ravel(), probs.argmax(1) == k)
+            same_values(masks["label"].ravel(), label == k)
+            same_values(masks["prediction"].ravel(), probs.argmax(1) == k)
             assert nibabel.aff2axcodes(shown.affine) == ("R", "A", "S")
             np.testing.assert_allclose(case["affine"], shown.affine, atol=1e-5)
         confidence = layer(case["confidence"]).get_fdata().ravel()
@@ -305,7 +306,7 @@ def test_arrays_are_shown_along_their_axes(tmp_path):
         assert np.array(cases[name]["affine"]).tolist() == np.diag([1.0, 2, 3, 1]).tolist()
         shown = layer(second["probability"]).get_fdata()
         np.testing.assert_allclose(shown, probs[k, 2], atol=0.51 / 255)
-        np.testing.assert_array_equal(masks_of(first)["label"], labels[k] == 1)
+        same_values(masks_of(first)["label"], labels[k] == 1)
     assert not cases_of(found.page(tmp_path / "none.html", viewer=False))
 
 
@@ -321,8 +322,8 @@ def test_structures_that_overlap_and_raters_have_masks_of_their_own(tmp_path):
         masks = masks_of(structure)
         assert list(masks) == ["label of Ann", "label of Bob", "prediction"]
         assert len({mask["line"]["color"] for mask in structure["masks"]}) == 3
-        np.testing.assert_array_equal(masks["label of Bob"][..., 0], raters["Bob"][k])
-        np.testing.assert_array_equal(masks["prediction"][..., 0], logits[k] > 0)
+        same_values(masks["label of Bob"][..., 0], raters["Bob"][k])
+        same_values(masks["prediction"][..., 0], logits[k] > 0)
         shown = layer(structure["probability"]).get_fdata()[..., 0]
         np.testing.assert_allclose(shown, 1 / (1 + np.exp(-logits[k])), atol=0.51 / 255)
 

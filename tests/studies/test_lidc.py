@@ -30,6 +30,7 @@ from studies.lidc.outlines import (
 )
 from studies.lidc.priors import certain_share, window
 from studies.lidc.study import FOUR, RIVAL, TWO, rated
+from tests.same import same_values
 
 SAMPLE = json.loads((Path(__file__).parent / "lidc_sample.json").read_text())["scans"]
 
@@ -87,7 +88,7 @@ def test_outlines_of_readers_are_filled_as_by_pylidc(scans):
     for outline in outlines:
         points = outline.points - outline.points.min(0) + 1
         shape = tuple(points.max(0)[::-1] + 2)
-        assert np.array_equal(fill(points, shape), inside_slowly(points, shape))
+        same_values(fill(points, shape), inside_slowly(points, shape))
         filled = fill(points, shape, outline=True)
         assert filled[points[:, 1], points[:, 0]].all()
         assert filled.sum() == fill(points, shape).sum() + len(np.unique(points, axis=0))
@@ -103,7 +104,7 @@ def test_long_edges_are_followed(turn):
     (ax, ay), (bx, by) = corners[1] - corners[0], corners[2] - corners[0]
 
     assert abs(ax * by - ay * bx) == 2 * inner + (whole - inner) - 2
-    assert np.array_equal(fill(points, (13, 13)), fill(points[::-1], (13, 13)))
+    same_values(fill(points, (13, 13)), fill(points[::-1], (13, 13)))
 
 
 def test_holes_are_cut_after_all_inclusions():

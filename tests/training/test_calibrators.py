@@ -20,6 +20,7 @@ from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator, with_spacing
 from nacl_monai.training.calibrators import Steps, ensemble_of, find_members, read_name
 from nacl_monai.training.checkpoints import save_state
+from tests.same import same_bits
 
 NAME = "temperature_foreground"
 NETWORK = torch.nn.Conv2d(1, 3, 1)
@@ -55,7 +56,11 @@ def test_temperature_is_behind_the_network(run):
     """Half the logits for a temperature of two."""
     image = torch.rand(2, 1, 4, 4)
 
-    assert torch.equal(calibrated_network(NETWORK, run, NAME, CASES)(image), NETWORK(image) / 2)
+    same_bits(
+        calibrated_network(NETWORK, run, NAME, CASES)(image),
+        NETWORK(image) / 2,
+        "a division by two is exact",
+    )
 
 
 def test_temperature_moves_to_the_device_of_the_network(run):
@@ -179,7 +184,7 @@ def test_evaluated_image_knows_the_spacing_of_its_label():
 
     image, _ = with_spacing(batch, "cpu")
     assert spacing_of(image) == [0.5, 2.0, 3.0]
-    assert torch.equal(image.as_tensor(), item["image"][None])
+    same_bits(image.as_tensor(), item["image"][None], "they are copied")
     assert spacing_of(with_spacing({**batch, "label": torch.zeros(1, 1, 6, 5, 4)})[0]) is None
 
 

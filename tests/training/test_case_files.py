@@ -40,6 +40,7 @@ from nacl_monai.training.outputs import (
     without_ignored,
 )
 from tests.conftest import refused
+from tests.same import same_bits, same_values
 from tests.training.conftest import CLASSES, REGIONS, STRUCTURES
 
 
@@ -111,9 +112,9 @@ def test_maps_show_the_slice_with_most_foreground(evaluated):
         probabilities = torch.tensor(logits).softmax(dim=0).numpy()
 
         assert foreground[position] == max(foreground)
-        np.testing.assert_array_equal(label[..., position], maps["label"])
-        np.testing.assert_array_equal(logits[0], maps["image"])
-        np.testing.assert_array_equal(probabilities.argmax(axis=0), maps["prediction"])
+        same_values(label[..., position], maps["label"])
+        same_bits(logits[0], maps["image"], "a slice is copied")
+        same_values(probabilities.argmax(axis=0), maps["prediction"])
         np.testing.assert_allclose(probabilities.max(axis=0), maps["confidence"], atol=1e-6)
         shares = scipy.stats.entropy(probabilities, axis=0) / math.log(3)
         np.testing.assert_allclose(shares, maps["entropy"], atol=1e-6)
@@ -248,7 +249,7 @@ def test_one_hot_labels_give_the_same_slice():
 
     for other in (one_hot.float(), label[0]):
         for key, array in case_slice(probs, other, "abc").items():
-            np.testing.assert_array_equal(array, shown[key])
+            same_bits(array, shown[key], "the same slice of the same classes")
 
 
 def test_a_picture_is_its_own_slice():
@@ -257,8 +258,8 @@ def test_a_picture_is_its_own_slice():
     shown = case_slice(probs, label, "abc", image=label.float())
 
     assert shown["slice"] == 0
-    np.testing.assert_array_equal(shown["label"], np.rot90(label[0].numpy()))
-    np.testing.assert_array_equal(shown["image"], shown["label"])
+    same_values(shown["label"], np.rot90(label[0].numpy()))
+    same_values(shown["image"], shown["label"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -369,8 +370,8 @@ def test_classes_are_those_of_monai_in_integers():
 
     assert classes.shape == (1, 5, 6, 7)
     assert classes.dtype == torch.int64
-    assert torch.equal(classes.affine, probs.affine)
-    assert torch.equal(classes.float().as_tensor(), AsDiscrete(argmax=True)(probs).as_tensor())
+    same_bits(classes.affine, probs.affine, "it is copied")
+    same_values(classes.float().as_tensor(), AsDiscrete(argmax=True)(probs).as_tensor())
 
 
 NAMED = [{"case": ["b", "a", "c"], "patient": ["p", "p", "q"]}]

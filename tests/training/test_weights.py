@@ -9,6 +9,7 @@ from torch import nn
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.training import load_pretrained, load_weights
+from tests.same import same_bits
 
 
 def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
@@ -22,7 +23,7 @@ def test_weights_come_back_exactly_or_the_file_is_named(tmp_path):
 
     load_weights(other, tmp_path / "model.pt")
 
-    assert torch.equal(network.weight, other.weight)
+    same_bits(network.weight, other.weight, "they are read back")
     for target, file, message in (
         (other, "nowhere.pt", "no trained model there"),
         (other, "half.pt", "is damaged"),
@@ -79,10 +80,6 @@ def load(tmp_path):
     return run
 
 
-def same(state, other):
-    return all(torch.equal(value, other[key]) for key, value in state.items())
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_state_dictionary_is_found_wherever_it_is(load, form):
     """By itself or beside others, and with prefixes that all names share."""
@@ -91,7 +88,7 @@ def test_state_dictionary_is_found_wherever_it_is(load, form):
     report = load(FORMS[form], into, "begin.safetensors" if form == "alone" else "begin.pth")
 
     expected = {key: value.to(SOURCE[key].dtype) for key, value in FORMS["half"].items()}
-    assert same(into.state_dict(), expected if form == "half" else SOURCE)
+    same_bits(into.state_dict(), expected if form == "half" else SOURCE, "they are read back")
     assert sorted(report["loaded"]) == sorted(SOURCE)
     assert report["missing"] == report["other_shape"] == report["unexpected"] == []
 
@@ -119,7 +116,8 @@ def test_line_and_record_say_what_fits_and_what_does_not(load, tmp_path, capsys)
     )
     after = into.state_dict()
     for key, value in before.items():
-        assert torch.equal(after[key], SOURCE[key] if key in report["loaded"] else value)
+        expected = SOURCE[key] if key in report["loaded"] else value
+        same_bits(after[key], expected, "they are read back, or left as they were")
 
 
 def test_only_a_training_that_begins_needs_the_file(load, tmp_path):

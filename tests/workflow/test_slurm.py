@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.configurations.conftest import assert_same_bits
+from tests.configurations.conftest import assert_same_training
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 8
@@ -78,6 +78,6 @@ def test_training_goes_on_to_the_same_bits(undisturbed, disturb):
     sessions = json.loads((run / "run.json").read_text())["sessions"]
     assert len(sessions) == 2
     assert 1 < sessions[1]["epochs"][0] <= EPOCHS
-    assert_same_bits(undisturbed, run, "model.pt", f"checkpoints/epoch_{EPOCHS:04}.pt")
+    assert_same_training(undisturbed, run, "model.pt", f"checkpoints/epoch_{EPOCHS:04}.pt")
     for file in ("validation.csv", "evaluation/cases.csv", "evaluation/bins.npz"):
         assert (run / file).read_bytes() == (undisturbed / file).read_bytes()
