@@ -54,7 +54,9 @@ def test_sound_case_comes_through_unchanged(case):
 
     for key, dtype in (("image", torch.float32), ("label", torch.uint8)):
         stored = nibabel.load(case[key])
-        same_bits(stored.get_fdata(dtype=np.float32), loaded[key][0].numpy(), "they are read back")
+        same_bits(
+            stored.get_fdata(dtype=np.float32), loaded[key][0].float().numpy(), "they are read back"
+        )
         np.testing.assert_allclose(stored.affine, loaded[key].affine.numpy(), atol=1e-6)
         assert loaded[key].dtype == dtype
     assert loaded["case"] == "c"

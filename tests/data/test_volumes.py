@@ -101,7 +101,7 @@ def test_slices_are_those_of_the_volumes(volumes):
             for key in ("image", "label"):
                 expected = np.zeros((1, *SIZE), np.float32)
                 expected[:, top : top + height, left : left + width] = volume[key][..., depth]
-                same_bits(expected, item[key].numpy(), "pieces are copied")
+                same_bits(expected, item[key].float().numpy(), "pieces are copied")
             assert volume["case"] == item["case"]
             position += 1
     assert len(slices) == position
@@ -480,7 +480,7 @@ def test_patch_is_a_box_of_the_volume_padded_on_all_sides(numbers, share):
             expected = np.zeros((1, *PATCH), np.float32)
             expected[:, :, 3:12] = whole[key][box]
             if not (top == 0 and first == 0):  # the very first voxel has the number of padding
-                same_bits(item[key].numpy(), expected, "pieces are copied")
+                same_bits(item[key].float().numpy(), expected, "pieces are copied")
     assert item["label"].dtype == torch.uint8
 
 
