@@ -118,7 +118,7 @@ def test_several_processes_are_started_by_torchrun(command, started):
 
     (launched,) = started.calls
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    assert launched[:9] == [*torchrun, "-m", "nacl_monai.cli", "run", "evaluating"]
+    assert launched[:9] == [*torchrun, "-m", "nacl_monai", "run", "evaluating"]
     assert printed.startswith("torchrun --standalone --nproc_per_node 2 -m monai.bundle run eval")
     assert (code, passed) == (3, [])
     assert launched[launched.index("--output_dir") + 1] == "runs/acdc/unet_nacl_seed0"

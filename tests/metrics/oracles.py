@@ -61,8 +61,8 @@ def cases(draw):
 
 def same_sums(first, second):
     """Two sums over voxels hold the same tensors, to the bit."""
-    for sums, others in zip(first.tensors(), second.tensors(), strict=True):
-        same_bits(sums, others, "voxels of a case are added one by one in their order")
+    for ours, other in zip(first.tensors(), second.tensors(), strict=True):
+        same_bits(ours, other, "voxels of a case are added one by one in their order")
 
 
 def bin_of(probability, edges):

@@ -65,8 +65,8 @@ def test_record_is_read_as_it_was_written(tmp_path):
             assert (ours is None) == (theirs is None)
             if key == "fine" and ours:
                 ours, theirs = ours[:, :], theirs[:, :]
-            for sums, other in zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ():
-                same_bits(sums, other, "they are read back")
+            for own, other in zip(ours.tensors(), theirs.tensors(), strict=True) if ours else ():
+                same_bits(own, other, "they are read back")
         assert record.counted() == read.counted()
     assert [file.name for file in tmp_path.iterdir()] == ["bins"]
 
