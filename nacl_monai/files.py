@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import csv
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,6 +237,82 @@ def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is damaged; {remedy}")
     return content
+
+
+def read_table(
+    path: str | Path, columns: Sequence[str], remedy: str, unique: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    r"""The columns of a CSV file as text, by their headings; nothing is guessed.
+
+    Args:
+        path: The file, in UTF-8, whether or not a byte-order mark begins it.
+        columns: Those that it must have; by default all that it has are looked at.
+        remedy: What to do if it is no such table, for the message.
+        unique: As `check_unique` takes them.
+
+    Raises:
+        InputError: If it is no such table, two columns have one heading, a line has other cells than the
+            header, or a heading or a cell of the columns has blanks around it.
+
+    Example:
+        >>> table = getfixture("tmp_path") / "sites.csv"
+        >>> _ = table.write_text("case,site\nNA,1\n")
+        >>> read_table(table, ["case", "site"], "correct it", ["case"])
+        {'case': ['NA'], 'site': ['1']}
+    """
+    headings, *rows = _rows(path, remedy) or [[]]
+    _check_headings(path, headings, columns, remedy)
+    table = {name: [row[place] for row in rows] for place, name in enumerate(headings)}
+    for name in columns or headings:
+        _check_tight(path, table[name])
+    check_unique(path, table, unique)
+    return table
+
+
+def _rows(path: str | Path, remedy: str) -> list[list[str]]:
+    """The cells of all lines that have some, the header's first."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if cells]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}); {remedy}") from error
+    for number, cells in lines:
+        if len(cells) != len(lines[0][1]):
+            raise InputError(f"{path}: line {number} has other cells than the header; {remedy}")
+    return [cells for _, cells in lines]
+
+
+def _check_headings(
+    path: str | Path, headings: Sequence[str], columns: Sequence[str], remedy: str
+) -> None:
+    _check_tight(path, headings)
+    if missing := [name for name in columns if name not in headings]:
+        raise InputError(f"{path}: has no column {missing[0]!r}; {remedy}")
+    if twice := [name for name, times in Counter(headings).items() if times > 1]:
+        raise InputError(f"{path}: has two columns {twice[0]!r}; leave one")
+
+
+def _check_tight(path: str | Path, cells: Iterable[str]) -> None:
+    for cell in cells:
+        if cell != cell.strip():
+            raise InputError(f"{path}: has blanks around {cell!r}; remove them")
+
+
+def check_unique(
+    path: str | Path, table: Mapping[str, Sequence[str]], columns: Sequence[str]
+) -> None:
+    """Refuses a table from `read_table` whose rows cannot be told apart.
+
+    Raises:
+        InputError: If a cell of one of these columns is empty, or there twice.
+    """
+    for name in columns:
+        for cell, times in Counter(table[name]).items():
+            if not cell:
+                raise InputError(f"{path}: a row has no {name}; add it")
+            if times > 1:
+                raise InputError(f"{path}: has {times} rows of {cell!r}; leave one")
 
 
 def checksum(path: str | Path) -> str:

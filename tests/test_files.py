@@ -22,6 +22,7 @@ from nacl_monai.files import (
     atomic_path,
     lock_folder,
     read_object,
+    read_table,
     remove_partial_files,
     stamp,
     unlock_folder,
@@ -205,6 +206,43 @@ lock_folder(sys.argv[1])
 print(flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_table_is_text(tmp_path, encoding):
+    """What looks like a number, a truth or nothing is a name; a blank inside is one, too."""
+    names = ["NA", "null", "1", "01", "True", "=1+1", "a b", ""]
+    file = tmp_path / "table.csv"
+    file.write_text("\n".join(["case,1", *(f"{name},x" for name in names)]), encoding)
+
+    assert read_table(file, ["1"], "mend it") == {"case": names, "1": ["x"] * len(names)}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (None, "cannot be read as a table (.*); mend it"),
+        ('case,site\na,"X', "cannot be read as a table (.*); mend it"),
+        ("", "has no column 'case'; mend it"),
+        ("name,site\na,X", "has no column 'case'; mend it"),
+        ("case,site\na,X\nb", "line 3 has other cells than the header; mend it"),
+        ("case,site\na,X,Y", "line 2 has other cells than the header; mend it"),
+        ("case,site,site\na,X,Y", "has two columns 'site'; leave one"),
+        ("case,site,site \na,X,Y", "has blanks around 'site '; remove them"),
+        ("case,site\na,X\n\ta,X", r"has blanks around '\\ta'; remove them"),
+        ("case,site\na,X\nb,X\na,Y", "has 2 rows of 'a'; leave one"),
+        ("case,site\na,X\n,X", "a row has no case; add it"),
+    ],
+)
+def test_table_that_could_be_read_in_two_ways_is_refused(tmp_path, text, line):
+    """In one line, which names the cell."""
+    file = tmp_path / "table.csv"
+    if text is not None:
+        file.write_text(text)
+
+    line = line.replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(InputError, match=f"^{file}: {line}$"):
+        read_table(file, ["case"], "mend it", ["case"])
 
 
 def refusal(folder):

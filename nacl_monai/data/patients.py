@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError, check_no_formula
+from nacl_monai.files import read_table
 
+_REMEDY = "write a table with the columns case and patient"
 _STEM = re.compile(r"(.*\d.*)[ _.-]+[^ _.-]*$")
 
 
@@ -157,7 +158,8 @@ def patients_of(
 
 
 def _by_table(cases: Sequence[str], table: Path) -> list[str]:
-    patient_of = _read_table(table)
+    rows = read_table(table, ["case", "patient"], _REMEDY, ["case"])
+    patient_of = dict(zip(rows["case"], rows["patient"], strict=True))
     for case in cases:
         if not patient_of.get(case):
             raise InputError(f"{table}: has no patient for the case {case!r}; add it")
@@ -198,23 +200,3 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             r"nothing else, in parentheses: '(patient\d+)_'"
         )
     return expression
-
-
-def _read_table(table: Path) -> dict[str, str]:
-    """The patient of each case; spaces around a name are dropped."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            table_rows = csv.DictReader(stream, skipinitialspace=True)  # of the header, too
-            rows = [(row["case"], row["patient"]) for row in table_rows]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise InputError(
-            f"{table}: is not a table with the columns case and patient ({error}); correct it"
-        ) from error
-    patient_of: dict[str, str] = {}
-    for case, patient in (((name or "").strip() for name in row) for row in rows):
-        if patient_of.setdefault(case, patient) != patient:
-            raise InputError(
-                f"{table}: has two patients for the case {case!r}, {patient_of[case]!r} and "
-                f"{patient!r}; leave one"
-            )
-    return patient_of

@@ -22,7 +22,6 @@ They are written aside, and take the place of an earlier evaluation together or 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
@@ -38,7 +37,7 @@ import torch
 
 from nacl_monai.differences import computing, differences, first_of, top_level
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, git_commit, read_object, write_text
+from nacl_monai.files import check_unique, checksum, git_commit, read_object, read_table, write_text
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
@@ -93,18 +92,17 @@ def read_cases(path: Path) -> tuple[pd.DataFrame, pd.Series[str]]:
         InputError: If the file is missing, lacks a column or a patient, repeats a case or holds text as
             a metric.
     """
-    table = _read_text_table(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {REMEDY}")
+    rows = read_table(path, [], "evaluate the run again")
+    table = pd.DataFrame(rows, dtype=str)
     known = {str(column).removesuffix("_mm") for column in table}  # distances have either unit
     missing = [column for column in ("case", *MAIN_METRICS) if column not in known]
     if missing:
         raise InputError(f"{path}: no column {listed(missing)}; evaluate the run again")
     if table.empty:
         raise InputError(f"{path}: no test case in it; check the split and evaluate again")
-    repeated = table["case"][table["case"].duplicated()]
-    if len(repeated):
-        raise InputError(
-            f"{path}: case {repeated.iloc[0]!r} is there twice; evaluate the run again"
-        )
+    check_unique(path, rows, ["case"])
     table = table.set_index("case")
     patients = table.pop("patient") if "patient" in table else table.index.to_series()
     nobody = patients == ""
@@ -123,29 +121,6 @@ def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
             f"{path}: column {column.name!r} holds something that is not a number "
             f"({_one_line(error)}); evaluate the run again"
         ) from error
-
-
-def _read_text_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {REMEDY}")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        torn = _torn_line(path)
-    except (ValueError, OSError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV table ({_one_line(error)}); evaluate again") from error
-    if torn is not None:
-        raise InputError(
-            f"{path}: line {torn} has other cells than the header; evaluate the run again"
-        )
-    return table
-
-
-def _torn_line(path: Path) -> int | None:
-    """The first line with more or fewer cells than the header; to pandas one that lacks is empty."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = csv.reader(stream)
-        cells = len(next(rows))
-        return next((rows.line_num for row in rows if row and len(row) != cells), None)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.errors import InputError, check_no_formula
+from nacl_monai.files import check_unique, read_table
 
 #: Name of a group → patient → value.
 Groups = Mapping[str, Mapping[str, str]]
@@ -18,6 +18,7 @@ VOLUME = "predicted volume"
 _MOST = 20  # values that make groups, at most
 _UNKNOWN = "unknown"
 _KEYS = ("case", "patient")
+_REMEDY = "write the column case or patient, and others, such as site"
 
 
 def read_groups(table: Path | None, patients: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -36,21 +37,16 @@ def read_groups(table: Path | None, patients: Mapping[str, str]) -> dict[str, di
     """
     if table is None:
         return {}
-    how: Any = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-    try:
-        rows = pd.read_csv(table, skipinitialspace=True, **how)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{table}: is not a table of groups ({error}); correct it") from error
-    rows = rows.rename(columns=str.strip).apply(lambda column: column.str.strip())
-    key = next((key for key in _KEYS if key in rows), None)
+    rows = read_table(table, [], _REMEDY)
+    key = next((key for key in _KEYS if key in rows), "")
     names = [name for name in rows if name not in _KEYS]
-    if key is None or not names:
-        raise InputError(
-            f"{table}: is not a table of groups; write the column case or patient, and others, such as "
-            "site"
-        )
-    values = rows.set_index(key)
-    return {str(name): _group(table, name, values[name].to_dict(), patients, key) for name in names}
+    if not (key and names):
+        raise InputError(f"{table}: is not a table of groups; {_REMEDY}")
+    check_unique(table, rows, [key])
+    return {
+        name: _group(table, name, dict(zip(rows[key], rows[name], strict=True)), patients, key)
+        for name in names
+    }
 
 
 def _group(

@@ -85,6 +85,8 @@ def fault_of_name(name: str) -> str:
         return "leads to another folder"
     if not name.isprintable():
         return "has an invisible character"
+    if name != name.strip():
+        return "begins or ends with a blank"
     return "is a device of Windows" if _DEVICES.fullmatch(name) else ""
 
 

@@ -5,9 +5,7 @@ Nothing heavy is imported here, so that folders whose names do not match are ref
 
 from __future__ import annotations
 
-import csv
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -16,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError, check_no_formula
+from nacl_monai.files import read_table
 
 NIFTI = (".nii.gz", ".nii")
 ENDINGS = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -121,21 +120,10 @@ class Names:
     def _table(self) -> Mapping[str, str]:
         """Prediction → label map, by the CSV file."""
         assert self.pairs is not None  # noqa: S101 - whoever asks has looked
-        try:
-            with self.pairs.open(newline="", encoding="utf-8-sig") as stream:
-                rows = [
-                    (row["prediction"].strip(), row["label"].strip())
-                    for row in csv.DictReader(stream)
-                ]
-        except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
-            raise InputError(
-                f"{self.pairs}: is not a table of pairs; write the columns prediction and label"
-            ) from error
-        for column in (0, 1):
-            name, times = Counter(row[column] for row in rows or [("", "")]).most_common(1)[0]
-            if times > 1:
-                raise InputError(f"{self.pairs}: has {times} rows of {name!r}; leave one")
-        return dict(rows)
+        columns = ["prediction", "label"]
+        remedy = "write a table of pairs with the columns prediction and label"
+        rows = read_table(self.pairs, columns, remedy, unique=columns)
+        return dict(zip(rows["prediction"], rows["label"], strict=True))
 
     @cached_property
     def _labeled(self) -> Mapping[str, str]:

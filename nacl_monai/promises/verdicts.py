@@ -9,9 +9,10 @@ import pandas as pd
 
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
+from nacl_monai.files import read_table
 
 VERDICTS = ("accept", "edit", "reject")
-_COLUMNS = ["case", "verdict"]
+_REMEDY = "give the file as it was"
 _BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -26,17 +27,18 @@ def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
     Raises:
         InputError: If a file is missing or wrong, has no case of the triage, or a case has two verdicts.
     """
-    table = _table(triage / "triage.csv" if triage.is_dir() else triage, ["case", "look"])
+    file = triage / "triage.csv" if triage.is_dir() else triage
+    cases = read_table(file, ["case", "look"], _REMEDY, ["case"])["case"]
     verdicts: dict[str, str] = {}
     for file in files:
-        for case, verdict in _judged(file, {*table["case"]}):
+        for case, verdict in _judged(file, {*cases}):
             if verdicts.setdefault(case, verdict) != verdict:
                 raise InputError(
                     f"{file}: says {verdict} of {case!r}, but another file {verdicts[case]}; settle it"
                 )
     counts = [f"{list(verdicts.values()).count(verdict)} {verdict}" for verdict in VERDICTS]
-    print(f"{len(verdicts)} of {counted(len(table), 'case')} are judged: {', '.join(counts)}.")
-    print(by_budget(list(table["case"]), verdicts).to_string(index=False))
+    print(f"{len(verdicts)} of {counted(len(cases), 'case')} are judged: {', '.join(counts)}.")
+    print(by_budget(cases, verdicts).to_string(index=False))
     return []
 
 
@@ -70,25 +72,15 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
 
 def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
     """Case and verdict of each row that has one."""
-    table = _table(file, _COLUMNS)
-    judged, listed = table[table["verdict"] != ""], table["case"].isin(known)
-    for verdict in set(judged["verdict"]).difference(VERDICTS):
+    table = read_table(file, ["case", "verdict"], _REMEDY, ["case"])
+    for verdict in {*table["verdict"]} - {*VERDICTS, ""}:
         raise InputError(f"{file}: {verdict!r} is not one of {', '.join(VERDICTS)}; correct it")
-    if not listed.any():
+    rows = zip(table["case"], table["verdict"], strict=True)
+    judged = [(case, verdict) for case, verdict in rows if verdict]
+    if not known.intersection(table["case"]):
         raise InputError(
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
         )
-    unlisted = judged["case"][~listed]
-    if len(unlisted):  # a report shows some
+    if unlisted := [case for case, _ in judged if case not in known]:  # a report shows some
         print(f"note: {', '.join(unlisted)}: no case of this triage, and not counted")
-    return [*judged.loc[listed, _COLUMNS].itertuples(index=False, name=None)]
-
-
-def _table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); give the file as it was") from error
-    if missing := [name for name in columns if name not in table]:
-        raise InputError(f"{file}: has no column {missing[0]!r}; give the file as it was")
-    return table
+    return [row for row in judged if row[0] in known]

@@ -189,7 +189,7 @@ def test_case_without_a_patient_is_refused_before_the_first_volume(study, refuse
     refused("patient0_scan0: does not match", *folders, "--patient-pattern", "(person)")
     for content, message in (
         ("case,patient\npatient0_scan0,a\n", "has no patient for the case"),
-        ("name\nx\n", "is not a table"),
+        ("name\nx\n", "has no column 'case'; write a table with the columns case and patient"),
     ):
         table.write_text(content)
         refused(message, *folders, "--patients", table)

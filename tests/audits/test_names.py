@@ -77,7 +77,7 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
         (["--prediction-name", "("], 2, "--prediction-name: '(' is not a regular expression"),
         (["--label-name", ".+"], 2, "--label-name: '.+' has 0 groups; put one"),
         (["--pairs", "x.csv", *PATTERNS], 2, "--pairs: lists all names; leave out the expressions"),
-        (["--pairs", "missing.csv"], 1, "missing.csv: is not a table of pairs; write the columns"),
+        (["--pairs", "missing.csv"], 1, "missing.csv: cannot be read as a table"),
         (
             ["--prediction-name", "other_(.+)"],
             1,

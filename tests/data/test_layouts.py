@@ -291,24 +291,18 @@ def test_patient_is_in_the_name_or_in_a_table():
         patient_by_pattern("ses-1", pattern=r"(sub-\d+)_")
 
 
-def test_spaces_make_no_other_patient(tmp_path):
-    """A spreadsheet leaves them behind; the two cases of a person would be split."""
+def test_table_of_patients_has_one_for_each_case(tmp_path):
+    """A blank would make another patient, and the last of two lines would count."""
     table = tmp_path / "people.csv"
-    table.write_text("case, patient\na,p1\nb, p1\n c ,p2 \n\nd\n")
+    table.write_text("case,patient\na,p1\n\nNA,1\n")
+    assert patients_of(["a", "NA"], table=table) == ["p1", "1"]
 
-    assert patients_of(["a", "b", "c"], table=table) == ["p1", "p1", "p2"]
-    with pytest.raises(InputError, match=f"^{table}: has no patient for the case 'd'; add it$"):
-        patients_of(["d"], table=table)
-
-
-def test_table_that_contradicts_itself_is_refused(tmp_path):
-    """The last line would count; the same line twice says nothing new."""
-    table = tmp_path / "people.csv"
-    table.write_text("case,patient\na,p1\na,p1\n")
-    assert patients_of(["a"], table=table) == ["p1"]
-
-    table.write_text("case,patient\na,p1\nb,p2\na,p3\n")
-    with pytest.raises(
-        InputError, match=r"has two patients for the case 'a', 'p1' and 'p3'; leave"
+    for lines, line in (
+        ("a,p1", "has no patient for the case 'b'; add it"),
+        ("a,p1\nb,", "has no patient for the case 'b'; add it"),
+        ("a,p1\nb, p1", "has blanks around ' p1'; remove them"),
+        ("a,p1\nb,p2\na,p3", "has 2 rows of 'a'; leave one"),
     ):
-        patients_of(["a", "b"], table=table)
+        table.write_text(f"case,patient\n{lines}\n")
+        with pytest.raises(InputError, match=f"^{table}: {line}$"):
+            patients_of(["a", "b"], table=table)

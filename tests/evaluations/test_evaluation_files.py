@@ -52,7 +52,7 @@ class TestCases:
             ),
             (lambda table: table.assign(ece_foreground=["high"] + [0.1] * 6), "'ece_foreground'"),
             (lambda table: table.iloc[:0], "no test case"),
-            (lambda table: pd.concat([table, table.iloc[[2]]]), "'003' is there twice"),
+            (lambda table: pd.concat([table, table.iloc[[2]]]), "has 2 rows of '003'"),
             (
                 lambda table: table.assign(patient=["p1", "p1", "", "p2", "", "p3", "p3"]),
                 "case '003' has no patient",

@@ -354,8 +354,8 @@ def groups_file(tmp_path, *lines):
 @pytest.mark.parametrize(
     "lines",
     [
-        ("patient,site,sex", "b, X ,f", "a,Y,", "c,Z,m"),
-        ("case, site,patient,sex", "b,X,b,f", "a_left,Y,a,", "a_right,Y,a,"),
+        ("patient,site,sex", "b,X,f", "a,Y,", "c,Z,m"),
+        ("case,site,patient,sex", "b,X,b,f", "a_left,Y,a,", "a_right,Y,a,"),
     ],
 )
 def test_a_patient_has_the_value_of_a_row_or_of_all_their_cases(tmp_path, lines):
@@ -382,6 +382,9 @@ def test_without_a_table_there_is_no_group():
             "the patient 'a' has two values of site, 'X' and 'Y'",
         ),
         (("patient,site", "a,=1", "b,X"), "takes for a formula"),
+        (("patient,site", "a,X", "b,X", "a,Y"), "has 2 rows of 'a'; leave one"),
+        (("patient,site,site", "a,X,Y", "b,X,Y"), "has two columns 'site'; leave one"),
+        (("patient, site", "a,X", "b,X"), "has blanks around ' site'; remove them"),
     ],
 )
 def test_table_that_tells_no_groups_is_refused(tmp_path, lines, line):

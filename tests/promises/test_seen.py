@@ -176,7 +176,10 @@ def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path,
     [
         ([("nobody", "reject")], "'nobody' is no case of this triage; give the one it is of"),
         ([("p08_scan16", "refuse")], "'refuse' is not one of accept, edit, reject; correct it"),
-        ([("p08_scan16", "edit"), ("p08_scan16", "accept")], "but another file edit; settle it"),
+        (
+            [("p08_scan16", "edit"), ("p08_scan16", "accept")],
+            "has 2 rows of 'p08_scan16'; leave one",
+        ),
     ],
 )
 def test_verdicts_that_cannot_be_meant_are_refused(rows, error, triage, tmp_path, capsys):
@@ -186,6 +189,16 @@ def test_verdicts_that_cannot_be_meant_are_refused(rows, error, triage, tmp_path
     refused = capsys.readouterr().err
     assert error in refused
     assert refused.count("\n") == 1
+
+
+def test_verdicts_of_two_people_that_contradict_are_refused(triage, tmp_path, capsys):
+    """Nobody knows whose counts."""
+    files = [
+        write_verdicts(tmp_path / f"{verdict}.csv", ("p08_scan16", verdict))
+        for verdict in ("edit", "accept")
+    ]
+    assert main(["triage", f"{triage}", "--verdicts", *files]) == 1
+    assert "but another file edit; settle it" in capsys.readouterr().err
 
 
 def test_verdicts_need_a_table_and_take_nothing_else(triage, tmp_path, capsys):
