@@ -17,6 +17,7 @@ ORDER = [
         "inference",
         "errors",
         "differences",
+        "words",
         "tensors",
         "files",
         "output",

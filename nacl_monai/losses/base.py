@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nacl_monai.errors import InputError
 from nacl_monai.losses.inputs import check_not_negative, check_option, check_values, one_hot
 from nacl_monai.tensors import without_channel, without_metadata
+from nacl_monai.words import in_our_words
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -44,6 +45,13 @@ class FunctionModule(nn.Module):
     """
 
     settings: dict[str, Any]
+    #: Keywords that it takes beside those of its signature.
+    accepted: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = in_our_words(cls.__init__, cls.accepted)  # type: ignore[method-assign]
 
     def __init__(self, **settings: Any) -> None:
         super().__init__()

@@ -34,11 +34,13 @@ from nacl_monai.losses.neighborhood import (
     mixed_windows,
     proportions_of,
 )
+from nacl_monai.words import in_our_words
 
 # The range of a multiplier, which starts with the least.
 LEAST, MOST = 1e-6, 1e6
 
 
+@in_our_words
 def crac_loss(
     logits: Tensor,
     labels: Tensor,
@@ -91,6 +93,7 @@ def crac_loss(
     return entropy + penalty
 
 
+@in_our_words
 def crac_penalty(
     logits: Tensor,
     labels: Tensor,

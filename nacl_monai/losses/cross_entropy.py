@@ -11,11 +11,13 @@ from torch.nn import functional as F
 from nacl_monai.errors import InputError
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.inputs import check_inputs, check_weights, is_soft, voxel_mean
+from nacl_monai.words import in_our_words
 
 #: Torch's own default of ``ignore_index``, which no label is.
 _NO_LABEL = -100
 
 
+@in_our_words
 def cross_entropy(
     logits: Tensor,
     labels: Tensor,

@@ -14,8 +14,10 @@ from torch import Tensor
 from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.inputs import check_inputs, check_not_negative, is_soft, voxel_mean
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def dca_loss(
     logits: Tensor,
     labels: Tensor,
@@ -59,6 +61,7 @@ def dca_loss(
     return entropy + penalty_weight * penalty
 
 
+@in_our_words
 def dca_penalty(logits: Tensor, labels: Tensor, *, ignore_index: int | None = None) -> Tensor:
     """Computes the absolute difference between the mean confidence and the accuracy of a batch.
 

@@ -24,10 +24,12 @@ from nacl_monai.losses.inputs import (
     is_soft,
     memberships,
 )
+from nacl_monai.words import in_our_words
 
 _WEIGHTS = "cross_entropy_weight, dice_weight"
 
 
+@in_our_words
 def dice_ce_loss(
     logits: Tensor,
     labels: Tensor,
@@ -89,6 +91,7 @@ def _weighted_terms(
     return {"cross_entropy": cross_entropy_weight * entropy, "dice": dice_weight * dice}
 
 
+@in_our_words
 def soft_dice_loss(
     logits: Tensor,
     labels: Tensor,

@@ -22,10 +22,12 @@ from nacl_monai.losses.inputs import (
     memberships,
     require,
 )
+from nacl_monai.words import in_our_words
 
 _SMOOTH = 1e-5
 
 
+@in_our_words
 def dice_plus_plus_loss(
     logits: Tensor,
     labels: Tensor,

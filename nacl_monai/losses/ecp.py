@@ -14,8 +14,10 @@ from torch import Tensor
 from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.inputs import check_not_negative, convert_inputs, voxel_mean
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def ecp_loss(
     logits: Tensor,
     labels: Tensor,
@@ -55,6 +57,7 @@ def ecp_loss(
     return entropy + entropy_weight * penalty
 
 
+@in_our_words
 def entropy_penalty(logits: Tensor, labels: Tensor, *, ignore_index: int | None = None) -> Tensor:
     r"""Computes the negative entropy of the prediction, averaged over voxels :math:`j`.
 

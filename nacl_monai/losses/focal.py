@@ -15,8 +15,10 @@ from torch.nn import functional as F
 
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.inputs import check_inputs, check_not_negative, is_soft, voxel_mean
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def focal_loss(
     logits: Tensor, labels: Tensor, *, gamma: float = 3.0, ignore_index: int | None = None
 ) -> Tensor:

@@ -12,8 +12,10 @@ from torch import Tensor
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.cross_entropy import cross_entropy
 from nacl_monai.losses.inputs import require
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def label_smoothing_loss(
     logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.1, ignore_index: int | None = None
 ) -> Tensor:

@@ -14,8 +14,10 @@ from torch import Tensor
 from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.inputs import check_not_negative, convert_inputs, voxel_mean
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def mbls_loss(
     logits: Tensor,
     labels: Tensor,
@@ -59,6 +61,7 @@ def mbls_loss(
     return entropy + penalty_weight * penalty
 
 
+@in_our_words
 def margin_penalty(
     logits: Tensor, labels: Tensor, *, margin: float = 5.0, ignore_index: int | None = None
 ) -> Tensor:

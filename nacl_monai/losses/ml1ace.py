@@ -4,7 +4,8 @@ References:
     - Average Calibration Error: A Differentiable Loss for Improved Reliability in Image Segmentation
       (Barfoot et al., 2024), hard bins, https://arxiv.org/abs/2403.06759
     - Average Calibration Losses for Reliable Uncertainty in Medical Image Segmentation
-      (Barfoot et al., 2025), hard and soft bins, https://arxiv.org/abs/2506.03942
+      (Barfoot et al., IEEE TMI 2026), hard and soft bins, https://doi.org/10.1109/TMI.2026.3673118,
+      https://arxiv.org/abs/2506.03942
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ from nacl_monai.losses.inputs import (
     memberships,
     require,
 )
+from nacl_monai.words import in_our_words
 
 # A bin in which there is less than this of one voxel is empty, as in the authors' code for soft bins.
 _EMPTY = 0.01
 
 
+@in_our_words
 def ml1ace_loss(
     logits: Tensor,
     labels: Tensor,
     *,
     binning: str = "hard",
     num_bins: int = 20,
-    include_absent: bool = True,
+    ignore_empty_classes: bool = True,
     penalty_weight: float = 1.0,
     ignore_index: int | None = None,
 ) -> Tensor:
@@ -51,14 +54,15 @@ def ml1ace_loss(
     Args:
         binning: ``"hard"`` or ``"soft"``, see :func:`ml1ace_penalty`.
         num_bins: The number of bins :math:`M`.
-        include_absent: Whether a class without a voxel in an image counts there.
+        ignore_empty_classes: Whether the error of a class without a voxel in an image is 0 there.
         penalty_weight: :math:`w \ge 0`; 0 gives cross-entropy plus Dice.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
 
     Note:
-        MONAI 1.6 has no counterpart.
+        The penalty equals ``HardL1ACELoss`` and ``SoftL1ACELoss`` of MONAI 1.7, with ``to_onehot_y=True,
+        softmax=True``; MONAI 1.6 has no counterpart.
 
     Example:
         >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
@@ -73,19 +77,20 @@ def ml1ace_loss(
         labels,
         binning=binning,
         num_bins=num_bins,
-        include_absent=include_absent,
+        ignore_empty_classes=ignore_empty_classes,
         ignore_index=ignore_index,
     )
     return dice_ce_loss(logits, labels, ignore_index=ignore_index) + penalty_weight * penalty
 
 
+@in_our_words
 def ml1ace_penalty(
     logits: Tensor,
     labels: Tensor,
     *,
     binning: str = "hard",
     num_bins: int = 20,
-    include_absent: bool = True,
+    ignore_empty_classes: bool = True,
     ignore_index: int | None = None,
 ) -> Tensor:
     r"""Computes the marginal L1 average calibration error, a mean over images and classes :math:`k`.
@@ -109,9 +114,9 @@ def ml1ace_penalty(
         labels: As in :func:`ml1ace_loss`; of soft labels, :math:`y_j^k` are the shares.
         binning: ``"hard"`` or ``"soft"``.
         num_bins: The number of bins :math:`M`.
-        include_absent: Whether a class without a voxel in an image counts there, as in the
-            code of 2024.
-            If not, its error is 0, and the mean is over all classes still, as in the code of 2025.
+        ignore_empty_classes: Whether the error of a class without a voxel in an image is 0 there, as in
+            the code of 2025 and MONAI 1.7; the mean is over all classes still. If not, it counts, as in
+            the code of 2024.
 
     Returns:
         A scalar between 0 and 1.
@@ -142,7 +147,7 @@ def ml1ace_penalty(
     occupied = counts >= _EMPTY
     errors = torch.where(occupied, gaps.abs() / counts.where(occupied, 1), 0)
     means = errors.sum(-1) / occupied.sum(-1).clamp_min(1)
-    if not include_absent:
+    if ignore_empty_classes:
         means = torch.where(members.flatten(2).sum(-1) > 0, means, 0)
     return means.mean()
 
@@ -204,7 +209,7 @@ class ML1ACEPenalty(Penalty):
         weight: float = 1.0,
         binning: str = "hard",
         num_bins: int = 20,
-        include_absent: bool = True,
+        ignore_empty_classes: bool = True,
         ignore_index: int | None = None,
     ) -> None:
         _check_bins(binning, num_bins)
@@ -212,7 +217,7 @@ class ML1ACEPenalty(Penalty):
             weight,
             binning=binning,
             num_bins=num_bins,
-            include_absent=include_absent,
+            ignore_empty_classes=ignore_empty_classes,
             ignore_index=ignore_index,
         )
 
@@ -240,7 +245,7 @@ class ML1ACELoss(ComposedLoss):
         *,
         binning: str = "hard",
         num_bins: int = 20,
-        include_absent: bool = True,
+        ignore_empty_classes: bool = True,
         penalty_weight: float = 1.0,
         ignore_index: int | None = None,
     ) -> None:
@@ -249,7 +254,7 @@ class ML1ACELoss(ComposedLoss):
             weight=penalty_weight,
             binning=binning,
             num_bins=num_bins,
-            include_absent=include_absent,
+            ignore_empty_classes=ignore_empty_classes,
             ignore_index=ignore_index,
         )
         super().__init__(DiceCELoss(ignore_index=ignore_index), [error])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nacl_monai.errors import SettingError
 from nacl_monai.losses.base import ComposedLoss, Penalty, with_settings_of
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
@@ -46,12 +47,15 @@ from nacl_monai.losses.neighborhood import (
     proportions_of,
     window_in_voxels,
 )
+from nacl_monai.words import in_our_words
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _OF_PENALTY = ("penalty", "space", "sharpness", "where", "mean_over")
 _OF_PRIOR = ("kernel_size", "prior", "sigma", "border", "intensity_sigma")
+# What MONAI calls settings of ours.
+_MONAIS = {"alpha": "penalty_weight", "distance_type": "penalty", "kernel_ops": "prior"}
 # What is near the proportions, computed from logits.
 SPACES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda logits: logits,
@@ -79,6 +83,7 @@ class Constraint(TypedDict, total=False):
     spacing: Sequence[float] | None
 
 
+@in_our_words
 def neighborhood_penalty(
     logits: Tensor,
     labels: Tensor,
@@ -150,6 +155,7 @@ def _check_penalty(penalty: str, space: str, sharpness: float, where: str, mean_
     require(useful, "mean_over", mean_over, "where='mixed' with it, or leave it out")
 
 
+@in_our_words
 @with_settings_of(neighborhood_penalty)
 def nacl_loss(
     logits: Tensor,
@@ -199,7 +205,8 @@ def nacl_loss(
         MONAI's ``NACLLoss`` equals this one away from the border of the image, where it pads the
         labels with zeros; see :func:`neighborhood_proportions` for its Gaussian. It takes labels
         ``(B, *spatial)`` of int64 only, must be told the number of classes and of axes, has neither
-        ``ignore_index`` nor the softmax, and returns the sum only.
+        ``ignore_index`` nor the softmax, and returns the sum only. Its words (``classes``, ``dim``,
+        ``distance_type``, ``alpha``, and ``kernel_ops="mean"``) are taken by the module.
 
     Example:
         >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
@@ -235,27 +242,52 @@ class NACLLoss(ComposedLoss):
         {'cross_entropy': tensor(0.6931), 'penalty': tensor(0.0500)}
     """
 
-    @with_settings_of(neighborhood_penalty, "image")
-    def __init__(
-        self,
-        *,
-        penalty_weight: float = 0.1,
-        dice_weight: float = 0.0,
-        class_weights: Sequence[float] | None = None,
-        **constraint: Unpack[Constraint],
-    ) -> None:
+    #: MONAI's words: a configuration of ``monai.losses.NACLLoss`` needs only another ``_target_``.
+    accepted = frozenset({"classes", "dim", *_MONAIS})
+
+    @with_settings_of(nacl_loss, "image")
+    def __init__(self, **settings: Any) -> None:
+        self._expected = _without_monais(settings)
+        bound = signature(NACLLoss).bind(**settings)
+        bound.apply_defaults()
+        constraint = bound.arguments
+        penalty_weight, dice_weight, class_weights = (
+            constraint.pop(name) for name in ("penalty_weight", "dice_weight", "class_weights")
+        )
         _check_weights(penalty_weight, dice_weight)
-        neighborhood = NeighborhoodPenalty(weight=penalty_weight, **constraint)
         shared: dict[str, Any] = {
             "class_weights": class_weights,
-            "ignore_index": constraint.get("ignore_index"),
+            "ignore_index": constraint["ignore_index"],
         }
         base = (
             DiceCELoss(dice_weight=dice_weight, **shared)
             if dice_weight > 0
             else CrossEntropyLoss(**shared)
         )
-        super().__init__(base, [neighborhood])
+        super().__init__(base, [NeighborhoodPenalty(weight=penalty_weight, **constraint)])
+
+    def terms(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """``cross_entropy``, with Dice ``dice``, and ``penalty``."""
+        for word, expected in self._expected.items():
+            found = logits.shape[1] if word == "classes" else logits.ndim - 2
+            remedy = f"{found}, as the logits have, or leave it out"
+            require(expected == found, word, expected, remedy)
+        return super().terms(logits, labels)
+
+
+def _without_monais(settings: dict[str, Any]) -> dict[str, int]:
+    """Puts our words in place of MONAI's; returns the classes and axes that the logits must have."""
+    for word, ours in _MONAIS.items():
+        if word in settings:
+            alone = ours not in settings
+            require(alone, word, settings[word], f"either it or {ours}, which is its name here")
+            settings[ours] = settings.pop(word)
+            if word == "kernel_ops" and settings[ours] == "gaussian":
+                raise SettingError(
+                    "kernel_ops: is 'gaussian', an ordinary Gaussian of any extent in MONAI; pass "
+                    "prior='blur' with kernel_size, or prior='gaussian' for the paper's"
+                )
+    return {word: settings.pop(word) for word in ("classes", "dim") if word in settings}
 
 
 def _check_weights(penalty_weight: float, dice_weight: float) -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses.inputs import check_option, one_hot, require, without_ignored
 from nacl_monai.tensors import check_outputs, check_soft_labels, has_metadata, without_metadata
+from nacl_monai.words import in_our_words
 
 Number = TypeVar("Number", int, float)
 #: One for all axes, or one for each.
@@ -33,6 +34,7 @@ REACH = 3
 LEAST_SIGMA = 0.1
 
 
+@in_our_words
 def neighborhood_proportions(
     labels: Tensor,
     num_classes: int | None,

@@ -28,8 +28,10 @@ from nacl_monai.losses.inputs import (
     voxel_mean,
 )
 from nacl_monai.losses.neighborhood import check_neighborhood, member_sums, proportions_of
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def sdc_loss(
     logits: Tensor,
     labels: Tensor,
@@ -120,6 +122,7 @@ class SDCLoss(ComposedLoss):
         super().__init__(base, [by_morphology, by_distance])
 
 
+@in_our_words
 def morphology_penalty(
     logits: Tensor,
     labels: Tensor,
@@ -251,6 +254,7 @@ class MorphologyPenalty(Penalty):
         return morphology_penalty(logits, labels, **self.settings)
 
 
+@in_our_words
 def distance_penalty(logits: Tensor, labels: Tensor, *, ignore_index: int | None = None) -> Tensor:
     r"""Computes how far probabilities are from the signed distance to the border of each class.
 

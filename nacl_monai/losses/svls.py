@@ -13,8 +13,10 @@ from torch import Tensor
 from nacl_monai.losses.base import SegmentationLoss
 from nacl_monai.losses.inputs import check_inputs, memberships, voxel_mean
 from nacl_monai.losses.neighborhood import check_neighborhood, member_sums, proportions_of
+from nacl_monai.words import in_our_words
 
 
+@in_our_words
 def svls_loss(
     logits: Tensor,
     labels: Tensor,

@@ -8,6 +8,7 @@ from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.fine_bins import FineBins
 from nacl_monai.metrics.regions import region_pieces, selected_voxels
 from nacl_monai.metrics.voxels import Voxels, checked_voxels
+from nacl_monai.words import in_our_words
 
 
 def _pooled_bins(
@@ -23,6 +24,7 @@ def _pooled_bins(
     return CalibrationBins.collect(pieces, num_bins, threshold)[:, 0].pooled()
 
 
+@in_our_words
 def expected_calibration_error(
     probs: Voxels,
     labels: Voxels,
@@ -63,6 +65,7 @@ def expected_calibration_error(
     return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).ece()
 
 
+@in_our_words
 def average_calibration_error(
     probs: Voxels,
     labels: Voxels,
@@ -87,6 +90,7 @@ def average_calibration_error(
     return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).ace()
 
 
+@in_our_words
 def maximum_calibration_error(
     probs: Voxels,
     labels: Voxels,
@@ -111,6 +115,7 @@ def maximum_calibration_error(
     return _pooled_bins(probs, labels, num_bins, region, ignore_index, from_logits).mce()
 
 
+@in_our_words
 def confidence_gap(
     probs: Voxels,
     labels: Voxels,
@@ -134,6 +139,7 @@ def confidence_gap(
     return _pooled_bins(probs, labels, 1, region, ignore_index, from_logits).confidence_gap()
 
 
+@in_our_words
 def classwise_calibration_error(
     probs: Voxels,
     labels: Voxels,
@@ -182,6 +188,7 @@ def classwise_calibration_error(
     return bins.cece(include_background, include_absent)
 
 
+@in_our_words
 def smooth_calibration_error(
     probs: Voxels,
     labels: Voxels,

@@ -49,6 +49,7 @@ from nacl_monai.metrics.voxels import (
     structure_regions,
 )
 from nacl_monai.runs import MARGIN, TOP, check_class_names, check_num_bins
+from nacl_monai.words import in_our_words
 
 _NAMES = {"y": "labels"}
 
@@ -89,6 +90,7 @@ class CalibrationSums:
     A subclass keeps the sums of cases: a metric of MONAI, or `CaseSums`.
     """
 
+    @in_our_words
     def __init__(
         self,
         num_bins: int = 15,

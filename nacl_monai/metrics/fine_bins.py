@@ -88,6 +88,7 @@ from nacl_monai.metrics.regions import RegionPieces, selected_voxels
 from nacl_monai.metrics.sums_file import Faults, SparseArray
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, checked_voxels
 from nacl_monai.runs import check_num_bins
+from nacl_monai.words import in_our_words
 
 #: The narrowest kernel. A smaller error is known to this number only.
 NARROWEST = 1e-4
@@ -384,6 +385,7 @@ def fine_bin_indices(confidences: torch.Tensor) -> torch.Tensor:
     return ((logits / _LARGEST_LOGIT + 1) * ((FINE_BINS - 1) / 2)).round_().long()
 
 
+@in_our_words
 def adaptive_calibration_error(
     probs: Voxels,
     labels: Voxels,

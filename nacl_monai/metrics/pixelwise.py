@@ -31,6 +31,7 @@ from nacl_monai.metrics.bins import VoxelSums, bin_indices
 from nacl_monai.metrics.regions import RegionPieces, region_pieces
 from nacl_monai.metrics.voxels import Voxels
 from nacl_monai.runs import check_num_bins
+from nacl_monai.words import in_our_words
 
 #: The published weight of false positives.
 FALSE_POSITIVE_WEIGHT = 2.0
@@ -100,6 +101,7 @@ def check_weight(weight: float) -> None:
         raise SettingError(f"false_positive_weight: is {weight}; use a finite number of 0 or more")
 
 
+@in_our_words
 def pixelwise_calibration_error(
     probs: Voxels,
     labels: Voxels,

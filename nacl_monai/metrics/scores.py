@@ -20,6 +20,7 @@ import torch
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.regions import RegionPieces, region_pieces
 from nacl_monai.metrics.voxels import Voxels
+from nacl_monai.words import in_our_words
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def voxel_scores(probs: torch.Tensor, labels: torch.Tensor, least: torch.Tensor)
     return torch.cat([nll, brier])
 
 
+@in_our_words
 def negative_log_likelihood(
     probs: Voxels,
     labels: Voxels,
@@ -101,6 +103,7 @@ def negative_log_likelihood(
     return ScoreSums.collect(pieces)[:, 0].pooled().nll()
 
 
+@in_our_words
 def brier_score(
     probs: Voxels,
     labels: Voxels,

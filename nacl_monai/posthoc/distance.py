@@ -27,6 +27,17 @@ not to 1, so that few patients get a flat curve rather than a wrong one. Relativ
 does not depend on how much certain background surrounds the structures.
 
 Each of several structures that may overlap has a curve, and the distance to its own predicted border.
+
+Where a network marks too much, the inside of its border is wrong far more often than the outside. Where
+the knots are *signed*, the first being negative, each side has temperatures of its own: background at
+distance :math:`d` is at the place :math:`d` of the curve, a predicted structure at :math:`-1 - d`. No
+voxel is between -1 and 0, so that the sides share nothing but the ridge. It draws the mean of both, knot
+by knot, as one curve is drawn, and each side to that mean:
+
+.. math::
+
+    \frac{\rho}{2} \sum_k (m_k - \bar m)^2 + \frac{\rho'}{2} \sum_k (\theta^+_k - \theta^-_k)^2, \qquad
+    m_k = \frac{\theta^+_k + \theta^-_k}{2}
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,9 +57,13 @@ from nacl_monai.posthoc.voxels import FARTHEST, Voxels
 
 #: Distances between which log T is linear.
 KNOTS = (0.0, 1.0, 2.0, 3.0, 5.0, FARTHEST)
+#: The same on both sides of the border; predicted structures are below -1.
+SIGNED_KNOTS = (*(-1 - knot for knot in reversed(KNOTS)), *KNOTS)
 #: What distances are measured in.
 UNITS = ("mm", "voxels")
 _RIDGE = 0.01
+# What draws the two sides of the border together.
+_RIDGE_OF_SIDES = 0.01
 # Of the largest slope, as a share of the NLL at T = 1.
 _TOLERANCE = 1e-6
 _Array = npt.NDArray[np.float64]
@@ -73,7 +88,7 @@ class DistanceTemperatures(nn.Module):
     Args:
         temperatures: T at the knots, above 0, ``(K,)``; of structures that may overlap
             ``(structures, K)``, one curve each.
-        knots: Distances, increasing from 0, ``(K,)``.
+        knots: Distances, increasing from 0, ``(K,)``; or, if the first is negative, `signed` ones.
         unit: The unit of the distances, "mm"; or "voxels", if the spacing is unknown.
 
     Raises:
@@ -101,8 +116,10 @@ class DistanceTemperatures(nn.Module):
         super().__init__()
         count = len(knots)
         self.register_buffer("knots", known_values("knots", knots, count))
-        if count < 2 or knots[0] != 0 or not (self.knots.diff() > 0).all():
+        if count < 2 or knots[0] > 0 or not (self.knots.diff() > 0).all():
             raise InputError(f"knots: are {list(knots)}; choose two or more that increase from 0")
+        if knots[0] < 0 and not {-1.0, 0.0} <= {*map(float, knots)}:
+            raise InputError(f"knots: are {list(knots)}; signed ones have -1 and 0 among them")
         if unit not in UNITS:
             raise InputError(f"unit: is {unit!r}; choose from {', '.join(UNITS)}")
         self.unit = unit
@@ -133,14 +150,22 @@ class DistanceTemperatures(nn.Module):
             raise ValueError("spacing: is known, but the calibrator's distances are in voxels")
         farthest = float(self.knots[-1])
         if self.temperatures.dim() == 1:
-            distances = border_distances(logits.max(1)[1], farthest, spacing)[:, None]
-            return self.divided(logits, distances, self.temperatures)
+            prediction = logits.max(1)[1]
+            distances = border_distances(prediction, farthest, spacing)
+            places = self.signed(distances, prediction > 0)[:, None]
+            return self.divided(logits, places, self.temperatures)
         parts: list[torch.Tensor] = []
         for place, curve in enumerate(self.temperatures):
             inside = logits[:, place]
-            distances = border_distances(inside > 0, farthest, spacing)
+            distances = self.signed(border_distances(inside > 0, farthest, spacing), inside > 0)
             parts.append(self.divided(inside, distances, curve))
         return torch.stack(parts, 1)
+
+    def signed(self, distances: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+        """Places on the curve: with signed knots, -1 less the distance in predicted structures."""
+        if float(self.knots[0]) < 0:
+            return torch.where(inside, -1 - distances, distances)
+        return distances
 
     def divided(
         self, logits: torch.Tensor, distances: torch.Tensor, temperatures: torch.Tensor
@@ -155,13 +180,15 @@ def fit_curve(
     knots: Sequence[float] = KNOTS,
     ridge: float = _RIDGE,
     start: Sequence[float] | None = None,
+    ridge_of_sides: float = _RIDGE_OF_SIDES,
 ) -> list[float]:
     """The temperatures at the knots.
 
     Args:
         voxels: The voxels of the validation patients with their distances; read some ten times.
-        knots: Distances, increasing from 0.
+        knots: Distances, increasing from 0, or signed ones.
         ridge: What draws their logarithms to their mean.
+        ridge_of_sides: What draws those of both sides together, if the knots are signed.
         start: Temperatures that are near, as those of a fit to some more patients; by default 1.
 
     Raises:
@@ -179,7 +206,7 @@ def fit_curve(
         )
     places, zeros = torch.tensor(knots, dtype=torch.float64), np.zeros(len(knots))
     unit = _sums(voxels, places, zeros)[0]
-    drawn = ridge * (np.eye(len(knots)) - 1 / len(knots))
+    drawn = _drawn(knots, ridge, ridge_of_sides)
 
     @cache
     def objective(theta: tuple[float, ...]) -> tuple[float, _Array, _Array]:
@@ -196,6 +223,16 @@ def fit_curve(
         options={"gtol": _TOLERANCE, "max_trust_radius": 4.0},
     )
     return np.exp(found.x).clip(SMALLEST, LARGEST).tolist()  # type: ignore[no-any-return]
+
+
+def _drawn(knots: Sequence[float], ridge: float, ridge_of_sides: float) -> _Array:
+    """The second derivatives of the ridge by log T at the knots."""
+    if knots[0] == 0:
+        return ridge * (np.eye(len(knots)) - 1 / len(knots))
+    side = np.eye(len(knots) // 2)
+    mean, difference = np.hstack([side[::-1], side]) / 2, np.hstack([-side[::-1], side])
+    drawn: _Array = ridge * mean.T @ (side - 1 / len(side)) @ mean
+    return drawn + ridge_of_sides * difference.T @ difference
 
 
 def _is_wrong(volume: Voxels) -> bool:
@@ -230,6 +267,8 @@ def _volume_sums(
     total, widths = 0.0, knots.diff()[:, None]
     slopes, curvature = torch.zeros_like(curve), curve.new_zeros(2 * curve.shape)
     for (logits, labels), distances in volume.blocks_with_distances():
+        if knots[0] < 0:
+            distances = torch.where(logits.argmax(0) > 0, -1 - distances, distances)  # noqa: PLW2901
         shares = ((distances - knots[:-1, None]) / widths).clamp_(0, 1)
         shares = torch.cat([torch.ones_like(distances)[None], shares])
         scaled = (logits - logits.gather(0, labels[None])) * (-(curve @ shares)).exp()

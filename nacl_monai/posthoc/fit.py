@@ -21,7 +21,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from torch import nn
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.posthoc.distance import DistanceTemperatures, fit_curve
+from nacl_monai.posthoc.distance import KNOTS, SIGNED_KNOTS, DistanceTemperatures, fit_curve
 from nacl_monai.posthoc.local_temperatures import LocalTemperatures, fit_local_temperatures
 from nacl_monai.posthoc.probabilities import logits_of, structure_logits_of
 from nacl_monai.posthoc.scaling import (
@@ -278,7 +278,8 @@ def _calibrated_by_distance(
     for problem, curve in zip(problems, curves, strict=True):
         for volume in problem:
             for (logits, labels), distances in volume.blocks_with_distances():
-                after = module.divided(logits, distances, curve)
+                places = module.signed(distances, logits.argmax(0) > 0)
+                after = module.divided(logits, places, curve)
                 yield logits.T, after.T, labels, volume.weight
 
 
@@ -297,14 +298,14 @@ def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:
 
 
 def _fit_distance(
-    voxels: RegionLogits | StructureLogits, start: Any = None
+    voxels: RegionLogits | StructureLogits, start: Any = None, knots: Sequence[float] = KNOTS
 ) -> DistanceTemperatures:
     """A curve; of structures that may overlap one each."""
     if isinstance(voxels, StructureLogits):
         near = iter(start or [None] * len(voxels.structures))
-        curves: Any = _by_structure(voxels, lambda problem: fit_curve(problem, start=next(near)))
-        return DistanceTemperatures(curves, unit=voxels.problems[0].unit)
-    return DistanceTemperatures(fit_curve(voxels, start=start), unit=voxels.unit)
+        curves: Any = _by_structure(voxels, lambda part: fit_curve(part, knots, start=next(near)))
+        return DistanceTemperatures(curves, knots, voxels.problems[0].unit)
+    return DistanceTemperatures(fit_curve(voxels, knots, start=start), knots, voxels.unit)
 
 
 def _fit_one(voxels: StructureLogits, start: float | None = None) -> Temperature:
@@ -355,10 +356,12 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
 _DISTANCE = Method(
     DistanceTemperatures, _fit_distance, sees_distance=True, region="all", resumes="temperatures"
 )
+_SIGNED = replace(_DISTANCE, fit=partial(_fit_distance, knots=SIGNED_KNOTS))
 #: By the name that a command asks for, the first where it asks for none: of exclusive classes, and of
-#: structures that may overlap. Only "distance" is in both, whose parameters say of which it is.
+#: structures that may overlap. Those by distance are in both; their parameters say of which one is.
 METHODS: dict[str, Method] = {
     "distance": _DISTANCE,
+    "signed_distance": _SIGNED,
     "temperature": Method(Temperature, fit_temperature, resumes="temperature"),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
@@ -366,6 +369,7 @@ METHODS: dict[str, Method] = {
 }
 SIGMOID_METHODS: dict[str, Method] = {
     "distance": _DISTANCE,
+    "signed_distance": _SIGNED,
     "sigmoid_temperature": Method(Temperature, _fit_one, resumes="temperature"),
     "structure_temperatures": Method(ClassTemperatures, _fit_each, resumes="temperatures"),
     "platt": Method(VectorScaling, _fit_platt),

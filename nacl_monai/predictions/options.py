@@ -270,9 +270,9 @@ class Options:
     method: str | None = asked(
         None,
         _FITTED,
-        "distance (default: to the predicted border), temperature, class_temperatures, vector or, of a "
-        "run, local_temperatures; of structures that overlap distance (default), sigmoid_temperature, "
-        "structure_temperatures or platt",
+        "distance (default: to the predicted border), signed_distance, temperature, class_temperatures, "
+        "vector or, of a run, local_temperatures; of structures that overlap distance (default), "
+        "signed_distance, sigmoid_temperature, structure_temperatures or platt",
         "NAME",
     )
     region: str | None = asked(

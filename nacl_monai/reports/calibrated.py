@@ -168,11 +168,13 @@ def draw_temperatures(
 
     Args:
         curves: By name, several fits of each, the temperatures at the knots; the first is drawn bold.
-        knots: The distances.
+        knots: The distances; signed ones, of predicted structures, are drawn to the left of 0.
         unit: What they are measured in.
         caption: The text below.
     """
     colors = [color for name, color in OKABE_ITO.items() if name != "yellow"][::-1]
+    is_signed = knots[0] < 0
+    knots = [min(knot + 1, 0.0) if knot < 0 else knot for knot in knots]
     with house_style():
         figure = new_figure(height=3.8, width=WIDTH * 0.75)
         axes = figure.subplots()
@@ -183,7 +185,8 @@ def draw_temperatures(
                 axes.plot(knots, fit, color=color, linewidth=0.8, alpha=0.6)
             axes.plot(knots, fits[0], "o-", color=color, linewidth=2, markersize=4, label=name)
         axes.set(yscale="log", ylabel="temperature")
-        axes.set_xlabel(f"distance to the nearest change of the predicted label in {unit}")
+        where = "\ninside (left) and outside of predicted structures" if is_signed else ""
+        axes.set_xlabel(f"distance to the nearest change of the predicted label in {unit}{where}")
         low, high = axes.get_ylim()
         ticks = [tick for tick in _TICKS if low <= tick <= high]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

@@ -290,11 +290,11 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
 
 OF_CLASSES = (
     "is not for 3 classes by softmax … choose from distance, "
-    "temperature, class_temperatures, vector"
+    "signed_distance, temperature, class_temperatures, vector"
 )
 OF_STRUCTURES = (
     "is not for 2 overlapping structures by sigmoid … choose from distance, "
-    "sigmoid_temperature, structure_temperatures, platt"
+    "signed_distance, sigmoid_temperature, structure_temperatures, platt"
 )
 
 

@@ -173,7 +173,7 @@ def memberships(p, num_bins, binning):
     return [(right - 1, 1 - share), (right, share)]
 
 
-def ml1ace(logits, shares, num_bins, binning, include_absent=True):
+def ml1ace(logits, shares, num_bins, binning, ignore_empty=True):
     """Mean over images, classes and bins with voxels of |mean probability - mean share|."""
     errors = []
     for image, labels in zip(logits, shares, strict=True):
@@ -186,7 +186,7 @@ def ml1ace(logits, shares, num_bins, binning, include_absent=True):
                         sums[m][n] += share * value
             gaps = [abs(p - y) / n for n, p, y in sums if n >= 0.01]
             absent = not any(y[k] > 0 for _, _, y in voxels_of_image)
-            counts = gaps and (include_absent or not absent)
+            counts = gaps and not (ignore_empty and absent)
             errors.append(sum(gaps) / len(gaps) if counts else 0.0)
     return mean(errors)
 

@@ -44,8 +44,9 @@ def entered(call):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_come_first(name):
-    """A function enters at most five files, and makes no module of the package."""
+    """A function enters at most five files beside the check of words, and makes no module."""
     inside = entered(lambda: getattr(losses, name)(LOGITS, LABELS))
+    inside = {(file, function) for file, function in inside if Path(file).name != "words.py"}
 
     assert len({file for file, _ in inside}) <= 5
     assert "__init__" not in {function for _, function in inside}

@@ -44,7 +44,7 @@ CHOICES = [
         {"gamma": 1.0, "false_positive_weight": 0.3, "cross_entropy_weight": 1.0},
     ),
     (losses.ML1ACELoss, {"binning": "soft"}),
-    (losses.ML1ACELoss, {"include_absent": False}),
+    (losses.ML1ACELoss, {"ignore_empty_classes": False}),
     (losses.SDCLoss, {"morphology": "closing", "kernel_size": 5}),
 ]
 # The settings with which a loss is cross-entropy. SVLS has no weight; its equation 6 is tested instead.

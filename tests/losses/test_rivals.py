@@ -4,6 +4,7 @@ On frozen float32 tensors in 2-D and 3-D, the authors' code, run by hand, gave t
 of both binnings with 5 and 20 bins: hard ones to the bit, soft ones to 1e-7.
 """
 
+import monai
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -97,12 +98,34 @@ def test_equals_the_loop(reference, batch, binning, num_bins, ignore_index):
     shares = reference.shares_of(labels, 3, ignore_index)
     settings = {"binning": binning, "num_bins": num_bins, "ignore_index": ignore_index}
     values = []
-    for include_absent in (True, False):
-        expected = reference.ml1ace(logits, shares, num_bins, binning, include_absent)
-        found = ml1ace_penalty(logits, labels, include_absent=include_absent, **settings)
+    for ignore_empty in (False, True):
+        expected = reference.ml1ace(logits, shares, num_bins, binning, ignore_empty)
+        found = ml1ace_penalty(logits, labels, ignore_empty_classes=ignore_empty, **settings)
         assert found.item() == pytest.approx(expected, abs=1e-12)
         values.append(expected)
     assert values[0] > values[1] > 0.01
+
+
+@both_binnings
+@pytest.mark.parametrize("ignore_empty", [None, True, False])
+def test_equals_monai(batch, binning, ignore_empty):
+    """In value and gradient, by default and by the same word; only MONAI 1.7 and later have it."""
+    theirs = getattr(monai.losses, f"{binning.title()}L1ACELoss", None)
+    if theirs is None:
+        pytest.skip(f"MONAI {monai.__version__} has no mL1-ACE")
+    logits, labels = batch
+    labels[0] = labels[0].clamp_max(1)
+    logits.requires_grad_()
+    settings = {} if ignore_empty is None else {"ignore_empty_classes": ignore_empty}
+    values = (
+        ml1ace_penalty(logits, labels, binning=binning, **settings),
+        theirs(num_bins=20, to_onehot_y=True, softmax=True, **settings)(logits, labels),
+    )
+
+    torch.testing.assert_close(*values, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(v, logits)[0] for v in values), rtol=0, atol=1e-5
+    )
 
 
 @settings(max_examples=40, deadline=None)

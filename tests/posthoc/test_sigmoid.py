@@ -185,10 +185,13 @@ def test_structure_that_is_always_right_is_named():
             fitted((logits, masks), method=method)
 
 
+BOTH = {"distance", "signed_distance"}
+
+
 def test_unknown_method_is_refused_with_the_choice():
     """A method for exclusive classes, too."""
-    assert set(METHODS) & set(SIGMOID_METHODS) == {"distance"}
-    for method in ("isotonic", *(set(METHODS) - {"distance"})):
+    assert set(METHODS) & set(SIGMOID_METHODS) == BOTH
+    for method in ("isotonic", *(set(METHODS) - BOTH)):
         with pytest.raises(InputError, match=f"method: is '{method}'; choose from .*sigmoid_temp"):
             fitted(drawn(1.0), method=method)
 

@@ -1,0 +1,85 @@
+"""What MONAI, torch and others call our settings: whoever uses their words is told ours in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar
+
+from nacl_monai.errors import SettingError
+
+Called = TypeVar("Called", bound=Callable[..., Any])
+
+#: What others call a setting, and ours, the first that is there.
+RENAMED: Mapping[str, tuple[str, ...]] = {
+    "alpha": ("penalty_weight", "entropy_weight", "label_smoothing", "false_positive_weight"),
+    "bins": ("num_bins",),
+    "ce_weight": ("cross_entropy_weight",),
+    "distance_type": ("penalty",),
+    "ignore_empty_classes": ("include_absent",),
+    "kernel": ("kernel_size",),
+    "kernel_ops": ("prior",),
+    "lambda_ce": ("cross_entropy_weight",),
+    "lambda_dice": ("dice_weight",),
+    "mask": ("region", "ignore_index"),
+    "n_bins": ("num_bins",),
+    "weight": ("class_weights",),
+    "include_background": ("region",),
+    **dict.fromkeys(("sigmoid", "softmax", "use_softmax"), ("from_logits",)),
+}
+#: What others must be told and ours know, and why.
+NEEDLESS = {
+    **dict.fromkeys(("classes", "dim", "num_classes"), "the logits say it"),
+    **dict.fromkeys(
+        ("sigmoid", "softmax", "use_softmax"), "logits are expected, before the softmax"
+    ),
+    "include_background": "all classes count",
+    "reduction": "the result is one number, over all voxels that count",
+    "to_onehot_y": "labels are class indices or one-hot, as their shape says",
+    "weight": "all classes weigh the same",
+}
+#: Our own words of the last minor version: the successor, and its value.
+WITHDRAWN: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "include_absent": ("ignore_empty_classes", lambda included: not included),
+}
+
+
+def in_our_words(function: Called, accepted: frozenset[str] = frozenset()) -> Called:
+    """Decorates a function or an ``__init__``: a keyword that it does not take ends in one line.
+
+    Args:
+        function: Its signature names all of its settings; one that takes any is left as it is.
+        accepted: Further keywords that it takes.
+
+    Raises:
+        SettingError: By the result, with our word for the setting, or all those that there are.
+    """
+    names = [name for name in signature(function).parameters if name != "self"]
+    if any(p.kind is p.VAR_KEYWORD for p in signature(function).parameters.values()):
+        return function
+    known = frozenset(names) | accepted
+
+    @wraps(function)
+    def checked(*args: Any, **settings: Any) -> Any:
+        for word in [word for word in settings if word not in known]:
+            _take(word, settings, names)
+        return function(*args, **settings)
+
+    return checked  # type: ignore[return-value]
+
+
+def _take(word: str, settings: dict[str, Any], names: list[str]) -> None:
+    successor, translated = WITHDRAWN.get(word, ("", None))
+    if translated is not None and successor in names:
+        value = settings[successor] = translated(settings.pop(word))
+        line = f"warning: {word}: is {successor}={value} from now on; pass that"
+        print(line, file=sys.stderr)  # noqa: T201 - for one minor version
+        return
+    ours = next((name for name in RENAMED.get(word, ()) if name in names), None)
+    if ours:
+        raise SettingError(f"{word}: is called {ours} here; pass {ours}")
+    if word in NEEDLESS:
+        raise SettingError(f"{word}: is no setting here, since {NEEDLESS[word]}; leave it out")
+    raise SettingError(f"{word}: is no setting here; pass one of {', '.join(names)}")
