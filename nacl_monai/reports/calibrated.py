@@ -173,8 +173,7 @@ def draw_temperatures(
         caption: The text below.
     """
     colors = [color for name, color in OKABE_ITO.items() if name != "yellow"][::-1]
-    is_signed = knots[0] < 0
-    knots = [min(knot + 1, 0.0) if knot < 0 else knot for knot in knots]
+    knots, where = _sides(knots)
     with house_style():
         figure = new_figure(height=3.8, width=WIDTH * 0.75)
         axes = figure.subplots()
@@ -185,7 +184,6 @@ def draw_temperatures(
                 axes.plot(knots, fit, color=color, linewidth=0.8, alpha=0.6)
             axes.plot(knots, fits[0], "o-", color=color, linewidth=2, markersize=4, label=name)
         axes.set(yscale="log", ylabel="temperature")
-        where = "\ninside (left) and outside of predicted structures" if is_signed else ""
         axes.set_xlabel(f"distance to the nearest change of the predicted label in {unit}{where}")
         low, high = axes.get_ylim()
         ticks = [tick for tick in _TICKS if low <= tick <= high]
@@ -194,6 +192,14 @@ def draw_temperatures(
         figure.legend(loc="outside upper center", ncols=4)
         add_caption(figure, f"Above 1: the model is too sure; below 1: not sure enough. {caption}")
     return figure
+
+
+def _sides(knots: Sequence[float]) -> tuple[Sequence[float], str]:
+    """The places of knots on an axis, and which side is which, if they are signed."""
+    if knots[0] >= 0:
+        return knots, ""
+    places = [min(knot + 1, 0.0) if knot < 0 else knot for knot in knots]
+    return places, "\ninside (left) and outside of predicted structures"
 
 
 def write_calibrated(

@@ -126,6 +126,17 @@ def test_advice_follows_from_the_answers(verdicts, expected):
     assert advice(found).startswith(expected)
 
 
+def test_inside_is_drawn_to_the_left_at_its_distances():
+    """Both sides meet at the border, where the temperature jumps."""
+    knots, curve = [-9.0, -3.0, -1.0, 0.0, 2.0, 8.0], [1.0, 2.0, 3.0, 2.5, 1.5, 0.8]
+    (axes,) = draw_temperatures({"signed": [curve]}, knots, "mm", "").axes
+
+    drawn = axes.lines[-1]
+    assert list(drawn.get_xdata()) == [-8.0, -2.0, 0.0, 0.0, 2.0, 8.0]
+    assert list(drawn.get_ydata()) == curve
+    assert "inside (left)" in axes.get_xlabel()
+
+
 def test_curves_are_those_of_the_fit_and_of_its_folds():
     """Of structures that overlap, one each; of another method, none."""
     folded = calibrator(folds=[[2.0, 1.0, 0.5], [3.0, 2.0, 1.0]])
