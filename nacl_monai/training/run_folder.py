@@ -19,7 +19,7 @@ import ignite.distributed as idist
 from monai.bundle import ReferenceResolver
 
 from nacl_monai.data import Case, is_drawn
-from nacl_monai.data.cases import image_files
+from nacl_monai.data.cases import image_files, split_unit
 from nacl_monai.differences import computing, differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
@@ -92,7 +92,8 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
         split: The cases of every set.
 
     Raises:
-        InputError: If there is a training of other data, or of nobody knows which.
+        InputError: If there is a training of other data, or of nobody knows which; or if two cases have
+            the same image file.
     """
     if idist.get_rank() == 0:
         folder = RunFolder(Path(output_dir))
@@ -106,8 +107,27 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
                 f"{folder.path}: was trained on other data, {first_of(changes, most=1)}; put them back, "
                 f"or {_REMEDY}"
             )
+        _check_images(folder, split, data)
         write_text(folder.data, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
     idist.barrier()
+
+
+def _check_images(
+    folder: RunFolder, split: Mapping[str, Sequence[Case]], data: Mapping[str, Any]
+) -> None:
+    """Refuses two cases with the same image, known by its file before a volume is read."""
+    known: dict[str, Case] = {}
+    for part, cases in split.items():
+        for case in cases:
+            records = list(data[part][case["case"]].values())[: len(image_files(case))]
+            content = " ".join(map(recorded_checksum, records))
+            other = known.setdefault(content, case)
+            if other is not case:
+                raise InputError(
+                    f"{image_files(case)[0]}: is the same image as {image_files(other)[0]}; leave one "
+                    f"of the patients out: take {split_unit(other)} or {split_unit(case)}, and "
+                    f'"drawn" with all in it, out of {folder.split}'
+                )
 
 
 def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def data_of(folder, names="abc", content="x"):
         image, label = folder / f"images/{name}.nii", folder / f"labels/{name}.nii"
         for file in (image, label):
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content)
+            file.write_text(content + name)
         split[part] = [{"case": name, "patient": name, "image": [str(image)], "label": str(label)}]
     return split
 
@@ -243,16 +243,35 @@ class TestData:
         """Below the folder that they have in common, with size, time and checksum."""
         keep_data(tmp_path / "run", data_of(tmp_path / "data"))
 
-        content = f", sha256 {hashlib.sha256(b'x').hexdigest()}"
+        def content(name):
+            return f", sha256 {hashlib.sha256(b'x' + name.encode()).hexdigest()}"
+
         assert json.loads((tmp_path / "run/data.json").read_text()) == {
             part: {
                 name: {
-                    f"{kind}/{name}.nii": shown(tmp_path / f"data/{kind}/{name}.nii") + content
+                    f"{kind}/{name}.nii": shown(tmp_path / f"data/{kind}/{name}.nii")
+                    + content(name)
                     for kind in ("images", "labels")
                 }
             }
             for part, name in (("train", "a"), ("val", "b"), ("test", "c"))
         }
+
+    def test_same_image_of_two_patients_is_refused_before_it_is_read(self, tmp_path):
+        """These files are no images, which only a reader of voxels would see; labels may be alike."""
+        split = data_of(tmp_path / "data")
+        first, second = (split[part][0]["image"][0] for part in ("train", "test"))
+        Path(split["val"][0]["label"]).write_bytes(Path(split["test"][0]["label"]).read_bytes())
+        keep_data(tmp_path / "alike", split)
+        Path(second).write_bytes(Path(first).read_bytes())
+
+        assert refused(keep_data, tmp_path / "run", split) == (
+            f"{second}: is the same image as {first}; leave one of the patients out: take a or c, and "
+            f'"drawn" with all in it, out of {tmp_path}/run/split.json'
+        )
+        assert not (tmp_path / "run/data.json").exists()
+        split["test"][0]["image"].append(split["val"][0]["image"][0])  # another modality differs
+        keep_data(tmp_path / "run", split)
 
     def test_same_bytes_go_on_wherever_and_whenever_they_were_copied(self, trained, tmp_path):
         """A copy is the same data, and so is a file that was written again; both are recorded."""
@@ -289,10 +308,10 @@ class TestData:
     @pytest.mark.parametrize(
         ("change", "named", "more"),
         [
-            ({"content": "xy"}, "train::a::images/a.nii (1 bytes of {}, now 2 bytes of {})", 5),
-            ({"content": "y"}, "train::a::images/a.nii (1 bytes of {}, now 1 bytes of {})", 5),
-            ({"names": "abd"}, "test::c::images/c.nii (1 bytes of {}, now not set)", 3),
-            ({"names": "acb"}, "val::b::images/b.nii (1 bytes of {}, now not set)", 7),
+            ({"content": "xy"}, "train::a::images/a.nii (2 bytes of {}, now 3 bytes of {})", 5),
+            ({"content": "y"}, "train::a::images/a.nii (2 bytes of {}, now 2 bytes of {})", 5),
+            ({"names": "abd"}, "test::c::images/c.nii (2 bytes of {}, now not set)", 3),
+            ({"names": "acb"}, "val::b::images/b.nii (2 bytes of {}, now not set)", 7),
         ],
     )
     def test_other_data_are_refused(self, trained, tmp_path, change, named, more):
