@@ -17,7 +17,6 @@ LISTED = {
     "predictions/study.find": "the steps from a folder to its cases, in their order",
     "metrics/record.columns": "which columns there are, and which of them are asked for",
     "predictions/names.check_names": "what can be refused by names alone",
-    "promises/pictures.draw_sizes": "a chart, from its axes to its caption",
 }
 
 

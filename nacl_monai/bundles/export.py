@@ -172,7 +172,6 @@ def _promised(file: Path, run: RunFolder, config: dict[str, Any], salt: Salt | N
     parser = ConfigParser(dict(config))
     classes, structures = (parser.get_parsed_content(key) for key in ("classes", "structures"))
     promise = read_promise(file)
-    promise.check_current(file)
     if unlike := unlike_model(promise.definition, classes, structures, config["calibrator_name"]):
         raise InputError(f"{file}: is of {unlike}; give that of this model")
     weights = promise.definition["weights"]

@@ -38,7 +38,7 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
     promise = fit(
         rest,
         [Control(level)],
-        check=False,
+        compare=False,
         sums=checksum(run.evaluation.path / CURVES_FILE),
     )
     promise.write(output / PROMISE_FILE)

@@ -38,8 +38,8 @@ from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 _AGAIN = "evaluate the run again"
 #: The folder of an audit in which those against each rater are.
 RATERS = "raters"
-#: An interval over at most this many patients says little.
-FEW = 3
+#: An interval over fewer patients says little.
+FEW = 10
 #: So many of the worst cases are drawn, where there are maps.
 DRAWN = 3
 #: The regions whose errors are listed per class, and that of the worst cases: the first that is there.
@@ -98,6 +98,16 @@ def _check_equal(
         )
 
 
+def few_text(number: int, unit: str) -> str:
+    """The caution beside an interval over few patients, with a blank before it; else empty.
+
+    Example:
+        >>> few_text(9, "patient"), few_text(10, "patient")
+        (' Only 9 patients: too few to say much.', '')
+    """
+    return f" Only {counted(number, unit)}: too few to say much." * (number < FEW)
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """The evaluation of a run.
@@ -129,9 +139,7 @@ class Evaluated:
     @property
     def caution(self) -> str:
         """The caution beside intervals over very few patients; else empty."""
-        number = self.patients.nunique()
-        few = f"Only {counted(number, self.unit.removesuffix('s'))}: too few to say much."
-        return few if number <= FEW else ""
+        return few_text(self.patients.nunique(), self.unit.removesuffix("s")).strip()
 
     @cached_property
     def _of_patients(self) -> pd.DataFrame:

@@ -11,8 +11,10 @@ import hashlib
 import json
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -194,13 +196,14 @@ _KEPT: dict[str, Check] = {
     "margin": any_of(*MARGINS[:-1], "all"),
     "values": each(number(-1), 1),
     "patients": whole(1),
-    "size": maybe(number()),
+    "lacking": whole(),
+    **dict.fromkeys(("size", "size_low", "size_high"), maybe(number())),
 }
-_HELD_OUT = dict.fromkeys(("structure", "kind", "family"), text) | dict.fromkeys(
-    ("level", "risk", "low", "high"), number(0, 1)
+_BESIDE = dict.fromkeys(("structure", "kind", "family"), text) | dict.fromkeys(
+    ("risk", "low", "high"), maybe(number(0, 1))
 )
-_HELD_OUT |= dict.fromkeys(("size", "size_low", "size_high"), maybe(number()))
-_HELD_OUT["miss"] = maybe(share)
+_BESIDE |= dict.fromkeys(("size", "size_low", "size_high"), maybe(number()))
+_BESIDE |= {"level": share, "miss": maybe(share)}
 
 
 def definition(value: Any) -> bool:
@@ -232,10 +235,10 @@ _PROMISE: dict[str, Check] = {
     "spacing": lambda value: each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1]),
     "known_by": any_of(*WAYS),
     "patient_pattern": maybe(pattern),
-    "held_out": each(keyed(_HELD_OUT)),
+    "beside": each(keyed(_BESIDE)),
     "sums": maybe(text),
     "group": maybe(text),
-    "cohort": maybe(mapped(mapped(each(number(), 1)))),
+    "cohort": mapped(mapped(each(number(), 1))),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }
 
@@ -251,17 +254,39 @@ def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     ]
 
 
+def is_earlier(record: Mapping[str, Any]) -> bool:
+    """Whether a promise is of a version in which patients without a structure filled its promise."""
+    return "held_out" in record and "beside" not in record
+
+
+def anew(record: Mapping[str, Any], file: Path) -> str:
+    """What is wrong with such a promise, and the command that makes it anew from its sums."""
+    rows = record.get("kept")
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    options = {key: {row.get(key) for row in rows} for key in ("level", "miss", "family", "margin")}
+    options |= {key: {record.get(key)} for key in ("control", "confidence")}
+    for needless, key, value in (("confidence", "control", MOST), ("margin", "family", WITHIN)):
+        if options[key] != {value}:
+            del options[needless]
+    words = []
+    for key, values in options.items():
+        shown = sorted(map(str, values - {None}))
+        words += [f"--{key}", *shown] * bool(shown)
+    command = shlex.join(["nacl-monai", "promise", str(file.parent / "promise.npz"), *words])
+    return (
+        "is of an earlier version, which counted patients without a structure as if nothing of it were "
+        f"missed; make it anew, without a volume: {command} --output NEW"
+    )
+
+
 def is_current(definition: Mapping[str, Any]) -> bool:
     """Whether a definition is of a version that says whose predictions were counted."""
     return all(key in definition for key in IDENTITY)
 
 
 def fault_in_promise(record: Mapping[str, Any]) -> str:
-    """`fault_in` for ``promise.json``, whose checksum in 0.3.0 is that of another file."""
-    found = record.get("definition")
-    if isinstance(found, dict) and not is_current(found):
-        record = {key: value for key, value in record.items() if key != CHECKSUM}
-    elif CHECKSUM not in record:
+    """`fault_in` for ``promise.json``."""
+    if CHECKSUM not in record:
         return "it has no checksum"
     if fault := fault_in(record, _PROMISE):
         return fault

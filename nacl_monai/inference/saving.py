@@ -29,7 +29,14 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
-from .records import BY_TABLE, fault_in_promise, is_current, of_least, patient_of
+from .records import (
+    BY_TABLE,
+    anew,
+    fault_in_promise,
+    is_earlier,
+    of_least,
+    patient_of,
+)
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
@@ -230,13 +237,13 @@ def _read_promise(place: str | Path) -> Any:
         refuse(f"{file}: no such file; {again}")
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(record, dict) and is_earlier(record):
+            refuse(f"{file}: {anew(record, file)}")
         fault = fault_in_promise(record) if isinstance(record, dict) else "it is not a record"
     except (OSError, RecursionError, ValueError):
         refuse(f"{file}: is damaged; {again}")
     if fault:
         refuse(f"{file}: is not as it was written, {fault}; {again}")
-    if not is_current(record["definition"]):
-        refuse(f"{file}: is of an earlier version, which does not say whose it is; {again}")
     return record
 
 

@@ -268,6 +268,11 @@ class Curves:
         volumes: Array = self.predicted * self.voxel_ml
         return volumes
 
+    def having(self, structure: int) -> Curves:
+        """The cases whose labels have a structure."""
+        rows = np.flatnonzero(self.volumes[:, structure])
+        return self if len(rows) == len(self.cases) else self.taken(rows.tolist())
+
     def without(self, patient: str) -> Curves:
         """The cases of all other patients."""
         return self.chosen({*self.patients} - {patient})

@@ -32,9 +32,9 @@ from nacl_monai.predictions.identity import check_salt, check_same_model
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study, find
-from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, Control, controls_of
+from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, controls_of
 from nacl_monai.promises.fit import fit
-from nacl_monai.promises.record import Promise
+from nacl_monai.promises.record import Kept, Promise
 from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
@@ -56,20 +56,20 @@ def read_study(study: Study) -> tuple[Curves, list[InputError]]:
     return curves_of(study, cases, curves), faults
 
 
-def held_out_case(reading: Reading, curves: Curves, control: Control, **family: Any) -> NewCase:
-    """A case of a calibration patient, with its label, by the promise of all others, who must be enough.
+def labeled_case(reading: Reading, promise: Promise, kept: Sequence[Kept]) -> NewCase:
+    """A case of a calibration patient, with its label, by the promise as it was made.
 
     Args:
         reading: Of the case.
-        curves: Of all cases.
-        control: What is promised.
-        **family: The family and its margin, as `nacl_monai.promises.fit` takes them.
+        promise: What was promised.
+        kept: Its promises of one level.
     """
-    rest = curves.without(curves.patients[curves.cases.index(reading.case.name)])
-    kept = [asdict(kept) for kept in fit(rest, [control], check=False, **family).kept]
-    structures = apply_kept(kept, curves.definition, reading.probs, reading.spacing)
+    of_level = [asdict(contour) for contour in kept]
+    structures = apply_kept(of_level, promise.definition, reading.probs, reading.spacing)
     masks = (mask.numpy() for mask in reading.masks)
-    return NewCase(reading, structures, dict(zip(curves.structures, masks, strict=True)))
+    return NewCase(
+        reading, structures, dict(zip(promise.definition["structures"], masks, strict=True))
+    )
 
 
 def curves_of_arrays(
@@ -165,7 +165,6 @@ def applied(
         >>> new.structure, bool(new.contours["outer"][new.contours["inner"]].all())
         ('class_1', True)
     """
-    promise.check_current()
     definition = promise.definition
     check_form("probs", probs)
     case = on_cpu(probs)
@@ -223,7 +222,6 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
             a patient who calibrated the promise.
     """
-    promise.check_current(file)
     definition = promise.definition
     check_same_model(file, definition, options)
     salt = check_salt(file, definition.get("anonymous"), options)
@@ -304,7 +302,7 @@ def promise(
     control: str = EACH,
     confidence: float = 0.9,
     margin: float = MARGIN,
-    check: bool = True,
+    compare: bool = True,
     **options: Any,
 ) -> Promise:
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
@@ -326,7 +324,8 @@ def promise(
             patients.
         confidence: Of "most".
         margin: Of the family "within", in mm; fixed before these patients are seen.
-        check: Whether to test on each patient the promise of all others.
+        compare: Whether two other contours are shown beside: one without probabilities, and one without
+            control.
         **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
             ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
             `nacl_monai.audit` has them; of folders what a command says: ``dataset``, ``patients``,
@@ -363,4 +362,4 @@ def promise(
         curves = _curves_of(arrays, spacing, bool(as_given))
         read = partial(array_readings, arrays, spacing)
     controls = controls_of(control, levels, misses, confidence)
-    return replace(fit(curves, controls, family, margin, check=check), read=read)
+    return replace(fit(curves, controls, family, margin, compare=compare), read=read)

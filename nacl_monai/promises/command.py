@@ -35,16 +35,16 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import BUDGET, Options
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, find
+from nacl_monai.promises.beside import lines
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, read_study, write_contours
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.fit import check_cases
-from nacl_monai.promises.held_out import lines
 from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, read_again, scripts
-from nacl_monai.runs import PROMISE_REMEDY, curves_file
+from nacl_monai.runs import curves_file
 
 _PACKAGE = "nacl_monai.promises"
 _TRIAGE = "triage.csv"
@@ -58,7 +58,6 @@ _HEADINGS = {
     "volume_high_ml": "at most",
     "doubtful_islands": "Islands likely false",
 }
-_NO_COHORT = "is of an earlier version, which says nothing of new cases together"
 _SHOWN = 12  # cases that are drawn
 _ROWS = 20  # rows of a table that are printed
 _WIDE = 1.5  # a contour is wide from this multiple of the usual size on
@@ -69,7 +68,7 @@ def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> 
 
     Args:
         folders: A folder of predictions and one of label maps.
-        output: The folder for ``promise.json``, ``promise.npz``, ``held_out.csv``, figures and their
+        output: The folder for ``promise.json``, ``promise.npz``, ``groups.csv``, figures and their
             page.
         options: As for an audit, with levels, control, family and margin.
 
@@ -247,11 +246,10 @@ def triage_folder(
     rows: list[dict[str, Any]] = []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
-        _check_alarm(file, promise, options)
         pictures: dict[str, NewCase] = {}
         study, counted_cases = find_new(file, promise, new, options), []
         real = real_of(study)
-        for case in new_cases(study, promise, faults, curves=bool(promise.cohort)):
+        for case in new_cases(study, promise, faults, curves=True):
             counted_cases.append((case.reading.case, case.curve))
             rows.append(_triaged(case, promise, real))
             first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
@@ -286,7 +284,7 @@ def triage_folder(
     looked = table[:number].to_string(index=False, float_format="{:.3f}".format)
     print(*([looked] * bool(number) + [share] * bool(share)), sep="\n")
     print_written(visible_files(output))
-    _print_cohort(file, cohort, new, options)
+    _print_cohort(cohort, new, options)
     return faults, cohort
 
 
@@ -313,24 +311,17 @@ def look_text(table: pd.DataFrame, options: Options) -> str:
     )
 
 
-def _print_cohort(file: Path, lines: Sequence[str], new: Path, options: Options) -> None:
+def _print_cohort(lines: Sequence[str], new: Path, options: Options) -> None:
     """Prints the lines about all new cases together, and raises an alarm on request."""
-    print(*(lines or [f"note: {file}: {_NO_COHORT}"]), sep="\n")
+    print(*lines, sep="\n")
     if options.alarm and ALARMED in lines[-1]:
         raise CohortError(f"{new}: {lines[-1]} Look at why")
-
-
-def _check_alarm(file: Path, promise: Promise, options: Options) -> None:
-    if options.alarm and not promise.cohort:
-        raise InputError(f"{file}: {_NO_COHORT}; {PROMISE_REMEDY}")
 
 
 def _cohort(
     study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
 ) -> list[str]:
-    """The lines about all new cases together; empty for a promise of an earlier version."""
-    if not promise.cohort:
-        return []
+    """The lines about all new cases together."""
     curves = curves_of(study, *zip(*cases, strict=True))
     patients = len({*curves.patients})
     whose = f" of {counted(patients, 'patient')}" if patients < len(cases) else ""
@@ -426,7 +417,7 @@ def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str 
 def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise) -> str:
     """Why a case is where it is, by its worst structure and the one on which members disagree."""
     patients, rightly = promise.absent[applied.structure]
-    usual = {kept.structure: kept.size for kept in promise.of_level() if kept.kind == OUTER}
+    usual = {kept.structure: kept.size for kept in promise.outer if kept in promise.of_level()}
     absent = "as for no calibration patient"
     if patients:
         absent = f"which was right for {rightly:g} of {patients} calibration patients"
@@ -434,7 +425,8 @@ def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise)
         f"{applied.structure} is not predicted, {absent}": not applied.predicted,
         f"members disagree: {apart}": apart is not None,
         f"wide contours: {applied.structure}": applied.predicted
-        and applied.volumes[OUTER] > _WIDE * usual[applied.structure] * applied.expected,
+        and applied.volumes.get(OUTER, 0.0)
+        > _WIDE * usual.get(applied.structure, 1.0) * applied.expected,
     }
     doubts = [reason for reason, holds in reasons.items() if holds]
     nothing = f"its bound alone: Dice of {applied.structure} is at least {bound:.2f}"

@@ -165,7 +165,8 @@ class Control(NamedTuple):
 
         The share is Beta(n + 1 − k, k) over draws of the n calibration patients, with the rank k of
         :mod:`~nacl_monai.promises.control`, whatever the network; where patients tie, no more than that.
-        It is over exchangeable patients, and "mean" and "most" have no such law: None.
+        It is over exchangeable patients, and "mean" and "most" have no such law, nor have fewer patients
+        than it takes: None.
 
         Args:
             patients: n.
@@ -175,18 +176,18 @@ class Control(NamedTuple):
             >>> [f"{share:.0%}" for share in Control(0.1).law(19)]
             ['1%', '26%']
         """
-        if self.kind != EACH:
-            return None
         fail = self.may_fail(patients)
+        if self.kind != EACH or fail < 0:
+            return None
         tails = [(1 - coverage) / 2, (1 + coverage) / 2]
         low, high = scipy.stats.beta.ppf(tails, fail + 1, patients - fail).tolist()
         return low, high
 
-    def few(self, patients: int) -> str:
-        """The text on what so few patients lack."""
+    def few(self, patients: int, who: str = "") -> str:
+        """The text on what so few patients lack, who are those " with tumor" if not all count."""
         verb = "is" if patients == 1 else "are"
         return (
-            f"{counted(patients, 'patient')} {verb} too few to promise {self.level:g}; it takes "
+            f"{counted(patients, 'patient')}{who} {verb} too few to promise {self.level:g}; it takes "
             f"{self.needed}, and {self.useful} for contours of use"
         )
 

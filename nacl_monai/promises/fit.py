@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,11 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.curves import Curves
+from nacl_monai.promises.beside import compared, enough
 from nacl_monai.promises.cohort import known_of
 from nacl_monai.promises.control import WITHIN, Control, by_patient, margin_of
-from nacl_monai.promises.held_out import check_held_out
 from nacl_monai.promises.record import KINDS, Promise
-from nacl_monai.promises.rules import Rules, asked
+from nacl_monai.promises.rules import Rules
 
 
 def check_cases(cases: Sequence[str], where: object) -> None:
@@ -41,18 +40,21 @@ def fit(
     family: str = WITHIN,
     margin: float = MARGIN,
     *,
-    check: bool = True,
+    compare: bool = True,
     sums: str = "",
     group: str = "",
 ) -> Promise:
     """The promises that calibration patients allow.
+
+    An outer contour of which too few patients have the structure is not promised
+    (`Promise.unpromised`).
 
     Args:
         curves: Of all patients.
         controls: One for each level, and by "each" for each miss, all of one kind.
         family: "threshold", "margin", or "within": a threshold within a margin, the smallest of all.
         margin: Of the family "within", in mm; fixed before these patients are seen.
-        check: Whether to test on held-out patients, too.
+        compare: Whether two other contours are shown beside (`nacl_monai.promises.beside.compared`).
         sums: The checksum of the file of the curves.
         group: As in `Promise`.
 
@@ -70,9 +72,8 @@ def fit(
     structures = range(len(curves.structures))
     rules = [Rules(curves, *which, family, margin) for which in product(structures, KINDS)]
     sizes = np.sort(curves.spacings, axis=1)
-    record: Any = check_held_out(curves, controls, margin).to_dict("records") if check else []
     return Promise(
-        [of_kind.kept(control) for of_kind in rules for control in asked(of_kind.kind, controls)],
+        [of_kind.kept(control) for of_kind in rules for control in enough(of_kind, controls)],
         controls[0].kind,
         controls[0].confidence,
         curves.definition,
@@ -80,7 +81,7 @@ def fit(
         curves.cases,
         [sizes.min(0).tolist(), sizes.max(0).tolist()],
         sums,
-        held_out=record,
+        beside=compared(curves, controls, margin) if compare else [],
         absent=dict(_absent(curves)),
         known_by=curves.definition["known_by"] or records.BY_CASE,
         patient_pattern=curves.definition["patient_pattern"],

@@ -12,22 +12,25 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
+from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.options import Options
-from nacl_monai.promises.cases import held_out_case
+from nacl_monai.promises.beside import (
+    by_group,
+    by_number,
+    group_text,
+    number_headings,
+    number_note,
+)
+from nacl_monai.promises.cases import labeled_case
 from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
 from nacl_monai.promises.fit import fit
-from nacl_monai.promises.held_out import (
-    group_text,
-    held_out_groups,
-    held_out_misses,
-    sizes_by_number,
-)
-from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise
+from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise, one_in, size_text
+from nacl_monai.promises.rules import Rules
 from nacl_monai.promises.seen import meaning, seen_case
 from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import Read, is_seen, scripts
@@ -112,9 +115,9 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     controls = asked_controls(options)
     promise = fit(curves, controls, sums=checksum(curves.write(folder / CURVES_FILE)), **settings)
-    promise.write_numbers(folder)
-    by_group = held_out_groups(curves, controls, groups, **settings)
-    write_text(folder / _GROUPS, csv_text(by_group))
+    promise.write(folder / PROMISE_FILE)
+    found = by_group(curves, controls, groups, **settings)
+    write_text(folder / _GROUPS, csv_text(found))
     of_groups = {}
     for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
         name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
@@ -131,66 +134,70 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
         sums = checksum(part.write(place / CURVES_FILE))
         of_groups[name] = fit(part, controls, sums=sums, group=name, **settings)
         of_groups[name].write(place / PROMISE_FILE)
-    return Made(promise, by_group, of_groups)
+    return Made(promise, found, of_groups)
 
 
 def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
-    """Sizes by level; after a check also how promises were kept, and volumes in their intervals."""
+    """What each patient needs, sizes by level, and volumes in their intervals."""
     from nacl_monai.promises import pictures  # noqa: PLC0415 - drawn last, and slow to load
 
     if promise.curves is None:
         return
-    settings, checked = promise.settings, promise.checked_controls
-    if promise.control == EACH and settings["family"] != MARGIN_ONLY:
-        yield "misses", pictures.draw_misses(promise.curves, promise.controls[0], **settings)
-    yield "sizes", pictures.draw_sizes(promise.curves, promise.controls[0], settings["margin"])
-    if (
-        len({control.level for control in checked}) > 1 and promise.held_out
-    ):  # one alone is a sentence
-        yield "kept", pictures.draw_kept(promise)
-    if checked:
-        yield "volumes", pictures.draw_volumes(promise.curves, checked[0], **settings)
+    settings = promise.settings
+    if promise.outer:
+        control = promise.control_of(promise.outer[0])
+        if promise.control == EACH and settings["family"] != MARGIN_ONLY:
+            yield "misses", pictures.draw_misses(promise.curves, control, **settings)
+        yield "sizes", pictures.draw_sizes(promise.curves, control, settings["margin"])
+    yield "volumes", pictures.draw_volumes(promise.curves, promise.controls[0], **settings)
 
 
 def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
-    """The contours of held-out patients with the usual miss and with the largest.
+    """The contours of calibration patients with the usual miss and with the largest.
 
     Args:
-        promise: With its curves and the function that reads cases; nothing is drawn without them, or if
-            nobody could be held out.
+        promise: With its curves and the function that reads cases; nothing is drawn without them.
         viewer: Whether cases have layers.
     """
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
-    curves, settings = promise.curves, promise.settings
-    if promise.read is None or curves is None or not promise.checked_controls:
+    if promise.read is None or promise.curves is None or not promise.outer:
         return
-    control = promise.checked_controls[0]
-    kept = promise.of_level(control.level, control.miss if control.kind == EACH else None)
-    promised = next(meaning(contour) for contour in kept if contour.kind == OUTER)
-    chosen = list(_chosen(curves, control, settings))
+    first = promise.outer[0]
+    kept = promise.of_level(first.level, first.miss)
+    names = [contour.structure for contour in kept if contour.kind == OUTER]
+    chosen = list(_chosen(promise.curves, promise.control_of(first), names, promise))
     for (_, reason, worst), (reading, image) in zip(
         chosen, promise.read([name for name, *_ in chosen]), strict=True
     ):
-        case = held_out_case(reading, curves, control, **settings)
+        case = labeled_case(reading, promise, kept)
         layers = seen_case(case, kept, image, reason, worst[0]) if viewer else None
         source = reports.png_source(draw_case(case, worst, image))
-        yield f"{case.name}, {reason} ({promised})", source, layers
+        yield f"{case.name}, {reason} ({meaning(first)})", source, layers
 
 
 def _chosen(
-    curves: Curves, control: Control, settings: Mapping[str, Any]
+    curves: Curves, control: Control, names: Sequence[str], promise: Promise
 ) -> Iterator[tuple[str, str, list[str]]]:
     """The names of cases, the reason to show them, and the structures with the largest miss."""
-    names = curves.structures
-    missed = np.stack([held_out_misses(curves, k, control, **settings) for k in range(len(names))])
-    order = missed.max(0).argsort(kind="stable")
+    found = [
+        Rules(curves, curves.structures.index(name), OUTER, **promise.settings).misses(control)
+        for name in names
+    ]
+    missed = np.array([[of_case.get(case, 0.0) for case in curves.cases] for of_case in found])
+    order = missed.max(0, initial=0).argsort(kind="stable")
     places = {"most of all": -1, "second most": -2, "as usual": len(order) // 2}
     for what, place in places.items():
         of_case = missed[:, order[place]]
         worst = of_case.argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{of_case[k]:.1%} of {names[k]}" for k in worst)
-        yield curves.cases[order[place]], f"missed {what}: {shares}", [names[k] for k in worst]
+        fails = control.kind == EACH and bool(of_case.max() > control.miss)
+        which = f", one of the {one_in(control.level)} with more" * fails
+        yield (
+            curves.cases[order[place]],
+            f"missed {what}: {shares}{which}",
+            [names[k] for k in worst],
+        )
 
 
 def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
@@ -216,19 +223,22 @@ def write_page(
         command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
         cases: From `contours`.
-        groups: The rows of `nacl_monai.promises.held_out.held_out_groups`.
+        groups: The rows of `nacl_monai.promises.beside.by_group`.
 
     Raises:
         InputError: If it cannot be written.
     """
-    numbers = {}
-    if promise.curves and promise.checked_controls:
-        numbers = sizes_by_number(promise.curves, promise.checked_controls[0], **promise.settings)
+    control, numbers = promise.controls[0], []
+    if promise.curves and promise.outer:
+        numbers = by_number(promise.curves, control, **promise.settings)
     text = reports.page_template("nacl_monai.promises", "promise.html.j2").render(
         promise=promise,
         note=UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{USELESS:g}",
-        verdicts=[text for kept, text in promise.verdicts() if kept.kind == OUTER],
+        verdicts=[
+            *(text for kept, text in promise.verdicts() if kept.kind == OUTER),
+            *promise.unpromised,
+        ],
         headings=list(promise.table),
         columns_note=COLUMNS_NOTE,
         rows=list(promise.table.itertuples()),
@@ -237,6 +247,8 @@ def write_page(
         groups=[_group_row(row) for row in groups if row["kind"] == OUTER],
         structures=promise.definition["structures"],
         numbers=numbers,
+        number_headings=number_headings(control, promise.definition["structures"]),
+        number_note=number_note(control),
         command=command,
         **scripts([layers for *_, layers in cases], file),
     )
@@ -248,5 +260,5 @@ def _group_row(row: Mapping[Any, Any]) -> list[str]:
     share = f"{row['level']:.0%}"
     share = share if pd.isna(row["miss"]) else f"{row['miss']:.0%} in all but {share}"
     head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
-    ends = f"{row['size']:.2f} [{row['size_low']:.2f}, {row['size_high']:.2f}]"
-    return [*head, group_text(row), ends]
+    few = few_text(row["patients"], "patient")
+    return [*head, group_text(row), size_text({**row, "size_low": None}) if few else size_text(row)]

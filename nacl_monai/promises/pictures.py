@@ -1,4 +1,4 @@
-"""Figures of promises: sizes of contours by level, how promises were kept, contours of a case."""
+"""Figures of promises: what patients need, sizes of contours by level, contours of a case."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +16,7 @@ from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.predictions.images import Affine
 from nacl_monai.predictions.labels import voxel_sizes
+from nacl_monai.promises.beside import enough
 from nacl_monai.promises.cases import Applied, NewCase
 from nacl_monai.promises.control import (
     EACH,
@@ -29,10 +29,10 @@ from nacl_monai.promises.control import (
     THRESHOLD,
     WITHIN,
     Control,
+    margin_of,
 )
-from nacl_monai.promises.held_out import held_out_volumes
-from nacl_monai.promises.record import UNCONTROLLED, Promise
-from nacl_monai.promises.rules import Rules
+from nacl_monai.promises.record import VOLUME
+from nacl_monai.promises.rules import Rules, estimate
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -53,14 +53,12 @@ _COLORS = {
     WITHIN: OKABE_ITO["blue"],
     THRESHOLD: OKABE_ITO["sky"],
     MARGIN_ONLY: OKABE_ITO["orange"],
-    UNCONTROLLED: OKABE_ITO["vermillion"],
 }
 _RISK = {EACH: "patients with more outside, α"} | dict.fromkeys((MEAN, MOST), "largest miss α")
 _NAMES = {
     WITHIN: "threshold within a margin",
     THRESHOLD: "threshold",
     MARGIN_ONLY: "margin, without probabilities",
-    UNCONTROLLED: "threshold that the probabilities say, not controlled",
 }
 
 
@@ -85,18 +83,29 @@ def _panels(structures: Sequence[str], label: str, alike: bool = True) -> tuple[
     return figure, list(axes[: len(structures)])
 
 
+def promisable(curves: Curves, control: Control) -> list[str]:
+    """The structures that enough patients have for the promise of an outer contour."""
+    patients = [len({*curves.having(k).patients}) for k in range(len(curves.structures))]
+    return [
+        name
+        for name, number in zip(curves.structures, patients, strict=True)
+        if number >= control.needed
+    ]
+
+
 def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figure:
     """The volume of outer contours ÷ that of the structure by level, a line for each family."""
     patients = len(set(curves.patients))
     controls = [control._replace(level=level) for level in _LEVELS]
-    controls = [candidate for candidate in controls if candidate.needed <= patients]
-    levels = [candidate.level for candidate in controls]
+    names = promisable(curves, control)
     with house_style():
-        figure, axes = _panels(curves.structures, "outer contour ÷ structure")
-        for structure, axis in enumerate(axes):
+        figure, axes = _panels(names, "outer contour ÷ structure")
+        for name, axis in zip(names, axes, strict=True):
             for family in FAMILIES:
-                rules = Rules(curves, structure, OUTER, family, margin)
-                sizes = [rules.kept(candidate).size for candidate in controls]
+                rules = Rules(curves, curves.structures.index(name), OUTER, family, margin)
+                allowed = enough(rules, controls)
+                levels = [candidate.level for candidate in allowed]
+                sizes = [rules.ratios(rules.fitted(candidate)).mean() for candidate in allowed]
                 axis.plot(levels, sizes, "o-", color=_COLORS[family], label=_NAMES[family])
             axis.set(xlabel=_RISK[control.kind], xscale="log", yscale="log")
             axis.minorticks_off()
@@ -115,9 +124,10 @@ def draw_misses(
 ) -> Figure:
     """The share of each patient's structure outside by threshold, and the choice of "each"."""
     with house_style():
-        figure, axes = _panels(curves.structures, "outside the contour")
-        for structure, axis in enumerate(axes):
-            rules = Rules(curves, structure, OUTER, family, margin)
+        names = promisable(curves, control)
+        figure, axes = _panels(names, "outside the contour")
+        for name, axis in zip(names, axes, strict=True):
+            rules = Rules(curves, curves.structures.index(name), OUTER, family, margin)
             chosen, thresholds = rules.fitted(control), rules.values[:, 0]
             drawn = (thresholds > 0) & (thresholds < 1)
             low = float(np.clip(thresholds[chosen] / 10, 1e-6, _SHARES[0]))
@@ -137,45 +147,27 @@ def draw_misses(
     return figure
 
 
-def draw_kept(promise: Promise) -> Figure:
-    """The miss of held-out patients by the promised level, with its 95 % interval."""
-    table = pd.DataFrame(promise.held_out).query("kind == @OUTER")
-    what = "missed of held-out patients"
-    if promise.control == EACH:  # of several misses, the smallest
-        table = table[table["miss"] == table["miss"].min()]
-        what = f"held-out patients with more than {table['miss'].min():.0%} outside"
-    with house_style():
-        figure, axes = _panels(list(table["structure"].unique()), what)
-        for axis, (_, rows) in zip(axes, table.groupby("structure", sort=False), strict=True):
-            most = rows["level"].max()
-            axis.plot([0, most], [0, most], color="0.5")
-            for k, (family, of_family) in enumerate(rows.groupby("family", sort=False)):
-                risk = of_family["risk"]
-                axis.errorbar(
-                    of_family["level"] * (1 + 0.04 * (k - 1.5)),  # side by side
-                    risk,
-                    [risk - of_family["low"], of_family["high"] - risk],
-                    fmt="o",
-                    color=_COLORS[str(family)],
-                    label=_NAMES[str(family)],
-                )
-            axis.set(xlabel="promised")
-        axes[0].set_ylim(0)  # once all panels are drawn, or it cuts off the later ones
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-        add_caption(figure, "Below the line a promise is kept. Bars: 95 % over patients.")
-    return figure
+def volume_intervals(
+    curves: Curves, structure: int, control: Control, family: str, margin: float = MARGIN
+) -> Array:
+    """The interval of the volume of each case in ml by the promise of all, (N, 2)."""
+    rules = Rules(curves, structure, VOLUME, family, margin)
+    expected = estimate(curves, structure, VOLUME, family, margin_of(family, margin))
+    q, voxel = rules.values[rules.fitted(control), 0], curves.voxel_ml[:, 0]
+    ends: Array = (expected + voxel) * np.exp([[-q], [q]]) - voxel
+    return ends.clip(0).T
 
 
 def draw_volumes(
     curves: Curves, control: Control, family: str = WITHIN, margin: float = MARGIN
 ) -> Figure:
-    """The interval of the volume of each held-out case with the true volume, sorted by it."""
+    """The interval of the volume of each case with the true volume, sorted by it."""
     with house_style():
         figure, axes = _panels(curves.structures, "volume in ml", alike=False)
         for structure, axis in enumerate(axes):
             order = np.argsort(curves.volumes[:, structure], kind="stable")
             true = curves.volumes[order, structure]
-            low, high = held_out_volumes(curves, structure, control, family, margin)[order].T
+            low, high = volume_intervals(curves, structure, control, family, margin)[order].T
             outside = (true < low - _ROUNDING) | (true > high + _ROUNDING)
             thin = min(1.5, _LINES_WIDTH / len(true))
             for cases, color, width in ((~outside, "sky", thin), (outside, "vermillion", 1.5)):
@@ -188,7 +180,9 @@ def draw_volumes(
             axis.set(xlabel="cases, by true volume", xticks=[])
             axis.set_ylim(0, min(high.max(), 3 * true.max()) * 1.05 or 1)
         kept = f"Intervals that {control.level:.0%} of patients may be outside"
-        add_caption(figure, f"{kept}, each by the promise of all others; outside in vermillion.")
+        add_caption(
+            figure, f"{kept}, as many as that of those who calibrated; outside in vermillion."
+        )
     return figure
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 from nacl_monai import promises
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN
-from nacl_monai.metrics.curves import CURVES_FILE, Curves, check_current
+from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.output import written_folder
 from nacl_monai.promises.cohort import Known
 from nacl_monai.promises.control import (
@@ -42,7 +42,7 @@ KINDS = records.KINDS
 #: The failure of each.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
-#: The columns that identify the rows of held-out patients.
+#: The columns that identify a promise, and what is shown beside it.
 HEAD = ["structure", "kind", "level", "miss", "family"]
 #: What two shares may differ by.
 ROUNDING = 1e-9
@@ -50,7 +50,18 @@ ROUNDING = 1e-9
 #: times smaller.
 USELESS = 4.0
 #: The columns of a table of promises.
-COLUMNS = ["Held-out patients", "Size", "Size without probabilities", "Not controlled, size"]
+COLUMNS = [
+    "Of 100 calibrations, 95 fail in",
+    "Size",
+    "Size without probabilities",
+    "Not controlled, size",
+]
+#: The meaning of an empty label for the kinds of which each patient counts.
+_LACKING = {
+    INNER: "all of a contour is wrong",
+    VOLUME: "its volume is 0",
+    DICE: "Dice is 0, or 1 if nothing is predicted",
+}
 
 
 @dataclass(frozen=True)
@@ -67,11 +78,15 @@ class Kept:
             inner one has at least a quarter of the predicted structure, or nothing. Or q of the interval
             :math:`(\hat V + v) e^{\pm q} - v` of a volume, with the volume v of a voxel; or q of the
             lower bound :math:`\hat D - q` of Dice.
-        patients: How many calibrated it.
+        patients: How many calibrated it; of an outer contour those who have the structure.
         size: The volume of a contour ÷ that of the structure, :math:`e^q`, or how far below Dice the
-            bound is; mean over the patients who calibrated it.
+            bound is: with these values, the mean over the patients who calibrated it and have the
+            structure.
         miss: Of contours by "each", the share β that is at most missed, or wrong, in a patient; else
             None.
+        lacking: How many of the calibration patients do not have the structure.
+        size_low: Where the 95 % interval over patients of the size begins; None without one.
+        size_high: Where it ends.
     """
 
     structure: str
@@ -83,6 +98,9 @@ class Kept:
     patients: int
     size: float
     miss: float | None = None
+    lacking: int = 0
+    size_low: float | None = None
+    size_high: float | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Kept:
@@ -92,16 +110,19 @@ class Kept:
         known: dict[str, Any] = {entry.name: record.get(entry.name) for entry in fields(cls)}
         return cls(**known | {"margin": margin, "size": size})
 
-    def useless(self, row: Mapping[str, Any] | None = None) -> bool:
-        """Whether it is kept but useless, by the size for held-out patients, if that is known."""
-        size = self._sizes(row)[0]
-        return size < 1 / USELESS if self.kind == INNER else self.kind != DICE and size > USELESS
+    @property
+    def useless(self) -> bool:
+        """Whether it is kept but useless, by its size."""
+        if self.kind == INNER:
+            return self.size < 1 / USELESS
+        return self.kind != DICE and self.size > USELESS
 
-    def _sizes(self, row: Mapping[str, Any] | None) -> list[float]:
-        """The size for held-out patients with its interval, or else for the calibration patients."""
-        sizes = [(row or {}).get(name) for name in ("size", "size_low", "size_high")]
-        known = [size for size in sizes if size is not None and np.isfinite(size)]
-        return known if len(known) == len(sizes) else [self.size]
+    @property
+    def who(self) -> str:
+        """Those who count where not all do: " with tumor (23 of 40 have it)"."""
+        if self.kind != OUTER or not self.lacking:
+            return ""
+        return f" with {self.structure} ({self.patients} of {self.patients + self.lacking} have it)"
 
     @property
     def label(self) -> str:
@@ -113,45 +134,60 @@ class Kept:
     def often(self) -> str:
         """The share of patients in whom it is kept, such as "9 of 10 patients"."""
         patients = round(1 / self.level)
-        if abs(patients * self.level - 1) > ROUNDING:
+        if _is_share(self.level):
             return f"{1 - self.level:.0%} of patients"
         return f"{patients - 1} of {patients} patients"
 
-    def text(self, row: Mapping[str, Any] | None = None) -> str:
-        """The promise as a sentence for clinicians.
-
-        Args:
-            row: Of held-out patients, for their size; by default that of the calibration patients.
-        """
-        share, name = f"{self.level:.0%}", self.structure
-        size, *ends = [f"{size:.2f}" for size in self._sizes(row)]
-        size += f" [{', '.join(ends)}]" if ends else ""
-        most = f"In an average patient at most {share} of"
+    def text(self) -> str:
+        """The promise as a sentence for clinicians."""
+        share, name, size = f"{self.level:.0%}", self.structure, size_text(asdict(self))
+        most = f"In an average patient{self.who} at most {share} of"
         if self.miss is not None:
-            most = f"In {self.often} at most {self.miss:.0%} of"
+            most = f"In {self.often}{self.who} at most {self.miss:.0%} of"
         text = {
             OUTER: f"{most} {name} is outside the outer contour, which encloses {size} times the "
             "structure.",
-            INNER: f"{most} the inner contour is not {name}; it is {size} times as large as the "
-            "structure.",
+            INNER: f"{most} the inner contour is not {name}"
+            f"{'' if np.isnan(self.size) else f'; it is {size} times as large as the structure'}.",
             VOLUME: f"The volume of {name} is within a factor of {size} of the expected one, but for "
             f"{share} of patients.",
             DICE: f"Dice of {name} is above its bound, which is {size} below it on average, but for "
             f"{share} of patients.",
         }[self.kind]
-        useless = " That is of no use: it takes more patients or a larger level."
-        return text + useless * self.useless(row)
+        if self.kind == INNER and min(self.values) > 1:
+            text = f"The inner contour of {name} is empty: nothing can be promised to be {name}."
+        text += " That is of no use: it takes more patients or a larger level." * self.useless
+        if self.lacking and self.kind != OUTER:
+            text += f" Where there is no {name}, {_LACKING[self.kind]}."
+        return text + self._caution
+
+    @property
+    def _caution(self) -> str:
+        """The caution beside an interval over few patients."""
+        return "" if self.size_low is None else few_text(self.patients, "patient")
+
+
+def _is_share(level: float) -> bool:
+    """Whether a level is not one in a whole number of patients."""
+    return abs(round(1 / level) * level - 1) > ROUNDING
+
+
+def one_in(level: float) -> str:
+    """The share of patients in whom a promise is not kept: "1 in 10", "30%"."""
+    return f"{level:.0%}" if _is_share(level) else f"1 in {round(1 / level)}"
+
+
+def size_text(row: Mapping[str, Any]) -> str:
+    """A size with its interval, if it has one: "1.68 [1.64, 1.72]"."""
+    ends = [row[end] for end in ("size_low", "size_high") if not pd.isna(row[end])]
+    interval = f" [{ends[0]:.2f}, {ends[-1]:.2f}]" if ends else ""
+    return f"{row['size']:.2f}{interval}"
 
 
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
-    """The result of a promise: "missed 4.0% [3.4, 4.6]", "more missed in 9.1% [4.2, 18.4]"."""
+    """What a contour missed that is not controlled: "missed 4.0% [3.4, 4.6]"."""
     what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
-    return f"{what} {share_text(row)}"
-
-
-def share_text(row: Mapping[Any, Any]) -> str:
-    """A share of held-out patients, or of what they miss: "4.0% [3.4, 4.6]"."""
-    return f"{row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{what} {row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 @dataclass(frozen=True)
@@ -171,7 +207,7 @@ class Promise:
         sums: The checksum of ``promise.npz``.
         known_by: How patients were known, as in ``calibrator.json``.
         patient_pattern: The regular expression that told them, if one did.
-        held_out: The rows of `check_held_out`.
+        beside: The rows of `nacl_monai.promises.beside.compared`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
         group: The group of the patients, "site A"; empty for all.
@@ -191,7 +227,7 @@ class Promise:
     sums: str = ""
     known_by: str = records.BY_CASE
     patient_pattern: str | None = None
-    held_out: Sequence[Mapping[str, Any]] = field(default=())
+    beside: Sequence[Mapping[str, Any]] = field(default=())
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
     cohort: Known = field(default_factory=dict)
@@ -214,15 +250,19 @@ class Promise:
         """The controls, one for each level, and by "each" for each miss."""
         first = self.kept[0].structure
         return [
-            Control(kept.level, self.control, self.confidence, kept.miss or MISS)
+            self.control_of(kept)
             for kept in self.kept
-            if kept.kind == OUTER and kept.structure == first
+            if kept.kind == INNER and kept.structure == first
         ]
 
     @property
-    def checked_controls(self) -> list[Control]:
-        """Those for which all patients but one are enough."""
-        return [control for control in self.controls if control.needed < len(self.patients)]
+    def outer(self) -> list[Kept]:
+        """The promises of outer contours."""
+        return [kept for kept in self.kept if kept.kind == OUTER]
+
+    def control_of(self, kept: Kept) -> Control:
+        """The control of one promise."""
+        return Control(kept.level, self.control, self.confidence, kept.miss or MISS)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -239,24 +279,36 @@ class Promise:
             return "on average over patients like these"
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
 
-    def checked(self, kept: Kept, family: str = "") -> Mapping[str, Any] | None:
-        """The row of `held_out` of a promise, or of another family's in its place."""
-        key = kept.structure, kept.kind, kept.level, kept.miss, family or kept.family
-        return next((r for r in self.held_out if tuple(map(r.get, HEAD)) == key), None)
+    def compared(self, kept: Kept, family: str) -> Mapping[str, Any] | None:
+        """The row of `beside` of another family in the place of a promise's."""
+        key = kept.structure, kept.kind, kept.level, kept.miss, family
+        return next((r for r in self.beside if tuple(map(r.get, HEAD)) == key), None)
+
+    def law(self, kept: Kept) -> str:
+        """Between which shares of new patients 95 of 100 such calibrations fail: "1 to 26%"."""
+        ends = self.control_of(kept).law(kept.patients)
+        return law_text(ends) if ends else ""
 
     def verdicts(self) -> Iterator[tuple[Kept, str]]:
-        """Each promise, with its sentence for clinicians and its test on held-out patients."""
+        """Each promise, with its sentence for clinicians and the law of such calibrations."""
         for kept in self.kept:
-            row = self.checked(kept)
-            text = kept.text(row)
-            if row:
-                text += f" Held-out patients: {risk_text(kept, row)}"
-                text += ", MORE THAN PROMISED." if row["low"] > kept.level else "."
-            elif self.held_out:
-                text += (
-                    " Not checked, the size is of those who calibrated: it takes one more patient."
-                )
+            text = kept.text()
+            if law := self.law(kept):
+                by = counted(kept.patients, "patient")
+                text += f" Of 100 such calibrations by {by}, 95 fail in {law} of new patients."
             yield kept, text
+
+    @property
+    def unpromised(self) -> list[str]:
+        """A sentence for each outer contour that too few patients with the structure can promise."""
+        outer = {(kept.structure, kept.level) for kept in self.kept if kept.kind == OUTER}
+        inner = {(kept.structure, kept.level): kept for kept in self.kept if kept.kind == INNER}
+        return [
+            f"No outer contour of {structure} is promised: "
+            f"{self.control_of(kept).few(kept.patients - kept.lacking, f' with {structure}')}."
+            for (structure, level), kept in inner.items()
+            if (structure, level) not in outer
+        ]
 
     @property
     def few(self) -> str:
@@ -264,16 +316,17 @@ class Promise:
         useful = max(
             Control(kept.level, self.control, self.confidence).useful for kept in self.kept
         )
-        if len(self.patients) >= useful:
+        patients = min(kept.patients for kept in self.kept)
+        if patients >= useful:
             return ""
         return (
-            f"{len(self.patients)} patients are few: from {useful} on, contours are usually smaller, "
+            f"{patients} patients are few: from {useful} on, contours are usually smaller, "
             "and as safe."
         )
 
     def text(self) -> str:
         """All that is promised, a line each."""
-        lines = [f"- {text}" for _, text in self.verdicts()]
+        lines = [f"- {text}" for text in (*(text for _, text in self.verdicts()), *self.unpromised)]
         if few := self.few:
             lines.append(few)
         return "\n".join([f"Promised {self.unit}:", *lines])
@@ -283,7 +336,7 @@ class Promise:
         record = {"apply": "nacl-monai promise --apply promise.json NEW"}
         record |= asdict(replace(self, curves=None, read=None))
         del record["curves"], record["read"]
-        for row in (*record["kept"], *record["held_out"]):
+        for row in (*record["kept"], *record["beside"]):
             row |= {
                 key: None
                 for key, value in row.items()
@@ -295,14 +348,9 @@ class Promise:
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
 
-    def write_numbers(self, folder: Path) -> None:
-        """Writes ``promise.json``, and ``held_out.csv`` with its test."""
-        self.write(folder / PROMISE_FILE)
-        write_text(folder / "held_out.csv", csv_text(pd.DataFrame(self.held_out)))
-
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each promise, with the test on held-out patients, and sizes."""
+        """A row for each promise: the law of such calibrations, and sizes."""
         return pd.DataFrame.from_dict(
             {kept.label: self._row(kept) for kept in self.kept},
             orient="index",
@@ -310,14 +358,13 @@ class Promise:
         )
 
     def _row(self, kept: Kept) -> list[str]:
-        row, plain, free = (
-            self.checked(kept, family) for family in ("", MARGIN_ONLY, UNCONTROLLED)
-        )
-        cells = ["not checked", f"{kept.size:.2f}", "–"]
-        if row and plain:
-            cells = [risk_text(kept, row), f"{row['size']:.2f}", f"{plain['size']:.2f}"]
-        cells[1] += ", of no use" * kept.useless(row)
-        return [*cells, f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–"]
+        plain, free = (self.compared(kept, family) for family in (MARGIN_ONLY, UNCONTROLLED))
+        return [
+            self.law(kept) or "–",
+            f"{kept.size:.2f}{', of no use' * kept.useless}",
+            f"{plain['size']:.2f}" if plain else "–",
+            f"{risk_text(kept, free)}, {free['size']:.2f}" if free else "–",
+        ]
 
     @property
     def _heading(self) -> str:
@@ -334,7 +381,7 @@ class Promise:
 
         Args:
             file: The file.
-            viewer: Whether one can scroll through held-out cases, which are images of patients.
+            viewer: Whether one can scroll through cases, which are images of patients.
 
         Raises:
             InputError: If it cannot be written.
@@ -344,28 +391,22 @@ class Promise:
     def save(self, folder: str | Path) -> Path:
         """Writes the files that `read_promise` reads, with the page; returns the folder.
 
-        Beside ``promise.json``, ``held_out.csv`` and ``page.html`` it has ``promise.npz``, unless the
-        promise was read.
+        Beside ``promise.json`` and ``page.html`` it has ``promise.npz``, unless the promise was read.
 
         Raises:
             InputError: If it cannot be written, or if the folder holds anything else.
         """
         with written_folder(folder, "promise") as aside:
             sums = checksum(self.curves.write(aside / CURVES_FILE)) if self.curves else self.sums
-            replace(self, sums=sums).write_numbers(aside)
+            replace(self, sums=sums).write(aside / PROMISE_FILE)
             self.page(aside / "page.html", viewer=False)
         return Path(folder)
 
-    def check_current(self, where: object = "promise") -> None:
-        """Refuses to use a promise whose file does not say whose predictions it is of.
 
-        Args:
-            where: The file, for the message.
-
-        Raises:
-            InputError: If it is of 0.3.0, whose files are read to be drawn and compared.
-        """
-        check_current(self.definition, where)
+def law_text(ends: Sequence[float]) -> str:
+    """The shares between which so many calibrations fail: "1 to 26%"."""
+    low, high = (round(100 * share) for share in ends)
+    return f"{low} to {high}%"
 
 
 def _chosen(option: str, number: float | None, promised: Collection[float]) -> float:
@@ -382,7 +423,7 @@ def read_promise(file: str | Path) -> Promise:
     """Reads a ``promise.json``.
 
     Raises:
-        InputError: If it is missing or damaged.
+        InputError: If it is missing or damaged, or of a version that counted other patients.
 
     Example:
         >>> import tempfile
@@ -399,6 +440,8 @@ def read_promise(file: str | Path) -> Promise:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
     record = read_object(path, PROMISE_REMEDY)
+    if records.is_earlier(record):
+        raise InputError(f"{path}: {records.anew(record, path)}")
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))

@@ -255,11 +255,12 @@ def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
     yield from (f"{_UNLIKE} {line}" for line in unlike)
     if new[-1].headings:
         yield new[-1].sentences[0]
-    outer = [kept for kept in promise.of_level() if kept.kind == OUTER]
-    yield (
-        f"In {outer[0].often} like these at most {outer[0].miss:.0%} of a structure is outside its "
-        "outer contour, which is larger than the structure on purpose."
-    )
+    for kept in promise.outer[:1]:
+        having = " (if they have it)" * any(contour.lacking for contour in promise.outer)
+        yield (
+            f"In {kept.often} like these at most {kept.miss:.0%} of a structure{having} is outside its "
+            "outer contour, which is larger than the structure on purpose."
+        )
 
 
 def _asked(options: Options, patients: int) -> Options:
@@ -298,20 +299,20 @@ def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
 
 
 def _kept(fitted: Made) -> Section:
-    """The promises, and their test on held-out patients."""
+    """The promises, and how sure they are."""
     promise = fitted.promise
     caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
     return Section(
         "What is promised?",
         "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
         "inner one, so that it holds little else. Each sentence is a promise for new patients like "
-        "these. As a check, each patient was held out: what all others promise was tried on them.",
-        [text for kept, text in promise.verdicts() if kept.kind == OUTER],
+        "these. Whether it is kept takes labels of patients who did not calibrate.",
+        [*(text for kept, text in promise.verdicts() if kept.kind == OUTER), *promise.unpromised],
         source,
         caption,
         ["Promise", *promise.table],
         list(promise.table.itertuples()),
-        ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/held_out.csv"],
+        ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/groups.csv"],
         COLUMNS_NOTE,
     )
 

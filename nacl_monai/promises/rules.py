@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nacl_monai.evaluations.statistics import studentized_interval
 from nacl_monai.inference.promised import MARGIN, MARGINS
 from nacl_monai.metrics.curves import THRESHOLDS, Curves
+from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
     MARGIN_ONLY,
     OUTER,
+    WITHIN,
     Control,
     by_patient,
     contours_along,
@@ -25,6 +28,7 @@ from nacl_monai.promises.control import (
 from nacl_monai.promises.record import DICE, ROUNDING, VOLUME, Kept
 
 Array = npt.NDArray[Any]
+_RESAMPLES = 2000
 
 
 def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
@@ -66,7 +70,13 @@ class Rules:
         margin: Of the family "within", in mm.
 
     Attributes:
-        patients: Their names, the first axis of all arrays.
+        curves: Of the cases that count. An outer contour misses nothing where there is nothing, so that
+            patients without the structure would fill its promise, and break it for those who have it; so
+            it counts the cases that have it. Of all other kinds each case counts: where nothing is
+            labeled, all of an inner contour is wrong, the volume is 0, and Dice is 0, or 1 if nothing is
+            predicted.
+        lacking: How many patients do not have the structure in any case.
+        patients: The names of those who count, the first axis of all arrays.
         losses: (patients, rules), the most cautious rule first; the mean over the cases of each.
         worst: The same of the worst case of each.
         sizes: The same for the size of what a rule gives.
@@ -80,6 +90,9 @@ class Rules:
     ) -> None:
         self.kind, self.family = kind, family
         self.structure = curves.structures[structure]
+        having = curves.having(structure)
+        self.lacking = len({*curves.patients} - {*having.patients})
+        curves = self.curves = having if kind == OUTER else curves
         self.patients = sorted(set(curves.patients))
         place = margin_of(family, margin)
         self.margin = MARGINS[place]
@@ -93,13 +106,22 @@ class Rules:
             scores = errors_of(curves, structure, kind, family, margin)
             steps = np.unique(scores)[::-1]  # between two scores, nothing changes
             losses = (scores[:, None] > steps).astype(float)
-            sizes = np.exp(steps) if kind == VOLUME else steps - scores[:, None]
-            sizes, whole = sizes + np.zeros_like(losses), np.ones(len(scores))
+            sizes, whole = (
+                self._sizes(steps, scores, curves.dice[:, structure]),
+                np.ones(len(scores)),
+            )
             self.values = steps[:, None]
         self.losses, self.sizes, self.whole = (
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
         )
         self.worst = worst_by_patient(losses, curves.patients)
+
+    def _sizes(self, steps: Array, scores: Array, dice: Array) -> Array:
+        """The factor of the interval of a volume, or how far below Dice its bound is, (cases, rules)."""
+        if self.kind == VOLUME:
+            return np.exp(steps) + np.zeros((len(scores), 1))
+        bounds: Array = ((scores + dice)[:, None] - steps).clip(0, 1)
+        return dice[:, None] - bounds
 
     def risks(self, control: Control) -> Array:
         """The loss of each patient by each rule, as a control counts it, (patients, rules)."""
@@ -113,28 +135,51 @@ class Rules:
         assert rule is not None  # noqa: S101 - the most cautious rule has no loss
         return rule
 
+    def ratios(self, rule: int, rows: Array | slice = slice(None)) -> Array:
+        """The size of what a rule gives to each patient in some rows who has the structure."""
+        sizes, whole = self.sizes[rows, rule], self.whole[rows]
+        ratios: Array = sizes[whole > 0] / whole[whole > 0]
+        return ratios
+
     def kept(self, control: Control) -> Kept:
         """The promise fitted to all patients."""
         rule = self.fitted(control)
-        whole = self.whole.sum()
-        size = float(self.sizes[:, rule].sum() / whole) if whole else np.nan
-        head = (self.structure, self.kind, control.level, self.family, self.margin)
-        missed = miss_of(self.kind, control)
-        return Kept(*head, self.values[rule].tolist(), len(self.patients), size, missed)
+        return Kept(
+            self.structure,
+            self.kind,
+            control.level,
+            self.family,
+            self.margin,
+            self.values[rule].tolist(),
+            len(self.patients),
+            miss=miss_of(self.kind, control),
+            lacking=self.lacking,
+            **size_of(self.ratios(rule)),
+        )
 
-    def held_out(self, control: Control) -> tuple[Array, Array]:
-        """Loss and size of each patient by the promise fitted to all others, who must be enough."""
-        patients, rules = np.arange(len(self.patients)), self.by_others(control, self.patients)
-        return self.risks(control)[patients, rules], self.sizes[patients, rules]
+    def misses(self, control: Control) -> dict[str, float]:
+        """Case → the share of the structure that the outer contour of the promise leaves outside."""
+        structure = self.curves.structures.index(self.structure)
+        path = path_of(self.family, self.margin if self.family == WITHIN else MARGIN)
+        losses, _ = contours_along(self.curves, structure, OUTER, path)
+        found = losses[:, ::-1][:, self.fitted(control)].tolist()
+        return dict(zip(self.curves.cases, found, strict=True))
 
-    def by_others(self, control: Control, patients: Sequence[str]) -> list[int]:
-        """The rule fitted to all others, who must be enough, for each of some patients."""
-        rows = np.arange(len(self.patients))
-        rules = {
-            name: self.fitted(control, np.delete(rows, row))
-            for row, name in enumerate(self.patients)
-        }
-        return [rules[name] for name in patients]
+
+def size_of(ratios: Array) -> dict[str, Any]:
+    """The mean over patients of what `Kept.size` is of, and its interval where they differ.
+
+    The promise is that which was made, its thresholds fixed; patients are resampled.
+    """
+    if not len(ratios):
+        return {"size": np.nan, "size_low": None, "size_high": None}
+    low, high = studentized_interval(ratios[:, None], draws(len(ratios), _RESAMPLES))[:, 0].tolist()
+    differ = low < high
+    return {
+        "size": float(ratios.mean()),
+        "size_low": low if differ else None,
+        "size_high": high if differ else None,
+    }
 
 
 def miss_of(kind: str, control: Control) -> float | None:

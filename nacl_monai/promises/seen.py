@@ -51,5 +51,5 @@ def seen_case(
 
 def meaning(contour: Kept) -> str:
     """The promise of an outer contour: "the contour that misses at most 10% in 9 of 10 patients"."""
-    often = "on average" if contour.miss is None else f"in {contour.often}"
+    often = "on average" if contour.miss is None else f"in {contour.often}{contour.who}"
     return f"the contour that misses at most {contour.miss or contour.level:.0%} {often}"

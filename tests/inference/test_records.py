@@ -1,6 +1,7 @@
 """Records that travel are as they were written, or are refused in one line."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ CRAFTED = {
     "no checksum": lambda record: record.pop("checksum"),
     "no spacing": lambda record: record.pop("spacing"),
     "nothing kept": lambda record: record.update(kept=[]),
-    "nested": lambda record: record.update(held_out=json.loads("[" * 400 + "]" * 400)),
+    "nested": lambda record: record.update(beside=json.loads("[" * 400 + "]" * 400)),
     "shard without parts": lambda record: record["definition"].update(shard=3),
 }
 
@@ -161,28 +162,35 @@ def test_any_value_is_read_or_refused_in_one_line(written, tmp_path_factory, dat
         assert promise.of_level()
 
 
-def of_an_earlier_version(record):
-    """As 0.3.0 wrote it: the checksum is that of ``promise.npz``, and nobody says whose it is."""
-    record["checksum"] = "1" * 64
-    del record["sums"]
-    for key in ("weights", "split", "run", "shard"):
-        del record["definition"][key]
-
-
-def test_promise_of_an_earlier_version_is_read_and_not_applied(written, tmp_path, capsys):
-    """It may be drawn and compared."""
+def test_promise_of_an_earlier_version_is_refused_with_the_command_that_makes_it_anew(
+    written, tmp_path
+):
+    """Which takes its sums, and no volume, with the same options."""
     file = tmp_path / "promise.json"
-    file.write_text(json.dumps(changed(written, of_an_earlier_version)))
-    new = Study(tmp_path / "new", dict(cases(90, 1)), {"labels": {"background": 0, "organ": 1}})
+    record = changed(written, lambda record: record.update(held_out=record.pop("beside")))
+    file.write_text(json.dumps(sealed(record)))
 
-    assert len(read_promise(file).kept) == 8
-    for command in (["promise", "--apply"], ["triage"]):
-        args = [*command, str(file), str(new.nnunet()), "--output", str(tmp_path / "out")]
-        assert main(args) == 1
-        error = capsys.readouterr().err
-        assert f"error: {file}: is of an earlier version" in error
-        assert "make it again: nacl-monai promise" in error
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError) as caught:
+        read_promise(file)
+
+    line = str(caught.value)
+    assert line.startswith(f"{file}: is of an earlier version, which counted patients without")
+    words = shlex.split(line.partition("without a volume: ")[2])
+    assert words[:3] == ["nacl-monai", "promise", str(tmp_path / "promise.npz")]
+    options = [
+        "--level",
+        "0.25",
+        "0.3",
+        "--miss",
+        "0.1",
+        "--family",
+        "within",
+        "--margin",
+        "3.0",
+        "--control",
+        "each",
+    ]
+    assert words[3:] == [*options.split(), "--output", "NEW"]
 
 
 @pytest.mark.parametrize("name", ["x/../../precious/label", "..", "a\\b", "nul", "a\u200bb", ""])

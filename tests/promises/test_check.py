@@ -90,14 +90,14 @@ def test_power_is_that_of_a_simulation():
 @pytest.mark.parametrize("cases", [1, 2])
 def test_failures_are_those_of_the_contours_and_intervals_as_promised(cases):
     """Of each new patient the worst case; outer contours count who has the structure."""
-    promise = fit(study(20, 0, cases=cases), controls_of("each", [0.2], [0.1]), check=False)
+    promise = fit(study(20, 0, cases=cases), controls_of("each", [0.2], [0.1]), compare=False)
     new = study(12, 1, shift=0.7, cases=cases, name="q", empty=3)
     rows = judged(promise, new, "all").table.set_index("promise")
     for kept in promise.kept:
         rules = Rules(new, 0, kept.kind, kept.family, kept.margin)
         if kept.kind in ("outer", "inner"):
             rule = [np.allclose(row, kept.values) for row in rules.values].index(True)
-            lost = [rules.worst[p, rule] > 0.1 for p in range(12)]
+            lost = (rules.worst[:, rule] > 0.1).tolist()
         else:
             errors = errors_of(new, 0, kept.kind, kept.family, kept.margin)
             lost = [max(errors[p * cases : (p + 1) * cases]) > kept.values[0] for p in range(12)]
@@ -109,14 +109,14 @@ def test_failures_are_those_of_the_contours_and_intervals_as_promised(cases):
 
 
 def test_worse_patients_break_a_promise_and_like_ones_do_not():
-    promise = fit(study(39, 0), controls_of("each"), check=False)
+    promise = fit(study(39, 0), controls_of("each"), compare=False)
 
     worse, like = (judged(promise, study(40, 1, shift, name="q"), "all") for shift in (2.5, 0))
 
     assert worse.verdict.startswith("BROKEN: ")
     assert like.verdict.startswith("No sign that it is broken")
     assert "% of checks at most where 22% in place of 10%" in like.verdict
-    few = judged(fit(study(9, 0), controls_of("each"), check=False), study(1, 1, name="q"), "all")
+    few = judged(fit(study(9, 0), controls_of("each"), compare=False), study(1, 1, name="q"), "all")
     assert few.verdict.startswith("Cannot tell: ")
 
 
@@ -124,7 +124,7 @@ def test_mean_is_judged_by_all_divisions():
     """Of 9 and 3 patients: the share of 220 divisions in which the others lose as much, by a loop."""
     old, new = study(9, 2), study(3, 3, 1.2, name="q")
     (control,) = controls_of("mean", [0.2])
-    promise = fit(old, [control], check=False)
+    promise = fit(old, [control], compare=False)
     rules = Rules(old.joined([new]), 0, "outer", "within")
 
     def lost(judges):
@@ -146,7 +146,7 @@ def test_mean_is_judged_by_all_divisions():
 
 
 def test_groups_have_their_own_counts_and_their_own_correction():
-    promise, new = fit(study(19, 0), controls_of("each"), check=False), study(20, 1, name="q")
+    promise, new = fit(study(19, 0), controls_of("each"), compare=False), study(20, 1, name="q")
     site = {name: "AB"[k % 2] for k, name in enumerate(sorted({*new.patients}))}
 
     table = judged(promise, new, "random", {"site": site}).table
@@ -164,12 +164,12 @@ def test_groups_have_their_own_counts_and_their_own_correction():
     ("chosen", "line"), [(None, "say how the labeled"), ("triage", "doubtful")]
 )
 def test_patients_who_were_picked_cannot_judge(chosen, line):
-    promise = fit(study(19, 0), controls_of("each"), check=False)
+    promise = fit(study(19, 0), controls_of("each"), compare=False)
     with pytest.raises(SettingError, match=f"--chosen: .*{line}"):
         judged(promise, study(5, 1, name="q"), chosen)
 
 
 def test_who_calibrated_cannot_judge():
-    promise = fit(study(19, 0), controls_of("each"), check=False)
+    promise = fit(study(19, 0), controls_of("each"), compare=False)
     with pytest.raises(InputError, match="p000: calibrated the promise, and cannot judge it"):
         judged(promise, study(5, 1), "all")

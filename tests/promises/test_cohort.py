@@ -10,7 +10,6 @@ from scipy import stats
 from scipy.ndimage import distance_transform_edt
 
 from nacl_monai.cli import main
-from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.cohort import known_of, mean_dice, permutation_test, statistics
 from tests.audits.conftest import Study
@@ -210,17 +209,6 @@ def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):
     assert "moved most" in error
     assert "p = 0.000" in error
     assert page.is_file()
-
-
-def test_a_promise_of_before_says_so_and_gives_no_alarm(folder, tmp_path, capsys):
-    record = json.loads((folder / "promise.json").read_text())
-    del record["cohort"], record["checksum"]
-    record["checksum"] = own_checksum(record)
-    (old := tmp_path / "promise.json").write_text(json.dumps(record))
-    study = Study(tmp_path, blobs(40, 4))
-
-    assert triage(old, tmp_path, study, capsys)[1].out.splitlines()[-1].endswith("together")
-    assert triage(old, tmp_path, study, capsys, "--alarm")[0] == 1
 
 
 def test_promise_keeps_no_name_with_its_statistics(folder):

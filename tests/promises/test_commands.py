@@ -13,20 +13,19 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 from scipy.special import softmax
-from scipy.stats import norm
+from scipy.stats import beta, norm
 
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.inference.promised import MARGINS
-from nacl_monai.inference.records import CONTOURS, of_least, own_checksum
+from nacl_monai.inference.records import CONTOURS, of_least
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.held_out import held_out_misses, held_out_volumes
-from nacl_monai.promises.pictures import draw_case, draw_kept, draw_misses
+from nacl_monai.promises.pictures import draw_case, draw_misses, volume_intervals
 from nacl_monai.reports.style import OKABE_ITO
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 
@@ -49,9 +48,11 @@ def blobs(first, cases, seed=0):
     return drawn
 
 
-FIGURES = ("misses", "sizes", "kept", "volumes")
+FIGURES = ("misses", "sizes", "volumes")
 PATIENTS = ["--patient-pattern", r"(p\d+)_"]
 EACH = ["--patients", "cases"]
+#: Level → the parameters of the Beta law of 8 patients.
+FAILING = {0.2: (1, 8), 0.3: (2, 7)}
 LEVELS = ["--level", "0.2", "0.3"]
 
 
@@ -93,15 +94,15 @@ def test_command_promises_what_arrays_do(old, folder):
     read = read_promise(folder)
 
     for kept, other in zip(read.kept, expected.kept, strict=True):  # an affine rounds sizes
-        numbers = [[*each.values, each.size] for each in (kept, other)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
-        assert replace(kept, values=[], size=0) == replace(other, values=[], size=0)
+        sizes = [(each.size, each.size_low or 0, each.size_high or 0) for each in (kept, other)]
+        assert kept.values == pytest.approx(other.values, rel=1e-12)
+        assert sizes[0] == pytest.approx(sizes[1], rel=1e-12)
+        plain = {"values": [], "size": 0, "size_low": 0, "size_high": 0}
+        assert replace(kept, **plain) == replace(other, **plain)
     assert read.patients == [f"p{k:02d}" for k in range(8)]
     for name in ("counts", "hits", "sums"):
         assert (getattr(read_curves(folder), name) == getattr(curves, name)).all()
-    held_out = pd.read_csv(folder / "held_out.csv")
-    risks = [row["risk"] for row in expected.held_out]
-    assert held_out["risk"].tolist() == pytest.approx(risks, abs=1e-6)
+    assert len(read.beside) == len(expected.beside)
     figures = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
     assert figures <= {file.name for file in folder.iterdir()}
     page = (folder / "page.html").read_text(encoding="utf-8")
@@ -111,7 +112,7 @@ def test_command_promises_what_arrays_do(old, folder):
 
 def test_folders_in_python_are_those_of_the_command(old, folder):
     found = nacl_monai.promise(
-        old.nnunet(), old.labels, levels=[0.2, 0.3], patient_pattern=PATIENTS[1], check=False
+        old.nnunet(), old.labels, levels=[0.2, 0.3], patient_pattern=PATIENTS[1], compare=False
     )
 
     assert [*found.kept] == [*read_promise(folder).kept]
@@ -121,7 +122,7 @@ def test_arrays_say_whether_patients_were_given():
     """Who applies the promise must say so of the new ones, too."""
     inside, labels = discs(6)
     pair = two_classes(inside), labels
-    options = {"levels": [0.4], "check": False}
+    options = {"levels": [0.4], "compare": False}
 
     assert promise(*pair, **options).known_by == "case"
     assert promise(*pair, **options, patients=list("abcdef")).known_by == "table"
@@ -214,7 +215,7 @@ def test_sites_promise_what_all_their_cases_do(old, folder, tmp_path):
 
     merged, whole = read_promise(tmp_path / "both"), read_promise(folder)
     assert [*merged.kept] == [*whole.kept]
-    assert [*merged.held_out] == [*whole.held_out]
+    assert [*merged.beside] == [*whole.beside]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -291,11 +292,10 @@ def test_triage_lists_the_lowest_bounds_first(new, folder, tmp_path, capsys):
     )  # it needs no other file
 
 
-def test_page_says_what_is_promised_and_what_others_saw(old, folder):
+def test_page_says_what_is_promised_and_how_sure_it_is(old, folder):
     """A sentence for each outer contour; all numbers are those of the files."""
     page = unescape((folder / "page.html").read_text(encoding="utf-8"))
     read = read_promise(folder)
-    rows = pd.read_csv(folder / "held_out.csv").set_index(["structure", "kind", "level", "family"])
     often = {0.2: "4 of 5 patients", 0.3: "70% of patients"}
 
     verdict = page[page.index('class="verdict"') : page.index('class="note"')]
@@ -303,26 +303,26 @@ def test_page_says_what_is_promised_and_what_others_saw(old, folder):
     outer = [kept for kept in read.kept if kept.kind == "outer"]
     assert len(sentences) == len(outer) == 4
     for kept, sentence in zip(outer, sentences, strict=True):
-        row = rows.loc[(kept.structure, kept.kind, kept.level, kept.family)]
-        size, low, high = row[["size", "size_low", "size_high"]]
-        assert sentence.startswith(
+        law = [round(100 * end) for end in beta.ppf([0.025, 0.975], *FAILING[kept.level])]
+        says = f"{law[0]} to {law[1]}%"
+        assert sentence == (
             f"In {often[kept.level]} at most 10% of {kept.structure} is outside the outer contour, "
-            f"which encloses {size:.2f} [{low:.2f}, {high:.2f}] times the structure."
+            f"which encloses {kept.size:.2f} [{kept.size_low:.2f}, {kept.size_high:.2f}] times the "
+            "structure. Only 8 patients: too few to say much. Of 100 such calibrations by 8 patients, "
+            f"95 fail in {says} of new patients."
         )
-        ends = 100 * row[["low", "high"]]
-        says = f"more missed in {row['risk']:.1%} [{ends['low']:.1f}, {ends['high']:.1f}]"
-        assert sentence.endswith(f" Held-out patients: {says}.")
-        plain = rows.loc[(kept.structure, kept.kind, kept.level, "margin")]
+        plain = read.compared(kept, "margin")
         cells = (
             f"{kept.structure}, outer 10% in {often[kept.level]}",
             says,
-            f"{row['size']:.2f}",
+            f"{kept.size:.2f}",
             f"{plain['size']:.2f}",
         )
         assert "".join(f"<td>{cell}</td>" for cell in cells) in page
     table = page[page.index("All promises") :]
     assert len(re.findall("<tr><td>", table)) == len(read.kept)
     shown = re.findall(r'alt="(p\w+), missed [^"]* at most 10% in 4 of 5 patients\)"', page)
+    assert page.count(", one of the 1 in 5 with more (") == 0  # of 8 nobody may fail
     assert len(shown) == 3
     assert {*shown} <= {*old.cases}
     assert "each case counts" not in page
@@ -333,54 +333,34 @@ def two_classes(inside):
     return np.stack([1 - inside, inside], 1)
 
 
-def by_others(probs, labels, patients, level, **options):
-    """What each case is given by the promise of all other patients."""
-    options |= {"levels": [level], "check": False}
-    for case, patient in zip(probs, patients, strict=True):
-        rows = np.flatnonzero(np.array(patients) != patient)
-        remaining = [patients[row] for row in rows]
-        promised = promise(probs[rows], labels[rows], patients=remaining, **options)
-        (result,) = applied(promised, torch.from_numpy(case), (1.0, 1.0))
-        yield result
+def test_size_on_the_page_is_that_of_the_contours_that_it_writes(old, folder):
+    """For the maps of those who calibrated, read from the files; a patient has two."""
+    read, sizes = read_promise(folder), {}
+    for name, (probs, label) in old.cases.items():
+        for result in applied(read, torch.from_numpy(probs), SIZES):
+            true = (label == CLASSES[result.structure]).sum() * np.prod(SIZES) / 1000
+            for kind, volume in result.volumes.items():
+                sizes.setdefault((result.structure, kind), {}).setdefault(name[:3], []).append(
+                    (volume, true)
+                )
+
+    for kept in read.of_level():
+        if kept.kind in CONTOURS:
+            parts = np.array(list(sizes[kept.structure, kept.kind].values())).mean(1)
+            assert kept.size == pytest.approx((parts[:, 0] / parts[:, 1]).mean(), rel=1e-9)
 
 
-def test_held_out_cases_are_by_the_promise_of_other_patients():
-    """What is missed of each, and the interval of its volume; two cases are of one patient."""
+def test_intervals_of_volumes_are_those_of_the_promise():
     inside, labels = discs(12)
     probs, patients = two_classes(inside), [f"p{min(k, 10)}" for k in range(12)]
     curves = curves_of_arrays(probs, labels, patients=patients)
-    misses = held_out_misses(curves, 0, Control(0.2), "within")
-    intervals = held_out_volumes(curves, 0, Control(0.2), "within")
+    promised = fit(curves, [Control(0.2)])
 
-    for k, result in enumerate(by_others(probs, labels, patients, 0.2)):
-        assert misses[k] == pytest.approx(missed(result.contours["outer"], labels[k]))
+    intervals = volume_intervals(curves, 0, Control(0.2), "within")
+
+    for k, case in enumerate(probs):
+        (result,) = applied(promised, torch.from_numpy(case), (1.0, 1.0))
         assert intervals[k] == pytest.approx(result.volume)
-
-
-def test_promise_that_was_broken_says_so(folder):
-    """More than chance above the level, or one that no patient less could make."""
-    read = read_promise(folder)
-    row = read.held_out[0]
-    broken = replace(read, held_out=[{**row, "risk": 0.4, "low": 0.3, "high": 0.5}])
-
-    lines = broken.text().splitlines()[1:]
-
-    verdict = "Held-out patients: more missed in 40.0% [30.0, 50.0], MORE THAN PROMISED."
-    assert lines[0].endswith(verdict)
-    assert all(line.endswith("calibrated: it takes one more patient.") for line in lines[1:-1])
-    assert lines[-1] == "8 patients are few: from 9 on, contours are usually smaller, and as safe."
-
-
-def test_no_interval_is_cut_off(folder):
-    """The panel of another structure reaches as far as the widest one."""
-    read = read_promise(folder)
-    wide = [
-        row | {"high": 0.9} if row["structure"] == "posterior" else row for row in read.held_out
-    ]
-
-    figure = draw_kept(replace(read, held_out=wide))
-
-    assert all(axis.get_ylim()[0] == 0 and axis.get_ylim()[1] >= 0.9 for axis in figure.axes)
 
 
 def test_misses_are_drawn_with_the_threshold_that_is_promised(folder):
@@ -401,8 +381,8 @@ def test_misses_are_drawn_with_the_threshold_that_is_promised(folder):
         assert axis.get_title() == f"{kept.structure}: {sum(red)} of {len(red)} patients above"
 
 
-def test_structure_that_nobody_has_is_promised_without_a_size(tmp_path):
-    """It is not larger or smaller than anything, and its promise is read as it was written."""
+def test_structure_that_nobody_has_is_promised_no_outer_contour(tmp_path):
+    """It is said, and the promise is read as it was written; what else there is needs no structure."""
     inside, labels = discs(12)
     probs = np.stack([1 - inside, 0.9 * inside, 0.1 * inside], 1)
 
@@ -410,7 +390,20 @@ def test_structure_that_nobody_has_is_promised_without_a_size(tmp_path):
     read = read_promise(promised.write(tmp_path / "promise.json"))
 
     assert read.text() == promised.text()
-    assert read.text().count("which encloses nan times the structure") == 1
+    assert read.unpromised == [
+        "No outer contour of class_2 is promised: 0 patients with class_2 are too few to promise 0.2; "
+        "it takes 4, and 9 for contours of use."
+    ]
+    assert "nan" not in read.text()
+    assert [kept.kind for kept in read.kept if kept.structure == "class_2"] == [
+        "inner",
+        "volume",
+        "dice",
+    ]
+    page = promised.page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "No outer contour of class_2 is promised" in page
+    two = applied(read, probs[0], (1.0, 1.0))[1]
+    assert [*two.contours] == ["inner"]
 
 
 def test_case_without_image_is_refused_before_any_is_read(old, tmp_path, capsys):
@@ -655,10 +648,10 @@ def test_structures_that_overlap_and_bytes_are_promised_as_classes_are():
     stored = np.rint(255 * inside).astype(np.uint8)
     read = stored.astype(np.float32) / 255
 
-    single = promise(inside[:, None], labels[:, None], structures=["class_1"], check=False)
-    pair = promise(two_classes(inside), labels, check=False)
-    in_bytes = promise(np.stack([255 - stored, stored], 1), labels, check=False)
-    as_floats = promise(two_classes(read), labels, check=False)
+    single = promise(inside[:, None], labels[:, None], structures=["class_1"], compare=False)
+    pair = promise(two_classes(inside), labels, compare=False)
+    in_bytes = promise(np.stack([255 - stored, stored], 1), labels, compare=False)
+    as_floats = promise(two_classes(read), labels, compare=False)
 
     assert [*single.kept] == [*pair.kept]
     assert [kept.values for kept in in_bytes.kept] == [kept.values for kept in as_floats.kept]
@@ -684,26 +677,21 @@ def missed(outer, label):
     return 1 - label[outer].sum() / label.sum()
 
 
-def test_held_out_patients_are_judged_by_promises_that_they_had_no_part_in():
-    """Each by one that is made without them; and by what the probabilities say, in a loop."""
+def test_contour_that_is_not_controlled_is_that_of_a_loop():
+    """What the probabilities say misses a share."""
     inside, labels = discs(12)
-    probs, patients = two_classes(inside), [f"p{k:02d}" for k in range(12)]
-    risks, sizes, free = [], [], []
-    for k, result in enumerate(by_others(probs, labels, patients, 0.1, control="mean")):
-        risks.append(missed(result.contours["outer"], labels[k]))
-        sizes.append(result.contours["outer"].sum())
-        near = distance_transform_edt(inside[k] <= 0.5) <= 3
+    free = []
+    for p, label in zip(inside, labels, strict=True):
+        near = distance_transform_edt(p <= 0.5) <= 3
         for threshold in THRESHOLDS[::-1]:
-            outer = near & (inside[k] >= threshold)
-            if inside[k][outer].sum() >= 0.9 * inside[k][near].sum():
-                free.append(missed(outer, labels[k]))
+            outer = near & (p >= threshold)
+            if p[outer].sum() >= 0.9 * p[near].sum():
+                free.append(missed(outer, label))
                 break
 
-    found = promise(probs, labels, levels=[0.1], control="mean")
+    found = promise(two_classes(inside), labels, levels=[0.1], control="mean")
 
-    rows = {(row["kind"], row["family"]): row for row in found.held_out}
-    assert rows["outer", "within"]["risk"] == pytest.approx(np.mean(risks))
-    assert rows["outer", "within"]["size"] == pytest.approx(np.sum(sizes) / labels.sum())
+    rows = {(row["kind"], row["family"]): row for row in found.beside}
     assert rows["outer", "no control"]["risk"] == pytest.approx(np.mean(free))
 
 
@@ -711,7 +699,7 @@ def test_every_miss_and_level_is_promised_once(tmp_path):
     """A contour for each pair, a number for each level; it is applied at the smallest of both."""
     inside, labels = discs(12)
     probs, lists = two_classes(inside), {"levels": [0.3, 0.2], "misses": [0.1, 0.05]}
-    promised = promise(probs, labels, **lists, check=False)
+    promised = promise(probs, labels, **lists, compare=False)
 
     read = read_promise(promised.write(tmp_path / "promise.json"))
 
@@ -731,23 +719,6 @@ def test_every_miss_and_level_is_promised_once(tmp_path):
         for miss in (0.05, 0.1)
     ]
     assert outer[0] >= outer[1]
-
-
-@pytest.mark.parametrize("control", ["mean", "most"])
-def test_promise_of_an_earlier_version_is_read_and_applied(tmp_path, control):
-    """Which knew no miss."""
-    inside, labels = discs(30)
-    promised = promise(two_classes(inside), labels, levels=[0.2], control=control)
-    record = json.loads(promised.write(tmp_path / "new.json").read_text())
-    for row in (*record["kept"], *record["held_out"]):
-        assert row.pop("miss") is None
-    file = tmp_path / "promise.json"
-    file.write_text(json.dumps(record | {"checksum": own_checksum(record)}))
-
-    read = read_promise(file)
-
-    assert (read.text(), read.kept) == (promised.text(), promised.kept)
-    assert applied(read, two_classes(inside)[0], (1.0, 1.0))[0].contours["outer"].any()
 
 
 @pytest.mark.parametrize("family", ["within", "threshold", "margin"])
@@ -776,7 +747,7 @@ def test_intervals_are_the_scores_in_their_order(family):
 def test_few_voxels_are_no_inner_contour_of_a_new_case():
     """Of a quarter of the predicted structure and more there is one, of less there is none."""
     inside, labels = discs(20)
-    promised = promise(two_classes(inside), labels, levels=[0.2], check=False)
+    promised = promise(two_classes(inside), labels, levels=[0.2], compare=False)
     promised = replace(
         promised, kept=[replace(kept, values=[0.9] * len(kept.values)) for kept in promised.kept]
     )
@@ -796,7 +767,7 @@ def test_useless_promise_says_so():
     labels = np.zeros(inside.shape, int)
     labels[:, 3:6, 3:6] = 1
 
-    promised = promise(two_classes(inside), labels, check=False)
+    promised = promise(two_classes(inside), labels, compare=False)
 
     assert promised.kept[0].size == pytest.approx(100, rel=0.2)
     assert "of no use: it takes more patients or a larger level" in promised.text()

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
+from nacl_monai.evaluations.statistics import studentized_interval
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises import fit
+from nacl_monai.promises.beside import compared, uncontrolled
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.held_out import check_held_out
 from nacl_monai.promises.rules import Rules
 
 SPACING = (2.0, 0.5)
@@ -74,9 +75,11 @@ def test_contour_is_that_of_a_slow_loop_over_thresholds(images, curves, kind, co
             losses.append(1 - hit / whole if whole else 0)
             sizes.append(contour.sum())
         largest = np.maximum(largest, counts(losses))
-        if not allowed(largest):
+        having = largest[:-1] if kind == "outer" else largest  # of the last there is nothing
+        if not allowed(having):
             break
-        expected = threshold, sum(means(sizes)) / sum(means(images[1].sum((1, 2))))
+        of_patient = np.array(means(sizes))[:-1] / np.array(means(images[1].sum((1, 2))))[:-1]
+        expected = threshold, of_patient.mean()
 
     kept = Rules(curves, 0, kind, "threshold").kept(control)
 
@@ -94,7 +97,10 @@ def test_a_patient_counts_with_the_worst_case(curves, kind, miss):
     risks = Rules(curves, 0, kind, "threshold").risks(EACH._replace(miss=miss))
 
     for of_rule, losses in zip(risks.T, singles.T, strict=True):
-        assert of_rule.tolist() == by_worst(losses, most).tolist()
+        lost = by_worst(
+            [*losses, 0] if kind == "outer" else losses, most
+        )  # the last does not count
+        assert of_rule.tolist() == (lost[:-1] if kind == "outer" else lost).tolist()
 
 
 def test_interval_of_a_volume_is_mapie_s(curves):
@@ -131,50 +137,55 @@ def test_interval_of_a_volume_is_mapie_s(curves):
 
 def test_bound_of_dice_is_that_of_a_slow_loop(images, curves):
     """The least q of which few enough are further below what is expected; a patient is a mean."""
-    gaps = []
+    gaps, pairs = [], []
     for p, label in zip(images[0].astype(float), images[1], strict=True):
         predicted, size = p > 0.5, label.sum()
         both = (predicted & (label > 0)).sum()
         dice = 2 * both / (predicted.sum() + size) if predicted.sum() + size else 1
         expects = 2 * p[predicted].sum() / (predicted.sum() + p.sum()) if predicted.any() else 0
         gaps.append(expects - dice)
+        pairs.append((dice, expects))
     bounds = [q for q in gaps if allowed(means([gap > q for gap in gaps]))]
 
     kept = Rules(curves, 0, "dice", "threshold").kept(MEAN)
 
     assert kept.values[0] == pytest.approx(min(bounds), abs=1e-6)
-    assert kept.size == pytest.approx(min(bounds) - np.mean(means(gaps)), abs=1e-6)
+    below = [d - min(max(e - min(bounds), 0), 1) for d, e in pairs]
+    assert kept.size == pytest.approx(np.mean(means(below)), abs=1e-6)
 
 
-def test_intervals_over_held_out_patients_are_those_of_a_loop(curves):
-    """Each resampling has its own mean loss, and its own size of all contours by all structures."""
+def test_size_is_the_mean_of_the_ratios_of_patients_with_its_interval(curves):
+    """Of the promise as it was made: its thresholds stay, and patients are drawn."""
     rules = Rules(curves, 0, "outer", "within")
-    losses, sizes = rules.held_out(MEAN)
-    risks, shares = [], []
-    for weights in draws(len(losses), 2000):
-        drawn = np.repeat(np.arange(len(losses)), weights.astype(int))
-        risks.append(losses[drawn].mean())
-        shares.append(sizes[drawn].sum() / rules.whole[drawn].sum())
+    kept = rules.kept(MEAN)
+    rule = [*map(tuple, rules.values)].index(tuple(kept.values))
+    ratios = rules.sizes[:, rule] / rules.whole
 
-    table = check_held_out(curves, [MEAN]).set_index(["kind", "family"])
+    ends = studentized_interval(ratios[:, None], draws(len(ratios), 2000))[:, 0]
 
-    row = table.loc[("outer", "within")]
-    assert (row["risk"], row["low"], row["high"]) == pytest.approx(
-        (losses.mean(), *np.quantile(risks, (0.025, 0.975)))
-    )
-    assert (row["size_low"], row["size_high"]) == pytest.approx(np.quantile(shares, (0.025, 0.975)))
+    assert kept.size == pytest.approx(ratios.mean())
+    assert (kept.size_low, kept.size_high) == pytest.approx(tuple(ends))
 
 
-def test_level_that_takes_all_patients_is_not_checked(curves):
-    """One less could not promise it; what the probabilities alone say needs nobody."""
-    levels = [LEVEL, 1 / (len({*PATIENTS}) + 1)]
+def test_what_is_not_controlled_is_measured_with_an_interval(curves):
+    """By "each" a share of patients, with Wilson's interval, which is no point where nobody fails."""
+    for control in (MEAN, EACH):
+        row = next(r for r in compared(curves, [control]) if r["family"] == "no control")
+        losses, _ = uncontrolled(curves, 0, control)
+        ends = studentized_interval(losses[:, None], draws(len(losses), 2000))[:, 0].clip(0, 1)
+        if control is EACH:
+            ends = binomtest(int(losses.sum()), len(losses)).proportion_ci(method="wilson")
 
-    table = check_held_out(curves, [Control(level) for level in levels])
+        assert row["risk"] == pytest.approx(losses.mean())
+        assert (row["low"], row["high"]) == pytest.approx(tuple(ends))
 
-    checked = table[table["family"] != "no control"]
-    assert {*checked["level"]} == {LEVEL}
-    assert {*table["level"]} == {*levels}
-    assert len(fit(curves, [Control(level) for level in levels], check=False).kept) == 8
+
+def test_contour_that_margins_alone_allow_is_beside(curves):
+    rows = {(r["kind"], r["family"]): r for r in compared(curves, [EACH])}
+
+    for kind in ("outer", "inner", "volume", "dice"):
+        kept = Rules(curves, 0, kind, "margin").kept(EACH)
+        assert rows[kind, "margin"]["size"] == kept.size
 
 
 def test_patients_without_a_prediction_are_counted_and_those_who_rightly_have_none():
@@ -186,6 +197,6 @@ def test_patients_without_a_prediction_are_counted_and_those_who_rightly_have_no
     probs[4, :, 1, 1] = 0.1, 0.9
     curves = curves_of_arrays(probs, labels, patients=["a", "a", "b", "c", "d"])
 
-    promised = fit(curves, [Control(0.5)], check=False)
+    promised = fit(curves, [Control(0.5)], compare=False)
 
     assert promised.absent == {"class_1": [3, 1.5]}

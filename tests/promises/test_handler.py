@@ -131,4 +131,4 @@ def test_curves_say_whose_weights_and_which_set_they_are_of(tmp_path):
         assert curves.definition["weights"] == hashlib.sha256(b"weights").hexdigest()
         assert (curves.definition["split"], curves.definition["run"]) == (name, run.name)
         with pytest.raises(InputError, match="who trained") if name == "train" else nullcontext():
-            fit(curves, [Control(0.4)], check=False)
+            fit(curves, [Control(0.4)], compare=False)

@@ -166,7 +166,7 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
 
     both, expected = (read_promise(tmp_path / name) for name in ("both", "whole"))
     assert both.kept == expected.kept
-    assert both.held_out == expected.held_out
+    assert both.beside == expected.beside
 
 
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
@@ -331,7 +331,7 @@ def test_python_refuses_what_the_command_refuses():
     inside = np.random.default_rng(0).uniform(size=(6, 5, 5))
     probs, labels = np.stack([1 - inside, inside], 1), (inside > 0.6).astype(int)
     mask = np.full(labels.shape, -1)
-    options = {"levels": [0.4], "check": False}
+    options = {"levels": [0.4], "compare": False}
     wrong = {
         "mask: holds other numbers": {"mask": mask},
         "mask: hides values": {"mask": np.ma.masked_array(labels >= 0, labels > 0)},

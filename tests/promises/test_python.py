@@ -13,6 +13,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.promises import applied, promise, read_curves, read_promise
+from nacl_monai.promises.control import Control
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,13 @@ def promised():
 
 
 def test_promise_shows_its_table(promised):
-    """A row for each, in a terminal and a notebook, with what held-out patients say."""
+    """A row for each, in a terminal and a notebook, with the law of such calibrations."""
     assert list(promised.table.index) == [kept.label for kept in promised.kept]
     assert len(promised.table) == 4
     for kept, (row, cells) in zip(promised.kept, promised.table.iterrows(), strict=True):
-        held_out = promised.checked(kept)
-        assert f"{held_out['risk']:.1%}" in cells["Held-out patients"]
-        assert cells["Size"].startswith(f"{held_out['size']:.2f}")
+        low, high = Control(0.3).law(8)
+        assert cells.iloc[0] == f"{100 * low:.0f} to {100 * high:.0f}%"
+        assert cells["Size"].startswith(f"{kept.size:.2f}")
         assert row in repr(promised)
         assert cells["Size"] in repr(promised)
         assert f"<td>{cells['Size']}</td>" in promised._repr_html_()
@@ -45,7 +46,7 @@ def test_promise_is_saved_as_the_command_writes_it(promised, tmp_path):
     args = ["promise", folder / "promise.npz", "--level", 0.3, "--output", tmp_path / "command"]
     assert main([*map(str, args), "--no-pictures"]) == 0
 
-    for name in ("promise.json", "promise.npz", "held_out.csv"):
+    for name in ("promise.json", "promise.npz"):
         written = [(tmp_path / place / name).read_bytes() for place in ("saved", "command")]
         assert written[0] == written[1]
     pages = [
@@ -94,7 +95,7 @@ LABELS = np.ones((9, 4, 4, 4), int)
 def test_what_cannot_be_meant_is_one_line(changes, line):
     """Arguments of another type or form, which ended in errors of Python's."""
     with pytest.raises(InputError, match=line):
-        promise(**{"probs": PROBS, "labels": LABELS, "levels": [0.1], "check": False, **changes})
+        promise(**{"probs": PROBS, "labels": LABELS, "levels": [0.1], "compare": False, **changes})
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_what_cannot_be_meant_is_one_line(changes, line):
 )
 def test_case_unlike_the_calibration_patients_is_one_line(changes, line):
     """Of other axes or another form."""
-    promised = promise(PROBS, LABELS, levels=[0.1], check=False)
+    promised = promise(PROBS, LABELS, levels=[0.1], compare=False)
 
     with pytest.raises(InputError, match=line):
         applied(promised, **{"probs": PROBS[0], "spacing": (1, 1, 1), **changes})

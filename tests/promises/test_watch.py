@@ -209,7 +209,7 @@ def test_what_a_patient_needs_decides_whether_a_promise_fails_them():
     from nacl_monai.promises.check import judged
 
     old, new = study(19, 0, cases=2), study(30, 1, 1.0, cases=2, name="q", empty=4)
-    promise = fit(old, controls_of("each"), check=False)
+    promise = fit(old, controls_of("each"), compare=False)
     table = judged(promise, new, "all").table.set_index("promise")["failed"]
     before, after = needed(promise, old), needed(promise, new)
     for kept in promise.kept:

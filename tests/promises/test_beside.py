@@ -1,17 +1,17 @@
-"""What held-out patients say: in groups, by a promise of each group, and with fewer patients."""
+"""What is shown beside a promise: who fails in groups, a promise of each group, and fewer patients."""
 
-import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from nacl_monai.cli import main
 from nacl_monai.promises import fit, read_curves, read_promise
+from nacl_monai.promises.beside import by_group, by_number, p_of_group
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, by_patient
-from nacl_monai.promises.held_out import held_out_groups, held_out_misses, sizes_by_number
 
 NAMES = [f"p{max(k - 2, 0):02d}" for k in range(26)]  # three scans of the first
 SITES = {name: "A" if int(name[1:]) < 6 else "B" for name in NAMES}
@@ -26,18 +26,20 @@ def curves():
     away = rng.uniform(3, 8, (26, 1, 1)) - np.linalg.norm(place, axis=-1)
     spread = np.array([3 if SITES[name] == "A" else 1 for name in NAMES])
     labels = away + spread[:, None, None] * rng.normal(0, 1, (26, 1, 1)) > 0
+    labels[:, 9:11, 9:11] = True  # everybody has it
     inside = norm.cdf(away).astype(np.float32)
     return curves_of_arrays(np.stack([1 - inside, inside], 1), labels.astype(int), patients=NAMES)
 
 
 @pytest.mark.parametrize("control", [Control(0.2, miss=MISS), Control(0.2, "mean")])
-def test_groups_are_asked_as_all_held_out_patients_are(curves, control):
+def test_groups_are_asked_by_the_promise_as_it_was_made(curves, control):
     """The share of each group's patients of whom a case misses too much, or what they miss."""
-    misses = pd.Series(held_out_misses(curves, 0, control, "within")).groupby(NAMES)
+    kept = next(k for k in fit(curves, [control]).kept if k.kind == "outer")
+    misses = pd.Series(1 - hit(curves, kept) / curves.hits[:, 0, 0, -1]).groupby(NAMES)
     risks = misses.max() > MISS if control.kind == "each" else misses.mean()
     volumes = pd.Series(curves.predicted_volumes[:, 0]).groupby(NAMES).mean()
 
-    table = held_out_groups(curves, [control], {"site": SITES}).query("kind == 'outer'")
+    table = by_group(curves, [control], {"site": SITES}).query("kind == 'outer'")
 
     rows = table.set_index(["group", "value"])
     assert rows["patients"].tolist() == [8, 8, 8, 6, 18]
@@ -48,52 +50,78 @@ def test_groups_are_asked_as_all_held_out_patients_are(curves, control):
     (third,) = (value for _, value in rows.index if value.startswith("smallest"))
     assert third == f"smallest third, to {volumes[smallest[-1]]:.3g} ml"
     assert rows.loc[("predicted volume", third), "risk"] == pytest.approx(risks[smallest].mean())
+    if control.kind == "each":  # who fails is asked, and how many is known
+        assert rows.loc["site", "fail"].sum() == control.may_fail(24) == risks.sum()
 
 
-def wilson(share, n):
-    """The interval by its formula."""
-    z = norm.isf(0.025)
-    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return [(share + z**2 / (2 * n) + sign * half) / (1 + z**2 / n) for sign in (-1, 1)]
+def test_p_of_a_group_is_that_of_all_divisions_in_a_loop():
+    """As many failures or more, or as much loss; the least p is what the sum allows."""
+    losses = np.array([1.0, 1, 0, 0, 0, 1, 0])
+    members = np.array([1, 1, 0, 0, 1, 0, 0], bool)
+    sums = [losses[list(part)].sum() for part in combinations(range(7), 3)]
+
+    assert p_of_group(losses, members) == pytest.approx(np.mean(np.array(sums) >= 2))
+    smooth = losses * 0.5 + np.arange(7) / 20
+    sums = [smooth[list(part)].sum() for part in combinations(range(7), 3)]
+    expected = np.mean(np.array(sums) >= smooth[members].sum() - 1e-9)
+    assert p_of_group(smooth, members) == pytest.approx(expected, abs=0.02)
+    assert p_of_group(losses, np.ones(7, bool)) == pytest.approx(1)
 
 
-def test_interval_of_a_share_of_patients_is_wilson_s(curves):
-    """Which is no point where nobody fails."""
-    table = held_out_groups(curves, [Control(0.2, miss=MISS)], {"site": SITES})
+@pytest.mark.parametrize("number", [19, 39, 60])
+def test_p_of_a_group_is_small_as_often_as_it_says(number):
+    """By construction over random groups; and small where all who fail are in one group."""
+    rng, control = np.random.default_rng(0), Control(0.1)
+    losses = (np.arange(number) < control.may_fail(number)).astype(float)
+    members = np.arange(number) < number // 3
 
-    for row in table.to_dict("records"):
-        ends = [row["low"], row["high"]]
-        assert ends == pytest.approx(wilson(row["risk"], row["patients"]), abs=1e-9)
-        assert row["low"] < row["high"]
+    p = [p_of_group(rng.permutation(losses), members) for _ in range(1000)]
+
+    for level in (0.05, 0.2):
+        assert binomtest(int((np.array(p) <= level).sum()), 1000, level, "greater").pvalue > 0.001
+    assert (p_of_group(losses, members) < 0.05) == (number >= 39)  # one who fails says nothing
+
+
+def hit(curves, kept):
+    """The labeled voxels in each contour with the thresholds of a promise."""
+    return of_contour(curves, kept, curves.hits)
 
 
 def test_sizes_by_number_are_those_of_drawn_patients(curves):
-    """In a loop over the same draws."""
+    """In a loop over the same draws; 7 of 24 is between 4, that it takes, and 9, when one may fail."""
     control = Control(0.2, miss=MISS)
     people = sorted(set(NAMES))
 
-    found = sizes_by_number(curves, control, draws=3)
+    rows = by_number(curves, control, draws=3)
 
-    assert [*found] == [4, 9, 12, 19, 23]
-    for number, (size,) in found.items():
+    assert [row[0] for row in rows] == ["4", "7", "9", "12", "19", "23", "24"]
+    assert [row[1] for row in rows[:3]] == ["0", "0", "1"]
+    assert rows[-1][-1] == "–"
+    for number, _, law, size in rows[:-1]:
         rng, parts = np.random.default_rng(0), []
         for order in [rng.permutation(24) for _ in range(3)]:
-            drawn = {people[k] for k in order[:number]}
-            kept = fit(curves.chosen(drawn), [control], check=False).kept[0]
+            drawn = {people[k] for k in order[: int(number)]}
+            kept = fit(curves.chosen(drawn), [control], compare=False).kept[0]
             rest = curves.chosen({*people} - drawn)
-            parts.append((whole(rest, kept), by_patient(rest.volumes[:, 0], rest.patients).sum()))
-        outer, labeled = np.sum(parts, 0)
-        assert size == pytest.approx(outer / labeled)
+            parts += [*whole(rest, kept) / by_patient(rest.volumes[:, 0], rest.patients)]
+        assert size == f"{np.mean(parts):.2f}"
+        low, high = control.law(int(number))
+        assert law == f"{round(100 * low)} to {round(100 * high)}%"
 
 
-def whole(curves, kept):
-    """The volume of all contours with the thresholds of a promise, a patient as the mean of cases."""
+def of_contour(curves, kept, counts):
+    """What is counted in each contour with the thresholds of a promise."""
     thresholds = np.array(curves.definition["logits"])
     grid = np.array([0, *(1 / (1 + np.exp(-np.linspace(*thresholds[:2], int(thresholds[2]))))), 2])
     places = [int(abs(grid - value).argmin()) for value in kept.values]
-    shells = np.diff(curves.counts[:, 0], axis=-1, prepend=0)
-    voxels = sum(shells[:, place, margin] for margin, place in enumerate(places))
-    return by_patient(voxels * curves.voxel_ml[:, 0], curves.patients).sum()
+    shells = np.diff(counts[:, 0], axis=-1, prepend=0)
+    return sum(shells[:, place, margin] for margin, place in enumerate(places))
+
+
+def whole(curves, kept):
+    """The volume of each patient's contours, the mean over their cases."""
+    voxels = of_contour(curves, kept, curves.counts)
+    return by_patient(voxels * curves.voxel_ml[:, 0], curves.patients)
 
 
 def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
@@ -108,7 +136,7 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
 
     alone = curves.chosen({name for name, site in SITES.items() if site == "B"})
     promised = read_promise(output / "site_B")
-    assert [*promised.kept] == [*fit(alone, [Control(0.1)], check=False).kept]
+    assert [*promised.kept] == [*fit(alone, [Control(0.1)], compare=False).kept]
     assert (promised.group, len(promised.patients)) == ("site B", 18)
     assert read_curves(output / "site_B").patients == alone.patients
     assert not (output / "site_A").exists()
