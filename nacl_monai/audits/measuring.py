@@ -235,7 +235,7 @@ def study_definition(study: Study) -> dict[str, Any]:
         study.layout.label,
         study.calibrator,
         channels.ignore,
-        study.options.joins,
+        [*study.joins],
         **study.identity,
     )
 

@@ -122,7 +122,7 @@ def _write_view(
     settings: Settings,
 ) -> None:
     """The numbers of all cases against one rater, or against the share of several."""
-    joins = study.options.joins
+    joins = [*study.joins]
     table = pd.DataFrame([measured.columns for measured in numbers])
     columns = {
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import json
 import math
 import os
 import re
@@ -39,7 +40,7 @@ _ITK_SNAP_HEAD = """\
 ################################################
 """
 _ITK_SNAP_ROW = re.compile(r'\s*(\d+)\s.*"(.*)"\s*')
-_MARK = b"nacl_monai map of "
+_MARK, _BEHIND = b"nacl_monai map of ", b"nacl_monai map behind "
 _UNREADABLE = (EOFError, HeaderDataError, ImageFileError, OSError, ValueError, zlib.error)
 # Everything that says where voxels are. Programs read it by different rules, so all of it is copied.
 _GEOMETRY = [
@@ -136,7 +137,25 @@ def is_map(file: str | Path) -> bool:
         return False
 
 
-def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarray) -> Any:
+def behind_map(file: str | Path) -> dict[str, Any]:
+    """The model of a map that `map_image` made, as its header says it; empty of other files."""
+    image = _nifti(file) if str(file).lower().endswith((".nii", ".nii.gz")) else None
+    texts = [part.get_content() for part in image.header.extensions] if image is not None else []
+    text = next((text for text in texts if bytes(text).startswith(_BEHIND)), None)
+    try:
+        record = {} if text is None else json.loads(bytes(text)[len(_BEHIND) :].rstrip(b"\0"))
+    except ValueError:
+        record = None
+    return record if isinstance(record, dict) else {"calibrator": "something unreadable"}
+
+
+def map_image(
+    voxels: np.ndarray,
+    name: str,
+    file: str | Path,
+    affine: np.ndarray,
+    behind: Mapping[str, Any] | None = None,
+) -> Any:
     """``voxels`` on the grid of the image in ``file``.
 
     If that is a NIfTI file, every field that says where its voxels are is copied, so that whatever
@@ -147,6 +166,8 @@ def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarra
         name: The map's name.
         file: Where the image was read from.
         affine: From its voxels to mm, where the file is another than a NIfTI file.
+        behind: The calibrator and the ensemble that the probabilities went through, which a comment of
+            the header keeps, so that nothing is calibrated twice.
     """
     source: Any = None if Path(file).is_dir() else _nifti(file)
     if source is None:
@@ -165,6 +186,9 @@ def map_image(voxels: np.ndarray, name: str, file: str | Path, affine: np.ndarra
         image.header.set_intent("label")
     else:  # what a viewer shows from black to white
         image.header["cal_min"], image.header["cal_max"] = 0, 1
+    if behind:
+        comment = _BEHIND + json.dumps(behind).encode()
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment))
     return image
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import checksum
 from nacl_monai.inference.records import patient_of
-from nacl_monai.posthoc import Calibrator, read_calibrator
+from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.curves import Curves
     from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
+    from nacl_monai.predictions.study import Study
 
 SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
 # Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
@@ -243,26 +243,24 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     return {case: patient for case, patient in found.items() if patient is not None}
 
 
-def check_same_model(file: Path, definition: Mapping[str, Any], options: Options) -> None:
+def check_same_model(file: Path, definition: Mapping[str, Any], study: Study) -> None:
     """Refuses predictions that went through another calibrator or ensemble than those of a file.
 
     Args:
         file: ``promise.json`` or ``islands.json``, for messages.
         definition: The file's.
-        options: The command's.
+        study: The predictions.
 
     Raises:
         InputError: If they are of another ensemble, or behind another calibrator.
     """
     joins = definition.get("ensemble", [])
-    if joins != options.joins:
+    if joins != [*study.joins]:
         raise InputError(
-            f"{file}: was made of {_model(joins)}, but these are {_model(options.joins)}; give the "
+            f"{file}: was made of {_model(joins)}, but these are {_model(study.joins)}; give the "
             "predictions of the same model, of an ensemble with --ensemble"
         )
-    promised, behind = list(definition["calibrator"]), []
-    if options.calibrator is not None:
-        behind = [read_calibrator(options.calibrator).name, checksum(options.calibrator)]
+    promised, behind = list(definition["calibrator"]), study.calibrator
     if promised != behind:
         raise InputError(
             f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +59,7 @@ class Probabilities:
             a file scales.
         pairwise_dice: Of an ensemble, Dice of its members with each other, a number per structure.
         digest: Of the stored voxels; empty if they are constant, or on no request.
+        behind: The calibrator and the ensemble that they went through, for maps of them.
     """
 
     voxels: npt.NDArray[Any]
@@ -71,6 +72,7 @@ class Probabilities:
     step: float | None = None
     pairwise_dice: Sequence[float] = ()
     digest: str = ""
+    behind: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -160,7 +160,8 @@ class Reading:
         source = self.case.labels[0] if self.case.labels else self.predicted.source
         affine = self.labels[0].affine if self.labels else self.predicted.affine
         affine = np.eye(4) if affine is None else affine
-        write_nifti(map_image(self._as_imaged(voxels, affine), kind, source, affine), file)
+        stored, behind = self._as_imaged(voxels, affine), self.predicted.behind
+        write_nifti(map_image(stored, kind, source, affine, behind), file)
 
     def _as_imaged(self, voxels: Array, affine: Array) -> Array:
         """Voxels ``(x, y, z)``, with channels last, along the axes of an image that a reader turned."""

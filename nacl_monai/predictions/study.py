@@ -25,7 +25,7 @@ from nacl_monai.data.faults import VoxelGrid, check_same_grid
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart, checksum
-from nacl_monai.inference.maps import ITK_SNAP
+from nacl_monai.inference.maps import ITK_SNAP, behind_map
 from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
@@ -77,6 +77,8 @@ class Study:
         known: Whether patients were given.
         shard: Which part of which patients it has, "1/2 of …"; None of all.
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
+        joins: The kind of average and the number of members of an ensemble; empty without one.
+        stored: What maps that this package wrote say of both.
         modules: The calibrator of each case, if there are any.
     """
 
@@ -93,6 +95,13 @@ class Study:
     shard: str | None = None
     calibrated: Mapping[str, Any] = field(default_factory=dict)
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    joins: Sequence[Any] = ()
+    stored: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def behind(self) -> dict[str, Any]:
+        """The calibrator and the ensemble that its probabilities went through, as maps keep it."""
+        return {**self.calibrated, **({"ensemble": [*self.joins]} if self.joins else {})}
 
     @property
     def calibrator(self) -> list[str]:
@@ -130,7 +139,7 @@ class Study:
         few = f" of {self.labeled} labeled" if self.labeled not in (0, len(self.cases)) else ""
         raters = self.raters
         by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
-        joins = self.options.joins
+        joins = self.joins
         by += f", mean {joins[0]} of {joins[1]} folders" if joins else ""
         count = f"{len(self.cases)}{few} cases"
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
@@ -161,7 +170,12 @@ class Study:
         Raises:
             InputError: If they cannot be read, are not what they should be, or do not fit each other.
         """
-        predicted = self.layout.read(case.prediction)
+        if behind_map(case.prediction.file) != self.stored:
+            raise InputError(
+                f"{case.prediction.file}: went through another calibrator or ensemble than the first "
+                "map, as its header says; write the maps anew together"
+            )
+        predicted = replace(self.layout.read(case.prediction), behind=self.behind)
         check_channels(case.prediction, predicted, self.channels)
         check_agreement(predicted, self.channels)
         tolerance = self.options.affine_tolerance
@@ -229,7 +243,15 @@ class Study:
         Args:
             modules: Case → from logits, image and spacing to logits.
             record: What ``evaluation.json`` says of them.
+
+        Raises:
+            InputError: If they went through one already, before they were written as maps.
         """
+        if "calibrator" in self.stored:
+            raise InputError(
+                f"{self.folder}: went through {self.stored['calibrator']} already, as its maps say, and "
+                "nothing is calibrated twice; leave out --calibrator, or give what that was applied to"
+            )
         return replace(self, modules=modules, calibrated=record)
 
 
@@ -367,7 +389,7 @@ def find(
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
     _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
     check_apart(folder, (case.name for case in cases))
-    study = behind_calibrator(_with_patients(study))
+    study = behind_calibrator(_with_patients(_as_stored(study)))
     return study if promised else _hidden(study)
 
 
@@ -403,6 +425,23 @@ def _hidden(study: Study) -> Study:
     ]
     modules = {salt.hide(name): module for name, module in study.modules.items()}
     return replace(study, cases=sorted(cases, key=lambda case: case.name), modules=modules)
+
+
+def _as_stored(study: Study) -> Study:
+    """The study with what the header of its first map says, or with the ensemble of the options.
+
+    Raises:
+        InputError: If the map is the mean of an ensemble, and is to be averaged again.
+    """
+    file, joins = study.cases[0].prediction.file, study.options.joins
+    stored = behind_map(file)
+    if joins and "ensemble" in stored:
+        raise InputError(
+            f"{file}: is the mean of an ensemble, as its header says; give the members' own predictions"
+        )
+    calibrated = {key: value for key, value in stored.items() if key != "ensemble"}
+    joins = stored.get("ensemble", joins)
+    return replace(study, stored=stored, calibrated=calibrated, joins=joins)
 
 
 def _check_written(folder: Path, names: Iterable[str]) -> None:

@@ -223,10 +223,10 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
             a patient who calibrated the promise.
     """
     definition = promise.definition
-    check_same_model(file, definition, options)
     salt = check_salt(file, definition.get("anonymous"), options)
     channels = Channels.counted(definition, str(file))
     study = find(folder, None, options, promised=channels)
+    check_same_model(file, definition, study)
     whose = Calibrator(
         None,
         promise.patients,

@@ -1,5 +1,6 @@
 """`nacl-monai maps`: what tools saved of new cases, as images on the grids of these."""
 
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from nacl_monai.files import checksum
+from nacl_monai.inference.maps import behind_map
+from nacl_monai.metrics.curves import read_curves
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.predictions.reading import resampled
@@ -169,6 +173,34 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, t
     code, _, err = run(fitted.nnunet(), "--calibrator", file, verb="maps", output="refused")
     assert code == 1
     assert "who cannot test it" in err
+
+
+def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
+    """A promise behind a calibrator takes them, nothing calibrates them twice, and none is of another."""
+    fitted = Study(tmp_path, softmax_cases(cases=6))
+    run(fitted.nnunet(), fitted.labels, verb="calibrate", output="fitted")
+    file = tmp_path / "fitted" / "calibrator.json"
+    pairs = softmax_cases(seed=7, cases=6).values()
+    new = Study(tmp_path / "new", {f"new{k}": pair for k, pair in enumerate(pairs)})
+    maps = mapped(new.nnunet(), "--calibrator", file, output="maps")
+    known = {"calibrator": "distance_all", "calibrator_checksum": checksum(file)}
+    record = behind_map(maps / "new0_probabilities.nii.gz")
+    assert {key: record[key] for key in known} == known
+    names = ["--dataset", new.nnunet() / "dataset.json", "--no-pictures"]
+    stored, through = (
+        run(*args[:1], new.labels, *args[1:], *names, output=name)
+        for name, args in (("stored", [maps]), ("through", [new.nnunet(), "--calibrator", file]))
+    )
+    assert stored[0] == through[0] == 0
+    ours, theirs = (read_curves(tmp_path / name).definition for name in ("stored", "through"))
+    assert ours["calibrator"] == theirs["calibrator"] == [*known.values()]
+
+    code, _, err = run(maps, new.labels, "--calibrator", file, output="twice")
+    assert code == 1
+    assert "went through distance_all already" in err
+    plain = mapped(new.nnunet(), output="plain")
+    shutil.copy(plain / "new5_probabilities.nii.gz", maps)
+    assert "new5_probabilities.nii.gz: went through another" in run(maps, new.labels, output="x")[2]
 
 
 def test_folds_are_one_model(study, mapped, tmp_path):
