@@ -176,7 +176,7 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, t
 
 
 def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
-    """A promise behind a calibrator takes them, nothing calibrates them twice, and none is of another."""
+    """A command behind a calibrator takes them, nothing calibrates twice, and none is of another."""
     fitted = Study(tmp_path, softmax_cases(cases=6))
     run(fitted.nnunet(), fitted.labels, verb="calibrate", output="fitted")
     file = tmp_path / "fitted" / "calibrator.json"
