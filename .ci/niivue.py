@@ -25,8 +25,8 @@ def main(version: str) -> None:
         with tarfile.open(packed) as archive:
             library = archive.extractfile(f"package/dist/{FILE}")
             about = archive.extractfile("package/package.json")
-            assert library is not None  # noqa: S101 - it is a file of the package
-            assert about is not None  # noqa: S101 - as above
+            assert library is not None
+            assert about is not None
             text, known = library.read(), json.load(about)
     record = {
         "package": PACKAGE,

@@ -221,7 +221,3 @@ def quieten() -> None:
 
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -352,6 +354,18 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
+
+
+def version_of(package: str) -> str:
+    """The version of a package that is installed by its own name or, as MONAI's weekly, by another.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(import_module(package).__version__)
 
 
 def check_apart(where: object, names: Iterable[str]) -> None:

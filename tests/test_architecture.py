@@ -29,7 +29,7 @@ ORDER = [
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
     *("losses", "metrics", "posthoc", "data", "predictions", "evaluations"),
     *("reports", "training", "audits", "promises", "bundles", "paper", "dicom", "raters"),
-    *("nnunet", "demo", "completion"),
+    *("nnunet", "demo", "completion", "__main__"),
 ]
 # Neighbors in that order that know nothing of each other.
 APART = {("metrics", "losses"), ("losses", "networks"), ("losses", "phantoms")}

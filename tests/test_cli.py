@@ -83,6 +83,16 @@ def test_interruption_is_one_line(capsys):
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
+def test_python_runs_the_package(capsys):
+    """``python -m nacl_monai`` is ``nacl-monai``: its words, its exit code."""
+    command = [sys.executable, "-m", "nacl_monai", "audti"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == main(["audti"]) == 2
+    assert done.stderr == capsys.readouterr().err
+    assert "did you mean audit?" in done.stderr
+
+
 @pytest.mark.parametrize("word", COMMANDS)
 def test_every_command_explains_itself(word, capsys):
     """``nacl-monai COMMAND --help`` shows the usage under that very name."""

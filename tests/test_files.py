@@ -9,13 +9,16 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import monai
 import monai.networks.nets.unet
 import numpy as np
 import pytest
 from filelock import FileLock
 
+from nacl_monai import files
 from nacl_monai.differences import differences
 from nacl_monai.errors import InputError
 from nacl_monai.files import (
@@ -441,3 +444,20 @@ def test_imports_of_any_form_are_named_and_relative_ones_by_their_package():
     assert imported_names(source) == names
     of_package = {"p.q", "p.q.h", "p.i", "p.i.j"}
     assert imported_names(source.encode(), "p.q") == names | of_package
+
+
+def test_version_of_a_package_is_that_of_its_module_where_its_wheel_has_another_name(monkeypatch):
+    """As MONAI's weekly one, which is called monai-weekly; what is missing is missing."""
+    known = files.version
+
+    def version(name):
+        if name == "monai":
+            raise PackageNotFoundError(name)
+        return known(name)
+
+    assert files.version_of("monai") == monai.__version__
+    monkeypatch.setattr(files, "version", version)
+    assert files.version_of("monai") == monai.__version__
+    assert files.version_of("numpy") == known("numpy")
+    with pytest.raises(ModuleNotFoundError):
+        files.version_of("nowhere-to-be-found")

@@ -31,10 +31,13 @@ def make(tmp_path):
     program = tmp_path / "programs/nacl-monai"
     program.parent.mkdir()
     log = tmp_path / "log"
-    program.write_text(
-        f"#!{sys.executable}\nimport json, sys\n"
-        f"print(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n"
+    script = tmp_path / "says.py"
+    script.write_text(
+        f"import json, sys\nprint(json.dumps(sys.argv[1:]), file=open({str(log)!r}, 'a'))\n",
+        encoding="utf-8",
     )
+    # A line with #! cannot name a Python whose path has a blank.
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     program.with_name("python").symlink_to(program)
     fresh = [f"--old-file=.venv/{stamp}" for stamp in ("runtime", "reproduce")]
@@ -173,14 +176,19 @@ def test_host_makes_what_a_change_must_pass_here():
 
 
 def test_other_systems_run_the_quick_tests():
-    """Where make is not at home, by the words of `make test`."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    """Where make is not at home, by the words of `make test`; their two processes are its least."""
+    makefile = (
+        (ROOT / "Makefile")
+        .read_text(encoding="utf-8")
+        .replace("$(TOGETHER)", "-n 2 --dist worksteal")
+    )
     _, tests = ELSEWHERE
     args = tests.removeprefix("python ")
 
     assert SYSTEMS["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
     pytest_, _, chosen = args.partition(' -m "')
     assert f"$(BIN)/{tests.partition(' -m ')[0]} {pytest_}" in makefile
+    assert "TOGETHER := -n $(if $(filter-out 1,$(CORES)),$(CORES),2)" in makefile
     assert f'$(PYTEST) -m "{chosen} $(ARGS)' in makefile
 
 

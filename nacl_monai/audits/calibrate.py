@@ -390,7 +390,7 @@ def calibrate_run(
 
 def _run(run_id: str, arguments: Sequence[str]) -> None:
     """Runs one of the evaluation's steps as its own command, which checks every word of it."""
-    command = [sys.executable, "-m", "nacl_monai.cli", "run", run_id, *arguments]
+    command = [sys.executable, "-m", "nacl_monai", "run", run_id, *arguments]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise InputError(f"{run_id}: ended with exit code {code}; see the error above")

@@ -104,7 +104,7 @@ def _run(arguments: Sequence[str], processes: int = 1) -> int:
 def _start(arguments: Sequence[str], processes: int = 1) -> int:
     """Runs a configuration in processes of its own, one per GPU; returns the exit code."""
     launcher = [] if processes == 1 else ["torch.distributed.run", *_shares(processes), "-m"]
-    started = [sys.executable, "-m", *launcher, "nacl_monai.cli", "run", *arguments]
+    started = [sys.executable, "-m", *launcher, "nacl_monai", "run", *arguments]
     return subprocess.run(started, check=False).returncode
 
 

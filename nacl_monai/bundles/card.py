@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from nacl_monai.evaluations import (
     markdown_table,
     read_tested,
 )
-from nacl_monai.files import read_object
+from nacl_monai.files import read_object, version_of
 from nacl_monai.menus import dataset_folder
 from nacl_monai.metrics import REGIONS, Pooled, direction
 from nacl_monai.metrics.columns import LEADING, METRICS, region_label
@@ -280,9 +279,9 @@ def bundle_metadata(
         "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
         "description": f"{_class_name(network)} trained on {seen} with {_class_name(loss)}"
         f"{calibration}, {tested}",
-        "monai_version": version("monai"),
-        "pytorch_version": version("torch").partition("+")[0],
-        "numpy_version": version("numpy"),
+        "monai_version": version_of("monai"),
+        "pytorch_version": version_of("torch").partition("+")[0],
+        "numpy_version": version_of("numpy"),
         "required_packages_version": {package: _version(package) for package in required},
         **_measured(found),
         "network_data_format": _data_format(declared, train),
@@ -302,8 +301,8 @@ def needed(file: Path) -> Path:
 
 def _version(package: str) -> str:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return version_of(package)
+    except ModuleNotFoundError:
         raise SettingError(
             f"{package}: is needed and not installed; pip install {package}"
         ) from None

@@ -188,7 +188,7 @@ def _is_demo(folder: Path) -> bool:
 
 
 def _command(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "nacl_monai.cli", *arguments]
+    return [sys.executable, "-m", "nacl_monai", *arguments]
 
 
 def step(*arguments: str) -> None:

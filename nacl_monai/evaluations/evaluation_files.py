@@ -27,7 +27,6 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +36,15 @@ import torch
 
 from nacl_monai.differences import computing, differences, first_of, top_level
 from nacl_monai.errors import InputError
-from nacl_monai.files import check_unique, checksum, git_commit, read_object, read_table, write_text
+from nacl_monai.files import (
+    check_unique,
+    checksum,
+    git_commit,
+    read_object,
+    read_table,
+    version_of,
+    write_text,
+)
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, listed
@@ -408,7 +415,7 @@ def evaluation_record(
         "set": cases,
         **checksums,
         "settings": dict(settings),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": {package: version_of(package) for package in _PACKAGES},
         "git_commit": git_commit(),
     }
 

@@ -139,9 +139,8 @@ def _offset(
     """The logarithm of T(v) / T₀, (B, 1, H, W)."""
     first, first_bias, second, second_bias = weights
     seen = torch.cat([logits.log_softmax(1), image], 1)
-    reach = first.shape[-1] // 2
-    hidden = F.conv2d(seen, first, first_bias, padding=reach).relu()
-    offset = F.conv2d(hidden, second, second_bias, padding=reach)
+    hidden = F.conv2d(seen, first, first_bias, padding="same").relu()
+    offset = F.conv2d(hidden, second, second_bias, padding="same")
     return offset.clamp(-largest, largest)
 
 

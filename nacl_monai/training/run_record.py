@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from monai.handlers import MLFlowHandler
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import trained_with
-from nacl_monai.files import git_commit, read_object, write_text
+from nacl_monai.files import git_commit, read_object, version_of, write_text
 from nacl_monai.runs import RECORD_REMEDY, RunFolder
 
 try:
@@ -86,7 +85,10 @@ class RunRecord:
         self._pretrained = self.pretrained or earlier.get("pretrained")
         self._session: dict[str, Any] = {
             "command": shlex.join(sys.orig_argv),
-            "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+            "versions": {
+                "python": platform.python_version(),
+                **{p: version_of(p) for p in _PACKAGES},
+            },
             "git_commit": git_commit(),
             "device": str(vars(engine.state).get("device")),
             "processes": idist.get_world_size(),

@@ -107,7 +107,7 @@ def measure(name: str, seed: int, data: Path, runs: Path) -> dict[str, object]:
 
 
 def _call(*arguments: str) -> None:
-    command = [sys.executable, "-m", "nacl_monai.cli", *arguments]
+    command = [sys.executable, "-m", "nacl_monai", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
