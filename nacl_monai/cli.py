@@ -6,6 +6,7 @@ runs: ``--help`` and a misspelled option are answered at once, without torch and
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import logging
 import os
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from nacl_monai import __version__
 from nacl_monai.errors import InputError, print_error
@@ -94,8 +95,75 @@ GROUPS = {
     },
 }
 COMMANDS = {word: command for group in GROUPS.values() for word, command in group.items()}
+_MANY = 8  # so many options make a usage too long to be read
 #: Of 0.3.0 → now.
 _RENAMED = {name: f"draw {name}" for name in ("reliability", "selective", "logits")}
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the arguments of a command strictly, and answers a mistake in one line.
+
+    An option is never abbreviated, and what is unknown is answered with the nearest option of the same
+    command; a value that is wrong or missing, with the help of its option.
+
+    Args:
+        examples: Commands without ``nacl-monai``, at the end of the help.
+        **how: Those of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, examples: Sequence[str] = (), **how: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **how})
+        self.examples = examples
+
+    def format_help(self) -> str:
+        """The help, with a short usage where options are many, and the examples."""
+        places = [action for action in self._actions if not action.option_strings]
+        if self.usage is None and len(self._actions) - len(places) > _MANY:
+            names = (self._get_formatter()._format_args(part, str(part.metavar)) for part in places)
+            self.usage = " ".join([self.prog, *names, "[OPTION …]"])
+        lines = (f"  nacl-monai {example}\n" for example in self.examples)
+        return super().format_help() + "".join(["\nexamples:\n" * bool(self.examples), *lines])
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of `argparse`; what no option takes is an error of the command that was called."""
+        values, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            several = (
+                part for part in self._actions if isinstance(part, argparse._SubParsersAction)
+            )
+            called = [part.choices[getattr(values, part.dest)] for part in several]
+            word = next((word for word in unknown if word.startswith("-")), unknown[0])
+            parser = (called or [self])[0]
+            parser.error(parser.remedy(word.partition("=")[0]))
+        return values
+
+    def remedy(self, word: str) -> str:
+        """What is wrong with a word that no option takes, and the nearest option."""
+        if not word.startswith("-"):
+            return f"{word}: has no place here; {self.prog} --help says what has"
+        nearest = difflib.get_close_matches(word, self._option_string_actions, n=1, cutoff=0.7)
+        more = f"did you mean {nearest[0]}?" if nearest else f"{self.prog} --help lists them"
+        return f"{word}: no such option of {self.prog}; {more}"
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line, and exits with 2."""
+        name, _, what = message.removeprefix("argument ").partition(": ")
+        if message.startswith("the following arguments are required"):
+            message = f"{what}: missing; {self.prog} --help says what it is"
+        elif message.startswith("argument "):
+            message, formatter = f"{name}: {what}", self._get_formatter()
+            for action in self._actions:
+                if name == "/".join(action.option_strings) and action.help:
+                    usage = formatter._format_action_invocation(action)
+                    message += f"; {usage}: {formatter._expand_help(action)}"
+        print_error(message)
+        raise SystemExit(2)
+
+
+def bold(text: str) -> str:
+    """The text in bold type where a person reads it in a terminal that may color."""
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
 def write_files(write: Callable[[], Iterable[Path]]) -> int:
@@ -141,7 +209,7 @@ def usage() -> str:
         lines += [f"{heading}:"]
         lines += [f"  {word:<{width}}  {command.purpose}" for word, command in group.items()]
         lines += [""]
-    more = "nacl-monai COMMAND --help explains one; --verbose shows what MONAI says of itself."
+    more = "nacl-monai help COMMAND explains one; --verbose shows what MONAI says of itself."
     return "\n".join([*lines, more])
 
 
@@ -177,6 +245,8 @@ def _run(argv: Sequence[str] | None) -> int:
         os.environ[VERBOSE] = "1"
     if argv is None:  # the process is this command's
         quieten()
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "--version"):
         print(f"nacl-monai {__version__}" if arguments[:1] == ["--version"] else usage())
         return 0

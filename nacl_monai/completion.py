@@ -11,13 +11,13 @@ from unittest.mock import patch
 
 import shtab
 
-from nacl_monai.cli import COMMANDS
+from nacl_monai.cli import COMMANDS, Parser
 from nacl_monai.cli import main as run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai completion", description="Print a script that completes commands."
     )
     parser.add_argument(
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def whole_parser() -> argparse.ArgumentParser:
     """One parser with all commands, whose options are those of each command's own help."""
-    root = argparse.ArgumentParser(prog="nacl-monai", description="Every command of the package.")
+    root = Parser(prog="nacl-monai", description="Every command of the package.")
     root.add_argument("--verbose", action="store_true", help="show what MONAI says of itself")
     make: Any = lambda prog, **_: _parser_of(prog.split()[-1])  # noqa: E731 - what argparse calls
     commands = root.add_subparsers(parser_class=make)

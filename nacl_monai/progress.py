@@ -21,7 +21,7 @@ def process_rank() -> int:
 def progress_bar(
     iterable: Iterable[Any] | None = None, *, description: str, unit: str, total: int | None = None
 ) -> tqdm[Any]:
-    """Returns a tqdm bar on standard error, which prints a line every 30 seconds if that is a file.
+    """Returns a tqdm bar on standard error; in a file it says nothing for 30 s, then a line as often.
 
     Only the first of several processes shows it.
 
@@ -38,5 +38,6 @@ def progress_bar(
         unit=unit,
         total=total,
         mininterval=interval,
+        delay=0 if sys.stderr.isatty() else interval,
         disable=process_rank() > 0,
     )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,7 @@ import warnings
 import pytest
 
 from nacl_monai import __version__
-from nacl_monai.cli import COMMANDS, VERBOSE, attempted, main, quieten
+from nacl_monai.cli import COMMANDS, VERBOSE, attempted, bold, main, quieten
 from nacl_monai.errors import InputError
 from nacl_monai.progress import progress_bar
 
@@ -203,6 +204,7 @@ def test_command_is_quiet_unless_asked(args, expected):
 
 def test_bar_says_what_is_counted(capsys, monkeypatch):
     """Description, unit and number, on standard error and by the first process alone."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress_bar(description="Training", unit="slice", total=3) as bar:
         bar.update(3)
 
@@ -287,3 +289,93 @@ def test_version_is_that_of_the_package(capsys):
     """As whoever reports a fault is asked for."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"nacl-monai {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (
+            ["audit", "a", "b", "--outptu", "x"],
+            "--outptu: no such option of nacl-monai audit; did you mean --output?",
+        ),
+        (
+            ["calibrate", "a", "b", "--methd", "x"],
+            "--methd: no such option of nacl-monai calibrate; did you mean --method?",
+        ),
+        (
+            ["report", "a", "b", "--outp"],
+            "--outp: no such option of nacl-monai report; did you mean --output?",
+        ),
+        (["view"], "PREDICTIONS: missing; nacl-monai view --help says what it is"),
+        (
+            ["report", "a", "b", "c"],
+            "report: takes a folder of predictions and one of label maps, or several of predictions "
+            "with --ensemble; new patients: --new c",
+        ),
+    ],
+)
+def test_mistake_is_answered_in_one_line(arguments, answer, capsys):
+    """An unknown option with the nearest of the same command; nothing is abbreviated."""
+    code = None
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = error.code
+    assert code
+    assert capsys.readouterr().err == f"error: {answer}\n"
+
+
+@pytest.mark.parametrize("value", [[], ["much"]])
+def test_wrong_or_missing_value_is_answered_by_the_help_of_its_option(value, capsys):
+    """In one line, and no other option is in it."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["promise", "a", "b", "--level", *value])
+    error = capsys.readouterr().err
+    assert error.startswith("error: --level: ")
+    assert "; --level α [α ...]: the largest shares of patients" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "word", ["audit", "calibrate", "promise", "triage", "report", "view", "maps"]
+)
+def test_help_has_examples_that_the_command_takes(word, capsys):
+    """``help audit`` is ``audit --help``; the usage is a line."""
+    with pytest.raises(SystemExit, match="0"):
+        main([word, "--help"])
+    text = capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["help", word])
+    assert capsys.readouterr().out == text
+    usage, _, _ = text.partition("\n\n")
+    assert usage.count("\n") == 0
+    examples = text.partition("\nexamples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        assert main(shlex.split(example)[1:]) == 1  # its folders are missing here
+
+
+def test_help_without_a_command_lists_them(capsys):
+    """As without a word."""
+    assert main(["help"]) == main([]) == 0
+    first, _, second = capsys.readouterr().out.rpartition("usage: ")
+    assert first == f"usage: {second}"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "color", "expected"),
+    [(True, None, True), (True, "1", False), (False, None, False)],
+)
+def test_bold_is_for_a_terminal_that_may_color(terminal, color, expected, monkeypatch):
+    """NO_COLOR, whatever its value, says that it may not."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if color is not None:
+        monkeypatch.setenv("NO_COLOR", color)
+    assert (bold("so") == "\x1b[1mso\x1b[0m") is expected
+
+
+def test_bar_says_nothing_in_a_pipe(capsys):
+    """Of what takes less than half a minute."""
+    list(progress_bar(range(3), description="Reading", unit="case"))
+    assert capsys.readouterr().err == ""

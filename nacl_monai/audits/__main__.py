@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import attempted
+from nacl_monai.cli import Parser, attempted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
@@ -27,6 +27,16 @@ from nacl_monai.predictions.options import (
     options_of,
     the_folder,
 )
+
+_EXAMPLES = {
+    "audit": [
+        "audit predictions labels",
+        "audit unet nnunet labels --patient-pattern '(patient\\d+)_'",
+    ],
+    "calibrate": ["calibrate predictions labels", "calibrate runs/acdc/unet_ce_seed0"],
+    "maps": ["maps new --calibrator calibrated/calibrator.json"],
+    "view": ["view new --images images", "view new --cases case_3 case_7"],
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +110,8 @@ def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
     if len(folders) == 1:
         _calibrate_run(parser, folders[0], values, overrides)
         return []
+    if unknown := [word for word in overrides if word.startswith("-")]:
+        parser.error(parser.remedy(unknown[0]))
     if wrong := [*map(str, folders[2:]), *overrides]:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
     kind = "components" if "components" in values else "folders"
@@ -149,14 +161,14 @@ def _name(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai", description="Calibration of saved predictions; no model is loaded."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "audit saved predictions of any tool"
     # `Options` has the defaults.
     audit = commands.add_parser(
-        "audit", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        "audit", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["audit"]
     )
     audit.set_defaults(run=_audit)
     add = audit.add_argument
@@ -172,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         ("view", "show new cases on one page, in three planes and in 3-D"),
     ):
         new = commands.add_parser(
-            verb, help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+            verb, help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES[verb]
         )
         new.set_defaults(run=partial(_new, verb))
         folders = "the folder of the predictions; of an ensemble, one for each member"
@@ -193,13 +205,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _calibrate_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _calibrate_parser() -> Parser:
+    parser = Parser(
         prog="nacl-monai calibrate",
         description="Fits a calibrator, and shows what it does before and after. Of a run, more --key "
         "value are those of its evaluation.",
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
+        examples=_EXAMPLES["calibrate"],
     )
     folders = "a run; or a folder of predictions and that of their label maps"
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)

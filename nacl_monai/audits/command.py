@@ -144,8 +144,7 @@ def _print_next(
         arguments = options.words("promise:folders")
         print_next("promise", *predictions, *options.members, labels, *arguments)
     elif isinstance(labels, Path) and options.calibrator is None:
-        arguments = options.words("calibrate:folders")
-        print_next("calibrate", predictions[0], labels, *arguments, *options.margin_words)
+        print_next("report", predictions[0], labels, *options.words("report:folders"))
 
 
 def show(study: Study) -> None:

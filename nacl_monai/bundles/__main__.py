@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import attempted, print_next, print_written
+from nacl_monai.cli import Parser, attempted, print_next, print_written
 from nacl_monai.cli import main as command
 from nacl_monai.differences import top_level
 from nacl_monai.errors import InputError, SettingError, print_error
@@ -152,7 +152,7 @@ def _of_keys(arguments: Sequence[str], keys: Collection[str]) -> Iterator[str]:
 
 def parser() -> argparse.ArgumentParser:
     """Declares the options of every command; unknown ones belong to the configuration."""
-    root = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
+    root = Parser(prog="nacl-monai", description=__doc__)
     commands = root.add_subparsers(required=True, metavar="COMMAND", dest="command")
     commands.add_parser(
         "run",
@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
         ("folds", "directory", "of the data", "train, evaluate and tabulate every fold"),
         ("infer", "images", "a file, a folder or a pattern", "segment images"),
     ):
-        verb = commands.add_parser(word, help=help_, epilog=more, allow_abbrev=False)
+        verb = commands.add_parser(word, help=help_, epilog=more)
         verb.register("action", None, _Once)
         verb.add_argument("dataset", help="a folder of the bundles, such as one of your own")
         verb.add_argument(place, help=purpose)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from nacl_monai.cli import Parser
 from nacl_monai.data.cases import distance
 from nacl_monai.errors import InputError, SettingError, print_error
 
@@ -75,7 +76,7 @@ def _at(options: argparse.Namespace) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nacl-monai", description=__doc__)
+    parser = Parser(prog="nacl-monai", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_check(commands.add_parser("check", help="verify data, reading them as a training does"))
     _add_new(commands.add_parser("new", help="write a bundle for data of your own"))

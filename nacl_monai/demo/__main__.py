@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import attempted
+from nacl_monai.cli import Parser, attempted
 from nacl_monai.demo.steps import DATASET, ENVIRONMENT, plan, run
 from nacl_monai.errors import SettingError
 
@@ -39,11 +39,10 @@ def _quick(output: Path | None, rest: Sequence[Any], dataset: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai demo",
         description=f"{__doc__} It takes a few minutes on two cores.",
         epilog="Every further --KEY VALUE is one of the trainings, such as --max_epochs 2.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     quick = "train nothing: take the trained network in the package"

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nacl_monai.cli import write_files
+from nacl_monai.cli import Parser, write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai dicom",
         description="Writes a label map as a BINARY segmentation, or probabilities as a FRACTIONAL one; "
         "numbers as Parametric Maps; or the contours of a promise as one BINARY segmentation.",

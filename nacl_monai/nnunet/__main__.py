@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from nacl_monai.cli import attempted
+from nacl_monai.cli import Parser, attempted
 from nacl_monai.nnunet.finding import TRAINERS, trainers_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    argparse.ArgumentParser(
+    Parser(
         prog="nacl-monai nnunet",
         description="Prints the folder in which nnU-Net finds the trainers of this package, for its "
         "variable nnUNet_extTrainer.",

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import write_files
+from nacl_monai.cli import Parser, write_files
 from nacl_monai.output import link_earlier, written_folder
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.page import write_page
@@ -47,7 +47,7 @@ def _written(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai paper",
         description="The paper's tables and figures from evaluated runs; no model is loaded.",
     )

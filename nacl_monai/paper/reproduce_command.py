@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from nacl_monai.cli import attempted, print_written
+from nacl_monai.cli import Parser, attempted, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import write_text
 from nacl_monai.wheel import shipped
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai reproduce",
         usage="%(prog)s [TARGET …] [options] [options of Snakemake]",
         description="Train and evaluate what a table or figure of the paper needs, and make it. "
@@ -52,7 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         "report (one page), calibrations, three_d, unet_authors, hyperparameters or widths; without "
         "one, all are made but the last five. Runs that are there are not trained again.",
         epilog="Every other word is Snakemake's: --dry-run, --cores 4, --configfile mine.yaml.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--profile",

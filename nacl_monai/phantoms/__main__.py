@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from nacl_monai.cli import Parser
 from nacl_monai.errors import InputError, print_error
 from nacl_monai.phantoms import PHANTOMS
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai phantom",
         description="Write a small phantom in the official layout of a dataset.",
     )

@@ -8,12 +8,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import attempted
+from nacl_monai.cli import Parser, attempted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
 from nacl_monai.predictions.options import add_options, as_one, options_of, the_folder
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
+
+_EXAMPLES = {
+    "promise": [
+        "promise predictions labels --patient-pattern '(patient\\d+)_'",
+        "promise --apply promise/promise.json new --output contours",
+    ],
+    "report": ["report predictions labels", "report predictions labels --new new"],
+    "triage": [
+        "triage promise/promise.json new --budget 10",
+        "triage triage --verdicts verdicts.csv",
+    ],
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +107,7 @@ def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
     if len(paths) != 2:
         raise SettingError(
             "report: takes a folder of predictions and one of label maps, or several of predictions "
-            "with --ensemble"
+            f"with --ensemble; new patients: --new {(paths[2:] and folders[-1]) or 'NEW'}"
         )
     options = options_of("report:folders", values)
     options.number_of([1.0])
@@ -116,13 +128,13 @@ def _check_there(promise: Path, new: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai", description="Contours, volumes and lists of cases with a guarantee."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "contours, volumes and Dice with a guarantee, by calibration patients"
     promise = commands.add_parser(
-        "promise", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        "promise", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["promise"]
     )
     promise.set_defaults(run=_promise)
     add = promise.add_argument
@@ -136,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     what = "audit, calibrate, promise and triage in one, on one page"
     report = commands.add_parser(
-        "report", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        "report", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["report"]
     )
     report.set_defaults(run=_report)
     inputs = "a folder of predictions, and one of label maps"
@@ -145,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
     what = "the new cases that someone must look at, the most doubtful first"
     triage = commands.add_parser(
-        "triage", help=what, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        "triage", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["triage"]
     )
     triage.set_defaults(run=_triage)
     add = triage.add_argument

@@ -17,7 +17,7 @@ from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.components import SCORED, doubtful, real_of, write_rows, write_scored
 from nacl_monai.audits.measuring import curves_of
 from nacl_monai.audits.output import visible_files
-from nacl_monai.cli import print_next, print_written
+from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import Groups, read_groups
@@ -151,7 +151,8 @@ def _print_made(fitted: Made, output: Path, options: Options) -> None:
         print(f"note: {UNKNOWN}")
     print_written(visible_files(output))
     file = output / PROMISE_FILE
-    print_next("promise", "--apply", file, "NEW", *options.words("promise:apply"))
+    arguments = [*options.words("promise:apply"), "--output", "contours"]
+    print_next("promise", "--apply", file, "NEW", *arguments)
     print_next("triage", file, "NEW", *options.words("triage:apply"))
 
 
@@ -280,7 +281,7 @@ def triage_folder(
         )
         write_text(folder / PAGE, text + "\n")
     print_faults(faults)
-    print(look_text(table, options))
+    print(bold(look_text(table, options)))
     looked = table[:number].to_string(index=False, float_format="{:.3f}".format)
     print(*([looked] * bool(number) + [share] * bool(share)), sep="\n")
     print_written(visible_files(output))

@@ -23,7 +23,7 @@ import pandas as pd
 from nacl_monai import reports
 from nacl_monai.audits.calibrate import fit_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
-from nacl_monai.cli import print_next, print_written
+from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
@@ -179,7 +179,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         write_text(aside / PAGE, text + "\n")
     print_faults(found.faults)
     for section in found.sections:
-        print("", section.title, *section.sentences, sep="\n")
+        print("", bold(section.title), *section.sentences, sep="\n")
     print_written([output / PAGE])
     print_next(*(found.following or [*arguments, "--new", "NEW"]))
     return found.faults

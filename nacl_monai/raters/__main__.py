@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nacl_monai.cli import write_files
+from nacl_monai.cli import Parser, write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    fit = argparse.ArgumentParser(
+    fit = Parser(
         prog="nacl-monai fit-prior",
         description="Fit the width of NACL's prior to cases that several raters labeled.",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai import reports
-from nacl_monai.cli import write_files
+from nacl_monai.cli import Parser, write_files
 from nacl_monai.output import written_folder
 from nacl_monai.runs import TOP
 
@@ -50,7 +50,7 @@ WRITERS: dict[str, Callable[[], Callable[..., list[Path]]]] = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nacl-monai", description="Tables and figures from evaluated runs; no model is loaded."
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str
+    commands: argparse._SubParsersAction[Parser], name: str, purpose: str
 ) -> argparse.ArgumentParser:
     """A command on single runs, with the arguments that all have."""
     command = commands.add_parser(name, help=purpose)

@@ -90,8 +90,8 @@ def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     plain, sharp, labels = models
     args = ("--patient-pattern", r"(patient\d)_", "--dataset", plain / "dataset.json")
     line = shlex.split(run(plain, labels, *args)[1].splitlines()[-1])
-    assert line == ["next:", "nacl-monai", "calibrate", *map(str, (plain, labels, *args))]
-    assert main([*line[2:], "--output", str(tmp_path / "out")]) == 0
+    assert line == ["next:", "nacl-monai", "report", *map(str, (plain, labels, *args))]
+    assert main(["calibrate", *line[3:], "--output", str(tmp_path / "out")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     file = tmp_path / "out/calibrator.json"
     again = shlex.join(["OTHER_PREDICTIONS", "OTHER_LABELS", *map(str, args)])

@@ -231,7 +231,7 @@ def test_threshold_is_of_each_structure(study, mapped):
         (["--threshold", "1.5"], "--threshold: is 1.5; give a probability above 0, at most 1"),
         (["--reference", "images"], "holds no image 'patient0_scan0'; add it, or leave out --ref"),
         ([], "says where its voxels are; add the .pkl or the segmentation, or give the images"),
-        (["--labels", "l"], "unrecognized arguments"),
+        (["--labels", "l"], "no such option of nacl-monai"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(study, run, tmp_path, args, line, capsys):
