@@ -244,12 +244,19 @@ def split_image(labels: Tensor, ndim: int) -> tuple[Tensor, Tensor]:
         )
     if torch.compiler.is_compiling() or not labels.numel():
         return labels[:, :1], labels[:, 1:]
-    if valid_soft_labels(without_metadata(labels)).all():
-        raise InputError(
-            "labels: sum to 1 over the channels of every voxel, as one-hot and soft labels do, but "
-            "prior 'bilateral' needs class indices, then the image; use nacl_loss(…, image=image)"
-        )
+    alike = valid_soft_labels(without_metadata(labels)).all()
+    if (later := _CHECKS.get()) is not None:
+        later.append((~alike, _refuse_one_hot))
+    elif alike:
+        _refuse_one_hot()
     return labels[:, :1], labels[:, 1:]
+
+
+def _refuse_one_hot() -> None:
+    raise InputError(
+        "labels: sum to 1 over the channels of every voxel, as one-hot and soft labels do, but "
+        "prior 'bilateral' needs class indices, then the image; use nacl_loss(…, image=image)"
+    )
 
 
 def voxel_mean(values: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
