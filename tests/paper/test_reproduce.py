@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import sys
 from functools import partial
@@ -202,6 +203,22 @@ def test_other_words_are_snakemakes_in_their_order(commands):
     assert called[called.index("--config") + 1 :] == ["losses=nacl svls", "seeds=0 1"]
 
 
+@pytest.mark.usefixtures("commands")
+def test_what_trainings_take_is_said_before_they_begin(capsys):
+    """Hours and memory as the datasets' own lines have them; phantoms take minutes."""
+    assert main(["reproduce", "table1", "--runs", "mine", "-n"]) == 0
+    said = capsys.readouterr().err
+    for dataset in ("hippocampus", "acdc"):
+        text = (ROOT / f"bundles/{dataset}/configs/dataset.yaml").read_text(encoding="utf-8")
+        hours, memory = re.search(r"100 epochs: ([\d.]+) hours on a CPU, (\d+) MiB", text).groups()
+        assert f" {hours} " in said
+        assert 0.5 <= int(memory) / 1024 <= 1
+    assert said.endswith("finished trainings are in mine.\n")
+
+    assert main(["reproduce", "table1", "--profile", "smoke"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_configuration_of_the_user_is_not_lost(commands):
     """Beside what narrows the grid, as often as it is given, by either name."""
     args = ["table1", "--config", "threads=2", "--seeds", "1", "-R", "experiment"]
@@ -284,6 +301,7 @@ def test_profile_is_found_by_its_name_or_is_a_folder(commands, empty, capsys):
         command = commands.pop()
         assert command[command.index("--workflow-profile") + 1] == str(folder.resolve())
 
+    capsys.readouterr()
     assert main(["reproduce", "--profile", "slurn"]) == 2
     assert capsys.readouterr().err == (
         "error: --profile: there is no slurn; choose from: local, slurm, smoke, or name a folder\n"
