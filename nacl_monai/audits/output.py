@@ -191,5 +191,7 @@ def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
     files = {}
     for region in reports.drawn_regions(audits[0]):
         files[region] = output / f"{_DIAGRAM}{region}.png"
-        reports.save_png(reports.draw_reliability(audits, region=region), files[region])
+        reports.save_png(
+            reports.draw_reliability(audits, region=region, errors=False), files[region]
+        )
     return files

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
+from nacl_monai.promises.beside import by_number, number_headings, number_note
 from nacl_monai.promises.cases import NewCase, applied, find_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
@@ -56,6 +58,7 @@ _STEPS = {
     "calibrated": "audit",
     "new": "promise --apply",
     "triage": "triage",
+    "promise": "promise",
 }
 #: The number of patients that is enough to fit six numbers.
 MOST = 8
@@ -63,6 +66,18 @@ _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
+#: With fewer patients nothing is promised, unless a level is asked for.
+_FEWEST = 9
+_PROMISED, _NEW = "What is promised?", "What of new patients?"
+_ABOUT = (
+    "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
+    "inner one, so that it holds little else. Each sentence is a promise for new patients like these. "
+    "Whether it is kept takes labels of patients who did not calibrate."
+)
+_OF_NEW = (
+    "The volume that the probabilities let one expect, with the interval that the true one is in, and "
+    "the contours. All of it holds as often as promised, if they are like those who calibrated."
+)
 _UNLIKE = "The new patients differ from those who calibrated, so no promise may hold: look at why."
 _VOLUME = ("Volume in ml", "at least", "at most")
 _INTERVAL = "At least and at most are the ends of the interval of the true volume."
@@ -93,10 +108,48 @@ def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
         >>> len(drawn([f"person_{k}" for k in range(30)])), drawn(["a", "b", "c", "d"])
         (8, [])
     """
-    number = min(MOST, len(patients) // _SHARE)
-    if number < 2 or len(patients) - number < Control(level).useful:
-        return []
+    number = _fitting(len(patients), level)
     return sorted(np.random.default_rng(0).permutation(sorted(patients))[:number].tolist())
+
+
+def _fitting(patients: int, level: float) -> int:
+    """How many of so many patients fit a calibrator."""
+    number = min(MOST, patients // _SHARE)
+    return 0 if number < 2 or patients - number < Control(level).useful else number
+
+
+def ways_to_calibrate(patients: int, level: float) -> str:
+    """What lets so many patients calibrate, if too few would be left for a promise.
+
+    Example:
+        >>> print(ways_to_calibrate(20, 0.1))
+        Three ways to calibrate: --level 0.15, 27 labeled patients, or a calibrator of other patients
+        (--calibrator).
+    """
+    levels = (step / _STEP for step in range(1, _STEP) if step / _STEP > level)
+    looser = next((f"--level {step:g}" for step in levels if _fitting(patients, step)), "")
+    number = next(number for number in count(patients) if _fitting(number, level))
+    ways = [looser] * bool(looser) + [f"{number} labeled patients"]
+    how_many = ("Two", "Three")[len(ways) - 1]
+    return (
+        f"{how_many} ways to calibrate: {', '.join(ways)}, or a calibrator of other patients "
+        "(--calibrator)."
+    )
+
+
+def too_few(patients: int) -> str:
+    """Why nothing is promised to so few patients, and how many are needed for what.
+
+    Example:
+        >>> print(too_few(5))
+        5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10. --level asks
+        for a promise all the same.
+    """
+    needed = (
+        f"{Control(0.2).useful} are needed for 4 of 5 patients, {Control(0.1).useful} for 9 of 10"
+    )
+    number = counted(patients, "patient")
+    return f"{number}: nothing is promised; {needed}. --level asks for a promise all the same."
 
 
 @dataclass(frozen=True)
@@ -206,30 +259,59 @@ def _steps(study: Study, output: Path, options: Options) -> _Found:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
         promised = behind_calibrator(replace(at_file, faults=()))
         after, _ = _audited(promised, output / "calibrated")
+    at_new = replace(at_new, calibrator=file)
+    summary, decisions, cases = _decided(asks, promised, after, output, at_new, faults)
+    way = ways_to_calibrate(len(everyone), asked)
+    calibrated = _calibrated(before, after, file, way, fitted=bool(fitting))
+    sections = [_trust(before), calibrated, *decisions]
+    _remove_earlier(output, sections)
+    did = "tested the network" + " and made the promise" * (asks is not None)
+    people = [f"{counted(len(promising), 'labeled patient')} {did}: {', '.join(promising)}."]
+    if fitting:
+        who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
+        people.append(f"{who}: {', '.join(fitting)}.")
+    following = _following(output, at_new, cases) if asks else []
+    return _Found(summary, people, sections, cases, faults, following)
+
+
+def _decided(
+    asks: Options | None,
+    promised: Study,
+    after: Run,
+    output: Path,
+    at_new: Options,
+    faults: list[InputError],
+) -> tuple[list[str], list[Section], list[dict[str, Any]]]:
+    """A summary, what is promised, what of new cases, and cases; or why nothing is promised."""
+    if asks is None:
+        few = too_few(len({case.patient for case in promised.cases}))
+        new = Section(_NEW, _OF_NEW, ["Nothing is promised, so that new cases cannot be judged."])
+        return [few], [Section(_PROMISED, _ABOUT, [few]), new], []
     with written_folder(output / "promise", "promise") as folder:
         asks = replace(asks, output=output / "promise")
         curves, read = read_curves(after.folder), partial(read_again, promised)
         fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
-    at_new = replace(at_new, calibrator=file)
-    new, cases = _new(fitted.promise, output, at_new, faults)
-    calibrated = _calibrated(before, after, file, len(everyone), fitted=bool(fitting))
-    sections = [_trust(before), calibrated, _kept(fitted), *new]
-    _remove_earlier(output, sections)
-    patients = (
-        f"{counted(len(promising), 'labeled patient')} tested the network and made the promise"
+    new_sections, cases = _new(fitted.promise, output, at_new, faults)
+    labeled = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
+    return (
+        [*_summary(fitted.promise, new_sections)],
+        [_kept(fitted), *new_sections, *_more(fitted.promise)],
+        [*cases, *labeled][:MOST_SEEN],
     )
-    people = [f"{patients}: {', '.join(promising)}."]
-    if fitting:
-        who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
-        people.append(f"{who}: {', '.join(fitting)}.")
-    held_out = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
-    return _Found(
-        [*_summary(fitted.promise, new)],
-        people,
-        sections,
-        [*cases, *held_out][:MOST_SEEN],
-        faults,
-        _following(output, at_new, judged=bool(cases)),
+
+
+def _more(promise: Promise) -> Iterator[Section]:
+    """What more patients give."""
+    if promise.curves is None or not promise.outer:
+        return
+    control = promise.control_of(promise.outer[0])
+    yield Section(
+        "What do more patients give?",
+        number_note(control),
+        [],
+        headings=number_headings(control, promise.definition["structures"]),
+        rows=by_number(promise.curves, control, **promise.settings),
+        files=["promise/page.html"],
     )
 
 
@@ -240,9 +322,9 @@ def _remove_earlier(output: Path, sections: Sequence[Section]) -> None:
         remove_written(output / step, _STEPS[step])
 
 
-def _following(output: Path, options: Options, *, judged: bool) -> list[object]:
+def _following(output: Path, options: Options, cases: Sequence[object]) -> list[object]:
     """The command that counts the verdicts on new cases, or one that triages others."""
-    if judged:
+    if options.new and cases:
         return ["triage", output / "triage", "--verdicts", "VERDICTS"]
     if not (options.new or options.members):
         return []
@@ -263,8 +345,14 @@ def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
         )
 
 
-def _asked(options: Options, patients: int) -> Options:
-    """The options for so many patients; refuses too few before a volume is read."""
+def _asked(options: Options, patients: int) -> Options | None:
+    """The options for so many patients, None where nothing is promised to so few.
+
+    Raises:
+        InputError: If they are too few for a level that is asked for; before a volume is read.
+    """
+    if not options.level and patients < _FEWEST:
+        return None
     level = options.level or (level_of(patients),)
     asks = Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer)
     for control in asked_controls(asks):
@@ -303,10 +391,8 @@ def _kept(fitted: Made) -> Section:
     promise = fitted.promise
     caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
     return Section(
-        "What is promised?",
-        "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
-        "inner one, so that it holds little else. Each sentence is a promise for new patients like "
-        "these. Whether it is kept takes labels of patients who did not calibrate.",
+        _PROMISED,
+        _ABOUT,
         [*(text for kept, text in promise.verdicts() if kept.kind == OUTER), *promise.unpromised],
         source,
         caption,
@@ -326,7 +412,7 @@ def _trust(run: Run) -> Section:
         "says. The 5 % contour is the one that would then leave out 5 % of the structure.",
         [
             text.partition(" Calibrate it:")[0].partition(" Make one")[0]
-            for text in (leading_verdict(run), *decision_verdicts(run))
+            for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
             if text
         ],
         _diagram([run]),
@@ -344,12 +430,11 @@ def _trust(run: Run) -> Section:
 def _diagram(runs: Sequence[Run]) -> str:
     bins = runs[0].bins
     near = [name for name in bins.regions if bins.region_and_structure(name)[0] == "near"]
-    return reports.png_source(reports.draw_reliability(runs, region=(near or bins.regions)[0]))
+    region = (near or bins.regions)[0]
+    return reports.png_source(reports.draw_reliability(runs, region=region, errors=False))
 
 
-def _calibrated(
-    before: Run, after: Run, file: Path | None, everyone: int, *, fitted: bool
-) -> Section:
+def _calibrated(before: Run, after: Run, file: Path | None, way: str, *, fitted: bool) -> Section:
     """The changes by a calibrator, for patients who did not fit it."""
     title = "Does calibration help?"
     about = (
@@ -357,9 +442,8 @@ def _calibrated(
         "is tried on other patients, before and after. Lower is better; the 5 % contour should miss 5 %."
     )
     if file is None:
-        few = f"Nothing is calibrated: of {counted(everyone, 'patient')} too few would be left"
-        why = "for a promise, since whoever fits a calibrator cannot promise behind it."
-        return Section(title, about, [f"{few} {why}"])
+        few = "Nothing is calibrated: too few patients would be left for a promise, since whoever fits a"
+        return Section(title, about, [f"{few} calibrator cannot promise behind it. {way}"])
     found = reports.answers(before, after)
     return Section(
         title,
@@ -383,9 +467,7 @@ def _new(
     """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
     new = options.new
     titles = {
-        "What of new patients?": "The volume that the probabilities let one expect, with the interval "
-        "that the true one is in, and the contours. All of it holds as often as promised, if they are "
-        "like those who calibrated.",
+        _NEW: _OF_NEW,
         "Which new cases must be looked at?": "The case that may be worst is first. Dice says how well "
         "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
     }

@@ -241,7 +241,7 @@ def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str,
         thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
         figure = draw_temperatures(curves, parameters["knots"], parameters["unit"], thin)
         yield "curve", png_source(figure)
-    yield "reliability", png_source(reports.draw_reliability(runs))
+    yield "reliability", png_source(reports.draw_reliability(runs, errors=False))
 
 
 def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:

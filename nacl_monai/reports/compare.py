@@ -202,7 +202,7 @@ def write_comparison(
     table = comparison_table(runs)
     # An audit has no images, and so no maps.
     maps = None if any(run.audited for run in runs) else draw_maps(runs, case, show)
-    reliability, tests = draw_reliability(runs), difference_lines(runs)
+    reliability, tests = draw_reliability(runs, errors=False), difference_lines(runs)
     return comparison_text(table, tests), [
         write_text(output / "comparison.md", comparison_markdown(table, tests)),
         write_text(output / "comparison.csv", csv_text(table.reset_index(), decimals=None)),

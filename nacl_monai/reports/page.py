@@ -303,7 +303,9 @@ def _raters(run: Run, pictures: bool) -> dict[str, object]:
         "names": ", ".join(run.bins.raters),
         "headings": list(columns.values()),
         "rows": rows,
-        "diagram": png_source(reports.draw_reliability(runs, region=_preferred(run)[0]))
+        "diagram": png_source(
+            reports.draw_reliability(runs, region=_preferred(run)[0], errors=False)
+        )
         if pictures
         else "",
     }
@@ -375,7 +377,7 @@ def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         if region in drawn:
             source = data_source(drawn[region].read_bytes())
         else:
-            source = png_source(reports.draw_reliability([run], region=region))
+            source = png_source(reports.draw_reliability([run], region=region, errors=False))
         yield run.bins.label(region), source
 
 

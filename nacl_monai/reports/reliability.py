@@ -160,6 +160,7 @@ def draw_reliability(
     class_name: str = TOP,
     resamples: int = BAND_RESAMPLES,
     seed: int = 0,
+    errors: bool = True,
 ) -> Figure:
     """Draws reliability diagrams of several runs side by side, on the same axes.
 
@@ -171,6 +172,7 @@ def draw_reliability(
         class_name: "top-1", or a class: its probability against how often it is true.
         resamples: Resamplings of patients for the 95 % band.
         seed: The seed of those resamplings.
+        errors: Whether errors are written in the diagrams; a page has that of its table, and no other.
 
     Raises:
         InputError: If a run has no such region or class.
@@ -188,13 +190,13 @@ def draw_reliability(
             ax.set_axis_off()
         for run, curve, (diagram, histogram) in zip(runs, curves, panels, strict=False):
             diagram.set_title(run.name)
-            _draw_diagram(diagram, curve, _corner(curve, class_name, len(run.cases)))
+            _draw_diagram(diagram, curve, _corner(curve, class_name, len(run.cases), errors=errors))
             _draw_histogram(histogram, curve, tallest)
             histogram.set_xlabel(_words(class_name)[2])
         for diagram, histogram in panels[::columns]:
             diagram.set_ylabel(_words(class_name)[1])
             histogram.set_ylabel("Share of\nvoxels")
-        add_caption(figure, _caption(runs[0], region, class_name, resamples))
+        add_caption(figure, _caption(runs[0], region, class_name, resamples, errors=errors))
         figure.legend(
             handles=_key() + [Line2D([], [], **HUMAN, label="raters")] * human,
             loc="outside upper center",
@@ -307,9 +309,11 @@ def _words(class_name: str) -> tuple[str, str, str]:
     return "Error", f"How often it is {class_name}", f"Probability of {class_name}"
 
 
-def _corner(curve: ReliabilityCurve, class_name: str, cases: int) -> str:
+def _corner(curve: ReliabilityCurve, class_name: str, cases: int, *, errors: bool) -> str:
     if curve.voxels == 0:
         return "no voxels"
+    if not errors:
+        return f"{curve.voxels:,} voxels"
     error = _words(class_name)[0]
     n = f": {curve.cases} of {cases}" if curve.cases < cases else ""
     human = "" if np.isnan(curve.human_error) else f"{error} {curve.human_error:.3f} (raters)\n"
@@ -331,7 +335,7 @@ def _key() -> list[Artist]:
     ]
 
 
-def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
+def _caption(run: Run, region: str, class_name: str, resamples: int, *, errors: bool) -> str:
     """The caption: the counted voxels, and the meaning of the band."""
     unit = f"{run.patients.nunique()} {run.unit}"
     voxels = run.bins.label(region)
@@ -346,9 +350,9 @@ def _caption(run: Run, region: str, class_name: str, resamples: int) -> str:
         if run.bins.human is None
         else "\nRaters: each of them, predicted by the share of the others as a probability."
     )
+    kinds = f" {error} (cases): mean over cases; (pooled): all voxels together." * errors
     return (
-        f"{voxels}{by} in {len(run.cases)} {run.scope.cases}. "
-        f"{error} (cases): mean over cases; (pooled): all voxels together.\n"
+        f"{voxels}{by} in {len(run.cases)} {run.scope.cases}.{kinds}\n"
         f"Band: accuracy when the {unit} are resampled {resamples:,} times. "
         f"Pale bars: less than {SPARSE:.1%} of the voxels.{human}"
     )

@@ -54,7 +54,9 @@ def test_page_has_five_sections_each_with_sentence_picture_table_and_files(road)
     folder = road[0]
     page = (folder / "page.html").read_text("utf-8")
 
-    assert page.count("<h2>") == 5
+    assert page.count("<h2>") == 6  # the last is what more patients give
+    assert "Of 100 calibrations, 95 fail in" in section(page, 6)
+    assert "15 may give larger ones than 9" in section(page, 6)
     for number in range(1, 6):
         part = section(page, number)
         assert '<div class="verdict"><p>' in part
@@ -233,21 +235,48 @@ def test_promise_behind_a_calibrator_refuses_whom_it_was_fitted_to(road, tmp_pat
 @pytest.mark.usefixtures("unpainted")
 def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     """The page says so, and all of them promise, at a level of use."""
-    few = Study(tmp_path, people(3, 8, "p"))
+    few = Study(tmp_path, people(3, 9, "p"))
     args = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
 
     assert main(["report", *map(str, args)]) == 0
     promised = read_promise(tmp_path / "report/promise")
     assert set(promised.patients) == set(few.cases)
     assert promised.definition["calibrator"] == []
-    assert {kept.level for kept in promised.kept} == {level_of(8)}
+    assert {kept.level for kept in promised.kept} == {level_of(9)} == {0.2}
     out = capsys.readouterr().out
-    assert "Nothing is calibrated: of 8 patients too few would be left for a promise" in out
+    assert "Nothing is calibrated: too few patients would be left for a promise" in out
+    assert "Three ways to calibrate: --level 0.3, 27 labeled patients, or a calibrator of" in out
+    assert "Only 9 patients: too few to say much." in out
     assert out.endswith(
         f"next: nacl-monai report {shlex.join([*map(str, args), '--new', 'NEW'])}\n"
     )
     record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))
     assert "calibrator" not in record
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_too_few_patients_promise_nothing_unless_a_level_asks(tmp_path, capsys):
+    """They are audited, and it is said how many are needed for what; an earlier promise is not left."""
+    few, new = (
+        Study(tmp_path / name, people(k, n, name)) for k, n, name in ((3, 5, "p"), (9, 1, "q"))
+    )
+    args = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
+
+    assert main(["report", *map(str, args), "--level", "0.2"]) == 0
+    assert {kept.level for kept in read_promise(tmp_path / "report/promise").kept} == {0.2}
+    capsys.readouterr()
+    assert main(["report", *map(str, args), "--new", str(new.nnunet())]) == 0
+
+    out = capsys.readouterr().out
+    assert (
+        "5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10." in out
+    )
+    assert "Nothing is promised, so that new cases cannot be judged." in out
+    assert "Only 5 patients: too few to say much." in out
+    assert not (tmp_path / "report/promise").exists()
+    page = (tmp_path / "report/page.html").read_text("utf-8")
+    assert page.count("nothing is promised; 9 are needed") == 2  # first of all, and in its section
+    assert (tmp_path / "report/audit/page.html").is_file()
 
 
 def next_after(args, capsys, monkeypatch, **values):

@@ -105,6 +105,14 @@ class TestFigure:
 
         assert message in axes[0].texts[0].get_text()
 
+    def test_picture_of_a_page_leaves_errors_to_its_table(self, runs):
+        """So that a page has one ECE; the number of voxels stays."""
+        figure = draw_reliability(runs, resamples=10, errors=False)
+        (text,) = {axis.texts[0].get_text() for axis in diagrams(figure)[0]}
+
+        assert text.endswith(" voxels")
+        assert "ECE" not in text + figure.get_supxlabel()
+
     def test_caption_names_the_unit_of_resampling(self, runs):
         """The caption says whether cases or patients were resampled."""
         patients = [
