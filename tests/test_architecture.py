@@ -14,8 +14,8 @@ from nacl_monai import evaluations, reports
 PACKAGE = Path(nacl_monai.__file__).parent
 ORDER = [
     *(
-        "inference",
         "errors",
+        "inference",
         "differences",
         "words",
         "tensors",

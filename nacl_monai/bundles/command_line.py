@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import monai.bundle
 from fire.parser import DefaultParseValue
@@ -24,7 +24,7 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from monai.utils import OptionalImportError, ensure_tuple, optional_import
 
 from nacl_monai.bundles.overrides import checked_overrides, joined, keys_referred_to
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import InputError, SettingError
 from nacl_monai.training.hints import is_made_later
 
 #: Arguments of MONAI's command by which a part of what a configuration runs could be skipped.
@@ -58,6 +58,18 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     command = sys.argv if argv is None else argv
     if len(command) > 1 and command[1] == "run" and "monai" in Path(command[0]).parts:
         check_run(command[2:])
+
+
+def refuse_host() -> NoReturn:
+    """Refuses what a host of an exported bundle, such as MONAI Label, starts as ``run``: a training.
+
+    Raises:
+        InputError: Always; with how to train.
+    """
+    raise InputError(
+        "run: a host cannot train this bundle, since its list of images has no test patients; train "
+        "with the package (nacl-monai train DATASET DIR), and export the run (nacl-monai export DATASET)"
+    )
 
 
 def check_run(argv: Sequence[str]) -> None:

@@ -19,16 +19,19 @@ _PACKAGES = {"yaml": "pyyaml", "ignite": "pytorch-ignite", "PIL": "pillow"}
 _PACKAGES |= {"skimage": "scikit-image", "sklearn": "scikit-learn", "cv2": "opencv-python"}
 
 
-def one_line_errors() -> None:
+def one_line_errors(of_signals: bool = True) -> None:
     """From now on an `InputError` ends the process with its message alone and its exit code.
 
     The same goes for arguments that a component of the configuration refuses, with exit code 2, for a
     full or unwritable disk, and for Ctrl-C, after which the process ends by SIGINT (130 in a shell).
     SIGTERM ends it with exit code 143, as soon as what is half-written is removed. MONAI wraps what its
     configurations raise, so the chain of causes is searched. Every other exception keeps its traceback.
+
+    Args:
+        of_signals: Whether SIGTERM ends the process so; it is another's in a host of bundles.
     """
     sys.excepthook = _show
-    if threading.current_thread() is threading.main_thread():
+    if of_signals and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     # Ignite logs what it is about to raise; Python prints that unless there is a handler.
     logging.getLogger("ignite").addHandler(logging.NullHandler())

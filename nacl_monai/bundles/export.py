@@ -25,7 +25,7 @@ from nacl_monai.bundles.card import (
     promise_section,
     write_card,
 )
-from nacl_monai.bundles.scripts import write_scripts
+from nacl_monai.bundles.scripts import SCRIPTS, write_scripts
 from nacl_monai.bundles.self_contained import (
     OwnCode,
     own_code,
@@ -56,11 +56,7 @@ _HOW = {
 }
 _PACKAGES = ("onnx", "onnxscript")
 #: The key of the exported inference; the file holds whatever code the calibrator needs.
-CONFIG = {
-    "_target_": "torch.jit.load",
-    "f": "$@bundle_root + '/models/calibrator.ts'",
-    "map_location": "$torch.device(@device)",
-}
+CONFIG = {"_target_": f"{SCRIPTS}.inference.bundled", "file": "models/calibrator.ts"}
 _OF_WHOLE_IMAGES = (
     " The calibrator needs the logits of a whole image, since it measures the distance to the predicted "
     "border: `torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])`, with logits "
@@ -126,7 +122,9 @@ def export_bundle(
     configs["evaluate"] |= average
     configs["inference"] |= average
     if fitted is not None:
-        configs["inference"] |= {"calibrator_def": CONFIG, "calibrator_name": calibrator}
+        inferer = calibrated_inferer(configs["inference"]["inferer"])
+        configs["inference"] |= {"calibrator_def": CONFIG, "inferer": inferer}
+        configs["inference"]["calibrator_name"] = calibrator
         behind = described(str(calibrator), fitted)
     promised = None
     if promise is not None:
@@ -395,6 +393,22 @@ def write_onnx(
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         names |= {"external_data": False, "verbose": False}
         torch.onnx.export(module.eval(), (example,), models / name, **names)
+
+
+def calibrated_inferer(inferer: Any) -> dict[str, Any]:
+    """The definition of inference's inferer with the calibrator behind the network.
+
+    Raises:
+        SettingError: If it is of another class, which holds none.
+    """
+    place = f"{SCRIPTS}.inference"
+    if not isinstance(inferer, dict) or inferer.get("_target_") != f"{place}.WindowInferer":
+        raise SettingError(
+            "inferer: holds no calibrator; train and evaluate with nacl_monai.inference.WindowInferer, "
+            "or export without --calibrator"
+        )
+    behind = {"calibrator": "@calibrator_def", "calibrated": "@calibrated"}
+    return {**inferer, "_target_": f"{place}.CalibratedInferer", **behind}
 
 
 def find_calibrator(run: RunFolder, name: str) -> Fit:

@@ -29,7 +29,7 @@ def write_scripts(folder: str | Path) -> None:
     """Writes the package ``scripts``, which inference needs, into ``folder`` of a bundle."""
     scripts = Path(folder) / SCRIPTS
     for file in Path(inference.__path__[0]).glob("*.py"):
-        write_text(scripts / _stem(inference.__name__) / file.name, _text(file))
+        write_text(scripts / _stem(inference.__name__) / file.name, scripted(_text(file)))
     write_text(scripts / "__init__.py", '"""What the configurations of this bundle call."""\n')
     for name in _MODULES:
         file = Path(__file__).parents[2] / f"{name.replace('.', '/')}.py"

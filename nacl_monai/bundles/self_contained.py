@@ -45,7 +45,16 @@ KINDS = ("train", "evaluate", "inference")
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
 _REPLACED: dict[str, Config] = {
-    "train": {"output_dir": "$@bundle_root + '/output'", "cache_dir": "$@bundle_root + '/cache'"},
+    "train": {
+        "output_dir": "$@bundle_root + '/output'",
+        "cache_dir": "$@bundle_root + '/cache'",
+        # A host has none of this package, and MONAI no scripts before it runs.
+        "initialize": [],
+        "run": [
+            {"_target_": f"{SCRIPTS}.error_lines.one_line_errors", "of_signals": False},
+            {"_target_": f"{SCRIPTS}.command_line.refuse_host"},
+        ],
+    },
     "evaluate": {
         "output_dir": "$@bundle_root + '/output'",
         "cache_dir": "$@bundle_root + '/cache'",
@@ -59,6 +68,8 @@ _REPLACED: dict[str, Config] = {
         "promised_weights": None,  # they are stored anew; export compares them
     },
 }
+# What inference calls otherwise in an export, since hosts know it by these names.
+_RENAMED = {"preprocessing": "image_steps", "image_reading": "preprocessing"}
 # Lists of what is done, one step after the other.
 _STEPS = {"initialize", "evaluating", "inference"}
 # Keys of inference that nothing refers to, but that MONAI asks for.
@@ -152,17 +163,18 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
 
 
 def _inference_alone(config: Config) -> Config:
-    used = _used_by("inference", config) | _KEPT
-    alone = {key: value for key, value in config.items() if key in used}
+    used = _used_by({"inference", "postprocessing"}, config) | _KEPT
+    alone = {_RENAMED.get(key, key): value for key, value in config.items() if key in used}
     alone["dataset"] = "@dataset_def"  # the name by which MONAI knows what is segmented
-    moved: Config = json.loads(scripted(json.dumps(alone)))
+    names = "|".join(_RENAMED)
+    text = re.sub(rf"@({names})\b", lambda name: f"@{_RENAMED[name[1]]}", json.dumps(alone))
+    moved: Config = json.loads(scripted(text))
     return moved
 
 
-def _used_by(key: str, config: Config) -> set[str]:
-    """The top-level keys that ``key`` refers to, however indirectly, and ``key``."""
+def _used_by(new: set[str], config: Config) -> set[str]:
+    """These top-level keys, and those that they refer to, however indirectly."""
     used: set[str] = set()
-    new = {key}
     while new:
         used |= new
         new = keys_referred_to([config[name] for name in new]) - used

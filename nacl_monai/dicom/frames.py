@@ -185,8 +185,8 @@ def read_source(folder: Path) -> Series:
         raise InputError(f"{folder}: is not a folder; give the folder of the DICOM series")
     try:
         series = read_series(folder)
-    except ImageFault as fault:
-        raise InputError(fault.line) from fault
+    except ImageFault:
+        raise
     except (AttributeError, EOFError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: cannot be read ({error}); export the series again") from error
     for keyword in _NEEDED:

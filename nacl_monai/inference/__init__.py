@@ -1,9 +1,10 @@
 """Segmentation of new images: find them, read and check them, save four maps of each on its own grid.
 
-This package imports only torch, MONAI, NumPy, nibabel and the standard library: every exported bundle
-carries a copy of it as ``scripts/inference``, so that inference needs nothing else. Every fault that a
-user can put right is one line, ``error: WHERE: what is wrong; what to do``, and exit code 1. A fault of
-one image does not keep the others from being segmented.
+This package imports only torch, MONAI, NumPy, nibabel, the standard library and `nacl_monai.errors`:
+every exported bundle carries a copy of it as ``scripts/inference``, and inference needs nothing else.
+Every fault that a user can put right is an `InputError`, which `monai.bundle run` ends with in one line
+and exit code 1, and which a host of the bundle can catch. A fault of one image does not keep the others
+from being segmented.
 """
 
 from importlib import import_module
@@ -14,26 +15,30 @@ if TYPE_CHECKING:
     from .images import ReadImage
     from .saving import SaveMaps, SavePromised
     from .segmenter import Segmenter
-    from .windows import Behind, WindowInferer
+    from .windows import Behind, CalibratedInferer, WindowInferer, bundled
 
 __all__ = [
     "Behind",
+    "CalibratedInferer",
     "ReadImage",
     "SaveMaps",
     "SavePromised",
     "Segmenter",
     "WindowInferer",
+    "bundled",
     "find_cases",
 ]
 
 # Loaded when one is asked for: audits read and write files by this package without MONAI.
 _PLACES = {
     "Behind": "windows",
+    "CalibratedInferer": "windows",
     "ReadImage": "images",
     "SaveMaps": "saving",
     "SavePromised": "saving",
     "Segmenter": "segmenter",
     "WindowInferer": "windows",
+    "bundled": "windows",
     "find_cases": "cases",
 }
 

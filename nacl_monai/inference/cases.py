@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .images import refuse
+from nacl_monai.errors import InputError
+
 from .maps import is_map
 
 Case = dict[str, list[str]]
@@ -31,7 +32,7 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
         ``[{"image": [file of each modality]}, …]``; a DICOM series is its folder.
 
     Raises:
-        SystemExit: If ``images`` is not set, if nothing is there, or if two modalities are alike.
+        InputError: If ``images`` is not set, if nothing is there, or if two modalities are alike.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -41,16 +42,20 @@ def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
         ['p1_flair.nii.gz', 'p1_t1.nii.gz']
     """
     if not images:
-        refuse("images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz")
+        raise InputError(
+            "images: not set; name a file, a folder or a pattern: --images IMAGE.nii.gz"
+        )
     if len({*modalities}) < len(modalities):
-        refuse(
+        raise InputError(
             f"modalities: {', '.join(map(repr, modalities))} do not tell files apart; write what the "
             "name of each ends with"
         )
     files = _image_files(images, modalities)
     if not files:
-        refuse(f"{images}: no image found there; name a file, a folder of images or a pattern")
-    cases = dict.fromkeys(tuple(_modality_files(file, modalities)) for file in files)
+        raise InputError(
+            f"{images}: no image found there; name a file, a folder of images or a pattern"
+        )
+    cases = dict.fromkeys(tuple(files_of_case(file, modalities)) for file in files)
     return [{"image": [*case]} for case in cases]
 
 
@@ -77,7 +82,7 @@ def _files_at(path: str, modalities: Sequence[str]) -> list[str]:
     return [*map(str, images)] or series
 
 
-def _modality_files(file: str, modalities: Sequence[str]) -> list[str]:
+def files_of_case(file: str, modalities: Sequence[str]) -> list[str]:
     """The files beside ``file`` of all modalities, if it is of one."""
     parts = _split(Path(file).name, modalities)
     if parts is None:

@@ -8,19 +8,22 @@ unnoticed. Here geometry alone decides, and what is not a single, evenly spaced 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Transform
+from monai.transforms import EnsureChannelFirst, LoadImage, MapTransform
 from monai.utils import optional_import
 
+from nacl_monai.errors import InputError
+
+from .cases import files_of_case
 from .grids import (
     ITK,
     REAL_KINDS,
@@ -30,6 +33,7 @@ from .grids import (
     is_nifti,
     read_itk,
 )
+from .windows import without_metadata
 
 #: How far from the even stack a slice may be, as a share of the distance of slices.
 UNEVEN = 0.1
@@ -41,24 +45,8 @@ _MOST_LABELS = 30
 pydicom, has_pydicom = optional_import("pydicom")
 
 
-class ImageFault(SystemExit):
-    """One image cannot be segmented; the others can.
-
-    It ends the process like `refuse` unless somebody catches it, as `Segmenter` does. No library in
-    between wraps it, since it is not an ``Exception``.
-
-    Attributes:
-        line: "WHERE: what is wrong; what to do".
-    """
-
-    def __init__(self, line: str) -> None:
-        self.line = line
-        super().__init__(f"error: {line}")
-
-
-def refuse(line: str) -> NoReturn:
-    """Ends the process with one line and exit code 1."""
-    raise SystemExit(f"error: {line}")
+class ImageFault(InputError):
+    """One image cannot be segmented; the others can."""
 
 
 class Series(NamedTuple):
@@ -200,8 +188,11 @@ def _name(header: Any) -> str:
     return Path(header.filename).name
 
 
-class ReadImage(Transform):
+class ReadImage(MapTransform):
     """Reads the files of a case as one image, channels first; a folder is that of a DICOM series.
+
+    A host of bundles gives a single file, which stands for all files of its case, or an image that it
+    has read by itself.
 
     A channel without any contrast gets a warning, and so does one that looks like a label map: whole
     numbers, few apart. A folder of images may hold their label maps, too.
@@ -210,6 +201,7 @@ class ReadImage(Transform):
         in_channels: Channels that the network takes.
         affine_tolerance: How far apart two files of a case may put a voxel, in mm. The image's affine is
             that of its first file.
+        modalities: As in `find_cases`.
 
     Raises:
         ImageFault: If a file is missing, damaged or cannot be read, if the files of a case do not fit
@@ -217,26 +209,41 @@ class ReadImage(Transform):
             that is not a place in space, or holds colors, complex numbers, NaN or infinite voxels.
     """
 
-    def __init__(self, in_channels: int, affine_tolerance: float = 0.01) -> None:
+    def __init__(
+        self, in_channels: int, affine_tolerance: float = 0.01, modalities: Sequence[str] = ("",)
+    ) -> None:
+        super().__init__("image")
         self.in_channels = in_channels
         self.affine_tolerance = affine_tolerance
+        self.modalities = modalities
 
-    def __call__(self, case: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, case: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case with its image, ``(C, H, W, D)``, in place of the files."""
-        files = case["image"]
+        source = case["image"]
+        if isinstance(source, torch.Tensor):
+            image = _channels_first(source)
+        else:
+            single = isinstance(source, str)
+            image = self._read(files_of_case(source, self.modalities) if single else source)
+        _check_image(image, self.in_channels)
+        _warn(image)
+        # By which hosts put a label on the image's grid; a reader may know another form.
+        image.meta |= {"original_affine": image.affine.clone(), "spatial_shape": image.shape[1:]}
+        return {**case, "image": image}
+
+    def _read(self, files: Sequence[str]) -> Any:
         try:
             for file in files:
                 _check_file(file)
-            image = self._join([read_volume(file) for file in files])
+            return self._join([read_volume(file) for file in files])
+        except ImageFault:
+            raise
         except Exception as error:  # readers raise many kinds of error
             cause = str(error).partition("\n")[0]
             names = " and ".join(files)
             raise ImageFault(
                 f"{names}: cannot be read ({cause}); replace it, or leave it out"
             ) from error
-        _check_image(image, self.in_channels)
-        _warn(image)
-        return {**case, "image": image}
 
     def _join(self, images: Sequence[Any]) -> Any:
         """The files of a case as one image. MONAI would ask for affines that are closer than this."""
@@ -249,6 +256,16 @@ class ReadImage(Transform):
             if not distance <= self.affine_tolerance:
                 raise ValueError(f"their affines put voxels up to {distance:.3g} mm apart")
         return torch.cat([*images]) if len(images) > 1 else first
+
+
+def _channels_first(voxels: torch.Tensor) -> Any:
+    """What a host has read, as `read_volume` would have; without a place it is at the origin."""
+    image = voxels if isinstance(voxels, MetaTensor) else MetaTensor(voxels)
+    meta = {"filename_or_obj": "the image", **image.meta}
+    channel = "no_channel" if image.ndim == 3 else meta.get("original_channel_dim", 0)
+    channels_first = EnsureChannelFirst(channel_dim=channel)(image)
+    # A new one: MONAI counts the axes when it makes one, and would take the first for that of channels.
+    return MetaTensor(without_metadata(channels_first).float(), meta=meta)
 
 
 def read_volume(file: str) -> Any:

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-from .images import ImageFault, refuse
+from nacl_monai.errors import InputError
+
+from .images import ImageFault
 from .maps import MAPS, compress, is_map, label_tables, map_image, write_together
 from .promised import (
     APPLIED,
@@ -57,7 +59,7 @@ class SaveMaps(Transform):
             `label_tables`; without names there are no such files.
 
     Raises:
-        SystemExit: If the maps of two cases would have the same names, if maps of other classes are in
+        InputError: If the maps of two cases would have the same names, if maps of other classes are in
             the folder, or if the operating system does not let a file be written.
     """
 
@@ -71,7 +73,9 @@ class SaveMaps(Transform):
         self.tables = {Path(output_dir) / name: text for name, text in texts.items()}
         for path, text in self.tables.items():
             if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
-                refuse(f"{path}: is there, and names other classes; choose another --output_dir")
+                raise InputError(
+                    f"{path}: is there, and names other classes; choose another --output_dir"
+                )
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +120,7 @@ class SavePromised(Transform):
         weights: The file of the run's weights; None where nobody has them as they were.
 
     Raises:
-        SystemExit: If the promise is missing or damaged, of another model, or a case calibrated it.
+        InputError: If the promise is missing or damaged, of another model, or a case calibrated it.
     """
 
     def __init__(
@@ -140,10 +144,12 @@ class SavePromised(Transform):
             self.definition, classes, structures, calibrator if calibrated else None
         )
         if unlike:
-            refuse(f"{promise}: is of {unlike}; give that of this model")
+            raise InputError(f"{promise}: is of {unlike}; give that of this model")
         promised = self.definition["weights"]
         if weights is not None and promised not in (None, _checksum(weights)):
-            refuse(f"{promise}: was made of other weights than {weights}; evaluate the run again")
+            raise InputError(
+                f"{promise}: was made of other weights than {weights}; evaluate the run again"
+            )
         self.stems = _output_stems(Path(output_dir), [case["image"][0] for case in cases])
         self.table, self.rows = Path(output_dir) / APPLIED, list[dict[str, Any]]()
         self._check_unseen(record)
@@ -158,7 +164,7 @@ class SavePromised(Transform):
             )
             return
         if record["known_by"] == BY_TABLE:
-            refuse(
+            raise InputError(
                 f"{self.promise}: was calibrated by patients whom a table names, and nothing says "
                 "whether these are others; apply it with nacl-monai promise --apply, and --patients"
             )
@@ -166,7 +172,7 @@ class SavePromised(Transform):
         for file, stem in self.stems.items():
             case = stem.name.removesuffix("_0000")
             if patients & {stem.name, case, patient_of(case, record["patient_pattern"])}:
-                refuse(
+                raise InputError(
                     f"{self.promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
 
@@ -226,7 +232,8 @@ def _write(files: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
         write_together(files)
     except OSError as error:
         where, why = error.filename, error.strerror
-        refuse(f"{where}: cannot be written ({why}); choose another --output_dir")
+        line = f"{where}: cannot be written ({why}); choose another --output_dir"
+        raise InputError(line) from error
 
 
 def _read_promise(place: str | Path) -> Any:
@@ -234,16 +241,18 @@ def _read_promise(place: str | Path) -> Any:
     again = "make it again: nacl-monai promise"
     file = Path(place) / "promise.json" if Path(place).is_dir() else Path(place)
     if not file.is_file():
-        refuse(f"{file}: no such file; {again}")
+        raise InputError(f"{file}: no such file; {again}")
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(record, dict) and is_earlier(record):
-            refuse(f"{file}: {anew(record, file)}")
-        fault = fault_in_promise(record) if isinstance(record, dict) else "it is not a record"
-    except (OSError, RecursionError, ValueError):
-        refuse(f"{file}: is damaged; {again}")
+        is_record = isinstance(record, dict)
+        earlier = is_record and is_earlier(record)
+        fault = "" if earlier else fault_in_promise(record) if is_record else "it is not a record"
+    except (OSError, RecursionError, ValueError) as error:
+        raise InputError(f"{file}: is damaged; {again}") from error
+    if earlier:
+        raise InputError(f"{file}: {anew(record, file)}")
     if fault:
-        refuse(f"{file}: is not as it was written, {fault}; {again}")
+        raise InputError(f"{file}: is not as it was written, {fault}; {again}")
     return record
 
 
@@ -258,7 +267,9 @@ def _output_stems(output_dir: Path, files: Sequence[str]) -> dict[str, Path]:
             stems[place] = place
         if taken.setdefault(stems[place], place) != place:
             first = taken[stems[place]]
-            refuse(f"{first} and {place}: their maps would have the same names; rename one")
+            raise InputError(
+                f"{first} and {place}: their maps would have the same names; rename one"
+            )
     return {file: output_dir / stems[places[file]].relative_to(common) for file in files}
 
 

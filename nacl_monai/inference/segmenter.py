@@ -20,8 +20,10 @@ from monai.networks.utils import eval_mode
 from monai.utils import progress_bar
 from torch import nn
 
-from .images import ImageFault, refuse
-from .windows import spacing_of
+from nacl_monai.errors import InputError, causes
+
+from .images import ImageFault
+from .windows import without_metadata
 
 
 def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
@@ -33,25 +35,27 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
             program ``sha256sum``, the file has to have that checksum.
 
     Raises:
-        SystemExit: If the file is missing or damaged, is not the one of the checksum, belongs to another
+        InputError: If the file is missing or damaged, is not the one of the checksum, belongs to another
             network, or holds NaN or infinite weights.
     """
     file = Path(checkpoint)
     if not file.is_file():
-        refuse(f"{file}: no trained model there; train first, or name another: --checkpoint")
+        raise InputError(
+            f"{file}: no trained model there; train first, or name another: --checkpoint"
+        )
     if not is_whole(file):
-        refuse(
+        raise InputError(
             f"{file}: is damaged, or not the file that was trained; copy it again, or train again"
         )
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (AttributeError, RuntimeError, TypeError, UnpicklingError):
-        refuse(
+    except (AttributeError, RuntimeError, TypeError, UnpicklingError) as error:
+        raise InputError(
             f"{file}: does not fit the network; choose the one it was trained with: --network_def"
-        )
+        ) from error
     for name, values in network.state_dict().items():
         if not values.isfinite().all():
-            refuse(f"{file}: holds NaN or infinite weights ({name}); train again")
+            raise InputError(f"{file}: holds NaN or infinite weights ({name}); train again")
 
 
 def is_whole(file: str | Path) -> bool:
@@ -88,11 +92,9 @@ class Segmenter:
         checkpoint: File of its weights, which are checked and loaded before the first image.
         dataset: Its items have an ``image``, ``(C, H, W, D)``.
         inferer: Applies the network to a batch of one image.
-        postprocessing: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the
-            paths under ``files``.
+        saving: Saves what follows from ``pred``, the logits ``(C, H, W, D)``, and returns the paths
+            under ``files``.
         device: Where the network is.
-        calibrator: From logits, image and spacing to logits, on ``device``; it sees the whole image.
-        calibrated: Whether to do so.
     """
 
     def __init__(
@@ -101,25 +103,22 @@ class Segmenter:
         checkpoint: str | Path,
         dataset: Dataset,
         inferer: Inferer,
-        postprocessing: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        saving: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         device: torch.device | str,
-        calibrator: nn.Module | None = None,
-        calibrated: bool = True,
     ) -> None:
         self.network = network
         self.checkpoint = checkpoint
         self.dataset = dataset
         self.inferer = inferer
-        self.postprocessing = postprocessing
+        self.saving = saving
         self.device = device
-        self.calibrator = calibrator if calibrated else None
 
     def run(self) -> None:
         """Segments all images; prints every file that was written, then every fault.
 
         Raises:
-            SystemExit: If the weights cannot be used, a file cannot be written, or an image could not
-                be segmented; with exit code 1.
+            InputError: If the weights cannot be used, a file cannot be written, or an image could not
+                be segmented; a line for each fault.
         """
         load_weights(self.network, self.checkpoint)
         files: list[Path] = []
@@ -131,7 +130,7 @@ class Segmenter:
                 done = index + 1
                 with redirect_stdout(sys.stderr):
                     progress_bar(done, len(self.dataset), "Segmenting", newline=newline)
-        except SystemExit as refusal:  # of all images; those before may have faults of their own
+        except InputError as refusal:  # of all images; those before may have faults of their own
             faults.append(str(refusal))
         finally:
             if 0 < done < len(self.dataset) and not newline:
@@ -139,31 +138,27 @@ class Segmenter:
             for file in files:
                 print(f"wrote {file}")
         if faults:
-            raise SystemExit("\n".join(faults))
+            raise InputError("\nerror: ".join(faults))
 
     def _try_to_segment(self, index: int, files: list[Path], faults: list[str]) -> None:
         """Adds what is written of an image to ``files``, or what is wrong with it to ``faults``."""
         try:
             files += self._segment(index)
-        except ImageFault as fault:
+        except Exception as error:  # MONAI wraps what its transforms raise
+            chain = [*causes(error)]
+            fault = next((cause for cause in chain if isinstance(cause, InputError)), None)
+            if fault is not None and not isinstance(fault, ImageFault):
+                raise fault from error
+            if fault is None:  # the other images can be segmented still
+                traceback.print_exc()
+                names = " and ".join(self.dataset.data[index]["image"])
+                fault = ImageFault(f"{names}: fails ({chain[-1]!r}); see above")
             faults.append(str(fault))
-        except Exception as error:  # noqa: BLE001 - the other images can be segmented still
-            traceback.print_exc()
-            names = " and ".join(self.dataset.data[index]["image"])
-            faults.append(f"error: {names}: fails ({_cause(error)!r}); see above")
 
     def _segment(self, index: int) -> list[Path]:
         case = dict(self.dataset[index])
-        batch = case["image"].as_tensor()[None].to(self.device)
         with eval_mode(self.network):
-            logits = self.inferer(batch, self.network)
-            if self.calibrator is not None:
-                spacing = spacing_of(case["image"][None])
-                logits = self.calibrator(logits, batch, spacing)
-            case["pred"] = logits[0]
-            files: list[Path] = self.postprocessing(case)["files"]
+            logits = self.inferer(case["image"][None].to(self.device), self.network)
+            case["pred"] = without_metadata(logits[0])
+            files: list[Path] = self.saving(case)["files"]
         return files
-
-
-def _cause(error: BaseException) -> BaseException:
-    return error if error.__cause__ is None else _cause(error.__cause__)

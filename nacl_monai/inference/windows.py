@@ -24,6 +24,7 @@ Like `nacl_monai.inference`, this module travels with an exported bundle and nee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,3 +159,46 @@ class WindowInferer(SlidingWindowInferer):
         means: Any = super().__call__(inputs, probabilities_of)
         probs, size = means[:, :-1], means[:, -1:]
         return probs.clamp(min=torch.finfo(probs.dtype).tiny).log() + size
+
+
+class CalibratedInferer(WindowInferer):
+    """A `WindowInferer` with a calibrator behind whichever network it is called with.
+
+    A host of bundles makes the network by itself, and has the calibrator by this. A network that has one
+    behind it already (`Behind`, as ``model.ts`` may) is not calibrated twice.
+
+    Args:
+        roi_size: As in `WindowInferer`, and so are all settings.
+        calibrator: From the logits of the whole volume, the image and its spacing to logits.
+        calibrated: Whether to do so.
+
+    Example:
+        >>> inferer = CalibratedInferer([8, 8, 8], lambda logits, image, spacing: logits / 2)
+        >>> inferer(torch.ones(1, 1, 2, 1, 1), torch.nn.Identity()).flatten().tolist()
+        [0.5, 0.5]
+    """
+
+    def __init__(
+        self, roi_size: Sequence[int], calibrator: Any, calibrated: bool = True, **settings: Any
+    ) -> None:
+        super().__init__(roi_size, **settings)
+        self.calibrator = calibrator if calibrated else None
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """The calibrated logits of the volume, ``(B, C, H, W, D)``."""
+        alone = network.network if hasattr(network, "calibrator") else network
+        logits = super().__call__(inputs, alone, *args, **kwargs)
+        if self.calibrator is None:
+            return logits
+        if isinstance(self.calibrator, nn.Module):  # a host may choose another device each time
+            self.calibrator.to(logits.device)
+        return self.calibrator(logits, without_metadata(inputs), spacing_of(inputs))
+
+
+def bundled(file: str) -> Any:
+    """A module of TorchScript in the bundle in which this file travels.
+
+    MONAI Deploy leaves ``bundle_root`` as it is, so that no path in a configuration can begin with it.
+    """
+    file = str(Path(__file__).parents[2] / file)
+    return torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]

@@ -39,7 +39,7 @@ from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_cali
 from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
-from tests.conftest import refused, save_nifti
+from tests.conftest import forget_modules, refused, save_nifti
 from tests.same import same_bits
 
 NETWORKS = ", ".join(read_menu("networks"))
@@ -448,10 +448,12 @@ def exported_with(trained_once, tmp_path_factory):
 @pytest.mark.parametrize(
     "name", ["temperature_union", pytest.param("vector_all", marks=pytest.mark.slow)]
 )
-def test_calibrator_is_behind_the_network(exported_with, name):
+def test_calibrator_is_behind_the_network(exported_with, name, monkeypatch):
     """`model.ts` has both, `plain.ts` the network alone to the bit, inference both or one."""
     _, bundle = exported_with(name)
     models, image = bundle / "models", torch.rand(2, 1, 48, 64)
+    forget_modules("scripts")
+    monkeypatch.syspath_prepend(bundle)
     config = ConfigParser.load_config_file(bundle / "configs/inference.json")
     parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
     network = parser.get_parsed_content("network_def").eval()
@@ -469,13 +471,22 @@ def test_calibrator_is_behind_the_network(exported_with, name):
         torch.testing.assert_close(calibrator(plain), expected)
     for calibrated in (True, False):
         parser = ConfigParser({**parser.get(), "calibrated": calibrated})
-        assert parser.get_parsed_content("evaluator::calibrated") == calibrated
+        inferer = parser.get_parsed_content("inferer")
+        volume = image.movedim(0, -1)[None]
+        with torch.no_grad():
+            found = inferer(volume, network)
+            torch.testing.assert_close(found[0].movedim(-1, 0), expected if calibrated else plain)
+            for file in ("model.ts", "plain.ts"):  # whichever a host loads, it is calibrated once
+                other = inferer(volume, torch.jit.load(models / file))
+                torch.testing.assert_close(other, found)
 
 
-def test_calibrator_of_whole_images_is_in_inference_alone(exported_with):
+def test_calibrator_of_whole_images_is_in_inference_alone(exported_with, monkeypatch):
     """To the bit; `model.ts` is the network, and the card says so."""
     _, bundle = exported_with("distance_all")
     models, image = bundle / "models", torch.rand(2, 1, 48, 64)
+    forget_modules("scripts")
+    monkeypatch.syspath_prepend(bundle)
     config = ConfigParser.load_config_file(bundle / "configs/inference.json")
     parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
     network = parser.get_parsed_content("network_def").eval()

@@ -16,7 +16,7 @@ from torch import nn
 
 from nacl_monai import inference
 from nacl_monai.bundles import self_contained as module
-from nacl_monai.bundles.scripts import write_scripts
+from nacl_monai.bundles.scripts import scripted, write_scripts
 from nacl_monai.bundles.self_contained import (
     OwnCode,
     check_known_code,
@@ -77,14 +77,14 @@ def test_inference_keeps_only_what_it_uses(configs):
 
 
 def test_scripts_are_a_package_with_a_copy_of_each_module(tmp_path, monkeypatch):
-    """Byte for byte, so that it can be imported where this package is not."""
+    """It is the same but for the names of modules, and can be imported where this package is not."""
     write_scripts(tmp_path)
 
     source, copy = Path(inference.__path__[0]), tmp_path / "scripts/inference"
     names = {path.name for path in source.glob("*.py")}
     assert {path.name for path in copy.iterdir()} == names
     for name in names:
-        assert (copy / name).read_bytes() == (source / name).read_bytes()
+        assert (copy / name).read_text() == scripted((source / name).read_text())
     monkeypatch.syspath_prepend(tmp_path)
     forget_modules("scripts")
     import scripts.inference
@@ -108,7 +108,7 @@ def test_scripts_of_a_package_that_nobody_may_write_are_ordinary_files(tmp_path,
 
 
 def test_what_travels_imports_little():
-    """Only torch, MONAI, what MONAI itself needs to read NIfTI, and the standard library."""
+    """Only torch, MONAI, what MONAI itself needs to read NIfTI, the standard library and our errors."""
     files = Path(inference.__path__[0]).glob("*.py")
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
@@ -116,7 +116,15 @@ def test_what_travels_imports_little():
     modules += [node.module for node in imported_from if not node.level]
     packages = {module.partition(".")[0] for module in modules}
 
-    assert packages - set(sys.stdlib_module_names) == {"torch", "monai", "numpy", "nibabel"}
+    assert {module for module in modules if module.startswith("nacl_monai")} == {
+        "nacl_monai.errors"
+    }
+    assert packages - {*sys.stdlib_module_names, "nacl_monai"} == {
+        "torch",
+        "monai",
+        "numpy",
+        "nibabel",
+    }
     assert all(node.level < 2 for node in imported_from)
 
 
@@ -124,10 +132,10 @@ def test_scripts_need_no_module_of_this_package(tmp_path):
     """They call each other."""
     write_scripts(tmp_path)
 
-    for file in (tmp_path / "scripts").glob("*.py"):
+    for file in (tmp_path / "scripts").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
-                assert not node.module.startswith("nacl_monai"), file
+                assert not (node.module or "").startswith("nacl_monai"), file
 
 
 @pytest.fixture(scope="module", autouse=True)

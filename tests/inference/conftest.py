@@ -5,21 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nacl_monai.errors import InputError
+
 AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 TURNED = np.array([[0, -2, 0, 11], [3, 0, 0, -7], [0, 0, 4, 5], [0, 0, 0, 1]], float)
 
 
 @pytest.fixture
 def refusal():
-    """The line with which a call ends the process, with exit code 1, since it is a text."""
+    """The line with which a call is refused; a command that ends with it has exit code 1."""
 
     def message_of(function, *arguments):
-        with pytest.raises(SystemExit) as caught:
+        with pytest.raises(InputError) as caught:
             function(*arguments)
-        assert isinstance(caught.value.code, str)
-        assert "\n" not in caught.value.code
-        assert caught.value.code.startswith("error: ")
-        return caught.value.code.removeprefix("error: ")
+        assert caught.value.exit_code == 1
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     return message_of
 

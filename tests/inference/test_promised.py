@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 
 import nacl_monai
 from nacl_monai.cli import main
+from nacl_monai.errors import InputError
 from nacl_monai.inference import SaveMaps, SavePromised
 from nacl_monai.inference.distances import squared_distances
 from nacl_monai.inference.images import ImageFault
@@ -127,7 +128,7 @@ def test_promise_is_refused_to_another_model_and_to_who_calibrated_it(
     promise_file, tmp_path, image, changes, line
 ):
     """In one line, before anything is written."""
-    with pytest.raises(SystemExit, match=line):
+    with pytest.raises(InputError, match=line):
         saver(promise_file, str(tmp_path / f"{image}.nii.gz"), tmp_path / "predictions", **changes)
     assert not (tmp_path / "predictions").exists()
 
@@ -139,7 +140,7 @@ def test_promise_is_refused_to_another_model_and_to_who_calibrated_it(
 def test_file_that_is_no_promise_is_refused(image, tmp_path, text, line):
     (tmp_path / "promise.json").write_text(text)
 
-    with pytest.raises(SystemExit, match=line):
+    with pytest.raises(InputError, match=line):
         saver(tmp_path / "promise.json", image, tmp_path / "predictions")
 
 
@@ -149,7 +150,7 @@ def test_promise_of_an_earlier_version_is_refused(promise_file, image, tmp_path)
     record["held_out"] = record.pop("beside")
     (tmp_path / "promise.json").write_text(json.dumps(record))
 
-    with pytest.raises(SystemExit, match="is of an earlier version.*make it anew"):
+    with pytest.raises(InputError, match="is of an earlier version.*make it anew"):
         saver(tmp_path / "promise.json", image, tmp_path / "predictions")
 
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 import pytest
 import torch
 from monai.data import Dataset, MetaTensor
-from monai.inferers import SimpleInferer
+from monai.transforms import Compose
 from torch import nn
 
-from nacl_monai.inference import Segmenter
-from nacl_monai.inference.images import ImageFault, refuse
+from nacl_monai.errors import InputError
+from nacl_monai.inference import CalibratedInferer, Segmenter
+from nacl_monai.inference.images import ImageFault
 from nacl_monai.inference.segmenter import load_weights
 from nacl_monai.posthoc import DistanceTemperatures
 from tests.conftest import flip_headers
@@ -66,7 +67,7 @@ def test_changed_byte_of_any_layer_is_noticed(refusal, file):
 def test_flipped_bit_of_a_header_of_the_archive_is_no_traceback(file):
     """It may announce a compression, a password, another place or size; some change nothing."""
     for _ in flip_headers(file):
-        with suppress(SystemExit):
+        with suppress(InputError):
             load_weights(network(), str(file))
 
 
@@ -133,7 +134,7 @@ def read(case):
     if case["name"] == "bad":
         raise ImageFault("bad.nii: is bad; leave it out")
     if case["name"] == "fatal":
-        refuse("out: cannot be written (full); choose another --output_dir")
+        raise InputError("out: cannot be written (full); choose another --output_dir")
     if case["name"] == "bug":
         raise ZeroDivisionError("a bug")
     return {**case, "image": MetaTensor(torch.full((1, 2, 3, 4), float(case["image"][0])))}
@@ -153,11 +154,13 @@ def segment(tmp_path):
         saving = Remembering()
 
         def infer(batch, network):
-            assert type(batch) is torch.Tensor
+            assert batch.affine.shape[-1] == 4  # the inferer may ask for the spacing
             assert not network.training
             return network(batch)
 
-        segmenter = Segmenter(untrained, checkpoint, Dataset(cases, read), infer, saving, "cpu")
+        segmenter = Segmenter(
+            untrained, checkpoint, Dataset(cases, Compose([read])), infer, saving, "cpu"
+        )
         run.saved = saving.cases
         segmenter.run()
         return saving.cases
@@ -180,7 +183,7 @@ def test_trained_network_segments_every_image(segment, capsys):
 
 
 def test_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path):
-    """Of axes of any size, behind whatever the inferer stitched; switched off it sees nothing."""
+    """Of axes of any size, behind what the inferer stitched; switched off it sees nothing."""
     torch.manual_seed(0)
     network = nn.Conv3d(1, 2, 1)
     torch.save(network.state_dict(), tmp_path / "model.pt")
@@ -191,35 +194,35 @@ def test_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path)
     for calibrated in (True, False):
         saving = Remembering()
         data = Dataset([{"image": image, "name": "a"}], dict)
-        args = (network, tmp_path / "model.pt", data, SimpleInferer(), saving, "cpu")
-        Segmenter(*args, calibrator=scripted, calibrated=calibrated).run()
+        inferer = CalibratedInferer([6, 5, 4], scripted, calibrated)
+        Segmenter(network, tmp_path / "model.pt", data, inferer, saving, "cpu").run()
         with torch.no_grad():
             plain = network(image.as_tensor()[None])
             expected = module(plain, spacing=[0.5, 2.0, 3.0]) if calibrated else plain
         torch.testing.assert_close(saving.cases[0]["pred"], expected[0])
 
 
-BAD = "error: bad.nii: is bad; leave it out"
-FATAL = "error: out: cannot be written (full); choose another --output_dir"
+BAD = "bad.nii: is bad; leave it out"
+FATAL = "out: cannot be written (full); choose another --output_dir"
 
 
 def test_bad_images_do_not_stop_the_others(segment, capsys):
     """They are named at the end, one line each, and the exit code is 1."""
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(InputError) as caught:
         segment("a", "bad", "b", "bad")
 
     assert [case["name"] for case in segment.saved] == ["a", "b"]
-    assert caught.value.code == f"{BAD}\n{BAD}"
+    assert str(caught.value) == f"{BAD}\nerror: {BAD}"
     assert capsys.readouterr().out.count("wrote ") == 2
 
 
 def test_error_that_nobody_foresaw_keeps_its_traceback(segment, capsys):
     """The other images are segmented all the same, and its image is named."""
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(InputError) as caught:
         segment("bug", "b")
 
     assert [case["name"] for case in segment.saved] == ["b"]
-    assert caught.value.code == "error: 0: fails (ZeroDivisionError('a bug')); see above"
+    assert str(caught.value) == "0: fails (ZeroDivisionError('a bug')); see above"
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
@@ -232,10 +235,10 @@ def test_error_that_nobody_foresaw_keeps_its_traceback(segment, capsys):
 )
 def test_what_concerns_all_images_ends_the_command(segment, capsys, names, lines, written):
     """What was written until then is listed, and bad images are named before what ended it."""
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(InputError) as caught:
         segment(*names)
 
-    assert caught.value.code == "\n".join(lines)
+    assert str(caught.value) == "\nerror: ".join(lines)
     assert capsys.readouterr().out == written
 
 
@@ -243,7 +246,7 @@ def test_what_concerns_all_images_ends_the_command(segment, capsys, names, lines
 def test_bar_that_is_cut_short_shares_no_line(segment, capsys, monkeypatch, is_terminal):
     """Nor is a line added where it has come to its end."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError):
         segment("a", "fatal")
     assert capsys.readouterr().err.endswith("]\r\n")
     segment("a")
@@ -253,7 +256,7 @@ def test_bar_that_is_cut_short_shares_no_line(segment, capsys, monkeypatch, is_t
 
 def test_untrained_network_segments_nothing(segment, tmp_path):
     """The weights are first."""
-    with pytest.raises(SystemExit, match=r"nowhere.pt: no trained model there"):
+    with pytest.raises(InputError, match=r"nowhere.pt: no trained model there"):
         segment("a", checkpoint=tmp_path / "nowhere.pt")
 
     assert segment.saved == []
