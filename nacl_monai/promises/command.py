@@ -214,11 +214,26 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     print_faults(faults)
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
+    for text in empty_text(table):
+        print(text)
     print_written([output / APPLIED, *([output / SCORED] if real else [])])
     contours = len(visible_files(output)) - 1 - bool(real) * (1 + len({*table["case"]}))
     print(f"wrote {counted(contours, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
     print_next("triage", file, new, *options.members, *options.words("triage:apply"))
     return faults
+
+
+def empty_text(table: pd.DataFrame) -> list[str]:
+    """A sentence on inner contours that are empty, if any is.
+
+    Args:
+        table: The rows of ``promised.csv``.
+    """
+    empty = table[table["inner_ml"] == 0].groupby("structure", sort=False)["case"].count()
+    of_each = ", ".join(f"{number} of {name}" for name, number in empty.items())
+    return [
+        f"Empty inner contours: {of_each}. No voxel there can be promised to be the structure."
+    ] * bool(of_each)
 
 
 def triage_folder(

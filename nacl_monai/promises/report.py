@@ -489,7 +489,7 @@ def _new(
     return [
         Section(
             *volume,
-            volumes,
+            [*volumes, *command.empty_text(applied)],
             pictures[usual["case"]],
             f"{usual['case']}, the contours of {usual['structure']}",
             ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),

@@ -24,6 +24,7 @@ from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.command import empty_text
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.pictures import draw_case, draw_misses, volume_intervals
 from nacl_monai.reports.style import OKABE_ITO
@@ -797,3 +798,14 @@ def test_overlapping_structures_of_a_folder_are_applied(tmp_path):
         for kind in ("outer", "inner")
         for name in ("whole", "posterior")
     }
+
+
+def test_empty_inner_contours_are_counted():
+    """By structure; nothing is said where none is empty."""
+    rows = [("a", "heart", 0.0), ("a", "lung", 2.0), ("b", "heart", 0.0)]
+    table = pd.DataFrame(rows, columns=["case", "structure", "inner_ml"])
+
+    assert empty_text(table) == [
+        "Empty inner contours: 2 of heart. No voxel there can be promised to be the structure."
+    ]
+    assert empty_text(table[table["inner_ml"] > 0]) == []
