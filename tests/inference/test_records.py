@@ -190,7 +190,7 @@ def test_promise_of_an_earlier_version_is_refused_with_the_command_that_makes_it
         "--control",
         "each",
     ]
-    assert words[3:] == [*options.split(), "--output", "NEW"]
+    assert words[3:] == [*options, "--output", "NEW"]
 
 
 @pytest.mark.parametrize("name", ["x/../../precious/label", "..", "a\\b", "nul", "a\u200bb", ""])
