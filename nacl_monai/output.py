@@ -213,20 +213,6 @@ def _join(path: Path, aside: Path, command: str, whole: bool, remains: str) -> N
         _keep(path / name, aside / name)
 
 
-def remove_written(output: Path, command: str) -> None:
-    """Removes the earlier files of a command that writes none this time; those of others stay.
-
-    Args:
-        output: Where they are, if there are any.
-        command: Who wrote them.
-    """
-    if command in _written(output):
-        with written_folder(output, command):
-            pass
-        if _files(output) == {RECORD}:
-            shutil.rmtree(output)
-
-
 def abandon_output(output: str | Path) -> None:
     """Removes the files written aside."""
     shutil.rmtree(aside_of(output), ignore_errors=True)

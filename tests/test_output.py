@@ -25,7 +25,6 @@ from nacl_monai.output import (
     abandon_output,
     aside_of,
     open_output,
-    remove_written,
     written_folder,
 )
 from tests.audits.conftest import undraw
@@ -76,22 +75,6 @@ def test_files_of_users_and_of_other_commands_stay(tmp_path):
     assert content(output) == expected
     assert (output / "link").is_symlink()
     assert json.loads((output / RECORD).read_text()) == {"compare": ["a"], "reliability": ["c"]}
-
-
-@pytest.mark.parametrize("note", [False, True])
-def test_what_a_command_wrote_is_removed_without_what_others_did(tmp_path, note):
-    """And the folder with it, if nothing is left; what another wrote alone stays as it is."""
-    output = tmp_path / "output"
-    write(output, {"a": "1", "maps/b": "2"})
-    if note:
-        write_text(output / "maps/notes", "mine")
-    remove_written(output, "reliability")
-    assert json.loads((output / RECORD).read_text()) == {"compare": ["a", "maps/b"]}
-
-    remove_written(output, "compare")
-    remove_written(tmp_path / "missing", "compare")
-    assert output.exists() == note
-    assert content(tmp_path) == ({"output/maps/notes": "mine"} if note else {})
 
 
 def test_copies_replace_links_where_the_file_system_knows_none(tmp_path, monkeypatch):

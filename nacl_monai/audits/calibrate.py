@@ -226,7 +226,7 @@ def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ())
     )
 
 
-def fit_calibrator(study: Study, file: Path) -> None:
+def fit_calibrator(study: Study, file: Path) -> Calibrator:
     """Writes the usual calibrator, fitted to all patients of a study, and tests it by none.
 
     Args:
@@ -237,7 +237,9 @@ def fit_calibrator(study: Study, file: Path) -> None:
         InputError: If nothing can be fitted.
     """
     read, fit, *_ = _fit(study, file.parent)
-    write_calibrator(file, _calibrator(read, fit))
+    calibrator = _calibrator(read, fit)
+    write_calibrator(file, calibrator)
+    return calibrator
 
 
 def _write_page(

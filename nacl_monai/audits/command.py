@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
-from nacl_monai.audits.measuring import measured_cases, no_islands, settings_of
+from nacl_monai.audits.measuring import Measured, curves_of, measured_cases, no_islands, settings_of
 from nacl_monai.audits.output import (
     NIFTI,
     WorstCases,
@@ -29,13 +29,14 @@ from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
-from nacl_monai.metrics.curves import CURVES_FILE, read_curves
+from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, find, processes
 from nacl_monai.reports.viewer import check_images
 
@@ -79,7 +80,7 @@ def audit_folders(
             counters.append(counter_of(study))
         audits, faults = [], []
         for study, part, islands in zip(studies, parts, counters, strict=True):
-            audit, of_folder = audit_study(study, aside / part, output / part, islands=islands)
+            audit, _, of_folder = audit_study(study, aside / part, output / part, islands=islands)
             audits.append(audit)
             faults += of_folder
         drawn, refusal = _side_by_side(audits, aside, output, options)
@@ -169,8 +170,8 @@ def audit_study(
     *,
     curves: bool = True,
     islands: Counter | None = None,
-) -> tuple[Run, list[InputError]]:
-    """The audit of one model, and the faults of its cases, which are printed.
+) -> tuple[Run, Curves | None, list[InputError]]:
+    """The audit of one model, what a promise is made from, and faults of cases, which are printed.
 
     Args:
         study: From `nacl_monai.predictions.find`.
@@ -192,11 +193,18 @@ def audit_study(
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)
-    audit = write_audit(folder, output, study, cases, numbers, worst.pictures)
+    promising = _joined(study, cases, numbers[0])
+    audit = write_audit(folder, output, study, cases, numbers, worst.pictures, promising)
     if study.raters:
         print(f"note: {study.name}: several raters, and so no {CURVES_FILE} for a promise")
     print_faults(faults)
-    return audit, faults
+    return audit, promising, faults
+
+
+def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[Measured]) -> Curves | None:
+    """The curves of all cases, if they are counted."""
+    curves = [measured.curve for measured in numbers if measured.curve is not None]
+    return curves_of(study, cases, curves) if curves else None
 
 
 def print_faults(faults: Iterable[InputError]) -> None:

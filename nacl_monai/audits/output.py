@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, Settings, curves_of, joined, settings_of
+from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined, settings_of
 from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -23,7 +23,7 @@ from nacl_monai.evaluations.evaluation_files import (
     write_evaluation_record,
 )
 from nacl_monai.evaluations.slices import write_slice
-from nacl_monai.metrics.curves import CURVES_FILE
+from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
@@ -73,6 +73,7 @@ def write_audit(
     cases: Sequence[Case],
     numbers: Sequence[Sequence[Measured]],
     pictures: Mapping[str, Mapping[str, Any]],
+    curves: Curves | None,
 ) -> Run:
     """Writes an audit.
 
@@ -85,6 +86,7 @@ def write_audit(
         cases: Those that were measured.
         numbers: The numbers of each case, from `measured_cases`.
         pictures: Slices of some, by case.
+        curves: What a promise is made from, if it is counted.
 
     Returns:
         The audit, read back with every check that its files allow.
@@ -97,9 +99,8 @@ def write_audit(
     for place, of_place in zip(places, numbers, strict=True):
         used = settings if place is folder else replace(settings, raters=())
         _write_view(EvaluationFolder(place), study, cases, of_place, used)
-    curves = [measured.curve for measured in numbers[0] if measured.curve is not None]
     if curves:
-        curves_of(study, cases, curves).write(folder / CURVES_FILE)
+        curves.write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
     seen: dict[str, Any] = {} if study.raters else {"data": _data(study)}

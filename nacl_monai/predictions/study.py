@@ -23,7 +23,7 @@ from torch import nn
 from nacl_monai.counting import counted
 from nacl_monai.data.faults import VoxelGrid, check_same_grid
 from nacl_monai.data.patients import patients_of
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.maps import ITK_SNAP, behind_map
 from nacl_monai.inference.records import fault_of_name
@@ -444,8 +444,9 @@ def _as_stored(study: Study) -> Study:
     return replace(study, stored=stored, calibrated=calibrated, joins=joins)
 
 
-def _check_written(folder: Path, names: Iterable[str]) -> None:
-    """Refuses names of cases and structures that cannot be those of files."""
+def _check_written(folder: Path, names: Sequence[str]) -> None:
+    """Refuses names of cases and structures that cannot be those of files, or in a table."""
+    check_no_formula(folder, names)
     for name in names:
         if fault := fault_of_name(name):
             raise InputError(f"{folder}: {name!r} {fault}, and would name files; rename it")
@@ -534,8 +535,15 @@ def _shard_of(study: Study, part: int, parts: int) -> Study:
     return replace(study, cases=cases, faults=faults, shard=f"{part}/{parts} of {whole}")
 
 
-def behind_calibrator(study: Study) -> Study:
+def behind_calibrator(
+    study: Study, calibrator: Calibrator | None = None, digest: str = ""
+) -> Study:
     """The study behind the calibrator that its options name, if they name one.
+
+    Args:
+        study: The study.
+        calibrator: What that file will hold, and its checksum, if it is yet to have its place.
+        digest: This checksum.
 
     Raises:
         InputError: If that is of other channels, or was fitted on a patient of the study.
@@ -543,13 +551,13 @@ def behind_calibrator(study: Study) -> Study:
     file = study.options.calibrator
     if file is None:
         return study
-    calibrator = read_calibrator(file)
+    calibrator = calibrator or read_calibrator(file)
     study.check_unseen(file, calibrator)
     assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
     modules = dict.fromkeys(study.patients, calibrator.fit.module)
     record = {
         "calibrator": calibrator.name,
-        "calibrator_checksum": checksum(file),
+        "calibrator_checksum": digest or checksum(file),
         "calibrator_margin": calibrator.margin,
     }
     return study.through(modules, record)

@@ -98,7 +98,7 @@ def _triage(
     _check_there(promise, first)
     from nacl_monai.promises import command
 
-    return command.triage_folder(promise, first, output, options)[0]
+    return command.triage_folder(promise, first, output, options)
 
 
 def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:

@@ -222,11 +222,27 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
             a patient who calibrated the promise.
     """
-    definition = promise.definition
-    salt = check_salt(file, definition.get("anonymous"), options)
-    channels = Channels.counted(definition, str(file))
+    channels = Channels.counted(promise.definition, str(file))
     study = find(folder, None, options, promised=channels)
+    check_new(file, promise, study)
+    return study
+
+
+def check_new(file: Path, promise: Promise, study: Study) -> None:
+    """Refuses new predictions that a promise does not hold for.
+
+    Args:
+        file: Of the promise, for messages.
+        promise: What was promised.
+        study: The new predictions, of its channels.
+
+    Raises:
+        InputError: If they are behind another calibrator, of another ensemble, or of a patient who
+            calibrated the promise, or contours would have the name of a prediction.
+    """
+    definition, channels = promise.definition, study.channels
     check_same_model(file, definition, study)
+    salt = check_salt(file, definition.get("anonymous"), study.options)
     whose = Calibrator(
         None,
         promise.patients,
@@ -238,10 +254,8 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
     )
     study.check_unseen(file, whose, salt)
     kinds, structures = CONTOURS, definition["structures"]
-    check_apart(
-        folder, (contour_name(*parts) for parts in product(study.patients, kinds, structures))
-    )
-    return study
+    names = (contour_name(*parts) for parts in product(study.patients, kinds, structures))
+    check_apart(study.folder, names)
 
 
 def new_cases(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,8 @@ _HEADINGS = {
     "doubtful_islands": "Islands likely false",
 }
 _SHOWN = 12  # cases that are drawn
+#: Name, reason, picture and layers of a case.
+Drawn: TypeAlias = "tuple[str, str, str, dict[str, Any] | None]"
 _ROWS = 20  # rows of a table that are printed
 _WIDE = 1.5  # a contour is wide from this multiple of the usual size on
 
@@ -182,6 +184,155 @@ def count_shard(folders: Sequence[Path], output: Path, options: Options) -> list
     return faults
 
 
+class Part(Protocol):
+    """What is made of new cases, each of which is read once."""
+
+    def add(self, case: NewCase) -> None:
+        """Takes what it needs of a case."""
+
+
+def add_cases(
+    study: Study,
+    promise: Promise,
+    faults: list[InputError],
+    parts: Sequence[Part],
+    *chosen: float | None,
+) -> None:
+    """Applies a promise to new cases, one after the other, for all parts.
+
+    Args:
+        study: From `nacl_monai.promises.cases.find_new`.
+        promise: What was promised.
+        faults: Takes those of cases that cannot be read.
+        parts: What is made of the cases.
+        *chosen: The level and the miss; by default the smallest that were promised.
+
+    Raises:
+        InputError: If no case can be read.
+    """
+    curves = any(isinstance(part, Triage) for part in parts)
+    for case in new_cases(study, promise, faults, *chosen, curves=curves):
+        for part in parts:
+            part.add(case)
+
+
+class Contours:
+    """The contours of new cases, with intervals of volume and bounds of Dice.
+
+    Args:
+        study: The new predictions.
+        folder: For the files.
+
+    Attributes:
+        rows: Of the table.
+        real: The fit to islands, if there is one.
+    """
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        self.folder, self.real = folder, real_of(study)
+        self.rows: list[dict[str, Any]] = []
+        self._islands: list[Any] = []
+
+    def add(self, case: NewCase) -> None:
+        """Writes the contours of a case."""
+        write_contours(case, self.folder)
+        if self.real:
+            self._islands += write_scored(case.reading, self.real, self.folder)
+        self.rows += table_rows(case.name, case.structures)
+
+    def write(self) -> None:
+        """Writes the tables."""
+        write_text(self.folder / APPLIED, csv_text(pd.DataFrame(self.rows)))
+        if self.real:
+            write_rows(self._islands, self.folder)
+
+
+class Triage:
+    """The list of new cases that someone must look at, the most doubtful first.
+
+    Args:
+        study: The new predictions.
+        promise: What was promised.
+
+    Attributes:
+        cases: The most doubtful ones, to be drawn.
+    """
+
+    def __init__(self, study: Study, promise: Promise) -> None:
+        self.study, self.promise, self.real = study, promise, real_of(study)
+        self.cases: dict[str, NewCase] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._counted: list[tuple[Case, Mapping[str, Array]]] = []
+
+    def add(self, case: NewCase) -> None:
+        """Takes the row of a case, and the case itself if it is among the first."""
+        self._counted.append((case.reading.case, case.curve))
+        self._rows.append(_triaged(case, self.promise, self.real))
+        first = sorted(self._rows, key=lambda row: row["dice_low"])[:_SHOWN]
+        self.cases = {row["case"]: self.cases.get(row["case"], case) for row in first}
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Of ``triage.csv``."""
+        rows = pd.DataFrame(self._rows)
+        table = rows.sort_values("dice_low", kind="stable", ignore_index=True)
+        number = self.study.options.number_of(table["dice_low"].tolist())
+        table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
+        return table
+
+    @cached_property
+    def cohort(self) -> list[str]:
+        """The lines about all cases together."""
+        return _cohort(self.study, self.promise, self._counted)
+
+    @cached_property
+    def drawn(self) -> list[Drawn]:
+        """Name, reason, picture and layers of those to look at, as far as they are drawn."""
+        options = self.study.options
+        looked = self.table["case"][self.table["look"] == "yes"] if options.pictures else ()
+        shown = [self.cases[name] for name in looked[:_SHOWN]]
+        return list(_drawn_cases(shown, self.table, options, self.promise))
+
+    def picture(self, row: Mapping[Any, Any]) -> str:
+        """The picture of one of the first cases, by its row, as the page has it."""
+        known = {name: source for name, _, source, _ in self.drawn}
+        if row["case"] not in known:
+            plain = replace(self.study.options, viewer=False)
+            case = self.cases[row["case"]]
+            (drawn,) = _drawn_cases([case], pd.DataFrame([row]), plain, self.promise)
+            return drawn[2]
+        return known[row["case"]]
+
+    def write(
+        self, folder: Path, command: str, faults: Sequence[InputError], found: str = ""
+    ) -> None:
+        """Writes the list and its page.
+
+        Args:
+            folder: For the files.
+            command: The command that makes the page again.
+            faults: Of cases that could not be read.
+            found: The sentence on the worst tenth, where labels are known.
+        """
+        table, promise = self.table, self.promise
+        write_text(folder / _TRIAGE, csv_text(table))
+        text = reports.page_template(_PACKAGE, "triage.html.j2").render(
+            look=look_text(table, self.study.options),
+            found=found,
+            cohort=self.cohort,
+            faults=faults,
+            level=f"{promise.of_level()[0].level:.0%}",
+            unit=promise.unit,
+            patients=len(promise.patients),
+            pictures=self.drawn,
+            **scripts([layers for *_, layers in self.drawn], folder / PAGE),
+            headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
+            rows=list(_table_rows(table)),
+            command=command,
+        )
+        write_text(folder / PAGE, text + "\n")
+
+
 def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
     """Writes the contours of new cases, and a table with intervals of volume and bounds of Dice.
 
@@ -197,28 +348,22 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     Raises:
         InputError: If the promise does not hold for these predictions, or no case can be read.
     """
-    rows: list[dict[str, Any]] = []
     faults: list[InputError] = []
     with written_folder(output, "promise --apply", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
-        level, miss = (next(iter(numbers), None) for numbers in (options.level, options.miss))
-        real, islands = real_of(study), []
-        for case in new_cases(study, promise, faults, level, miss):
-            write_contours(case, folder)
-            islands += write_scored(case.reading, real, folder) if real else []
-            rows += table_rows(case.name, case.structures)
-        write_text(folder / APPLIED, csv_text(pd.DataFrame(rows)))
-        if real:
-            write_rows(islands, folder)
+        contours = Contours(study, folder)
+        chosen = (next(iter(numbers), None) for numbers in (options.level, options.miss))
+        add_cases(study, promise, faults, [contours], *chosen)
+        contours.write()
     print_faults(faults)
-    table = pd.DataFrame(rows)
+    table, real = pd.DataFrame(contours.rows), contours.real
     print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
     for text in empty_text(table):
         print(text)
     print_written([output / APPLIED, *([output / SCORED] if real else [])])
-    contours = len(visible_files(output)) - 1 - bool(real) * (1 + len({*table["case"]}))
-    print(f"wrote {counted(contours, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
+    number = len(visible_files(output)) - 1 - bool(real) * (1 + len({*table["case"]}))
+    print(f"wrote {counted(number, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
     print_next("triage", file, new, *options.members, *options.words("triage:apply"))
     return faults
 
@@ -236,9 +381,7 @@ def empty_text(table: pd.DataFrame) -> list[str]:
     ] * bool(of_each)
 
 
-def triage_folder(
-    file: Path, new: Path, output: Path, options: Options
-) -> tuple[list[InputError], list[str]]:
+def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
     """Writes the list of new cases that someone must look at, the most doubtful first, and its page.
 
     Args:
@@ -250,7 +393,7 @@ def triage_folder(
             tenth are in it; ``images`` are for pictures, which show the probabilities otherwise.
 
     Returns:
-        The faults of single cases, which must be looked at, too, and the lines about all cases together.
+        The faults of single cases, which must be looked at, too.
 
     Raises:
         InputError: If the promise does not hold for these predictions, no case can be read, or one that
@@ -259,49 +402,23 @@ def triage_folder(
         SettingError: If the budget is neither a number nor a share.
     """
     faults: list[InputError] = []
-    rows: list[dict[str, Any]] = []
     with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
         promise = read_promise(file)
-        pictures: dict[str, NewCase] = {}
-        study, counted_cases = find_new(file, promise, new, options), []
-        real = real_of(study)
-        for case in new_cases(study, promise, faults, curves=True):
-            counted_cases.append((case.reading.case, case.curve))
-            rows.append(_triaged(case, promise, real))
-            first = sorted(rows, key=lambda row: row["dice_low"])[:_SHOWN]
-            pictures = {row["case"]: pictures.get(row["case"], case) for row in first}
-        table = pd.DataFrame(rows).sort_values("dice_low", kind="stable", ignore_index=True)
-        number = options.number_of(table["dice_low"].tolist())
-        table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
-        write_text(folder / _TRIAGE, csv_text(table))
-        labels = options.labels
-        plain = replace(options, anonymous=None)
-        share = _share_found(table, number, find(new, labels, plain)) if labels else ""
-        cohort = _cohort(study, promise, counted_cases)
-        shown = [pictures[name] for name in table["case"][: min(number, _SHOWN)]]
-        cases = list(_drawn_cases(shown if options.pictures else [], table, options, promise))
-        text = reports.page_template(_PACKAGE, "triage.html.j2").render(
-            look=look_text(table, options),
-            found=share,
-            cohort=cohort,
-            faults=faults,
-            level=f"{promise.of_level()[0].level:.0%}",
-            unit=promise.unit,
-            patients=len(promise.patients),
-            pictures=cases,
-            **scripts([layers for *_, layers in cases], folder / PAGE),
-            headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
-            rows=list(_table_rows(table)),
-            command=_triage_command(file, new, output, options),
-        )
-        write_text(folder / PAGE, text + "\n")
+        triage = Triage(find_new(file, promise, new, options), promise)
+        add_cases(triage.study, promise, faults, [triage])
+        labels, plain = options.labels, replace(options, anonymous=None)
+        found = _share_found(triage.table, find(new, labels, plain)) if labels else ""
+        triage.write(folder, triage_command(file, new, output, options), faults, found)
     print_faults(faults)
-    print(bold(look_text(table, options)))
-    looked = table[:number].to_string(index=False, float_format="{:.3f}".format)
-    print(*([looked] * bool(number) + [share] * bool(share)), sep="\n")
+    print(bold(look_text(triage.table, options)))
+    looked = triage.table[triage.table["look"] == "yes"]
+    if len(looked):
+        print(looked.to_string(index=False, float_format="{:.3f}".format))
+    if found:
+        print(found)
     print_written(visible_files(output))
-    _print_cohort(cohort, new, options)
-    return faults, cohort
+    _print_cohort(triage.cohort, new, options)
+    return faults
 
 
 def look_text(table: pd.DataFrame, options: Options) -> str:
@@ -344,7 +461,7 @@ def _cohort(
     return cohort_lines(promise.cohort, curves, f"{counted(len(cases), 'case')}{whose}")
 
 
-def _triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
+def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
     arguments = ["nacl-monai", "triage", file, new, *options.members]
     arguments += ["--budget", options.budget or BUDGET] * (options.below is None)
@@ -371,7 +488,7 @@ def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
 
 def _drawn_cases(
     cases: Sequence[NewCase], table: pd.DataFrame, options: Options, promise: Promise
-) -> Iterator[tuple[str, str, str, dict[str, Any] | None]]:
+) -> Iterator[Drawn]:
     """Name, reason, picture and layers of the first cases: the worst structure, on its image if any."""
     from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
 
@@ -449,8 +566,9 @@ def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise)
     return "; ".join(doubts or [nothing])
 
 
-def _share_found(table: pd.DataFrame, number: int, study: Study) -> str:
+def _share_found(table: pd.DataFrame, study: Study) -> str:
     """The share of the worst tenth that is in the budget, beside chance and the best possible."""
+    number = (table["look"] == "yes").sum()
     curves, _ = read_study(study)
     dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
     places = [k for k, name in enumerate(table["case"]) if name in dice]

@@ -8,15 +8,18 @@ the rest.
 
 from __future__ import annotations
 
+import json
 import math
+import platform
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,38 +31,32 @@ from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
-from nacl_monai.files import write_text
+from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
-from nacl_monai.metrics.curves import read_curves
-from nacl_monai.output import remove_written, written_folder
+from nacl_monai.metrics.curves import Curves
+from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
+from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises import command
 from nacl_monai.promises.beside import by_number, number_headings, number_note
-from nacl_monai.promises.cases import NewCase, applied, find_new
+from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
-from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise, read_promise
-from nacl_monai.promises.seen import seen_case
+from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
 _LOG = "log.txt"
-#: The folders of steps that not every report has → the commands that write them.
-_STEPS = {
-    "calibrator": "calibrate",
-    "calibrated": "audit",
-    "new": "promise --apply",
-    "triage": "triage",
-    "promise": "promise",
-}
+#: What the page draws: sentences, numbers, who took part in what, commands and versions.
+REPORT = "report.json"
 #: The number of patients that is enough to fit six numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
@@ -159,6 +156,7 @@ class Section:
     Attributes:
         note: What the columns are.
         whole: The file with the whole table, of which the page then has the first rows alone.
+        numbers: Those behind the sentences, with intervals and units, for programs.
     """
 
     title: str
@@ -171,22 +169,66 @@ class Section:
     files: Sequence[str] = ()
     note: str = ""
     whole: str = ""
+    numbers: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The content of the page: a summary, who took part in which step, each step, and cases.
+class _People:
+    """Who fits a calibrator, and who tests the network and makes the promise.
 
     Attributes:
+        fitting: Nobody, where a calibrator is given or too few would be left.
+        promising: All others.
+        promise: Whether they are enough for one.
+    """
+
+    fitting: Sequence[str]
+    promising: Sequence[str]
+    promise: bool = True
+
+    @property
+    def sentences(self) -> Iterator[str]:
+        """Who took part in what."""
+        did = "tested the network" + " and made the promise" * self.promise
+        yield f"{counted(len(self.promising), 'labeled patient')} {did}: {', '.join(self.promising)}."
+        if self.fitting:
+            who = f"{counted(len(self.fitting), 'other')} made the calibrator, and nothing else"
+            yield f"{who}: {', '.join(self.fitting)}."
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The record of a report, and what is drawn or printed beside it.
+
+    Attributes:
+        pictures: Of each section.
+        cases: The layers of those that one can scroll through.
         following: The command that comes next; empty for the same report on new patients.
     """
 
-    summary: Sequence[str]
-    people: Sequence[str]
-    sections: Sequence[Section]
+    record: dict[str, Any]
+    pictures: Sequence[str]
     cases: Sequence[dict[str, Any]]
     faults: list[InputError]
     following: Sequence[object]
+
+
+@dataclass(frozen=True)
+class _Audits:
+    """The audits without and with a calibrator, of patients who did not fit it.
+
+    Attributes:
+        curves: What the promise is made from.
+        study: What it is made of.
+        behind: The calibrator and its checksum, if it was fitted.
+    """
+
+    before: Run
+    after: Run
+    curves: Curves
+    study: Study
+    faults: list[InputError]
+    behind: tuple[Any, ...]
 
 
 def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -218,84 +260,127 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         check_images(study)
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), folders[0])
-        with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
-            found = _steps(study, output, options)
         arguments = ["report", folders[0], *options.members, folders[1]]
         arguments += options.words("report:folders", travels=False)
+        with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
+            result = _steps(study, aside, output, options)
+        record, following = result.record, result.following or [*arguments, "--new", "NEW"]
+        record["commands"] = {
+            name: shlex.join(map(str, ["nacl-monai", *command]))
+            for name, command in (("report", arguments), ("next", following))
+        }
+        write_text(aside / REPORT, record_text(record))
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
-            name=study.name,
-            found=found,
+            **json.loads(record_text(record)),
+            pictures=result.pictures,
             most=_ROWS,
-            command=shlex.join(map(str, ["nacl-monai", *arguments])),
-            **scripts(found.cases, aside / PAGE),
+            **scripts(result.cases, aside / PAGE),
         )
         write_text(aside / PAGE, text + "\n")
-    print_faults(found.faults)
-    for section in found.sections:
-        print("", bold(section.title), *section.sentences, sep="\n")
+    print_faults(result.faults)
+    for section in record["sections"]:
+        print("", bold(section["title"]), *section["sentences"], sep="\n")
     print_written([output / PAGE])
-    print_next(*(found.following or [*arguments, "--new", "NEW"]))
-    return found.faults
+    print_next(*following)
+    return result.faults
 
 
-def _steps(study: Study, output: Path, options: Options) -> _Found:
-    """The results of the steps, one after the other."""
+def record_text(record: Mapping[str, Any]) -> str:
+    r"""A record as JSON, in which a number that is undefined is null.
+
+    Example:
+        >>> record_text({"dice": math.nan, "names": ("a",)})
+        '{\n "dice": null,\n "names": [\n  "a"\n ]\n}\n'
+    """
+    known = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+
+
+def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result:
+    """The results of the steps, one after the other, whose files are written aside."""
+    people = _people(study, options)
+    asks = _asked(options, len(people.promising))
+    people = replace(people, promise=asks is not None)
+    at_new = replace(options, images=options.new_images, pairs=None, level=(), miss=(), output=None)
+    new = _found_new(study, at_new)
+    audits = _audits(study, people, aside, output, options)
+    summary, decisions, cases = _decided(asks, audits, new, aside, output)
+    way = ways_to_calibrate(
+        len({*study.patients.values()}), options.level[0] if options.level else _LEVEL
+    )
+    sections = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
+    packages = ("nacl_monai", "torch", "numpy", "scipy")
+    record = {
+        "title": f"Report on {study.name}",
+        "summary": summary,
+        "people": [*people.sentences],
+        "promising": people.promising,
+        "fitting": people.fitting,
+        "new": [*({} if new is None else new.patients)],
+        "sections": [{**vars(section), "picture": None} for section in sections],
+        "faults": [f"Could not be read: {fault}" for fault in audits.faults],
+        "note": "Numbers in brackets are 95 % intervals over patients.",
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+    }
+    pictures = [section.picture for section in sections]
+    at_new = replace(at_new, calibrator=audits.study.options.calibrator)
+    following = _following(output, at_new, cases) if asks else []
+    return _Result(record, pictures, cases, audits.faults, following)
+
+
+def _people(study: Study, options: Options) -> _People:
     everyone = sorted({case.patient for case in study.cases})
     asked = options.level[0] if options.level else _LEVEL
     fitting = [] if options.calibrator else drawn(everyone, asked)
-    promising = [patient for patient in everyone if patient not in fitting]
-    asks = _asked(options, len(promising))
-    at_new = replace(options, images=options.new_images, pairs=None, level=(), miss=(), output=None)
-    _check_new(study, at_new)
-    plain = replace(_of(study, promising), modules={}, calibrated={}, name="as predicted")
-    before, faults = _audited(plain, output / "audit")
-    file = options.calibrator
-    if fitting:
-        file = output / "calibrator" / CALIBRATOR
-        with written_folder(file.parent, "calibrate") as folder:
-            fit_calibrator(replace(_of(study, fitting), faults=()), folder / CALIBRATOR)
-    promised, after = plain, before
+    return _People(fitting, [patient for patient in everyone if patient not in fitting])
+
+
+def _audits(study: Study, people: _People, aside: Path, output: Path, options: Options) -> _Audits:
+    """Audits those who promise, as predicted and behind a calibrator, which the others fit."""
+    plain = replace(_of(study, people.promising), modules={}, calibrated={}, name="as predicted")
+    before, curves, faults = audit_study(plain, aside / "audit", output / "audit")
+    after, promised, file = before, plain, options.calibrator
+    behind: tuple[Any, ...] = ()
+    if people.fitting:
+        file, written = (place / "calibrator" / CALIBRATOR for place in (output, aside))
+        others = replace(_of(study, people.fitting), faults=())
+        behind = fit_calibrator(others, written), checksum(written)
     if file is not None:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
-        promised = behind_calibrator(replace(at_file, faults=()))
-        after, _ = _audited(promised, output / "calibrated")
-    at_new = replace(at_new, calibrator=file)
-    summary, decisions, cases = _decided(asks, promised, after, output, at_new, faults)
-    way = ways_to_calibrate(len(everyone), asked)
-    calibrated = _calibrated(before, after, file, way, fitted=bool(fitting))
-    sections = [_trust(before), calibrated, *decisions]
-    _remove_earlier(output, sections)
-    did = "tested the network" + " and made the promise" * (asks is not None)
-    people = [f"{counted(len(promising), 'labeled patient')} {did}: {', '.join(promising)}."]
-    if fitting:
-        who = f"{counted(len(fitting), 'other')} made the calibrator, and nothing else"
-        people.append(f"{who}: {', '.join(fitting)}.")
-    following = _following(output, at_new, cases) if asks else []
-    return _Found(summary, people, sections, cases, faults, following)
+        promised = behind_calibrator(replace(at_file, faults=()), *behind)
+        after, curves, _ = audit_study(promised, aside / "calibrated", output / "calibrated")
+    assert curves is not None  # noqa: S101 - there is one rater
+    return _Audits(before, after, curves, promised, faults, behind)
 
 
 def _decided(
     asks: Options | None,
-    promised: Study,
-    after: Run,
+    audits: _Audits,
+    new: Study | None,
+    aside: Path,
     output: Path,
-    at_new: Options,
-    faults: list[InputError],
 ) -> tuple[list[str], list[Section], list[dict[str, Any]]]:
     """A summary, what is promised, what of new cases, and cases; or why nothing is promised."""
     if asks is None:
-        few = too_few(len({case.patient for case in promised.cases}))
-        new = Section(_NEW, _OF_NEW, ["Nothing is promised, so that new cases cannot be judged."])
-        return [few], [Section(_PROMISED, _ABOUT, [few]), new], []
-    with written_folder(output / "promise", "promise") as folder:
-        asks = replace(asks, output=output / "promise")
-        curves, read = read_curves(after.folder), partial(read_again, promised)
-        fitted = make_promise(curves, folder, [after.folder], asks, {}, read)
-    new_sections, cases = _new(fitted.promise, output, at_new, faults)
+        few = too_few(len({case.patient for case in audits.study.cases}))
+        unjudged = Section(
+            _NEW, _OF_NEW, ["Nothing is promised, so that new cases cannot be judged."]
+        )
+        return [few], [Section(_PROMISED, _ABOUT, [few]), unjudged], []
+    file, read = audits.study.options.calibrator, partial(read_again, audits.study)
+    shown = output / ("audit" if file is None else "calibrated")
+    asks = replace(asks, output=output / "promise")
+    fitted = make_promise(audits.curves, aside / "promise", [shown], asks, {}, read)
+    about_new: list[Section] = [*_NOTHING_NEW]
+    cases: list[dict[str, Any]] = []
+    if new is not None:
+        new = replace(new, options=replace(new.options, calibrator=file))
+        new = behind_calibrator(new, *audits.behind)
+        about_new, cases = _new(fitted.promise, new, aside, output, audits.faults)
     labeled = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
     return (
-        [*_summary(fitted.promise, new_sections)],
-        [_kept(fitted), *new_sections, *_more(fitted.promise)],
+        [*_summary(fitted.promise, about_new)],
+        [_kept(fitted), *about_new, *_more(fitted.promise)],
         [*cases, *labeled][:MOST_SEEN],
     )
 
@@ -315,11 +400,15 @@ def _more(promise: Promise) -> Iterator[Section]:
     )
 
 
-def _remove_earlier(output: Path, sections: Sequence[Section]) -> None:
-    """Removes what an earlier report wrote in steps that this one has not."""
-    shown = {Path(file).parts[0] for section in sections for file in section.files}
-    for step in _STEPS.keys() - shown:
-        remove_written(output / step, _STEPS[step])
+_NOTHING_NEW = (
+    Section(_NEW, _OF_NEW, ["Give their predictions with --new."]),
+    Section(
+        "Which new cases must be looked at?",
+        "The case that may be worst is first. Dice says how well prediction and truth overlap, from 0 "
+        "to 1; as often as promised it is as high or higher.",
+        ["Give their predictions with --new."],
+    ),
+)
 
 
 def _following(output: Path, options: Options, cases: Sequence[object]) -> list[object]:
@@ -360,10 +449,10 @@ def _asked(options: Options, patients: int) -> Options | None:
     return asks
 
 
-def _check_new(study: Study, options: Options) -> None:
-    """Refuses new patients who are labeled or have no image, before a volume is read."""
+def _found_new(study: Study, options: Options) -> Study | None:
+    """The new patients; refuses those who are labeled or have no image, before a volume is read."""
     if options.new is None:
-        return
+        return None
     new = find(options.new, None, options, promised=study.channels)
     labeled, found = ({*part.patients, *part.patients.values()} for part in (study, new))
     if seen := sorted(labeled & found):
@@ -373,17 +462,12 @@ def _check_new(study: Study, options: Options) -> None:
         )
     if options.images:
         images_of_cases(options.images, [*new.patients], "--new-images")
+    return new
 
 
 def _of(study: Study, patients: Collection[str]) -> Study:
     """The cases of some patients."""
     return replace(study, cases=[case for case in study.cases if case.patient in patients])
-
-
-def _audited(study: Study, output: Path) -> tuple[Run, list[InputError]]:
-    with written_folder(output, "audit") as folder:
-        run, faults = audit_study(study, folder, output)
-    return replace(run, folder=output), faults
 
 
 def _kept(fitted: Made) -> Section:
@@ -400,12 +484,12 @@ def _kept(fitted: Made) -> Section:
         list(promise.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/groups.csv"],
         COLUMNS_NOTE,
+        numbers=[{**asdict(kept), "text": text} for kept, text in promise.verdicts()],
     )
 
 
 def _trust(run: Run) -> Section:
     """The verdict on the probabilities as they were predicted."""
-    numbers = {name: run.number(name) for name in _AUDITED}
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
@@ -420,11 +504,25 @@ def _trust(run: Run) -> Section:
         ("", counted(len(run.cases), "case")),
         [
             (METRICS[name].label, number.text(METRICS[name].decimals))
-            for name, number in numbers.items()
-            if number is not None
+            for name in _AUDITED
+            if (number := run.number(name)) is not None
         ],
         ["audit/page.html", "audit/cases.csv"],
+        numbers=[*_numbers(run)],
     )
+
+
+def _numbers(run: Run) -> Iterator[dict[str, Any]]:
+    """The numbers of an audit, with their intervals over patients and their units."""
+    for name in _AUDITED:
+        if (number := run.number(name)) is not None:
+            low, high = number.interval()
+            about = {
+                "name": name,
+                "label": METRICS[name].label,
+                "unit": name.endswith("_mm") * "mm",
+            }
+            yield about | {"mean": number.mean, "low": low, "high": high}
 
 
 def _diagram(runs: Sequence[Run]) -> str:
@@ -434,14 +532,15 @@ def _diagram(runs: Sequence[Run]) -> str:
     return reports.png_source(reports.draw_reliability(runs, region=region, errors=False))
 
 
-def _calibrated(before: Run, after: Run, file: Path | None, way: str, *, fitted: bool) -> Section:
+def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
     """The changes by a calibrator, for patients who did not fit it."""
     title = "Does calibration help?"
     about = (
         "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "
         "is tried on other patients, before and after. Lower is better; the 5 % contour should miss 5 %."
     )
-    if file is None:
+    before, after = audits.before, audits.after
+    if after is before:
         few = "Nothing is calibrated: too few patients would be left for a promise, since whoever fits a"
         return Section(title, about, [f"{few} calibrator cannot promise behind it. {way}"])
     found = reports.answers(before, after)
@@ -457,85 +556,56 @@ def _calibrated(before: Run, after: Run, file: Path | None, way: str, *, fitted:
             for answer in found
             for shown in [METRICS[answer.metric]]
         ],
-        ["calibrated/page.html", *(["calibrator/calibrator.json"] if fitted else [])],
+        ["calibrated/page.html", *(["calibrator/calibrator.json"] if people.fitting else [])],
+        numbers=[*_numbers(after)],
     )
 
 
 def _new(
-    promise: Promise, output: Path, options: Options, faults: list[InputError]
+    promise: Promise, study: Study, aside: Path, output: Path, faults: list[InputError]
 ) -> tuple[list[Section], list[dict[str, Any]]]:
     """Volumes and contours of new cases, and which of them somebody must look at, with their layers."""
-    new = options.new
-    titles = {
-        _NEW: _OF_NEW,
-        "Which new cases must be looked at?": "The case that may be worst is first. Dice says how well "
-        "prediction and truth overlap, from 0 to 1; as often as promised it is as high or higher.",
-    }
-    if new is None:
-        return [
-            Section(*heading, ["Give their predictions with --new."]) for heading in titles.items()
-        ], []
-    file = output / "promise" / PROMISE_FILE
-    faults += command.apply_folder(file, new, output / "new", options)
-    _, cohort = command.triage_folder(file, new, output / "triage", options)
-    applied = pd.read_csv(output / "new" / APPLIED, dtype={"case": str})
-    listed = pd.read_csv(output / "triage" / "triage.csv", dtype={"case": str}).fillna(
-        {"reason": ""}
-    )
-    looked, usual = listed[listed["look"] == "yes"], listed.iloc[len(listed) // 2]
-    pictures, cases = _seen(file, options, looked[:MOST_SEEN], [listed.iloc[0], usual])
+    file, options = output / "promise" / PROMISE_FILE, study.options
+    channels = Channels.counted(promise.definition, str(file))
+    study = replace(study, channels=replace(channels, painted=study.channels.painted))
+    check_new(file, promise, study)
+    contours, triage = command.Contours(study, aside / "new"), command.Triage(study, promise)
+    command.add_cases(study, promise, faults, [contours, triage])
+    contours.write()
+    place = file, study.folder, output / "triage", options
+    triage.write(aside / "triage", command.triage_command(*place), faults)
+    listed = triage.table.to_dict("records")
+    looked = [row for row in listed if row["look"] == "yes"]
+    usual = listed[min(len(listed) // 2, len(triage.cases) - 1)]
     volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
-    volume, look = titles.items()
+    volume, look = _NOTHING_NEW
     return [
-        Section(
-            *volume,
-            [*volumes, *command.empty_text(applied)],
-            pictures[usual["case"]],
-            f"{usual['case']}, the contours of {usual['structure']}",
-            ("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
-            [_cells(row) for row in applied.itertuples(index=False)],
-            [f"new/{APPLIED}", "new"],
-            f"{_INTERVAL} Outer and inner are the volumes of the contours.",
-            f"new/{APPLIED}",
+        replace(
+            volume,
+            sentences=[*volumes, *command.empty_text(pd.DataFrame(contours.rows))],
+            picture=triage.picture(usual),
+            caption=f"{usual['case']}, the contours of {usual['structure']}",
+            headings=("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
+            rows=[_cells(row.values()) for row in contours.rows],
+            files=[f"new/{APPLIED}", "new"],
+            note=f"{_INTERVAL} Outer and inner are the volumes of the contours.",
+            whole=f"new/{APPLIED}",
+            numbers=contours.rows,
         ),
-        Section(
-            *look,
-            [
-                command.look_text(listed, options),
-                *cohort,
-            ],
-            pictures[listed["case"][0]],
-            f"{listed['case'][0]}: {listed['reason'][0]}",
-            ("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
-            [_cells(row[1:]) for row in looked.itertuples(index=False)],
-            ["triage/page.html", "triage/triage.csv"],
-            f"{_INTERVAL} Each row is of the worst structure of a case.",
-            "triage/triage.csv",
+        replace(
+            look,
+            sentences=[command.look_text(triage.table, options), *triage.cohort],
+            picture=triage.picture(listed[0]),
+            caption=f"{listed[0]['case']}: {listed[0]['reason']}",
+            headings=("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
+            rows=[_cells([*row.values()][1:]) for row in looked],
+            files=["triage/page.html", "triage/triage.csv"],
+            note=f"{_INTERVAL} Each row is of the worst structure of a case.",
+            whole="triage/triage.csv",
+            numbers=cast(list[dict[str, Any]], listed),
         ),
-    ], cases
+    ], [{**layers, "reason": f"new, {reason}"} for _, reason, _, layers in triage.drawn if layers]
 
 
-def _cells(row: Sequence[Any]) -> list[str]:
+def _cells(row: Iterable[Any]) -> list[str]:
     return [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]
-
-
-def _seen(
-    file: Path, options: Options, looked: pd.DataFrame, drawn: Sequence[pd.Series[Any]]
-) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Pictures of some new cases, and the layers of those that somebody must look at."""
-    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - slow to load
-
-    promise = read_promise(file)
-    study = find_new(file, promise, Path(str(options.new)), options)
-    structures = {row["case"]: row["structure"] for row in drawn}
-    rows = {row["case"]: row for _, row in looked.iterrows()} if options.viewer else {}
-    pictures, cases = {}, []
-    for reading, image in read_again(study, [*{**rows, **structures}]):
-        name = reading.case.name
-        case = NewCase(reading, applied(promise, reading.stored, reading.spacing))
-        if name in structures:
-            pictures[name] = reports.png_source(draw_case(case, [structures[name]], image))
-        if name in rows:
-            why, first = f"new, {rows[name]['reason']}", rows[name]["structure"]
-            cases.append(seen_case(case, promise.of_level(), image, why, first))
-    return pictures, cases

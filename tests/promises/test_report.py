@@ -1,9 +1,17 @@
 """`nacl-monai report`: the whole road, on which whoever fits a calibrator does nothing else."""
 
 import json
+import multiprocessing
+import os
 import re
 import shlex
+import shutil
+import sys
+import time
+from collections import Counter
 from functools import partial
+from html import unescape
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -13,7 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nacl_monai.cli import main
+from nacl_monai.errors import InputError
+from nacl_monai.files import read_table
 from nacl_monai.posthoc import read_calibrator
+from nacl_monai.predictions import study as studies
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.record import read_promise
 from nacl_monai.promises.report import MOST, Section, _summary, drawn, level_of
@@ -34,13 +45,26 @@ def people(seed, number, name):
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory):
+def readings():
+    """Old and new cases → how often the report on them read each."""
+    return {"old": Counter(), "new": Counter()}
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory, readings):
     """The folder of a report on 28 people, with seven new ones, and their study."""
+    read = studies.Study.read
+
+    def count(study, case):
+        readings[study.folder.parent.name][case.name] += 1
+        return read(study, case)
+
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        patch.setattr(studies.Study, "read", count)
         assert main(["report", *map(str, args)]) == 0
     return root / "report", old, args
 
@@ -164,6 +188,90 @@ def test_columns_of_sizes_are_explained_below_their_table(road, part, columns):
         assert column in below.partition("</p>")[0].lower()
 
 
+def contents(folder):
+    """Every file below a folder, but what was printed."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_record_says_all_that_the_page_says(road):
+    """Sentences, tables, who took part, the commands; and numbers with their intervals."""
+    folder = road[0]
+    record = json.loads((folder / "report.json").read_text("utf-8"))
+    page = unescape((folder / "page.html").read_text("utf-8"))
+
+    said = [*record["summary"], *record["people"], record["note"], *record["commands"].values()]
+    for section in record["sections"]:
+        said += [section["title"], section["about"], *section["sentences"], section["note"]]
+    assert all(section["numbers"] for section in record["sections"][:5])
+    del said[len(record["summary"]) + len(record["people"]) + 2]  # the next one is printed
+    assert all(text in page for text in said)
+    assert set(record["promising"]) | set(record["fitting"]) == set(road[1].cases)
+    assert len(record["new"]) == 7
+    assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
+    dice = next(row for row in record["sections"][0]["numbers"] if row["name"] == "dice")
+    assert dice["low"] < dice["mean"] < dice["high"]
+    triaged = record["sections"][4]["numbers"]
+    looked = [row["case"] for row in triaged if row["look"] == "yes"]
+    assert looked
+    assert all(row["reason"] for row in triaged)
+
+
+def test_volumes_are_read_once_for_each_step(road, readings):
+    """New ones once; labeled ones for the calibrator, or for each audit, and to be shown."""
+    folder = road[0]
+    fitted = read_calibrator(folder / "calibrator/calibrator.json").patients
+    pages = [cases_of(folder / step / "page.html") for step in ("audit", "calibrated", "promise")]
+    shown = Counter(case["name"] for page in pages for case in page)
+
+    assert readings["new"] == dict.fromkeys(
+        read_table(folder / "triage/triage.csv", ["case"], "")["case"], 1
+    )
+    labeled = {case: 1 if case in fitted else 2 + shown[case] for case in road[1].cases}
+    assert readings["old"] == labeled
+
+
+def numbers_of(folder):
+    """The files of a command without its pages, whose last line is its own command."""
+    names = (".written.json", "page.html", "report.json")
+    return {name: data for name, data in contents(folder).items() if Path(name).name not in names}
+
+
+@pytest.mark.slow
+def test_every_number_is_that_of_its_own_command(road, tmp_path, monkeypatch):
+    """To the bit: each step alone writes the same files."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    folder, old, args = road
+    new, calibrator = args[3], folder / "calibrator/calibrator.json"
+    fitting = read_calibrator(calibrator).patients
+    parts = {
+        name: Study(
+            tmp_path / name, {case: v for case, v in old.cases.items() if (case in fitting) == fits}
+        )
+        for name, fits in (("fitting", True), ("promising", False))
+    }
+    data = [parts["promising"].nnunet(), parts["promising"].labels, *PEOPLE]
+    behind = ["--calibrator", calibrator]
+    promise = folder / "promise/promise.json"
+    for step, command in {
+        "audit": ["audit", *data, "--names", "as predicted"],
+        "calibrated": ["audit", *data, "--names", "calibrated", *behind],
+        "promise": ["promise", *data, *behind, "--level", "0.1"],
+        "new": ["promise", "--apply", promise, new, *behind, *PEOPLE],
+        "triage": ["triage", promise, new, *behind, *PEOPLE],
+    }.items():
+        assert main([*map(str, command), "--output", str(tmp_path / step)]) == 0
+        own, its = (numbers_of(place / step) for place in (tmp_path, folder))
+        assert own.keys() == its.keys()
+        assert [name for name in own if own[name] != its[name]] == []
+
+    data = [parts["fitting"].nnunet(), parts["fitting"].labels, *PEOPLE]
+    assert main(["calibrate", *map(str, data), "--output", str(tmp_path / "fit")]) == 0
+    own, its = (read_calibrator(file) for file in (tmp_path / "fit/calibrator.json", calibrator))
+    assert own.fit == its.fit
+    assert own.patients == its.patients
+
+
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
@@ -216,7 +324,7 @@ def test_report_replaces_its_own_earlier_one(road):
 
     assert main(["report", *map(str, args)]) == 0
     assert {note.read_text() for note in notes} == {"mine"}
-    assert {path.name for path in (folder / "new").iterdir()} == {".written.json", "note.txt"}
+    assert {path.name for path in (folder / "new").iterdir()} == {"note.txt"}
     assert not (folder / "triage").exists()
     page = (folder / "page.html").read_text("utf-8")
     assert "--new" in section(page, 4)
@@ -382,3 +490,129 @@ def test_promise_fails_where_the_same_patients_fit_and_promise():
         error = missed.std() / len(missed) ** 0.5
         assert (missed.mean() - 3 * error <= 0.1) == holds
     assert same.mean() > 0.15
+
+
+WORDS = ["NA", "null", "1", "True", "a b", "nan"]
+
+
+@pytest.mark.usefixtures("unpainted")
+@pytest.mark.parametrize("structures", [("NA", "1"), ("null", "a b"), ("True", "nan")])
+def test_any_word_may_be_a_name(tmp_path, structures):
+    """What looks like a number, a truth or nothing, of cases and of structures."""
+    old, new = (
+        Study(
+            tmp_path / kind,
+            dict(
+                zip(
+                    [f"{prefix}{word}" for word in WORDS + more],
+                    people(seed, 6 + len(more), "p").values(),
+                    strict=True,
+                )
+            ),
+            {"labels": {"background": 0, structures[0]: 1, structures[1]: 2}},
+        )
+        for kind, seed, prefix, more in (("old", 0, "old ", ["x", "y", "z"]), ("new", 50, "", []))
+    )
+    args = [
+        old.nnunet(),
+        old.labels,
+        "--new",
+        new.nnunet(),
+        *PEOPLE,
+        "--output",
+        tmp_path / "report",
+    ]
+
+    assert main(["report", *map(str, args)]) == 0
+    rows = read_table(tmp_path / "report/new/promised.csv", ["case", "structure"], "")
+    assert [*dict.fromkeys(rows["case"])] == sorted(WORDS)
+    assert {*rows["structure"]} == {*structures}
+    assert {*read_table(tmp_path / "report/triage/triage.csv", ["case"], "")["case"]} == {*WORDS}
+
+
+@pytest.mark.parametrize("what", ["case", "structure"])
+def test_name_that_a_spreadsheet_computes_is_refused(tmp_path, capsys, what):
+    """In one line, before anything is written."""
+    cases, names = people(0, 3, "p"), ["left", "right"]
+    if what == "case":
+        cases["=1+1"] = cases.pop("paa")
+    else:
+        names[0] = "=1+1"
+    labels = {"background": 0, names[0]: 1, names[1]: 2}
+    study = Study(tmp_path / "old", cases, {"labels": labels})
+    args = [study.nnunet(), study.labels, *PEOPLE, "--output", tmp_path / "report"]
+
+    assert main(["report", *map(str, args)]) == 1
+    error = capsys.readouterr().err
+    assert "'=1+1' begins with =" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_report_that_fails_leaves_the_earlier_one_or_nothing(tmp_path, monkeypatch):
+    """At its last step, after all others have succeeded; and the same command repeats it."""
+    old, new = Study(tmp_path / "a", people(3, 9, "p")), Study(tmp_path / "b", people(9, 2, "n"))
+    args = ["report", old.nnunet(), old.labels, *PEOPLE, "--output", tmp_path / "report"]
+    last = [*args, "--new", new.nnunet()]
+
+    def fail(*_):
+        raise InputError("nii.gz: is damaged; predict the case again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nacl_monai.promises.command.look_text", fail)
+        assert main([*map(str, last)]) == 1
+        assert not (tmp_path / "report").exists()
+        assert main([*map(str, args)]) == 0
+        earlier = contents(tmp_path / "report")
+        assert main([*map(str, last)]) == 1
+    assert contents(tmp_path / "report") == earlier
+    assert main([*map(str, last)]) == 0
+    assert (tmp_path / "report/triage/triage.csv").exists()
+
+
+def reported(args):
+    """The command in a process of its own, without pixels."""
+    with pytest.MonkeyPatch.context() as patch, Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        sys.exit(main([*map(str, args)]))
+
+
+@pytest.mark.nightly
+def test_report_that_is_killed_leaves_the_earlier_one_or_nothing(tmp_path):
+    """60 times at random moments; then the same command succeeds."""
+    old, new = Study(tmp_path / "a", people(3, 9, "p")), Study(tmp_path / "b", people(9, 3, "n"))
+    output, earlier = tmp_path / "report", tmp_path / "earlier"
+    args = ["report", old.nnunet(), old.labels, *PEOPLE, "--output", output]
+    last = [*args, "--new", new.nnunet()]
+    prepared = multiprocessing.get_context("forkserver")
+    prepared.set_forkserver_preload(["tests.promises.test_report", "nacl_monai.promises.report"])
+
+    def run(command, seconds=None):
+        process = prepared.Process(target=reported, args=(command,))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode
+
+    assert run(args) == 0
+    shutil.copytree(output, earlier)
+    begin = time.monotonic()
+    assert run(last) == 0
+    whole, first, second = time.monotonic() - begin, contents(earlier), contents(output)
+    assert first != second
+    rng, ends = np.random.default_rng(0), Counter()
+    for kill in range(60):
+        shutil.rmtree(output, ignore_errors=True)
+        if kill % 2:
+            shutil.copytree(earlier, output)
+        code = run(last, rng.uniform(0, 1.1) * whole)
+        ends[code] += 1
+        there = contents(output) if output.exists() else None
+        assert there in (first if kill % 2 else None, second)
+    assert ends[-9] > 30
+    assert run(last) == 0
+    assert contents(output) == second
