@@ -78,7 +78,7 @@ def _files(run: RunFolder, case: str) -> list[str]:
 
 
 def _sentence(promise: Promise, case: NewCase) -> str:
-    names, outer = " and of ".join(promise.definition["structures"]), promise.kept[0]
+    names, outer = " and of ".join(promise.definition["structures"]), promise.outer[0]
     share = f"{outer.miss:.0%}"
     return (
         f"In {outer.often} like these at most {share} of {names} is outside the outer contour, and at "
