@@ -392,8 +392,9 @@ def _more(promise: Promise) -> Iterator[Section]:
     control = promise.control_of(promise.outer[0])
     yield Section(
         "What do more patients give?",
-        number_note(control),
-        [],
+        "The more patients calibrate, the less such calibrations differ, and on the whole the smaller "
+        "contours are.",
+        [number_note(control)],
         headings=number_headings(control, promise.definition["structures"]),
         rows=by_number(promise.curves, control, **promise.settings),
         files=["promise/page.html"],
