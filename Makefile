@@ -15,7 +15,7 @@ PAPER := $(filter table% figure% after_training posthoc selective three_d unet_a
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
 CALL = +@BIN='$(BIN)' $(PYTHON) .ci/words.py
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-elsewhere test-lowest smoke-lowest test-weekly test-nnunet constraints mutants check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-elsewhere test-lowest smoke-lowest test-weekly test-nnunet test-hosts constraints mutants check check-js niivue format clean site size
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -142,6 +142,21 @@ test-nnunet: .venv-nnunet/installed ## Run the tests of the trainers for nnU-Net
 test-weekly: .venv-weekly/installed ## Run the tests beside the MONAI of this week
 	OMP_NUM_THREADS=1 .venv-weekly/bin/python -m pytest $(TOGETHER) -m "not slow and not nightly" $(ARGS)
 
+# Programs that serve bundles, without this package: MONAI Label's imports break with newer packages of DICOM, which
+# MONAI Deploy needs.
+.venv-label/installed:
+	$(PYTHON) -m venv .venv-label
+	.venv-label/bin/pip install --quiet monailabel==0.8.5 'pydicom<3' 'dicomweb-client<0.60' 'pynetdicom<3'
+	@touch $@
+
+.venv-deploy/installed:
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet monai-deploy-app-sdk==4.0.0 'pydicom>=3' highdicom SimpleITK monai torch nibabel
+	@touch $@
+
+test-hosts: .venv/development .venv-label/installed .venv-deploy/installed ## Run exported bundles in MONAI Label and MONAI Deploy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hosts $(ARGS)
+
 mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
@@ -180,5 +195,5 @@ format: .venv/development ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv, caches and builds; runs/ stays
-	rm -rf .venv .venv-lowest .venv-nnunet .venv-smoke .venv-weekly build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-nnunet .venv-label .venv-deploy .venv-smoke .venv-weekly build dist mutants *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -72,6 +72,7 @@ _REPLACED: dict[str, Config] = {
 _RENAMED = {"preprocessing": "image_steps", "image_reading": "preprocessing"}
 # Lists of what is done, one step after the other.
 _STEPS = {"initialize", "evaluating", "inference"}
+_FIRST = "monai.utils.first"
 # Keys of inference that nothing refers to, but that MONAI asks for.
 _KEPT = {"imports", "bundle_root", "dataset_dir"}
 # Which every bundle has, or names by itself.
@@ -158,8 +159,19 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     rest = {key: value for key, value in config.items() if key != "networks"}
     for key in _STEPS & rest.keys():  # what the run was trained with is in the configuration
         rest[key] = [step for step in rest[key] if "training.follow_run" not in str(step)]
+    if "train" in rest:  # where MONAI Label writes, before it starts what refuses it
+        handlers = [
+            part if isinstance(part, dict) else _mapping(part) for part in rest["train"]["handlers"]
+        ]
+        rest["train"] = {**rest["train"], "handlers": handlers}
+        rest["validate"] = {**rest["validate"], "dataset": _mapping("@validate::volumes")}
     whole = {"bundle_root": ".", **rest, "network_def": network, **_REPLACED[kind]}
     return _inference_alone(whole) if kind == "inference" else whole
+
+
+def _mapping(reference: str) -> Config:
+    """A definition that becomes what a reference is to."""
+    return {"_target_": _FIRST, "iterable": [reference]}
 
 
 def _inference_alone(config: Config) -> Config:
@@ -314,7 +326,7 @@ def check_known_code(
     Raises:
         InputError: If an expression, a macro or a ``_target_`` of the record is in no source.
     """
-    known = _EARLIER | {WITHOUT} | _code_of_sources(bundles)
+    known = _EARLIER | {WITHOUT, _FIRST} | _code_of_sources(bundles)
     for key, value in _code(record):
         if value not in known and value not in asked and not _is_harmless(value):
             raise InputError(
