@@ -66,6 +66,7 @@ GROUPS = {
         "report": Command("promises", "the first four verbs in one, on one page"),
         "view": Command("audits", "show predictions on one page, in three planes and in 3-D"),
         "maps": Command("audits", "write predictions as images: probabilities, entropy, labels"),
+        "watch": Command("promises", "whether new patients are still like those of a promise"),
         "merge": Command("audits", "join the audits of several sites, from sums alone"),
     },
     "networks": {

@@ -197,6 +197,8 @@ COMMANDS = {
     "calibrate": ["calibrate", "predictions", "labels", "--output"],
     "promise": ["promise", "predictions", "labels", "--output"],
     "triage": ["triage", "promise.json", "predictions", "--output"],
+    "watch": ["watch", "promise.json", "predictions", "--output"],
+    "check of a promise": ["promise", "--check", "p.json", "new", "labels", "--output"],
     "compare": ["compare", "run", "--output"],
     "reliability": ["draw", "reliability", "run", "--output"],
     "selective": ["draw", "selective", "run", "--output"],

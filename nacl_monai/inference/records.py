@@ -215,6 +215,19 @@ def definition(value: Any) -> bool:
     }
 
 
+_MEASURE: dict[str, Check] = {
+    "name": name,
+    "formula": text,
+    "phases": maybe(text),
+    "level": share,
+    "below": number(),
+    "above": number(),
+    "patients": whole(1),
+    "undefined": whole(),
+    "asymmetric": lambda value: type(value) is bool,
+}
+
+
 def _promised(value: Any) -> bool:
     """One promise: a contour has a threshold for each margin, a number has one value."""
     if not keyed(_KEPT)(value):
@@ -238,6 +251,7 @@ _PROMISE: dict[str, Check] = {
     "beside": each(keyed(_BESIDE)),
     "sums": maybe(text),
     "group": maybe(text),
+    "measures": maybe(each(keyed(_MEASURE))),
     "cohort": mapped(mapped(each(number(), 1))),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }

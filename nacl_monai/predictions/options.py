@@ -33,6 +33,7 @@ KINDS = {
     "shard": "a part of the patients, whose sums alone are written",
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
+    "check": "labeled patients who judge a promise",
     "new": "new predictions",
     "verdicts": "verdicts on a triage",
     "run": "a run",
@@ -47,11 +48,12 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
 )
 _COUNTED = "audit:folders calibrate:folders"
 _LABELED = (
-    f"{_COUNTED} calibrate:components promise:folders promise:shard triage:apply report:folders"
+    f"{_COUNTED} calibrate:components promise:folders promise:shard promise:check "
+    "triage:apply watch:new report:folders"
 )
 _ALL = f"{_LABELED} promise:apply maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
-_NEW = "promise:apply triage:apply maps:new view:new"
+_NEW = "promise:apply promise:check triage:apply watch:new maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
 _TESTED = f"audit:folders calibrate:components promise:folders promise:shard {_NEW} report:folders"
 
@@ -141,7 +143,7 @@ class Options:
     )
     anonymous: Path | None = whose(
         None,
-        "audit:folders promise triage:apply",
+        "audit:folders promise triage:apply watch:new",
         "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
         "this file: openssl rand -hex 32 > SALT",
         "SALT",
@@ -217,9 +219,28 @@ class Options:
         choices=("each", "mean", "most"),
     )
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
+    measure: Sequence[str] = asked(
+        (),
+        f"{_PROMISED} report:folders",
+        "an interval for a formula of volumes in ml over a patient's cases, 'EF = 1 - ES.LV / ED.LV': "
+        "+ - * / ( ), numbers, and structures or PHASE.STRUCTURE",
+        "FORMULA",
+    )
+    phases: str | None = asked(
+        None,
+        f"{_PROMISED} promise:apply promise:check triage:apply report:folders",
+        "the phase of a case, the group of a regular expression: '_(ED|ES)'; or a table with the "
+        "columns case and phase, which new cases need again",
+        "REGEX|CSV",
+    )
+    asymmetric: bool = asked(
+        False,
+        f"{_PROMISED} report:folders",
+        "take both ends of the interval of a --measure by themselves, fixed before patients are seen",
+    )
     groups: Path | None = asked(
         None,
-        f"audit:folders {_PROMISED}",
+        f"audit:folders {_PROMISED} promise:check",
         "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
         "hold in each?",
         "CSV",
@@ -264,8 +285,9 @@ class Options:
     )
     alarm: bool = asked(
         False,
-        "triage:apply",
-        "exit with 3 where the new cases together are unlike those who calibrated, p < 0.01",
+        "promise:check triage:apply watch:new",
+        "exit with 3 where new patients break a promise, together are unlike those who calibrated (p < "
+        "0.01), or have rung the alarm of watch",
     )
     method: str | None = asked(
         None,
@@ -308,9 +330,21 @@ class Options:
     )
     labels: Path | None = asked(
         None,
-        "triage:apply",
-        "label maps, if there are any, to say how many of the worst tenth are found",
+        "triage:apply watch:new",
+        "label maps, if there are any: how many of the worst tenth are found, or what patients need",
         "DIR",
+    )
+    chosen: str | None = asked(
+        None,
+        "promise:check",
+        "how the labeled patients were chosen; all: every new one of a time; random: drawn by chance",
+        choices=("all", "random", "triage"),
+    )
+    forget: str | None = asked(
+        None,
+        "watch:new",
+        "remove this patient's name from the log, and leave the numbers",
+        "PATIENT",
     )
     images: Path | None = written(
         None,
@@ -339,8 +373,10 @@ class Options:
     )
     output: Path | None = written(
         None,
-        "audit calibrate:folders calibrate:components promise triage maps:new view:new report:folders",
-        "default: audit, calibrated, promise, triage, maps, view or report, as the command is called",
+        "audit calibrate:folders calibrate:components promise triage watch:new maps:new view:new "
+        "report:folders",
+        "default: audit, calibrated, promise, check, triage, watch, maps, view or report, as the "
+        "command is called",
         "DIR",
     )
     pictures: bool = written(
@@ -403,6 +439,11 @@ class Options:
         if self.below is None:
             return number_within(self.budget or BUDGET, len(bounds))
         return sum(bound < self.below for bound in bounds)
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The measurements of a promise."""
+        return {"measures": self.measure, "phases": self.phases, "asymmetric": self.asymmetric}
 
     @property
     def one_each(self) -> bool:

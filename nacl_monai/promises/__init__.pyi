@@ -1,4 +1,5 @@
 from .cases import Applied, Curves, applied, promise, read_curves
+from .check import Check, check_promise
 from .fit import fit
 from .handler import CaseCurves
 from .page import promise_page
@@ -7,9 +8,11 @@ from .record import Promise, read_promise
 __all__ = [
     "Applied",
     "CaseCurves",
+    "Check",
     "Curves",
     "Promise",
     "applied",
+    "check_promise",
     "fit",
     "promise",
     "promise_page",

@@ -1,4 +1,4 @@
-"""``nacl-monai promise PREDICTIONS LABELS``, ``promise --apply promise.json NEW``, and ``triage``."""
+"""``nacl-monai promise``, with ``--apply`` and ``--check``, ``triage``, ``watch`` and ``report``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ from nacl_monai.runs import PROMISE_REMEDY, curves_file
 _EXAMPLES = {
     "promise": [
         "promise predictions labels --patient-pattern '(patient\\d+)_'",
+        "promise predictions labels --measure 'EF = 1 - ES.LV / ED.LV' --phases '_(ED|ES)'",
         "promise --apply promise/promise.json new --output contours",
+        "promise --check promise/promise.json new new_labels --chosen all",
     ],
     "report": ["report predictions labels", "report predictions labels --new new"],
     "triage": [
         "triage promise/promise.json new --budget 10",
         "triage triage --verdicts verdicts.csv",
+    ],
+    "watch": [
+        "watch promise/promise.json new --labels new_labels --alarm",
+        "watch promise/promise.json --forget patient007",
     ],
 }
 
@@ -38,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _promise(
-    folders: Sequence[Path], apply: Path | None = None, **values: Any
+    folders: Sequence[Path], apply: Path | None = None, check: Path | None = None, **values: Any
 ) -> Sequence[InputError]:
-    """Promises from folders, a part of their patients, or sums; or a promise on new predictions."""
-    if apply is not None:
-        return _apply(apply, folders, values)
+    """Promises from folders, a part of their patients, or sums; or a promise and new predictions."""
+    for file, use in ((apply, _apply), (check, _check)):
+        if file is not None:
+            return use(file, folders, values)
     *first, last = folders
     paths = [*as_one(first, values), last]
     sums = len(paths) != 2 or all(map(curves_file, paths))
@@ -76,6 +83,37 @@ def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
     from nacl_monai.promises import command
 
     return command.apply_folder(promise, new, output, options)
+
+
+def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
+    *first, labels = folders
+    paths = [*as_one(first, values), labels]
+    if len(paths) != 2:
+        raise SettingError(
+            "--check: takes a folder of predictions and one of label maps of new patients, or several "
+            "of predictions with --ensemble"
+        )
+    options = options_of("promise:check", values)
+    output = options.output or Path("check")
+    check_output(output, "promise --check", read=[promise, *paths, *options.files])
+    _check_there(promise, paths[0])
+    check_names(paths[0], paths[1], options.patterns)
+    from nacl_monai.promises.check import check_folders
+
+    return check_folders(promise, paths, output, options)
+
+
+def _watch(promise: Path, new: Sequence[Path] = (), **values: Any) -> Sequence[InputError]:
+    first = the_folder("NEW", new, values) if new else None
+    options = options_of("watch:new", values)
+    if first is None and not options.forget:
+        raise SettingError("NEW: is missing; give the folder of the new predictions")
+    output = options.output or Path("watch")
+    check_output(output, "watch", read=[promise, *([first] if first else []), *options.files])
+    _check_there(promise, first or promise)
+    from nacl_monai.promises.watch import watch_folder
+
+    return watch_folder(promise, first, output, options)
 
 
 def _triage(
@@ -140,10 +178,13 @@ def _parser() -> argparse.ArgumentParser:
     add = promise.add_argument
     inputs = (
         "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; "
-        "with --apply a folder of new predictions"
+        "with --apply a folder of new predictions; with --check one of these and one of label maps"
     )
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
+    add = promise.add_mutually_exclusive_group().add_argument
     add("--apply", type=Path, metavar="FILE", help="promise.json, to be applied to new predictions")
+    judged = "promise.json, to be judged by new labeled patients"
+    add("--check", type=Path, metavar="FILE", help=judged)
     add_options(promise, "promise")
 
     what = "audit, calibrate, promise and triage in one, on one page"
@@ -167,6 +208,21 @@ def _parser() -> argparse.ArgumentParser:
     verdicts = "count the verdicts that its page let people download, within each budget"
     add("--verdicts", nargs="+", type=Path, metavar="CSV", help=verdicts)
     add_options(triage, "triage")
+
+    what = "whether new patients are like those of a promise, one by one, with an alarm"
+    watch = commands.add_parser(
+        "watch",
+        help=what,
+        argument_default=argparse.SUPPRESS,
+        examples=_EXAMPLES["watch"],
+    )
+    watch.set_defaults(run=_watch)
+    add = watch.add_argument
+    add("promise", type=Path, metavar="PROMISE", help="promise.json")
+    add(
+        "new", nargs="*", type=Path, metavar="NEW", help=f"{new}; those in the log stay as they are"
+    )
+    add_options(watch, "watch")
     return parser
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
-from nacl_monai.inference.promised import MARGIN, apply_kept, unlike_spacing
+from nacl_monai.inference.promised import MARGIN, MM3_PER_ML, apply_kept, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curves
@@ -208,8 +208,16 @@ class NewCase:
         """Of the case."""
         return self.reading.case.name
 
+    @property
+    def predicted_volumes(self) -> dict[str, float]:
+        """The volume of each predicted structure in ml."""
+        voxel = float(np.prod(self.reading.spacing)) / MM3_PER_ML
+        return {part.structure: int(part.prediction.sum()) * voxel for part in self.structures}
 
-def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> Study:
+
+def find_new(
+    file: Path, promise: Promise, folder: Path, options: Options, labels: Path | None = None
+) -> Study:
     """New predictions that a promise holds for.
 
     Args:
@@ -217,13 +225,14 @@ def find_new(file: Path, promise: Promise, folder: Path, options: Options) -> St
         promise: What was promised.
         folder: In any layout that an audit reads.
         options: As for an audit.
+        labels: The folder of their label maps, if there are any.
 
     Raises:
         InputError: If they are of other channels, behind another calibrator, of another ensemble, or of
             a patient who calibrated the promise.
     """
     channels = Channels.counted(promise.definition, str(file))
-    study = find(folder, None, options, promised=channels)
+    study = find(folder, labels, options, promised=channels)
     check_new(file, promise, study)
     return study
 
@@ -317,6 +326,9 @@ def promise(
     confidence: float = 0.9,
     margin: float = MARGIN,
     compare: bool = True,
+    measures: Sequence[str] = (),
+    phases: str | Path | None = None,
+    asymmetric: bool = False,
     **options: Any,
 ) -> Promise:
     r"""Contours, volumes and bounds of Dice with a guarantee, by calibration patients.
@@ -340,6 +352,11 @@ def promise(
         margin: Of the family "within", in mm; fixed before these patients are seen.
         compare: Whether two other contours are shown beside: one without probabilities, and one without
             control.
+        measures: Formulas of volumes, "EF = 1 - ES.LV / ED.LV", each of which gets an interval.
+        phases: The regular expression whose group is the phase of a case, or a table with the columns
+            case and phase.
+        asymmetric: Whether both ends of such an interval are taken by themselves; fixed before these
+            patients are seen.
         **options: Of arrays ``spacing`` in mm (1 along each axis by default), ``classes``,
             ``structures``, ``cases``, ``patients``, ``mask``, ``ignore_index`` and ``from_logits``, as
             `nacl_monai.audit` has them; of folders what a command says: ``dataset``, ``patients``,
@@ -376,4 +393,5 @@ def promise(
         curves = _curves_of(arrays, spacing, bool(as_given))
         read = partial(array_readings, arrays, spacing)
     controls = controls_of(control, levels, misses, confidence)
-    return replace(fit(curves, controls, family, margin, compare=compare), read=read)
+    measured: dict[str, Any] = {"measures": measures, "phases": phases, "asymmetric": asymmetric}
+    return replace(fit(curves, controls, family, margin, compare=compare, **measured), read=read)

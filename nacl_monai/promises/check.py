@@ -30,41 +30,55 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import beta, betabinom, binom, norm
 
+from nacl_monai.audits.command import print_faults, show
+from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.groups import Groups
+from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import holm
+from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference.promised import MARGINS
-from nacl_monai.metrics.curves import THRESHOLDS, Curves
+from nacl_monai.metrics.curves import CURVES_FILE, THRESHOLDS, Curves, read_curves
+from nacl_monai.output import written_folder
+from nacl_monai.predictions.identity import hidden
+from nacl_monai.predictions.options import Options, options_of
+from nacl_monai.predictions.study import Study
+from nacl_monai.promises.cases import curves_of_arrays, find_new, read_study
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
-    MISS,
     OUTER,
+    SIZE,
     Control,
+    Law,
     by_patient,
     contours_along,
     worst_by_patient,
 )
-from nacl_monai.promises.record import Kept, Promise
+from nacl_monai.promises.measure import Measure, errors_of_measures
+from nacl_monai.promises.record import PROMISE_FILE, Kept, Promise, read_promise
 from nacl_monai.promises.rules import Rules, errors_of, failed
 
 Array = npt.NDArray[Any]
-#: The chance that a kept promise is called broken.
-SIZE = 0.05
 #: How the new patients were chosen.
 ALL, RANDOM, TRIAGE = CHOSEN = ("all", "random", "triage")
 DIVISIONS = 999
-_SHIFT = 0.5  # standard deviations of a normal score: 10 % become 22 %
+#: The file of all numbers.
+TABLE = "check.csv"
 _ROUNDING = 1e-9
 
 
@@ -72,36 +86,6 @@ class BrokenError(InputError):
     """The alarm that a promise is broken; all files are written."""
 
     exit_code = 3
-
-
-class Law(NamedTuple):
-    """The Beta distribution of the share of new patients who fail, over draws of who calibrates.
-
-    Example:
-        >>> law = Law.of(Control(0.1), 19)
-        >>> law, law.p_values(20)[4].round(3).item()
-        (Law(a=2, b=18), 0.187)
-    """
-
-    a: int
-    b: int
-
-    @classmethod
-    def of(cls, control: Control, patients: int) -> Law:
-        """The law of a rule by which each patient fails or does not."""
-        losses = np.tril(np.ones((patients + 1, patients)), -1).T  # 0, 1, … of them fail
-        return cls(*((held := int(control.holds(losses).sum())), patients + 1 - held))
-
-    def p_values(self, new: int) -> Array:
-        """The probability that at least 0, 1, … of the new patients fail."""
-        return np.asarray(betabinom.sf(np.arange(-1, new), new, self.a, self.b))
-
-    def power(self, new: int, size: float = SIZE) -> float:
-        """How often a check speaks where the score of each new patient is worse by :data:`_SHIFT`."""
-        least = int((self.p_values(new) > size).sum())
-        steps = (np.arange(2000) + 0.5) / 2000
-        shares = norm.cdf(norm.ppf(beta.ppf(steps, self.a, self.b)) + _SHIFT)
-        return float(binom.sf(least - 1, new, shares).mean())
 
 
 @dataclass(frozen=True)
@@ -228,6 +212,7 @@ def judged(
     chosen: str,
     groups: Groups | None = None,
     calibration: Curves | None = None,
+    phases: str | None = None,
 ) -> Check:
     """A promise as new labeled patients judge it.
 
@@ -237,24 +222,19 @@ def judged(
         chosen: "all" or "random".
         groups: Of the new patients, from `nacl_monai.evaluations.groups.read_groups`.
         calibration: The curves of those who calibrated; None where they are unknown.
+        phases: A table of the phases of the new cases, if the promise took one.
 
     Raises:
         InputError: If one of them calibrated, or the curves are of other predictions.
         SettingError: If they were chosen otherwise.
     """
     check_chosen(chosen)
-    if known := sorted({*promise.patients, *promise.cases} & {*new.patients, *new.cases}):
-        raise InputError(f"{known[0]}: calibrated the promise, and cannot judge it; leave it out")
+    _check_judges(promise, new)
     whole = None if calibration is None else calibration.joined([new])
-    rows = []
-    for kept in promise.kept:
-        test = _test(promise, kept, new, whole)
-        rows.append(test.row(sorted(test.losses)) | {"group": "", "value": ""})
-        for group, of_patient in (groups or {}).items():
-            for value in dict.fromkeys(of_patient.values()):
-                part = [name for name in sorted(test.losses) if of_patient[name] == value]
-                rows.append(test.row(part) | {"group": group, "value": value})
-    table = pd.DataFrame(rows)
+    tests = [_test(promise, kept, new, whole) for kept in promise.kept]
+    found = errors_of_measures(promise.measures, new, phases)
+    tests += [_of_measure(*pair, new) for pair in zip(promise.measures, found, strict=True)]
+    table = pd.DataFrame([row for test in tests for row in _rows_of(test, groups or {})])
     table["p_holm"] = np.nan
     for family in (table["group"] == "", table["group"] != ""):
         tested = family & table["p"].notna()
@@ -262,9 +242,32 @@ def judged(
     return Check(table, chosen)
 
 
+def _check_judges(promise: Promise, new: Curves) -> None:
+    """Refuses predictions of another model, and who calibrated."""
+    for key in ("channels", "structures", "activation"):
+        ours, theirs = (str(whose.definition[key]) for whose in (new, promise))
+        if ours != theirs:
+            raise InputError(
+                f"{key}: are {ours}, but those of the promise are {theirs}; give predictions of "
+                "the same model"
+            )
+    if known := sorted({*promise.patients, *promise.cases} & {*new.patients, *new.cases}):
+        raise InputError(f"{known[0]}: calibrated the promise, and cannot judge it; leave it out")
+
+
+def _rows_of(test: _Test, groups: Groups) -> Iterator[dict[str, Any]]:
+    """The row of all patients of a test, and that of each group."""
+    patients = sorted(test.losses)
+    yield test.row(patients) | {"group": "", "value": ""}
+    for group, of_patient in groups.items():
+        for value in dict.fromkeys(of_patient.values()):
+            part = [name for name in patients if of_patient[name] == value]
+            yield test.row(part) | {"group": group, "value": value}
+
+
 def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _Test:
     """The test of one sentence, by the law of its failures or by divisions."""
-    control = Control(kept.level, promise.control, promise.confidence, kept.miss or MISS)
+    control = promise.control_of(kept)
     single = len(promise.patients) == len(promise.cases) and len({*new.patients}) == len(new.cases)
     new = counting(new, kept)
     loss = losses(kept, new)
@@ -272,14 +275,7 @@ def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _T
     if control.kind == EACH or (kept.kind not in CONTOURS and single):
         fails = failed(worst_by_patient(loss, new.patients), kept.kind, control).tolist()
         law = Law.of(control, kept.patients)
-        of_patient = dict(zip(names, fails, strict=True))
-
-        def by_law(patients: Sequence[str]) -> float:
-            return float(
-                law.p_values(len(patients))[int(sum(map(of_patient.__getitem__, patients)))]
-            )
-
-        return _Test(kept.label, kept.patients, of_patient, law, by_law)
+        return _by_law(kept.label, kept.patients, dict(zip(names, fails, strict=True)), law)
     means = dict(zip(names, by_patient(loss, new.patients).tolist(), strict=True))
 
     def by_divisions(patients: Sequence[str]) -> float:
@@ -290,12 +286,28 @@ def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _T
     return _Test(kept.label, kept.patients, means, None, by_divisions)
 
 
+def _of_measure(measure: Measure, errors: Array, new: Curves) -> _Test:
+    """The test of a measurement; an undefined value counts as missed."""
+    fails = ~((errors <= measure.below) & (-errors <= measure.above))
+    of_patient = dict(zip(sorted({*new.patients}), fails.astype(float).tolist(), strict=True))
+    return _by_law(measure.label, measure.patients, of_patient, measure.law)
+
+
+def _by_law(label: str, calibrated: int, failures: Mapping[str, float], law: Law) -> _Test:
+    """The test of a sentence that fails a patient or not."""
+
+    def p_value(patients: Sequence[str]) -> float:
+        number = int(sum(failures[name] for name in patients))
+        return float(law.p_values(len(patients))[number])
+
+    return _Test(label, calibrated, failures, law, p_value)
+
+
 def counting(curves: Curves, kept: Kept) -> Curves:
     """The cases that count for a promise: of an outer contour those that have the structure."""
     if kept.kind != OUTER:
         return curves
-    has = curves.volumes[:, curves.structures.index(kept.structure)] > 0
-    return curves.taken(np.flatnonzero(has).tolist())
+    return curves.having(curves.structures.index(kept.structure))
 
 
 def losses(kept: Kept, curves: Curves) -> Array:
@@ -332,3 +344,94 @@ def divided(
     least = loss(order) - _ROUNDING
     beyond = sum(loss(rng.permutation(len(order))) >= least for _ in range(DIVISIONS))
     return (1 + beyond) / (1 + DIVISIONS)
+
+
+def check_promise(promise: Promise, probs: Any, labels: Any, chosen: str, **options: Any) -> Check:
+    """`Promise.check`."""
+    check_chosen(chosen)
+    if isinstance(probs, (str, Path)):
+        chosen_options = options_of("promise:check", options)
+        study = find_new(Path("promise"), promise, Path(probs), chosen_options, Path(labels))
+        new, groups, faults = _read(study)
+        if faults:
+            raise faults[0]
+        return judged(promise, new, chosen, groups, promise.curves, chosen_options.phases)
+    new = curves_of_arrays(probs, labels, **options)
+    if not {"cases", "patients"} & options.keys():  # whose numbers are no names
+        names = [f"new_{name}" for name in new.cases]
+        new = replace(new, cases=names, patients=names)
+    return judged(promise, new, chosen, {}, promise.curves)
+
+
+def _read(study: Study) -> tuple[Curves, Groups, list[InputError]]:
+    """The curves of labeled new patients, their groups, and the faults of single cases."""
+    groups = read_groups(study.options.groups, study.patients)
+    curves, faults = read_study(study)
+    (curves,) = hidden([curves], study.options.anonymous)
+    return curves, groups, faults
+
+
+def curves_beside(file: Path, promise: Promise) -> Curves | None:
+    """The curves of those who calibrated, if ``promise.npz`` is beside ``promise.json`` as it was."""
+    place = (file if file.is_dir() else file.parent) / CURVES_FILE
+    if not place.is_file() or checksum(place) != promise.sums:
+        return None
+    return read_curves(place)
+
+
+def check_folders(
+    file: Path, folders: Sequence[Path], output: Path, options: Options
+) -> list[InputError]:
+    """Judges a promise by new labeled patients, prints the verdict, and writes ``check.csv``.
+
+    Args:
+        file: ``promise.json``, or the folder that it is in.
+        folders: A folder of predictions and one of label maps.
+        output: The folder for the table.
+        options: As for an audit, with ``chosen``, ``groups`` and ``alarm``.
+
+    Returns:
+        The faults of single cases; the others judge.
+
+    Raises:
+        InputError: If the promise does not hold for these predictions, or one of them calibrated.
+        SettingError: If nobody says how the patients were chosen, or triage picked them.
+        BrokenError: At the end, by ``alarm``, if the promise is broken.
+    """
+    check_chosen(options.chosen)
+    with written_folder(output, "promise --check", read=[file, *folders, *options.files]) as folder:
+        promise = read_promise(file)
+        study = find_new(file, promise, folders[0], options, folders[1])
+        show(study)
+        new, groups, faults = _read(study)
+        check = judged(
+            promise, new, str(options.chosen), groups, curves_beside(file, promise), options.phases
+        )
+        write_text(folder / TABLE, csv_text(check.table))
+    print_faults(faults)
+    print(check, *_looks(file, new.patients), sep="\n")
+    print_written([output / TABLE])
+    if options.alarm and len(check.broken):
+        raise BrokenError(f"{folders[0]}: {check.verdict} Look at why")
+    return faults
+
+
+def _looks(file: Path, patients: Sequence[str]) -> list[str]:
+    """Remembers who judged a promise, beside it; the note where others did so before."""
+    place = (file if file.is_dir() else file.parent) / "checks.json"
+    promise = checksum(place.with_name(PROMISE_FILE) if file.is_dir() else file)
+    record = read_object(place, "remove it") if place.exists() else {}
+    judges = hashlib.sha256("\n".join(sorted({*patients})).encode()).hexdigest()
+    before = [date for date, whose in record.get(promise, {}).items() if whose != judges]
+    today = datetime.now(UTC).isoformat(timespec="seconds")
+    if judges not in record.get(promise, {}).values():
+        record.setdefault(promise, {})[today] = judges
+        with suppress(InputError):  # where nobody may write beside the promise
+            write_text(place, json.dumps(record, indent=1) + "\n")
+    if not before:
+        return []
+    return [
+        f"note: other patients judged this promise on {min(before)[:10]}. A check is for one look, and "
+        "each further one may be wrong as often again; for many: "
+        f"nacl-monai watch {file} NEW --labels DIR"
+    ]

@@ -53,7 +53,8 @@ DRAWS = 9_999
 ALARM = 0.01
 #: The end of the second line then.
 ALARMED = "moved most, from"
-EXPECTED_DICE, _DICE = "expected Dice", "Dice"
+#: The statistics of known_of, of which the second takes labels.
+EXPECTED_DICE, LABELED = "expected Dice", "Dice"
 _LEAST = 3  # patients that a line needs
 _DECIMALS = 6
 _ROUNDING = 1e-9
@@ -95,7 +96,7 @@ def statistics(curves: Curves) -> dict[str, Array]:
 
 def known_of(curves: Curves, *, labeled: bool) -> dict[str, dict[str, list[float]]]:
     """The statistics of each patient, the mean over their cases; of labeled ones Dice, too."""
-    found = statistics(curves) | ({_DICE: curves.dice} if labeled else {})
+    found = statistics(curves) | ({LABELED: curves.dice} if labeled else {})
     means = {name: by_patient(values, curves.patients) for name, values in found.items()}
     return {
         structure: {name: values[:, k].round(_DECIMALS).tolist() for name, values in means.items()}
@@ -185,7 +186,7 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
     means = []
     for structure, numbers in known.items():
         x, dice, later = map(
-            np.array, (numbers[EXPECTED_DICE], numbers[_DICE], found[structure][EXPECTED_DICE])
+            np.array, (numbers[EXPECTED_DICE], numbers[LABELED], found[structure][EXPECTED_DICE])
         )
         if mean := mean_dice(dice, x, later):
             means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")

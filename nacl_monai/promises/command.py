@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -40,6 +41,7 @@ from nacl_monai.promises.cases import NewCase, find_new, new_cases, read_study, 
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.fit import check_cases
+from nacl_monai.promises.measure import Measure, rows_of
 from nacl_monai.promises.page import PAGE, UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.seen import seen_case
@@ -58,6 +60,9 @@ _HEADINGS = {
     "volume_high_ml": "at most",
     "doubtful_islands": "Islands likely false",
 }
+_ENDS = {"value": "", "low": " at least", "high": " at most"}  # of a measurement
+#: The measurements of new patients.
+MEASURED = "measures.csv"
 _SHOWN = 12  # cases that are drawn
 #: Name, reason, picture and layers of a case.
 Drawn: TypeAlias = "tuple[str, str, str, dict[str, Any] | None]"
@@ -247,6 +252,86 @@ class Contours:
             write_rows(self._islands, self.folder)
 
 
+@dataclass
+class Measuring:
+    """The measurements of new patients, whose cases come one by one.
+
+    Attributes:
+        measures: Of one level.
+        patients: Case → patient.
+        phases: A table of the cases' phases, if one was given.
+        volumes: Case → structure → volume in ml.
+    """
+
+    measures: Sequence[Measure]
+    patients: Mapping[str, str]
+    phases: str | None
+    volumes: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, promise: Promise, study: Study, options: Options, level: float | None = None
+    ) -> Measuring:
+        """Before the first volume is read.
+
+        Raises:
+            InputError: If a case has no phase, or a patient two cases of one.
+            SettingError: If phases have no effect.
+        """
+        if options.phases and not promise.measures:
+            raise SettingError("--phases: this promise has no measurement; leave it out")
+        least = promise.of_level(level)[0].level
+        measures = [measure for measure in promise.measures if measure.level == least]
+        blank = {case: dict.fromkeys(study.channels.structures, 1.0) for case in study.patients}
+        rows_of(measures, blank, study.patients, options.phases)
+        return cls(measures, study.patients, options.phases)
+
+    def add(self, case: NewCase) -> None:
+        """Takes the volumes of a case."""
+        if self.measures:
+            self.volumes[case.name] = case.predicted_volumes
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Those of `nacl_monai.promises.measure.rows_of`."""
+        return rows_of(self.measures, self.volumes, self.patients, self.phases)
+
+    @property
+    def lines(self) -> list[str]:
+        """The table, and whose values are undefined."""
+        if not (rows := self.rows):
+            return []
+        table = pd.DataFrame(rows)
+        none = table[table["value"].isna()].groupby("measure")["patient"].agg(", ".join)
+        shown = table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS)
+        return [shown, *(f"note: {name} is undefined for {who}" for name, who in none.items())]
+
+    def write(self, folder: Path) -> list[str]:
+        """Writes ``measures.csv``; returns the names of what it wrote."""
+        if not self.measures:
+            return []
+        write_text(folder / MEASURED, csv_text(pd.DataFrame(self.rows)))
+        return [MEASURED]
+
+    def insert(self, table: pd.DataFrame) -> dict[str, str]:
+        """Gives each case the values of its patient, and the ends of their intervals.
+
+        Args:
+            table: With the columns case and reason, before which they are.
+
+        Returns:
+            Column → heading.
+        """
+        found = {(row["measure"], row["patient"]): row for row in self.rows}
+        headings = {}
+        for name, (key, end) in product([m.name for m in self.measures], _ENDS.items()):
+            rows = (found[name, self.patients[case]] for case in table["case"])
+            column, place = f"{name}{end and '_' + key}", list(table).index("reason")
+            table.insert(place, column, [row[key] for row in rows])
+            headings[column] = f"{name}{end}"
+        return headings
+
+
 class Triage:
     """The list of new cases that someone must look at, the most doubtful first.
 
@@ -260,12 +345,15 @@ class Triage:
 
     def __init__(self, study: Study, promise: Promise) -> None:
         self.study, self.promise, self.real = study, promise, real_of(study)
+        self.measuring = Measuring.of(promise, study, study.options)
+        self.headings = dict(_HEADINGS)
         self.cases: dict[str, NewCase] = {}
         self._rows: list[dict[str, Any]] = []
         self._counted: list[tuple[Case, Mapping[str, Array]]] = []
 
     def add(self, case: NewCase) -> None:
         """Takes the row of a case, and the case itself if it is among the first."""
+        self.measuring.add(case)
         self._counted.append((case.reading.case, case.curve))
         self._rows.append(_triaged(case, self.promise, self.real))
         first = sorted(self._rows, key=lambda row: row["dice_low"])[:_SHOWN]
@@ -276,6 +364,7 @@ class Triage:
         """Of ``triage.csv``."""
         rows = pd.DataFrame(self._rows)
         table = rows.sort_values("dice_low", kind="stable", ignore_index=True)
+        self.headings |= self.measuring.insert(table)
         number = self.study.options.number_of(table["dice_low"].tolist())
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         return table
@@ -326,8 +415,8 @@ class Triage:
             patients=len(promise.patients),
             pictures=self.drawn,
             **scripts([layers for *_, layers in self.drawn], folder / PAGE),
-            headings=[_HEADINGS[name] for name in table if name in _HEADINGS],
-            rows=list(_table_rows(table)),
+            headings=[self.headings[name] for name in table if name in self.headings],
+            rows=list(_table_rows(table, self.headings)),
             command=command,
         )
         write_text(folder / PAGE, text + "\n")
@@ -353,16 +442,19 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         promise = read_promise(file)
         study = find_new(file, promise, new, options)
         contours = Contours(study, folder)
-        chosen = (next(iter(numbers), None) for numbers in (options.level, options.miss))
-        add_cases(study, promise, faults, [contours], *chosen)
+        level, miss = (next(iter(numbers), None) for numbers in (options.level, options.miss))
+        measuring = Measuring.of(promise, study, options, level)
+        add_cases(study, promise, faults, [contours, measuring], level, miss)
         contours.write()
+        measured = measuring.write(folder)
     print_faults(faults)
     table, real = pd.DataFrame(contours.rows), contours.real
     print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
-    for text in empty_text(table):
+    for text in (*empty_text(table), *measuring.lines):
         print(text)
-    print_written([output / APPLIED, *([output / SCORED] if real else [])])
-    number = len(visible_files(output)) - 1 - bool(real) * (1 + len({*table["case"]}))
+    print_written(output / name for name in [APPLIED, *measured, *[SCORED] * bool(real)])
+    beside = len(measured) + bool(real) * (1 + len({*table["case"]}))
+    number = len(visible_files(output)) - 1 - beside
     print(f"wrote {counted(number, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
     print_next("triage", file, new, *options.members, *options.words("triage:apply"))
     return faults
@@ -472,9 +564,9 @@ def triage_command(file: Path, new: Path, output: Path, options: Options) -> str
     return shlex.join(map(str, [*arguments, *options.words("triage:apply"), "--output", output]))
 
 
-def _table_rows(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+def _table_rows(table: pd.DataFrame, headings: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:
     """The rows of the page: case, whether to look, its numbers, and the reason."""
-    numbers = table[[name for name in table if name in _HEADINGS]]
+    numbers = table[[name for name in table if name in headings]]
     for k, (_, row) in enumerate(numbers.iterrows()):
         cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
         yield table["case"][k], table["look"][k], cells, table["reason"][k]

@@ -92,6 +92,10 @@ _SMALLEST = 1e-9  # level
 #: The default largest share of a structure that is outside in a patient, and the default levels.
 MISS = 0.1
 LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
+#: The chance that a check calls a kept promise broken.
+SIZE = 0.05
+#: The change that a check should see, in standard deviations of a normal score: 10 % become 22 %.
+SHIFT = 0.5
 #: The log-odds that a voxel needs within a margin, divided by those that it needs beyond.
 _SURER = 6
 
@@ -226,6 +230,38 @@ class Control(NamedTuple):
         held = self.holds(grown(losses))
         position = len(held) if held.all() else int(held.argmin())
         return position - 1 if position else None
+
+
+class Law(NamedTuple):
+    """The Beta distribution of the share of new patients who fail, over draws of who calibrates.
+
+    Example:
+        >>> law = Law.of(Control(0.1), 19)
+        >>> law, law.p_values(20)[4].round(3).item()
+        (Law(a=2, b=18), 0.187)
+    """
+
+    a: int
+    b: int
+
+    @classmethod
+    def of(cls, control: Control, patients: int) -> Law:
+        """The law of a rule by which each patient fails or does not."""
+        losses = np.tril(np.ones((patients + 1, patients)), -1).T  # 0, 1, … of them fail
+        return cls(*((held := int(control.holds(losses).sum())), patients + 1 - held))
+
+    def p_values(self, new: int) -> Array:
+        """The probability that at least 0, 1, … of the new patients fail."""
+        return np.asarray(scipy.stats.betabinom.sf(np.arange(-1, new), new, self.a, self.b))
+
+    def power(self, new: int, size: float = SIZE) -> float:
+        """How often a check speaks where the score of each new patient is worse by :data:`SHIFT`."""
+        least = int((self.p_values(new) > size).sum())
+        steps = (np.arange(2000) + 0.5) / 2000
+        shares = scipy.stats.norm.cdf(
+            scipy.stats.norm.ppf(scipy.stats.beta.ppf(steps, self.a, self.b)) + SHIFT
+        )
+        return float(scipy.stats.binom.sf(least - 1, new, shares).mean())
 
 
 def controls_of(

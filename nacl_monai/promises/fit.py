@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.beside import compared, enough
 from nacl_monai.promises.cohort import known_of
 from nacl_monai.promises.control import WITHIN, Control, by_patient, margin_of
+from nacl_monai.promises.measure import fit_measures
 from nacl_monai.promises.record import KINDS, Promise
 from nacl_monai.promises.rules import Rules
 
@@ -43,6 +45,7 @@ def fit(
     compare: bool = True,
     sums: str = "",
     group: str = "",
+    **measured: Any,
 ) -> Promise:
     """The promises that calibration patients allow.
 
@@ -57,6 +60,8 @@ def fit(
         compare: Whether two other contours are shown beside (`nacl_monai.promises.beside.compared`).
         sums: The checksum of the file of the curves.
         group: As in `Promise`.
+        **measured: Measurements, as `nacl_monai.promises.measure.fit_measures` takes them: ``measures``,
+            ``phases`` and ``asymmetric``.
 
     Raises:
         SettingError: If a level, family or margin is wrong.
@@ -87,6 +92,7 @@ def fit(
         patient_pattern=curves.definition["patient_pattern"],
         group=group,
         cohort=known_of(curves, labeled=True),
+        measures=fit_measures(curves, [control.level for control in controls], **measured),
         curves=curves,
     )
 

@@ -39,8 +39,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import read_groups
 from nacl_monai.inference import records
 from nacl_monai.metrics.curves import Curves
-from nacl_monai.promises.check import Law
-from nacl_monai.promises.control import Control
+from nacl_monai.promises.control import Control, Law
 
 Array = npt.NDArray[Any]
 #: Phase and structure → the volume of each patient in ml, NaN where a phase is missing.
@@ -287,6 +286,46 @@ class Measure:
         )
 
 
+def measures_of(record: Mapping[str, Any]) -> list[Measure]:
+    """Those of a ``promise.json``."""
+    return [Measure(**row) for row in record.get("measures") or ()]
+
+
+def rows_of(
+    measures: Sequence[Measure],
+    volumes: Mapping[str, Mapping[str, float]],
+    patients: Mapping[str, str],
+    phases: str | Path | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each patient and measurement: its value, and the interval of the labeled one.
+
+    Args:
+        measures: What was promised.
+        volumes: Case → structure → its predicted volume in ml.
+        patients: Case → patient.
+        phases: As `values_of` takes them.
+    """
+    cases = sorted(volumes)
+    if not measures or not cases:
+        return []
+    structures = list(volumes[cases[0]])
+    table = np.array([[volumes[case][name] for name in structures] for case in cases])
+    whose = [patients[case] for case in cases]
+    found = values_of(measures, table, structures, whose, cases, phases)
+    return [
+        {
+            "patient": patient,
+            "measure": measure.name,
+            "level": measure.level,
+            "value": value,
+            "low": value - measure.below,
+            "high": value + measure.above,
+        }
+        for measure, values in zip(measures, found, strict=True)
+        for patient, value in zip(sorted({*whose}), values.tolist(), strict=True)
+    ]
+
+
 def values_of(
     measures: Sequence[Measure],
     volumes: Array,
@@ -313,6 +352,11 @@ def values_of(
         phased = measure.phases is not None
         formula = Formula.of(f"{measure.name} = {measure.formula}", structures, phased)
         of_cases = phases_of(cases, phases if phased and phases else measure.phases)
+        if lacking := [term for term in formula.terms if term[0] not in of_cases]:
+            name = ".".join(lacking[0])
+            raise InputError(
+                f"{name}: no case has the phase {lacking[0][0]!r}; correct the formula"
+            )
         found.append(
             formula.of_volumes(by_phase(volumes, structures, patients, of_cases, formula.terms))
         )
@@ -332,8 +376,8 @@ def errors_of_measures(
 
 def fit_measures(
     curves: Curves,
-    texts: Sequence[str],
     levels: Sequence[float],
+    measures: Sequence[str] = (),
     phases: str | Path | None = None,
     *,
     asymmetric: bool = False,
@@ -342,8 +386,8 @@ def fit_measures(
 
     Args:
         curves: Of all patients.
-        texts: Names and formulas, "EF = 1 - ES.LV / ED.LV".
         levels: Each is the largest risk α.
+        measures: Names and formulas, "EF = 1 - ES.LV / ED.LV".
         phases: As `phases_of` takes them.
         asymmetric: Whether both ends of an interval are taken by themselves.
 
@@ -351,8 +395,14 @@ def fit_measures(
         SettingError: If a formula or the phases are wrong, or two have one name.
         InputError: If it takes more patients, too many have no value, or one has two cases of a phase.
     """
+    if isinstance(measures, str):
+        raise SettingError(f"measures: is {measures!r}; give a list of formulas")
+    if not measures and (phases is not None or asymmetric):
+        raise SettingError(
+            "--phases, --asymmetric: have no effect without --measure; leave them out"
+        )
     patients = len({*curves.patients})
-    formulas = [Formula.of(text, curves.structures, phases is not None) for text in texts]
+    formulas = [Formula.of(text, curves.structures, phases is not None) for text in measures]
     names = [formula.name for formula in formulas]
     if (repeated := first_repeated(names)) is not None:
         raise SettingError(f"--measure: two are called {repeated!r}; give each a name of its own")

@@ -113,8 +113,9 @@ def make_promise(
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
-    controls = asked_controls(options)
-    promise = fit(curves, controls, sums=checksum(curves.write(folder / CURVES_FILE)), **settings)
+    controls, measured = asked_controls(options), options.measured
+    sums = checksum(curves.write(folder / CURVES_FILE))
+    promise = fit(curves, controls, sums=sums, **settings, **measured)
     promise.write(folder / PROMISE_FILE)
     found = by_group(curves, controls, groups, **settings)
     write_text(folder / _GROUPS, csv_text(found))
@@ -132,7 +133,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
             print(f"note: {name}: {few}")
             continue
         sums = checksum(part.write(place / CURVES_FILE))
-        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings)
+        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings, **measured)
         of_groups[name].write(place / PROMISE_FILE)
     return Made(promise, found, of_groups)
 

@@ -31,6 +31,7 @@ from nacl_monai.promises.control import (
     WITHIN,
     Control,
 )
+from nacl_monai.promises.measure import Measure, measures_of
 from nacl_monai.reports.viewer import Read
 from nacl_monai.runs import PROMISE_REMEDY
 
@@ -213,6 +214,7 @@ class Promise:
         group: The group of the patients, "site A"; empty for all.
         cohort: The statistics with which new patients are compared, from
             `nacl_monai.promises.cohort.known_of`; empty in files of earlier versions.
+        measures: The promises about measurements.
         curves: The curves that it was fitted to; None after reading.
         read: The function that reads cases again, for the page; None without them.
     """
@@ -231,6 +233,7 @@ class Promise:
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
     cohort: Known = field(default_factory=dict)
+    measures: Sequence[Measure] = field(default=())
     curves: Curves | None = field(default=None, compare=False)
     read: Read | None = field(default=None, compare=False)
 
@@ -327,6 +330,7 @@ class Promise:
     def text(self) -> str:
         """All that is promised, a line each."""
         lines = [f"- {text}" for text in (*(text for _, text in self.verdicts()), *self.unpromised)]
+        lines += [f"- {measure.text}" for measure in self.measures]
         if few := self.few:
             lines.append(few)
         return "\n".join([f"Promised {self.unit}:", *lines])
@@ -375,6 +379,21 @@ class Promise:
 
     def _repr_html_(self) -> str:
         return f"<p>{self._heading}</p>{self.table.to_html()}"
+
+    def check(self, probs: Any, labels: Any, *, chosen: str, **options: Any) -> promises.Check:
+        """Judges it by new labeled patients.
+
+        Args:
+            probs: As for `nacl_monai.promise`, of patients who did not calibrate it.
+            labels: Theirs.
+            chosen: "all", every new patient of a time, or "random", drawn by chance.
+            **options: As for `nacl_monai.promise`; of folders ``groups``, too.
+
+        Raises:
+            InputError: If the input cannot be used, or one of them calibrated.
+            SettingError: If they were chosen otherwise: of those whom `triage` picks more fail.
+        """
+        return promises.check_promise(self, probs, labels, chosen, **options)
 
     def page(self, file: str | Path, *, viewer: bool = True) -> Path:
         """Writes the page of the promise, which needs no network; returns its path.
@@ -445,5 +464,6 @@ def read_promise(file: str | Path) -> Promise:
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))
+    record["measures"] = measures_of(record)
     known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]
     return Promise(**{name: record[name] for name in known})

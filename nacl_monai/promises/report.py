@@ -444,7 +444,12 @@ def _asked(options: Options, patients: int) -> Options | None:
     if not options.level and patients < _FEWEST:
         return None
     level = options.level or (level_of(patients),)
-    asks = Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer)
+    asks = replace(
+        Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer),
+        measure=options.measure,
+        phases=options.phases,
+        asymmetric=options.asymmetric,
+    )
     for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks
@@ -478,7 +483,11 @@ def _kept(fitted: Made) -> Section:
     return Section(
         _PROMISED,
         _ABOUT,
-        [*(text for kept, text in promise.verdicts() if kept.kind == OUTER), *promise.unpromised],
+        [
+            *(text for kept, text in promise.verdicts() if kept.kind == OUTER),
+            *promise.unpromised,
+            *(measure.text for measure in promise.measures),
+        ],
         source,
         caption,
         ["Promise", *promise.table],

@@ -29,28 +29,53 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from nacl_monai import reports
+from nacl_monai.audits.command import print_faults, show
+from nacl_monai.audits.measuring import curve_of, curves_of
+from nacl_monai.audits.output import visible_files
+from nacl_monai.cli import print_written
+from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.curves import Curves
-from nacl_monai.promises.check import counting
-from nacl_monai.promises.cohort import known_of
+from nacl_monai.output import written_folder
+from nacl_monai.predictions.identity import salt_of
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.study import Study
+from nacl_monai.promises.cases import find_new
+from nacl_monai.promises.check import counting, curves_beside
+from nacl_monai.promises.cohort import LABELED, known_of
 from nacl_monai.promises.control import CONTOURS, Control, grown
-from nacl_monai.promises.record import Promise
+from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, errors_of
+from nacl_monai.reports.viewer import scripts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = npt.NDArray[np.float64]
-LOG = "log.json"
+LOG, PAGE = "log.json", "page.html"
+_NO_COHORT = "is of an earlier version, which has no statistics of who calibrated; make it again"
+_WAIT = 600  # seconds for another call that writes the log
+_SHIFTS = (1, 2)  # standard deviations
+_CHANGED, _SHOWN = 500, 3  # new patients of a lifetime; streams with a color
 #: The probability that an alarm is ever false.
 FALSE = 0.01
+#: The end of the name of a stream that takes labels.
+NEEDED = " needed"
 BETS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 JUMP = 0.01
 
@@ -214,6 +239,24 @@ class Watch:
         now = np.mean([event.values[stream] for event in moved])
         return Alarm(stream, moved[0], moved[-1], float(np.mean(self.known[stream])), float(now))
 
+    @property
+    def lines(self) -> list[str]:
+        """The answer in words."""
+        patients = {event.random for event in self.events}
+        labeled = sum(name.endswith(NEEDED) for name in self.known)
+        text = (
+            f"Watched {counted(len(patients), 'patient')} by {counted(len(self.known), 'stream')}"
+        )
+        text += f", {labeled} of which take labels" if labeled else ""
+        if self.alarm:
+            return [f"{text}.", f"{self.alarm}."]
+        heights = {name: max([0.0, *self.curve(name).values()]) for name in self.known}
+        most = max(heights, key=lambda name: heights[name])
+        return [
+            f"{text}: no alarm, which would come at a wealth of {self.limit:,.0f}; the most was "
+            f"{np.exp(heights[most]):.3g} ({most})."
+        ]
+
     def added(self, rows: Mapping[str, Mapping[str, float]], date: str) -> Watch:
         """With the numbers of more patients, by name; those that are known already stay."""
         known = {(event.patient, stream) for event in self.events for stream in event.values}
@@ -300,7 +343,7 @@ def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
             numbers = {}
             for patient, error in zip(part.patients, errors_of(*how).tolist(), strict=True):
                 numbers[patient] = max(error, numbers.get(patient, -np.inf))
-        found[f"{kept.structure}: {kept.kind} needed"] = dict(sorted(numbers.items()))
+        found[f"{kept.structure}: {kept.kind}{NEEDED}"] = dict(sorted(numbers.items()))
     return found
 
 
@@ -324,3 +367,183 @@ def found_within(
     p_values = (np.stack(above, 1) + rng.uniform(size=(lifetimes, new))) / places
     over = wealth(p_values) >= np.log(streams / FALSE)
     return np.where(over.any(1), over.argmax(1) + 1.0, np.inf)
+
+
+def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -> list[InputError]:
+    """Adds new patients to the log of a promise, and writes its page.
+
+    Args:
+        file: ``promise.json``, or the folder that it is in.
+        new: The folder of the new predictions; None to remove a name alone.
+        output: The folder of ``log.json`` and ``page.html``.
+        options: As for an audit, with ``labels``, ``forget`` and ``alarm``.
+
+    Returns:
+        The faults of single cases, whose patients are left out until they can be read.
+
+    Raises:
+        InputError: If the promise does not hold for these predictions, or the log is damaged.
+        WatchError: At the end, by ``alarm``, if it rang, now or earlier.
+    """
+    faults: list[InputError] = []
+    read = [file, *([new] if new else []), *options.files]
+    with written_folder(output, "watch", wait=_WAIT, read=read) as folder:
+        promise = read_promise(file)
+        watch = begun(file, promise).read(output / LOG)
+        if options.forget is not None:
+            salt = salt_of(options)
+            watch = watch.without_name(salt.hide(options.forget) if salt else options.forget)
+        if new is not None:
+            watch = _with_new(watch, file, promise, new, options, faults)
+        watch.write(folder / LOG)
+        command = ["nacl-monai", "watch", file, *([new] if new else []), "--output", output]
+        _write_page(watch, folder / PAGE, shlex.join(map(str, command)))
+    print_faults(faults)
+    print(*watch.lines, sep="\n")
+    print_written(visible_files(output))
+    if options.alarm and watch.alarm:
+        raise WatchError(f"{output / LOG}: {watch.alarm}. Look at why, and promise anew")
+    return faults
+
+
+def begun(file: Path, promise: Promise) -> Watch:
+    """The watch of a promise before the first new patient.
+
+    Raises:
+        InputError: If the promise has no statistics of who calibrated it.
+    """
+    if not promise.cohort:
+        raise InputError(f"{file}: {_NO_COHORT}")
+    known: dict[str, Sequence[float]] = {
+        f"{structure}: {name}": list(numbers)
+        for structure, of_structure in promise.cohort.items()
+        for name, numbers in of_structure.items()
+        if name != LABELED
+    }
+    if (curves := curves_beside(file, promise)) is not None:
+        known |= {name: list(numbers.values()) for name, numbers in needed(promise, curves).items()}
+    return Watch(checksum(file / PROMISE_FILE if file.is_dir() else file), known)
+
+
+def _with_new(
+    watch: Watch,
+    file: Path,
+    promise: Promise,
+    new: Path,
+    options: Options,
+    faults: list[InputError],
+) -> Watch:
+    """With the patients of a folder whom the log does not have, and what labels say."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    study = find_new(file, promise, new, options)
+    show(study)
+    labeled = {name for name in watch.known if name.endswith(NEEDED)}
+    rows = _numbers(watch, study, {*watch.known} - labeled, statistics_of, faults)
+    if options.labels and labeled:
+        study = _labeled(find_new(file, promise, new, options, options.labels), study)
+        later = _numbers(watch, study, labeled, partial(needed, promise), faults)
+        rows |= {
+            patient: {**rows.get(patient, {}), **numbers} for patient, numbers in later.items()
+        }
+    return watch.added(rows, date)
+
+
+def _labeled(labeled: Study, study: Study) -> Study:
+    """The cases of the patients all of whose cases have a label by now."""
+    rest = {case.name for case in study.cases} - {case.name for case in labeled.cases}
+    waiting = {case.patient for case in study.cases if case.name in rest}
+    cases = [case for case in labeled.cases if case.patient not in waiting]
+    return replace(labeled, cases=cases, faults=())
+
+
+def _numbers(
+    watch: Watch,
+    study: Study,
+    streams: Collection[str],
+    numbers_of: Callable[[Curves], dict[str, dict[str, float]]],
+    faults: list[InputError],
+) -> dict[str, dict[str, float]]:
+    """Patient → stream → number, of the patients who have none of these streams in the log."""
+    salt = salt_of(study.options)
+    there = {event.patient for event in watch.events if event.values.keys() & {*streams}}
+    names = {
+        patient: salt.hide(patient) if salt else patient for patient in study.patients.values()
+    }
+    cases = [case for case in study.cases if names[case.patient] not in there]
+    rows: dict[str, dict[str, float]] = {}
+    if (curves := _whole_patients(replace(study, cases=cases), faults)) is None:
+        return rows
+    for stream, numbers in numbers_of(curves).items():
+        for patient, number in numbers.items():
+            rows.setdefault(names[patient], {})[stream] = number
+    return rows
+
+
+def _whole_patients(study: Study, faults: list[InputError]) -> Curves | None:
+    """The curves of the patients all of whose cases could be read; None if there are none."""
+    if not study.cases:
+        return None
+    found = {case.name: (case, curve) for case, curve in study.each(curve_of, faults)}
+    lost = {case.patient for case in study.cases if case.name not in found}
+    whole = [pair for pair in found.values() if pair[0].patient not in lost]
+    return curves_of(study, *zip(*whole, strict=True)) if whole else None
+
+
+def _write_page(watch: Watch, file: Path, command: str) -> Path:
+    """Writes the page: the verdict, the curves, a row for each stream, and what so many can find."""
+    rows = []
+    for stream, known in watch.known.items():
+        curve = [*watch.curve(stream).values()]
+        largest = f"{np.exp(max(curve)):.3g}" if curve else "–"
+        rows.append(
+            [stream, len(known), len(curve), f"{np.exp(curve[-1]):.3g}" if curve else "–", largest]
+        )
+    text = reports.page_template("nacl_monai.promises", "watch.html.j2").render(
+        lines=watch.lines,
+        alarm=watch.alarm,
+        picture=reports.png_source(draw_watch(watch)),
+        rows=rows,
+        limit=f"{watch.limit:,.0f}",
+        false=f"{FALSE:.0%}",
+        findable=findable(watch),
+        command=command,
+        **scripts(),
+    )
+    return write_text(file, text + "\n")
+
+
+def findable(watch: Watch) -> list[str]:
+    """Which sudden change of one stream would be found with so many who calibrated, a line each."""
+    patients = min(map(len, watch.known.values()))
+    lines = []
+    for shift in _SHIFTS:
+        after = found_within(patients, len(watch.known), shift, _CHANGED)
+        seen = np.isfinite(after).mean()
+        when = f", half of them within {np.median(after[np.isfinite(after)]):.0f}" if seen else ""
+        lines.append(
+            f"A change by {counted(shift, 'standard deviation')} rings in {seen:.0%} of lifetimes of "
+            f"{_CHANGED} patients{when}."
+        )
+    return lines
+
+
+def draw_watch(watch: Watch) -> Figure:
+    """The wealth of every stream by its patients; those that grew most have a color."""
+    from nacl_monai.reports.style import house_style, new_figure  # noqa: PLC0415 - slow to load
+
+    curves = {stream: [0.0, *watch.curve(stream).values()] for stream in watch.known}
+    most = sorted(curves, key=lambda stream: -max(curves[stream]))[:_SHOWN]
+    with house_style():
+        figure = new_figure(height=3.2)
+        ax = figure.subplots()
+        for stream, curve in curves.items():
+            if stream not in most:
+                ax.plot(np.exp(curve), color="0.8", linewidth=0.8)
+        for stream in most:
+            ax.plot(np.exp(curves[stream]), label=stream)
+        ax.axhline(watch.limit, color="black", linestyle="--", linewidth=1)
+        ax.annotate("alarm", (0, watch.limit), xytext=(2, 2), textcoords="offset points")
+        ax.set(yscale="log", xlabel="New patients", ylabel="Wealth of the bets")
+        ax.set_ylim(top=max(10 * watch.limit, ax.get_ylim()[1]))
+        ax.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
+    return figure

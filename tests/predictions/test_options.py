@@ -23,6 +23,7 @@ WORDS = {
     "write": ["nifti"],
     "family": ["within"],
     "control": ["mean"],
+    "chosen": ["all"],
     **{row.name: [] for row in options.rows() if isinstance(row.default, bool)},
 }
 

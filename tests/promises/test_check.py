@@ -1,19 +1,25 @@
 """New labeled patients judge a promise: its size is met, by exact sums, simulations and slow loops."""
 
 import math
+import shutil
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import comb
 from scipy.stats import norm
 
+import nacl_monai
+from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.promises import check, fit
+from nacl_monai.promises import check, fit, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.check import SIZE, Law, judged
-from nacl_monai.promises.control import Control, controls_of
+from nacl_monai.promises.check import judged
+from nacl_monai.promises.control import SIZE, Control, Law, controls_of
 from nacl_monai.promises.rules import Rules, errors_of
+from tests.audits.conftest import Study as Files
+from tests.promises.test_commands import PATIENTS, blobs
 
 NUMBERS = [(n, m) for n in (9, 10, 19, 27, 39, 60) for m in (5, 20, 200)]
 
@@ -173,3 +179,115 @@ def test_who_calibrated_cannot_judge():
     promise = fit(study(19, 0), controls_of("each"), compare=False)
     with pytest.raises(InputError, match="p000: calibrated the promise, and cannot judge it"):
         judged(promise, study(5, 1), "all")
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Eighteen labeled cases of nine patients with their promise, and twelve cases of six others."""
+    root = tmp_path_factory.mktemp("judged")
+    old, new = (
+        Files(root / name, blobs(*part)) for name, part in (("old", (0, 18)), ("new", (18, 12, 1)))
+    )
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
+    assert main([*map(str, command)]) == 0
+    return root / "promise/promise.json", new.nnunet(), new.labels
+
+
+def checked(promise, new, labels, output, *more):
+    """The exit code of the command."""
+    command = ["promise", "--check", promise, new, labels, *PATIENTS, "--output", output, *more]
+    return main([*map(str, command)])
+
+
+def test_command_judges_by_new_labels_and_says_what_it_found(studies, tmp_path, capsys):
+    assert checked(*studies, tmp_path / "check", "--chosen", "all") == 0
+
+    output = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "check/check.csv")
+    assert "No sign that it is broken" in output or "BROKEN" in output
+    assert len(table) == 8
+    assert (table["patients"] == 6).all()
+    promise = read_promise(studies[0])
+    found = promise.check(studies[1], studies[2], chosen="all", patient_pattern=PATIENTS[1]).table
+    assert found["failed"].tolist() == table["failed"].tolist()
+    assert found["p"].tolist() == pytest.approx(table["p"].tolist(), abs=1e-5)
+
+
+def test_second_look_by_other_patients_names_watch(studies, tmp_path, capsys):
+    """And the same look again does not; a promise that others made has no look."""
+    place = tmp_path / "promise"
+    shutil.copytree(studies[0].parent, place, ignore=shutil.ignore_patterns("checks.json"))
+    few = tmp_path / "few"
+    shutil.copytree(studies[2], few)
+    for name in "ab":
+        assert checked(place, studies[1], studies[2], tmp_path / name, "--chosen", "all") == 0
+        assert "A check is for one look" not in capsys.readouterr().out
+    for file in few.glob("p09*"):
+        file.unlink()
+    assert checked(place, studies[1], few, tmp_path / "d", "--chosen", "random") == 1  # two faults
+    assert "nacl-monai watch" in capsys.readouterr().out
+
+
+def test_alarm_exits_with_3_where_a_promise_is_broken(studies, tmp_path, capsys):
+    """Labels far from what is predicted, of 24 patients."""
+    worse = {
+        name: (probs, np.roll(label, 2, 1)) for name, (probs, label) in blobs(30, 48, 2).items()
+    }
+    bad = Files(tmp_path / "bad", worse)
+
+    code = checked(
+        studies[0], bad.nnunet(), bad.labels, tmp_path / "o", "--chosen", "all", "--alarm"
+    )
+
+    captured = capsys.readouterr()
+    assert code == 3
+    assert "BROKEN: " in captured.err
+    assert (tmp_path / "o/check.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ([], "--chosen: say how the labeled patients were chosen"),
+        (["--chosen", "triage"], "are the doubtful ones"),
+        (
+            ["--chosen", "all", "--family", "margin"],
+            "--family: has no effect on labeled patients who",
+        ),
+    ],
+)
+def test_command_refuses_who_cannot_judge(studies, tmp_path, capsys, more, line):
+    assert checked(*studies, tmp_path / "check", *more) in (1, 2)
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "check").exists()
+
+
+def test_images_under_another_name_are_recognized(studies, tmp_path, capsys):
+    """By what promise.npz counted in them."""
+    renamed = Files(
+        tmp_path / "renamed", dict(zip(["q1_x", "q2_x"], blobs(0, 2).values(), strict=True))
+    )
+    more = ("--chosen", "all", "--patient-pattern", r"(q\d+)_")
+    assert checked(studies[0], renamed.nnunet(), renamed.labels, tmp_path / "check", *more) == 1
+    assert "'q1_x' has the very sums of 'p00_scan0'" in capsys.readouterr().err
+
+
+def test_command_refuses_who_calibrated(studies, tmp_path, capsys):
+    old = Files(tmp_path / "old", blobs(0, 2))
+    assert checked(studies[0], old.nnunet(), old.labels, tmp_path / "check", "--chosen", "all") == 1
+    assert "was fitted on p00" in capsys.readouterr().err
+
+
+def test_arrays_judge_as_their_curves_do():
+    """Without names, new cases are not taken for those who calibrated."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(size=(30, 8, 8))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    probs = np.stack([1 - inside, inside], 1)
+    promise = nacl_monai.promise(probs[:20], labels[:20])
+
+    check_ = promise.check(probs[20:], labels[20:], chosen="random")
+
+    assert check_.table["patients"].tolist() == [10] * 4
+    with pytest.raises(InputError, match="channels: are .*, but those of the promise are"):
+        promise.check(probs[20:], labels[20:], chosen="all", classes=["a", "b"])

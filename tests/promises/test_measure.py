@@ -1,8 +1,10 @@
 """Measurements from volumes: formulas are parsed and never run, and intervals hold as MAPIE's do."""
 
 import math
+import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,10 +12,15 @@ from mapie.conformity_scores import AbsoluteConformityScore
 from mapie.regression import SplitConformalRegressor
 from sklearn.linear_model import LinearRegression
 
+import nacl_monai
+from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.promises import measure
+from nacl_monai.promises import measure, read_promise
+from nacl_monai.promises.control import Control, Law
 from nacl_monai.promises.measure import Formula, fit_measures, phases_of, values_of
+from tests.audits.conftest import Study as Files
 from tests.promises.test_check import study
+from tests.promises.test_commands import PATIENTS, blobs
 
 NAMES = ["LV", "RV", "left ventricle", "a-b", "a", "b", "µ (x)"]
 
@@ -129,7 +136,7 @@ def test_interval_is_mapies_on_equal_arrays(level, asymmetric):
     predicted = labeled + rng.integers(-9, 15, 39)
 
     (found,) = fit_measures(
-        curves_of(predicted, labeled), ["m = 2 * LV"], [level], asymmetric=asymmetric
+        curves_of(predicted, labeled), [level], ["m = 2 * LV"], asymmetric=asymmetric
     )
 
     theirs = SplitConformalRegressor(
@@ -168,7 +175,7 @@ def test_undefined_values_count_as_missed_and_are_counted():
     predicted = labeled + np.arange(20) % 7
     predicted[3] = 0
 
-    (found,) = fit_measures(curves_of(predicted, labeled), ["m = 1 / LV"], [0.1])
+    (found,) = fit_measures(curves_of(predicted, labeled), [0.1], ["m = 1 / LV"])
 
     errors = [
         abs(1 / (10 * p) - 1 / (10 * y)) if p else math.inf
@@ -179,7 +186,7 @@ def test_undefined_values_count_as_missed_and_are_counted():
     assert "1 patient without a value counted as missed" in found.text
     predicted[4] = 0
     with pytest.raises(InputError, match="m: 2 patients of 20 have no value, .* so many cannot be"):
-        fit_measures(curves_of(predicted, labeled), ["m = 1 / LV"], [0.1])
+        fit_measures(curves_of(predicted, labeled), [0.1], ["m = 1 / LV"])
 
 
 def test_phases_are_of_names_or_of_a_table(tmp_path):
@@ -217,6 +224,154 @@ def test_values_are_of_a_patients_phases():
 
 def test_too_few_patients_and_two_of_a_name_are_refused():
     with pytest.raises(InputError, match="--asymmetric: 18 patients are too few .*takes 19"):
-        fit_measures(study(18, 0), ["m = class_1"], [0.1], asymmetric=True)
+        fit_measures(study(18, 0), [0.1], ["m = class_1"], asymmetric=True)
     with pytest.raises(SettingError, match="two are called 'm'"):
-        fit_measures(study(19, 0), ["m = class_1", "m = 2 * class_1"], [0.1])
+        fit_measures(study(19, 0), [0.1], ["m = class_1", "m = 2 * class_1"])
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Ten patients with two scans each, promised with a share of phases, and two others."""
+    root = tmp_path_factory.mktemp("measured")
+    rename = {0: "ED", 1: "ES"}
+    old, new = (
+        Files(
+            root / name,
+            {
+                f"p{k // 2:02d}_{rename[k % 2]}": case
+                for k, case in enumerate(cases.values(), first)
+            },
+        )
+        for name, first, cases in (("old", 0, blobs(0, 20)), ("new", 20, blobs(20, 4, 1)))
+    )
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
+    command += [
+        "--measure",
+        "EF = 1 - ES.anterior / ED.anterior",
+        "sum = ED.anterior + ED.posterior",
+    ]
+    assert main([*map(str, command), "--phases", "_(ED|ES)"]) == 0
+    return root / "promise/promise.json", old, new
+
+
+def test_interval_of_command_is_that_of_volumes_of_files(measured):
+    """By a loop over label maps: 9 of 10 patients, so none of nine; the largest error of ten."""
+    _, old, _ = measured
+    promise = read_promise(measured[0])
+    labels = {case: label for case, (_, label) in old.cases.items()}
+    predicted = {case: probs.argmax(0) for case, (probs, _) in old.cases.items()}
+    errors = []
+    for k in range(10):
+        values = [
+            1 - (maps[f"p{k:02d}_ES"] == 1).sum() / (maps[f"p{k:02d}_ED"] == 1).sum()
+            for maps in (predicted, labels)
+        ]
+        errors.append(abs(values[0] - values[1]))
+
+    ef = promise.measures[0]
+
+    assert (ef.name, ef.patients, ef.below) == ("EF", 10, pytest.approx(max(errors)))
+    assert ef.above == ef.below
+    assert "- EF = 1 - ES.anterior / ED.anterior is within" in promise.text()
+
+
+def test_apply_and_triage_have_measurements_of_new_patients(measured, tmp_path, capsys):
+    promise, _, new = measured
+    folder = new.nnunet()
+    run = ["--output", str(tmp_path / "out"), *PATIENTS]
+    assert main(["promise", "--apply", str(promise), str(folder), *run]) == 0
+    table = pd.read_csv(tmp_path / "out/measures.csv").set_index(["measure", "patient"])
+    (ef, total), width = read_promise(promise).measures, {}
+    for patient in ("p10", "p11"):
+        ed, es = (new.cases[f"{patient}_{phase}"][0].argmax(0) for phase in ("ED", "ES"))
+        width[patient] = 1 - (es == 1).sum() / (ed == 1).sum()
+        row = table.loc["EF", patient]
+        assert row["value"] == pytest.approx(width[patient], abs=1e-5)
+        assert row["low"] == pytest.approx(width[patient] - ef.below, abs=1e-5)
+        whole = ((ed == 1) | (ed == 2)).sum() * 0.0054
+        assert table.loc["sum", patient]["high"] == pytest.approx(whole + total.above, abs=1e-4)
+    assert "measures.csv" in capsys.readouterr().out
+
+    run[1] = str(tmp_path / "triage")
+    assert main(["triage", str(promise), str(folder), *run]) == 0
+    listed = pd.read_csv(tmp_path / "triage/triage.csv").set_index("case")
+    assert listed.loc["p11_ES", "EF"] == pytest.approx(width["p11"], abs=1e-5)
+    assert "EF at most" in (tmp_path / "triage/page.html").read_text()
+
+
+def test_a_patient_who_lacks_a_phase_is_said_to_have_no_value(measured, tmp_path, capsys):
+    promise, _, new = measured
+    folder = tmp_path / "new"
+    shutil.copytree(new.nnunet(), folder)
+    for file in folder.glob("p11_ES*"):
+        file.unlink()
+
+    assert (
+        main(
+            [
+                "promise",
+                "--apply",
+                str(promise),
+                str(folder),
+                *PATIENTS,
+                "--output",
+                str(tmp_path / "o"),
+            ]
+        )
+        == 0
+    )
+
+    assert "note: EF is undefined for p11" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--phases", "_(ED|ES)"], "have no effect without --measure"),
+        (["--asymmetric"], "have no effect without --measure"),
+        (["--measure", "EF = anterior"], "has two cases without a phase"),
+        (
+            ["--measure", "EF = X.anterior", "--phases", "_(ED|ES)"],
+            "X.anterior: no case has the phase",
+        ),
+        (["--measure", "EF = 1 + 1"], "has no structure"),
+    ],
+)
+def test_command_refuses_a_measurement_that_cannot_be(measured, tmp_path, capsys, arguments, line):
+    _, old, _ = measured
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", tmp_path / "p"]
+    assert main([*map(str, command), *arguments]) in (1, 2)
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_measurement_is_judged_by_new_labels(measured):
+    """A sentence of its own in a check, by the same law."""
+    path, _, new = measured
+    promise = read_promise(path)
+    check = promise.check(new.nnunet(), new.labels, chosen="all", patient_pattern=PATIENTS[1])
+    row = check.table.set_index("promise").loc["EF 10%"]
+    errors = []
+    for patient in ("p10", "p11"):
+        maps = [new.cases[f"{patient}_{phase}"] for phase in ("ES", "ED")]
+        values = [
+            1 - (part(maps[0]) == 1).sum() / (part(maps[1]) == 1).sum()
+            for part in (lambda case: case[0].argmax(0), lambda case: case[1])
+        ]
+        errors.append(abs(values[0] - values[1]))
+    failed = sum(error > promise.measures[0].below for error in errors)
+    assert (row["failed"], row["patients"]) == (failed, 2)
+    assert row["p"] == pytest.approx(Law.of(Control(0.1), 10).p_values(2)[failed])
+
+
+def test_python_has_measurements_of_arrays():
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(size=(20, 8, 8))
+    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
+    promised = nacl_monai.promise(
+        np.stack([1 - inside, inside], 1), labels, measures=["m = 2 * class_1"]
+    )
+    errors = sorted(abs((inside > 0.5).sum((1, 2)) - labels.sum((1, 2))))
+    assert promised.measures[0].below == pytest.approx(2 * errors[18 - 1 + 1] * 1e-3)
+    with pytest.raises(SettingError, match="give a list of formulas"):
+        nacl_monai.promise(np.stack([1 - inside, inside], 1), labels, measures="m = class_1")

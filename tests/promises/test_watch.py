@@ -1,18 +1,25 @@
 """Watching new patients: a slow loop's curve, MAPIE's martingale, and alarms that are seldom false."""
 
+import json
 import math
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from mapie.exchangeability_testing import OnlineMartingaleTest
 
+from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.promises import fit, watch
 from nacl_monai.promises.cohort import known_of
 from nacl_monai.promises.control import controls_of
 from nacl_monai.promises.watch import FALSE, Watch, needed, ranks, statistics_of, wealth
+from tests.audits.conftest import Study as Files
 from tests.promises.test_check import study
+from tests.promises.test_commands import PATIENTS, blobs
 
 STREAMS = ("a: entropy", "a: outer needed")
 
@@ -217,3 +224,157 @@ def test_what_a_patient_needs_decides_whether_a_promise_fails_them():
         limit = sorted(before[stream].values())[-2]
         assert sum(number > limit for number in after[stream].values()) == table[kept.label]
     assert len(after["class_1: outer needed"]) == 26  # who has the structure
+
+
+@pytest.fixture(scope="module")
+def promised(tmp_path_factory):
+    """A promise by ten patients, and the files of seven others."""
+    root = tmp_path_factory.mktemp("watched")
+    old, new = (
+        Files(root / name, blobs(*part)) for name, part in (("old", (0, 20)), ("new", (20, 14, 1)))
+    )
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
+    assert main([*map(str, command)]) == 0
+    return root / "promise/promise.json", new
+
+
+def call(promise, *arguments, output):
+    """The exit code of the command."""
+    return main(["watch", *map(str, (promise, *arguments)), *PATIENTS, "--output", str(output)])
+
+
+def test_command_adds_each_patient_once_and_labels_later(promised, tmp_path, capsys):
+    promise, new = promised
+    output, folder, labels = tmp_path / "watch", new.nnunet(), tmp_path / "labels"
+    shutil.copytree(new.labels, labels)
+    for file in [*labels.glob("p1[4-6]*"), *labels.glob("p13*27*")]:
+        file.unlink()  # of p13 one of two
+
+    for arguments in (
+        [folder],
+        [folder],
+        [folder, "--labels", labels],
+        [folder, "--labels", new.labels],
+    ):
+        assert call(promise, *arguments, output=output) == 0
+
+    log = json.loads((output / "log.json").read_text())
+    names = [(event["patient"], len(event["values"])) for event in log["events"]]
+    patients = [f"p{k}" for k in range(10, 17)]
+    assert names == [(name, 14) for name in patients] + [(name, 8) for name in patients]
+    assert all(event["date"].endswith("+00:00") for event in log["events"])
+    assert (
+        "Watched 7 patients by 22 streams, 8 of which take labels: no alarm"
+        in capsys.readouterr().out
+    )
+    page = (output / "page.html").read_text()
+    assert "Does the promise still hold?" in page
+    assert "A change by 2 standard deviations rings in" in page
+    assert sorted(path.name for path in output.iterdir()) == [
+        ".written.json",
+        "log.json",
+        "page.html",
+    ]
+
+    assert call(promise, "--forget", "p12", output=output) == 0
+    assert '"p12"' not in (output / "log.json").read_text()
+    assert "p12" not in (output / "page.html").read_text()
+    assert len(json.loads((output / "log.json").read_text())["events"]) == 14
+
+
+def test_alarm_exits_with_3_and_names_what_moved(promised, tmp_path, capsys):
+    """Forty patients whose probabilities are all but certain."""
+    promise, _ = promised
+    sure = {
+        name: ((probs**8) / (probs**8).sum(0), label)
+        for name, (probs, label) in blobs(40, 80, 3).items()
+    }
+    folder = Files(tmp_path / "sure", sure).nnunet()
+
+    assert call(promise, folder, "--alarm", output=tmp_path / "watch") == 3
+
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "ALARM on 20" in error
+    assert "went" in error
+    assert (tmp_path / "watch/page.html").is_file()
+    assert call(promise, folder, output=tmp_path / "watch") == 0  # without --alarm it is said alone
+
+
+def test_faulty_patient_comes_when_all_their_cases_can_be_read(promised, tmp_path):
+    promise, new = promised
+    folder = tmp_path / "new"
+    shutil.copytree(new.nnunet(), folder)
+    (broken,) = folder.glob("p11_scan22.npz")
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:100])
+
+    assert call(promise, folder, output=tmp_path / "watch") == 1
+    broken.write_bytes(whole)
+    assert call(promise, folder, output=tmp_path / "watch") == 0
+
+    events = json.loads((tmp_path / "watch/log.json").read_text())["events"]
+    assert [event["patient"] for event in events] == [
+        "p10",
+        *[f"p{k}" for k in range(12, 17)],
+        "p11",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "NEW: is missing"),
+        (["--forget", "nobody"], "--forget: 'nobody' is not in the log"),
+        (["absent"], "absent: is not a folder"),
+    ],
+)
+def test_command_refuses_and_writes_nothing(promised, tmp_path, capsys, arguments, line):
+    assert call(promised[0], *arguments, output=tmp_path / "watch") in (1, 2)
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "watch").exists()
+
+
+def test_who_calibrated_is_refused(promised, tmp_path, capsys):
+    old = Files(tmp_path / "old", blobs(0, 2))
+    assert call(promised[0], old.nnunet(), output=tmp_path / "watch") == 1
+    assert "was fitted on p00" in capsys.readouterr().err
+
+
+def test_two_calls_at_once_lose_no_patient(promised, tmp_path):
+    """The second waits for the first."""
+    promise, new = promised
+    parts = []
+    for k, half in enumerate((range(10, 13), range(13, 17))):
+        folder = tmp_path / f"half{k}"
+        shutil.copytree(new.nnunet(), folder)
+        for file in folder.glob("p1*"):
+            if int(file.name[1:3]) not in half:
+                file.unlink()
+        parts.append(folder)
+    command = [sys.executable, "-m", "nacl_monai", "watch", str(promise)]
+    more = [*PATIENTS, "--output", str(tmp_path / "watch")]
+    calls = [subprocess.Popen([*command, str(part), *more]) for part in parts]
+
+    assert [process.wait() for process in calls] == [0, 0]
+
+    events = json.loads((tmp_path / "watch/log.json").read_text())["events"]
+    assert sorted(event["patient"] for event in events) == [f"p{k}" for k in range(10, 17)]
+
+
+def test_hidden_names_stay_hidden(tmp_path):
+    """Of a promise with hidden names the log has those of its salt."""
+    salt = tmp_path / "salt"
+    salt.write_text("0" * 64)
+    hide = ["--anonymous", str(salt)]
+    old, new = Files(tmp_path / "old", blobs(0, 18)), Files(tmp_path / "new", blobs(18, 4, 1))
+    command = ["promise", str(old.nnunet()), str(old.labels), *PATIENTS, *hide]
+    assert main([*command, "--output", str(tmp_path / "p")]) == 0
+
+    assert call(tmp_path / "p", new.nnunet(), *hide, output=tmp_path / "watch") == 0
+
+    text = (tmp_path / "watch/log.json").read_text()
+    assert "p09" not in text
+    assert len(json.loads(text)["events"]) == 2
+    assert call(tmp_path / "p", "--forget", "p09", *hide, output=tmp_path / "watch") == 0
+    events = json.loads((tmp_path / "watch/log.json").read_text())["events"]
+    assert sum(event["patient"] is None for event in events) == 1
