@@ -51,11 +51,12 @@ _LIKELY = 0.05
 _HERE = Path(__file__).parent
 _NIIVUE = _HERE / "niivue"
 LABEL, PREDICTION, OUTER, INNER = "label", "prediction", "outer contour", "inner contour"
-# Color and dashes of an outline, as in the figures of a promise; labels of raters take turns.
+# Color of an outline, as in the figures of a promise, and its dashes, which tell it without color; the
+# label is whole, and labels of raters take turns.
 _LINES: Mapping[str, tuple[str, tuple[int, ...]]] = {
-    PREDICTION: (OKABE_ITO["purple"], (4, 2)),
-    OUTER: (OKABE_ITO["orange"], ()),
-    INNER: (OKABE_ITO["sky"], (6, 3)),
+    PREDICTION: (OKABE_ITO["purple"], (7, 4)),
+    OUTER: (OKABE_ITO["orange"], (12, 3, 2, 3)),
+    INNER: (OKABE_ITO["sky"], (3, 3)),
 }
 _RATERS = [OKABE_ITO[name] for name in ("green", "yellow", "vermillion", "blue")]
 
@@ -168,7 +169,8 @@ def viewed(
         "name": reading.case.name,
         "shape": list(frame(confidence).shape),
         "affine": frame.affine.tolist(),
-        "image": None if image is None else _packed(frame, image, _window(image)),
+        "image": None if image is None else _packed(frame, image, _window(frame(image))),
+        "blank": _blank(frame, image),
         "confidence": _packed(frame, confidence, (0, 1)),
         "structures": shown,
     }
@@ -197,8 +199,16 @@ def _line(kind: str, masks: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def _window(image: Array) -> tuple[float, float]:
-    low, high = np.percentile(image, (0.5, 99.5)).tolist()
+    """The percentiles of what is shown and finite."""
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (0.5, 99.5)).tolist() if finite.size else (0.0, 1.0)
     return low, max(high, low + 1e-6)
+
+
+def _blank(frame: _Frame, image: Array | None) -> str | None:
+    """Where an image has no value that is a number, if anywhere."""
+    missing = ~np.isfinite(0.0 if image is None else image)
+    return _packed(frame, missing) if missing.any() else None
 
 
 def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = None) -> str:
@@ -206,7 +216,8 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
     low, high = window or (0.0, 255.0)
     step = (high - low) / 255
     numbers = frame(voxels)
-    stored = np.rint((numbers.astype(np.float32).clip(low, high) - low) / step).astype(np.uint8)
+    known = np.nan_to_num(numbers.astype(np.float32), nan=low)
+    stored = np.rint((known.clip(low, high) - low) / step).astype(np.uint8)
     header = nibabel.Nifti1Header()  # type: ignore[no-untyped-call]
     header.set_data_shape(stored.shape)  # type: ignore[no-untyped-call]
     header.set_data_dtype(np.uint8)  # type: ignore[no-untyped-call]
@@ -243,7 +254,8 @@ def scripts(
     # An end tag within the data would end their element.
     data = Markup(json.dumps(cases).replace("<", "\\u003c"))  # noqa: S704 - no element can be in it
     library = Markup(texts[-1])  # noqa: S704 - checked by its hash
-    viewer = {"data": data if cases else "", "library": library, "beside": beside}
+    page_id = hashlib.sha256(data.encode()).hexdigest()[:16]
+    viewer = {"data": data if cases else "", "library": library, "beside": beside, "page": page_id}
     return {
         "policy": policy,
         "script": Markup(texts[0]),  # noqa: S704 - ours

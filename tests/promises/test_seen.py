@@ -71,6 +71,15 @@ def test_triage_shows_the_contours_and_the_threshold_of_the_promise(folder, tria
             assert promised.margin in MARGINS
 
 
+def reached(structure):
+    """The voxels that the slider holds at the mark by the page's bytes, and where these can tell."""
+    steps = np.asarray(layer(structure["probability"]).dataobj.get_unscaled()).astype(float)
+    mark = structure["mark"]
+    surer = 1 / (1 + (1 / min(mark, 0.5) - 1) ** (1 / 6))  # beyond the margin, as viewer.js has it
+    least = np.where(voxels(structure["within"]), mark, max(mark, surer))
+    return steps >= 255 * least, abs(steps - 255 * least) > 0.5
+
+
 def layer_of(file):
     import nibabel
 
@@ -90,6 +99,12 @@ def test_promise_shows_three_cases_with_their_labels(folder, old):
         label = old.cases[case["name"]][1] == CLASSES[worst]
         assert masks["label"].sum() == label.sum()
         assert list(masks) == ["label", "prediction", "outer contour", "inner contour"]
+        inside, known = reached(first)
+        assert ((masks["outer contour"] > 0) == inside)[
+            known
+        ].all()  # the contour is that of the mark
+        missed = (masks["label"] > masks["outer contour"]).sum() / label.sum()
+        assert f": {missed:.1%} of {worst}" in case["reason"]
 
 
 @pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])

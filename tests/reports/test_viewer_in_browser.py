@@ -1,14 +1,13 @@
 """The cases of a page in a real browser: what a person presses, slides and reads."""
 
 import csv
-import os
 import re
-import shutil
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from nacl_monai.cli import main
 from tests.audits.conftest import CLASSES, Study
@@ -19,34 +18,6 @@ pytestmark = pytest.mark.slow
 CODES = {"case_0": "RAS", "case_1": "LPS", "case_2": "SAR", "case_3": "PIR", "case_4": "ILP"}
 #: The first case and the number of those who calibrate a promise, and of those whom it is of.
 CASES = {"old": (0, 16), "new": (16, 4)}
-# A headless browser without a graphics card, which asks nobody whether it is up to date.
-WORDS = [
-    *("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
-
-def unavailable(reason):
-    """Skips, but where the browser was promised, as in .ci/run."""
-    if os.environ.get("BROWSER_TESTS") == "required":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The distribution's Chromium; no browser is downloaded."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        unavailable("no Chromium is installed: apt-get install chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("playwright is not installed: pip install playwright")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=WORDS)
-        yield chromium
-        chromium.close()
 
 
 def watched(browser, **how):
@@ -118,10 +89,11 @@ def state_of(page):
     page.evaluate("new Promise((done) => requestAnimationFrame(done))")
     text = page.text_content("#value")
     numbers = r"probability of class_(\d) ([\d.]+) · label (yes|no) · prediction (yes|no) · "
-    numbers += r"confidence ([\d.]+) · image ([-\d.]+) · at (\S+), (\S+), (\S+) mm"
-    name, probability, label, predicted, confidence, image, *place = re.fullmatch(
+    numbers += r"confidence ([\d.]+) · image ([-\d.]+) · at ([LR] \S+), ([PA] \S+), ([IS] \S+) mm"
+    name, probability, label, predicted, confidence, image, *places = re.fullmatch(
         numbers, text
     ).groups()
+    place = [float(mm) * (-1 if letter in "LPI" else 1) for letter, mm in map(str.split, places)]
     return {
         "structure": int(name),
         "probability": float(probability),
@@ -210,7 +182,14 @@ def parts(page):
     box = page.locator("#planes").bounding_box()
     planes = page.screenshot(clip={**box, "height": box["height"] / 2})
     page.evaluate("document.getElementById('outlines').style.visibility = ''")
-    return {"planes": planes, "outlines": outlines, "solid": page.locator("#solid").screenshot()}
+    solid = page.locator("#solid").bounding_box()
+    inner = {
+        "x": solid["x"] + 2,
+        "y": solid["y"] + 2,
+        "width": 300,
+        "height": 300,
+    }  # no neighbor's pixel
+    return {"planes": planes, "outlines": outlines, "solid": page.screenshot(clip=inner)}
 
 
 def changed(before, after):
@@ -292,7 +271,7 @@ def test_verdicts_are_given_by_keys_and_buttons_and_downloaded(page, tmp_path):
     cases = page.locator("#cases strong").all_text_contents()
     page.keyboard.press("r")
     page.locator("#note").fill('the tail, "posterior",\nis missing; jar')
-    page.keyboard.press("Tab")
+    page.focus("#download")
     page.keyboard.press("j")
     wait_for(page, "#judged", f"{cases[1]}: ")
     assert page.input_value("#note") == ""
@@ -419,3 +398,202 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     assert main(["triage", f"{triaged}", "--verdicts", f"{tmp_path / 'verdicts.csv'}"]) == 0
     said_of_it = "1 of 4 cases are judged: 0 accept, 0 edit, 1 reject."
     assert capsys.readouterr().out.startswith(said_of_it)
+
+
+UPLOADS = """
+window.uploads = 0;
+for (const name of ["texImage3D", "texSubImage3D"]) {
+  const upload = WebGL2RenderingContext.prototype[name];
+  WebGL2RenderingContext.prototype[name] = function (...all) {
+    window.uploads += all.includes(36244); // the voxels of a volume: RED_INTEGER
+    return upload.apply(this, all);
+  };
+}
+"""
+
+
+@pytest.fixture
+def counted_page(browser, file):
+    """A page of its own that counts what it uploads to the graphics card."""
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page.add_init_script(UPLOADS)
+    page.goto(file.as_uri())
+    page.wait_for_selector("body.seen")
+    page.wait_for_timeout(500)
+    yield page
+    page.close()
+
+
+def test_volumes_are_uploaded_only_where_others_are_shown(counted_page):
+    """Once at most for an event of the slider; for a verdict, a letter and a step, never."""
+
+    def uploads(act):
+        before = counted_page.evaluate("window.uploads")
+        act()
+        counted_page.wait_for_timeout(400)
+        return counted_page.evaluate("window.uploads") - before
+
+    page = counted_page
+    assert page.evaluate("window.uploads") > 0
+    assert uploads(lambda: page.locator("#threshold").fill("0.3")) <= 1
+    assert uploads(lambda: page.click("#accept")) == 0
+    assert uploads(lambda: page.locator("#note").press_sequentially("abc")) == 0
+    page.click("#accept")
+    assert uploads(lambda: page.keyboard.press("ArrowLeft")) == 0
+    assert uploads(lambda: page.click("#mirror")) == 0
+
+
+def test_planes_are_radiological_and_a_button_turns_them(counted_page):
+    """It is said; the letters change sides, and a click to the left moves the cursor to the right."""
+    page = counted_page
+    assert page.text_content("#mirror") == "radiological: left on the right"
+    page.select_option("#view", label="axial")
+    box = page.locator("#planes").bounding_box()
+
+    def place(share):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + 0.4 * box["height"])
+        return state_of(page)["place"][0]
+
+    page.locator("#planes").scroll_into_view_if_needed()
+    box = page.locator("#planes").bounding_box()
+    assert place(0.4) > place(0.6)
+    before = drawn(page)["outlines"]
+    page.click("#mirror")
+    assert page.text_content("#mirror") == "neurological: left on the left"
+    assert place(0.4) < place(0.6)
+    assert drawn(page)["outlines"] != before
+
+
+def luminance(rgb):
+    """Of the WCAG, relative."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("paper", [0.0, 0.5, 1.0])
+def test_letters_are_read_on_black_gray_and_white(counted_page, paper):
+    """White with a dark rim: one of the two has a contrast of 4.5 or more."""
+    counted_page.select_option("#view", label="axial")
+    width, height, values = counted_page.evaluate(
+        """() => { const one = document.getElementById('outlines');
+          const size = [30, 30], middle = one.height / 2;
+          return [...size, [...one.getContext('2d').getImageData(0, middle - 15, ...size).data]]; }"""
+    )
+    pixels = np.reshape(values, (height, width, 4)) / 255
+    alpha = pixels[..., 3:]
+    seen = luminance(pixels[..., :3] * alpha + paper * (1 - alpha))
+    whole = seen[alpha[..., 0] > 0.99]
+    ground = luminance(np.full(3, paper))
+    contrast = [(max(pixel, ground) + 0.05) / (min(pixel, ground) + 0.05) for pixel in whole]
+    assert max(contrast) >= 4.5
+
+
+def test_verdicts_survive_a_reload_and_are_read_in_again(counted_page, tmp_path):
+    """With reader and date; what a spreadsheet would compute is quoted, and read as it was."""
+    page = counted_page
+    page.fill("#reader", "A. Reader")
+    page.click("#edit")
+    page.fill("#note", '=1+1, "so"')
+    name = page.text_content("#cases strong >> nth=0")
+    page.reload()
+    page.wait_for_selector("body.seen")
+    assert page.input_value("#note") == '=1+1, "so"'
+    assert page.input_value("#reader") == "A. Reader"
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "verdicts.csv")
+    row = pd.read_csv(tmp_path / "verdicts.csv").iloc[0]
+    assert row[["case", "verdict", "note", "reader"]].tolist() == [
+        name,
+        "edit",
+        '\'=1+1, "so"',
+        "A. Reader",
+    ]
+    assert pd.Timestamp(row["date"]) > pd.Timestamp("2026-01-01", tz="UTC")
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    page.wait_for_selector("body.seen")
+    assert page.input_value("#note") == ""
+    page.set_input_files("#verdicts", tmp_path / "verdicts.csv")
+    wait_for(page, "#judged", "1 verdict read")
+    assert page.input_value("#note") == '=1+1, "so"'
+    assert page.text_content("#cases em >> nth=0") == "edit"
+
+
+def test_next_island_goes_through_the_islands_by_size(counted_page, study):
+    """As SciPy counts them, 26-connected; each place is within one, and a difference is one."""
+    page = counted_page
+    name = page.text_content("#cases strong >> nth=0")
+    probs = np.asarray(nibabel.load(study / f"maps/{name}.nii.gz").dataobj)
+    label = np.asarray(nibabel.load(study / f"labels/{name}.nii.gz").dataobj) == 1
+    predicted = probs.argmax(-1) == 1
+    for button, mask in (("#island", predicted), ("#difference", predicted != label)):
+        _, count = ndimage.label(mask, np.ones((3, 3, 3)))
+        for k in range(1, min(count, 3) + 1):
+            page.click(button)
+            assert page.text_content(button).endswith(f"({k} of {count})")
+            value = state_of(page)
+            assert (
+                value["prediction"]
+                if button == "#island"
+                else (value["prediction"] != value["label"])
+            )
+
+
+def test_zoom_keeps_the_cursor_and_the_places(counted_page, study):
+    """A click after it is still in the voxel that the files have there."""
+    page = counted_page
+    name = page.text_content("#cases strong >> nth=0")
+    page.locator("#planes").scroll_into_view_if_needed()
+    before = drawn(page)
+    for _ in range(4):
+        page.click("[data-key='+']")
+    assert {"planes", "outlines"} <= changed(before, drawn(page))
+    box = page.locator("#planes").bounding_box()
+    for x, y in ((0.2, 0.2), (0.3, 0.25), (0.7, 0.3), (0.2, 0.8)):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        check_said(study, name, state_of(page))
+    page.click("[data-key='0']")
+
+
+def test_all_structures_are_drawn_with_their_names(counted_page):
+    """Beside the one that is chosen."""
+    before = drawn(counted_page)
+    counted_page.click("#every")
+    assert "outlines" in changed(before, drawn(counted_page))
+    counted_page.click("#every")
+    assert changed(before, drawn(counted_page)) == set()
+
+
+def test_names_in_tables_lead_to_the_case(counted_page):
+    """By a link, which the address keeps."""
+    names = counted_page.locator("#cases strong").all_text_contents()
+    counted_page.click(f"tbody a:text-is('{names[2]}')")
+    wait_for(counted_page, "#judged", f"{names[2]}: ")
+    assert counted_page.url.endswith(f"#case={names[2]}")
+    counted_page.reload()
+    wait_for(counted_page, "#judged", f"{names[2]}: ")
+
+
+def test_thick_slices_and_blank_and_oblique_images_are_seen(opened, tmp_path):
+    """Axial first; a voxel without a value says so, and the others are seen; the angle is said."""
+    write_case(tmp_path, "thick", "LPS", (1, 1, 6))
+    file = tmp_path / "images/thick.nii.gz"
+    image = nibabel.load(file)
+    voxels = np.asarray(image.dataobj).copy()
+    voxels[5:9, 4:8] = np.nan
+    voxels[0, 0, 0] = np.inf
+    turn = np.eye(4)
+    angle = np.deg2rad(10)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    for kind in ("maps", "labels", "images"):
+        stored = nibabel.load(tmp_path / f"{kind}/thick.nii.gz")
+        data = voxels if kind == "images" else np.asarray(stored.dataobj)
+        nibabel.save(nibabel.Nifti1Image(data, turn @ stored.affine), stored.get_filename())
+    page = opened(audited(tmp_path, tmp_path / "audit", "--images", f"{tmp_path / 'images'}"))
+    assert page.input_value("#view") == "0"
+    assert "up to 10° off the letters" in page.text_content("#oblique")
+    wait_for(page, "#value", "image without a value")
+    (case,) = cases_of(tmp_path / "audit/page.html")
+    shown = np.asarray(layer(case["image"]).dataobj)
+    assert len(np.unique(shown)) > 50  # not all black

@@ -1,0 +1,124 @@
+"""Every kind of page, as one reads it by the keyboard, on paper, on a phone and by a screen reader."""
+
+import io
+import re
+
+import pytest
+
+from nacl_monai.cli import main
+from tests.audits.conftest import Study
+from tests.promises.test_commands import PATIENTS, blobs
+
+pytestmark = pytest.mark.slow
+KINDS = ["audit", "promise", "triage", "report", "view", "calibrated"]
+FOCUSABLE = "a[href], button, select, input, canvas[tabindex], [tabindex='0']"
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Kind → its file, of twenty patients who are labeled and three who are not."""
+    root = tmp_path_factory.mktemp("pages")
+    old, new = Study(root / "old", blobs(0, 40)), Study(root / "new", blobs(40, 6))
+    labeled = [old.nnunet(), old.labels, *PATIENTS]
+    commands = {
+        "audit": labeled,
+        "promise": labeled,
+        "triage": [root / "promise", new.nnunet(), *PATIENTS, "--budget", "2"],
+        "report": [*labeled, "--new", new.nnunet()],
+        "view": [new.nnunet()],
+        "calibrated": labeled,
+    }
+    for kind, arguments in commands.items():
+        verb = "calibrate" if kind == "calibrated" else kind
+        assert main([verb, *map(str, arguments), "--output", str(root / kind)]) == 0
+    return {kind: root / kind / "page.html" for kind in KINDS}
+
+
+@pytest.fixture(params=KINDS)
+def page(request, browser, pages):
+    """One page of each kind."""
+    shown = browser.new_page(viewport={"width": 1400, "height": 900})
+    shown.goto(pages[request.param].as_uri())
+    if shown.locator("#viewer").count():
+        shown.wait_for_selector("body.seen")
+    yield shown
+    shown.close()
+
+
+def walked(page, key, most):
+    """The places of what has the focus, one after the other, until it leaves the page."""
+    page.evaluate(f"window.all = [...document.querySelectorAll({FOCUSABLE!r})]")
+    places = []
+    for _ in range(most):
+        page.keyboard.press(key)
+        place = page.evaluate("window.all.indexOf(document.activeElement)")
+        if place < 0:
+            return places
+        places.append(place)
+    return places
+
+
+def test_tab_walks_through_the_whole_page_and_back(page):
+    """Nothing keeps the focus, and nothing that can be used is left out."""
+    shown = page.evaluate(
+        f"""[...document.querySelectorAll({FOCUSABLE!r})].map((one) => one.checkVisibility())"""
+    )
+    reachable = [place for place, visible in enumerate(shown) if visible]
+    assert walked(page, "Tab", len(shown) + 5) == reachable
+    page.evaluate("document.activeElement.blur()")
+    assert sorted(walked(page, "Shift+Tab", len(shown) + 5)) == reachable
+
+
+def test_headings_sort_by_enter_and_by_space(page):
+    """Space does not scroll the page away."""
+    headings = page.locator("thead th[tabindex]")
+    for key in ("Enter", " ") if headings.count() else ():
+        heading = headings.last
+        heading.focus()
+        before = page.evaluate("scrollY"), heading.get_attribute("aria-sort")
+        page.keyboard.press(key)
+        assert page.evaluate("scrollY") == before[0]
+        assert heading.get_attribute("aria-sort") != before[1]
+
+
+def test_paper_holds_the_last_column_of_every_table(page):
+    """The text of the PDF has each of its cells."""
+    pypdf = pytest.importorskip("pypdf")
+    cells = page.evaluate(
+        "[...document.querySelectorAll('tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
+    )
+    reader = pypdf.PdfReader(io.BytesIO(page.pdf()))
+    printed = re.sub(r"\s", "", "".join(each.extract_text() for each in reader.pages))
+    assert cells or "view" in page.url
+    assert [word for cell in cells for word in cell.split() if word not in printed] == []
+
+
+def test_nothing_is_cut_off_on_a_phone(page):
+    """A table may scroll within itself; a number is never broken."""
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    broken = page.evaluate(
+        """[...document.querySelectorAll('td, th')].filter((cell) => {
+            const range = document.createRange();
+            return [...cell.childNodes].filter((node) => node.nodeType === 3).some((node) =>
+              [...node.textContent.matchAll(/[−-]?[\\d.]+%?/g)].some(({ index, 0: number }) => {
+                range.setStart(node, index); range.setEnd(node, index + number.length);
+                return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
+              }));
+          }).map((cell) => cell.textContent)"""
+    )
+    assert broken == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, scheme):
+    """Names, roles, order, contrast."""
+    axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=scheme)
+    found = axe.run(page)["violations"]
+    serious = {
+        fault["id"]: [node["html"][:200] for node in fault["nodes"]]
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    }
+    assert serious == {}
