@@ -59,6 +59,7 @@ def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> Non
     for name, shape, cases in shapes:
         (folder / name).mkdir()
         verbs.write(folder / name, shape, cases)
+    people(folder / "people")
     save(folder / "mr", *smooth(4, (320, 320, 30), 40))
     save(folder / "many", *smooth(118, (96, 96, 40), 6))
     image = nibabel.load(folder / "large/probs/case000.nii")
@@ -72,6 +73,19 @@ def prepare(folder: Path, size: tuple[int, ...], names: int, shards: int) -> Non
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     link(folder, names)
     shard(folder, shards)
+
+
+def people(folder: Path) -> None:
+    """Writes thirty labeled cases, and ten new ones."""
+    folder.mkdir()
+    verbs.DISTINCT = 40
+    verbs.write(folder, SMALL, 40)
+    verbs.DISTINCT = CASES
+    for link in [*(folder / "new").iterdir()]:
+        link.unlink()
+    for case in range(30, 40):
+        (folder / f"labels/case{case:03}.nii").unlink()
+        (folder / f"probs/case{case:03}.nii").replace(folder / f"new/case{case:03}.nii")
 
 
 def ran(*arguments: object) -> None:
@@ -108,6 +122,12 @@ def trained(folder: Path) -> None:
     run = tempfile.mkdtemp(dir=folder)
     options = ["--max_epochs", "1", "--batch_size", "24", "--run", run, "--cache_dir", run]
     ran("train", "hippocampus", HERE / "demo/Task04_Hippocampus", *options)
+
+
+def reported(folder: Path) -> None:
+    places = [folder / "people" / name for name in ("probs", "labels", "new")]
+    options = "--patients", "cases", "--output", f"{tempfile.mkdtemp(dir=folder)}/out"
+    ran("report", *places[:2], "--new", places[2], *options)
 
 
 def demonstrated(folder: Path) -> None:
@@ -294,6 +314,7 @@ ROWS: dict[str, tuple[Row, tuple[str, Row] | None]] = {
     "promise, 20 small cases": (command(*PROMISED), ("MAPIE", peer("promise", "MAPIE", "small"))),
     "promise --apply, large case": (applied("promise", "--apply"), ("reading", timed(reading))),
     "triage, large case": (applied("triage"), ("reading", timed(reading))),
+    "report, 30 + 10 small cases": (reported, None),
     "demo --quick": (demonstrated, None),
     "train, an epoch of 77 batches": (trained, ("importing MONAI", imported)),
     "names": (names, None),
