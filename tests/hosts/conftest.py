@@ -81,7 +81,7 @@ def bundle_of(tmp_path_factory):
     root = tmp_path_factory.mktemp("hosts")
 
     def command(*arguments):
-        run(sys.executable, "-m", "nacl_monai.cli", *arguments, cwd=ROOT)
+        run(sys.executable, "-m", "nacl_monai", *arguments, cwd=ROOT)
 
     @cache
     def trained(kind):
