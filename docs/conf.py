@@ -76,6 +76,7 @@ SOUGHT = {
     "calibrate": ("temperature scaling", "Platt scaling", "post-hoc calibration", "overconfident"),
     "promise": ("conformal prediction", "error bar", "safety margin", "coverage", "guarantee"),
     "triage": ("quality control", "failure detection", "active learning", "review", "which cases"),
+    "watch": ("drift", "monitoring", "change detection", "new scanner", "alarm"),
     "islands": ("lesion", "FROC", "connected component", "detection"),
     "view": ("viewer", "scroll", "NiiVue"),
     "report": ("summary", "one command", "clinician"),

@@ -504,7 +504,7 @@ def _write_page(watch: Watch, file: Path, command: str) -> Path:
         picture=reports.png_source(draw_watch(watch)),
         rows=rows,
         limit=f"{watch.limit:,.0f}",
-        false=f"{FALSE:.0%}",
+        chance=f"{FALSE:.0%}",
         findable=findable(watch),
         command=command,
         **scripts(),
@@ -544,6 +544,7 @@ def draw_watch(watch: Watch) -> Figure:
         ax.axhline(watch.limit, color="black", linestyle="--", linewidth=1)
         ax.annotate("alarm", (0, watch.limit), xytext=(2, 2), textcoords="offset points")
         ax.set(yscale="log", xlabel="New patients", ylabel="Wealth of the bets")
+        ax.yaxis.set_major_formatter("{x:,.9g}")  # a style without formulas shows no powers
         ax.set_ylim(top=max(10 * watch.limit, ax.get_ylim()[1]))
         ax.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
     return figure
