@@ -277,16 +277,18 @@ def anew(record: Mapping[str, Any], file: Path) -> str:
     """What is wrong with such a promise, and the command that makes it anew from its sums."""
     rows = record.get("kept")
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    options = {key: {row.get(key) for row in rows} for key in ("level", "miss", "family", "margin")}
-    options |= {key: {record.get(key)} for key in ("control", "confidence")}
+    options = {
+        key: {str(row[key]) for row in rows if row.get(key) is not None}
+        for key in ("level", "miss", "family", "margin")
+    }
+    options |= {key: {str(record.get(key))} for key in ("control", "confidence")}
     for needless, key, value in (("confidence", "control", MOST), ("margin", "family", WITHIN)):
         if options[key] != {value}:
             del options[needless]
-    words = []
-    for key, values in options.items():
-        shown = sorted(map(str, values - {None}))
-        words += [f"--{key}", *shown] * bool(shown)
-    command = shlex.join(["nacl-monai", "promise", str(file.parent / "promise.npz"), *words])
+    arguments = [
+        word for key, values in options.items() if values for word in (f"--{key}", *sorted(values))
+    ]
+    command = shlex.join(["nacl-monai", "promise", str(file.parent / "promise.npz"), *arguments])
     return (
         "is of an earlier version, which counted patients without a structure as if nothing of it were "
         f"missed; make it anew, without a volume: {command} --output NEW"

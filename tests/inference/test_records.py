@@ -175,8 +175,8 @@ def test_promise_of_an_earlier_version_is_refused_with_the_command_that_makes_it
 
     line = str(caught.value)
     assert line.startswith(f"{file}: is of an earlier version, which counted patients without")
-    words = shlex.split(line.partition("without a volume: ")[2])
-    assert words[:3] == ["nacl-monai", "promise", str(tmp_path / "promise.npz")]
+    command = shlex.split(line.partition("without a volume: ")[2])
+    assert command[:3] == ["nacl-monai", "promise", str(tmp_path / "promise.npz")]
     options = [
         "--level",
         "0.25",
@@ -190,7 +190,7 @@ def test_promise_of_an_earlier_version_is_refused_with_the_command_that_makes_it
         "--control",
         "each",
     ]
-    assert words[3:] == [*options, "--output", "NEW"]
+    assert command[3:] == [*options, "--output", "NEW"]
 
 
 @pytest.mark.parametrize("name", ["x/../../precious/label", "..", "a\\b", "nul", "a\u200bb", ""])
