@@ -277,17 +277,16 @@ def anew(record: Mapping[str, Any], file: Path) -> str:
     """What is wrong with such a promise, and the command that makes it anew from its sums."""
     rows = record.get("kept")
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    options = {
-        key: {str(row[key]) for row in rows if row.get(key) is not None}
-        for key in ("level", "miss", "family", "margin")
-    }
-    options |= {key: {str(record.get(key))} for key in ("control", "confidence")}
-    for needless, key, value in (("confidence", "control", MOST), ("margin", "family", WITHIN)):
-        if options[key] != {value}:
-            del options[needless]
-    arguments = [
-        word for key, values in options.items() if values for word in (f"--{key}", *sorted(values))
-    ]
+    control, options = str(record.get("control")), {}
+    for key in ("level", "miss", "family", "margin"):
+        options[key] = {str(row[key]) for row in rows if row.get(key) is not None}
+    if options["family"] != {WITHIN}:
+        options["margin"] = set()
+    options["control"] = {control}
+    options["confidence"] = {str(record.get("confidence"))} if control == MOST else set()
+    arguments = []
+    for key, values in options.items():
+        arguments += [f"--{key}", *sorted(values)] * bool(values)
     command = shlex.join(["nacl-monai", "promise", str(file.parent / "promise.npz"), *arguments])
     return (
         "is of an earlier version, which counted patients without a structure as if nothing of it were "
