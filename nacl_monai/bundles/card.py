@@ -36,7 +36,7 @@ DIAGRAM = "reliability.png"
 #: What is led with, and for which value of it a model is right.
 SHOWN = {
     "dice": "1 is best",
-    "hd95": "0 is best; voxels",
+    "hd95_mm": "0 is best; where voxels have a size",
     "ece_near": "0 for true probabilities",
     "confidence_gap_near": "0 for true probabilities; above 0 is overconfident",
     "nll_all": "compares models: least for true probabilities",
@@ -174,7 +174,7 @@ def _pooled(run: Evaluated) -> dict[str, Pooled]:
 def _shown(run: Evaluated) -> dict[str, Estimate | Pooled]:
     """All that are led with; scores of cases are means."""
     numbers: dict[str, Estimate | Pooled] = {**_pooled(run)}
-    for name in ("dice", "hd95", "nll_all"):
+    for name in ("dice", "hd95_mm", "nll_all"):
         if name in run.metrics and run.metrics[name].notna().any():
             numbers[name] = run.mean(name)
     return {name: numbers[name] for name in SHOWN if name in numbers}
@@ -215,7 +215,8 @@ def _direction(gap: Estimate | None) -> str:
         return "–"
     low, high = gap.interval()
     signed = f"{gap.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"{signed}, {'too high' if low > 0 else 'too low' if high < 0 else 'right on average'}"
+    side = "too high" if low > 0 else "too low" if high < 0 else "neither by more than chance"
+    return f"{signed}, {side}"
 
 
 def _people(run: Evaluated) -> str:

@@ -175,7 +175,7 @@ def test_numbers_are_means_over_patients_with_students_intervals():
     [
         ([0.10, 0.11, 0.12], "+0.110 [+0.085, +0.135], too high"),
         ([-0.10, -0.11, -0.12], "-0.110 [-0.135, -0.085], too low"),
-        ([-0.10, 0.11, -0.02], "right on average"),
+        ([-0.10, 0.11, -0.02], "neither by more than chance"),
     ],
 )
 def test_confidence_is_too_high_or_too_low_if_its_interval_says_so(gap, phrase):
