@@ -58,7 +58,7 @@ def test_outer_contours_fail_as_often_as_is_said(patients, way):
     level = (control.may_fail(patients) + 1) / (patients + 1)
     assert shares.mean() <= level + 4 * shares.std() / 100
     assert (shares > high).mean() <= 0.033  # the grid of thresholds blurs the end a little
-    if not ties:
+    if cases == 1 and not ties:  # the worst of two cases ties twice as often on the grid
         assert (shares > high).mean() >= 0.017
         assert shares.mean() >= level - 0.005
 
