@@ -95,6 +95,7 @@ def calibrate_folder(
     read = [predictions, labels, *options.files]
     with written_folder(output, "calibrate", read=read) as folder, processes(options.jobs):
         study = find(predictions, labels, options, BEFORE)
+        study.check_not_behind()
         show(study)
         runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
         asked = replace(options, method=method, region=region, folds=folds, output=output)

@@ -263,7 +263,7 @@ def real_of(study: Study) -> RealIslands | None:
         return None
     real, channels = read_real(file), study.channels
     definition = real.definition
-    check_same_model(file, definition, study)
+    check_same_model(file, definition, study.joins, study.calibrator)
     whose = Calibrator(
         None,
         real.patients,

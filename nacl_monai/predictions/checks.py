@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from nacl_monai.tensors import sum_tolerance, top1
 
 _PERCENT = 100
 #: Where no byte of any case is above it, the bytes may not be 255ths: percent, or 200ths.
-LOW_BYTE = 200
+_LOW_BYTE = 200
 _FAR = 0.2  # so much larger is Dice in the right order; half of it where it is half as far from 1
 #: So far beyond 0 and 1 rounding or resampling takes a probability.
 _NEGLIGIBLE = 1e-3
@@ -123,6 +124,17 @@ def highest_byte(predicted: Probabilities, labels: Sequence[Labels]) -> int | No
     if predicted.voxels.dtype != np.uint8 or not something:
         return None
     return int(predicted.voxels.max())
+
+
+def warn_of_bytes(folder: Path, bytes_of_cases: set[int | None]) -> None:
+    """Warns where the highest bytes of all cases that have some may be no 255ths."""
+    known = [byte for byte in bytes_of_cases if byte is not None]
+    if known and max(known) <= _LOW_BYTE:
+        print(  # noqa: T201 - what a user is told
+            f"warning: {folder}: no byte of any case is above {max(known)}, but bytes are taken for "
+            "255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
+            file=sys.stderr,
+        )
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:

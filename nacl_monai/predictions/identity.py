@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.curves import Curves
     from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
-    from nacl_monai.predictions.study import Study
 
 SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
 # Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
@@ -243,25 +242,28 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     return {case: patient for case, patient in found.items() if patient is not None}
 
 
-def check_same_model(file: Path, definition: Mapping[str, Any], study: Study) -> None:
+def check_same_model(
+    file: Path, definition: Mapping[str, Any], joins: Sequence[Any], behind: Sequence[str]
+) -> None:
     """Refuses predictions that went through another calibrator or ensemble than those of a file.
 
     Args:
         file: ``promise.json`` or ``islands.json``, for messages.
         definition: The file's.
-        study: The predictions.
+        joins: The ensemble that the predictions are the mean of, as `Study` has it.
+        behind: Name and checksum of the calibrator that they went through; empty without one.
 
     Raises:
         InputError: If they are of another ensemble, or behind another calibrator.
     """
-    joins = definition.get("ensemble", [])
-    if joins != [*study.joins]:
+    promised_joins = definition.get("ensemble", [])
+    if promised_joins != [*joins]:
         raise InputError(
-            f"{file}: was made of {_model(joins)}, but these are {_model(study.joins)}; give the "
+            f"{file}: was made of {_model(promised_joins)}, but these are {_model(joins)}; give the "
             "predictions of the same model, of an ensemble with --ensemble"
         )
-    promised, behind = list(definition["calibrator"]), study.calibrator
-    if promised != behind:
+    promised = list(definition["calibrator"])
+    if promised != [*behind]:
         raise InputError(
             f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "
             f"but these are behind {behind[0] if behind else 'none'}; give the same with --calibrator"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,12 +29,12 @@ from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
 from nacl_monai.predictions.checks import (
-    LOW_BYTE,
     channel_dice,
     check_agreement,
     check_channels,
     check_order,
     highest_byte,
+    warn_of_bytes,
 )
 from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
 from nacl_monai.predictions.images import Prediction, read_grid
@@ -233,9 +232,21 @@ class Study:
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
-        _warn_of_bytes(self.folder, bytes_of_cases)
+        warn_of_bytes(self.folder, bytes_of_cases)
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
+
+    def check_not_behind(self) -> None:
+        """Refuses to calibrate maps that went through a calibrator before they were written.
+
+        Raises:
+            InputError: If they did, as their header says.
+        """
+        if "calibrator" in self.stored:
+            raise InputError(
+                f"{self.folder}: went through {self.stored['calibrator']} already, as its maps say, and "
+                "nothing is calibrated twice; leave out --calibrator, or give what that was applied to"
+            )
 
     def through(self, modules: Mapping[str, nn.Module], record: Mapping[str, Any]) -> Study:
         """The same predictions, read through calibrators.
@@ -247,23 +258,8 @@ class Study:
         Raises:
             InputError: If they went through one already, before they were written as maps.
         """
-        if "calibrator" in self.stored:
-            raise InputError(
-                f"{self.folder}: went through {self.stored['calibrator']} already, as its maps say, and "
-                "nothing is calibrated twice; leave out --calibrator, or give what that was applied to"
-            )
+        self.check_not_behind()
         return replace(self, modules=modules, calibrated=record)
-
-
-def _warn_of_bytes(folder: Path, bytes_of_cases: set[int | None]) -> None:
-    """Warns where the highest bytes of all cases that have some may be no 255ths."""
-    known = [byte for byte in bytes_of_cases if byte is not None]
-    if known and max(known) <= LOW_BYTE:
-        print(  # noqa: T201 - what a user is told
-            f"warning: {folder}: no byte of any case is above {max(known)}, but bytes are taken for "
-            "255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
-            file=sys.stderr,
-        )
 
 
 def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:

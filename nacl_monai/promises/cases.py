@@ -250,7 +250,7 @@ def check_new(file: Path, promise: Promise, study: Study) -> None:
             calibrated the promise, or contours would have the name of a prediction.
     """
     definition, channels = promise.definition, study.channels
-    check_same_model(file, definition, study)
+    check_same_model(file, definition, study.joins, study.calibrator)
     salt = check_salt(file, definition.get("anonymous"), study.options)
     whose = Calibrator(
         None,

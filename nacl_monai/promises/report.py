@@ -257,6 +257,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     with written_folder(output, "report", read=read) as aside:
         study = find(folders[0], folders[1], options)
         show(study)
+        study.check_not_behind()
         check_images(study)
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), folders[0])
@@ -343,8 +344,8 @@ def _audits(study: Study, people: _People, aside: Path, output: Path, options: O
     behind: tuple[Any, ...] = ()
     if people.fitting:
         file, written = (place / "calibrator" / CALIBRATOR for place in (output, aside))
-        others = replace(_of(study, people.fitting), faults=())
-        behind = fit_calibrator(others, written), checksum(written)
+        fitted_by = replace(_of(study, people.fitting), faults=())
+        behind = fit_calibrator(fitted_by, written), checksum(written)
     if file is not None:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
         promised = behind_calibrator(replace(at_file, faults=()), *behind)

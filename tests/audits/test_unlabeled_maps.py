@@ -198,6 +198,10 @@ def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
     code, _, err = run(maps, new.labels, "--calibrator", file, output="twice")
     assert code == 1
     assert "went through distance_all already" in err
+    for verb in ("calibrate", "report"):
+        line = run(maps, new.labels, verb=verb, output="twice")[2]
+        assert "went through distance_all already" in line
+    assert not (tmp_path / "twice").exists()
     plain = mapped(new.nnunet(), output="plain")
     shutil.copy(plain / "new5_probabilities.nii.gz", maps)
     assert "new5_probabilities.nii.gz: went through another" in run(maps, new.labels, output="x")[2]

@@ -207,13 +207,13 @@ def test_other_words_are_snakemakes_in_their_order(commands):
 def test_what_trainings_take_is_said_before_they_begin(capsys):
     """Hours and memory as the datasets' own lines have them; phantoms take minutes."""
     assert main(["reproduce", "table1", "--runs", "mine", "-n"]) == 0
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for dataset in ("hippocampus", "acdc"):
         text = (ROOT / f"bundles/{dataset}/configs/dataset.yaml").read_text(encoding="utf-8")
         hours, memory = re.search(r"100 epochs: ([\d.]+) hours on a CPU, (\d+) MiB", text).groups()
-        assert f" {hours} " in said
+        assert f" {hours} " in printed
         assert 0.5 <= int(memory) / 1024 <= 1
-    assert said.endswith("finished trainings are in mine.\n")
+    assert printed.endswith("finished trainings are in mine.\n")
 
     assert main(["reproduce", "table1", "--profile", "smoke"]) == 0
     assert capsys.readouterr().err == ""

@@ -200,12 +200,17 @@ def test_record_says_all_that_the_page_says(road):
     record = json.loads((folder / "report.json").read_text("utf-8"))
     page = unescape((folder / "page.html").read_text("utf-8"))
 
-    said = [*record["summary"], *record["people"], record["note"], *record["commands"].values()]
+    sentences = [
+        *record["summary"],
+        *record["people"],
+        record["note"],
+        *record["commands"].values(),
+    ]
     for section in record["sections"]:
-        said += [section["title"], section["about"], *section["sentences"], section["note"]]
+        sentences += [section["title"], section["about"], *section["sentences"], section["note"]]
     assert all(section["numbers"] for section in record["sections"][:5])
-    del said[len(record["summary"]) + len(record["people"]) + 2]  # the next one is printed
-    assert all(text in page for text in said)
+    del sentences[len(record["summary"]) + len(record["people"]) + 2]  # the next one is printed
+    assert all(text in page for text in sentences)
     assert set(record["promising"]) | set(record["fitting"]) == set(road[1].cases)
     assert len(record["new"]) == 7
     assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
