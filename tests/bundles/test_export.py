@@ -197,7 +197,7 @@ def command_of_card(bundle, packages, *args):
         env={**os.environ, "PYTHONPATH": str(packages)},
         capture_output=True,
         text=True,
-        compare=False,
+        check=False,
     )
 
 
