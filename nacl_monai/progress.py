@@ -10,6 +10,10 @@ import torch.distributed
 from tqdm import tqdm
 
 
+#: So many seconds a bar in a file says nothing, and then between its lines.
+QUIET = 30.0
+
+
 def process_rank() -> int:
     """Which of several processes this is, 0 where it is alone, as Ignite says, which loads slowly."""
     distributed = torch.distributed
@@ -21,7 +25,7 @@ def process_rank() -> int:
 def progress_bar(
     iterable: Iterable[Any] | None = None, *, description: str, unit: str, total: int | None = None
 ) -> tqdm[Any]:
-    """Returns a tqdm bar on standard error; in a file it says nothing for 30 s, then a line as often.
+    """Returns a tqdm bar on standard error; in a file it is quiet, and has few lines.
 
     Only the first of several processes shows it.
 
@@ -31,7 +35,7 @@ def progress_bar(
         unit: What is counted, in the singular.
         total: How many there are; taken from the iterable if None.
     """
-    interval = 0.1 if sys.stderr.isatty() else 30.0
+    interval = 0.1 if sys.stderr.isatty() else QUIET
     return tqdm(
         iterable,
         desc=description,

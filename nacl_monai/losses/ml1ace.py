@@ -68,7 +68,7 @@ def ml1ace_loss(
         >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
         >>> loss = ml1ace_loss(logits, torch.zeros(1, 1, 4, 4))
         >>> loss.detach()
-        tensor(1.8598)
+        tensor(1.6098)
         >>> loss.backward()
     """
     check_not_negative("penalty_weight", penalty_weight)
@@ -125,13 +125,13 @@ def ml1ace_penalty(
         InputError: If a setting, shapes or label values do not fit.
 
     Example:
-        Of two voxels, each 0.75 certain, both are right:
+        Two voxels, each 0.75 certain, are both right; the other class, which is absent, counts as 0:
 
         >>> logits = torch.tensor([3.0, 1.0]).log().view(1, 2, 1, 1).expand(1, 2, 1, 2)
         >>> logits = logits.clone().requires_grad_()
         >>> penalty = ml1ace_penalty(logits, torch.zeros(1, 1, 1, 2))
         >>> penalty.detach()
-        tensor(0.2500)
+        tensor(0.1250)
         >>> penalty.backward()
     """
     _check_bins(binning, num_bins)
@@ -237,7 +237,7 @@ class ML1ACELoss(ComposedLoss):
         >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
         >>> loss(logits, torch.zeros(1, 1, 4, 4)).backward()
         >>> loss.latest_terms
-        {'cross_entropy': tensor(0.6931), 'dice': tensor(0.6667), 'penalty': tensor(0.5000)}
+        {'cross_entropy': tensor(0.6931), 'dice': tensor(0.6667), 'penalty': tensor(0.2500)}
     """
 
     def __init__(

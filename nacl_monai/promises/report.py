@@ -119,7 +119,7 @@ def ways_to_calibrate(patients: int, level: float) -> str:
     """What lets so many patients calibrate, if too few would be left for a promise.
 
     Example:
-        >>> print(ways_to_calibrate(20, 0.1))
+        >>> print(ways_to_calibrate(20, 0.1))  # doctest: +NORMALIZE_WHITESPACE
         Three ways to calibrate: --level 0.15, 27 labeled patients, or a calibrator of other patients
         (--calibrator).
     """
@@ -138,7 +138,7 @@ def too_few(patients: int) -> str:
     """Why nothing is promised to so few patients, and how many are needed for what.
 
     Example:
-        >>> print(too_few(5))
+        >>> print(too_few(5))  # doctest: +NORMALIZE_WHITESPACE
         5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10. --level asks
         for a promise all the same.
     """

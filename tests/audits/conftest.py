@@ -238,8 +238,9 @@ def fault_of(run, tmp_path):
 
 
 @pytest.fixture
-def refused(run):
+def refused(run, monkeypatch):
     """Runs it to an error, by default before a volume is read; returns the line, which says so."""
+    monkeypatch.setattr("nacl_monai.progress.QUIET", 0.0)  # as in a terminal
 
     def command(message, *args, code=1, read=False):
         found, _, err = run(*args)

@@ -216,7 +216,7 @@ def test_run_is_named_after_what_is_chosen(command, args, run):
         ("evaluate acdc @classes", 1, "@classes: '@classes' begins with @, by which MONAI"),
         ("infer acdc %classes", 1, "%classes: '%classes' begins with %, by which MONAI"),
         *((f"train acdc /data --processes={number}", 2,
-           f"argument --processes: {number}: is no number of processes; write 1 or more")
+           f"--processes: {number}: is no number of processes; write 1 or more")
           for number in ("0", "-1", "two")),
         *((f"train acdc /data --{option}=1 --{option} 2", 2,
            f"--{option}: is given twice; leave one out")

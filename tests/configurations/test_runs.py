@@ -200,7 +200,7 @@ LIGHT = ["--augmentation", "@augmentations::light"]
 FAULTS = {
     "override": (["--lerning_rate", 0.1], "did you mean --learning_rate?"),
     "interval": (["--val_interval", 2], "a training of 1 epochs would end without a validation"),
-    "argument": (["--loss", MISSPELT_LOSS], "FocalLoss: FocalLoss.__init__() got an unexpected"),
+    "argument": (["--loss", MISSPELT_LOSS], "gama: is no setting here; pass one of gamma"),
     "component": (["--loss", {"_target_": "nacl_monai.losses.Nacl"}], "nacl_monai.losses.Nacl"),
     "size": (["--spatial_size", "[50, 66]"], "is [50, 66], which the network cannot take; choose"),
     "channels": (["--networks::unet::out_channels", 9], "returns 9 channels, but there are"),

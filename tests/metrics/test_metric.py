@@ -103,7 +103,7 @@ def test_mapping_gives_regions_of_your_own_and_a_mask_restricts_them():
         "all": None,
     }
     mask = torch.zeros_like(LABELS)
-    mask[:, :5] = 2  # any number but 0 counts as in it
+    mask[:, :5] = 1
 
     metric = measured(PROBS, LABELS, mask, regions=regions)
     lists = map(list, (PROBS, LABELS[:, None], mask[:, None]))

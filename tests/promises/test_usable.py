@@ -24,14 +24,14 @@ def curves(patients=4, **definition):
 
 
 def test_promise_of_a_file_enters_few_files(tmp_path):
-    """Of the package: the command around it is counted beside the 20 that it may enter."""
+    """Of the package: the command around it is counted beside the 25 that it may enter."""
     file = curves().write(tmp_path / "promise.npz")
 
     def make():
         return fit(read_curves(file).joined([]), HALF).write(tmp_path / "promise.json")
 
     make()  # what is imported late is entered once
-    assert len({name for name, _ in entered(make)}) <= 13
+    assert len({name for name, _ in entered(make)}) <= 16
 
 
 def test_promise_is_read_as_it_was_made(tmp_path):
@@ -43,7 +43,6 @@ def test_promise_is_read_as_it_was_made(tmp_path):
     assert read.kept == promised.kept
     assert {kept.margin for kept in read.kept} == {3.0}
     assert (read.sums, read.definition["weights"], read.definition["split"]) == ("2e", "1f", "val")
-    read.check_current()
 
 
 @pytest.mark.parametrize(

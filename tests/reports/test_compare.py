@@ -76,6 +76,7 @@ class TestMarkdown:
             "| NACL | 0.700 | 5.00 |",
             "",
             "Mean over 7 test cases; HD95 in voxels. Bold: best of the column.",
+            "Only 7 cases: too few to say much.",
             "Not counted: ECE near the prediction, contours and what is expected of structures.",
             "n: cases in which HD95 could be computed, where not in all; such means may be over "
             "different cases.",

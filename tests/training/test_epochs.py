@@ -295,8 +295,9 @@ def test_all_cases_are_named_if_only_the_loss_is_not_finite():
     torch.testing.assert_close(list(network.parameters()), before)
 
 
-def test_bar_counts_iterations_and_shows_the_latest_validation(capsys):
+def test_bar_counts_iterations_and_shows_the_latest_validation(capsys, monkeypatch):
     """The bar ends at epochs × batches, with the epoch, the loss and the validator's metrics."""
+    monkeypatch.setattr("nacl_monai.progress.QUIET", 0.0)  # as in a terminal
     validator = Engine(lambda *_: None)
     validator.state.metrics["val_dice"] = 0.75
     trainer = Engine(lambda *_: [{"loss": 0.5}, {"loss": 0.5}])
