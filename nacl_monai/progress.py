@@ -9,7 +9,6 @@ from typing import Any
 import torch.distributed
 from tqdm import tqdm
 
-
 #: So many seconds a bar in a file says nothing, and then between its lines.
 QUIET = 30.0
 
