@@ -171,7 +171,7 @@ def make_example(app: Sphinx) -> None:
         return
     page.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "nacl_monai.cli", "demo", "--quick"]
+        command = [sys.executable, "-m", "nacl_monai", "demo", "--quick"]
         subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
         shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
 

@@ -292,3 +292,7 @@ def quieten() -> None:
 
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
+
+
+if __name__ == "__main__":  # as runs of 0.4 have it in their records
+    sys.exit(main())
