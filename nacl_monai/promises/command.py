@@ -341,12 +341,13 @@ class Triage:
 
     Attributes:
         cases: The most doubtful ones, to be drawn.
+        measured: Column of a measurement → heading, once there is a table.
     """
 
     def __init__(self, study: Study, promise: Promise) -> None:
         self.study, self.promise, self.real = study, promise, real_of(study)
         self.measuring = Measuring.of(promise, study, study.options)
-        self.headings = dict(_HEADINGS)
+        self.headings, self.measured = dict(_HEADINGS), dict[str, str]()
         self.cases: dict[str, NewCase] = {}
         self._rows: list[dict[str, Any]] = []
         self._counted: list[tuple[Case, Mapping[str, Array]]] = []
@@ -364,7 +365,8 @@ class Triage:
         """Of ``triage.csv``."""
         rows = pd.DataFrame(self._rows)
         table = rows.sort_values("dice_low", kind="stable", ignore_index=True)
-        self.headings |= self.measuring.insert(table)
+        self.measured = self.measuring.insert(table)
+        self.headings |= self.measured
         number = self.study.options.number_of(table["dice_low"].tolist())
         table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
         return table

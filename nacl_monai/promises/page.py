@@ -239,6 +239,7 @@ def write_page(
         verdicts=[
             *(text for kept, text in promise.verdicts() if kept.kind == OUTER),
             *promise.unpromised,
+            *(measure.text for measure in promise.measures),
         ],
         headings=list(promise.table),
         columns_note=COLUMNS_NOTE,

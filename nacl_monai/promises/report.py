@@ -583,9 +583,11 @@ def _new(
     contours, triage = command.Contours(study, aside / "new"), command.Triage(study, promise)
     command.add_cases(study, promise, faults, [contours, triage])
     contours.write()
+    measures = triage.measuring.write(aside / "new")
     place = file, study.folder, output / "triage", options
     triage.write(aside / "triage", command.triage_command(*place), faults)
     listed = triage.table.to_dict("records")
+    measured = triage.measured.values()
     looked = [row for row in listed if row["look"] == "yes"]
     usual = listed[min(len(listed) // 2, len(triage.cases) - 1)]
     volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
@@ -593,22 +595,26 @@ def _new(
     return [
         replace(
             volume,
-            sentences=[*volumes, *command.empty_text(pd.DataFrame(contours.rows))],
+            sentences=[
+                *volumes,
+                *(measure.text for measure in triage.measuring.measures),
+                *command.empty_text(pd.DataFrame(contours.rows)),
+            ],
             picture=triage.picture(usual),
             caption=f"{usual['case']}, the contours of {usual['structure']}",
             headings=("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
             rows=[_cells(row.values()) for row in contours.rows],
-            files=[f"new/{APPLIED}", "new"],
+            files=[*(f"new/{name}" for name in (APPLIED, *measures)), "new"],
             note=f"{_INTERVAL} Outer and inner are the volumes of the contours.",
             whole=f"new/{APPLIED}",
-            numbers=contours.rows,
+            numbers=[*contours.rows, *triage.measuring.rows],
         ),
         replace(
             look,
             sentences=[command.look_text(triage.table, options), *triage.cohort],
             picture=triage.picture(listed[0]),
             caption=f"{listed[0]['case']}: {listed[0]['reason']}",
-            headings=("Case", "Structure", "Dice at least", *_VOLUME, "Reason"),
+            headings=("Case", "Structure", "Dice at least", *_VOLUME, *measured, "Reason"),
             rows=[_cells([*row.values()][1:]) for row in looked],
             files=["triage/page.html", "triage/triage.csv"],
             note=f"{_INTERVAL} Each row is of the worst structure of a case.",

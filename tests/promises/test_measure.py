@@ -1,5 +1,6 @@
 """Measurements from volumes: formulas are parsed and never run, and intervals hold as MAPIE's do."""
 
+import json
 import math
 import shutil
 
@@ -273,6 +274,45 @@ def test_interval_of_command_is_that_of_volumes_of_files(measured):
     assert (ef.name, ef.patients, ef.below) == ("EF", 10, pytest.approx(max(errors)))
     assert ef.above == ef.below
     assert "- EF = 1 - ES.anterior / ED.anterior is within" in promise.text()
+
+
+@pytest.mark.parametrize("through", ["audit", "shards"])
+def test_measurement_is_the_same_through_sums(measured, through, tmp_path):
+    """Of an audit, and of the parts of two sites: sums know volumes, patients and cases."""
+    promise, old, _ = measured
+    audit = ["audit", str(old.nnunet()), str(old.labels), *PATIENTS, "--no-pictures"]
+    parts = [[]] if through == "audit" else [["--shard", "1/2"], ["--shard", "2/2"]]
+    for k, part in enumerate(parts):
+        assert main([*audit, *part, "--output", str(tmp_path / f"part{k}")]) == 0
+    sums = [str(tmp_path / f"part{k}/promise.npz") for k in range(len(parts))]
+    command = ["promise", *(sums if len(sums) > 1 else [str(tmp_path / "part0")])]
+    command += ["--measure", "EF = 1 - ES.anterior / ED.anterior", "--phases", "_(ED|ES)"]
+    assert main([*command, "--no-pictures", "--output", str(tmp_path / "promise")]) == 0
+
+    assert read_promise(tmp_path / "promise").measures == read_promise(promise).measures[:1]
+
+
+def test_report_has_the_measurements_of_apply_and_triage(measured, tmp_path):
+    """To the bit, with a sentence, a file and a column of its own."""
+    _, old, new = measured
+    ways = [*PATIENTS, "--phases", "_(ED|ES)", "--measure", "EF = ES.anterior / ED.anterior"]
+    report = ["report", str(old.nnunet()), str(old.labels), "--new", str(new.nnunet()), *ways]
+    assert main([*report, "--output", str(tmp_path / "report")]) == 0
+    promise = str(tmp_path / "report/promise/promise.json")
+    for verb, name in ((["promise", "--apply"], "new"), (["triage"], "triage")):
+        command = [*verb, promise, str(new.nnunet()), *PATIENTS, "--output", str(tmp_path / name)]
+        assert main(command) == 0
+
+    for file in ("new/measures.csv", "triage/triage.csv"):
+        assert (tmp_path / "report" / file).read_bytes() == (tmp_path / file).read_bytes()
+    page = (tmp_path / "report/page.html").read_text("utf-8")
+    sentence = read_promise(promise).measures[0].text
+    record = json.loads((tmp_path / "report/report.json").read_text("utf-8"))
+    for section in record["sections"]:
+        assert all(len(row) == len(section["headings"]) for row in section["rows"])
+    assert sum(sentence in section["sentences"] for section in record["sections"]) == 2
+    assert "<th>EF at most</th>" in page
+    assert sentence in (tmp_path / "report/promise/page.html").read_text("utf-8")
 
 
 def test_apply_and_triage_have_measurements_of_new_patients(measured, tmp_path, capsys):
