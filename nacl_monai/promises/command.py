@@ -297,6 +297,11 @@ class Measuring:
         return rows_of(self.measures, self.volumes, self.patients, self.phases)
 
     @property
+    def sentences(self) -> list[str]:
+        """The promise of each measurement."""
+        return [measure.text for measure in self.measures]
+
+    @property
     def lines(self) -> list[str]:
         """The table, and whose values are undefined."""
         if not (rows := self.rows):

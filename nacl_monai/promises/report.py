@@ -597,7 +597,7 @@ def _new(
             volume,
             sentences=[
                 *volumes,
-                *(measure.text for measure in triage.measuring.measures),
+                *triage.measuring.sentences,
                 *command.empty_text(pd.DataFrame(contours.rows)),
             ],
             picture=triage.picture(usual),
