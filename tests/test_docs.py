@@ -44,6 +44,9 @@ NOT_EXECUTED = {
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
+    "nacl-monai promise --check": "tests/promises/test_check.py has new labels",
+    "nacl-monai promise PREDICTIONS LABELS --patient-pattern '(p": "test_measure.py has phases",
+    "nacl-monai watch": "tests/promises/test_watch.py has patients who come one after the other",
     "python -m studies.promises": "tests/studies/test_families.py makes the table",
     "pip install": "changes the environment; tests/test_wheel.py installs into another",
     "mlflow ui": "serves pages until it is stopped",
@@ -154,9 +157,12 @@ def place(tmp_path_factory):
     patients = enumerate(softmax_cases(cases=12).values())
     cases = {f"patient{k}_scan0": volumes for k, volumes in patients}
     study = Study(root, cases)
-    folds = (f"FOLD_{k}" for k in range(5))
-    for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine", *folds):
+    for folder in ("PREDICTIONS", "nnunet_2d", "nnunet_3d", "mine"):
         study.nnunet(folder)
+    for k in range(5):
+        sharper = {case: (probs ** (1 + k / 9), label) for case, (probs, label) in cases.items()}
+        fold = {case: (probs / probs.sum(0), label) for case, (probs, label) in sharper.items()}
+        Study(root, fold).nnunet(f"FOLD_{k}")
     label_folders = ["LABELS", *(f"LABELS_{name}" for name in "ABC")]
     label_folders += [f"{name}/labels" for name in ("anna", "ben", "cara")]
     raters = [f"raters/{name}" for name in ("anna", "ben")]

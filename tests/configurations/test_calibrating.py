@@ -151,7 +151,10 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
         (["a", "b", "--calibrator", "x"], "--calibrator: has no effect on a folder of"),
         (["RUN", "--method", "platt"], "platt: is of structures; choose from distance,"),
-        (["RUN", "--method", "magic"], "magic: is not known; choose from distance, temp"),
+        (
+            ["RUN", "--method", "magic"],
+            "magic: is not known; choose from distance, signed_distance, temp",
+        ),
         (["a", "b", "c"], "c: has no place beside saved predictions"),
     ],
 )

@@ -102,12 +102,15 @@ def people():
 @pytest.mark.parametrize("kind", ["outer", "inner", "volume", "dice"])
 @pytest.mark.parametrize(("patients", "level"), [(19, 0.1), (40, 0.05), (40, 0.2)])
 def test_promises_of_images_are_kept_by_others(people, patients, level, kind, control):
-    """Of 400 people, as many are drawn at a time; contours by "each" are told by what is missed."""
+    """Of 400 people, as many are drawn at a time; contours by "each" are told by what is missed.
+
+    Outer contours are of those who have the structure.
+    """
     rng, control = np.random.default_rng(1), Control(level, control, miss=0.15)
     rules = Rules(people, 0, kind, "within")
     risks = []
     for _ in range(100):
-        order = rng.permutation(400)
+        order = rng.permutation(len(rules.patients))
         losses = rules.losses[order[patients:], rules.fitted(control, order[:patients])]
         if control.kind == "each":
             losses = losses > (0.15 if kind in ("outer", "inner") else 0)

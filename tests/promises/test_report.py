@@ -406,7 +406,8 @@ def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
     """First on new cases, then on verdicts on them; without cases in the page, on others again."""
     monkeypatch.chdir(tmp_path)
     old, new = (
-        Study(tmp_path / kind, people(seed, 7, kind)) for kind, seed in (("a", 3), ("b", 9))
+        Study(tmp_path / kind, people(seed, number, kind))
+        for kind, seed, number in (("a", 3, 10), ("b", 9, 7))
     )
     found = partial(next_after, capsys=capsys, monkeypatch=monkeypatch, NEW=[new.nnunet()])
     args = found(["report", old.nnunet(), old.labels, *PEOPLE])

@@ -2,6 +2,8 @@
 
 import io
 import re
+import unicodedata
+from itertools import groupby
 
 import pytest
 
@@ -46,16 +48,19 @@ def page(request, browser, pages):
 
 
 def walked(page, key, most):
-    """The places of what has the focus, one after the other, until it leaves the page."""
+    """The places of what has the focus, one after the other, until all have had it.
+
+    Something with several parts has the focus several times in a row, and counts once.
+    """
     page.evaluate(f"window.all = [...document.querySelectorAll({FOCUSABLE!r})]")
     places = []
     for _ in range(most):
         page.keyboard.press(key)
         place = page.evaluate("window.all.indexOf(document.activeElement)")
-        if place < 0:
-            return places
+        if place < 0 or (place in places[:1] and place != places[-1]):  # or begins anew
+            break
         places.append(place)
-    return places
+    return [place for place, _ in groupby(places)]
 
 
 def test_tab_walks_through_the_whole_page_and_back(page):
@@ -64,9 +69,9 @@ def test_tab_walks_through_the_whole_page_and_back(page):
         f"""[...document.querySelectorAll({FOCUSABLE!r})].map((one) => one.checkVisibility())"""
     )
     reachable = [place for place, visible in enumerate(shown) if visible]
-    assert walked(page, "Tab", len(shown) + 5) == reachable
+    assert walked(page, "Tab", 2 * len(shown)) == reachable
     page.evaluate("document.activeElement.blur()")
-    assert sorted(walked(page, "Shift+Tab", len(shown) + 5)) == reachable
+    assert sorted(walked(page, "Shift+Tab", 2 * len(shown))) == reachable
 
 
 def test_headings_sort_by_enter_and_by_space(page):
@@ -88,7 +93,8 @@ def test_paper_holds_the_last_column_of_every_table(page):
         "[...document.querySelectorAll('tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
     )
     reader = pypdf.PdfReader(io.BytesIO(page.pdf()))
-    printed = re.sub(r"\s", "", "".join(each.extract_text() for each in reader.pages))
+    text = unicodedata.normalize("NFKC", "".join(each.extract_text() for each in reader.pages))
+    printed = re.sub(r"\s", "", text)  # without ligatures
     assert cells or "view" in page.url
     assert [word for cell in cells for word in cell.split() if word not in printed] == []
 
