@@ -377,12 +377,16 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     (other,) = names - {worst}
     assert page.input_value("#structure") == worst
     page.select_option("#structure", label=other)
+    page.wait_for_selector("#loading", state="hidden")
     page.keyboard.press("Tab")
     page.keyboard.press("j")
+    page.wait_for_selector("#loading", state="hidden")
     wait_for(page, "#value", f"probability of {other}")  # as long as nobody chooses another
     page.keyboard.press("k")
+    page.wait_for_selector("#loading", state="hidden")
     page.select_option("#structure", label=worst)
     wait_for(page, "#value", f"probability of {worst}")
+    page.wait_for_selector("#loading", state="hidden")
     page.keyboard.press("Tab")
 
     page.click("#mark")
