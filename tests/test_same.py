@@ -12,7 +12,8 @@ from tests.same import same_bits, same_values
 TESTS = Path(__file__).parent
 BARE = re.compile(
     r"\b(?:torch|np|numpy)\.equal\b|array_equal|array_equiv|testing\.assert_equal"
-    r"|rtol=0(?:\.0)?, atol=0(?:\.0)?\b(?!\.)|rel=0, abs=0\b(?!\.)|check_exact"
+    r"|rtol=0(?:\.0)?, atol=0(?:\.0)?\b(?!\.)|rel=0, abs=0\b(?!\.)|check_exact|\.equals\("
+    r"|assert (?:all\()?\(+[^=]* == [a-z_][\w.]*[^)]*\)+\.all\(\)"
 )
 NEXT = np.nextafter(np.float32(0.8), np.float32(1))
 
@@ -60,5 +61,7 @@ def test_no_other_test_asks_for_bits():
 
     assert len(files) > 200
     assert BARE.search("assert torch.equal(a, b)")
+    assert BARE.search("assert (image.affine == other.affine).all()")
     assert not BARE.search("assert_close(a, b, rtol=0, atol=0.01)")
+    assert not BARE.search("assert (gradient == 0).all()")
     assert bare == []

@@ -25,7 +25,8 @@ _SNAKEFILE = "Snakefile"
 _EXPECTED = (
     "Each job of `experiment` is one training: 3.4 hours on hippocampus and 5.6 on ACDC, measured on "
     "one core of a CPU with bfloat16, and 0.6 to 1 GiB; other datasets were not trained here. "
-    "--dry-run counts them. The same command goes on where it stopped: finished trainings are in {runs}."
+    "--dry-run counts them. The same command goes on where it stopped: finished trainings are in {runs}, "
+    "tables and figures in {report}."
 )
 # What tells a copy from the workflow of another project, which Snakemake's users call alike.
 _OURS = "rules/exhibits.smk"
@@ -44,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders = {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
     os.environ.update({_FOLDERS[key]: folder for key, folder in folders.items()})
     if options.profile != "smoke":
-        print(_EXPECTED.format(runs=options.runs or "runs"), file=sys.stderr, flush=True)
+        places = {
+            "runs": options.runs or "runs",
+            "report": os.environ.get("NACL_REPORT", "runs/report"),
+        }
+        print(_EXPECTED.format(**places), file=sys.stderr, flush=True)
     from snakemake.cli import main as snakemake  # an extra
 
     snakemake(arguments)

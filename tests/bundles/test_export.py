@@ -40,7 +40,7 @@ from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import forget_modules, refused, save_nifti
-from tests.same import same_bits
+from tests.same import same_bits, same_values
 
 NETWORKS = ", ".join(read_menu("networks"))
 
@@ -279,7 +279,7 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
     assert len(contours) == 4
     for contour in contours:
         other = nibabel.load(bundle / "predictions" / contour.name)
-        assert (np.asarray(other.dataobj) == np.asarray(nibabel.load(contour).dataobj)).all()
+        same_values(other.dataobj, nibabel.load(contour).dataobj)
     tables = [pd.read_csv(place / "promised.csv") for place in (output, bundle / "predictions")]
     pd.testing.assert_frame_equal(*tables, atol=1e-6)
 

@@ -59,7 +59,7 @@ def test_image_and_label_are_turned_alike(dims, seed):
     # Linear interpolation weighs the nearest voxel with at least 1 / 2^dims, all others with the rest.
     sure = changed["image"] > 1 - 0.5**dims
     for index in range(CLASSES):
-        assert (changed["label"][0][sure[index]] == index).all()
+        assert set(changed["label"][0][sure[index]].tolist()) == {index}
     assert (changed["label"] != item["label"]).any()
     assert sure.any(0).float().mean() > 0.2
 

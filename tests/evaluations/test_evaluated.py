@@ -82,8 +82,8 @@ class TestFolds:
 
         assert run.name == "unet_nacl_seed1"
         assert run.cases == [case for fold in folds for case in fold.cases] == run.bins.cases
-        assert run.metrics.equals(pd.concat([fold.metrics for fold in folds]))
-        assert run.patients.equals(pd.concat([fold.patients for fold in folds]))
+        same_bits(run.metrics, pd.concat([fold.metrics for fold in folds]), "the same files")
+        same_bits(run.patients, pd.concat([fold.patients for fold in folds]), "the same files")
         counts = np.concatenate([fold.bins.sums.counts for fold in folds])
         same_values(run.bins.sums.counts, counts)
         errors = np.concatenate([fold.bins.fine[:, :].errors for fold in folds])

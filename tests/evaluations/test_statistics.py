@@ -240,7 +240,7 @@ class TestBootstrap:
 
         assert weights.shape == (10_000, 3)
         assert (weights.sum(axis=1) == 3).all()
-        assert (weights == weights.round()).all()
+        assert not (weights % 1).any()
         assert (weights >= 0).all()
 
     def test_patients_are_equally_likely(self):

@@ -18,6 +18,7 @@ from nacl_monai.metrics import read_curves
 from nacl_monai.metrics.curves import THRESHOLDS, counted
 from nacl_monai.metrics.sums_file import arrays_checksum
 from nacl_monai.promises.cases import curves_of_arrays
+from tests.same import same_bits, same_values
 
 SUMS = ("counts", "hits", "sums")
 ARRAYS = (*SUMS, "spacings")
@@ -77,7 +78,7 @@ def test_curve_is_that_of_a_loop_to_the_bit(spacing, masked):
     expected = looped(inside, predicted, label, spacing, mask)
     for name in SUMS:
         assert curve[name].dtype == np.int64
-        assert (curve[name] == expected[name]).all(), name
+        same_values(curve[name], expected[name])
     for k, margin in ((0, 0.0), (40, 2.0), (150, 8.0), (201, np.inf)):
         inside_set = levels.above(np.where(np.array(MARGINS) <= margin, THRESHOLDS[k], 2))
         counts = inside_set if mask is None else inside_set & mask
@@ -166,7 +167,7 @@ def test_merged_is_pooled_to_the_bit(order, first):
 
     assert (merged.cases, merged.patients) == (whole.cases, whole.patients)
     for name in ARRAYS:
-        assert (getattr(merged, name) == getattr(whole, name)).all()
+        same_bits(getattr(merged, name), getattr(whole, name), "integer sums in the same order")
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -180,7 +181,8 @@ def test_what_is_written_is_read(tmp_path):
         ["p", "q"],
     )
     assert read.definition == curves.definition
-    assert all((getattr(read, name) == getattr(curves, name)).all() for name in SUMS)
+    for name in SUMS:
+        same_bits(getattr(read, name), getattr(curves, name), "read back as written")
 
 
 def test_curves_are_read_without_torch(tmp_path):

@@ -29,6 +29,7 @@ from nacl_monai.promises.control import Control
 from nacl_monai.promises.pictures import draw_case, draw_misses, volume_intervals
 from nacl_monai.reports.style import OKABE_ITO
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
+from tests.same import same_bits, same_values
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)
 
@@ -102,7 +103,7 @@ def test_command_promises_what_arrays_do(old, folder):
         assert replace(kept, **plain) == replace(other, **plain)
     assert read.patients == [f"p{k:02d}" for k in range(8)]
     for name in ("counts", "hits", "sums"):
-        assert (getattr(read_curves(folder), name) == getattr(curves, name)).all()
+        same_bits(getattr(read_curves(folder), name), getattr(curves, name), "integer sums")
     assert len(read.beside) == len(expected.beside)
     figures = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
     assert figures <= {file.name for file in folder.iterdir()}
@@ -162,7 +163,7 @@ def test_applied_contours_are_the_sets_on_the_grid_of_the_input(new, folder, tmp
     for case, (probs, _) in new.cases.items():
         for image, kept in contours_in(tmp_path / "applied", case, promised):
             expected = sets_of(kept, probs)
-            assert (np.asarray(image.dataobj) == expected).all()
+            same_values(image.dataobj, expected)
             assert image.affine == pytest.approx(AFFINE, abs=1e-5)
             ml = table.loc[(case, kept.structure), f"{kept.kind}_ml"]
             assert ml == pytest.approx(expected.sum() * voxel, abs=1e-6)
@@ -193,7 +194,7 @@ def test_turned_predictions_are_written_as_their_images_are(new, folder, tmp_pat
 
     for case, (probs, _) in new.cases.items():
         for image, kept in contours_in(tmp_path / "turned", case, read_promise(folder)):
-            assert (np.asarray(image.dataobj) == sets_of(kept, probs)).all()
+            same_values(image.dataobj, sets_of(kept, probs))
 
 
 @pytest.fixture
@@ -445,7 +446,7 @@ def test_page_shows_contours_on_the_image(new, folder, tmp_path, capsys, monkeyp
 
     assert captions == ["", ""]
     for case, image in zip(table["case"], drawn, strict=True):
-        assert (image.T.ravel() == voxels.ravel() + list(new.cases).index(case)).all()
+        same_values(image.T.ravel(), voxels.ravel() + list(new.cases).index(case))
     save(images / f"{case}_0000.nii.gz", np.zeros(SHAPE), AFFINE @ np.diag([2, 1, 1, 1]))
     assert case in refusal([*args, "--output", tmp_path / "elsewhere"], capsys)
     (images / f"{case}_0000.nii.gz").unlink()
@@ -669,8 +670,8 @@ def test_voxels_without_label_do_not_count():
     masked = curves_of_arrays(probs, labels, mask=counts)
     by_value = curves_of_arrays(probs, ignored, ignore_index=255)
 
-    assert (masked.counts == by_value.counts).all()
-    assert (masked.hits == by_value.hits).all()
+    same_values(masked.counts, by_value.counts)
+    same_values(masked.hits, by_value.hits)
     assert masked.counts[0, 0, 0, -1] == counts[0].sum()
 
 

@@ -14,6 +14,7 @@ from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.promises import applied, promise, read_curves, read_promise
 from nacl_monai.promises.control import Control
+from tests.same import same_values
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_promise_is_saved_as_the_command_writes_it(promised, tmp_path):
     ):
         assert all(text in page for page in pages)
     assert read_promise(folder) == replace(promised, sums=read_promise(folder).sums)
-    assert (read_curves(folder).hits == promised.curves.hits).all()
+    same_values(read_curves(folder).hits, promised.curves.hits)
     again = read_promise(folder).save(tmp_path / "again")
     assert not (again / "promise.npz").exists()
     page = promised.page(tmp_path / "page.html").read_text(encoding="utf-8")
@@ -141,7 +142,7 @@ def test_tensors_elsewhere_are_brought_to_the_processor(monkeypatch):
     promised, expected = (promise(*pair, levels=[0.3]) for pair in (away, (probs, labels)))
     assert promised == expected
     new = [applied(promised, case, (1, 1))[0] for case in (away[0][0], probs[0])]
-    assert (new[0].contours["outer"] == new[1].contours["outer"]).all()
+    same_values(new[0].contours["outer"], new[1].contours["outer"])
     metric = CalibrationMetric(decisions={"liver": [1]})
     metric(probs, labels)
     sums = [part.as_subclass(Elsewhere) for part in metric.get_buffer()]

@@ -12,6 +12,7 @@ from nacl_monai.promises import applied, promise, read_promise
 from tests.audits.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.test_viewer import cases_of, layer
+from tests.same import same_values
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +169,9 @@ def test_promise_of_arrays_shows_cases_along_their_axes(tmp_path):
         stored = layer(structure["probability"])
         np.testing.assert_allclose(stored.get_fdata(), inside[place], atol=0.5 / 255 + 1e-6)
         np.testing.assert_allclose(np.diag(stored.affine), (*spacing, 1))
-        assert (masks["label"] == labels[place]).all()
+        same_values(masks["label"], labels[place])
         (applied_to,) = applied(found, probs[place], spacing)
-        assert (masks["outer contour"] == applied_to.contours["outer"]).all()
+        same_values(masks["outer contour"], applied_to.contours["outer"])
 
 
 def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path, capsys):
