@@ -25,8 +25,8 @@ _SNAKEFILE = "Snakefile"
 _EXPECTED = (
     "Each job of `experiment` is one training: 3.4 hours on hippocampus and 5.6 on ACDC, measured on "
     "one core of a CPU with bfloat16, and 0.6 to 1 GiB; other datasets were not trained here. "
-    "--dry-run counts them. The same command goes on where it stopped: finished trainings are in {runs}, "
-    "tables and figures in {report}."
+    "--dry-run counts them. The same command goes on where it stopped: "
+    "finished trainings are in {runs}, tables and figures in {report}."
 )
 # What tells a copy from the workflow of another project, which Snakemake's users call alike.
 _OURS = "rules/exhibits.smk"
