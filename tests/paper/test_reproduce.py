@@ -213,7 +213,7 @@ def test_what_trainings_take_is_said_before_they_begin(capsys):
         hours, memory = re.search(r"100 epochs: ([\d.]+) hours on a CPU, (\d+) MiB", text).groups()
         assert f" {hours} " in printed
         assert 0.5 <= int(memory) / 1024 <= 1
-    assert printed.endswith("finished trainings are in mine.\n")
+    assert printed.endswith("trainings are in mine, tables and figures in runs/report.\n")
 
     assert main(["reproduce", "table1", "--profile", "smoke"]) == 0
     assert capsys.readouterr().err == ""
