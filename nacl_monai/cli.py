@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from nacl_monai import __version__
-from nacl_monai.errors import InputError, print_error
+from nacl_monai.errors import InputError, SettingError, print_error
 
 Result = TypeVar("Result")
 #: The variable of the environment that a command and all that it starts follow.
@@ -212,6 +212,28 @@ def usage() -> str:
         lines += [""]
     more = "nacl-monai help COMMAND explains one; --verbose shows what MONAI says of itself."
     return "\n".join([*lines, more])
+
+
+def as_one(folders: Sequence[Path], values: dict[str, Any]) -> list[Path]:
+    """The folders of models; of an ensemble the first, and the others become the option members."""
+    if values.get("ensemble") is None:
+        return list(folders)
+    values["members"] = folders[1:]
+    return list(folders[:1])
+
+
+def the_folder(what: str, folders: Sequence[Path], values: dict[str, Any]) -> Path:
+    """The one folder of a command on new predictions, or of an ensemble the first, as in `as_one`.
+
+    Raises:
+        SettingError: If there are several.
+    """
+    first, *more = as_one(folders, values)
+    if more:
+        raise SettingError(
+            f"{what}: is one folder, or several with --ensemble; {more[0]} is too much"
+        )
+    return first
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,17 +15,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import Parser, attempted
+from nacl_monai.cli import Parser, as_one, attempted, the_folder
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
 from nacl_monai.predictions.options import (
     Options,
     add_options,
-    as_one,
     check_used,
     options_of,
-    the_folder,
 )
 
 _EXAMPLES = {

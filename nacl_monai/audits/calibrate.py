@@ -49,10 +49,11 @@ from nacl_monai.posthoc.file import FILE, read_calibrator
 from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
-from nacl_monai.predictions.study import Study, find, processes
+from nacl_monai.predictions.study import Study, find
 from nacl_monai.progress import progress_bar
-from nacl_monai.runs import RunFolder
+from nacl_monai.runs import MARGIN, RunFolder
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
@@ -108,12 +109,8 @@ def calibrate_folder(
         "note: a promise needs patients whom the calibrator has not seen, since its probabilities fit "
         "those that it was fitted to better than others"
     )
-    arguments = [
-        *options.words("promise:folders"),
-        *options.margin_words,
-        "--calibrator",
-        output / FILE,
-    ]
+    margin = [] if options.margin == MARGIN else ["--margin", f"{options.margin:g}"]
+    arguments = [*options.words("promise:folders"), *margin, "--calibrator", output / FILE]
     print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *arguments)
     return faults
 

@@ -23,6 +23,7 @@ from nacl_monai.audits.result import merge
 from nacl_monai.audits.table import audit_table, group_tables, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
+from nacl_monai.differences import first_repeated, listed
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
@@ -31,13 +32,13 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
-from nacl_monai.metrics.record import first_repeated, listed
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case
-from nacl_monai.predictions.study import Study, find, processes
+from nacl_monai.predictions.study import Study, find
 from nacl_monai.reports.viewer import check_images
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.counting import counted
-from nacl_monai.differences import differences, first_of
+from nacl_monai.differences import differences, first_of, first_repeated, listed
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -32,7 +32,7 @@ from nacl_monai.evaluations.slices import CaseMap, read_map
 from nacl_monai.evaluations.statistics import Estimate, estimate
 from nacl_monai.metrics.columns import ERRORS, limits_of
 from nacl_monai.metrics.pooled import Pooled
-from nacl_monai.metrics.record import REMEDY, Record, first_repeated, listed, read_record
+from nacl_monai.metrics.record import REMEDY, Record, read_record
 from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
 
 _AGAIN = "evaluate the run again"

@@ -34,7 +34,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.differences import computing, differences, first_of, top_level
+from nacl_monai.differences import computing, differences, first_of, listed, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import (
     check_unique,
@@ -47,7 +47,7 @@ from nacl_monai.files import (
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.pooled import Pooled
-from nacl_monai.metrics.record import REMEDY, listed
+from nacl_monai.metrics.record import REMEDY
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
 _AGAIN = "evaluate the run again"

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import folds_of
-from nacl_monai.metrics.record import REMEDY, read_arrays
+from nacl_monai.metrics.record import REMEDY
+from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.runs import RunFolder
 
 Array = npt.NDArray[np.float64]

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
-from nacl_monai.metrics.record import REMEDY, listed, read_arrays
+from nacl_monai.metrics.record import REMEDY
+from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.metrics.voxels import OUTSIDE_INSIDE, dequantized
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
 

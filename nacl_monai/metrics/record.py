@@ -39,9 +39,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.differences import differences, first_of, leaves
-from nacl_monai.differences import first_repeated as first_repeated  # noqa: PLC0414 - of before
-from nacl_monai.differences import listed as listed  # noqa: PLC0414 - of before
+from nacl_monai.differences import differences, first_of, first_repeated, leaves, listed
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, SumsT, VoxelSums
 from nacl_monai.metrics.columns import (
@@ -72,16 +70,14 @@ from nacl_monai.metrics.sums_file import (
     check_joined,
     check_shards,
     decision_faults,
+    read_arrays,
     read_sums,
     score_faults,
     write_sums,
 )
-from nacl_monai.metrics.sums_file import UNREADABLE_NPZ as UNREADABLE_NPZ  # noqa: PLC0414 - of before
-from nacl_monai.metrics.sums_file import read_arrays as read_arrays  # noqa: PLC0414 - of before
 from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
 
-FOREGROUND = "foreground"
-NEAR = "near"
+FOREGROUND, NEAR = "foreground", "near"
 # The regions of files that record no definition.
 _UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What to do where a file is missing.
@@ -474,8 +470,8 @@ def definition_of(
 'ignored': None, 'calibrator': []}
     """
     sizes = {
-        "width": {"width": width, "unit": _unit(spacing)},
-        "margin": {"margin": margin, "unit": _unit(margin_spacing)},
+        name: {name: size, "unit": "voxels" if unit is None else "mm"}
+        for name, size, unit in (("width", width, spacing), ("margin", margin, margin_spacing))
     }
     return {
         "num_bins": num_bins,
@@ -486,7 +482,11 @@ def definition_of(
                 if parameter in region_parameters(region)
                 for key, value in sizes[parameter].items()
             }
-            | ({} if REGIONS.get(name) is region else {"function": _name_of(region)})
+            | (
+                {}
+                if REGIONS.get(name) is region
+                else {"function": str(getattr(region, "__qualname__", type(region).__name__))}
+            )
             for name, region in regions.items()
         },
         "structures": list(structures),
@@ -498,11 +498,6 @@ def definition_of(
         "ignored": ignored,
         "calibrator": list(calibrator),
     }
-
-
-def _unit(spacing: Spacing | str | None) -> str:
-    """The unit of a distance."""
-    return "voxels" if spacing is None else "mm"
 
 
 def read_record(file: str | Path) -> Record:
@@ -563,10 +558,6 @@ def _check_all_shapes(
         raise InputError(
             f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {EVALUATE_AGAIN}"
         )
-
-
-def _name_of(region: Region) -> str:
-    return str(getattr(region, "__qualname__", type(region).__name__))
 
 
 def _joined(parts: Sequence[SumsT | None]) -> SumsT | None:

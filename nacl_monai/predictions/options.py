@@ -425,10 +425,18 @@ class Options:
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
         check_num_bins(self.num_bins, "--num-bins")
-        _check_shares(
-            {"--level": self.level, "--miss": self.miss, "--confidence": [self.confidence]}
-        )
-        _check_one_choice(self.below, self.budget)
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        shares = {"level": self.level, "miss": self.miss, "confidence": [self.confidence]}
+        shares["below"] = [] if self.below is None else [self.below]
+        for name, numbers in shares.items():
+            for number in numbers:
+                check_share(flag(name), number)
+        if self.below is not None and self.budget is not None:
+            raise SettingError(
+                "--below: chooses cases, and so does --budget; leave one of them out"
+            )
 
     def number_of(self, bounds: Sequence[float]) -> int:
         """How many of some cases to look at: those below a bound of Dice, or a budget of them.
@@ -480,11 +488,6 @@ class Options:
         return arguments
 
     @property
-    def margin_words(self) -> list[str]:
-        """The margin as an argument of another audit or fit; empty by default."""
-        return [] if self.margin == MARGIN else ["--margin", f"{self.margin:g}"]
-
-    @property
     def files(self) -> list[Path]:
         """The files and folders that it names, to be read."""
         values = (getattr(self, name) for name in sorted(_PATHS - {"output"}))
@@ -496,20 +499,6 @@ class Options:
     def joins(self) -> list[Any]:
         """The kind of average and the number of members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
-
-
-def _check_one_choice(below: float | None, budget: str | None) -> None:
-    if below is None:
-        return
-    check_share("--below", below)
-    if budget is not None:
-        raise SettingError("--below: chooses cases, and so does --budget; leave one of them out")
-
-
-def _check_shares(shares: Mapping[str, Sequence[float]]) -> None:
-    for name, numbers in shares.items():
-        for number in numbers:
-            check_share(name, number)
 
 
 #: The rows that are files or folders.
@@ -577,28 +566,6 @@ def options_of(use: str, values: Mapping[str, Any]) -> Options:
         raise SettingError(f"{unknown[0]}: is no option; choose from {names}")
     check_used(use, values)
     return Options(**values)
-
-
-def as_one(folders: Sequence[Path], values: dict[str, Any]) -> list[Path]:
-    """The folders of models; of an ensemble the first, and the others become the option members."""
-    if values.get("ensemble") is None:
-        return list(folders)
-    values["members"] = folders[1:]
-    return list(folders[:1])
-
-
-def the_folder(what: str, folders: Sequence[Path], values: dict[str, Any]) -> Path:
-    """The one folder of a command on new predictions, or of an ensemble the first, as `as_one`.
-
-    Raises:
-        SettingError: If there are several.
-    """
-    first, *more = as_one(folders, values)
-    if more:
-        raise SettingError(
-            f"{what}: is one folder, or several with --ensemble; {more[0]} is too much"
-        )
-    return first
 
 
 def add_options(parser: argparse.ArgumentParser, verb: str) -> None:

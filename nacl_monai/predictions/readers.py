@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from nacl_monai.data.faults import on_one_grid
+from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels, read_dataset, with_structures

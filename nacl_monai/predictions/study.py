@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import nn
 
 from nacl_monai.counting import counted
@@ -49,13 +44,12 @@ from nacl_monai.predictions.layouts import (
 )
 from nacl_monai.predictions.names import CHANNEL, images_by_name
 from nacl_monai.predictions.options import SIGMOID, Options
+from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.readers import Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
-from nacl_monai.tensors import keep_freed_memory
 
 T = TypeVar("T")
-Map = Callable[..., Iterable[Any]]
 _DIGITS = 16  # of a checksum in which no two studies are the same
 
 
@@ -292,48 +286,6 @@ def _computed(
         where, _, what = str(fault).partition(": ")
         of_arrays = where in ("probs", "labels", "spacing")
         return InputError(f"{case.prediction.file}: {where} {what}") if of_arrays else fault
-
-
-#: The processes of the blocks around, by their number.
-_SHARED: dict[int, Map] = {}
-
-
-@contextmanager
-def processes(jobs: int) -> Iterator[Map]:
-    """Yields a function like `map` that shares the work among processes, as long as the block runs.
-
-    A block within another of as many processes has the same ones, which import all once.
-
-    Raises:
-        InputError: If a process was killed.
-    """
-    if jobs in _SHARED:
-        yield _SHARED[jobs]
-        return
-    if jobs < 2:
-        _start()
-        yield map
-        return
-    # A process that is forked after torch has started threads may hang.
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // jobs)
-    try:
-        with ProcessPoolExecutor(jobs, context, _start, (threads,)) as pool:
-            _SHARED[jobs] = pool.map
-            yield pool.map
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"--jobs: one of {jobs} processes was killed, most likely for its memory; give fewer"
-        ) from error
-    finally:
-        _SHARED.pop(jobs, None)
-
-
-def _start(threads: int | None = None) -> None:
-    """Prepares a process that reads volumes."""
-    keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def find(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.cli import Parser, attempted
+from nacl_monai.cli import Parser, as_one, attempted, the_folder
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import add_options, as_one, options_of, the_folder
+from nacl_monai.predictions.options import add_options, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 _EXAMPLES = {
@@ -80,9 +80,9 @@ def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
     for too_much in (options.level[1:], options.miss[1:]):
         if too_much:
             raise SettingError(f"--apply: takes one level and miss; {too_much[-1]} is too much")
-    from nacl_monai.promises import command
+    from nacl_monai.promises.apply import apply_folder
 
-    return command.apply_folder(promise, new, output, options)
+    return apply_folder(promise, new, output, options)
 
 
 def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
@@ -134,9 +134,9 @@ def _triage(
     output = options.output or Path("triage")
     check_output(output, "triage", read=[promise, first, *options.files])
     _check_there(promise, first)
-    from nacl_monai.promises import command
+    from nacl_monai.promises.triage import triage_folder
 
-    return command.triage_folder(promise, first, output, options)
+    return triage_folder(promise, first, output, options)
 
 
 def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:

@@ -42,7 +42,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
-from nacl_monai.promises import command
+from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.beside import by_number, number_headings, number_note
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
@@ -50,6 +50,7 @@ from nacl_monai.promises.control import OUTER, Control
 from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
+from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
@@ -580,12 +581,12 @@ def _new(
     channels = Channels.counted(promise.definition, str(file))
     study = replace(study, channels=replace(channels, painted=study.channels.painted))
     check_new(file, promise, study)
-    contours, triage = command.Contours(study, aside / "new"), command.Triage(study, promise)
-    command.add_cases(study, promise, faults, [contours, triage])
+    contours, triage = Contours(study, aside / "new"), Triage(study, promise)
+    add_cases(study, promise, faults, [contours, triage])
     contours.write()
     measures = triage.measuring.write(aside / "new")
     place = file, study.folder, output / "triage", options
-    triage.write(aside / "triage", command.triage_command(*place), faults)
+    triage.write(aside / "triage", triage_command(*place), faults)
     listed = triage.table.to_dict("records")
     measured = triage.measured.values()
     looked = [row for row in listed if row["look"] == "yes"]
@@ -598,7 +599,7 @@ def _new(
             sentences=[
                 *volumes,
                 *triage.measuring.sentences,
-                *command.empty_text(pd.DataFrame(contours.rows)),
+                *empty_text(pd.DataFrame(contours.rows)),
             ],
             picture=triage.picture(usual),
             caption=f"{usual['case']}, the contours of {usual['structure']}",
@@ -611,7 +612,7 @@ def _new(
         ),
         replace(
             look,
-            sentences=[command.look_text(triage.table, options), *triage.cohort],
+            sentences=[look_text(triage.table, options), *triage.cohort],
             picture=triage.picture(listed[0]),
             caption=f"{listed[0]['case']}: {listed[0]['reason']}",
             headings=("Case", "Structure", "Dice at least", *_VOLUME, *measured, "Reason"),

@@ -18,6 +18,7 @@ import pandas as pd
 
 from nacl_monai import reports
 from nacl_monai.counting import counted
+from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import (
     DRAWN,
@@ -38,7 +39,6 @@ from nacl_monai.metrics.columns import (
     shown_scores,
 )
 from nacl_monai.metrics.decisions import MISS
-from nacl_monai.metrics.record import listed
 from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports.style import data_source, page_template, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed, scripts

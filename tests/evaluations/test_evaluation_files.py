@@ -25,7 +25,8 @@ from nacl_monai.evaluations.evaluation_files import (
 from nacl_monai.evaluations.logits import EpochLogits, read_class_logits, read_epoch_logits
 from nacl_monai.evaluations.slices import read_map
 from nacl_monai.metrics import CalibrationMetric
-from nacl_monai.metrics.record import read_arrays, read_record
+from nacl_monai.metrics.record import read_record
+from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
 from tests.conftest import flip_headers, refused

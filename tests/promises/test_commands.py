@@ -23,8 +23,8 @@ from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit
 from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
+from nacl_monai.promises.apply import empty_text
 from nacl_monai.promises.cases import curves_of_arrays
-from nacl_monai.promises.command import empty_text
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.pictures import draw_case, draw_misses, volume_intervals
 from nacl_monai.reports.style import OKABE_ITO

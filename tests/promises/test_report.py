@@ -566,7 +566,7 @@ def test_report_that_fails_leaves_the_earlier_one_or_nothing(tmp_path, monkeypat
         raise InputError("nii.gz: is damaged; predict the case again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nacl_monai.promises.command.look_text", fail)
+        patch.setattr("nacl_monai.promises.report.look_text", fail)
         assert main([*map(str, last)]) == 1
         assert not (tmp_path / "report").exists()
         assert main([*map(str, args)]) == 0

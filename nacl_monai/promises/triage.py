@@ -1,0 +1,352 @@
+"""``nacl-monai triage``: the new cases that someone must look at, the most doubtful first."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from nacl_monai import reports
+from nacl_monai.audits.command import print_faults
+from nacl_monai.audits.components import doubtful, real_of
+from nacl_monai.audits.measuring import curves_of
+from nacl_monai.audits.output import visible_files
+from nacl_monai.cli import bold, print_written
+from nacl_monai.counting import counted
+from nacl_monai.errors import InputError
+from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.files import write_text
+from nacl_monai.inference.promised import Applied, table_rows
+from nacl_monai.metrics.curves import Array
+from nacl_monai.metrics.decisions import worst_found
+from nacl_monai.output import written_folder
+from nacl_monai.posthoc.islands import RealIslands
+from nacl_monai.predictions.names import images_of_cases
+from nacl_monai.predictions.options import BUDGET, Options
+from nacl_monai.predictions.reading import Case
+from nacl_monai.predictions.study import Study, find
+from nacl_monai.promises.apply import Measuring, add_cases
+from nacl_monai.promises.cases import NewCase, find_new, read_study
+from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
+from nacl_monai.promises.control import OUTER
+from nacl_monai.promises.page import PAGE
+from nacl_monai.promises.record import Promise, read_promise
+from nacl_monai.promises.seen import seen_case
+from nacl_monai.reports.viewer import is_seen, scripts
+
+_PACKAGE = "nacl_monai.promises"
+_TRIAGE = "triage.csv"
+#: The columns of the list as its page has them.
+_HEADINGS = {
+    "structure": "Worst structure",
+    "dice_low": "Dice at least",
+    "pairwise_dice": "Members' Dice",
+    "volume_ml": "Its volume in ml",
+    "volume_low_ml": "at least",
+    "volume_high_ml": "at most",
+    "doubtful_islands": "Islands likely false",
+}
+_SHOWN = 12  # cases that are drawn
+#: Name, reason, picture and layers of a case.
+Drawn: TypeAlias = "tuple[str, str, str, dict[str, Any] | None]"
+_WIDE = 1.5  # a contour is wide from this multiple of the usual size on
+
+
+class Triage:
+    """The list of new cases that someone must look at, the most doubtful first.
+
+    Args:
+        study: The new predictions.
+        promise: What was promised.
+
+    Attributes:
+        cases: The most doubtful ones, to be drawn.
+        measured: Column of a measurement → heading, once there is a table.
+    """
+
+    curves: ClassVar[bool] = True
+
+    def __init__(self, study: Study, promise: Promise) -> None:
+        self.study, self.promise, self.real = study, promise, real_of(study)
+        self.measuring = Measuring.of(promise, study, study.options)
+        self.headings, self.measured = dict(_HEADINGS), dict[str, str]()
+        self.cases: dict[str, NewCase] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._counted: list[tuple[Case, Mapping[str, Array]]] = []
+
+    def add(self, case: NewCase) -> None:
+        """Takes the row of a case, and the case itself if it is among the first."""
+        self.measuring.add(case)
+        self._counted.append((case.reading.case, case.curve))
+        self._rows.append(_triaged(case, self.promise, self.real))
+        first = sorted(self._rows, key=lambda row: row["dice_low"])[:_SHOWN]
+        self.cases = {row["case"]: self.cases.get(row["case"], case) for row in first}
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Of ``triage.csv``."""
+        rows = pd.DataFrame(self._rows)
+        table = rows.sort_values("dice_low", kind="stable", ignore_index=True)
+        self.measured = self.measuring.insert(table)
+        self.headings |= self.measured
+        number = self.study.options.number_of(table["dice_low"].tolist())
+        table.insert(0, "look", ["yes"] * number + ["no"] * (len(table) - number))
+        return table
+
+    @cached_property
+    def cohort(self) -> list[str]:
+        """The lines about all cases together."""
+        return _cohort(self.study, self.promise, self._counted)
+
+    @cached_property
+    def drawn(self) -> list[Drawn]:
+        """Name, reason, picture and layers of those to look at, as far as they are drawn."""
+        options = self.study.options
+        looked = self.table["case"][self.table["look"] == "yes"] if options.pictures else ()
+        shown = [self.cases[name] for name in looked[:_SHOWN]]
+        return list(_drawn_cases(shown, self.table, options, self.promise))
+
+    def picture(self, row: Mapping[Any, Any]) -> str:
+        """The picture of one of the first cases, by its row, as the page has it."""
+        known = {name: source for name, _, source, _ in self.drawn}
+        if row["case"] not in known:
+            plain = replace(self.study.options, viewer=False)
+            case = self.cases[row["case"]]
+            (drawn,) = _drawn_cases([case], pd.DataFrame([row]), plain, self.promise)
+            return drawn[2]
+        return known[row["case"]]
+
+    def write(
+        self, folder: Path, command: str, faults: Sequence[InputError], found: str = ""
+    ) -> None:
+        """Writes the list and its page.
+
+        Args:
+            folder: For the files.
+            command: The command that makes the page again.
+            faults: Of cases that could not be read.
+            found: The sentence on the worst tenth, where labels are known.
+        """
+        table, promise = self.table, self.promise
+        write_text(folder / _TRIAGE, csv_text(table))
+        text = reports.page_template(_PACKAGE, "triage.html.j2").render(
+            look=look_text(table, self.study.options),
+            found=found,
+            cohort=self.cohort,
+            faults=faults,
+            level=f"{promise.of_level()[0].level:.0%}",
+            unit=promise.unit,
+            patients=len(promise.patients),
+            pictures=self.drawn,
+            **scripts([layers for *_, layers in self.drawn], folder / PAGE),
+            headings=[self.headings[name] for name in table if name in self.headings],
+            rows=list(_table_rows(table, self.headings)),
+            command=command,
+        )
+        write_text(folder / PAGE, text + "\n")
+
+
+def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
+    """Writes the list of new cases that someone must look at, the most doubtful first, and its page.
+
+    Args:
+        file: ``promise.json``, or the folder that it is in.
+        new: The folder of the new predictions.
+        output: The folder for ``triage.csv`` and ``page.html``, with pictures of the first cases.
+        options: As for an audit; ``budget`` is how many can be looked at, or a share of the cases in
+            percent, and ``below`` a bound of Dice in its place; ``labels`` say how many of the worst
+            tenth are in it; ``images`` are for pictures, which show the probabilities otherwise.
+
+    Returns:
+        The faults of single cases, which must be looked at, too.
+
+    Raises:
+        InputError: If the promise does not hold for these predictions, no case can be read, or one that
+            is shown has no image.
+        CohortError: At the end, by ``alarm``, if the cases are unlike those who calibrated.
+        SettingError: If the budget is neither a number nor a share.
+    """
+    faults: list[InputError] = []
+    with written_folder(output, "triage", read=[file, new, *options.files]) as folder:
+        promise = read_promise(file)
+        triage = Triage(find_new(file, promise, new, options), promise)
+        add_cases(triage.study, promise, faults, [triage])
+        labels, plain = options.labels, replace(options, anonymous=None)
+        found = _share_found(triage.table, find(new, labels, plain)) if labels else ""
+        triage.write(folder, triage_command(file, new, output, options), faults, found)
+    print_faults(faults)
+    print(bold(look_text(triage.table, options)))
+    looked = triage.table[triage.table["look"] == "yes"]
+    if len(looked):
+        print(looked.to_string(index=False, float_format="{:.3f}".format))
+    if found:
+        print(found)
+    print_written(visible_files(output))
+    _print_cohort(triage.cohort, new, options)
+    return faults
+
+
+def look_text(table: pd.DataFrame, options: Options) -> str:
+    """The cases to look at, why so many, and which would be next.
+
+    Args:
+        table: Of ``triage.csv``, the most doubtful first.
+        options: With the budget, or the bound of Dice in its place.
+    """
+    looked, rest = table[table["look"] == "yes"], table[table["look"] == "no"]
+    cases, number = counted(len(table), "new case"), len(looked)
+    why = f"as many as a budget of {options.budget or BUDGET} allows"
+    if options.below is not None:
+        why = f"all with a bound of Dice below {options.below:g}"
+    if not number:
+        text = f"Look at none of {cases}: no bound of Dice is below {options.below:g}."
+    else:
+        text = f"Look at {number} of {cases}, {why}, in this order: {', '.join(looked['case'])}."
+    following = rest[["case", "dice_low"]].itertuples(index=False, name=None)
+    return text + "".join(
+        f" Next would be {case}, with Dice of at least {bound:.3f}."
+        for case, bound in [*following][:1]
+    )
+
+
+def _print_cohort(lines: Sequence[str], new: Path, options: Options) -> None:
+    """Prints the lines about all new cases together, and raises an alarm on request."""
+    print(*lines, sep="\n")
+    if options.alarm and ALARMED in lines[-1]:
+        raise CohortError(f"{new}: {lines[-1]} Look at why")
+
+
+def _cohort(
+    study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
+) -> list[str]:
+    """The lines about all new cases together."""
+    curves = curves_of(study, *zip(*cases, strict=True))
+    patients = len({*curves.patients})
+    whose = f" of {counted(patients, 'patient')}" if patients < len(cases) else ""
+    return cohort_lines(promise.cohort, curves, f"{counted(len(cases), 'case')}{whose}")
+
+
+def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
+    """The command that makes the page again."""
+    arguments = ["nacl-monai", "triage", file, new, *options.members]
+    arguments += ["--budget", options.budget or BUDGET] * (options.below is None)
+    arguments += ["--below", options.below] * (options.below is not None)
+    arguments += ["--labels", options.labels] * bool(options.labels)
+    arguments += ["--islands", options.islands] * bool(options.islands)
+    arguments += ["--images", options.images] * bool(options.images)
+    return shlex.join(map(str, [*arguments, *options.words("triage:apply"), "--output", output]))
+
+
+def _table_rows(table: pd.DataFrame, headings: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of the page: case, whether to look, its numbers, and the reason."""
+    numbers = table[[name for name in table if name in headings]]
+    for k, (_, row) in enumerate(numbers.iterrows()):
+        cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+        yield table["case"][k], table["look"][k], cells, table["reason"][k]
+
+
+def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
+    """The image of a case, if it has one."""
+    file = images.get(case.name)
+    return None if file is None else case.reading.image(file)
+
+
+def _drawn_cases(
+    cases: Sequence[NewCase], table: pd.DataFrame, options: Options, promise: Promise
+) -> Iterator[Drawn]:
+    """Name, reason, picture and layers of the first cases: the worst structure, on its image if any."""
+    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
+
+    images = options.images
+    files = images_of_cases(images, [case.name for case in cases]) if images else {}
+    for case, row in zip(cases, table.to_dict("records"), strict=False):
+        image, reason = _image(files, case), row["reason"]
+        source = reports.png_source(draw_case(case, [row["structure"]], image))
+        layers = is_seen(options) and seen_case(
+            case, promise.of_level(), image, reason, row["structure"]
+        )
+        yield case.name, reason, source, layers or None
+
+
+def _triaged(case: NewCase, promise: Promise, real: RealIslands | None) -> dict[str, Any]:
+    """The Dice that a case has at least, its volume, and why it is doubtful."""
+    alike = case.reading.predicted.pairwise_dice or [1.0] * len(case.structures)
+    least = [_at_least(*pair, promise) for pair in zip(case.structures, alike, strict=True)]
+    worst = int(np.argmin(least))
+    of_worst = table_rows(case.name, [case.structures[worst]])[0]
+    false = doubtful(case.reading, real) if real else {}
+    apart = _disagreement(case.structures, alike)
+    reasons = [_reason(case.structures[worst], least[worst], apart, promise)]
+    if false:
+        numbers = ", ".join(f"{number} of {name}" for name, number in false.items())
+        reasons.append(f"islands likely false: {numbers}")
+    return {
+        "case": case.name,
+        "structure": of_worst["structure"],
+        "dice_low": least[worst],
+        **{name: of_worst[name] for name in ("volume_ml", "volume_low_ml", "volume_high_ml")},
+        **({"doubtful_islands": sum(false.values())} if real else {}),
+        "reason": "; ".join(reasons),
+        **({"pairwise_dice": min(alike)} if case.reading.predicted.pairwise_dice else {}),
+    }
+
+
+def _at_least(applied: Applied, alike: float, promise: Promise) -> float:
+    """The bound of Dice of a structure; where it is not predicted, how often that was right.
+
+    Dice is then 1 if nothing is labeled, and else 0. Among n calibration patients like that and the new
+    one, at least r / (n + 1) were right. Probabilities cannot tell: their sum over a large background
+    depends on its floor more than on the structure. Members that predict something contradict.
+    """
+    patients, rightly = promise.absent[applied.structure]
+    return applied.dice if applied.predicted else min(alike, rightly / (patients + 1))
+
+
+def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str | None:
+    """The structure on which members agree less than their mean should with the label, if any."""
+    below = [
+        (expected - dice, applied.structure)
+        for applied, dice in zip(structures, alike, strict=True)
+        if dice < (expected := applied.expected_dice if applied.predicted else 1.0)
+    ]
+    return max(below)[1] if below else None
+
+
+def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise) -> str:
+    """Why a case is where it is, by its worst structure and the one on which members disagree."""
+    patients, rightly = promise.absent[applied.structure]
+    usual = {kept.structure: kept.size for kept in promise.outer if kept in promise.of_level()}
+    absent = "as for no calibration patient"
+    if patients:
+        absent = f"which was right for {rightly:g} of {patients} calibration patients"
+    reasons = {
+        f"{applied.structure} is not predicted, {absent}": not applied.predicted,
+        f"members disagree: {apart}": apart is not None,
+        f"wide contours: {applied.structure}": applied.predicted
+        and applied.volumes.get(OUTER, 0.0)
+        > _WIDE * usual.get(applied.structure, 1.0) * applied.expected,
+    }
+    doubts = [reason for reason, holds in reasons.items() if holds]
+    nothing = f"its bound alone: Dice of {applied.structure} is at least {bound:.2f}"
+    return "; ".join(doubts or [nothing])
+
+
+def _share_found(table: pd.DataFrame, study: Study) -> str:
+    """The share of the worst tenth that is in the budget, beside chance and the best possible."""
+    number = (table["look"] == "yes").sum()
+    curves, _ = read_study(study)
+    dice = dict(zip(curves.cases, curves.dice.min(1), strict=True))
+    places = [k for k, name in enumerate(table["case"]) if name in dice]
+    true = [dice[name] for name in table["case"] if name in dice]
+    looked = sum(place < number for place in places) / len(true)
+    share, best = (worst_found(order, true, looked) if looked else 0 for order in (places, true))
+    return (
+        f"The worst tenth by Dice: {share:.0%} are among them, by chance {looked:.0%}, and at best "
+        f"{best:.0%}."
+    )
