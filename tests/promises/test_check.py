@@ -13,6 +13,7 @@ from scipy.stats import norm
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.statistics import holm
 from nacl_monai.promises import check, fit, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.check import judged
@@ -80,6 +81,24 @@ def test_size_is_met_in_simulated_calibrations(n, m, ties):
     broken = p_values[(scores[:, n:] > threshold[:, None]).sum(1)] <= SIZE
 
     assert broken.mean() <= SIZE + 3 * math.sqrt(SIZE * (1 - SIZE) / 4000)
+
+
+@pytest.mark.parametrize(("n", "m"), NUMBERS)
+@pytest.mark.parametrize("alike", [0.0, 0.8])
+def test_all_sentences_of_a_kept_promise_are_called_broken_seldom(n, m, alike):
+    """Of 1,500 draws, by Holm over three structures at two levels, alike or not."""
+    rng = np.random.default_rng(n * m)
+    draws, p_values = 1500, []
+    common = rng.normal(size=(draws, n + m))
+    for _ in range(3):
+        scores = alike * common + math.sqrt(1 - alike**2) * rng.normal(size=(draws, n + m))
+        for level in (0.1, 0.2):
+            law, k = Law.of(Control(level), n), math.ceil((n + 1) * (1 - level) - 1e-9)
+            threshold = np.sort(scores[:, :n], 1)[:, k - 1]
+            p_values.append(law.p_values(m)[(scores[:, n:] > threshold[:, None]).sum(1)])
+    broken = [holm(pd.Series(row)).min() <= SIZE for row in np.transpose(p_values)]
+
+    assert np.mean(broken) <= SIZE + 3 * math.sqrt(SIZE * (1 - SIZE) / draws)
 
 
 def test_power_is_that_of_a_simulation():
