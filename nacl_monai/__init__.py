@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nacl_monai import training as training
     from nacl_monai.audits import Audit, audit, merge, read_audit
     from nacl_monai.promises import Promise, promise, read_promise
+    from nacl_monai.promises.verbs import calibrate, report, triage, view
 
 __version__ = "0.4.0"
 
@@ -29,12 +30,25 @@ _PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits", "
 _NAMES = {
     "audits": ["Audit", "audit", "merge", "read_audit"],
     "promises": ["Promise", "promise", "read_promise"],
+    "promises.verbs": ["calibrate", "report", "triage", "view"],
 }
 # What matters most of the two, and packages; loaded when one is asked for.
 _load, _list, _ = lazy_loader.attach(__name__, _PACKAGES, _NAMES)
 if not TYPE_CHECKING:  # which would take any other name for one of these
     __getattr__ = _load
-__all__ = ["Audit", "Promise", "audit", "merge", "promise", "read_audit", "read_promise"]
+__all__ = [
+    "Audit",
+    "Promise",
+    "audit",
+    "calibrate",
+    "merge",
+    "promise",
+    "read_audit",
+    "read_promise",
+    "report",
+    "triage",
+    "view",
+]
 
 
 def __dir__() -> list[str]:

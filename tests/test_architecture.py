@@ -82,6 +82,7 @@ def test_training_draws_in_one_handler():
 def test_imports_form_no_circle():
     """No module needs itself, however indirectly."""
     graph = {name: set(imported(name)) - {name} for name in MODULES}
+    del graph["nacl_monai"]  # which loads its names when they are asked for
 
     assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
 
@@ -142,7 +143,7 @@ def test_package_lists_what_it_has_and_type_checkers_see_it():
         alias.name
         for node in ast.walk(text)
         if isinstance(node, ast.ImportFrom)
-        and node.module in ("nacl_monai.audits", "nacl_monai.promises")
+        and node.module in ("nacl_monai.audits", "nacl_monai.promises", "nacl_monai.promises.verbs")
         for alias in node.names
     }
 

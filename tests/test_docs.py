@@ -29,6 +29,7 @@ PAGES = ["README.md", *sorted(f"{page.relative_to(ROOT)}" for page in TEXTS)]
 RESULTS = [f"{page.relative_to(ROOT)}" for page in (ROOT / "docs/results").rglob("README.md")]
 #: What is executed where: it needs a trained run, a package that is not installed here, or a network.
 ELSEWHERE = {
+    ("docs/infer.md", "python"): "tests/demo/test_quick.py",
     ("docs/nnunet.md", "python"): "tests/nnunet/test_docs.py",
     ("docs/nnunet.md", "bash"): "tests/nnunet/test_docs.py",
     ("docs/own_data.md", "bash"): "tests/test_own_data_docs.py",

@@ -27,7 +27,7 @@ from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.audits.components import counter_of, cross_fitted, joined_study, write_tables
 from nacl_monai.audits.output import draw_all, visible_files
 from nacl_monai.audits.table import audit_table
-from nacl_monai.cli import print_next, print_written
+from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
 from nacl_monai.files import atomic_path, partial_folder
@@ -257,7 +257,8 @@ def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
     """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
     fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
-    return "\n\n".join([*fitted, audit_table(runs), "\n".join(reports.verdicts(*runs))])
+    verdict = bold("\n".join(reports.verdicts(*runs)))
+    return "\n\n".join([*fitted, audit_table(runs), verdict])
 
 
 def _check_ends(name: str, fits: Iterable[Fit]) -> None:

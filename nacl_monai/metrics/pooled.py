@@ -101,9 +101,20 @@ class Pooled:
 
 
 def interval_text(value: float, low: float, high: float, decimals: int, undefined: str) -> str:
-    """A number and its interval, which is left out where it is NaN: "0.034 [0.027, 0.041]"."""
+    """A number and its interval, which is left out where it is NaN: "0.034 [0.027, 0.041]".
+
+    Both have up to two digits more where the ends of the interval would look the same.
+
+    Example:
+        >>> interval_text(1.1093, 1.1071, 1.1112, 2, "–")
+        '1.109 [1.107, 1.111]'
+    """
     if np.isnan(value):
         return undefined
+    enough = (
+        more for more in range(3) if round(low, decimals + more) != round(high, decimals + more)
+    )
+    decimals += next(enough, 0)
     # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
     numbers = (round(number, decimals) + 0.0 for number in (value, low, high))
     shown, start, end = (f"{number:.{decimals}f}" for number in numbers)

@@ -35,6 +35,8 @@ SHARED = (
     *("train::lr_scheduler::_target_", "train::lr_scheduler::gamma", "loss_function::weights"),
     *(f"train::multipliers::{name}" for name in ("growth", "decrease", "interval", "largest")),
 )
+#: The remark on trainings that try the path.
+TRIAL = "Trained for one epoch, to try the path: these numbers mean nothing."
 _PRETRAINED = "pretrained"
 _BY_DIMS = re.compile(r"\$\[([\w@, ]+)\]\[@dims\]")
 # What every loss is given of a dataset with unlabeled voxels.
@@ -235,7 +237,7 @@ def _check_patients(runs: Mapping[Experiment, Evaluated]) -> None:
 
 
 def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
-    """Sentences on lengths that differ, seeds that differ and networks that are not as in the menu.
+    """Sentences on lengths and seeds that differ, on trials, and on networks unlike those of the menu.
 
     Args:
         folders: The folders of runs, or of what follows them.
@@ -252,8 +254,10 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
 
 
 def _lengths(configs: Iterable[Mapping[str, Any]]) -> str:
-    """The lengths in epochs, if they differ; else empty."""
+    """The lengths in epochs, if they differ or are a trial's; else empty."""
     epochs = {config["max_epochs"] for config in configs if "max_epochs" in config}
+    if epochs == {1}:
+        return TRIAL
     *shorter, longest = map(str, sorted(epochs) or [0])
     return f"Trained for {', '.join(shorter)} or {longest} epochs." if shorter else ""
 

@@ -8,6 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.counting import counted
 from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
@@ -109,8 +110,12 @@ class Channels:
 
     def describe(self) -> str:
         """The printed text: "3 classes by softmax (dataset.json)"."""
-        kind = "overlapping structures" if self.overlapping else "classes"
-        return f"{len(self.values)} {kind} by {self.activation} ({self.source})"
+        number = len(self.values)
+        several = counted(number, "overlapping structure")
+        several = (
+            several if self.overlapping else f"{number} {'class' if number == 1 else 'classes'}"
+        )
+        return f"{several} by {self.activation} ({self.source})"
 
 
 def read_dataset(file: Path, activation: str | None = None) -> Channels:

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -406,12 +407,8 @@ class Options:
     members: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
-        for row in fields(self):  # in Python, text will do
-            value = getattr(self, row.name)
-            if row.name in _PATHS and value is not None:
-                several = isinstance(row.default, tuple)
-                path = tuple(map(Path, value)) if several else Path(value)
-                object.__setattr__(self, row.name, path)
+        for row in fields(self):
+            object.__setattr__(self, row.name, _as_typed(row, getattr(self, row.name)))
         if self.ensemble not in (None, *AVERAGED):
             raise SettingError(
                 f"--ensemble: is {self.ensemble!r}; choose from {', '.join(AVERAGED)}"
@@ -499,6 +496,18 @@ class Options:
     def joins(self) -> list[Any]:
         """The kind of average and the number of members; empty without an ensemble."""
         return [self.ensemble, 1 + len(self.members)] if self.members else []
+
+
+def _as_typed(row: Field[Any], value: Any) -> Any:
+    """A value as a command has it: in Python, text will do for paths, and a value for several."""
+    several = isinstance(row.default, tuple)
+    if several and isinstance(value, (str, Path, Real)):
+        value = (value,)
+    if value is None:
+        return None
+    if row.name in _PATHS:
+        return tuple(map(Path, value)) if several else Path(value)
+    return str(value) if row.name == "budget" else value
 
 
 #: The rows that are files or folders.

@@ -134,7 +134,8 @@ class Study:
         by = f", {len(raters)} raters: {', '.join(raters)}" if raters else ""
         joins = self.joins
         by += f", mean {joins[0]} of {joins[1]} folders" if joins else ""
-        count = f"{len(self.cases)}{few} cases"
+        count = counted(len(self.cases), "case")
+        count = f"{len(self.cases)}{few} cases" if few else count
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
 
     def check_unseen(self, file: Path, whose: Calibrator, salt: Salt | None = None) -> None:

@@ -196,8 +196,9 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
         alike += f": {names[most][1]} of {names[most][0]} {ALARMED} {ends}"
     if not means:
         return [f"{alike}."]
+    which = "This" if len(new.cases) == 1 else "These"
     line = (
-        f"These {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated, and "
+        f"{which} {cases}: mean Dice {', '.join(means)}, if they are like those who calibrated, and "
         "images are unchanged."
     )
     return [line, f"{alike}."]

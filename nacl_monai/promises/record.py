@@ -19,6 +19,7 @@ from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
+from nacl_monai.metrics.pooled import interval_text
 from nacl_monai.output import written_folder
 from nacl_monai.promises.cohort import Known
 from nacl_monai.promises.control import (
@@ -180,9 +181,8 @@ def one_in(level: float) -> str:
 
 def size_text(row: Mapping[str, Any]) -> str:
     """A size with its interval, if it has one: "1.68 [1.64, 1.72]"."""
-    ends = [row[end] for end in ("size_low", "size_high") if not pd.isna(row[end])]
-    interval = f" [{ends[0]:.2f}, {ends[-1]:.2f}]" if ends else ""
-    return f"{row['size']:.2f}{interval}"
+    low, high = (np.nan if pd.isna(row[end]) else row[end] for end in ("size_low", "size_high"))
+    return interval_text(row["size"], low, high, 2, "nan")
 
 
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:

@@ -205,6 +205,7 @@ class _Result:
         pictures: Of each section.
         cases: The layers of those that one can scroll through.
         following: The command that comes next; empty for the same report on new patients.
+        ways: What may follow, too → its command.
     """
 
     record: dict[str, Any]
@@ -212,6 +213,7 @@ class _Result:
     cases: Sequence[dict[str, Any]]
     faults: list[InputError]
     following: Sequence[object]
+    ways: Sequence[tuple[str, Sequence[object]]]
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         record, following = result.record, result.following or [*arguments, "--new", "NEW"]
         record["commands"] = {
             name: shlex.join(map(str, ["nacl-monai", *command]))
-            for name, command in (("report", arguments), ("next", following))
+            for name, command in (("report", arguments), ("next", following), *result.ways)
         }
         write_text(aside / REPORT, record_text(record))
         text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
@@ -321,13 +323,34 @@ def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result
         "new": [*({} if new is None else new.patients)],
         "sections": [{**vars(section), "picture": None} for section in sections],
         "faults": [f"Could not be read: {fault}" for fault in audits.faults],
-        "note": "Numbers in brackets are 95 % intervals over patients.",
+        "note": "Numbers in brackets are 95% intervals over patients.",
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
     pictures = [section.picture for section in sections]
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
-    following = _following(output, at_new, cases) if asks else []
-    return _Result(record, pictures, cases, audits.faults, following)
+    _log(sections)
+    following, ways = (
+        (_following(output, at_new, cases), _ways(output, at_new)) if asks else ([], [])
+    )
+    return _Result(record, pictures, cases, audits.faults, following, ways)
+
+
+def _log(sections: Iterable[Section]) -> None:
+    """Prints what each step found, with its whole table."""
+    for section in sections:
+        table = pd.DataFrame([*section.rows], columns=[*section.headings] or None)
+        shown = [table.to_string(index=False)] if section.rows else []
+        print(section.title, *section.sentences, *shown, sep="\n", end="\n\n")
+
+
+def _ways(output: Path, options: Options) -> list[tuple[str, Sequence[object]]]:
+    """The commands that write calibrated maps of new patients, and contours without a report."""
+    maps = ["maps", "NEW", *options.words("maps:new"), "--output", "maps"]
+    file = output / "promise" / PROMISE_FILE
+    apply = ["promise", "--apply", file, "NEW", *options.words("promise:apply")]
+    return [("maps", maps)] * bool(options.calibrator) + [
+        ("contours", [*apply, "--output", "contours"])
+    ]
 
 
 def _people(study: Study, options: Options) -> _People:

@@ -41,7 +41,8 @@ from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, scripts
 
 _PACKAGE = "nacl_monai.promises"
-_TRIAGE = "triage.csv"
+#: The list of a triage.
+TRIAGE = "triage.csv"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -134,7 +135,7 @@ class Triage:
             found: The sentence on the worst tenth, where labels are known.
         """
         table, promise = self.table, self.promise
-        write_text(folder / _TRIAGE, csv_text(table))
+        write_text(folder / TRIAGE, csv_text(table))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
             look=look_text(table, self.study.options),
             found=found,

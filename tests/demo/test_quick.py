@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import re
+import sys
+from pathlib import Path
 
+import nibabel
 import pytest
 import torch
 
@@ -45,6 +49,25 @@ def test_nobody_tests_what_was_fitted_to_them(steps, tmp_path):
     assert fitted[1].endswith("predictions/calibration")
     assert report[1].endswith("predictions/test")
     assert report[report.index("--new") + 1].endswith("predictions/new")
+
+
+@pytest.mark.usefixtures("steps")
+def test_bundle_is_loaded_in_python_as_its_page_says(tmp_path, monkeypatch):
+    """The code of docs/infer.md gives probabilities of an image, by the weights of the bundle."""
+    quick.run_quick(tmp_path / "out")
+    image = next((tmp_path / "out/images/new").glob("*.nii.gz"))
+    page = (Path(__file__).parents[2] / "docs/infer.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for word, place in (("acdc_unet_nacl", tmp_path / "out/model"), ("patient.nii.gz", image)):
+        code = code.replace(f'"{word}"', repr(str(place)))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    names = {}
+    exec(compile(code, "infer.md", "exec"), names)
+
+    probs = names["probs"]
+    assert probs.shape == (1, 3, *nibabel.load(image).shape)
+    torch.testing.assert_close(probs.sum(1), torch.ones_like(probs[:, 0]))
+    assert probs[:, 1:].sum(1).max() > 0.9
 
 
 @pytest.mark.usefixtures("steps")

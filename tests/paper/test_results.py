@@ -22,8 +22,10 @@ from nacl_monai.paper import EXHIBITS, read_results
 from nacl_monai.paper.grid import Method, Setup, after_training, grid_of, main_grid, read_name
 from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import CONVENTIONS, as_authors, first_runs
+from nacl_monai.paper.tables import COLUMNS, methods_to_markdown, to_markdown
 from nacl_monai.paper.trainings import (
     SHARED,
+    TRIAL,
     check_trained_alike,
     config_of,
     remarks,
@@ -701,6 +703,27 @@ def test_lengths_are_told_once_each_where_they_differ(record):
     assert remarks({}) == remarks(first | same | none) == []
     assert remarks(first | same | fewer | none) == ["Trained for 9 or 40 epochs."]
     assert remarks(more | first | fewer) == ["Trained for 9, 40 or 100 epochs."]
+
+
+def test_trial_says_so_in_each_table(record):
+    """In its first heading, which stays with it wherever it is copied to; others do not."""
+    one_epoch = record("unet_nacl_seed0", {"max_epochs": 1})
+    more = record("unet_svls_seed0", {"max_epochs": 2})
+    row = dict.fromkeys(COLUMNS, np.nan) | {
+        "dataset": "acdc",
+        "structure": "mean",
+        "metric": "dice",
+    }
+    row |= {"method": "nacl", "mean": 0.9, "patients": 4, "seeds": 1, "paper": np.nan}
+    summary = pd.DataFrame([row | {"difference": np.nan}])
+
+    assert remarks(one_epoch) == [TRIAL]
+    assert remarks(one_epoch | more) != [TRIAL]
+    for write in (to_markdown, methods_to_markdown):
+        heading = next(line for line in write(summary, [TRIAL]).splitlines() if line[:1] == "|")
+        assert "trial: numbers mean nothing" in heading
+        assert TRIAL in write(summary, [TRIAL])
+        assert "trial" not in write(summary, ["Trained for 1 or 2 epochs."])
 
 
 def test_means_over_different_seeds_are_told(record):

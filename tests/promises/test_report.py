@@ -211,6 +211,10 @@ def test_record_says_all_that_the_page_says(road):
     assert all(section["numbers"] for section in record["sections"][:5])
     del sentences[len(record["summary"]) + len(record["people"]) + 2]  # the next one is printed
     assert all(text in page for text in sentences)
+    log = (folder / "log.txt").read_text("utf-8")
+    for section in record["sections"]:
+        assert all(text in log for text in [section["title"], *section["sentences"]])
+        assert all(str(cell) in log for row in section["rows"] for cell in row)
     assert set(record["promising"]) | set(record["fitting"]) == set(road[1].cases)
     assert len(record["new"]) == 7
     assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
