@@ -1,7 +1,6 @@
 """Sphinx builds the site from this folder: `make site`."""
 
 import re
-import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -57,13 +56,22 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 maximum_signature_line_length = 88
-autosummary_generate = False
+autosummary_generate = True  # a page for each object that docs/api/index.md lists
+templates_path = ["templates"]
 
 html_theme = "furo"
 html_title = f"nacl_monai {release}"
 html_static_path = ["site.css", str(files("ziamath") / "fonts/STIXTwoMath-Regular.ttf")]
 html_css_files = ["site.css"]
+#: Where the project is, once it is public; the site then links to its source.
+ADDRESS = ""
 html_theme_options = {"navigation_with_keys": True}
+if ADDRESS:
+    html_theme_options |= {
+        "source_repository": ADDRESS,
+        "source_branch": "main",
+        "source_directory": "docs/",
+    }
 html_show_copyright = False
 html_math_renderer = "mathml"
 
@@ -164,6 +172,9 @@ the demo promises, and three of its cases (3 MB). Find where label and predictio
 probability there.</p>"""
 
 
+WAY_BACK = f'<p><a href="index.html">{project}</a>, <a href="view.html">about this page</a></p>'
+
+
 def make_example(app: Sphinx) -> None:
     """Runs the quick demo, and puts the page of its promise into the site."""
     page = Path(app.outdir) / EXAMPLE
@@ -173,12 +184,13 @@ def make_example(app: Sphinx) -> None:
     with TemporaryDirectory() as place:
         command = [sys.executable, "-m", "nacl_monai", "demo", "--quick"]
         subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
-        shutil.copyfile(Path(place) / "runs/demo/quick/report/promise/page.html", page)
+        text = (Path(place) / "runs/demo/quick/report/promise/page.html").read_text("utf-8")
+        page.write_text(text.replace("<main>", f"<main>{WAY_BACK}", 1), encoding="utf-8")
 
 
 def try_it(_: Sphinx, name: str, source: list[str]) -> None:
-    """Start opens with the example, which is in the site alone."""
-    if name == "start":
+    """The first page and Start open with the example, which is in the site alone."""
+    if name in ("index", "start"):
         source[0] = source[0].replace("\n", f"\n\n{TRY_IT}\n", 1)
 
 

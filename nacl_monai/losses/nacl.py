@@ -186,6 +186,8 @@ def nacl_loss(
     of :func:`neighborhood_proportions`.
 
     Args:
+        logits: ``(B, C, *spatial)`` before softmax, 2-D or 3-D.
+        labels: Class indices, ``(B, 1, *spatial)`` or ``(B, *spatial)``.
         penalty: :math:`\mathcal{P}`: ``"l1"`` for :math:`|d|`, ``"l2"`` for :math:`d^2`, or
             ``"log_barrier"`` for :func:`log_barrier`.
         penalty_weight: :math:`\lambda \ge 0`; 0 gives cross-entropy.
@@ -197,6 +199,9 @@ def nacl_loss(
             without the other voxels; or the ``"mixed"`` ones, so that their penalty weighs the same
             however few they are.
         sharpness: :math:`t` of the log-barrier.
+
+    Returns:
+        The loss, 0-d.
 
     Raises:
         InputError: If a setting, shapes or label values do not fit.
