@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.stats import ttest_1samp
 
 from nacl_monai import reports
 from nacl_monai.counting import counted
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 NO_DIFFERENCE = "no difference"
 _NEAR, _CONTOUR = "ece_near", "contour_misses"
+_FEW, _CHANCE = 5, 0.01
 #: The number of each question → the question, and what the number is called there.
 _QUESTIONS = {
     _NEAR: ("Near the prediction", "ECE"),
@@ -60,12 +63,14 @@ class Answer:
         before: Without the calibrator, as tables have it.
         after: With it.
         word: "better", "worse", "no difference" or "cannot tell".
+        left: The direction of the error that is left, where it is more than chance; else empty.
     """
 
     metric: str
     before: float
     after: float
     word: str
+    left: str = ""
 
     @property
     def text(self) -> str:
@@ -75,7 +80,8 @@ class Answer:
             (1, "%") if self.metric == _CONTOUR else (METRICS[self.metric].decimals, "f")
         )
         values = f"{self.before:.{decimals}{unit}} → {self.after:.{decimals}{unit}}"
-        return f"{question}: {self.word}, {label} {values}."
+        left = f"; still {self.left} by more than chance" if self.left else ""
+        return f"{question}: {self.word}, {label} {values}{left}."
 
 
 def answers(before: Run, after: Run) -> list[Answer]:
@@ -100,10 +106,27 @@ def answers(before: Run, after: Run) -> list[Answer]:
         decisions[_CONTOUR] = pooled_decision(pooled_offsets(*sums, MISS, list(after.patients)))
     numbers = {name: (before.number(name), after.number(name)) for name in _QUESTIONS}
     return [
-        Answer(name, old.mean, new.mean, _word(decisions[name]))
+        Answer(
+            name, old.mean, new.mean, _word(decisions[name]), _left(after) if name == _NEAR else ""
+        )
         for name, (old, new) in numbers.items()
         if name in decisions and old and new
     ]
+
+
+def _left(run: Run) -> str:
+    """The direction of what is wrong near the prediction, if chance does so in less than 1 of 100.
+
+    The gap of each patient has mean 0 for true probabilities, so a t test over patients asks for it.
+    """
+    bins = run.bins.bins_of("near")
+    if bins is None:
+        return ""
+    cases = pd.Series(bins.confidence_gap().numpy(), list(run.patients))
+    gaps = cases.dropna().groupby(level=0).mean()
+    if len(gaps) < _FEW or not ttest_1samp(gaps, 0).pvalue < _CHANCE:
+        return ""
+    return "too sure" if gaps.mean() > 0 else "not sure enough"
 
 
 def _contour_sums(volumes: Decisions) -> list[npt.NDArray[np.float64]]:

@@ -11,14 +11,14 @@ from nacl_monai import audit
 from nacl_monai.evaluations.statistics import DECISIONS
 from nacl_monai.posthoc import Calibrator, Fit
 from nacl_monai.reports import draw_temperatures, verdicts, write_calibrated
-from nacl_monai.reports.calibrated import Answer, _word, advice, answers, temperature_curves
+from nacl_monai.reports.calibrated import Answer, _left, _word, advice, answers, temperature_curves
 from tests.reports.conftest import predicted
 
 KNOTS = [0.0, 2.0, 8.0]
 
 
 def run_of(temperature, name, cases=12):
-    return replace(audit(*predicted(temperature, cases=cases, seed=3)).run, name=name)
+    return replace(audit(*predicted(temperature, cases=cases, seed=4)).run, name=name)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,25 @@ def test_truth_behind_a_model_that_is_too_sure_is_better_by_every_question(hot, 
     assert [answer.word for answer in answers(true, hot)] == ["worse"] * 4
     assert verdicts(hot, true)[-1] == "Use it."
     assert verdicts(true, hot)[-1] == "Do not use it."
+
+
+def test_what_is_left_near_the_prediction_is_said_if_it_is_more_than_chance(hot, true):
+    """With its direction; of true probabilities nothing is left; other regions have no such word."""
+    warm, cold = run_of(0.5, "warm"), run_of(3.0, "cold")
+
+    near, *others = verdicts(hot, warm)
+    assert near.startswith("Near the prediction: better, ECE ")
+    assert near.endswith("; still too sure by more than chance.")
+    assert verdicts(true, cold)[0].endswith("; still not sure enough by more than chance.")
+    assert "still" not in "".join([*others, *verdicts(hot, true)])
+
+
+@pytest.mark.slow  # sixty audits
+def test_true_probabilities_are_called_too_sure_as_seldom_as_is_said():
+    """In 1 of 100 draws; of 60, five or more have a probability of .0003."""
+    found = [_left(audit(*predicted(1.0, cases=8, seed=seed)).run) for seed in range(60)]
+
+    assert sum(map(bool, found)) <= 4
 
 
 def test_what_is_next_to_the_truth_is_no_difference_to_it():
