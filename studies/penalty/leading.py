@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 
 from nacl_monai.metrics.bins import CalibrationBins
-from nacl_monai.metrics.decisions import Decisions, decision_numbers
+from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
 from nacl_monai.metrics.pooled import pooled_error, pooled_gap
 from nacl_monai.metrics.record import NEAR, Record
 
@@ -43,6 +43,8 @@ Array = npt.NDArray[np.float64]
 
 #: What leads, and is tested.
 LEADING = ("ece_near", "contour_misses")
+#: How far what a contour misses is from the 5 % that it says.
+OFFSET = "contour_offset"
 #: Tested, too, where contours were promised.
 PROMISED = "promised_size"
 #: All that follows from the file.
@@ -135,9 +137,10 @@ def scores(arrays: Arrays, name: str) -> pd.DataFrame:
 
     Args:
         arrays: Of the file.
-        name: One of `tested`.
+        name: One of `tested`, or `OFFSET`.
     """
-    shown = numbers(arrays)[name]
+    table = numbers(arrays)
+    shown = (table["contour_misses"] - MISS).abs() if name == OFFSET else table[name]
     people, owner = np.unique(arrays["patients"], return_inverse=True)
     owner = np.arange(len(people)) if name == PROMISED else owner
     columns = {}
@@ -168,7 +171,11 @@ def _parts(arrays: Arrays, k: int, name: str) -> tuple[Array, Array, Callable[..
     missed, labeled = (
         np.where(predicted, arrays[n][k], 0)[..., None] for n in ("missed", "labeled")
     )
-    return missed, labeled, _ratio
+    return missed, labeled, _offset if name == OFFSET else _ratio
+
+
+def _offset(above: Array, below: Array) -> Array:
+    return np.abs(_ratio(above, below) - MISS)
 
 
 def _error(excess: Array, counts: Array) -> Array:

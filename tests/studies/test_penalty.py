@@ -6,7 +6,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 import torch
+from statsmodels.stats.multitest import multipletests
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import cells_of, difference
@@ -16,6 +18,8 @@ from nacl_monai.metrics.pooled import pooled_error
 from nacl_monai.metrics.record import Record
 from studies.penalty import leading
 from studies.penalty.comparison import MEANS, TESTED, collected, compared, evaluations, written
+from studies.penalty.pairs import tested as pairs_of
+from studies.penalty.pairs import text
 from tests.studies import test_committed
 
 
@@ -150,3 +154,53 @@ def test_intervals_of_differences_near_the_prediction_cover():
         covered.append(low <= 0 <= high)
 
     assert np.mean(covered) >= 0.93 - 0.045
+
+
+def test_all_pairs_are_one_family_of_tests_by_hand():
+    """Of the committed files: two losses by formulas, a contour by leaving out each person in a loop."""
+    folder = test_committed.RESULTS / "hippocampus/distance"
+    cases, arrays = pd.read_csv(folder / "cases.csv"), dict(np.load(folder / "leading.npz"))
+    found = pd.read_csv(folder / "pairs.csv").set_index(["number", "method", "other"])
+    pairs = [("nll_all", "nacl", "svls"), ("contour_offset", "nacl", "svls")]
+
+    for number, *losses in pairs:
+        tables = [by_hand(cases, arrays, f"{loss}+distance_all", number) for loss in losses]
+        row = found.loc[(number, *(f"{loss}+distance_all" for loss in losses))]
+        differences = tables[0].mean(1) - tables[1].mean(1)
+        parts = [differences.var(ddof=1) / len(differences)]
+        parts += [table.mean(0).var(ddof=1) / table.shape[1] for table in tables]
+        freedom = sum(parts) ** 2 / sum(
+            part**2 / n for part, n in zip(parts, (len(differences) - 1, 2, 2), strict=True)
+        )
+        t = differences.mean() / np.sqrt(sum(parts))
+        assert row["difference"] == pytest.approx(differences.mean(), abs=1e-6)  # six decimals
+        assert row["p"] == pytest.approx(2 * scipy.stats.t.sf(abs(t), freedom), abs=1e-6)
+    for _, family in found.groupby(level="number"):
+        assert len(family) == 10
+        expected = multipletests(family["p"], method="holm")[1]
+        np.testing.assert_allclose(family["p_holm"], expected, atol=1e-5)
+    assert found.loc[("nll_all", "nacl+distance_all", "svls+distance_all"), "lower_in"] == 1
+    again = pairs_of(cases, arrays).set_index(found.index.names)
+    numbers = ["difference", "low", "high", "p", "p_holm", "share"]
+    np.testing.assert_allclose(again[numbers], found[numbers], atol=2e-6)
+    assert text(found.reset_index()) == (folder / "pairs.md").read_text(encoding="utf-8")
+
+
+def by_hand(cases, arrays, method, number):
+    """Scores of people (rows) and trainings."""
+    if number in cases:
+        table = cases[cases["method"] == method]
+        return table.groupby(["patient", "seed"])[number].mean().unstack().to_numpy()
+    people, columns = np.unique(arrays["patients"]), []
+    for k in np.flatnonzero(arrays["methods"] == method):
+        predicted = arrays["predicted"][k] > 0
+        missed, labeled = (np.where(predicted, arrays[n][k], 0) for n in ("missed", "labeled"))
+
+        def offset(chosen, missed=missed, labeled=labeled):
+            return abs((missed[chosen].sum(0) / labeled[chosen].sum(0)).mean() - 0.05)
+
+        whole = offset(np.full(len(missed), True))
+        without = [offset(arrays["patients"] != name) for name in people]
+        pseudo = len(people) * whole - (len(people) - 1) * np.array(without)
+        columns.append(pseudo - pseudo.mean() + whole)
+    return np.stack(columns, 1)
