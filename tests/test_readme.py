@@ -15,7 +15,10 @@ from nacl_monai.bundles.__main__ import (
     shown,
     train_words,
 )
+from nacl_monai.cli import main
 from nacl_monai.menus import dataset_names, read_menu
+from tests.audits.conftest import Study, undrawn  # noqa: F401
+from tests.promises.test_commands import blobs
 
 ROOT = Path(__file__).parents[1]
 
@@ -153,7 +156,7 @@ def test_api_has_a_page_for_every_package_that_users_import():
     pages = {page.stem for page in (DOCS / "api").glob("*.md")} - {"index"}
     packages = (
         "audits data evaluations losses metrics networks posthoc predictions promises raters reports "
-        "training"
+        "training verbs"
     )
 
     assert pages == set(packages.split())
@@ -162,3 +165,48 @@ def test_api_has_a_page_for_every_package_that_users_import():
 def test_readme_is_short():
     """At most 800 words; whatever is longer is on a page of its own."""
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 800
+
+
+#: What README and the next lines call a folder or a file → where a reader has it.
+PLACES = {
+    "PREDICTIONS": "old/nnunet",
+    "LABELS": "old/labels",
+    "OTHER_PREDICTIONS": "others/nnunet",
+    "OTHER_LABELS": "others/labels",
+    "NEW": "new/nnunet",
+    "VERDICTS": "verdicts.csv",
+    "promise.json": "promise/promise.json",
+}
+
+
+def followed(words, capsys):
+    """Runs a command, and then each that it says is next, to the end; returns all of them."""
+    placed = [PLACES.get(word, word) for word in words]
+    capsys.readouterr()
+    assert main(placed) == 0, placed
+    printed = capsys.readouterr().out
+    following = re.findall(r"^next: nacl-monai (.*)$", printed, re.MULTILINE)
+    several = [followed(shlex.split(line), capsys) for line in following]
+    return [placed, *(command for chain in several for command in chain)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_commands_lead_to_the_end(tmp_path, monkeypatch, capsys):
+    """Those of README on predictions, and each next line, by 30 labeled people of nnU-Net and 10 new."""
+    monkeypatch.chdir(tmp_path)
+    for folder, first, cases in (("old", 0, 30), ("others", 100, 30), ("new", 200, 10)):
+        volumes = enumerate(blobs(0, cases, seed=first).values(), first)
+        study = Study(tmp_path / folder, {f"case_{k:03d}": pair for k, pair in volumes})
+        assert study.nnunet() == tmp_path / folder / "nnunet"
+        assert study.labels == tmp_path / folder / "labels"
+    (tmp_path / "verdicts.csv").write_text("case,verdict\ncase_200,reject\n")
+    lines = re.findall(r"nacl-monai ((?:report|audit|calibrate|promise|triage) [^`\n#]+)", README)
+    ways = [followed(shlex.split(line), capsys) for line in lines]
+    called = [command[0] for way in ways for command in way]
+
+    assert {way[0][0] for way in ways} == {"report", "audit", "calibrate", "promise", "triage"}
+    assert ["report", "report", "triage"] in [[command[0] for command in way] for way in ways]
+    assert called.count("promise") > 2
+    for place in ("report/page.html", "triage/page.html", "contours/promised.csv", "calibrated"):
+        assert (tmp_path / place).exists()

@@ -145,7 +145,7 @@ def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> F
             axes.scatter(confidence, accuracy, 12 + 400 * share, color=OKABE_ITO["blue"], alpha=0.8)
             axes.set(
                 title=f"{scores.priors[k].label}\nECE {errors[k]:.3f}",
-                xlabel="probability by one reader's mask",
+                xlabel="probability",
                 xlim=(-0.05, 1.05),
                 ylim=(-0.05, 1.05),
                 aspect="equal",
@@ -154,7 +154,8 @@ def draw_reliability(scores: PriorScores, priors: Sequence[int], band: int) -> F
         add_caption(
             figure,
             f"Voxels up to {scores.bands[band]:g} mm from a reader's border, {len(scores.patients)} "
-            "patients, each with the same weight. The area of a point is its share of the voxels.",
+            "patients, each with the same weight. Probability: by one reader's mask. A point's area is "
+            "its share of the voxels.",
         )
     return figure
 

@@ -1,0 +1,117 @@
+"""A page of a large case beside that of an earlier commit, in one run: ``python benchmarks/viewer.py``.
+
+The case is a CT of 512 × 512 × 300 voxels with an organ, which pages crop. Both pages are opened in
+Chromium, which draws by software. Seconds are those of the page's scripts as the browser counts them,
+until nothing runs any more after loading, and of a tick of the wheel. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+COMMIT = "0c41a4bc"
+TICKS, QUIET = 10, 5.0
+WORDS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+def write(folder: Path, size: tuple[int, ...]) -> None:
+    """Writes the image, and probabilities of an organ whose box is half of it along each axis."""
+    axes = np.ogrid[tuple(slice(-1, 1, complex(0, n)) for n in size)]
+    away = np.sqrt(sum(axis.astype(np.float32) ** 2 for axis in axes))
+    organ = np.rint(255 / (1 + np.exp(40 * (away - 0.5)))).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    image = (100 * (away < 0.5) + rng.integers(-40, 40, size)).astype(np.int16)
+    affine = np.diag([0.8, 0.8, 1.0, 1.0])
+    new: Any = nibabel.Nifti1Image
+    probs = new(np.stack([255 - organ, organ], -1), affine)
+    probs.header.set_slope_inter(1 / 255, 0)
+    for name, stored in (("probs/ct.nii", probs), ("images/ct_0000.nii", new(image, affine))):
+        (folder / name).parent.mkdir()
+        nibabel.save(stored, folder / name)
+
+
+def page(folder: Path, root: Path, name: str) -> Path:
+    """The page of the case by the code in a folder."""
+    words = ["view", "probs", "--images", "images", "--output", name]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run(
+        [sys.executable, "-m", "nacl_monai", *words], cwd=folder, env=environment, check=True
+    )
+    beside = [*(folder / name).glob("page_*.html")]
+    return beside[0] if beside else folder / name / "page.html"
+
+
+def measured(browser: Any, file: Path) -> tuple[float, float]:
+    """The seconds of script until the first picture stands, and of a tick of the wheel."""
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable")
+
+    def scripts() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(entry["value"] for entry in metrics if entry["name"] == "ScriptDuration")
+
+    def settled() -> float:
+        now, before = scripts(), -1.0
+        while now != before:
+            time.sleep(QUIET)
+            now, before = scripts(), now
+        return now
+
+    tab.goto(file.absolute().as_uri(), timeout=0)
+    first = settled()
+    tab.locator("canvas").first.scroll_into_view_if_needed()
+    box = tab.locator(".stack canvas").first.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 4)
+    before = settled()
+    for _ in range(TICKS):
+        tab.mouse.wheel(0, 100)
+        tab.wait_for_timeout(300)
+    ticks = settled() - before
+    tab.close()
+    return first, ticks / TICKS
+
+
+def main() -> None:
+    """Prints a row for each commit."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/viewer.py", description=__doc__)
+    parser.add_argument("--size", type=int, nargs=3, default=(512, 512, 300))
+    parser.add_argument("--against", default=COMMIT, help=f"the earlier commit (default: {COMMIT})")
+    chosen = parser.parse_args()
+    root = Path(__file__).resolve().parents[1]
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        folder, earlier = Path(place), Path(place) / "earlier"
+        git = ["git", "-C", str(root), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", earlier, chosen.against], check=True)
+        try:
+            write(folder, tuple(chosen.size))
+            pages = {
+                name: page(folder, code, f"page_{name}")
+                for name, code in ((chosen.against, earlier), ("now", root))
+            }
+        finally:
+            subprocess.run([*git, "remove", "--force", earlier], check=True)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=WORDS)
+        found = {name: measured(browser, file) for name, file in pages.items()}
+        browser.close()
+    print("| | first picture, s of script | ratio | a tick of the wheel, ms of script |")
+    print("| --- | ---: | ---: | ---: |")
+    for name, (first, tick) in found.items():
+        ratio = first / found[chosen.against][0]
+        print(f"| {name} | {first:.2f} | ×{ratio:.2f} | {1000 * tick:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
