@@ -265,7 +265,8 @@ def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
             " Rank correlation: Spearman's over test cases, mean over trainings, without interval."
         )
     paper = (
-        " Below: the paper's number and, where both are measured alike, ours minus it."
+        " Below: the paper's number and, where both are measured alike, ours minus it; "
+        "the paper's network is `unet_authors`, which `unet` is not."
         if summary["paper"].notna().any()
         else ""
     )

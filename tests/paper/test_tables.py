@@ -267,7 +267,8 @@ def test_note_says_how_many_patients_and_trainings_there_are(small):
     assert note(small) == (
         "Mean over test patients (ACDC 20, Hippocampus 1) and its 95 % t interval over patients and "
         "trainings; 3 trainings per method. Below: the paper's number and, where both are measured "
-        "alike, ours minus it. Best in bold, second underlined."
+        "alike, ours minus it; the paper's network is `unet_authors`, which `unet` is not. "
+        "Best in bold, second underlined."
     )
     alone = small.iloc[2:].assign(metric="hd95", seeds=1)
     assert "over patients; one training per method. HD95 in voxels. Best" in note(alone)
