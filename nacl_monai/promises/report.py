@@ -362,7 +362,9 @@ def _people(study: Study, options: Options) -> _People:
 
 def _audits(study: Study, people: _People, aside: Path, output: Path, options: Options) -> _Audits:
     """Audits those who promise, as predicted and behind a calibrator, which the others fit."""
+    bare = replace(options, calibrator=None)  # which no advice on these predictions names
     plain = replace(_of(study, people.promising), modules={}, calibrated={}, name="as predicted")
+    plain = replace(plain, options=bare)
     before, curves, faults = audit_study(plain, aside / "audit", output / "audit")
     after, promised, file = before, plain, options.calibrator
     behind: tuple[Any, ...] = ()
