@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -426,3 +427,19 @@ def test_studentized_interval_holds_the_mean_of_ratios_in_93_to_97_percent(patie
     ends = np.array([studentized_interval(sample, weights)[:, 0] for sample in samples])
 
     assert 0.93 <= ((ends[:, 0] <= mean) & (mean <= ends[:, 1])).mean() <= 0.97
+
+
+@pytest.mark.slow  # a thousand samples of each
+@pytest.mark.parametrize(("patients", "ends"), [(34, (0.86, 0.92)), (20, (0.79, 0.89))])
+def test_interval_of_skewed_people_covers_less_than_it_says(patients, ends):
+    """As docs/reproduce.md has it: the people of a kept evaluation are the population."""
+    folder = Path(__file__).parents[2] / "docs/results/hippocampus/distance"
+    scores = patient_scores(pd.read_csv(folder / "cases.csv"), "nll_all")
+    people, rng = cells_of(scores["dice_ce+distance_all"]).mean(1), np.random.default_rng(0)
+    drawn = (rng.choice(people, (patients, 1)) for _ in range(1000))
+
+    covered = [
+        low <= people.mean() <= high for low, high in (estimate([y]).interval() for y in drawn)
+    ]
+
+    assert ends[0] < np.mean(covered) < ends[1]
