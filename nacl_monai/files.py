@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections import Counter
@@ -354,6 +355,14 @@ def git_commit() -> str | None:
     except OSError:
         return None
     return git.stdout.strip() or None
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """What a page draws as JSON, with the versions of what computed it; undefined numbers are null."""
+    packages = ("nacl_monai", "torch", "numpy", "scipy")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    known = json.loads(json.dumps(dict(record)), parse_constant=lambda _: None)
+    return json.dumps({**known, "versions": versions}, indent=1, ensure_ascii=False) + "\n"
 
 
 def version_of(package: str) -> str:

@@ -264,7 +264,7 @@ def _blank_png():
 
 
 def blank(_, file, *, format, **__):  # noqa: A002 - as matplotlib calls it
-    """In place of `Figure.savefig`, which takes most of the time: a picture of nothing."""
+    """In place of `nacl_monai.reports.style.paint`, which takes most of the time: nothing."""
     content = b"<svg/>" if format == "svg" else _blank_png()
     file.write(content) if hasattr(file, "write") else Path(file).write_bytes(content)
 
@@ -273,7 +273,7 @@ def blank(_, file, *, format, **__):  # noqa: A002 - as matplotlib calls it
 def unpainted(request, monkeypatch):
     """Pictures are drawn, but none of their pixels, unless a test asks for `painted`."""
     if "painted" not in request.fixturenames:
-        monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+        monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def reproduced(grid, tmp_path_factory):
     """Everything made of that grid, without pixels; read, never changed."""
     output = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        patch.setattr("nacl_monai.reports.style.paint", blank)
         paper.write_all([grid], output)
         paper.write_page([grid], output)
     return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,7 +24,7 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import find
 from nacl_monai.reports.style import page_template
-from nacl_monai.reports.viewer import MOST, scripts, viewed_cases
+from nacl_monai.reports.viewer import MOST, scripts, viewed
 
 
 def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
@@ -69,17 +70,21 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
 
 
 def view_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
-    """Writes a page in which one scrolls through predictions; returns no fault.
+    """Writes a page in which one scrolls through predictions.
 
     Args:
         predictions: As in `maps_folder`.
         output: The folder for ``page.html``.
         options: As there, with ``cases`` and ``images``.
 
+    Returns:
+        The faults of single cases; the page has the others.
+
     Raises:
         InputError: If the input cannot be used; nothing is written then.
         SettingError: If there is no such case, or too many are asked for.
     """
+    faults: list[InputError] = []
     with written_folder(output, "view", read=[predictions, *options.files]) as folder:
         study = find(predictions, None, options)
         print(study)
@@ -88,7 +93,11 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
             raise SettingError(f"--cases: {unknown[0]!r} is not in {predictions}; correct it")
         if options.cases and len(names) > MOST:
             raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
-        cases = [{**case, "reason": ""} for case in viewed_cases(study, names[:MOST])]
+        by_name, names = {case.name: case for case in study.cases}, names[:MOST]
+        images = images_of_cases(options.images, names) if options.images else {}
+        seen = replace(study, cases=[by_name[name] for name in names])
+        found = seen.each(partial(_viewed, images=images), faults, "Viewing")
+        cases = [{**layers, "reason": ""} for _, layers in found]
         template = page_template(file="view.html.j2")
         arguments = ["nacl-monai", "view", predictions, *options.members]
         text = template.render(
@@ -98,8 +107,15 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
             **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")
+    print_faults(faults)
     print(f"wrote {output / 'page.html'}")
-    return []
+    return faults
+
+
+def _viewed(reading: Reading, images: Mapping[str, Path]) -> dict[str, Any]:
+    """The layers of a case, on its image where it has one."""
+    file = images.get(reading.case.name)
+    return viewed(reading, None if file is None else reading.image(file))
 
 
 def _write(

@@ -23,14 +23,16 @@ from nacl_monai.evaluations.evaluation_files import (
     write_evaluation_record,
 )
 from nacl_monai.evaluations.slices import write_slice
+from nacl_monai.files import record_text, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
+from nacl_monai.reports.page import page_record
 from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM, _PAGE = "reliability_", "page.html"
+_DIAGRAM, _PAGE, _RECORD = "reliability_", "page.html", "page.json"
 #: The folder of the maps of single cases.
 NIFTI = "nifti"
 # Decimals of the table of cases, by which the page orders them.
@@ -179,6 +181,8 @@ def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **se
     drawn = files if len(audits) == 1 else {}  # several are side by side
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
     reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, **seen)
+    record = page_record(audit, command, seen.get("data", ()))
+    write_text(folder / _RECORD, record_text(record))
     return audit
 
 

@@ -446,11 +446,6 @@ class Options:
         return sum(bound < self.below for bound in bounds)
 
     @property
-    def measured(self) -> dict[str, Any]:
-        """The measurements of a promise."""
-        return {"measures": self.measure, "phases": self.phases, "asymmetric": self.asymmetric}
-
-    @property
     def one_each(self) -> bool:
         """Whether each case is said to be of a patient of its own."""
         return self.patients == Path("cases")

@@ -61,7 +61,6 @@ from nacl_monai.promises.cases import curves_of_arrays, find_new, read_study
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
-    OUTER,
     SIZE,
     Control,
     Law,
@@ -71,7 +70,7 @@ from nacl_monai.promises.control import (
 )
 from nacl_monai.promises.measure import Measure, errors_of_measures
 from nacl_monai.promises.record import PROMISE_FILE, Kept, Promise, read_promise
-from nacl_monai.promises.rules import Rules, errors_of, failed
+from nacl_monai.promises.rules import Rules, counting, errors_of, failed
 
 Array = npt.NDArray[Any]
 #: How the new patients were chosen.
@@ -269,7 +268,7 @@ def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _T
     """The test of one sentence, by the law of its failures or by divisions."""
     control = promise.control_of(kept)
     single = len(promise.patients) == len(promise.cases) and len({*new.patients}) == len(new.cases)
-    new = counting(new, kept)
+    new = counting(new, kept.structure, kept.kind)
     loss = losses(kept, new)
     names = sorted({*new.patients})
     if control.kind == EACH or (kept.kind not in CONTOURS and single):
@@ -281,7 +280,7 @@ def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _T
     def by_divisions(patients: Sequence[str]) -> float:
         if whole is None:
             return np.nan
-        return divided(counting(whole, kept), kept, control, names, patients)
+        return divided(counting(whole, kept.structure, kept.kind), kept, control, names, patients)
 
     return _Test(kept.label, kept.patients, means, None, by_divisions)
 
@@ -301,13 +300,6 @@ def _by_law(label: str, calibrated: int, failures: Mapping[str, float], law: Law
         return float(law.p_values(len(patients))[number])
 
     return _Test(label, calibrated, failures, law, p_value)
-
-
-def counting(curves: Curves, kept: Kept) -> Curves:
-    """The cases that count for a promise: of an outer contour those that have the structure."""
-    if kept.kind != OUTER:
-        return curves
-    return curves.having(curves.structures.index(kept.structure))
 
 
 def losses(kept: Kept, curves: Curves) -> Array:

@@ -89,6 +89,7 @@ THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
 OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
 _SMALLEST = 1e-9  # level
+STEPS = 20  # levels that nobody asks for are multiples of 1/20
 #: The default largest share of a structure that is outside in a patient, and the default levels.
 MISS = 0.1
 LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
@@ -161,8 +162,13 @@ class Control(NamedTuple):
         return bisect_left(range(most), True, least, key=lambda n: bool(self._holds(0.5 / n, n)))
 
     def may_fail(self, patients: int) -> int:
-        """How many of so many calibration patients "each" fails, ⌊α (n + 1)⌋ − 1, or fewer with ties."""
-        return math.floor(self.level * (patients + 1) + _TOLERANCE) - 1
+        """How many of so many calibration patients a rule fails, or fewer with ties; −1 if none holds.
+
+        It is ⌊α (n + 1)⌋ − 1, and of "most" the last number that it holds with.
+        """
+        if self.kind == MOST:
+            return int(self._holds(np.arange(patients + 1) / patients, patients).sum()) - 1
+        return max(-1, math.floor(self.level * (patients + 1) + _TOLERANCE) - 1)
 
     def law(self, patients: int, coverage: float = 0.95) -> tuple[float, float] | None:
         """Between which shares of new patients so many calibrations by "each" fail.
@@ -180,11 +186,10 @@ class Control(NamedTuple):
             >>> [f"{share:.0%}" for share in Control(0.1).law(19)]
             ['1%', '26%']
         """
-        fail = self.may_fail(patients)
-        if self.kind != EACH or fail < 0:
+        law = Law.of(self, patients)
+        if self.kind != EACH or not law.a:
             return None
-        tails = [(1 - coverage) / 2, (1 + coverage) / 2]
-        low, high = scipy.stats.beta.ppf(tails, fail + 1, patients - fail).tolist()
+        low, high = scipy.stats.beta.ppf([(1 - coverage) / 2, (1 + coverage) / 2], *law).tolist()
         return low, high
 
     def few(self, patients: int, who: str = "") -> str:
@@ -247,8 +252,8 @@ class Law(NamedTuple):
     @classmethod
     def of(cls, control: Control, patients: int) -> Law:
         """The law of a rule by which each patient fails or does not."""
-        losses = np.tril(np.ones((patients + 1, patients)), -1).T  # 0, 1, … of them fail
-        return cls(*((held := int(control.holds(losses).sum())), patients + 1 - held))
+        failing = control.may_fail(patients) + 1
+        return cls(failing, patients + 1 - failing)
 
     def p_values(self, new: int) -> Array:
         """The probability that at least 0, 1, … of the new patients fail."""
@@ -262,6 +267,18 @@ class Law(NamedTuple):
             scipy.stats.norm.ppf(scipy.stats.beta.ppf(steps, self.a, self.b)) + SHIFT
         )
         return float(scipy.stats.binom.sf(least - 1, new, shares).mean())
+
+
+def level_of(patients: int) -> float:
+    """The level at which so many patients promise contours of use: one of them may fail.
+
+    It is 2 / (n + 1), rounded up to 5 %; at most 95 %.
+
+    Example:
+        >>> level_of(9), level_of(100), level_of(1)
+        (0.2, 0.05, 0.95)
+    """
+    return min(STEPS - 1, math.ceil(2 * STEPS / (patients + 1) - 1e-9)) / STEPS
 
 
 def controls_of(

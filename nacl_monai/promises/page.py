@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,7 @@ from nacl_monai import reports
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import checksum, write_text
+from nacl_monai.files import checksum, record_text, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.options import Options
@@ -38,7 +38,7 @@ from nacl_monai.reports.viewer import Read, is_seen, scripts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = "page.html"
+PAGE, RECORD = "page.html", "page.json"
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
 #: What the columns of `nacl_monai.promises.Promise.table` are.
 COLUMNS_NOTE = (
@@ -107,13 +107,27 @@ def make_promise(
     command = shlex.join(map(str, ["nacl-monai", *arguments]))
     rows = fitted.by_group.to_dict("records")
     write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
+    record = {
+        "title": "Promise",
+        "sentences": fitted.promise.sentences,
+        "numbers": fitted.promise.numbers,
+        "measures": [
+            {**asdict(measure), "text": measure.text} for measure in fitted.promise.measures
+        ],
+        "groups": rows,
+        "patients": fitted.promise.patients,
+        "shown": [caption for caption, *_ in fitted.cases],
+        "commands": {"promise": command},
+    }
+    write_text(folder / RECORD, record_text(record))
     return fitted
 
 
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
-    controls, measured = asked_controls(options), options.measured
+    controls, asymmetric = asked_controls(options), options.asymmetric
+    measured = {"measures": options.measure, "phases": options.phases, "asymmetric": asymmetric}
     sums = checksum(curves.write(folder / CURVES_FILE))
     promise = fit(curves, controls, sums=sums, **settings, **measured)
     promise.write(folder / PROMISE_FILE)
@@ -236,11 +250,7 @@ def write_page(
         promise=promise,
         note=UNKNOWN if promise.known_by == BY_CASE else "",
         useless=f"{USELESS:g}",
-        verdicts=[
-            *(text for kept, text in promise.verdicts() if kept.kind == OUTER),
-            *promise.unpromised,
-            *(measure.text for measure in promise.measures),
-        ],
+        verdicts=promise.sentences,
         headings=list(promise.table),
         columns_note=COLUMNS_NOTE,
         rows=list(promise.table.itertuples()),

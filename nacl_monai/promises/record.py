@@ -302,6 +302,17 @@ class Promise:
             yield kept, text
 
     @property
+    def sentences(self) -> list[str]:
+        """What is promised of contours and measurements, and what is not."""
+        outer = [text for kept, text in self.verdicts() if kept.kind == OUTER]
+        return [*outer, *self.unpromised, *(measure.text for measure in self.measures)]
+
+    @property
+    def numbers(self) -> list[dict[str, Any]]:
+        """Each promise with its sentence, for programs."""
+        return [{**asdict(kept), "text": text} for kept, text in self.verdicts()]
+
+    @property
     def unpromised(self) -> list[str]:
         """A sentence for each outer contour that too few patients with the structure can promise."""
         outer = {(kept.structure, kept.level) for kept in self.kept if kept.kind == OUTER}

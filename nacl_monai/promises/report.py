@@ -9,14 +9,11 @@ the rest.
 from __future__ import annotations
 
 import json
-import math
-import platform
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +28,7 @@ from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
-from nacl_monai.files import checksum, write_text
+from nacl_monai.files import checksum, record_text, write_text
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import Curves
@@ -46,12 +43,12 @@ from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.beside import by_number, number_headings, number_note
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
-from nacl_monai.promises.control import OUTER, Control
+from nacl_monai.promises.control import Control
 from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
-from nacl_monai.reports.page import decision_verdicts, leading_verdict
+from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again, scripts
 
@@ -62,7 +59,6 @@ REPORT = "report.json"
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
-_STEP = 20  # levels are multiples of 1/20
 _ROWS = 12
 #: With fewer patients nothing is promised, unless a level is asked for.
 _FEWEST = 9
@@ -83,18 +79,6 @@ _AUDITED = (
     *("dice", "hd95_mm", "ece_near", "confidence_gap_near"),
     *("contour_misses", "expected_volume_error"),
 )
-
-
-def level_of(patients: int) -> float:
-    """The level at which so many patients promise contours of use: one of them may fail.
-
-    It is 2 / (n + 1), rounded up to 5 %; at most 95 %.
-
-    Example:
-        >>> level_of(9), level_of(100), level_of(1)
-        (0.2, 0.05, 0.95)
-    """
-    return min(_STEP - 1, math.ceil(2 * _STEP / (patients + 1) - 1e-9)) / _STEP
 
 
 def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
@@ -124,7 +108,7 @@ def ways_to_calibrate(patients: int, level: float) -> str:
         Three ways to calibrate: --level 0.15, 27 labeled patients, or a calibrator of other patients
         (--calibrator).
     """
-    levels = (step / _STEP for step in range(1, _STEP) if step / _STEP > level)
+    levels = (step / STEPS for step in range(1, STEPS) if step / STEPS > level)
     looser = next((f"--level {step:g}" for step in levels if _fitting(patients, step)), "")
     number = next(number for number in count(patients) if _fitting(number, level))
     ways = [looser] * bool(looser) + [f"{number} labeled patients"]
@@ -289,31 +273,19 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     return result.faults
 
 
-def record_text(record: Mapping[str, Any]) -> str:
-    r"""A record as JSON, in which a number that is undefined is null.
-
-    Example:
-        >>> record_text({"dice": math.nan, "names": ("a",)})
-        '{\n "dice": null,\n "names": [\n  "a"\n ]\n}\n'
-    """
-    known = json.loads(json.dumps(record), parse_constant=lambda _: None)
-    return json.dumps(known, indent=1, ensure_ascii=False) + "\n"
-
-
 def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result:
     """The results of the steps, one after the other, whose files are written aside."""
-    people = _people(study, options)
-    asks = _asked(options, len(people.promising))
-    people = replace(people, promise=asks is not None)
+    everyone, asked = sorted({*study.patients.values()}), [*options.level, _LEVEL][0]
+    fitting = [] if options.calibrator else drawn(everyone, asked)
+    promising = [patient for patient in everyone if patient not in fitting]
+    asks = _asked(options, len(promising))
+    people = _People(fitting, promising, asks is not None)
     at_new = replace(options, images=options.new_images, pairs=None, level=(), miss=(), output=None)
     new = _found_new(study, at_new)
     audits = _audits(study, people, aside, output, options)
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
-    way = ways_to_calibrate(
-        len({*study.patients.values()}), options.level[0] if options.level else _LEVEL
-    )
+    way = ways_to_calibrate(len(everyone), asked)
     sections = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
-    packages = ("nacl_monai", "torch", "numpy", "scipy")
     record = {
         "title": f"Report on {study.name}",
         "summary": summary,
@@ -324,7 +296,6 @@ def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result
         "sections": [{**vars(section), "picture": None} for section in sections],
         "faults": [f"Could not be read: {fault}" for fault in audits.faults],
         "note": "Numbers in brackets are 95% intervals over patients.",
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
     }
     pictures = [section.picture for section in sections]
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
@@ -351,13 +322,6 @@ def _ways(output: Path, options: Options) -> list[tuple[str, Sequence[object]]]:
     return [("maps", maps)] * bool(options.calibrator) + [
         ("contours", [*apply, "--output", "contours"])
     ]
-
-
-def _people(study: Study, options: Options) -> _People:
-    everyone = sorted({case.patient for case in study.cases})
-    asked = options.level[0] if options.level else _LEVEL
-    fitting = [] if options.calibrator else drawn(everyone, asked)
-    return _People(fitting, [patient for patient in everyone if patient not in fitting])
 
 
 def _audits(study: Study, people: _People, aside: Path, output: Path, options: Options) -> _Audits:
@@ -510,18 +474,14 @@ def _kept(fitted: Made) -> Section:
     return Section(
         _PROMISED,
         _ABOUT,
-        [
-            *(text for kept, text in promise.verdicts() if kept.kind == OUTER),
-            *promise.unpromised,
-            *(measure.text for measure in promise.measures),
-        ],
+        promise.sentences,
         source,
         caption,
         ["Promise", *promise.table],
         list(promise.table.itertuples()),
         ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/groups.csv"],
         COLUMNS_NOTE,
-        numbers=[{**asdict(kept), "text": text} for kept, text in promise.verdicts()],
+        numbers=promise.numbers,
     )
 
 
@@ -545,21 +505,8 @@ def _trust(run: Run) -> Section:
             if (number := run.number(name)) is not None
         ],
         ["audit/page.html", "audit/cases.csv"],
-        numbers=[*_numbers(run)],
+        numbers=[row for row in numbers_of(run) if row["name"] in _AUDITED],
     )
-
-
-def _numbers(run: Run) -> Iterator[dict[str, Any]]:
-    """The numbers of an audit, with their intervals over patients and their units."""
-    for name in _AUDITED:
-        if (number := run.number(name)) is not None:
-            low, high = number.interval()
-            about = {
-                "name": name,
-                "label": METRICS[name].label,
-                "unit": name.endswith("_mm") * "mm",
-            }
-            yield about | {"mean": number.mean, "low": low, "high": high}
 
 
 def _diagram(runs: Sequence[Run]) -> str:
@@ -594,7 +541,7 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
             for shown in [METRICS[answer.metric]]
         ],
         ["calibrated/page.html", *(["calibrator/calibrator.json"] if people.fitting else [])],
-        numbers=[*_numbers(after)],
+        numbers=[row for row in numbers_of(after) if row["name"] in _AUDITED],
     )
 
 

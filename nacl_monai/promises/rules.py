@@ -59,6 +59,11 @@ def errors_of(
     return np.asarray(abs(np.log((volumes + voxel) / (expected + voxel))))
 
 
+def counting(curves: Curves, structure: str, kind: str) -> Curves:
+    """The cases that count for a promise: of an outer contour those that have the structure."""
+    return curves.having(curves.structures.index(structure)) if kind == OUTER else curves
+
+
 class Rules:
     """All possible promises of one kind about one structure, with losses and sizes by patient.
 
@@ -90,9 +95,8 @@ class Rules:
     ) -> None:
         self.kind, self.family = kind, family
         self.structure = curves.structures[structure]
-        having = curves.having(structure)
-        self.lacking = len({*curves.patients} - {*having.patients})
-        curves = self.curves = having if kind == OUTER else curves
+        self.lacking = len({*curves.patients} - {*curves.having(structure).patients})
+        curves = self.curves = counting(curves, self.structure, kind)
         self.patients = sorted(set(curves.patients))
         place = margin_of(family, margin)
         self.margin = MARGINS[place]

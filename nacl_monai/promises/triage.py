@@ -21,7 +21,7 @@ from nacl_monai.cli import bold, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import write_text
+from nacl_monai.files import record_text, write_text
 from nacl_monai.inference.promised import Applied, table_rows
 from nacl_monai.metrics.curves import Array
 from nacl_monai.metrics.decisions import worst_found
@@ -35,7 +35,7 @@ from nacl_monai.promises.apply import Measuring, add_cases
 from nacl_monai.promises.cases import NewCase, find_new, read_study
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
-from nacl_monai.promises.page import PAGE
+from nacl_monai.promises.page import PAGE, RECORD
 from nacl_monai.promises.record import Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.viewer import is_seen, scripts
@@ -136,6 +136,22 @@ class Triage:
         """
         table, promise = self.table, self.promise
         write_text(folder / TRIAGE, csv_text(table))
+        record = {
+            "title": "Cases to look at",
+            "sentences": [
+                look_text(table, self.study.options),
+                *[found] * bool(found),
+                *self.cohort,
+            ],
+            "numbers": table.to_dict("records"),
+            "measures": self.measuring.rows,
+            "level": promise.of_level()[0].level,
+            "calibrated_by": promise.patients,
+            "patients": sorted({*self.study.patients.values()}),
+            "faults": [*map(str, faults)],
+            "commands": {"triage": command},
+        }
+        write_text(folder / RECORD, record_text(record))
         text = reports.page_template(_PACKAGE, "triage.html.j2").render(
             look=look_text(table, self.study.options),
             found=found,

@@ -56,11 +56,11 @@ from nacl_monai.predictions.identity import salt_of
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
-from nacl_monai.promises.check import counting, curves_beside
+from nacl_monai.promises.check import curves_beside
 from nacl_monai.promises.cohort import LABELED, known_of
 from nacl_monai.promises.control import CONTOURS, Control, grown
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
-from nacl_monai.promises.rules import Rules, errors_of
+from nacl_monai.promises.rules import Rules, counting, errors_of
 from nacl_monai.reports.viewer import scripts
 
 if TYPE_CHECKING:
@@ -333,7 +333,8 @@ def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
     """
     found = {}
     for kept in promise.of_level():
-        part, structure = counting(curves, kept), curves.structures.index(kept.structure)
+        part = counting(curves, kept.structure, kept.kind)
+        structure = curves.structures.index(kept.structure)
         how = part, structure, kept.kind, kept.family, kept.margin
         if kept.kind in CONTOURS:
             rules = Rules(*how)

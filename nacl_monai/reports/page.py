@@ -138,6 +138,50 @@ def write_page(
     return write_text(path, text + "\n")
 
 
+def page_record(run: Run, command: str, data: Sequence[str] = ()) -> dict[str, Any]:
+    """The sentences of the page, its numbers with intervals and units, and the cases to look at.
+
+    Args:
+        run: The run or audit.
+        command: As in `write_page`.
+        data: As there.
+    """
+    worst = _worst_table(run)
+    headings = [heading.rstrip(" ↓↑") for heading in worst["headings"]]
+    cautions = [run.caution] if run.caution else []
+    return {
+        "title": run.name,
+        "sentences": [*_verdicts(run, data), *decision_verdicts(run, data), *cautions],
+        "numbers": numbers_of(run),
+        "worst": [
+            {"case": case, **dict(zip(headings, cells, strict=True))}
+            for case, cells in worst["rows"]
+        ],
+        "unsegmented": _unsegmented(run),
+        "cases": dict(zip(run.cases, map(str, run.patients), strict=True)),
+        "commands": {"page": command},
+    }
+
+
+def numbers_of(run: Run) -> list[dict[str, Any]]:
+    """The errors of all regions and the scores of an audit, with intervals over patients and units."""
+    labels = {
+        f"{name}_{region}": f"{error.label}, {run.bins.label(region)}"
+        for region in dict.fromkeys([*_main_regions(run), *run.bins.regions])
+        for name, error in AUDITED_ERRORS.items()
+    }
+    labels |= {
+        name: metric.label + f" of {structure}" * bool(structure)
+        for name, metric, structure in _shown(run)
+    }
+    return [
+        {"name": name, "label": label, "unit": "mm" if "_mm" in name else ""}
+        | dict(zip(("mean", "low", "high"), (number.mean, *number.interval()), strict=True))
+        for name, label in labels.items()
+        if (number := run.number(name)) is not None
+    ]
+
+
 def _verdicts(run: Run, data: Sequence[str]) -> list[str]:
     """One sentence and one advice where what is led with was counted, or else one of each region."""
     lead = leading_verdict(run, data)

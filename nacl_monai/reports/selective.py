@@ -166,6 +166,7 @@ def _draw_panel(axes: Axes, names: Sequence[str], curves: Sequence[RiskCurve]) -
         axis.set_major_formatter(PercentFormatter(xmax=1, decimals=decimals))
     legend = axes.legend(loc="best", title="AURC", fontsize=8.5, title_fontsize=8.5)
     legend.set_alignment("left")
+    legend.set_in_layout(False)  # it is within the panel, and its best place is slow to find
 
 
 def _caption(run: Run) -> str:

@@ -61,6 +61,7 @@ STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # above the panel, where to look for room is slow
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -125,8 +126,8 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     stem = Path(stem)
     png, svg = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg"))
     save_png(figure, png)
-    with house_style(), atomic_path(svg) as path:
-        figure.savefig(path, format="svg", dpi=DPI, metadata={"Date": None})
+    with house_style(), atomic_path(svg) as path:  # its parts are where those of the PNG are
+        paint(figure, path, format="svg", dpi=DPI, metadata={"Date": None})
     return [png, svg]
 
 
@@ -137,13 +138,25 @@ def save_png(figure: Figure, png: str | Path) -> None:
         InputError: If it cannot be written.
     """
     with house_style(), atomic_path(png) as path:
-        figure.savefig(path, format="png", dpi=DPI)
+        paint(figure, path, format="png", dpi=DPI)
         if path.stat().st_size > PNG_LIMIT:
-            figure.savefig(path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
+            paint(figure, path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
         if path.stat().st_size > PNG_LIMIT:
             with Image.open(path) as image:
                 palette = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
             palette.save(path, format="png", optimize=True)
+
+
+def paint(figure: Figure, file: Path | io.BytesIO, *, dpi: int, **how: Any) -> None:
+    """Saves a figure, whose parts get their places once; `savefig` alone would draw it for them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+
+    if engine := figure.get_layout_engine():
+        FigureCanvasAgg(figure)
+        figure.set_dpi(dpi)
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+    figure.savefig(file, dpi=dpi, **how)
 
 
 def png_source(figure: Figure) -> str:
@@ -160,7 +173,7 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
 def _small_png(figure: Figure) -> io.BytesIO:
     buffer = io.BytesIO()
     with house_style():
-        figure.savefig(buffer, format="png", dpi=SMALL_DPI)
+        paint(figure, buffer, format="png", dpi=SMALL_DPI)
     return buffer
 
 

@@ -38,7 +38,7 @@ def test_audit_loads_no_loss_and_no_handler(study, tmp_path):
 
 def test_audit_enters_few_files(study, tmp_path, capsys, monkeypatch):
     """Three tiny cases, with a page: the modules of which a function is called, once all are loaded."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)  # takes a minute
+    monkeypatch.setattr("nacl_monai.reports.style.paint", lambda *_, **__: None)  # takes a minute
     entered = set()
     args = ["audit", str(study.nnunet()), str(study.labels), "--output", str(tmp_path / "audit")]
     assert main([*args, "--no-pictures"]) == 0

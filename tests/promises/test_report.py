@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
+from nacl_monai.evaluations.evaluated import read_run
 from nacl_monai.files import read_table
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.predictions import study as studies
-from nacl_monai.promises.control import Control
+from nacl_monai.promises.control import Control, level_of
 from nacl_monai.promises.record import read_promise
-from nacl_monai.promises.report import MOST, Section, _summary, drawn, level_of
+from nacl_monai.promises.report import MOST, Section, _summary, drawn
 from tests.audits.conftest import Study
 from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs
@@ -63,7 +64,7 @@ def road(tmp_path_factory, readings):
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        patch.setattr("nacl_monai.reports.style.paint", blank)
         patch.setattr(studies.Study, "read", count)
         assert main(["report", *map(str, args)]) == 0
     return root / "report", old, args
@@ -226,6 +227,37 @@ def test_record_says_all_that_the_page_says(road):
     assert all(row["reason"] for row in triaged)
 
 
+@pytest.mark.parametrize("step", ["audit", "calibrated", "promise", "triage"])
+def test_each_page_has_its_sentences_and_numbers_in_a_file(road, step):
+    """With intervals, the commands, the patients, and the versions of what computed them."""
+    folder = road[0] / step
+    record = json.loads((folder / "page.json").read_text("utf-8"))
+    page = unescape((folder / "page.html").read_text("utf-8"))
+
+    assert record["sentences"]
+    assert all(text.strip() in page for text in record["sentences"])
+    assert all(command in page for command in record["commands"].values())
+    assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
+    if step == "triage":
+        table = read_table(folder / "triage.csv", ["case"], "")
+        assert [row["case"] for row in record["numbers"]] == list(table["case"])
+        assert [row["reason"] for row in record["numbers"]] == list(table["reason"])
+    elif step == "promise":
+        kept = read_promise(folder).kept
+        assert [row["values"] for row in record["numbers"]] == [[*part.values] for part in kept]
+        assert record["patients"] == [*read_promise(folder).patients]
+    else:
+        run = read_run(folder)
+        assert {"ece_near", "confidence_gap_near", "dice", "hd95_mm"} <= {
+            row["name"] for row in record["numbers"]
+        }
+        for row in record["numbers"]:
+            number = run.number(row["name"])
+            ends = [None if np.isnan(end) else end for end in (number.mean, *number.interval())]
+            assert [row[key] for key in ("mean", "low", "high")] == ends
+            assert row["unit"] == ("mm" if row["name"].startswith("hd95_mm") else "")
+
+
 def test_volumes_are_read_once_for_each_step(road, readings):
     """New ones once; labeled ones for the calibrator, or for each audit, and to be shown."""
     folder = road[0]
@@ -242,14 +274,14 @@ def test_volumes_are_read_once_for_each_step(road, readings):
 
 def numbers_of(folder):
     """The files of a command without its pages, whose last line is its own command."""
-    names = (".written.json", "page.html", "report.json")
+    names = (".written.json", "page.html", "page.json", "report.json")
     return {name: data for name, data in contents(folder).items() if Path(name).name not in names}
 
 
 @pytest.mark.slow
 def test_every_number_is_that_of_its_own_command(road, tmp_path, monkeypatch):
     """To the bit: each step alone writes the same files."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
     folder, old, args = road
     new, calibrator = args[3], folder / "calibrator/calibrator.json"
     fitting = read_calibrator(calibrator).patients
@@ -398,7 +430,7 @@ def test_too_few_patients_promise_nothing_unless_a_level_asks(tmp_path, capsys):
 
 def next_after(args, capsys, monkeypatch, **values):
     """The next command that a command prints, its words in capitals by what a user puts there."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", blank)
+    monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
     assert main([*map(str, args)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("next: nacl-monai ")
@@ -586,7 +618,7 @@ def reported(args):
     with pytest.MonkeyPatch.context() as patch, Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        patch.setattr("matplotlib.figure.Figure.savefig", blank)
+        patch.setattr("nacl_monai.reports.style.paint", blank)
         sys.exit(main([*map(str, args)]))
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 import nacl_monai.reports
 from nacl_monai import audit
@@ -45,7 +44,7 @@ def page(folders, tmp_path_factory):
     gaps = run.bins.columns([f"confidence_gap_{name}" for name in run.bins.regions])
     run = replace(run, metrics=run.metrics.assign(**gaps))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", blank)
+        patch.setattr("nacl_monai.reports.style.paint", blank)
         return page_of(run, tmp_path_factory.mktemp("page"), "nacl-monai page RUN")
 
 
