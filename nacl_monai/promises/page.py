@@ -127,7 +127,11 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     controls, asymmetric = asked_controls(options), options.asymmetric
-    measured = {"measures": options.measure, "phases": options.phases, "asymmetric": asymmetric}
+    measured: dict[str, Any] = {
+        "measures": options.measure,
+        "phases": options.phases,
+        "asymmetric": asymmetric,
+    }
     sums = checksum(curves.write(folder / CURVES_FILE))
     promise = fit(curves, controls, sums=sums, **settings, **measured)
     promise.write(folder / PROMISE_FILE)

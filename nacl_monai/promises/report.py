@@ -43,7 +43,7 @@ from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.beside import by_number, number_headings, number_note
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
-from nacl_monai.promises.control import Control
+from nacl_monai.promises.control import STEPS, Control, level_of
 from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
