@@ -300,9 +300,8 @@ def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result
     pictures = [section.picture for section in sections]
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
     _log(sections)
-    following, ways = (
-        (_following(output, at_new, cases), _ways(output, at_new)) if asks else ([], [])
-    )
+    following = _following(output, at_new, cases) if asks else []
+    ways = _ways(output, at_new) if asks else []
     return _Result(record, pictures, cases, audits.faults, following, ways)
 
 
