@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from nacl_monai import __version__
-from nacl_monai.errors import InputError, SettingError, print_error
+from nacl_monai.errors import InputError, SettingError, print_error, printable
 
 Result = TypeVar("Result")
 #: The variable of the environment that a command and all that it starts follow.
@@ -177,7 +177,7 @@ def write_files(write: Callable[[], Iterable[Path]]) -> int:
 def print_written(files: Iterable[Path]) -> None:
     """Says which files a command wrote, a line for each."""
     for file in files:
-        print(f"wrote {file}")
+        print(f"wrote {printable(file)}")
 
 
 def print_next(*parts: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ DISK_ERRORS = {
     *(errno.EACCES, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS),
     *(getattr(errno, name) for name in ("EDQUOT", "ESTALE") if hasattr(errno, name)),
 }
+
+
+# How a text begins that a spreadsheet computes.
+_FORMULA = ("=", "+", "-", "@")
 
 
 class InputError(ValueError):
@@ -38,12 +43,39 @@ class SettingError(InputError):
     exit_code = 2
 
 
+def printable(text: object, *, cell: bool = False) -> str:
+    r"""A text of files as it leaves the program: what no screen shows is escaped.
+
+    A terminal would act on it.
+
+    Args:
+        text: In a log, a table or a message.
+        cell: Whether it is a cell for a spreadsheet, which takes some for formulas; an apostrophe is put
+            before these.
+
+    Example:
+        >>> printable("a\x1b[2Jb"), printable("=1+1", cell=True), printable("-0.5", cell=True)
+        ('a\\x1b[2Jb', "'=1+1", '-0.5')
+    """
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
+    is_formula = cell and shown.startswith(_FORMULA) and not re.fullmatch(r"[-+]\d[\d.]*", shown)
+    return f"'{shown}" if is_formula else shown
+
+
+def print_line(kind: str, text: object) -> None:
+    """Prints ``kind: …`` to standard error, whatever is in the text."""
+    print(f"{kind}: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
+
+
 def print_error(error: object) -> None:
     """Prints ``error: …`` to standard error, on a line of its own below progress bars left open."""
     bars = vars(sys.modules["tqdm"].tqdm).get("_instances", ()) if "tqdm" in sys.modules else ()
     for bar in [*bars]:
         bar.close()
-    print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
+    print_line("error", error)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -84,7 +116,7 @@ def check_no_formula(source: str | Path, names: Iterable[str]) -> None:
         InputError: If a name begins with ``=``, ``+``, ``-`` or ``@``.
     """
     for name in names:
-        if name.startswith(("=", "+", "-", "@")):
+        if name.startswith(_FORMULA):
             raise InputError(
                 f"{source}: {name!r} begins with {name[0]}, which a spreadsheet takes for a formula; "
                 "rename it"

@@ -255,7 +255,7 @@ def read_table(
 
     Raises:
         InputError: If it is no such table, two columns have one heading, a line has other cells than the
-            header, or a heading or a cell of the columns has blanks around it.
+            header, or a heading or a cell of the columns has blanks around it or an invisible character.
 
     Example:
         >>> table = getfixture("tmp_path") / "sites.csv"
@@ -300,6 +300,8 @@ def _check_tight(path: str | Path, cells: Iterable[str]) -> None:
     for cell in cells:
         if cell != cell.strip():
             raise InputError(f"{path}: has blanks around {cell!r}; remove them")
+        if not cell.isprintable():
+            raise InputError(f"{path}: has an invisible character in {cell!r}; remove it")
 
 
 def check_unique(

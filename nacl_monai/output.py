@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from nacl_monai.errors import DISK_ERRORS, InputError, SettingError
@@ -230,8 +230,18 @@ def _abandon_all() -> None:
 
 def _written(output: Path) -> dict[str, list[str]]:
     """The files of every command in a folder."""
-    record = output / RECORD
-    return read_object(record, "move its folder away") if record.exists() else {}
+    record, remedy = output / RECORD, "move its folder away"
+    found = read_object(record, remedy) if record.exists() else {}
+    for names in found.values():
+        if not (isinstance(names, list) and all(map(_is_below, names))):
+            raise InputError(f"{record}: is not as it was written; {remedy}")
+    return found
+
+
+def _is_below(name: object) -> bool:
+    """Whether a name leads to a file below a folder."""
+    path = PurePath(name) if isinstance(name, str) else PurePath("/")
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def link_earlier(output: str | Path, command: str, folder: Path) -> None:

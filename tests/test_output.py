@@ -190,6 +190,16 @@ def test_what_no_command_wrote_is_refused(tmp_path, monkeypatch, kind):
         assert refusal(output) == PLACES[kind].format(output)
 
 
+@pytest.mark.parametrize("names", [5, "a", [5], ["/etc/hosts"], ["a", "../mine"], {"a": 1}])
+def test_crafted_record_of_what_was_written_is_refused(tmp_path, names):
+    """Its files are linked into a new folder, and so must be below it."""
+    write(tmp_path / "output", {"a": "1"})
+    record = tmp_path / "output" / RECORD
+    record.write_text(json.dumps({"compare": names}))
+    line = refusal(tmp_path / "output")
+    assert line == f"{record}: is not as it was written; move its folder away"
+
+
 #: The words of every command that writes a folder, but for the folder, which is last.
 COMMANDS = {
     "audit": ["audit", "predictions", "labels", "--output"],

@@ -20,6 +20,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
 from nacl_monai.predictions.options import (
+    ANONYMOUS,
     Options,
     add_options,
     check_used,
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "--anonymous",
         type=Path,
         metavar="SALT",
-        help="hide names in what is written, as audit does",
+        help=ANONYMOUS,
     )
     add("--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge")
     return parser

@@ -200,8 +200,8 @@ def _fit(
         partial_folder(folder) as place,
         outputs.voxels(channels.names, region, study.options.margin, place) as voxels,
     ):
-        cases, faults = _read(study, voxels)
-        study = replace(study, cases=cases, faults=())
+        cases, sizes, faults = _read(study, voxels)
+        study = replace(study, cases=cases, faults=(), sizes=sizes)
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
         parts = _cross_fitted(fit, voxels, patients, folds) if folds else []
@@ -221,6 +221,8 @@ def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ())
         channels=study.channels.names,
         folds=folds,
         margin=study.options.margin if fit.region == NEAR else None,
+        prediction_name=study.options.prediction_name,
+        spacing=study.sizes if fit.sees_distance else (),
     )
 
 
@@ -295,20 +297,23 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[InputError]]:
-    """Reads all cases into the region; returns them, and prints the faults of others."""
+def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[list[float]], list[InputError]]:
+    """Reads all cases into the region; returns them, their sizes of voxels, and faults."""
     faults: list[InputError] = []
 
-    def add(reading: Reading) -> None:
+    def add(reading: Reading) -> list[float]:
         """Leaves none of the volumes in memory."""
         labels = reading.labels[0]
         outputs = OUTPUTS[study.channels.activation]
         logits = outputs.logits_of(reading.stored, reading.predicted.step)
         voxels.add(logits, labels.classes, reading.case.patient, labels.mask, voxel=labels.spacing)
+        return sorted(labels.spacing or ())
 
-    read = [case for case, _ in study.each(add, faults, jobs=1)]
+    read = list(study.each(add, faults, jobs=1))
     print_faults(faults)
-    return read, faults
+    sizes = np.array([size for _, size in read])
+    ends = [sizes.min(0).tolist(), sizes.max(0).tolist()] if sizes.size else []
+    return [case for case, _ in read], ends, faults
 
 
 def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:

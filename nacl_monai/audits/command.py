@@ -24,7 +24,7 @@ from nacl_monai.audits.table import audit_table, group_tables, rater_table
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.differences import first_repeated, listed
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.evaluations import Run, check_alike, read_runs
 from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
 from nacl_monai.evaluations.tables import csv_text
@@ -211,7 +211,7 @@ def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[Measured]) ->
 def print_faults(faults: Iterable[InputError]) -> None:
     """Prints the faults of single cases, a line for each."""
     for fault in faults:
-        print(f"fault: {fault}", file=sys.stderr)
+        print_line("fault", fault)
 
 
 def merge_files(

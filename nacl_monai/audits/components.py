@@ -272,6 +272,7 @@ def real_of(study: Study) -> RealIslands | None:
         real.patient_pattern,
         definition["activation"],
         list(definition["channels"]),
+        prediction_name=definition.get("prediction_name"),
     )
     study.check_unseen(file, whose, check_salt(file, definition.get("anonymous"), study.options))
     structures = {name: list(members) for name, members in channels.structures.items()}

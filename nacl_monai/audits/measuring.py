@@ -158,7 +158,7 @@ def measured_cases(
         settings=settings_of(study),
         nifti=nifti,
         curves=curves and not study.raters,
-        pictures=study.options.pictures,
+        pictures=study.options.shows_patients,
         islands=islands,
     )
     cases: list[Case] = []

@@ -24,6 +24,7 @@ from nacl_monai.differences import top_level
 from nacl_monai.errors import InputError, SettingError, print_error
 from nacl_monai.files import read_object
 from nacl_monai.menus import fragments, read_dataset, read_keys
+from nacl_monai.predictions.options import ANONYMOUS
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName, fold_folder, short_name
 
 NETWORK, LOSS, SEED = "unet", "nacl", 0
@@ -230,7 +231,7 @@ def _add_export(export: argparse.ArgumentParser) -> None:
         "--anonymous",
         type=Path,
         metavar="SALT",
-        help="hide the names of patients in the split and the promise, as promise does",
+        help=f"{ANONYMOUS}; those of the split and the promise",
     )
     add("--onnx", action="store_true", help="write models/model.onnx as well")
     add("--output", type=Path, metavar="DIR", help="default: dist/NAME")

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -35,7 +34,7 @@ from nacl_monai.bundles.self_contained import (
 from nacl_monai.counting import counted
 from nacl_monai.data.splits import read_sets
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import check_folder, checksum, read_object, write_text
+from nacl_monai.files import check_folder, checksum, partial_folder, read_object, write_text
 from nacl_monai.inference import Behind
 from nacl_monai.inference.promised import unlike_model
 from nacl_monai.menus import bundles_folder, dataset_folder
@@ -132,9 +131,8 @@ def export_bundle(
         behind += promise_section(promised)
     network = load_weights(_made_network(configs["inference"]), source.model)
     code = own_code(configs, network)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export_", dir=output.parent) as temporary:
-        folder = Path(temporary) / output.name
+    with partial_folder(output.parent) as temporary:
+        folder = temporary / output.name
         image = _write_bundle(folder, evaluated, dataset, configs, bundles, behind, code, salt)
         if fitted is not None:
             put_behind(folder / "models", fitted, "inference.json")

@@ -10,7 +10,7 @@ from shlex import quote
 
 from nacl_monai.cli import Parser
 from nacl_monai.data.cases import distance
-from nacl_monai.errors import InputError, SettingError, print_error
+from nacl_monai.errors import InputError, SettingError, print_error, print_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(error)
         return error.exit_code
     for fault in faults:
-        print(f"fault: {fault}", file=sys.stderr)
+        print_line("fault", fault)
     return 1 if faults else 0
 
 

@@ -148,11 +148,12 @@ def patients_of(
         seen = "".join(
             c for c in patient if unicodedata.category(c) != "Cf"
         )  # others have no width
-        other = spelled.setdefault(unicodedata.normalize("NFC", seen), patient)
+        other = spelled.setdefault(unicodedata.normalize("NFKC", seen), patient)
         if other != patient:
             raise InputError(
                 f"{patient}: is a patient in two forms of Unicode, as macOS and others write it, or "
-                "with an invisible character, and would be two people; write the name in one form"
+                "with wide digits or blanks, or an invisible character, and would be two people; write "
+                "the name in one form"
             )
     return patients
 

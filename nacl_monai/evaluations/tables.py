@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
+from nacl_monai.errors import printable
 from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
 from nacl_monai.metrics.decisions import rank_correlation
 from nacl_monai.metrics.pooled import Pooled, direction
@@ -44,7 +46,12 @@ def csv_text(table: pd.DataFrame, decimals: int | None = 6) -> str:
         'method,dice\na,0.666667\nb,\n'
     """
     float_format = None if decimals is None else f"%.{decimals}f"
+    table = table.map(_cell).rename(columns=_cell)
     return str(table.to_csv(index=False, float_format=float_format, lineterminator="\n"))
+
+
+def _cell(value: Any) -> Any:
+    return printable(value, cell=True) if isinstance(value, str) else value
 
 
 def best_places(values: Iterable[float], metric: str) -> list[int]:

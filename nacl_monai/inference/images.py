@@ -7,7 +7,6 @@ unnoticed. Here geometry alone decides, and what is not a single, evenly spaced 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst, LoadImage, MapTransform
 from monai.utils import optional_import
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 
 from .cases import files_of_case
 from .grids import (
@@ -334,7 +333,7 @@ def _warn(image: Any) -> None:
         if fault:
             which = f"channel {number}" if len(image) > 1 else "the image"
             file = image.meta["filename_or_obj"]
-            print(f"warning: {file}: {which} {fault}", file=sys.stderr)
+            print_line("warning", f"{file}: {which} {fault}")
 
 
 def _fault_of(channel: torch.Tensor) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import records
-from .records import CONTOURS, DICE, INNER, MARGIN_ONLY, VOLUME
+from .records import CONTOURS, DICE, FINGERPRINT, INNER, MARGIN_ONLY, VOLUME
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,7 @@ SCALE = 2.0**32
 _BYTES = 255
 _BLOCK = 2**18  # voxels at a time
 _ROUNDING = 1e-6  # of a distance in mm
+_SAME = 2e-6  # what rounded statistics of one case differ by
 _SLACK = 1.1  # how many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
 MM3_PER_ML = 1000
@@ -147,6 +148,33 @@ class Applied:
     def predicted(self) -> bool:
         """Whether it is predicted anywhere."""
         return bool(self.prediction.any())
+
+
+def is_known(
+    structures: Sequence[Applied],
+    spacing: Sequence[float],
+    known: Mapping[str, Mapping[str, Sequence[float]]],
+) -> bool:
+    """Whether a case has the predictions of one that calibrated, under whatever name.
+
+    Its expected Dice and its volume are compared, those of all structures. They say nothing where
+    nothing is predicted, or where every probability is 0 or 1.
+
+    Args:
+        structures: What is promised of the case.
+        spacing: The size of a voxel along each spatial axis, in mm.
+        known: Structure → statistic → its values of those who calibrated.
+    """
+    voxel = float(np.prod(spacing)) / MM3_PER_ML
+    rows = [
+        (part.expected_dice, np.log(part.prediction.sum() * voxel) if part.predicted else 0.0)
+        for part in structures
+    ]
+    if not known or all(dice in (0, 1) for dice, _ in rows):
+        return False
+    theirs = [[known[part.structure][name] for name in FINGERPRINT] for part in structures]
+    unlike = abs(np.array(theirs) - np.array(rows)[..., None])
+    return bool((unlike < _SAME).all((0, 1)).any())
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:

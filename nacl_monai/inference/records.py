@@ -13,7 +13,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,16 @@ OUTER, INNER = CONTOURS = ("outer", "inner")
 VOLUME, DICE = NUMBERS = ("volume", "dice")
 #: What is promised of every structure.
 KINDS = (*CONTOURS, *NUMBERS)
+#: The statistics by which a case is recognized under every name.
+FINGERPRINT = ("expected Dice", "volume")
 #: Whose predictions they are, which part of them, and how their patients are known; files of 0.3.0 do
 #: not say.
 IDENTITY = ("weights", "split", "run", "shard", "known_by", "patient_pattern")
 # Windows keeps these names for devices, whatever their ending and case.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
+# Two names and what is written between and around them are one name of a file, at most 255 bytes.
+_LONGEST = 110
 # Which part of a study, by the checksum of all its names.
 _SHARD = re.compile(r"[1-9]\d*/[1-9]\d*( of [0-9a-f]+)?")
 
@@ -89,6 +93,8 @@ def fault_of_name(name: str) -> str:
         return "has an invisible character"
     if name != name.strip():
         return "begins or ends with a blank"
+    if len(name.encode()) > _LONGEST:
+        return f"has more than {_LONGEST} bytes"
     return "is a device of Windows" if _DEVICES.fullmatch(name) else ""
 
 
@@ -98,9 +104,15 @@ def patient_of(case: str, pattern: str | None) -> str | None:
     return match[1] if match else None
 
 
+def alias(case: str, expression: str | None) -> list[str]:
+    """The name that a case had by another ``--prediction-name``, where that fits."""
+    match = None if expression is None else re.fullmatch(expression, case)
+    return [match[1]] if match and match[1] is not None else []
+
+
 def text(value: Any) -> bool:
-    """A text that UTF-8 knows."""
-    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    """A text that UTF-8 knows, and that changes no screen."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def name(value: Any) -> bool:
@@ -172,6 +184,13 @@ def keyed(table: Mapping[str, Check]) -> Check:
 
 #: The size of a voxel along one to three axes.
 SIZES = each(number(sys.float_info.min), 1, 3)
+
+
+def sizes(value: Any) -> bool:
+    """The least and the largest size of a voxel along each axis."""
+    return each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1])
+
+
 _COUNTED: dict[str, Check] = {
     "logits": each(number(), 3, 3),
     "margins": each(any_of(*MARGINS[:-1], "all"), len(MARGINS), len(MARGINS)),
@@ -185,6 +204,7 @@ _COUNTED: dict[str, Check] = {
     "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
     "patient_pattern": maybe(pattern),
+    "prediction_name": maybe(pattern),
     "shard": maybe(lambda value: text(value) and bool(_SHARD.fullmatch(value))),
 }
 _KEPT: dict[str, Check] = {
@@ -245,7 +265,7 @@ _PROMISE: dict[str, Check] = {
     "confidence": share,
     "patients": each(text, 1),
     "cases": each(name, 1),
-    "spacing": lambda value: each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1]),
+    "spacing": sizes,
     "known_by": any_of(*WAYS),
     "patient_pattern": maybe(pattern),
     "beside": each(keyed(_BESIDE)),
@@ -253,6 +273,7 @@ _PROMISE: dict[str, Check] = {
     "group": maybe(text),
     "measures": maybe(each(keyed(_MEASURE))),
     "cohort": mapped(mapped(each(number(), 1))),
+    "images": maybe(mapped(mapped(each(number(), 1)))),
     "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
 }
 
@@ -307,4 +328,19 @@ def fault_in_promise(record: Mapping[str, Any]) -> str:
         return fault
     structures = record["definition"]["structures"].keys()
     promised = {kept["structure"] for kept in record["kept"]}
-    return "" if promised <= structures == record["absent"].keys() else "its structures differ"
+    if not promised <= structures == record["absent"].keys():
+        return "its structures differ"
+    for key, names in (("cohort", "patients"), ("images", "cases")):
+        if not _is_table(record.get(key) or {}, structures, len(record[names])):
+            return f"its {key!r} cannot be"
+    return ""
+
+
+def _is_table(table: Mapping[str, Any], structures: Collection[str], length: int) -> bool:
+    """Whether a table, if any, has the same statistics of each structure, and a value of all."""
+    rows = [*table.values()]
+    return not rows or (
+        table.keys() == structures
+        and all(row.keys() == rows[0].keys() >= {*FINGERPRINT} for row in rows)
+        and {len(values) for row in rows for values in row.values()} == {length}
+    )

@@ -20,19 +20,21 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, printable
 
 from .images import ImageFault
 from .maps import MAPS, compress, is_map, label_tables, map_image, write_together
 from .promised import (
     APPLIED,
     apply_kept,
+    is_known,
     table_rows,
     unlike_model,
     unlike_spacing,
 )
 from .records import (
     BY_TABLE,
+    alias,
     anew,
     fault_in_promise,
     is_earlier,
@@ -57,6 +59,8 @@ class SaveMaps(Transform):
         cases: All cases, as `find_cases` returns them.
         classes: Their names, which viewers find in ``labels.txt`` and ``labels.ctbl``, see
             `label_tables`; without names there are no such files.
+        calibrator: Name of what may be behind the network, which the header of maps says; None without.
+        calibrated: Whether it is.
 
     Raises:
         InputError: If the maps of two cases would have the same names, if maps of other classes are in
@@ -68,7 +72,10 @@ class SaveMaps(Transform):
         output_dir: str | Path,
         cases: Sequence[Mapping[str, Sequence[str]]],
         classes: Sequence[str] = (),
+        calibrator: str | None = None,
+        calibrated: bool = True,
     ) -> None:
+        self.behind = {"calibrator": calibrator} if calibrator and calibrated else {}
         texts = label_tables(dict(enumerate(classes))) if classes else {}
         self.tables = {Path(output_dir) / name: text for name, text in texts.items()}
         for path, text in self.tables.items():
@@ -95,7 +102,7 @@ class SaveMaps(Transform):
         for name, path in paths.items():
             _check_map(path)
             voxels = _voxels(name, MAPS[name](probs))
-            image = map_image(voxels, name, file, probs.affine.numpy())
+            image = map_image(voxels, name, file, probs.affine.numpy(), self.behind)
             writes[path] = partial(compress, image)
         missing = {path: text for path, text in self.tables.items() if not path.exists()}
         writes |= {path: methodcaller("write", text.encode()) for path, text in missing.items()}
@@ -140,6 +147,7 @@ class SavePromised(Transform):
         record = _read_promise(promise)
         self.definition, self.seen = record["definition"], record["spacing"]
         self.kept = of_least(record["kept"])
+        self.known = record.get("images") or record["cohort"]
         unlike = unlike_model(
             self.definition, classes, structures, calibrator if calibrated else None
         )
@@ -171,7 +179,9 @@ class SavePromised(Transform):
         patients = {*record["cases"], *record["patients"]}
         for file, stem in self.stems.items():
             case = stem.name.removesuffix("_0000")
-            if patients & {stem.name, case, patient_of(case, record["patient_pattern"])}:
+            names = {case, *alias(case, self.definition.get("prediction_name"))}
+            people = (patient_of(name, record["patient_pattern"]) for name in names)
+            if patients & {stem.name, *names, *people}:
                 raise InputError(
                     f"{self.promise}: was calibrated by {file}, to whom it cannot apply; leave it out"
                 )
@@ -191,6 +201,11 @@ class SavePromised(Transform):
             raise ImageFault(f"{file}: {problem}")
         stem = self.stems[file]
         structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
+        if is_known(structures, spacing, self.known):
+            raise ImageFault(
+                f"{file}: has the very prediction of a patient who calibrated {self.promise}, to whom "
+                "it cannot apply; leave it out"
+            )
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for promised in structures:
             for kind, contour in promised.contours.items():
@@ -214,7 +229,12 @@ class SavePromised(Transform):
                 for key, cell in row.items()
                 if isinstance(cell, float)
             }
-            table.writerow({**row, **cells})
+            texts = {
+                key: printable(cell, cell=True)
+                for key, cell in row.items()
+                if isinstance(cell, str)
+            }
+            table.writerow({**row, **texts, **cells})
         return text.getvalue()
 
 

@@ -289,7 +289,7 @@ class Curves:
 
     def counted(self) -> dict[str, Any]:
         """The part of the definition in which joined curves must agree; file layouts may differ."""
-        skipped = ("tool", "shard", "known_by", "patient_pattern")
+        skipped = ("tool", "shard", "known_by", "patient_pattern", "prediction_name")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         known = "known" if self.known else "unknown"
         return dict(leaves(alike)) | {"patients": known, "axes": self.spacings.shape[1]}
@@ -332,6 +332,8 @@ class Curves:
         for kind in ("cases", "patients"):
             merged[kind] = [name for part in parts for name in getattr(part, kind)]
         definition = {**self.definition, "shard": None, **_known(parts)}
+        if len({part.definition.get("prediction_name") for part in parts}) > 1:
+            definition.pop("prediction_name", None)  # images are recognized without it
         whole = replace(self, **merged, definition=definition, path=Path(CURVES_FILE))
         return whole.taken(np.argsort(np.array(whole.cases), kind="stable").tolist())
 

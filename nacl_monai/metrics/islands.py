@@ -179,7 +179,7 @@ class Islands:
 
     def counted(self) -> dict[str, Any]:
         """The part of the definition in which joined islands must agree."""
-        skipped = ("tool", "shard", "known_by", "patient_pattern")
+        skipped = ("tool", "shard", "known_by", "patient_pattern", "prediction_name")
         alike = {key: value for key, value in self.definition.items() if key not in skipped}
         return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
 

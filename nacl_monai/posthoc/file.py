@@ -14,7 +14,7 @@ from nacl_monai.inference import records
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc.distance import UNITS
 from nacl_monai.posthoc.ensemble import ENSEMBLE
-from nacl_monai.posthoc.fit import METHODS, SIGMOID_METHODS, Fit, module_of
+from nacl_monai.posthoc.fit import METHODS, OUTPUTS, SIGMOID_METHODS, Fit, module_of
 from nacl_monai.runs import MARGIN
 
 #: Its name in a folder.
@@ -36,11 +36,13 @@ _TEXTS = records.maybe(records.each(records.text))
 _CALIBRATOR: dict[str, records.Check] = {
     "patients": records.each(records.text),
     "known_by": records.any_of(*WAYS),
-    "patient_pattern": records.maybe(records.pattern),
+    **dict.fromkeys(("patient_pattern", "prediction_name"), records.maybe(records.pattern)),
     **dict.fromkeys(("cases", "channels"), _TEXTS),
-    **dict.fromkeys(("activation", "weights", "average"), records.maybe(records.text)),
+    **dict.fromkeys(("weights", "average"), records.maybe(records.text)),
+    "activation": records.maybe(records.any_of(*OUTPUTS)),
     "folds": records.maybe(records.each(records.keyed({"patients": records.each(records.text)}))),
     "margin": records.maybe(records.number(0)),
+    "spacing": records.maybe(records.sizes),
     "members": records.maybe(records.mapped(records.text)),
     "calibrators": records.maybe(records.mapped(records.keyed(_METHOD))),
 }
@@ -68,6 +70,9 @@ class Calibrator:
             no margin.
         members: The runs of an ensemble, and the checksum of each one's weights.
         calibrators: Method and parameters of what is behind each member's network, if anything is.
+        prediction_name: The regular expression that told the cases of predictions, if one did.
+        spacing: Of one by distance the least and the largest size of a voxel along its smallest axis,
+            the next, …, if they are known.
     """
 
     fit: Fit | None
@@ -83,6 +88,8 @@ class Calibrator:
     margin: float | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     calibrators: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prediction_name: str | None = None
+    spacing: Sequence[Sequence[float]] = ()
 
     @property
     def name(self) -> str:
@@ -127,7 +134,8 @@ def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibra
 def _calibrator(record: Mapping[str, Any]) -> Calibrator:
     """Raises whatever a record that is none leads to."""
     joined = record.get("method") == ENSEMBLE
-    if fault := records.fault_in(record, _CALIBRATOR if joined else _CALIBRATOR | _FIT):
+    lacks = "it has no checksum" * (records.CHECKSUM not in record)
+    if fault := lacks or records.fault_in(record, _CALIBRATOR if joined else _CALIBRATOR | _FIT):
         raise InputError(fault)
     if (record.get("weights") is None) == (not record.get("channels")):
         raise InputError("it must be of a run, or else of saved predictions")
@@ -141,6 +149,10 @@ def _calibrator(record: Mapping[str, Any]) -> Calibrator:
 def _with_fit(calibrator: Calibrator, record: Mapping[str, Any]) -> Calibrator:
     fit = Fit(**{entry.name: record[entry.name] for entry in fields(Fit)})
     _ = fit.module
+    if calibrator.channels and (
+        fault := fit.fault(str(calibrator.activation), len(calibrator.channels))
+    ):
+        raise InputError(fault)
     margin = calibrator.margin
     if fit.region == NEAR and margin is None:  # before it was kept
         margin = MARGIN

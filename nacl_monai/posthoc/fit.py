@@ -134,6 +134,10 @@ class Fit:
     @property
     def bound(self) -> str:
         """The parameter that is where the search for it ends, as "temperature 100"; or nothing."""
+        return self._beyond(1.001)
+
+    def _beyond(self, least: float) -> str:
+        """The first parameter that is not so many times as far inside as where the search ends."""
         hottest = (SMALLEST, LARGEST)
         ends = {
             "temperature": hottest,
@@ -142,8 +146,37 @@ class Fit:
         }
         for name, (low, high) in ends.items():
             for value in np.ravel(self.parameters.get(name, ())):
-                if not low * 1.001 < value < high * 0.999:
+                if not low * least < value < high / least:
                     return f"{name.removesuffix('s')} {value:.4g}"
+        return ""
+
+    def _shape(self, activation: str, channels: int) -> tuple[int, ...]:
+        """That of the parameters: of each channel, or the curve of all, or one of each."""
+        curve = [np.size(self.parameters["knots"])] if self.sees_distance else []
+        return (*[channels] * (not curve or activation == "sigmoid"), *curve)
+
+    def fault(self, activation: str, channels: int) -> str:
+        """What no fit to so many channels gives; empty if nothing is wrong.
+
+        Args:
+            activation: "softmax" or "sigmoid".
+            channels: Their number.
+        """
+        if self.method not in OUTPUTS[activation].methods:
+            return f"method {self.method} is not for {activation}"
+        if beyond := self._beyond(0.999):
+            return f"{beyond} is beyond where a search ends"
+        if self.sees_distance and "unit" not in self.parameters:
+            return "the unit of its distances is missing"
+        shapes = {
+            np.shape(values)
+            for name, values in self.parameters.items()
+            if name not in ("temperature", "knots", "unit")
+        }
+        if self.method != "local_temperatures" and not shapes <= {
+            self._shape(activation, channels)
+        }:
+            return f"its parameters are not of {channels} channels"
         return ""
 
     def text(self, unit: str = "patients") -> str:

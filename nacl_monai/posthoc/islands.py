@@ -39,7 +39,9 @@ _CLIP = 1e-6  # a probability of 1 has no logit
 _VARIANCE = 10.0
 _LEAST_SPREAD, _TINY = 1e-9, 1e-12
 _FILE: dict[str, records.Check] = {
-    "numbers": records.mapped(records.each(records.number(), 4, 4)),
+    "numbers": records.mapped(
+        lambda value: records.each(records.number(), 4, 4)(value) and 0 <= value[3] <= 1 / 2
+    ),
     "islands": records.mapped(records.each(records.whole(), 2, 2)),
     "definition": lambda value: (
         records.definition(value) and records.number(0)(value.get("minimum_mm3"))
@@ -142,7 +144,7 @@ class RealIslands:
         Raises:
             InputError: If it cannot be written.
         """
-        record = json.loads(json.dumps(asdict(self)))
+        record = json.loads(json.dumps(asdict(self), allow_nan=False))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
 
@@ -166,7 +168,8 @@ def read_real(file: Path) -> RealIslands:
         raise InputError(f"{file}: no such file; give the {ISLANDS_FILE} of calibrate --components")
     record = read_object(file, _REMEDY)
     fault = records.fault_in(record, _FILE)
-    if not fault and record["numbers"].keys() != record["definition"]["structures"].keys():
+    structures = record["definition"]["structures"].keys() if not fault else ()
+    if not fault and not record["numbers"].keys() == record["islands"].keys() == structures:
         fault = "its structures differ"
     if fault:
         raise InputError(f"{file}: is not as it was written, {fault}; {_REMEDY}")

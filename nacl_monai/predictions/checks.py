@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import scipy
 import torch
 
 from nacl_monai.data.faults import check_affine
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.metrics.structures import class_counts, structure_masks
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.predictions.channels import Channels
@@ -130,11 +129,23 @@ def warn_of_bytes(folder: Path, bytes_of_cases: set[int | None]) -> None:
     """Warns where the highest bytes of all cases that have some may be no 255ths."""
     known = [byte for byte in bytes_of_cases if byte is not None]
     if known and max(known) <= _LOW_BYTE:
-        print(  # noqa: T201 - what a user is told
-            f"warning: {folder}: no byte of any case is above {max(known)}, but bytes are taken for "
-            "255ths; if that one is sure, save numbers from 0 to 1, not percent or the like",
-            file=sys.stderr,
+        print_line(
+            "warning",
+            f"{folder}: no byte of any case is above {max(known)}, but bytes are taken for 255ths; if "
+            "that one is sure, save numbers from 0 to 1, not percent or the like",
         )
+
+
+def warn_of_voxels(calibrator: Path | None, unlike: Mapping[str, Path]) -> None:
+    """Warns where voxels are of another size than those to which a calibrator by distance was fitted.
+
+    Args:
+        calibrator: Its file.
+        unlike: The difference → the first file that has it; empty of files that have none.
+    """
+    for fault, file in ((fault, file) for fault, file in unlike.items() if fault):
+        print_line("warning", f"{file}: {calibrator} is by distance, and {fault}")
+        return
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:

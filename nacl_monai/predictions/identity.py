@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.records import patient_of
+from nacl_monai.inference.records import alias, patient_of
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
 from nacl_monai.predictions.channels import Channels
@@ -128,14 +128,19 @@ def salt_of(options: Options) -> Salt | None:
         InputError: If its file cannot be used.
         SettingError: If nobody says whose the cases are, which their hidden names could not show.
     """
-    if options.anonymous is None:
+    if options.salt is None:
         return None
     if known_by(options) == BY_CASE:
         raise SettingError(
-            "--anonymous: hides whose the cases are; say it with --patient-pattern, or with --patients, "
-            "a table or cases"
+            f"{_word(options)}: hides whose the cases are; say it with --patient-pattern, or with "
+            "--patients, a table or cases"
         )
-    return Salt.read(options.anonymous)
+    return Salt.read(options.salt)
+
+
+def _word(options: Options) -> str:
+    """The option that has the salt."""
+    return "--anonymous" if options.anonymous else "--salt"
 
 
 def check_salt(file: Path, mark: str | None, options: Options) -> Salt | None:
@@ -152,7 +157,8 @@ def check_salt(file: Path, mark: str | None, options: Options) -> Salt | None:
     salt = salt_of(options)
     if mark == (salt and salt.mark):
         return salt
-    remedy = "give the salt that hid them with --anonymous" if mark else "leave out --anonymous"
+    word = _word(options)
+    remedy = f"give the salt that hid them with {word}" if mark else f"leave out {word}"
     raise InputError(
         f"{file}: the names of its patients are {'hidden' if mark else 'not hidden'}, and so cannot be "
         f"compared with these; {remedy}"
@@ -189,14 +195,15 @@ def check_calibrator(
     _check_channels(file, calibrator, channels)
     pattern, table = options.patient_pattern, options.table
     patients = patients_of(cases, pattern, table)
-    names, fitted = {*cases, *patients}, {*calibrator.patients, *calibrator.cases}
+    aliases = [name for case in cases for name in alias(case, calibrator.prediction_name)]
+    names, fitted = {*cases, *patients, *aliases}, {*calibrator.patients, *calibrator.cases}
     if table is None:
         if calibrator.known_by == BY_TABLE:
             raise InputError(
                 f"{file}: was fitted to patients whom a table names, and nothing says whether these "
                 "are others; give the table with --patients"
             )
-        names |= {*_by_pattern(cases, calibrator.patient_pattern).values()}
+        names |= {*_by_pattern([*cases, *aliases], calibrator.patient_pattern).values()}
         fitted |= {*_by_pattern(calibrator.cases, pattern).values()}
     elif calibrator.known_by == BY_CASE:
         fitted |= {*patients_of(calibrator.cases, None, table)}

@@ -126,6 +126,7 @@ def read_grid(file: Path) -> tuple[tuple[int, ...], npt.NDArray[np.float64]]:
         return image.shape, image.affine
     with readable(str(file)):
         stored: Any = nibabel.load(file)
+        _check_axes(file, stored.shape)
         return tuple(stored.shape[:3]), affine_of(stored)
 
 
@@ -136,7 +137,13 @@ def stored_as(file: Path) -> tuple[int, bool]:
         return read.voxels.ndim, read.whole
     with readable(str(file)):
         image: Any = nibabel.load(file)
+        _check_axes(file, image.shape)
         return len(_squeezed(image.shape)), _is_whole(image)
+
+
+def _check_axes(file: Path, shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        raise InputError(f"{file}: has no voxel along an axis, {shape}; write it again")
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -155,6 +162,7 @@ def _read_nifti(file: Path) -> Image:
     check_file(str(file))
     with readable(str(file)):
         image: Any = nibabel.load(file)
+        _check_axes(file, image.shape)
         voxels, step = _unpacked(image)
         affine = affine_of(image)
     voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T

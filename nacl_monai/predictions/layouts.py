@@ -271,10 +271,29 @@ def find_per_class(folder: Path, names: Collection[str]) -> list[Prediction]:
         if case is None or stem in known:
             return []
         cases[case][stem[len(case) + 1 :]] = file
-    kinds = {kind for files in cases.values() for kind in files}
-    if kinds <= {"0000"}:
+    if _are_images(cases):
         return []
     return [Prediction(case, files) for case, files in sorted(cases.items())]
+
+
+def _are_images(cases: Mapping[str, Mapping[str, Path]]) -> bool:
+    """Whether files are nnU-Net's images, or the first has all channels, whatever its name says."""
+    if all(files.keys() <= {CHANNEL[1:]} for files in cases.values()):
+        return True
+    for file in (file for files in cases.values() for file in files.values()):
+        with suppress(InputError):
+            return stored_as(file)[0] == 4
+    return False
+
+
+def numbered_cases(folder: Path) -> set[str]:
+    """The cases of a folder in which every one has the files ``CASE_0`` to ``CASE_N``; else none."""
+    cases: dict[str, set[str]] = defaultdict(set)
+    for start, _, number in (name.rpartition("_") for name in images_by_name(folder)):
+        cases[start].add(number)
+    found = {frozenset(numbers) for numbers in cases.values()}
+    count = len(next(iter(found), ()))
+    return {*cases} if found == {frozenset(map(str, range(count)))} and count > 1 else set()
 
 
 def _starts(stem: str) -> list[str]:

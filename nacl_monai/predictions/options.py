@@ -47,6 +47,11 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is measured",
     "what is written",
 )
+#: What hides names, in audit, promise, merge and export.
+ANONYMOUS = (
+    "hide the names of cases and patients in all files, which then show no voxel of a patient, by the "
+    "salt in this one: openssl rand -hex 32 > SALT"
+)
 _COUNTED = "audit:folders calibrate:folders"
 _LABELED = (
     f"{_COUNTED} calibrate:components promise:folders promise:shard promise:check "
@@ -144,9 +149,15 @@ class Options:
     )
     anonymous: Path | None = whose(
         None,
-        "audit:folders promise triage:apply watch:new",
-        "hide the names of cases and patients in all files, and compare hidden names, by the salt in "
-        "this file: openssl rand -hex 32 > SALT",
+        "audit:folders promise:folders promise:shard promise:sums",
+        ANONYMOUS,
+        "SALT",
+    )
+    salt: Path | None = whose(
+        None,
+        "promise:apply promise:check triage:apply watch:new",
+        "of a promise with hidden names: recognize its patients by this salt; lists and contours name "
+        "their cases, and the log of watch has hidden names",
         "SALT",
     )
     from_logits: bool = channels(False, _ALL, "logits were saved, and not probabilities")
@@ -409,6 +420,7 @@ class Options:
     def __post_init__(self) -> None:
         for row in fields(self):
             object.__setattr__(self, row.name, _as_typed(row, getattr(self, row.name)))
+        object.__setattr__(self, "salt", self.salt or self.anonymous)
         if self.ensemble not in (None, *AVERAGED):
             raise SettingError(
                 f"--ensemble: is {self.ensemble!r}; choose from {', '.join(AVERAGED)}"
@@ -444,6 +456,11 @@ class Options:
         if self.below is None:
             return number_within(self.budget or BUDGET, len(bounds))
         return sum(bound < self.below for bound in bounds)
+
+    @property
+    def shows_patients(self) -> bool:
+        """Whether files may hold slices and volumes of patients."""
+        return self.pictures and self.anonymous is None
 
     @property
     def one_each(self) -> bool:

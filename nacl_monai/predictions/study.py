@@ -20,6 +20,7 @@ from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import check_apart, checksum
 from nacl_monai.inference.maps import ITK_SNAP, behind_map
+from nacl_monai.inference.promised import unlike_spacing
 from nacl_monai.inference.records import fault_of_name
 from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
@@ -30,6 +31,7 @@ from nacl_monai.predictions.checks import (
     check_order,
     highest_byte,
     warn_of_bytes,
+    warn_of_voxels,
 )
 from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
 from nacl_monai.predictions.images import Prediction, read_grid
@@ -40,6 +42,7 @@ from nacl_monai.predictions.layouts import (
     count_files,
     dataset_file,
     in_order,
+    numbered_cases,
     recognized,
 )
 from nacl_monai.predictions.names import CHANNEL, images_by_name
@@ -50,6 +53,10 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.progress import progress_bar
 
 T = TypeVar("T")
+_SHOWN = {
+    **dict.fromkeys(("images", "groups"), "is found by the names"),
+    "write": "shows the voxels",
+}
 _DIGITS = 16  # of a checksum in which no two studies are the same
 
 
@@ -72,6 +79,7 @@ class Study:
         calibrated: What ``evaluation.json`` says of a calibrator behind the predictions.
         joins: The kind of average and the number of members of an ensemble; empty without one.
         stored: What maps that this package wrote say of both.
+        sizes: The least and the largest size of a voxel to which its calibrator by distance was fitted.
         modules: The calibrator of each case, if there are any.
     """
 
@@ -90,6 +98,7 @@ class Study:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     joins: Sequence[Any] = ()
     stored: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Sequence[Sequence[float]] = ()
 
     @property
     def behind(self) -> dict[str, Any]:
@@ -125,6 +134,7 @@ class Study:
             "shard": self.shard,
             "known_by": self.known_by,
             "patient_pattern": self.options.patient_pattern,
+            **({"prediction_name": name} if (name := self.options.prediction_name) else {}),
         }
 
     def __str__(self) -> str:
@@ -207,6 +217,7 @@ class Study:
         faults.extend(self.faults)
         compute_one = partial(_computed, study=replace(self, cases=()), compute=compute)
         count, dice, bytes_of_cases = 0, np.zeros(()), set[int | None]()
+        unlike = dict[str, Path]()
         seen: dict[str, Case] = {}
         with processes(self.options.jobs if jobs is None else jobs) as apply:
             results = progress_bar(
@@ -219,15 +230,17 @@ class Study:
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:
-                    value, of_case, digest, byte = result
+                    value, of_case, digest, byte, size = result
                     _check_once(case, digest, seen)
                     bytes_of_cases.add(byte)
+                    unlike.setdefault(size, case.prediction.file)
                     count, dice = count + 1, dice + of_case
                     yield case, value
         if not count:
             reason = f": {faults[-1]}" if faults else ""
             raise InputError(f"{self.folder}: no case could be read{reason}")
         warn_of_bytes(self.folder, bytes_of_cases)
+        warn_of_voxels(self.options.calibrator, unlike)
         if dice.ndim:
             check_order(self.folder, dice / count, self.channels)
 
@@ -269,8 +282,8 @@ def _check_once(case: Case, digest: str, seen: dict[str, Case]) -> None:
 
 def _computed(
     case: Case, study: Study, compute: Callable[..., Any]
-) -> tuple[Any, Any, str, int | None] | InputError:
-    """The result for a case, Dice of its channels, digest, the highest byte; or its fault."""
+) -> tuple[Any, Any, str, int | None, str] | InputError:
+    """The result for a case, Dice of its channels, digest, highest byte, unlike voxels; or its fault."""
     # Of MONAI's own deprecations.
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai")
     dice: Any = 0
@@ -280,7 +293,10 @@ def _computed(
             classes = None if study.channels.overlapping else reading.predicted.classes
             dice = channel_dice(reading.stored, reading.labels[0], study.channels, classes)
         highest = highest_byte(reading.predicted, reading.labels)
-        return compute(reading), dice, reading.predicted.digest, highest
+        size = ""
+        if study.modules and study.sizes and reading.affine is not None:
+            size = unlike_spacing(reading.spacing, study.sizes)
+        return compute(reading), dice, reading.predicted.digest, highest, size
     except (NoRoomError, SettingError):  # no case is at fault
         raise
     except InputError as fault:  # the function knows no files
@@ -360,14 +376,12 @@ def _named(
 
 def _hidden(study: Study) -> Study:
     """The study with hidden names, on request, in their own order."""
-    salt = salt_of(study.options)
+    salt = salt_of(study.options) if study.options.anonymous else None
     if salt is None:
         return study
-    for word in ("images", "groups"):
+    for word, why in _SHOWN.items():
         if getattr(study.options, word):
-            raise SettingError(
-                f"--{word}: is found by the names that --anonymous hides; leave one of them out"
-            )
+            raise SettingError(f"--{word}: {why} that --anonymous hides; leave one of them out")
     cases = [
         replace(case, name=salt.hide(case.name), patient=salt.hide(case.patient))
         for case in study.cases
@@ -440,8 +454,15 @@ def _stems(
 ) -> set[str]:
     """How names of files begin: those of label maps, or what is before a known channel's."""
     known = promised or _said(folder, labeled, options)
-    if known is None:
+    if known is not None:
+        return _before_channels(folder, known)
+    if labeled:
         return labeled | {f"{case}{CHANNEL}" for case in labeled}
+    return numbered_cases(folder) if folder.is_dir() else set()
+
+
+def _before_channels(folder: Path, known: Channels) -> set[str]:
+    """What is before the name of a channel, or its label, in the names of images."""
     values = known.values.items()
     endings = [f"_{ending}" for name, labels in values for ending in (name, *map(str, labels[:1]))]
     names = images_by_name(folder) if folder.is_dir() else ()
@@ -509,7 +530,8 @@ def behind_calibrator(
         "calibrator_checksum": digest or checksum(file),
         "calibrator_margin": calibrator.margin,
     }
-    return study.through(modules, record)
+    sizes = calibrator.spacing if calibrator.fit.sees_distance else ()
+    return replace(study.through(modules, record), sizes=sizes)
 
 
 def _channels(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
-from nacl_monai.inference.promised import MARGIN, MM3_PER_ML, apply_kept, unlike_spacing
+from nacl_monai.inference.promised import MARGIN, MM3_PER_ML, apply_kept, is_known, unlike_spacing
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curves
@@ -260,6 +260,7 @@ def check_new(file: Path, promise: Promise, study: Study) -> None:
         promise.patient_pattern,
         channels.activation,
         channels.names,
+        prediction_name=definition.get("prediction_name"),
     )
     study.check_unseen(file, whose, salt)
     kinds, structures = CONTOURS, definition["structures"]
@@ -296,6 +297,10 @@ def _new_case(
 ) -> NewCase:
     """The promises about a case."""
     structures = applied(promise, reading.stored, reading.spacing, *chosen)
+    if is_known(structures, reading.spacing, promise.images or promise.cohort):
+        raise InputError(
+            "probs: are the very prediction of a patient who calibrated the promise; leave them out"
+        )
     return NewCase(reading, structures, curve=curve_of(reading) if curves else {})
 
 

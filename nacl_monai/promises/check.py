@@ -359,7 +359,7 @@ def _read(study: Study) -> tuple[Curves, Groups, list[InputError]]:
     """The curves of labeled new patients, their groups, and the faults of single cases."""
     groups = read_groups(study.options.groups, study.patients)
     curves, faults = read_study(study)
-    (curves,) = hidden([curves], study.options.anonymous)
+    (curves,) = hidden([curves], study.options.salt)
     return curves, groups, faults
 
 

@@ -42,6 +42,7 @@ from scipy.special import entr, stdtrit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
 from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE
+from nacl_monai.inference.records import FINGERPRINT
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
 
@@ -54,7 +55,7 @@ ALARM = 0.01
 #: The end of the second line then.
 ALARMED = "moved most, from"
 #: The statistics of known_of, of which the second takes labels.
-EXPECTED_DICE, LABELED = "expected Dice", "Dice"
+(EXPECTED_DICE, _VOLUME), LABELED = FINGERPRINT, "Dice"
 _LEAST = 3  # patients that a line needs
 _DECIMALS = 6
 _ROUNDING = 1e-9
@@ -84,7 +85,7 @@ def statistics(curves: Curves) -> dict[str, Array]:
     voxels = predicted.clip(1)
     found = {
         EXPECTED_DICE: curves.expected_dice[:, :, _NEAR],
-        "volume": np.log(curves.predicted_volumes, where=predicted > 0, out=0.0 * voxels),
+        _VOLUME: np.log(curves.predicted_volumes, where=predicted > 0, out=0.0 * voxels),
         "probability inside": inside / voxels,
         "probability near": (near - inside) / voxels,
         "probability far away": (everywhere - near) / voxels,
@@ -100,6 +101,17 @@ def known_of(curves: Curves, *, labeled: bool) -> dict[str, dict[str, list[float
     means = {name: by_patient(values, curves.patients) for name, values in found.items()}
     return {
         structure: {name: values[:, k].round(_DECIMALS).tolist() for name, values in means.items()}
+        for k, structure in enumerate(curves.structures)
+    }
+
+
+def known_images(curves: Curves) -> Known:
+    """The statistics by which each case is recognized where patients have several; else empty."""
+    if len({*curves.patients}) == len(curves.cases):  # whose own are kept
+        return {}
+    found = {name: statistics(curves)[name].round(_DECIMALS) for name in FINGERPRINT}
+    return {
+        structure: {name: values[:, k].tolist() for name, values in found.items()}
         for k, structure in enumerate(curves.structures)
     }
 

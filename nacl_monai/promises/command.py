@@ -13,7 +13,8 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.inference.records import fault_of_name
-from nacl_monai.metrics.curves import CURVES_FILE, read_curves
+from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
+from nacl_monai.metrics.record import read_record
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.identity import hidden
@@ -27,7 +28,7 @@ from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.page import UNKNOWN, Made, asked_controls, make_promise
 from nacl_monai.promises.record import PROMISE_FILE
 from nacl_monai.reports.viewer import read_again
-from nacl_monai.runs import curves_file
+from nacl_monai.runs import EvaluationFolder, curves_file
 
 
 def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -57,7 +58,8 @@ def promise_folders(folders: Sequence[Path], output: Path, options: Options) -> 
         if options.images:  # before the first volume is read
             images_of_cases(options.images, [*study.patients])
         curves, faults = read_study(study)
-        fitted = make_promise(curves, folder, folders, options, groups, partial(read_again, study))
+        again = partial(read_again, study) if options.shows_patients else None
+        fitted = make_promise(curves, folder, folders, options, groups, again)
     print_faults(faults)
     _print_made(fitted, output, options)
     return faults
@@ -84,12 +86,24 @@ def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[
                 "promise: takes a folder of predictions and one of labels, an evaluated run, or "
                 "promise.npz of sites"
             )
-        first, *more = hidden(map(read_curves, files), options.anonymous)
+        parts = [_of_its_folder(read_curves(file)) for file in files]
+        first, *more = hidden(parts, options.anonymous)
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         fitted = make_promise(curves, folder, paths, options, groups)
     _print_made(fitted, output, options)
     return []
+
+
+def _of_its_folder(curves: Curves) -> Curves:
+    """Refuses curves of other cases than the bins beside them."""
+    bins = EvaluationFolder(curves.path.parent).bins
+    if bins.is_file() and (unlike := {*read_record(bins).cases} ^ {*curves.cases}):
+        raise InputError(
+            f"{curves.path}: {min(unlike)!r} is in it or in the {bins.name} beside it, but not in both; "
+            "audit again, or move one of them away"
+        )
+    return curves
 
 
 def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
@@ -113,7 +127,8 @@ def _print_made(fitted: Made, output: Path, options: Options) -> None:
     print(promise.text(), *map("- {}".format, lines(fitted.by_group)), sep="\n")
     for name, own in fitted.promises.items():
         print(f"{name}, {counted(len(own.patients), 'patient')}:")
-        print(*(f"- {text}" for kept, text in own.verdicts() if kept.kind == OUTER), sep="\n")
+        texts = [text for kept, text in own.verdicts() if kept.kind == OUTER]
+        print(*(f"- {text}" for text in (*texts, *own.unpromised)), sep="\n")
     if promise.known_by == BY_CASE:
         print(f"note: {UNKNOWN}")
     print_written(visible_files(output))

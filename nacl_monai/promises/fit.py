@@ -14,7 +14,7 @@ from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.beside import compared, enough
-from nacl_monai.promises.cohort import known_of
+from nacl_monai.promises.cohort import known_images, known_of
 from nacl_monai.promises.control import WITHIN, Control, by_patient, margin_of
 from nacl_monai.promises.measure import fit_measures
 from nacl_monai.promises.record import KINDS, Promise
@@ -92,6 +92,7 @@ def fit(
         patient_pattern=curves.definition["patient_pattern"],
         group=group,
         cohort=known_of(curves, labeled=True),
+        images=known_images(curves),
         measures=fit_measures(curves, [control.level for control in controls], **measured),
         curves=curves,
     )

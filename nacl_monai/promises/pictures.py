@@ -252,7 +252,7 @@ def _draw_structure(axis: Axes, masks: dict[str, Array], shown: Array, affine: A
     axis.imshow(background[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
     for kind, mask in slices.items():
         inside = mask[window]
-        if inside.any() and not inside.all():
+        if inside.any() and not inside.all() and min(inside.shape) > 1:  # a row has no line
             axis.contour(inside, [0.5], **_LINES[kind])
 
 

@@ -214,6 +214,8 @@ class Promise:
         group: The group of the patients, "site A"; empty for all.
         cohort: The statistics with which new patients are compared, from
             `nacl_monai.promises.cohort.known_of`; empty in files of earlier versions.
+        images: By which each case is recognized, from `nacl_monai.promises.cohort.known_images`; empty
+            where each patient has one.
         measures: The promises about measurements.
         curves: The curves that it was fitted to; None after reading.
         read: The function that reads cases again, for the page; None without them.
@@ -233,6 +235,7 @@ class Promise:
     absent: Mapping[str, Sequence[float]] = field(default_factory=dict)
     group: str = ""
     cohort: Known = field(default_factory=dict)
+    images: Known = field(default_factory=dict)
     measures: Sequence[Measure] = field(default=())
     curves: Curves | None = field(default=None, compare=False)
     read: Read | None = field(default=None, compare=False)
@@ -350,16 +353,17 @@ class Promise:
         """Writes ``promise.json``; returns its path."""
         record = {"apply": "nacl-monai promise --apply promise.json NEW"}
         record |= asdict(replace(self, curves=None, read=None))
-        del record["curves"], record["read"]
+        for key in ("curves", "read", *["images"] * (not self.images)):
+            del record[key]
         for row in (*record["kept"], *record["beside"]):
+            if row.get("margin") == np.inf:
+                row["margin"] = "all"
             row |= {
                 key: None
                 for key, value in row.items()
-                if isinstance(value, float) and np.isnan(value)
+                if isinstance(value, float) and not np.isfinite(value)
             }
-            if row.get("margin") == np.inf:
-                row["margin"] = "all"
-        record = json.loads(json.dumps(record))
+        record = json.loads(json.dumps(record, allow_nan=False))
         text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
         return write_text(file, text + "\n")
 

@@ -194,8 +194,8 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
         promise = read_promise(file)
         triage = Triage(find_new(file, promise, new, options), promise)
         add_cases(triage.study, promise, faults, [triage])
-        labels, plain = options.labels, replace(options, anonymous=None)
-        found = _share_found(triage.table, find(new, labels, plain)) if labels else ""
+        labels = options.labels
+        found = _share_found(triage.table, find(new, labels, options)) if labels else ""
         triage.write(folder, triage_command(file, new, output, options), faults, found)
     print_faults(faults)
     print(bold(look_text(triage.table, options)))

@@ -257,7 +257,7 @@ def _draw_outline(
     """The outline of each class of the label; white on a dark line, visible on any background."""
     for c in range(1, num_classes):
         mask = (label == c)[window]
-        if mask.any() and not mask.all():
+        if mask.any() and not mask.all() and min(mask.shape) > 1:  # a row has no outline
             line = axes.contour(mask, [0.5], colors="white", linewidths=0.9)
             line.set_path_effects(DARK_EDGE)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nibabel
 import numpy as np
@@ -281,7 +282,7 @@ def _within_limit(
             name=case["name"], count=case["reason"], command=page.name, **scripts([case])
         )
         write_text(file, text + "\n")
-        beside[case["name"]] = file.name
+        beside[case["name"]] = quote(file.name)
     return cases, beside
 
 
@@ -306,8 +307,7 @@ def _text(name: str) -> str:
 
 def is_seen(options: Options) -> bool:
     """Whether pages have cases; not of parts that are merged, nor where names are hidden."""
-    leaves = options.shard is not None or options.anonymous is not None
-    return options.pictures and options.viewer and not leaves
+    return options.shows_patients and options.viewer and options.shard is None
 
 
 def check_images(study: Study) -> None:

@@ -1,5 +1,7 @@
 """``audit --components`` and ``calibrate --components``: tables, FROC, and P(real)."""
 
+import json
+
 import nibabel
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from scipy.ndimage import gaussian_filter, label
 from nacl_monai.audits import components
 from nacl_monai.audits.components import RATES, cross_fitted, froc, score_error
 from nacl_monai.cli import main
+from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics.islands import Islands, read_islands
 from nacl_monai.posthoc.islands import read_real
 from tests.audits.conftest import AFFINE, Study
@@ -302,3 +305,41 @@ def test_simulated_p_real_covers_the_truth():
 
     assert score_error(pd.DataFrame({"case": case, "hit": hits}), 40, found, people).low == 0
     assert stats.pearsonr(found, true)[0] > 0.98
+
+
+def test_islands_where_nobody_labeled_are_neither_false_nor_missed(tmp_path):
+    """A predicted one within the ignored voxels alone does not count."""
+    probs = np.full((2, 12, 8, 6), 0.5, np.float32)
+    truth = np.zeros((12, 8, 6), int)
+    inside = np.full(truth.shape, 0.1, np.float32)
+    inside[1:3, 1:3, 1:3] = inside[8:10, 4:6, 2:4] = 0.9
+    truth[1:3, 1:3, 1:3] = 1
+    truth[7:11] = 2
+    probs[0], probs[1] = 1 - inside, inside
+    dataset = {"labels": {"background": 0, "lesion": 1, "ignore": 2}}
+    study = Study(tmp_path, {"p00_s0": (probs, truth)}, dataset)
+
+    out = run("audit", study.nnunet(), study.labels, "--components", *QUIET, output=tmp_path / "a")
+
+    rows = read_islands(out / "components.npz").rows
+    assert rows["labeled"].tolist().count(False) == rows["labeled"].tolist().count(True) == 1
+    assert rows["hit"].all()
+
+
+def test_island_below_the_minimum_of_the_fit_is_never_real(new, fitted, tmp_path):
+    """In the maps of P(real), which have the others."""
+    record = json.loads((fitted / "islands.json").read_text())
+    record["definition"]["minimum_mm3"] = least = 6 * VOXEL
+    record["checksum"] = own_checksum(record)
+    (tmp_path / "islands.json").write_text(json.dumps(record))
+    out = run("maps", new.nnunet(), "--islands", tmp_path / "islands.json", output=tmp_path / "m")
+
+    sizes = set()
+    for case, (probs, _) in new.cases.items():
+        found = np.asarray(nibabel.load(out / f"{case}_islands.nii.gz").dataobj)
+        numbers, count = label(probs[1] > 0.5, np.ones((3, 3, 3)))
+        for n in range(1, count + 1):
+            size = (numbers == n).sum() * VOXEL
+            sizes.add(size < least)
+            assert (found[numbers == n] > 0).all() == (size >= least)
+    assert sizes == {False, True}

@@ -473,7 +473,7 @@ def test_damaged_calibrator_is_refused(damage, is_sealed, calibrated, tmp_path):
 
 
 def test_edited_temperature_is_refused(calibrated, tmp_path):
-    """Though a temperature of 50 can be; one without any checksum is read, as 0.3.0 wrote it."""
+    """Though a temperature of 50 can be; and so is one without any checksum, which nobody writes."""
     file = tmp_path / "calibrator.json"
     record = {**calibrated.record, "parameters": {"temperature": 50.0}}
     file.write_text(json.dumps(record))
@@ -482,7 +482,43 @@ def test_edited_temperature_is_refused(calibrated, tmp_path):
 
     del record["checksum"]
     file.write_text(json.dumps(record))
-    assert read_calibrator(file).fit.parameters == {"temperature": 50.0}
+    with pytest.raises(InputError, match="it has no checksum"):
+        read_calibrator(file)
+
+
+CURVE = {"knots": [0.0, 8.0], "unit": "mm"}
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "activation", "line"),
+    [
+        ("temperature", {"temperature": 1e300}, "softmax", "is beyond where a search ends"),
+        ("temperature", {"temperature": 1e-300}, "softmax", "is beyond where a search ends"),
+        ("temperature", {"temperature": [1.0, 2.0]}, "softmax", "not as it was written"),
+        ("sigmoid_temperature", {"temperature": 2.0}, "softmax", "is not for softmax"),
+        ("platt", {"scales": [1.0] * 2, "biases": [0.0] * 2}, "sigmoid", "are not of 3 channels"),
+        ("class_temperatures", {"temperatures": [1.0] * 4}, "softmax", "are not of 3 channels"),
+        ("distance", {"temperatures": [[1.0, 2.0]] * 2, **CURVE}, "softmax", "not of 3 channels"),
+        ("distance", {"temperatures": [[1.0, 2.0]] * 2, **CURVE}, "sigmoid", "not of 3 channels"),
+        ("distance", {"temperatures": [1.0, 2.0], **CURVE}, "sigmoid", "not of 3 channels"),
+        ("distance", {"temperatures": [1.0, 2.0], "knots": [0.0, 8.0]}, "softmax", "the unit of"),
+        ("distance", {"temperatures": [1.0, 2.0], **CURVE}, "softmax", ""),
+        ("distance", {"temperatures": [[1.0, 2.0]] * 3, **CURVE}, "sigmoid", ""),
+        ("class_temperatures", {"temperatures": [1.0] * 3}, "softmax", ""),
+        ("vector", {"scales": [1.0] * 3, "biases": [0.0] * 3}, "softmax", ""),
+    ],
+)
+def test_reading_checks_what_a_fit_to_such_channels_guarantees(
+    method, parameters, activation, line, calibrated, tmp_path
+):
+    """Ranges, the unit, and the number of curves, in a file with a right checksum."""
+    assert len(calibrated.record["channels"]) == 3
+    changes = {"method": method, "parameters": parameters, "activation": activation}
+    record = {**calibrated.record, **changes}
+    file = tmp_path / "calibrator.json"
+    file.write_text(json.dumps({**record, "checksum": own_checksum(record)}))
+    with pytest.raises(InputError, match=line) if line else nullcontext():
+        read_calibrator(file)
 
 
 def test_margin_of_a_fit_is_three_where_its_file_is_older(calibrated, tmp_path):
@@ -491,8 +527,8 @@ def test_margin_of_a_fit_is_three_where_its_file_is_older(calibrated, tmp_path):
     file = tmp_path / "calibrator.json"
     for region, margin in (("near", 3), ("all", None)):
         record = {**calibrated.record, "region": region}
-        del record["margin"], record["checksum"]
-        file.write_text(json.dumps(record))
+        del record["margin"]
+        file.write_text(json.dumps({**record, "checksum": own_checksum(record)}))
         assert read_calibrator(file).margin == margin
 
 

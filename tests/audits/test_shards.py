@@ -62,3 +62,18 @@ def test_more_shards_than_patients_are_refused(whole, tmp_path, capsys):
     assert main(["audit", *folders, "--shard", "5/5", "--output", str(tmp_path / "out")]) == 2
     assert "--shard: 5/5 is of none of 4 patients; give fewer" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_fault_of_a_case_is_reported_by_the_first_shard_alone(tmp_path, capsys):
+    """In an array of jobs it is one fault."""
+    study = Study(tmp_path, softmax_cases(cases=7))
+    place = study.per_class()
+    (place / "patient1_scan3_anterior.nii.gz").unlink()
+    faults = []
+    for part in ("1/3", "2/3", "3/3"):
+        args = ["audit", place, study.labels, *PATIENTS, "--no-pictures", "--shard", part]
+        code = main([*map(str, args), "--output", str(tmp_path / part[0])])
+        lines = [line for line in capsys.readouterr().err.splitlines() if "fault: " in line]
+        assert code == bool(lines)
+        faults.append(len(lines))
+    assert faults == [1, 0, 0]

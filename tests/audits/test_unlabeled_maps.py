@@ -175,6 +175,95 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, t
     assert "who cannot test it" in err
 
 
+@pytest.mark.parametrize(
+    ("method", "sizes", "unlike"),
+    [
+        ("distance", (1.2, 1.5, 3.0), ""),
+        (
+            "distance",
+            (1.2, 1.5, 10.0),
+            "a voxel is 10 mm wide, but those of the calibration patients",
+        ),
+        ("distance", (0.5, 1.5, 3.0), "a voxel is 0.5 mm wide"),
+        ("temperature", (1.2, 1.5, 10.0), ""),
+    ],
+)
+def test_calibrator_by_distance_says_where_voxels_are_of_another_size(
+    run, tmp_path, method, sizes, unlike
+):
+    """In one line of all cases; a temperature has no distance."""
+    fitted = Study(tmp_path, softmax_cases(cases=6))
+    asked = ["--method", method, "--no-pictures"]
+    run(fitted.nnunet(), fitted.labels, *asked, verb="calibrate", output="fitted")
+    for k, (probs, _) in enumerate(softmax_cases(seed=7, cases=2).values()):
+        file = tmp_path / "new" / f"new{k}.nii.gz"
+        save(file, np.moveaxis(probs, 0, -1), np.diag([*sizes, 1.0]))
+    shutil.copy(tmp_path / "nnunet" / "dataset.json", tmp_path / "new")
+
+    behind = ["--calibrator", tmp_path / "fitted" / "calibrator.json"]
+    code, _, err = run(tmp_path / "new", *behind, verb="maps", output="maps")
+
+    assert code == 0
+    warnings = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == bool(unlike)
+    assert unlike in err
+
+
+def test_channels_are_counted_before_names_are_believed(tmp_path, mapped):
+    """Two cases that end like classes of the model are two cases."""
+    cases = dict(zip(["p041_anterior", "p041_posterior"], softmax_cases().values(), strict=False))
+    study = Study(tmp_path, cases)
+
+    folder = mapped(study.channels())
+
+    for case, (probs, _) in cases.items():
+        found = voxels_of(folder / f"{case}_probabilities.nii.gz")
+        same_bits(np.moveaxis(found, -1, 0), probs, "each file is a case")
+
+
+@pytest.mark.parametrize("verb", ["maps", "view"])
+def test_numbers_behind_a_name_are_classes_without_a_word(verb, study, tmp_path, run):
+    """As an audit knows by the labels."""
+    place = study.per_class(names=["0", "1", "2"])
+    (place / "dataset.json").unlink()
+
+    code, out, err = run(place, verb=verb, output=verb)
+
+    assert code == 0, err
+    assert "one file per class, 3 cases" in out
+    if verb == "maps":
+        for case, (probs, _) in study.cases.items():
+            found = voxels_of(tmp_path / "maps" / f"{case}_probabilities.nii.gz")
+            same_bits(np.moveaxis(found, -1, 0), probs, "in the order of the numbers")
+
+
+@pytest.mark.parametrize("verb", ["maps", "view"])
+def test_bytes_that_are_percent_are_refused_without_labels(verb, tmp_path, run):
+    """Each would be two fifths of its probability."""
+    for case, (probs, _) in softmax_cases().items():
+        percent = np.round(100 * probs).astype(np.uint8)
+        percent[0] += (100 - percent.sum(0, dtype=int)).astype(np.uint8)
+        save(tmp_path / "new" / f"{case}.nii.gz", np.moveaxis(percent, 0, -1))
+
+    code, _, err = run(tmp_path / "new", verb=verb, output=verb)
+
+    assert code == 1
+    assert "reaches to 100, as percent do" in err
+
+
+def test_bytes_that_may_be_no_255ths_are_warned_of_without_labels(regions, tmp_path, run):
+    """Of structures that overlap, whose sum says nothing."""
+    for case, (probs, _) in regions.cases.items():
+        voxels = np.round(200 * probs).astype(np.uint8)
+        save(tmp_path / "new" / f"{case}.nii.gz", np.moveaxis(voxels, 0, -1))
+    shutil.copy(regions.nnunet() / "dataset.json", tmp_path / "new")
+
+    code, _, err = run(tmp_path / "new", verb="maps", output="maps")
+
+    assert code == 0, err
+    assert "but bytes are taken for 255ths" in err
+
+
 def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
     """A command behind a calibrator takes them, nothing calibrates twice, and none is of another."""
     fitted = Study(tmp_path, softmax_cases(cases=6))

@@ -19,6 +19,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference import SaveMaps, SavePromised
 from nacl_monai.inference.distances import squared_distances
 from nacl_monai.inference.images import ImageFault
+from nacl_monai.inference.maps import behind_map
 from tests.conftest import save_nifti
 from tests.same import same_values
 
@@ -114,6 +115,25 @@ def test_contours_are_those_of_the_command(promise_file, image, tmp_path):
         assert ours.affine == pytest.approx(theirs.affine)
     tables = [pd.read_csv(place / "promised.csv") for place in (output, applied)]
     pd.testing.assert_frame_equal(*tables, atol=2e-6)
+
+
+def test_image_of_who_calibrated_is_recognized_under_every_name(promise_file, image, tmp_path):
+    """By what is predicted; nothing is written of it."""
+    probs, meta = torch.from_numpy(probabilities(2)), {"filename_or_obj": image}
+    data = {"pred": MetaTensor(probs, torch.tensor(AFFINE), meta=meta)}
+    with pytest.raises(ImageFault, match="has the very prediction of a patient who calibrated"):
+        saver(promise_file, image, tmp_path / "predictions")(data)
+    assert not (tmp_path / "predictions").exists()
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_maps_of_inference_say_what_is_behind_the_network(image, tmp_path, calibrated):
+    """So that no command calibrates them twice."""
+    meta = {"filename_or_obj": image}
+    data = {"pred": MetaTensor(torch.from_numpy(probabilities(9)), torch.tensor(AFFINE), meta=meta)}
+    saved = SaveMaps(tmp_path / "maps", [{"image": [image]}], CLASSES, "distance_all", calibrated)
+    for file in saved(data)["files"]:
+        assert behind_map(file) == ({"calibrator": "distance_all"} if calibrated else {})
 
 
 @pytest.mark.parametrize(

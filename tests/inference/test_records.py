@@ -56,7 +56,7 @@ EDITS = {
     "level": first(level=0.01),
     "threshold": lambda record: record["kept"][0]["values"].__setitem__(0, 0.9),
     "spacing": lambda record: record.update(spacing=[[0.1] * 3, [9.0] * 3]),
-    "patients": lambda record: record["patients"].pop(),
+    "patients": lambda record: record["patients"].__setitem__(0, "other"),
     "cases": lambda record: record.update(cases=["other"]),
     "weights": lambda record: record["definition"].update(weights="0"),
 }

@@ -108,7 +108,15 @@ def fitted():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("numbers", {"a": [1, 2]}), ("numbers", {"b": [0, 0, 0, 0]}), ("cases", ["../x"])],
+    [
+        ("numbers", {"a": [1, 2]}),
+        ("numbers", {"b": [0, 0, 0, 0]}),
+        ("numbers", {"a": [0, 1, 0, 2]}),
+        ("numbers", {"a": [0, 1, 0, -0.1]}),
+        ("islands", {"b": [5, 3]}),
+        ("cases", ["../x"]),
+        ("definition", 5),
+    ],
 )
 def test_edited_file_is_refused(key, value, tmp_path):
     file = fitted().write(tmp_path / "islands.json")

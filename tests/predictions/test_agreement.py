@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import numbered, read_dataset
 from nacl_monai.predictions.checks import check_agreement
 from nacl_monai.predictions.images import Probabilities
+from nacl_monai.predictions.readers import pairwise_dice
 from tests.audits.conftest import save, write_json
 
 
@@ -80,3 +82,11 @@ def test_overlapping_structures_are_painted_as_nnunet_does(dtype, check, tmp_pat
     check(stored, painted[::-1], channels)
     with pytest.raises(InputError, match=r"a.npz: its most probable classes are not those"):
         check(stored, painted == 2, channels)
+
+
+def test_members_that_predict_nothing_agree():
+    """And one that does agrees with none of them."""
+    nothing, something = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    assert pairwise_dice([nothing, nothing]) == [1]
+    assert pairwise_dice([nothing, something]) == [0]
+    assert pairwise_dice([nothing, nothing, something]) == [pytest.approx(1 / 3)]

@@ -150,6 +150,19 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
     assert "<td>9</td>" in page
 
 
+def test_group_must_be_enough_for_every_level(curves, tmp_path, capsys):
+    """Six patients are, for 0.3 alone."""
+    file, table = curves.write(tmp_path / "promise.npz"), tmp_path / "groups.csv"
+    table.write_text("patient,site\n" + "".join(f"{name},{site}\n" for name, site in SITES.items()))
+    args = ["promise", file, "--groups", table, "--by-group", "site", "--no-pictures", "--level"]
+    for levels, promised in (([0.1, 0.3], ["site_B"]), ([0.3], ["site_A", "site_B"])):
+        output = tmp_path / str(levels)
+        assert main([*map(str, [*args, *levels, "--output", output])]) == 0
+        assert sorted(folder.name for folder in output.glob("site_*")) == promised
+        few = "site A: 6 patients are too few to promise 0.1; it takes 9"
+        assert (few in capsys.readouterr().out) == (len(promised) == 1)
+
+
 @pytest.mark.parametrize(
     ("args", "line"),
     [

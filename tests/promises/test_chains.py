@@ -139,11 +139,11 @@ class World:
             make("evaluate", *args)
         return run, data, promised
 
-    def args(self, how, hidden, behind):
+    def args(self, how, hidden, behind, word="--anonymous"):
         """What a command says of patients, of hidden names and of a calibrator."""
         named = {"pattern": ["--patient-pattern", r"(p\d+)_"], "cases": ["--patients", "cases"]}
         args = named.get(how, ["--patients", self.root / "table.csv"])
-        args = [*args, *(["--anonymous", self.root / "salt.txt"] * hidden)]
+        args = [*args, *([word, self.root / "salt.txt"] * hidden)]
         return [*args, *(["--calibrator", self.made("calibrator")] * behind)]
 
     def _made(self, what, how="pattern", hidden=False, behind=False):
@@ -240,11 +240,11 @@ def applied_chain(world, draw, place):
     new = {"labels": labels, "no folder": world.root / "nowhere"}.get(fault, new)
     patients_by = {"nobody's patients": "", "another calibrator": how}.get(fault, how)
     other = behind != (fault == "another calibrator")
-    args = world.args(patients_by or "cases", hidden, other)
+    args = world.args(patients_by or "cases", hidden, other, "--salt")
     if fault == "nobody's patients":
         args = [word for word in args if word not in ("--patients", "cases")]
     if fault == "another salt":
-        args = [*world.args(how, False, behind), "--anonymous", world.root / "other.txt"]
+        args = [*world.args(how, False, behind), "--salt", world.root / "other.txt"]
     if fault == "no effect":
         args += ["--margin", "2"]
     if table is MADE and fault:

@@ -10,6 +10,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_apart
+from nacl_monai.inference.promised import is_known
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises import applied, promise, read_promise
 from nacl_monai.promises.cases import contour_name
@@ -18,6 +19,7 @@ from tests.promises.test_commands import PATIENTS, blobs
 from tests.same import same_bits
 
 LEVEL = ["--level", "0.3", "--no-pictures"]
+EACH = ["--patients", "cases"]
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +268,7 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
         for file in (tmp_path / folder).rglob("*.*"):
             assert not any(case.encode() in file.read_bytes() for case in study.cases), file
     apply = ["promise", "--apply", tmp_path / "promise", place, *output(tmp_path, "new")]
+    hidden = [*each, "--salt", salts["ours"]]
     assert "was fitted on case0, who cannot test it" in refused([*apply, *hidden], capsys)
     labeled = Study(tmp_path / "new_study", {"new": blobs(30, 1)["p15_scan30"]})
     new = labeled.nnunet()
@@ -276,8 +279,8 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     assert main([*map(str, [*triage, *hidden]), *output(tmp_path, "triage")]) == 0
 
     assert "are hidden, and so cannot be compared" in refused([*apply, *each], capsys)
-    other = [*apply, *each, "--anonymous", salts["other"]]
-    assert "give the salt that hid them with --anonymous" in refused(other, capsys)
+    other = [*apply, *each, "--salt", salts["other"]]
+    assert "give the salt that hid them with --salt" in refused(other, capsys)
     mixed = ["promise", *files, tmp_path / "plain/promise.npz", *LEVEL, *output(tmp_path, "mixed")]
     assert "differs from" in refused(mixed, capsys)
     apply[2] = tmp_path / "plain"
@@ -323,6 +326,15 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     assert "another salt hid its names" in refused(merge, capsys)
     merge[1:4] = [tmp_path / "nobody", "--anonymous", salts[0]]
     assert "does not say whose the cases are" in refused(merge, capsys)
+    sums = [
+        "promise",
+        tmp_path / "nobody",
+        "--anonymous",
+        salts[0],
+        *LEVEL,
+        *output(tmp_path, "no"),
+    ]
+    assert "does not say whose the cases are" in refused(sums, capsys)
     assert not (tmp_path / "no").exists()
 
 
@@ -347,3 +359,103 @@ def test_python_refuses_what_the_command_refuses():
     for line, case in cases.items():
         with pytest.raises(InputError, match=line):
             applied(promised, case, (1, 1))
+
+
+@pytest.mark.parametrize("verb", [["promise", "--apply"], ["triage"], ["calibrated"], ["islands"]])
+def test_the_expression_of_names_travels(verb, tmp_path, capsys):
+    """In promise.json, islands.json and calibrator.json: the predictions that were fitted are known."""
+    cases = {f"pred_case{k}": pair for k, pair in enumerate(blobs(0, 8).values())}
+    predictions = Study(tmp_path, cases).channels()
+    labels = Study(tmp_path / "l", {name[5:]: pair for name, pair in cases.items()}).labels
+    data, names = [predictions, labels, *EACH], ["--prediction-name", "pred_(.+)"]
+    if verb == ["calibrated"]:
+        fit, file = ["calibrate", *data, "--method", "temperature", LEVEL[2]], "calibrator.json"
+        args = ["maps", predictions, "--calibrator"]
+    elif verb == ["islands"]:
+        fit, file = ["calibrate", *data, "--components"], "islands.json"
+        args = ["maps", predictions, "--islands"]
+    else:
+        fit, file, args = ["promise", *data, *LEVEL], "promise.json", verb
+    assert main([*map(str, [*fit, *names]), *output(tmp_path, "made")]) == 0
+
+    record = json.loads((tmp_path / "made" / file).read_text())
+    assert (record.get("definition") or record)["prediction_name"] == "pred_(.+)"
+    after = [] if args[0] == "maps" else [predictions]
+    args = [*args, tmp_path / "made" / file, *after, *output(tmp_path, "new")]
+    assert "was fitted on case0, who cannot test it" in refused(args, capsys)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("verb", [["promise", "--apply"], ["triage"]])
+def test_prediction_of_a_calibration_patient_is_recognized_under_every_name(
+    verb, several, study, tmp_path, capsys
+):
+    """By its expected Dice and volume, where patients have several cases, too; others go on."""
+    people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
+    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
+    old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
+    new = Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
+    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
+    assert main([*map(str, ["promise", *args])]) == 0
+    assert bool(read_promise(tmp_path / "promise").images) == several
+
+    args = [*verb, tmp_path / "promise", new.nnunet(), *output(tmp_path, "new")]
+    assert "anybody" in (line := refused([*args, "--patients", "cases"], capsys))
+    assert "very prediction of a patient who calibrated" in line
+    table = {"promise": "promised.csv", "triage": "triage.csv"}[verb[0]]
+    assert "anybody" not in (tmp_path / "new" / table).read_text()
+    assert "new" in (tmp_path / "new" / table).read_text()
+
+
+@pytest.mark.parametrize("key", ["cohort", "images"])
+def test_statistics_of_others_in_a_crafted_promise_are_refused(key, study, tmp_path, capsys):
+    """Of another structure, of fewer people, or without those that recognize a case."""
+    people = ["--patient-pattern", "(.+)[0-9]"]
+    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
+    old = Study(tmp_path, cases)
+    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
+    assert main([*map(str, ["promise", *args])]) == 0
+    file = tmp_path / "promise" / "promise.json"
+    record = json.loads(file.read_text())
+    table = record[key]
+    short = {name: {k: row[k][:-1] for k in row} for name, row in table.items()}
+    few = {name: {"volume": row["volume"]} for name, row in table.items()}
+    for crafted in ({"heart": table["anterior"]}, short, few, {**table, "posterior": {}}, [1]):
+        changed = {**record, key: crafted}
+        file.write_text(json.dumps({**changed, "checksum": own_checksum(changed)}))
+        line = refused(["triage", file, old.nnunet(), *people, *output(tmp_path, "new")], capsys)
+        assert f"is not as it was written, its {key!r} cannot be" in line
+
+
+def test_curves_of_another_site_beside_an_audit_are_refused(study, tmp_path, capsys):
+    """Though both are whole."""
+    other = {f"b_{name}": pair for name, pair in study.cases.items()}
+    for name, site in {"one": study, "two": Study(tmp_path / "b", other)}.items():
+        args = ["audit", str(site.nnunet()), str(site.labels), *EACH, "--no-pictures"]
+        assert main([*args, *output(tmp_path, name)]) == 0
+    shutil.copy(tmp_path / "two" / "promise.npz", tmp_path / "one")
+    line = refused(["promise", tmp_path / "one", *LEVEL, *output(tmp_path)], capsys)
+    assert "is in it or in the bins.npz beside it, but not in both" in line
+
+
+@pytest.mark.parametrize("name", ["x" * 111, "é" * 56])
+def test_name_that_fits_no_contour_is_refused_before_a_volume_is_read(
+    name, study, tmp_path, capsys
+):
+    """A structure of so many letters was promised, and failed as it was applied."""
+    labels = {"background": 0, "anterior": 1, name: 2}
+    place = Study(tmp_path, study.cases, {"labels": labels})
+    line = refused(["promise", place.channels(), place.labels, *EACH, *output(tmp_path)], capsys)
+    assert "has more than 110 bytes" in line
+
+
+def test_prediction_that_says_nothing_is_nobodys(study):
+    """Where nothing is predicted, or every probability is 0 or 1."""
+    size = (1.0, 1.0, 1.0)
+    probs, labels = (np.stack(part) for part in zip(*study.cases.values(), strict=True))
+    hard = (probs == probs.max(1, keepdims=True)).astype(np.float32)
+    empty = np.zeros_like(hard)
+    empty[:, 0] = 1
+    for some, known in ((hard, False), (empty, False), (probs, True)):
+        promised = promise(some, labels, levels=[0.3])
+        assert is_known(applied(promised, some[0], size), size, promised.cohort) == known

@@ -366,9 +366,9 @@ def test_hidden_names_stay_hidden(tmp_path):
     """Of a promise with hidden names the log has those of its salt."""
     salt = tmp_path / "salt"
     salt.write_text("0" * 64)
-    hide = ["--anonymous", str(salt)]
+    hide = ["--salt", str(salt)]
     old, new = Files(tmp_path / "old", blobs(0, 18)), Files(tmp_path / "new", blobs(18, 4, 1))
-    command = ["promise", str(old.nnunet()), str(old.labels), *PATIENTS, *hide]
+    command = ["promise", str(old.nnunet()), str(old.labels), *PATIENTS, "--anonymous", str(salt)]
     assert main([*command, "--output", str(tmp_path / "p")]) == 0
 
     assert call(tmp_path / "p", new.nnunet(), *hide, output=tmp_path / "watch") == 0

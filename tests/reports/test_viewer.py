@@ -355,6 +355,14 @@ def test_cases_that_are_too_large_are_beside_the_page(within, study, tmp_path, m
         assert f'<a href="{name}">{case["name"]}</a>' in head
 
 
+def test_link_to_a_case_beside_the_page_is_a_path(tmp_path, monkeypatch):
+    """A # in a name is no anchor."""
+    monkeypatch.setattr(viewer, "LIMIT", 0)
+    found = viewer.scripts([{"name": "a#b ?", "reason": ""}], tmp_path / "page.html")
+    assert found["viewer"]["beside"] == {"a#b ?": "page_a%23b%20%3F.html"}
+    assert (tmp_path / "page_a#b ?.html").is_file()
+
+
 def reading_of(probs, classes, affine, channels):
     """Probabilities (C, x, y, z) and classes (x, y, z), as if they were read."""
     place = Path("case")
