@@ -89,6 +89,10 @@ test-slow: .venv/development ## Run the slow tests, of trainings and processes
 test-all: .venv/development ## Run every test, those that take minutes too
 	$(PYTEST) $(ARGS)
 
+.venv/mutants: .venv/development
+	$(BIN)/pip install --quiet --editable '.[mutants]'
+	@touch $@
+
 # The lowest versions of what the package itself needs; whatever else the tests need has to fit.
 .venv-lowest/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
@@ -153,8 +157,9 @@ test-weekly: .venv-weekly/installed ## Run the tests beside the MONAI of this we
 test-hosts: .venv/development .venv-label/installed .venv-deploy/installed ## Run exported bundles in MONAI Label and MONAI Deploy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/hosts $(ARGS)
 
-mutants: .venv/development ## Draw 50 small changes; list those that no test of their room notices: ARGS="--seed N --number N"
-	$(BIN)/python .ci/mutants.py $(ARGS)
+mutants: .venv/mutants ## Change each line of what computes numbers; list the changes that no test notices
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 bench-%: .venv/development ## Measure losses, metrics, memory, loading, networks, speed, training or verbs, each beside its peers
 	$(BIN)/python benchmarks/$*.py $(ARGS)

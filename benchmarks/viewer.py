@@ -44,10 +44,10 @@ def write(folder: Path, size: tuple[int, ...]) -> None:
 
 def page(folder: Path, root: Path, name: str) -> Path:
     """The page of the case by the code in a folder."""
-    words = ["view", "probs", "--images", "images", "--output", name]
+    arguments = ["view", "probs", "--images", "images", "--output", name]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     subprocess.run(
-        [sys.executable, "-m", "nacl_monai", *words], cwd=folder, env=environment, check=True
+        [sys.executable, "-m", "nacl_monai", *arguments], cwd=folder, env=environment, check=True
     )
     beside = [*(folder / name).glob("page_*.html")]
     return beside[0] if beside else folder / name / "page.html"

@@ -199,9 +199,9 @@ PLACES = {
 }
 
 
-def followed(words, capsys):
+def followed(arguments, capsys):
     """Runs a command, and then each that it says is next, to the end; returns all of them."""
-    placed = [PLACES.get(word, word) for word in words]
+    placed = [PLACES.get(word, word) for word in arguments]
     capsys.readouterr()
     assert main(placed) == 0, placed
     printed = capsys.readouterr().out

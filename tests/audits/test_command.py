@@ -63,8 +63,8 @@ def test_without_pictures_the_numbers_are_the_same(drawn, tmp_path):
     assert main(["audit", *map(str, args), "--no-pictures"]) == 0
 
     names = sorted(file.name for file in (tmp_path / "audit").glob("[!.]*"))
-    tables = ["cases.csv", "evaluation.json", "page.html", "promise.npz", "summary.json"]
-    assert names == ["bins.npz", *tables]
+    tables = ["cases.csv", "evaluation.json", "page.html", "page.json", "promise.npz"]
+    assert names == ["bins.npz", *tables, "summary.json"]
     assert "<img" not in (tmp_path / "audit/page.html").read_text(encoding="utf-8")
     for name in ("cases.csv", "summary.json"):
         assert (tmp_path / "audit" / name).read_bytes() == (audit / name).read_bytes()

@@ -80,7 +80,8 @@ OF_MANY = ("case", "case of a table", "patient of a table")
 @pytest.mark.parametrize(
     ("place", "names"),
     [
-        *((place, NASTY) for place in OF_MANY),
+        ("case", NASTY),
+        *((place, [name for name in NASTY if name != BREAK]) for place in OF_MANY[1:]),
         ("case", [name for name in CODE if name not in FORMULAS]),
         *(
             (place, [code])
@@ -88,7 +89,8 @@ OF_MANY = ("case", "case of a table", "patient of a table")
             if code not in FORMULAS
         ),
         *(("title", [code]) for code in CODE),
-        *((place, [name]) for place in (*PLACES,)[3:] for name in ("_target_", BREAK)),
+        *((place, ["_target_"]) for place in (*PLACES,)[3:]),
+        *((place, [BREAK]) for place in (*PLACES,)[3:] if place not in OF_MANY),
     ],
 )
 def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatch):
@@ -114,6 +116,16 @@ def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatc
         assert check_dataset("mine", data, bundles="bundles").faults == []
         json.loads(file.with_name("metadata.json").read_text(encoding="utf-8"))
     assert {path for path in tmp_path.rglob("*") if "bundles" not in path.parts} == before
+
+
+@pytest.mark.parametrize("place", OF_MANY[1:])
+def test_name_in_a_table_that_no_screen_shows_is_refused(place, tmp_path):
+    """Before a bundle is written."""
+    data, options = PLACES[place](tmp_path, [BREAK])
+
+    with pytest.raises(InputError, match="people.csv: has an invisible character in 'MRI"):
+        new_bundle("mine", data, tmp_path / "bundles", options=Options(**options))
+    assert not (tmp_path / "bundles").exists()
 
 
 @pytest.mark.parametrize("name", FORMULAS)

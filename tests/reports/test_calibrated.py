@@ -58,11 +58,11 @@ def test_what_is_left_near_the_prediction_is_said_if_it_is_more_than_chance(hot,
     """With its direction; of true probabilities nothing is left; other regions have no such word."""
     warm, cold = run_of(0.5, "warm"), run_of(3.0, "cold")
 
-    near, *others = verdicts(hot, warm)
+    near, *rest = verdicts(hot, warm)
     assert near.startswith("Near the prediction: better, ECE ")
     assert near.endswith("; still too sure by more than chance.")
     assert verdicts(true, cold)[0].endswith("; still not sure enough by more than chance.")
-    assert "still" not in "".join([*others, *verdicts(hot, true)])
+    assert "still" not in "".join([*rest, *verdicts(hot, true)])
 
 
 @pytest.mark.slow  # sixty audits
