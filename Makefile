@@ -99,7 +99,7 @@ test-all: .venv/development ## Run every test, those that take minutes too
 	.venv-lowest/bin/pip install --quiet uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[dev]'
 	sed -n 's/>=\([^,]*\).*/==\1/p' requirements.txt > .venv-lowest/lowest.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --requirements .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --requirements .venv-lowest/lowest.txt 'ml_dtypes<0.6'
 	@touch $@
 
 test-lowest: .venv-lowest/installed ## Run the tests on the lowest versions that requirements.txt allows, which may warn of newer ones
