@@ -143,9 +143,8 @@ def warn_of_voxels(calibrator: Path | None, unlike: Mapping[str, Path]) -> None:
         calibrator: Its file.
         unlike: The difference → the first file that has it; empty of files that have none.
     """
-    for fault, file in ((fault, file) for fault, file in unlike.items() if fault):
-        print_line("warning", f"{file}: {calibrator} is by distance, and {fault}")
-        return
+    if fault := next(filter(None, unlike), ""):
+        print_line("warning", f"{unlike[fault]}: {calibrator} is by distance, and {fault}")
 
 
 def check_agreement(predicted: Probabilities, channels: Channels) -> None:

@@ -126,12 +126,12 @@ def make_promise(
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
-    controls, asymmetric = asked_controls(options), options.asymmetric
     measured: dict[str, Any] = {
         "measures": options.measure,
         "phases": options.phases,
-        "asymmetric": asymmetric,
+        "asymmetric": options.asymmetric,
     }
+    controls = asked_controls(options)
     sums = checksum(curves.write(folder / CURVES_FILE))
     promise = fit(curves, controls, sums=sums, **settings, **measured)
     promise.write(folder / PROMISE_FILE)

@@ -27,6 +27,7 @@ from nacl_monai.metrics.columns import DECISIONS as DECIDED
 from nacl_monai.metrics.columns import METRICS, OF_ORDER, PROPER_SCORES
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.pooled import pooled_offsets
+from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc import Calibrator
 from nacl_monai.reports.compare import pooled_decision, proper_differences
 from nacl_monai.reports.style import (
@@ -119,7 +120,7 @@ def _left(run: Run) -> str:
 
     The gap of each patient has mean 0 for true probabilities, so a t test over patients asks for it.
     """
-    bins = run.bins.bins_of("near")
+    bins = run.bins.bins_of(NEAR)
     if bins is None:
         return ""
     cases = pd.Series(bins.confidence_gap().numpy(), list(run.patients))
