@@ -3,7 +3,8 @@
 Floats have the same bits where the same operations met the same inputs in the same shapes, and seldom
 elsewhere: another processor, thread or version rounds in another place. So a test that asks for them
 says why it may; every other comparison of floats has a tolerance, `torch.testing.assert_close` or
-`numpy.testing.assert_allclose`. `test_same.py` counts who asks otherwise.
+`numpy.testing.assert_allclose`, with its reason: the usual ones are in `TOLERANCES`, and another has a
+comment. `test_same.py` counts who asks otherwise.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,18 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import torch
+
+TOLERANCES = {
+    0: "the other tolerance alone counts",
+    1e-12: "float64, of sums in another order",
+    1e-9: "float64, of logarithms or of differences of sums",
+    1e-7: "a step of float32 near 1",
+    1e-6: "float32, of some operations",
+    2e-6: "float32, of some operations on logits",
+    1e-5: "float32, of sums in another order",
+    1e-4: "float32, of a whole network or a fit",
+    1e-3: "half precision, or a number that is shown with three digits",
+}
 
 
 def array_of(values):

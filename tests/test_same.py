@@ -1,5 +1,6 @@
 """Equality to the bit is asked through one helper, which can fail, and with a reason."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.same import same_bits, same_values
+from tests.same import TOLERANCES, same_bits, same_values
 
 TESTS = Path(__file__).parent
 BARE = re.compile(
@@ -64,4 +65,27 @@ def test_no_other_test_asks_for_bits():
     assert BARE.search("assert (image.affine == other.affine).all()")
     assert not BARE.search("assert_close(a, b, rtol=0, atol=0.01)")
     assert not BARE.search("assert (gradient == 0).all()")
+    assert bare == []
+
+
+def unexplained(text):
+    """The lines of statements with a tolerance that is neither usual nor explained in a comment."""
+    lines = text.splitlines()
+    for statement in ast.walk(ast.parse(text)):
+        if not isinstance(statement, ast.stmt) or hasattr(statement, "body"):
+            continue
+        keywords = [node for node in ast.walk(statement) if isinstance(node, ast.keyword)]
+        values = [k.value for k in keywords if k.arg in ("rtol", "atol", "rel", "abs")]
+        usual = all(getattr(value, "value", None) in TOLERANCES for value in values)
+        if not usual and "#" not in "".join(lines[statement.lineno - 2 : statement.end_lineno]):
+            yield statement.lineno
+
+
+def test_each_tolerance_has_its_reason():
+    """It is of the table, or a comment in its statement or the line before says why."""
+    assert list(unexplained("\n\nassert x == approx(1, rel=0.2)")) == [3]
+    assert not list(unexplained("\n# Chance.\nassert x == approx(1, rel=0.2)"))
+    assert not list(unexplained("\n\nassert x == approx(1, rel=1e-12)"))
+    files = sorted(TESTS.rglob("*.py"))
+    bare = [f"{file}:{line}" for file in files for line in unexplained(file.read_text("utf-8"))]
     assert bare == []

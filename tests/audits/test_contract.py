@@ -60,6 +60,7 @@ def check_numbers(folder, metric):
     for name, volumes in vars(audit.bins.decisions).items():
         np.testing.assert_allclose(volumes, getattr(expected, name), rtol=1e-6)
     for name, values in metric.by_region(metric.case_errors()).items():
+        # Float32 in another order.
         np.testing.assert_allclose(cases[name], values, atol=6e-7, rtol=0)
 
 

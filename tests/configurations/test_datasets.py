@@ -135,14 +135,18 @@ def test_volumes_are_resampled_and_cropped_around_their_center(
     assert volume["label"].shape == (1, *cropped)
     extent = np.abs(nibabel.affines.apply_affine(affine, shape) - affine[:3, 3])
     np.testing.assert_allclose(
-        np.multiply(whole["label"].shape[1:], grid), extent, atol=1.5 * max(grid)
+        # A voxel and a half.
+        np.multiply(whole["label"].shape[1:], grid),
+        extent,
+        atol=1.5 * max(grid),
     )
     for key in ("image", "label"):
         np.testing.assert_allclose(volume[key].pixdim, grid, rtol=1e-4)
     label = volume["label"][0].numpy()
+    # A ball of voxels is rough.
     np.testing.assert_allclose(label.sum() * np.prod(grid), 4 / 3 * np.pi * radius**3, rtol=0.1)
     middle = np.array(np.nonzero(label)).mean(axis=1)
-    np.testing.assert_allclose(middle, (np.array(cropped) - 1) / 2, atol=1)
+    np.testing.assert_allclose(middle, (np.array(cropped) - 1) / 2, atol=1)  # a voxel
     bright = volume["image"][0].numpy() > 0.5
     assert 2 * (bright & (label > 0)).sum() / (bright.sum() + label.sum()) > 0.95
 

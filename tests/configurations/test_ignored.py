@@ -66,6 +66,7 @@ def test_evaluation_is_that_of_the_labeled_voxels_alone(trained):
         for region, counted in (("all", labeled), ("foreground", labeled & (label != 0))):
             pairs = probs.max(-1)[counted], (prediction == label)[counted]
             error = expected_calibration_error(*pairs)
+            # Float32 against float64.
             assert table[f"ece_{region}"][row] == pytest.approx(error, abs=2e-5)
             assert voxels[region][row] == counted.sum()
         for value, name in enumerate(["tumor", "edema"], start=1):

@@ -395,7 +395,10 @@ class TestImages:
 
         assert all((label > 0).sum() < SAMPLED for _, label in pairs)
         np.testing.assert_allclose(
-            [window["a_min"], window["a_max"]], np.percentile(foreground, [0.5, 99.5]), atol=0.05
+            # The file has a digit.
+            [window["a_min"], window["a_max"]],
+            np.percentile(foreground, [0.5, 99.5]),
+            atol=0.05,
         )
         assert (window["b_min"], window["b_max"], window["clip"]) == (0.0, 1.0, True)
         assert "the foreground of 4 cases" in reasons

@@ -46,6 +46,7 @@ def test_maps_of_inference_become_segmentations_beside_them(place, capsys):
     labels = read_back(place / "predictions/ct_label.dcm", SHAPE, MATRIX)
     same_values((labels * [1, 2]).sum(-1), LABELS)
     probs = read_back(place / "predictions/ct_probabilities.dcm", SHAPE, MATRIX) / 255
+    # Half a step of a byte.
     np.testing.assert_allclose(probs, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 

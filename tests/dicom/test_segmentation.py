@@ -56,6 +56,7 @@ def test_probabilities_are_read_back_to_half_a_step(write, matrix):
 
     assert (seg.SegmentationType, seg.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
     values = read_back(file, SHAPE, matrix) / seg.MaximumFractionalValue
+    # Half a step of a byte.
     np.testing.assert_allclose(values, PROBS[..., 1:], rtol=0, atol=1 / 510 + 1e-7)
 
 
@@ -106,7 +107,7 @@ def test_segments_say_what_they_are(write, voxels):
         algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
         assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("nacl_monai", __version__)
         shown = highdicom.color.CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue)
-        np.testing.assert_allclose(shown.to_rgb(), color, atol=1)
+        np.testing.assert_allclose(shown.to_rgb(), color, atol=1)  # a step of a byte
 
 
 @BOTH

@@ -248,11 +248,11 @@ class TestBootstrap:
         """Each is drawn once on average, and the number of draws is binomial (n, 1/n)."""
         weights = draws(4, 100_000)
 
-        np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.02)
+        np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.02)  # chance, of 100,000 draws
         expected = [math.comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)]
         for patient in weights.T:
             shares = np.bincount(patient.astype(int), minlength=5) / len(patient)
-            np.testing.assert_allclose(shares, expected, atol=0.01)
+            np.testing.assert_allclose(shares, expected, atol=0.01)  # chance, of 100,000 draws
 
     def test_means_are_those_of_a_loop(self):
         """A resampling's mean is that of the patients drawn, each as often as it was drawn."""

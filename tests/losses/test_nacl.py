@@ -266,6 +266,7 @@ def test_l1_is_the_absolute_difference(values):
     (gradient,) = torch.autograd.grad(result.sum(), scores)
 
     normal = scores.detach().abs() >= torch.finfo(torch.float32).tiny
+    # Below it float32 loses digits.
     torch.testing.assert_close(result, scores.abs(), rtol=1e-6, atol=2e-38)
     same_values(gradient[normal], scores.detach().sign()[normal])
 
@@ -354,4 +355,5 @@ def test_loss_has_the_floor_unless_it_is_at_mixed_windows_only(where, floor):
         loss(logits, labels).backward()
         optimizer.step()
     probs = logits.detach().softmax(1)[0, 1:, :, :4]
+    # Where the descent ends.
     torch.testing.assert_close(probs, torch.full_like(probs, floor), rtol=0, atol=2e-3)

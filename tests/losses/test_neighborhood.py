@@ -299,7 +299,7 @@ def test_width_is_the_standard_deviation_of_the_weights(prior):
         places = (torch.arange(61) - 30) * size
         profile = weights.sum(1 - axis) / weights.sum()
         deviation = float((profile * places**2).sum().sqrt())
-        assert deviation == pytest.approx(2.0, rel=0.03 if prior != "mean" else 0.1)
+        assert deviation == pytest.approx(2.0, rel=0.03 if prior != "mean" else 0.1)  # windows end
 
 
 @pytest.mark.parametrize("size", [3, 5, 7, 11])

@@ -76,7 +76,9 @@ def test_operations_keep_the_laws_of_morphology(seed, volume, soft):
     assert all((small <= large + tiny).all() for small, large in pairwise(chain))
     for name in ("opening", "closing"):
         again = OPERATIONS[name](done[name], counted)
+        # Float64, in another order.
         torch.testing.assert_close(again, done[name], rtol=0, atol=tiny)
+    # Float64, in another order.
     torch.testing.assert_close(done["inner"] + done["outer"], done["gradient"], rtol=0, atol=tiny)
     assert all((done[name] * (1 - counted) == 0).all() for name in done)
 

@@ -268,7 +268,8 @@ def test_error_equals_netcal_without_ties():
     )
 
     assert adaptive_calibration_error(probs, labels, region="all").item() == pytest.approx(
-        netcal, abs=5e-4
+        netcal,
+        abs=5e-4,  # bins meet at another voxel
     )
 
 
@@ -425,7 +426,7 @@ def test_error_is_the_fixed_point_of_its_definition(voxels):
 
     expected = slow_smooth_ece(confidences, hits)
 
-    assert error(confidences, hits) == pytest.approx(expected, abs=2e-5)
+    assert error(confidences, hits) == pytest.approx(expected, abs=2e-5)  # bisection ends there
 
 
 def test_many_saturated_voxels_equal_the_definition():
@@ -442,6 +443,7 @@ def test_many_saturated_voxels_equal_the_definition():
 def test_certain_and_right_is_zero():
     """Nothing to smooth; and an error below the narrowest kernel is known to its width."""
     assert error([1.0] * 5, [True] * 5) == 0
+    # Nothing is narrower.
     assert error([1.0, 1 - 1e-5], [True, True]) == pytest.approx(0, abs=NARROWEST)
 
 
@@ -477,6 +479,7 @@ def test_fine_bins_of_a_dataset_give_the_error_of_the_voxels(sharpness):
 
     for region in regions:
         expected = smooth_calibration_error(probs, labels, region).item()
+        # Fine bins.
         assert numbers[f"smooth_ece_{region}_pooled"] == pytest.approx(expected, abs=2e-4)
 
 

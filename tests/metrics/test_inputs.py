@@ -278,7 +278,7 @@ def test_expected_dice_ignores_and_takes_every_form():
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     stored = (PROBS[:, :, 1:3] * 255).round().to(torch.uint8)
     found = metrics.expected_dice(stored, structures)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.01)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.01)  # of bytes
 
 
 def test_distance_within_a_mask_is_that_of_what_lies_in_it():

@@ -274,7 +274,7 @@ def test_interval_of_a_gap_covers_as_often_as_it_says(patients):
         found = pooled_ratio(excess, np.ones(patients), resamples=1000)
         covered += found.low <= 0.1 <= found.high
 
-    assert covered / 400 == pytest.approx(0.95, abs=0.03)
+    assert covered / 400 == pytest.approx(0.95, abs=0.03)  # chance, of 400 draws
 
 
 def test_interval_of_an_error_covers_it():

@@ -230,7 +230,7 @@ def test_raters_that_all_agree_are_one():
     for name, value in three.aggregate().items():
         # AURC is a mean over as many ranks as voxels count.
         tolerance = 0.02 if name.startswith("aurc") else 1e-9
-        assert value == pytest.approx(expected[name], abs=tolerance, nan_ok=True), name
+        assert value == pytest.approx(expected[name], abs=tolerance, nan_ok=True), name  # above
     assert three.case_human_bins().ece().abs().max().item() == 0
 
 

@@ -172,6 +172,7 @@ def test_interval_holds_zero_as_often_as_it_says():
             gaps.append(pooled_gap(bins, resamples=500))
             errors.append(pooled_error(bins, resamples=500))
 
+    # Chance, of 100 draws.
     assert np.mean([gap.low <= 0 <= gap.high for gap in gaps]) == pytest.approx(0.95, abs=0.05)
     assert np.mean([error.low == 0 for error in errors]) >= 0.9
     assert np.mean([e.value for e in errors]) < 0.75 * np.mean([e.raw for e in errors])
@@ -207,9 +208,9 @@ def test_decisions_on_the_truth_are_as_expected(kind):
             decision_numbers(drawn[:, k], resamples=500)
             for drawn in (volumes, overconfident, underconfident)
         )
-        assert found.contour_misses.value == pytest.approx(0.05, abs=0.006)
-        assert found.expected_volume_bias.value == pytest.approx(0, abs=0.012)
-        assert found.expected_dice_bias.value == pytest.approx(0, abs=0.012)
+        assert found.contour_misses.value == pytest.approx(0.05, abs=0.006)  # chance
+        assert found.expected_volume_bias.value == pytest.approx(0, abs=0.012)  # chance
+        assert found.expected_dice_bias.value == pytest.approx(0, abs=0.012)  # chance
         assert found.expected_dice_error.value < min(
             hot.expected_dice_error.value, cold.expected_dice_error.value
         )
@@ -239,7 +240,8 @@ def test_overlapping_structures_and_several_raters_have_no_error_either(spread):
     volumes = structure_decisions(probs, masks, ["A", "B"], margin=4 * spread, num_raters=3)
     for k in range(2):
         assert decision_numbers(volumes[:, k]).contour_misses.value == pytest.approx(
-            0.05, abs=0.006
+            0.05,
+            abs=0.006,  # chance
         )
 
 
@@ -266,9 +268,9 @@ def test_temperature_is_found_where_the_label_has_no_say(kind, temperature, regi
     """True logits remain as they are, and no number gets worse; a factor of two is found."""
     found = fitted(kind, "temperature", region, temperature).parameters["temperature"]
     if temperature != 1:
-        assert found * temperature == pytest.approx(1, rel=0.1)
+        assert found * temperature == pytest.approx(1, rel=0.1)  # chance
         return
-    assert found == pytest.approx(1, abs=0.03)
+    assert found == pytest.approx(1, abs=0.03)  # chance
     regions = ("near", "all")
     before, after = metric_of(kind, 1.0, regions), metric_of(kind, found, regions)
     assert is_straight(after, "near")
@@ -349,7 +351,8 @@ def test_simulated_probabilities_are_true():
         for low in np.arange(0.1, 0.9, 0.2):
             chosen = (inside > low) & (inside <= low + 0.2)
             assert labels[chosen].mean().item() == pytest.approx(
-                inside[chosen].mean().item(), abs=0.03
+                inside[chosen].mean().item(),
+                abs=0.03,  # chance
             )
         neighbors = truth.labels[:, : size // 2] != truth.labels[:, 1 : size // 2 + 1]
         assert neighbors.double().mean() < 0.1  # borders are smooth

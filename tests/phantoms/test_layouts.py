@@ -141,5 +141,5 @@ def test_full_size_is_the_official_matrix_of_the_same_anatomy(phantom_of, tmp_pa
             continue  # too few voxels of the small one to measure
         share = [mask.mean() for mask in masks]
         center = [(np.mean(np.nonzero(mask), axis=1) + 0.5) / mask.shape for mask in masks]
-        np.testing.assert_allclose(*share, rtol=0.15)
-        np.testing.assert_allclose(*center, atol=0.02)
+        np.testing.assert_allclose(*share, rtol=0.15)  # small ones are rough
+        np.testing.assert_allclose(*center, atol=0.02)  # small ones are rough

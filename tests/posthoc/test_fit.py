@@ -133,7 +133,7 @@ def test_where_the_logits_are_worse_than_chance_the_hottest_is_taken(caplog):
 
     assert fit.parameters == {"temperature": 100.0}
     assert "100, the hottest that is tried, since the logits are worse than" in caplog.text
-    assert fit.nll == pytest.approx(np.log(3), abs=0.05)
+    assert fit.nll == pytest.approx(np.log(3), abs=0.05)  # the hottest is not infinite
     assert fit.nll < fit.nll_before
 
 
@@ -223,7 +223,7 @@ def test_union_teaches_class_temperatures_that_the_background_is_wrong():
         for region in ("all", "union")
     }
 
-    assert found["all"].parameters["temperatures"] == pytest.approx([1, 1], abs=0.1)
+    assert found["all"].parameters["temperatures"] == pytest.approx([1, 1], abs=0.1)  # chance
     assert found["all"].moved < 0.01
     assert found["union"].parameters["temperatures"][0] > 2
 

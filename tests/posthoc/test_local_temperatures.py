@@ -75,6 +75,7 @@ def test_half_precision_stays():
     found = module(LOGITS.bfloat16(), IMAGE.bfloat16())
 
     assert found.dtype == torch.bfloat16
+    # Bfloat16 has three digits, and a sum of them.
     torch.testing.assert_close(found.float(), module(LOGITS, IMAGE), rtol=0.1, atol=0.3)
 
 
@@ -154,8 +155,8 @@ def test_temperature_that_the_image_tells_is_found(local):
     found = module(logits.movedim(-1, 0), image.movedim(-1, 0)).movedim(0, -1)
 
     temperatures = (logits.norm(dim=0) / found.norm(dim=0))[[4, 18]]
-    assert temperatures[0].median() == pytest.approx(4, rel=0.15)
-    assert temperatures[1].median() == pytest.approx(1, rel=0.15)
+    assert temperatures[0].median() == pytest.approx(4, rel=0.15)  # chance, of a few images
+    assert temperatures[1].median() == pytest.approx(1, rel=0.15)  # chance, of a few images
 
 
 def test_fit_is_no_worse_than_one_temperature(volumes, local):

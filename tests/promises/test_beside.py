@@ -64,6 +64,7 @@ def test_p_of_a_group_is_that_of_all_divisions_in_a_loop():
     smooth = losses * 0.5 + np.arange(7) / 20
     sums = [smooth[list(part)].sum() for part in combinations(range(7), 3)]
     expected = np.mean(np.array(sums) >= smooth[members].sum() - 1e-9)
+    # Chance, of drawn permutations.
     assert p_of_group(smooth, members) == pytest.approx(expected, abs=0.02)
     assert p_of_group(losses, np.ones(7, bool)) == pytest.approx(1)
 

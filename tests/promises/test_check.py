@@ -108,7 +108,7 @@ def test_power_is_that_of_a_simulation():
     failures = (rng.normal(0.5, 1, (draws, m)) > threshold[:, None]).sum(1)
     seen = law.p_values(m)[failures] <= SIZE
 
-    assert law.power(m) == pytest.approx(seen.mean(), abs=0.015)
+    assert law.power(m) == pytest.approx(seen.mean(), abs=0.015)  # chance, of 20,000 draws
     assert Law.of(Control(0.1), 9).power(1) == 0  # one patient proves nothing
     assert norm.sf(norm.isf(0.1) - 0.5) == pytest.approx(0.22, abs=0.005)  # as its verdict says
 
@@ -164,7 +164,7 @@ def test_mean_is_judged_by_all_divisions():
     exact = np.mean(np.array(losses) >= lost((9, 10, 11)) - 1e-9)
     row = judged(promise, new, "all", calibration=old).table.iloc[0]
 
-    assert row["p"] == pytest.approx(exact, abs=0.05)
+    assert row["p"] == pytest.approx(exact, abs=0.05)  # chance, of drawn permutations
     assert row["failed"] == pytest.approx(check.losses(promise.kept[0], new).mean())
     blind = judged(promise, new, "all")
     assert np.isnan(blind.table["p"].iloc[0])

@@ -40,6 +40,7 @@ def test_p_value_is_the_share_of_all_divisions():
     ]
     exact = np.mean(np.array(divisions) >= asked - 1e-9)
 
+    # Chance, of drawn permutations.
     assert permutation_test(old, new)[0] == pytest.approx(exact, abs=0.015)
 
 
@@ -53,6 +54,7 @@ def test_p_value_is_mapies_on_equal_scores():
 
     ours, most = permutation_test(old[:, None], new[:, None])
 
+    # Four standard errors.
     assert ours == pytest.approx(theirs, abs=4 * np.sqrt(theirs * (1 - theirs) / 4000))
     assert most == 0
 
@@ -151,7 +153,7 @@ def test_statistics_are_those_of_voxels_and_know_no_label():
     }
     assert expected.keys() == found.keys()
     for name, value in expected.items():
-        assert found[name][0, 0] == pytest.approx(value, rel=5e-3), name
+        assert found[name][0, 0] == pytest.approx(value, rel=5e-3), name  # fine bins
         assert found[name][1, 0] == 0
         same_bits(found[name], again[name], "the same volume twice")
 

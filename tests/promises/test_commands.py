@@ -253,6 +253,7 @@ def test_promise_behind_a_calibrator_is_of_predictions_behind_it(old, new, tmp_p
         for result in applied(promised, softer, SIZES):
             row = table.loc[(case, result.structure)]
             assert row["volume_ml"] == pytest.approx(result.expected, rel=1e-3)
+            # Stored maps are rounded, so voxels cross the threshold.
             assert row["outer_ml"] == pytest.approx(result.volumes["outer"], rel=0.05)
 
 
@@ -773,7 +774,7 @@ def test_useless_promise_says_so():
 
     promised = promise(two_classes(inside), labels, compare=False)
 
-    assert promised.kept[0].size == pytest.approx(100, rel=0.2)
+    assert promised.kept[0].size == pytest.approx(100, rel=0.2)  # fine bins
     assert "of no use: it takes more patients or a larger level" in promised.text()
     assert all(kept.margin in MARGINS for kept in promised.kept)
 

@@ -439,6 +439,7 @@ def test_of_100_calibrations_95_fail_in_as_many_as_is_said(patients, grid):
     assert binomtest(int(outside.sum()), 10_000, 0.025, alternative="greater").pvalue > 0.001
     if grid is None:
         assert binomtest(int((shares < np.array(low)).sum()), 10_000, 0.025).pvalue > 0.001
+        # Four standard errors.
         assert np.mean(shares) == pytest.approx(level, abs=4 * np.std(shares) / 100)
     assert np.mean(shares) <= level + 4 * np.std(shares) / 100
 

@@ -166,6 +166,7 @@ def test_interval_holds_as_its_law_says(n, asymmetric):
         outside |= new < old[:, k - 1]
 
     share = law.a / (law.a + law.b)
+    # Four standard errors.
     assert outside.mean() == pytest.approx(share, abs=4 * math.sqrt(share / 4000))
     assert share <= 0.1 + 1e-9
 

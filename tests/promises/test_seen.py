@@ -167,6 +167,7 @@ def test_promise_of_arrays_shows_cases_along_their_axes(tmp_path):
         (structure,) = case["structures"]
         masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
         stored = layer(structure["probability"])
+        # Half a step of a byte.
         np.testing.assert_allclose(stored.get_fdata(), inside[place], atol=0.5 / 255 + 1e-6)
         np.testing.assert_allclose(np.diag(stored.affine), (*spacing, 1))
         same_values(masks["label"], labels[place])

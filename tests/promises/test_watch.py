@@ -90,7 +90,8 @@ def test_ranks_are_uniform_and_independent_with_and_without_ties():
     for numbers in (rng.normal(size=(4000, 12)), rng.integers(0, 3, (4000, 12)).astype(float)):
         found = np.array([ranks(row[:9], row[9:], rng.uniform(size=3)) for row in numbers])
         deciles = np.histogram(found, 10, (0, 1))[0] / found.size
-        assert deciles == pytest.approx([0.1] * 10, abs=0.012)
+        assert deciles == pytest.approx([0.1] * 10, abs=0.012)  # chance, of 4,000 draws
+        # Chance, of 4,000 draws.
         assert np.corrcoef(found.T)[np.triu_indices(3, 1)] == pytest.approx([0] * 3, abs=0.06)
 
 

@@ -49,7 +49,7 @@ def test_overrides_are_those_of_the_raters(write, fit, tmp_path):
     loaded = yaml.safe_load((tmp_path / "prior.yaml").read_text())
     settings = {key.removeprefix("losses::nacl::"): value for key, value in loaded.items()}
     expected = [np.sqrt(width**2 - 1 / 12 + size**2 / 12) / size for size in (2, 1)]
-    np.testing.assert_allclose(settings["sigma"], expected, atol=0.01)
+    np.testing.assert_allclose(settings["sigma"], expected, atol=0.01)  # the line has two digits
     assert settings["prior"] == "blur"
     assert settings["sigma"] == NACLLoss(**settings).penalties[0].settings["sigma"]
     assert settings.keys() <= read_menu("losses")["nacl"].settings.keys()

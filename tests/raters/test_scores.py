@@ -218,6 +218,7 @@ def test_probability_is_the_distribution_of_the_distance(spacing):
     planes = half_plane(spacing)
 
     expected = norm(0, 1.5).cdf(planes.distances[0, 2])
+    # Distances end at corners of voxels.
     np.testing.assert_allclose(blur(1.5).soften(planes)[0, 2], expected, atol=4e-3)
 
 

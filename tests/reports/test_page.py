@@ -95,6 +95,7 @@ def test_class_errors_are_those_of_the_bins(runs, page):
     table = page[page.index("Calibration by class") :]
     for k, name in enumerate(runs[0].bins.classes[1:]):
         row = re.search(rf"<td>{name}</td><td>([\d.]+) ", table)
+        # The page has three digits.
         assert float(row[1]) == pytest.approx(errors[:, k].nanmean().item(), abs=6e-4)
 
 
@@ -109,6 +110,7 @@ def test_decisions_and_cases_come_before_regions(runs, page):
     cells = re.search(r"<td>DSC[^<]*</td>(.*?)</tr>", table)[1]
     means = [float(text) for text in re.findall(r"<td>([\d.]+) ", cells)]
     for name, mean in zip(headings[2:], means[1:], strict=True):
+        # The page has three digits.
         assert mean == pytest.approx(runs[0].metrics[f"dice_{name}"].mean(), abs=6e-4)
 
 
@@ -142,6 +144,7 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
 
     expected = far.class_errors("ece")[:, 0].mean().item()
     row = re.search(r"<td>background</td>(.*?)</tr>", text, flags=re.DOTALL)[1]
+    # The page has three digits.
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
 
 

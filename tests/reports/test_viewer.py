@@ -112,13 +112,17 @@ def test_every_voxel_is_that_of_the_file_at_its_place_in_all_orientations(turned
             }
 
             np.testing.assert_allclose(
-                shown.get_fdata().ravel(), probs[:, k], atol=0.5 / 255 + 1e-6
+                # Half a step of a byte.
+                shown.get_fdata().ravel(),
+                probs[:, k],
+                atol=0.5 / 255 + 1e-6,
             )
             same_values(masks["label"].ravel(), label == k)
             same_values(masks["prediction"].ravel(), probs.argmax(1) == k)
             assert nibabel.aff2axcodes(shown.affine) == ("R", "A", "S")
             np.testing.assert_allclose(case["affine"], shown.affine, atol=1e-5)
         confidence = layer(case["confidence"]).get_fdata().ravel()
+        # Half a step of a byte.
         np.testing.assert_allclose(confidence, probs.max(1), atol=0.5 / 255 + 1e-6)
 
 
@@ -132,7 +136,10 @@ def test_image_is_within_half_a_step_between_its_percentiles(turned):
         low, high = np.percentile(whole, (0.5, 99.5))
 
         np.testing.assert_allclose(
-            shown.get_fdata().ravel(), stored.clip(low, high), atol=(high - low) / 510 + 1e-3
+            # Half a step of a byte.
+            shown.get_fdata().ravel(),
+            stored.clip(low, high),
+            atol=(high - low) / 510 + 1e-3,
         )
 
 
@@ -305,7 +312,7 @@ def test_arrays_are_shown_along_their_axes(tmp_path):
         assert cases[name]["shape"] == [6, 5, 4]
         assert np.array(cases[name]["affine"]).tolist() == np.diag([1.0, 2, 3, 1]).tolist()
         shown = layer(second["probability"]).get_fdata()
-        np.testing.assert_allclose(shown, probs[k, 2], atol=0.51 / 255)
+        np.testing.assert_allclose(shown, probs[k, 2], atol=0.51 / 255)  # half a step of a byte
         same_values(masks_of(first)["label"], labels[k] == 1)
     assert not cases_of(found.page(tmp_path / "none.html", viewer=False))
 
@@ -325,6 +332,7 @@ def test_structures_that_overlap_and_raters_have_masks_of_their_own(tmp_path):
         same_values(masks["label of Bob"][..., 0], raters["Bob"][k])
         same_values(masks["prediction"][..., 0], logits[k] > 0)
         shown = layer(structure["probability"]).get_fdata()[..., 0]
+        # Half a step of a byte.
         np.testing.assert_allclose(shown, 1 / (1 + np.exp(-logits[k])), atol=0.51 / 255)
 
 

@@ -123,12 +123,16 @@ def check_said(study, case, value):
     probs, k = found["maps"], value["structure"]
     images = np.asarray(nibabel.load(study / f"images/{case}.nii.gz").dataobj)
     low, high = np.percentile(images, (0.5, 99.5))
+    # Half a step of a byte; three digits.
     assert value["probability"] == pytest.approx(probs[k], abs=0.5 / 255 + 6e-4)
+    # Half a step of a byte; three digits.
     assert value["confidence"] == pytest.approx(probs.max(), abs=0.5 / 255 + 6e-4)
     assert value["label"] == (found["labels"] == k)
     assert value["prediction"] == (probs.argmax() == k)
     assert value["image"] == pytest.approx(
-        found["images"].clip(low, high), abs=(high - low) / 510 + 0.06
+        # Half a step of a byte; a digit.
+        found["images"].clip(low, high),
+        abs=(high - low) / 510 + 0.06,
     )
 
 
@@ -164,6 +168,7 @@ def test_keys_move_the_cursor_by_a_voxel_along_an_axis(page, file):
             before = state_of(page)["place"]
             page.keyboard.press(key)
             moved = state_of(page)["place"] - before
+            # The page has one digit.
             np.testing.assert_allclose(moved, by * spacing[axis] * np.eye(3)[axis], atol=0.11)
 
 
@@ -231,6 +236,7 @@ def test_threshold_says_how_much_it_holds(page, study, first):
         text = page.text_content("#meaning")
         what, volume = text.removesuffix(" ml").split(": ")
         assert what == f"where class_1 has at least {share:.3f}"
+        # The page has two digits.
         assert float(volume) == pytest.approx((steps >= share - 1e-6).sum() * ml, abs=0.006)
         assert page.get_attribute("#layers button:text-is('threshold')", "aria-pressed") == "true"
         after = drawn(page)
@@ -393,7 +399,7 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     page.click("#mark")
     what, volume = page.text_content("#meaning").removesuffix(" ml").split(": ")
     assert what == structure["meaning"] == "the contour that misses at most 10% in 4 of 5 patients"
-    assert float(volume) == pytest.approx(ml, abs=0.006)
+    assert float(volume) == pytest.approx(ml, abs=0.006)  # the page has two digits
     assert page.text_content("#mark") == what
     page.keyboard.press("r")
     with page.expect_download() as download:

@@ -77,6 +77,7 @@ def assert_same_text(path, other):
     for pair in zip(NUMBER.finditer(ours), NUMBER.finditer(committed), strict=True):
         found, known = (float(number[0]) for number in pair)
         last = min(10.0 ** (int(number[2] or 0) - len(number[1] or "")) for number in pair)
+        # The last digit.
         assert found == pytest.approx(known, abs=1.01 * last * (last < 1), rel=1e-12), path.name
 
 

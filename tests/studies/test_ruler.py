@@ -36,6 +36,7 @@ def test_truth_is_on_the_diagonal_over_the_prediction_alone(found):
         assert found[region].error.low > 0
     for region in prediction:
         assert found[region].error.low == 0
+        # Chance.
         np.testing.assert_allclose(found[region].accuracy, found[region].confidence, atol=0.02)
 
 

@@ -55,6 +55,7 @@ def test_every_degree_changes_the_image_more_and_the_same_case_alike(kind):
 def test_noise_has_its_share_of_the_range():
     image = torch.zeros(1, 40, 40, 40)
 
+    # Chance, of 64,000 voxels.
     assert float(noise(0.1)(image, SPACING, 1).std()) == pytest.approx(0.1, rel=0.02)
 
 
@@ -68,7 +69,7 @@ def test_blur_is_in_mm():
         other_axes = [other for other in range(3) if other != axis]
         steps = (torch.arange(31) - 15) * size
         variance = float((blurred.sum(other_axes) * steps**2).sum() / blurred.sum())
-        assert variance == pytest.approx(9 + size**2 / 12, rel=0.05)
+        assert variance == pytest.approx(9 + size**2 / 12, rel=0.05)  # the window ends
 
 
 def test_ghosts_are_copies_a_quarter_of_the_image_away():
