@@ -6,7 +6,7 @@ other way round, so that everybody is judged. Networks and people of the test se
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,13 +48,27 @@ class Scan(NamedTuple):
 
 
 def scans(
-    run: RunFolder, data: Path, cache: Path, cases: str = "val"
+    run: RunFolder,
+    data: Path,
+    cache: Path,
+    cases: str = "val",
+    seen: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> tuple[list[Scan], dict[str, list[int]]]:
-    """The cases of a set of a run with their logits, and the structures."""
+    """The cases of a set of a run with their logits, and the structures.
+
+    Args:
+        run: The run.
+        data: The folder of its dataset.
+        cache: Where read volumes are kept.
+        cases: The set of its split, such as "val".
+        seen: What the network sees of an image, if not the image itself.
+    """
     config = evaluation_of(run, data, cases, cache)
     network, inferer = (config.get_parsed_content(key) for key in ("trained_network", "inferer"))
     found = []
     for item in config.get_parsed_content("volumes"):
+        if seen:
+            item["image"] = seen(without_metadata(item["image"]))
         with torch.no_grad():
             logits = inferer(item["image"][None], network.eval())[0]
         (spacing,) = case_spacings("pixdim", 1, 3, item["label"])
