@@ -229,6 +229,7 @@ SCORES: dict[str, Metric] = {
         "Expected volume, bias", higher_is_better=None, low=-1.0, high=float_info.max
     ),
     "expected_volume_error": Metric("Expected volume, error", high=float_info.max),
+    "expected_beyond": Metric("Expected volume, beyond the margin"),
     "expected_dice": Metric("Expected DSC", higher_is_better=None, margin=0.01),
     "expected_dice_error": Metric("Expected DSC, error"),
     "pairwise_dice": Metric(

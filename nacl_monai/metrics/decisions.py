@@ -412,6 +412,7 @@ class DecisionNumbers:
         contour_size: Their volume in volumes of the structure.
         expected_volume_bias: The expected volume minus the structure's, as a share of the latter.
         expected_volume_error: How far the expected volume is off on average, in the same share.
+        expected_beyond: The share of the expected volume beyond the margin, where no contour reaches.
         expected_dice_bias: Expected minus true Dice, the mean over cases.
         expected_dice_error: How far the expected Dice is off on average.
         rank_correlation: Spearman's, of expected and true Dice over patients.
@@ -425,6 +426,7 @@ class DecisionNumbers:
     contour_size: Pooled
     expected_volume_bias: Pooled
     expected_volume_error: Pooled
+    expected_beyond: Pooled
     expected_dice_bias: Pooled
     expected_dice_error: Pooled
     rank_correlation: float
@@ -487,7 +489,8 @@ def decision_numbers(
         )
         return pooled_ratio(above, below, list(owners), resamples=resamples, seed=seed)
 
-    labeled, ones = volumes.labeled, torch.ones_like(volumes.labeled)
+    labeled, everywhere = volumes.labeled, volumes.expected_everywhere
+    ones = torch.ones_like(labeled)
     known = (labeled > 0).double()
     expected, true = volumes.expected_dice(), volumes.dice()
     anywhere = predicted.any(1).numpy()
@@ -500,6 +503,7 @@ def decision_numbers(
         contour_size=ratio(volumes.contour, labeled),
         expected_volume_bias=ratio(volumes.expected - labeled, labeled),
         expected_volume_error=ratio(volumes.expected_volume_bias().abs().nan_to_num(0), known),
+        expected_beyond=ratio(everywhere - volumes.expected, everywhere),
         expected_dice_bias=ratio(expected - true, ones),
         expected_dice_error=ratio((expected - true).abs(), ones),
         rank_correlation=rank_correlation(of_patients, true_of_patients),

@@ -235,16 +235,19 @@ def decision_verdicts(run: Run, data: Sequence[str] = ()) -> Iterator[str]:
     misses, size = numbers.get("contour_misses"), numbers.get("contour_size")
     if misses and size and not np.isnan(misses.low):
         made_of = (data or _DATA) if run.audited else [str(run.folder)]
-        yield _contour_verdict(misses, size, shlex.join(["nacl-monai", "promise", *made_of]))
+        promise = shlex.join(["nacl-monai", "promise", *made_of])
+        yield _contour_verdict(misses, size, numbers["expected_beyond"], promise)
     bias, error = numbers.get("expected_volume_bias"), numbers.get("expected_volume_error")
     if bias and error and not np.isnan(bias.low):
         yield _volume_verdict(bias, error)
 
 
-def _contour_verdict(misses: Pooled, size: Pooled, promise: str) -> str:
+def _contour_verdict(misses: Pooled, size: Pooled, beyond: Pooled, promise: str) -> str:
     contour, share = f"{100 * MISS:g} % contour", _percent(misses)
     facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
     if misses.low > MISS:
+        if beyond.value > MISS / 5:
+            facts += f"; {beyond.value:.1%} of the expected volume is too far from it to be in any"
         return f"Do not trust the {contour}: {facts}. Make one that holds: {promise}"
     if misses.high < MISS:
         return f"The {contour} misses less than it says: {facts}."

@@ -231,6 +231,7 @@ def test_numbers_over_cases_are_ratios_of_sums_and_means_over_cases():
         expected_overlap=[9.0, 9.0, 3.0, 0.0],
         contour=[12.0, 15.0, 9.0, 0.0],
         missed=[0.0, 5.0, 0.0, 5.0],
+        expected_everywhere=[11.0, 16.0, 5.0, 8.0],
     )
 
     found = decision_numbers(decisions, ["a", "b", "c", "c"])
@@ -243,6 +244,7 @@ def test_numbers_over_cases_are_ratios_of_sums_and_means_over_cases():
         "contour_size": pytest.approx(36 / 28),
         "expected_volume_bias": pytest.approx(28 / 28 - 1, abs=1e-12),
         "expected_volume_error": pytest.approx((2 / 8 + 6 / 20) / 2),
+        "expected_beyond": pytest.approx(4 / 32),
         "expected_dice_bias": pytest.approx(gaps.mean()),
         "expected_dice_error": pytest.approx(abs(gaps).mean()),
     }

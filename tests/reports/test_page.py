@@ -21,7 +21,13 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.evaluations import read_runs
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import comparison_table, comparison_text
-from nacl_monai.reports.page import leading_verdict, verdict, write_page, write_pages
+from nacl_monai.reports.page import (
+    _contour_verdict,
+    leading_verdict,
+    verdict,
+    write_page,
+    write_pages,
+)
 from nacl_monai.reports.style import page_template
 from tests.conftest import refused
 from tests.evaluated_runs import blank
@@ -365,6 +371,18 @@ def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, co
     ends = f"[{100 * misses.low:.1f}, {100 * misses.high:.1f}]"
     assert f"{misses.value:.1%} {ends} and is {size:.2f} times as large" in first
     assert f"is off by {numbers['expected_volume_error'].value:.1%} [" in second
+
+
+def test_contour_that_fails_says_what_no_contour_can_reach():
+    """Above one percent, since then the contour is expected to fail."""
+    run = audit(*predicted(4.0, cases=20, size=16, seed=2, shift=-2.0)).run
+    misses, size = (run.bins.pooled_numbers[f"contour_{name}"] for name in ("misses", "size"))
+    failing = replace(misses, low=0.06)
+    far = replace(misses, value=0.123)
+
+    assert "too far" not in _contour_verdict(failing, size, replace(far, value=0.009), "promise")
+    sentence = _contour_verdict(failing, size, far, "promise")
+    assert "; 12.3% of the expected volume is too far from it to be in any. Make" in sentence
 
 
 def test_advice_names_the_folders_of_the_audit(tmp_path):

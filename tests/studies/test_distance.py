@@ -81,6 +81,30 @@ def test_what_leads_behind_a_model_is_that_of_its_bins():
             assert change == f"{gaps.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
+def test_what_no_contour_reaches_is_that_of_kept_volumes():
+    """The share of the expected volume beyond the margin, on the page of metrics."""
+    text = (RESULTS.parents[2] / "metrics.md").read_text(encoding="utf-8")
+    near = []
+    for place, sentence in {
+        "hippocampus/distance": "it is {} to {} % on hippocampus",
+        "hippocampus/distance/three_d": "{} to {} % there in 3-D",
+        "acdc/distance": "{} to {} % on ACDC",
+    }.items():
+        kept = dict(np.load(RESULTS.parents[1] / place / "leading.npz"))
+        within, everywhere = (
+            np.where(kept["predicted"] > 0, kept[name], 0).sum(1)
+            for name in ("expected", "expected_everywhere")
+        )
+        beyond, methods = 100 * (1 - within / everywhere).mean(1), kept["methods"]
+        means = {str(name): beyond[methods == name].mean() for name in np.unique(methods)}
+        far = [share for name, share in means.items() if name.endswith("distance_all")]
+        near += [share for name, share in means.items() if name.endswith("temperature_near")]
+        assert sentence.format(f"{min(far):.1f}", f"{max(far):.1f}") in text
+    assert f"fitted near the prediction, {min(near):.1f} to {max(near):.1f} %." in " ".join(
+        text.split()
+    )
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_ensemble_is_the_mean_of_probabilities(count):
     generator = torch.Generator().manual_seed(0)
