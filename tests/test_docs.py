@@ -86,6 +86,7 @@ def names(tmp_path, monkeypatch):
     return {
         "probs": probs,
         "labels": labels,
+        "new_probs": next(iter(softmax_cases(1).values()))[0],
         "logits": probs.log().requires_grad_(),
         "validation": [
             (inside - 0.5 + torch.randn(inside.shape), inside, str(k))

@@ -29,6 +29,8 @@ SCALE = 2.0**32
 _BYTES = 255
 _BLOCK = 2**18  # voxels at a time
 _ROUNDING = 1e-6  # of a distance in mm
+#: What is wrong with a case that calibrated.
+VERY_PREDICTION = "has the very prediction of a patient who calibrated the promise"
 _SAME = 2e-6  # what rounded statistics of one case differ by
 _SLACK = 1.1  # how many times as large or small a voxel may be as those of the calibration patients
 #: A milliliter.
@@ -150,31 +152,41 @@ class Applied:
         return bool(self.prediction.any())
 
 
+def fingerprint(
+    structures: Sequence[Applied], spacing: Sequence[float]
+) -> dict[str, dict[str, float]]:
+    """What a case is recognized by, under whatever name: structure → expected Dice, logarithm of ml."""
+    voxel = float(np.prod(spacing)) / MM3_PER_ML
+    found = {}
+    for part in structures:
+        volume = np.log(part.prediction.sum() * voxel) if part.predicted else 0.0
+        found[part.structure] = dict(
+            zip(FINGERPRINT, (part.expected_dice, float(volume)), strict=True)
+        )
+    return found
+
+
 def is_known(
-    structures: Sequence[Applied],
-    spacing: Sequence[float],
-    known: Mapping[str, Mapping[str, Sequence[float]]],
+    case: Mapping[str, Mapping[str, float]], known: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> bool:
     """Whether a case has the predictions of one that calibrated, under whatever name.
 
-    Its expected Dice and its volume are compared, those of all structures. They say nothing where
-    nothing is predicted, or where every probability is 0 or 1.
+    The statistics that both have are compared, those of all structures. They say nothing where nothing
+    is predicted, or where every probability is 0 or 1.
 
     Args:
-        structures: What is promised of the case.
-        spacing: The size of a voxel along each spatial axis, in mm.
+        case: Structure → statistic → its value, as from `fingerprint`.
         known: Structure → statistic → its values of those who calibrated.
     """
-    voxel = float(np.prod(spacing)) / MM3_PER_ML
-    rows = [
-        (part.expected_dice, np.log(part.prediction.sum() * voxel) if part.predicted else 0.0)
-        for part in structures
-    ]
-    if not known or all(dice in (0, 1) for dice, _ in rows):
+    if not known or all(of_structure[FINGERPRINT[0]] in (0, 1) for of_structure in case.values()):
         return False
-    theirs = [[known[part.structure][name] for name in FINGERPRINT] for part in structures]
-    unlike = abs(np.array(theirs) - np.array(rows)[..., None])
-    return bool((unlike < _SAME).all((0, 1)).any())
+    unlike = [
+        abs(np.array(known[structure][name]) - value)
+        for structure, of_structure in case.items()
+        for name, value in of_structure.items()
+        if name in known[structure]
+    ]
+    return bool((np.max(unlike, axis=0) < _SAME).any())
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:

@@ -26,7 +26,9 @@ from .images import ImageFault
 from .maps import MAPS, compress, is_map, label_tables, map_image, write_together
 from .promised import (
     APPLIED,
+    VERY_PREDICTION,
     apply_kept,
+    fingerprint,
     is_known,
     table_rows,
     unlike_model,
@@ -201,11 +203,8 @@ class SavePromised(Transform):
             raise ImageFault(f"{file}: {problem}")
         stem = self.stems[file]
         structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
-        if is_known(structures, spacing, self.known):
-            raise ImageFault(
-                f"{file}: has the very prediction of a patient who calibrated {self.promise}, to whom "
-                "it cannot apply; leave it out"
-            )
+        if is_known(fingerprint(structures, spacing), self.known):
+            raise ImageFault(f"{file}: {VERY_PREDICTION}; leave it out")
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for promised in structures:
             for kind, contour in promised.contours.items():

@@ -17,7 +17,15 @@ import numpy.typing as npt
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
-from nacl_monai.inference.promised import MARGIN, MM3_PER_ML, apply_kept, is_known, unlike_spacing
+from nacl_monai.inference.promised import (
+    MARGIN,
+    MM3_PER_ML,
+    VERY_PREDICTION,
+    apply_kept,
+    fingerprint,
+    is_known,
+    unlike_spacing,
+)
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curves
@@ -150,8 +158,8 @@ def applied(
         miss: The share β of a contour by "each"; by default the smallest that was promised.
 
     Raises:
-        InputError: If these are no probabilities, the channels differ, or no calibration patient had
-            voxels of this size.
+        InputError: If these are no probabilities, the channels differ, no calibration patient had
+            voxels of this size, or one of them has this very prediction.
 
     Example:
         >>> import numpy as np
@@ -184,7 +192,10 @@ def applied(
     if problem := unlike_spacing(spacing, promise.spacing):
         raise InputError(f"spacing: {problem}")
     kept = [asdict(kept) for kept in promise.of_level(level, miss)]
-    return apply_kept(kept, definition, probs, spacing)
+    structures = apply_kept(kept, definition, probs, spacing)
+    if is_known(fingerprint(structures, spacing), promise.images or promise.cohort):
+        raise InputError(f"probs: {VERY_PREDICTION}; leave it out")
+    return structures
 
 
 @dataclass(frozen=True)
@@ -297,10 +308,6 @@ def _new_case(
 ) -> NewCase:
     """The promises about a case."""
     structures = applied(promise, reading.stored, reading.spacing, *chosen)
-    if is_known(structures, reading.spacing, promise.images or promise.cohort):
-        raise InputError(
-            "probs: are the very prediction of a patient who calibrated the promise; leave them out"
-        )
     return NewCase(reading, structures, curve=curve_of(reading) if curves else {})
 
 

@@ -58,6 +58,7 @@ from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.options import Options, options_of
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import curves_of_arrays, find_new, read_study
+from nacl_monai.promises.cohort import check_strangers
 from nacl_monai.promises.control import (
     CONTOURS,
     EACH,
@@ -252,6 +253,7 @@ def _check_judges(promise: Promise, new: Curves) -> None:
             )
     if known := sorted({*promise.patients, *promise.cases} & {*new.patients, *new.cases}):
         raise InputError(f"{known[0]}: calibrated the promise, and cannot judge it; leave it out")
+    check_strangers(new, promise.images or promise.cohort)
 
 
 def _rows_of(test: _Test, groups: Groups) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ from scipy.special import entr, stdtrit
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
-from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE
+from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE, VERY_PREDICTION, is_known
 from nacl_monai.inference.records import FINGERPRINT
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
@@ -114,6 +114,26 @@ def known_images(curves: Curves) -> Known:
         structure: {name: values[:, k].tolist() for name, values in found.items()}
         for k, structure in enumerate(curves.structures)
     }
+
+
+def check_strangers(curves: Curves, known: Known) -> None:
+    """Refuses the curves of cases one of which calibrated, under whatever name.
+
+    Args:
+        curves: Of new cases.
+        known: From `known_images`, or of patients from `known_of`.
+
+    Raises:
+        InputError: If a case has the prediction of one of them.
+    """
+    found = statistics(curves)
+    for row, case in enumerate(curves.cases):
+        numbers = {
+            structure: {name: float(values[row, k]) for name, values in found.items()}
+            for k, structure in enumerate(curves.structures)
+        }
+        if is_known(numbers, known):
+            raise InputError(f"{case}: {VERY_PREDICTION}; leave it out")
 
 
 class MeanDice(NamedTuple):

@@ -57,7 +57,7 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
 from nacl_monai.promises.check import curves_beside
-from nacl_monai.promises.cohort import LABELED, known_of
+from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
 from nacl_monai.promises.control import CONTOURS, Control, grown
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
@@ -325,6 +325,12 @@ def statistics_of(curves: Curves) -> dict[str, dict[str, float]]:
     }
 
 
+def _unlabeled(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
+    """`statistics_of` those who did not calibrate."""
+    check_strangers(curves, promise.images or promise.cohort)
+    return statistics_of(curves)
+
+
 def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
     """Stream → patient → what a labeled patient needs: how many steps of a contour, or how wide a range.
 
@@ -439,7 +445,7 @@ def _with_new(
     study = find_new(file, promise, new, options)
     show(study)
     labeled = {name for name in watch.known if name.endswith(NEEDED)}
-    rows = _numbers(watch, study, {*watch.known} - labeled, statistics_of, faults)
+    rows = _numbers(watch, study, {*watch.known} - labeled, partial(_unlabeled, promise), faults)
     if options.labels and labeled:
         study = _labeled(find_new(file, promise, new, options, options.labels), study)
         later = _numbers(watch, study, labeled, partial(needed, promise), faults)

@@ -248,20 +248,21 @@ def test_inference_needs_nothing_but_the_packages_on_the_card(
     assert len([*(bundle / "predictions").glob("image_*.nii.gz")]) == 4
 
 
-def promise_of(classes, file):
-    """What three patients promise of voxels of 1 mm, of these classes."""
+def promise_of(classes, file, *known):
+    """What three patients promise of voxels of 1 mm, of these classes, and who else is known."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (3, len(classes), 6, 6, 6))
-    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    labels = rng.integers(0, len(classes), (3, 6, 6, 6))
+    probs = [*(np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32), *known]
+    labels = [rng.integers(0, len(classes), case.shape[1:]) for case in probs]
     options = {"levels": [0.3], "spacing": (1, 1, 1), "classes": classes}
-    return nacl_monai.promise(probs.astype(np.float32), labels, **options).write(file)
+    return nacl_monai.promise(probs, labels, **options).write(file)
 
 
 @pytest.mark.slow
 def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
     """Voxel for voxel, where nothing but the packages of the card are."""
-    file = promise_of(["background", "anterior", "posterior"], tmp_path / "promise.json")
+    classes = ["background", "anterior", "posterior"]
+    file = promise_of(classes, tmp_path / "promise.json")
     bundle, _ = export_bundle(run, tmp_path / "x", "hippocampus", bundles=BUNDLES, promise=file)
     image = np.random.default_rng(1).normal(0, 1, (16, 18, 20)).astype(np.float32)
     save_nifti(image, tmp_path / "image.nii.gz")
@@ -282,6 +283,17 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
         same_values(other.dataobj, nibabel.load(contour).dataobj)
     tables = [pd.read_csv(place / "promised.csv") for place in (output, bundle / "predictions")]
     pd.testing.assert_frame_equal(*tables, atol=1e-6)
+
+    # Who calibrated is recognized there, too, under whatever name.
+    probs = nibabel.load(bundle / "predictions/image_probabilities.nii.gz").get_fdata(
+        dtype=np.float32
+    )
+    promise_of(classes, bundle / "models/promise.json", np.moveaxis(probs, -1, 0))
+    (tmp_path / "image.nii.gz").rename(tmp_path / "other.nii.gz")
+    result = command_of_card(bundle, tmp_path / "again", "--images", tmp_path / "other.nii.gz")
+    assert result.returncode
+    assert "has the very prediction of a patient who calibrated" in result.stderr + result.stdout
+    assert not [*(bundle / "predictions").glob("other_*er_*")]
 
 
 def test_card_says_what_is_promised_for_whom_by_how_many(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +16,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import holm
 from nacl_monai.promises import check, fit, read_promise
-from nacl_monai.promises.cases import curves_of_arrays
+from nacl_monai.promises.cases import curves_of_arrays, read_curves
 from nacl_monai.promises.check import judged
 from nacl_monai.promises.control import SIZE, Control, Law, controls_of
 from nacl_monai.promises.rules import Rules, errors_of
@@ -30,7 +31,8 @@ def study(patients, seed, shift=0.0, cases=1, name="p", empty=0):
     """Curves of discs with a border that is off by chance; of some patients nothing is labeled."""
     rng = np.random.default_rng(seed)
     place = np.stack(np.meshgrid(*[np.arange(16)] * 2, indexing="ij"), -1) - 7.5
-    away = rng.uniform(3, 6, (patients * cases, 1, 1)) - np.linalg.norm(place, axis=-1)
+    stretched = np.random.default_rng([seed, 1]).uniform(0.9, 1.1, (patients * cases, 1, 1, 2))
+    away = rng.uniform(3, 6, (patients * cases, 1, 1)) - np.linalg.norm(place * stretched, axis=-1)
     labels = away + rng.normal(shift, 1, (len(away), 1, 1)) > 0
     labels[: empty * cases] = False
     names = [f"{name}{k // cases:03d}" for k in range(len(away))]
@@ -283,13 +285,19 @@ def test_command_refuses_who_cannot_judge(studies, tmp_path, capsys, more, line)
 
 
 def test_images_under_another_name_are_recognized(studies, tmp_path, capsys):
-    """By what promise.npz counted in them."""
+    """By what is predicted of them, and without it by what promise.npz counted."""
     renamed = Files(
         tmp_path / "renamed", dict(zip(["q1_x", "q2_x"], blobs(0, 2).values(), strict=True))
     )
     more = ("--chosen", "all", "--patient-pattern", r"(q\d+)_")
     assert checked(studies[0], renamed.nnunet(), renamed.labels, tmp_path / "check", *more) == 1
-    assert "'q1_x' has the very sums of 'p00_scan0'" in capsys.readouterr().err
+    assert "q1_x: has the very prediction of a patient who calibrated" in capsys.readouterr().err
+    promise = replace(read_promise(studies[0]), cohort={}, images={})
+    curves = read_curves(studies[0].with_name("promise.npz"))
+    new = replace(curves, cases=[f"q{k}" for k in range(18)])
+    new = replace(new, patients=new.cases)
+    with pytest.raises(InputError, match=r"'q\d+' has the very sums of 'p\w+'"):
+        judged(promise, new, "all", {}, curves)
 
 
 def test_command_refuses_who_calibrated(studies, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import hmac
 import json
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_apart
-from nacl_monai.inference.promised import is_known
+from nacl_monai.inference.promised import VERY_PREDICTION as VERY
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises import applied, promise, read_promise
 from nacl_monai.promises.cases import contour_name
@@ -451,11 +452,37 @@ def test_name_that_fits_no_contour_is_refused_before_a_volume_is_read(
 
 def test_prediction_that_says_nothing_is_nobodys(study):
     """Where nothing is predicted, or every probability is 0 or 1."""
-    size = (1.0, 1.0, 1.0)
     probs, labels = (np.stack(part) for part in zip(*study.cases.values(), strict=True))
     hard = (probs == probs.max(1, keepdims=True)).astype(np.float32)
     empty = np.zeros_like(hard)
     empty[:, 0] = 1
     for some, known in ((hard, False), (empty, False), (probs, True)):
-        promised = promise(some, labels, levels=[0.3])
-        assert is_known(applied(promised, some[0], size), size, promised.cohort) == known
+        promised, size = promise(some, labels, levels=[0.3]), {"spacing": (1.0, 1.0, 1.0)}
+        with pytest.raises(InputError, match=VERY) if known else nullcontext():
+            applied(promised, some[0], **size)
+        if known:
+            with pytest.raises(InputError, match=VERY):
+                promised.check(some[:1], labels[:1], chosen="all", **size)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("labeled", [False, True])
+@pytest.mark.parametrize("verb", [["promise", "--check"], ["watch"]])
+def test_who_judges_or_is_watched_did_not_calibrate_under_another_name(
+    verb, several, labeled, study, tmp_path, capsys
+):
+    """One of two cases is of the calibration, and nothing is written."""
+    people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
+    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
+    old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
+    new = Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
+    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
+    assert main([*map(str, ["promise", *args])]) == 0
+    if not labeled:  # who calibrated is in promise.json alone
+        (tmp_path / "promise" / "promise.npz").unlink()
+    check = [new.labels, "--chosen", "all"]
+    more = check if verb[0] == "promise" else ["--labels", new.labels] * labeled
+    args = [*verb, tmp_path / "promise", new.nnunet(), *more, *output(tmp_path, "new")]
+    line = refused([*args, "--patients", "cases"], capsys)
+    assert f"anybody: {VERY}; leave it out" in line
+    assert not (tmp_path / "new").exists()

@@ -1,6 +1,7 @@
 """What pages of promises and of triage show is the promise's own; verdicts on it are counted."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -171,7 +172,7 @@ def test_promise_of_arrays_shows_cases_along_their_axes(tmp_path):
         np.testing.assert_allclose(stored.get_fdata(), inside[place], atol=0.5 / 255 + 1e-6)
         np.testing.assert_allclose(np.diag(stored.affine), (*spacing, 1))
         same_values(masks["label"], labels[place])
-        (applied_to,) = applied(found, probs[place], spacing)
+        (applied_to,) = applied(replace(found, cohort={}), probs[place], spacing)
         same_values(masks["outer contour"], applied_to.contours["outer"])
 
 
