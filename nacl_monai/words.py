@@ -46,6 +46,12 @@ WITHDRAWN: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
+def of_today(word: str, value: Any) -> tuple[str, Any]:
+    """A setting that an older version recorded, as it is called and written now."""
+    successor, translated = WITHDRAWN.get(word, (word, lambda value: value))
+    return successor, translated(value)
+
+
 def in_our_words(function: Called, accepted: frozenset[str] = frozenset()) -> Called:
     """Decorates a function or an ``__init__``: a keyword that it does not take ends in one line.
 
@@ -71,9 +77,9 @@ def in_our_words(function: Called, accepted: frozenset[str] = frozenset()) -> Ca
 
 
 def _take(word: str, settings: dict[str, Any], names: list[str]) -> None:
-    successor, translated = WITHDRAWN.get(word, ("", None))
-    if translated is not None and successor in names:
-        value = settings[successor] = translated(settings.pop(word))
+    successor = WITHDRAWN.get(word, ("",))[0]
+    if successor in names:
+        value = settings[successor] = of_today(word, settings.pop(word))[1]
         line = f"warning: {word}: is {successor}={value} from now on; pass that"
         print(line, file=sys.stderr)  # noqa: T201 - for one minor version
         return

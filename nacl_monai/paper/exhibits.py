@@ -225,7 +225,11 @@ POSTHOC_NAMES = (
 )
 POSTHOC_LOSSES = ("cross_entropy", "dice_ce", PROPOSED)
 #: What is trained on patches: the main losses, and the one that has been published for 3-D segmentation.
-PATCH_LOSSES = ("cross_entropy", "dice_ce", "ml1ace", PROPOSED)
+PATCH_METHODS = (
+    *map(method, ("cross_entropy", "dice_ce")),
+    method("ml1ace", ignore_empty_classes=False),
+    method(PROPOSED),
+)
 #: Standard deviations of a blur in voxels; the window reaches three of the widest.
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
 TABLE2 = Table("Table 2", ("ece_foreground", "cece_foreground"))
@@ -327,7 +331,7 @@ _LIST = (
     Exhibit(
         "three_d",
         "Patches in 3-D: DSC and calibration by region",
-        partial(grid_of, PATCH_LOSSES, networks=(short_name(PAPER_NETWORKS[0], dims=3),)),
+        lambda: Grid(PATCH_METHODS, networks=(short_name(PAPER_NETWORKS[0], dims=3),)),
         BY_REGION,
         own_runs=True,
     ),

@@ -32,7 +32,7 @@ PAPER_NETWORKS = ("unet", "attention_unet", "transunet", "basic_unet_plus_plus",
 #: The method that the paper proposes: it is tested against each other one.
 PROPOSED = "nacl"
 
-Value = str | float
+Value = str | float | bool
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,8 @@ def read_name(dataset: str, name: str) -> Experiment:
 
 
 def _value(text: str) -> Value:
+    if text in ("False", "True"):
+        return text == "True"
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
@@ -341,12 +343,17 @@ def method_label(method: Method | str) -> str:
     if isinstance(method, str):
         method = read_method(method)
     settings = ", ".join(
-        VALUE_LABELS.get(str(value), f"{symbol(method.loss, key)} = {_number(value)}")
-        for key, value in method.settings
+        _setting_label(symbol(method.loss, key), value) for key, value in method.settings
     )
     label = loss_label(method.loss)
     trained = f"{label} ({settings})" if settings else label
     return " + ".join([trained, *map(_after_label, method.after)])
+
+
+def _setting_label(name: str, value: Value) -> str:
+    if isinstance(value, bool):
+        return f"{'with' if value else 'without'} {name}"
+    return VALUE_LABELS.get(str(value), f"{name} = {_number(value)}")
 
 
 def _after_label(name: str) -> str:

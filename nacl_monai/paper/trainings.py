@@ -22,6 +22,7 @@ from nacl_monai.files import read_object
 from nacl_monai.menus import choose_loss, read_menu
 from nacl_monai.paper.grid import Experiment, Setup, dataset_label, network_label, read_name
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
+from nacl_monai.words import of_today
 
 #: What a configuration of another version raises, which lacks a key or has something else there.
 LACKING = (LookupError, TypeError)
@@ -121,11 +122,11 @@ def unlike_name(experiment: Experiment, config: Mapping[str, Any]) -> list[str]:
     named |= {"seed": experiment.seed, **choose_loss(loss).settings}
     named |= dict(experiment.method.settings)
     trained = {key: config[key] for key in ("train_fraction", "fold", "seed") if key in config}
-    trained |= {
-        key: value
+    trained |= dict(
+        of_today(key, value)
         for key, value in config.get("losses", {}).get(loss, {}).items()
         if not key.startswith("_") and (key, value) != _OF_THE_DATASET
-    }
+    )
     if "loss" in config:
         trained["loss"] = short_name(config["loss"])
     if "network_def" in config:

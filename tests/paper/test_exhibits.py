@@ -40,6 +40,7 @@ from nacl_monai.paper.grid import (
     symbol,
 )
 from nacl_monai.paper.results import NothingToShow, first_runs
+from nacl_monai.paper.trainings import unlike_name
 from nacl_monai.posthoc import METHODS
 from nacl_monai.reports.style import OKABE_ITO
 from tests.conftest import ROOT, refused
@@ -223,8 +224,8 @@ def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
     ("name", "runs", "methods"),
     [
         ("three_d",
-         {"unet_nacl_seed0": "unet3d_nacl_seed0", "unet_svls_seed0": "unet3d_ml1ace_seed0"},
-         ["ml1ace", "nacl"]),
+         {"unet_nacl_seed0": "unet3d_nacl_seed0", "unet_svls_seed0": "unet3d_ml1ace_ignore_empty_classes=False_seed0"},
+         ["ml1ace_ignore_empty_classes=False", "nacl"]),
         ("widths",
          {"unet_nacl_prior=gaussian_seed0": "unet_nacl_prior=blur_sigma=2.0_kernel_size=19_seed0"},
          ["nacl", "nacl_prior=blur_kernel_size=19_sigma=2.0"]),
@@ -567,12 +568,30 @@ def test_ensemble_is_one_experiment_of_all_seeds():
         # The order is the menu's; what the menu lacks follows in alphabetical order.
         ("nacl", {"sigma": 2.0, "prior": "gaussian"}, "nacl_prior=gaussian_sigma=2.0"),
         ("nacl", {"zeta": 1, "alpha": 2, "sigma": 2}, "nacl_sigma=2.0_alpha=2_zeta=1"),
+        ("nacl", {"include_center": False}, "nacl_include_center=False"),
     ],
 )
 def test_name_of_a_method_says_what_is_not_at_its_default(loss, settings, name):
     """The defaults of the menu are what a training does without the setting."""
     assert method(loss, **settings).name == name
     assert read_method(name) == method(loss, **settings)
+
+
+def test_setting_that_is_yes_or_no_is_with_or_without():
+    assert method_label("ml1ace_ignore_empty_classes=False") == "mL1-ACE (without skipping)"
+    assert method_label("nacl_include_center=True") == "NACL (with include_center)"
+
+
+def test_record_with_a_withdrawn_word_means_what_it_meant():
+    """Whoever has such a run of the default of then must rename it, since it is another one now."""
+    config = {"losses": {"ml1ace": {"include_absent": True}}, "loss": "@losses::ml1ace"}
+    then, now = (
+        read_name("hippocampus", f"unet_ml1ace{setting}_seed0")
+        for setting in ("_ignore_empty_classes=False", "")
+    )
+
+    assert unlike_name(then, config) == []
+    assert unlike_name(now, config) == ["ignore_empty_classes (True, now False)"]
 
 
 def test_overrides_are_what_the_variables_of_make_do_not_say():
