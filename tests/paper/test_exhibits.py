@@ -224,7 +224,8 @@ def test_main_runs_behind_temperatures_are_no_ablation(calibrated_grid):
     ("name", "runs", "methods"),
     [
         ("three_d",
-         {"unet_nacl_seed0": "unet3d_nacl_seed0", "unet_svls_seed0": "unet3d_ml1ace_ignore_empty_classes=False_seed0"},
+         {"unet_nacl_seed0": "unet3d_nacl_seed0",
+          "unet_svls_seed0": "unet3d_ml1ace_ignore_empty_classes=False_seed0"},
          ["ml1ace_ignore_empty_classes=False", "nacl"]),
         ("widths",
          {"unet_nacl_prior=gaussian_seed0": "unet_nacl_prior=blur_sigma=2.0_kernel_size=19_seed0"},
