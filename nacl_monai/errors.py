@@ -65,9 +65,20 @@ def printable(text: object, *, cell: bool = False) -> str:
     return f"'{shown}" if is_formula else shown
 
 
-def print_line(kind: str, text: object) -> None:
-    """Prints ``kind: …`` to standard error, whatever is in the text."""
-    print(f"{kind}: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - what a user is told
+def print_line(kind: str, text: object, *, answer: bool = False) -> None:
+    """Prints ``kind: …``, whatever is in the text, above progress bars.
+
+    Args:
+        kind: "error", "fault", "warning" or "note".
+        text: Of one line.
+        answer: Whether it is a part of a command's answer, and goes to standard output.
+    """
+    stream, line = sys.stdout if answer else sys.stderr, f"{kind}: {printable(text)}"
+    if "tqdm" in sys.modules:
+        sys.modules["tqdm"].tqdm.write(line, file=stream)
+    else:
+        print(line, file=stream)
+    stream.flush()
 
 
 def print_error(error: object) -> None:

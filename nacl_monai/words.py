@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar
 
-from nacl_monai.errors import SettingError
+from nacl_monai.errors import SettingError, print_line
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
@@ -80,8 +79,7 @@ def _take(word: str, settings: dict[str, Any], names: list[str]) -> None:
     successor = WITHDRAWN.get(word, ("",))[0]
     if successor in names:
         value = settings[successor] = of_today(word, settings.pop(word))[1]
-        line = f"warning: {word}: is {successor}={value} from now on; pass that"
-        print(line, file=sys.stderr)  # noqa: T201 - for one minor version
+        print_line("warning", f"{word}: is {successor}={value} from now on; pass that")
         return
     ours = next((name for name in RENAMED.get(word, ()) if name in names), None)
     if ours:

@@ -1,19 +1,24 @@
 """Texts of files leave the program printable, whatever is in them."""
 
 import io
+import re
+from contextlib import nullcontext
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from nacl_monai.audits.command import print_faults
 from nacl_monai.cli import print_written
-from nacl_monai.errors import InputError, print_error, printable
+from nacl_monai.errors import InputError, print_error, print_line, printable
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import read_table
 from nacl_monai.inference.records import text
 
+PACKAGE = Path(__file__).parents[1] / "nacl_monai"
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\nline\u202e\u200b"
 
 
@@ -65,3 +70,22 @@ def test_tables_and_records_with_such_texts_are_refused(cell, tmp_path):
     assert printable(error.value) == str(error.value)
     assert not text(cell)
     assert text("plain")
+
+
+def test_every_warning_and_note_leaves_by_one_way():
+    """Whatever text of a file is in it: `print_line` makes it printable."""
+    files = {file: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*.py")}
+    direct = re.compile(r"(?:print|\.write)\(\s*f[\"'](warning|note|fault|error): ")
+    assert not [str(file) for file, source in files.items() if direct.search(source)]
+    assert sum("print_line(" in source for source in files.values()) > 10
+
+
+def test_lines_are_printable_above_a_progress_bar(capsys):
+    """And beside one; a note of an answer goes to the standard output."""
+    for bar in (nullcontext(), tqdm(total=2)):
+        with bar:
+            print_line("warning", f"{ESCAPE}: is wrong")
+            print_line("note", f"{ESCAPE}: is so", answer=True)
+        out, err = capsys.readouterr()
+        assert f"warning: {printable(ESCAPE)}: is wrong\n" in err
+        assert out == f"note: {printable(ESCAPE)}: is so\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -153,14 +152,15 @@ def show(study: Study) -> None:
     """Prints what is to be audited, and warns where nobody could notice a turned volume."""
     print(study)
     if (left := study.labeled - len(study.cases)) > 0 and study.options.shard is None:
-        print(f"note: {counted(left, 'label map')} without a prediction in {study.folder}")
+        text = f"{counted(left, 'label map')} without a prediction in {study.folder}"
+        print_line("note", text, answer=True)
     unplaced = study.unplaced()
     if unplaced:
-        print(
-            f"warning: {unplaced[0]}: no file beside it says where its voxels are, so only its shape is "
-            f"compared with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
+        print_line(
+            "warning",
+            f"{unplaced[0]}: no file beside it says where its voxels are, so only its shape is compared "
+            f"with the label map's; add the .pkl or the segmentation ({len(unplaced)} of "
             f"{counted(len(study.cases), 'case')})",
-            file=sys.stderr,
         )
 
 
@@ -197,7 +197,8 @@ def audit_study(
     promising = _joined(study, cases, numbers[0])
     audit = write_audit(folder, output, study, cases, numbers, worst.pictures, promising)
     if study.raters:
-        print(f"note: {study.name}: several raters, and so no {CURVES_FILE} for a promise")
+        text = f"{study.name}: several raters, and so no {CURVES_FILE} for a promise"
+        print_line("note", text, answer=True)
     print_faults(faults)
     return audit, promising, faults
 
@@ -242,7 +243,8 @@ def merge_files(
     print(table, *tables, sep="\n")
     for parts, name in ((curves, CURVES_FILE), (islands, COMPONENTS_FILE)):
         if not parts and (name == CURVES_FILE or any(map(Path.is_file, _places(files, name)))):
-            print(f"note: not every audit has a {name}, and so the merged one has none")
+            text = f"not every audit has a {name}, and so the merged one has none"
+            print_line("note", text, answer=True)
     print_written(visible_files(output))
     return []
 

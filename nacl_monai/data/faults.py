@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from tqdm import tqdm
 
 from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.inference.grids import (
     ITK,
     REAL_KINDS,
@@ -193,5 +191,5 @@ def _warn_of_sizes(file: str, shape: Sequence[int], *sizes: npt.NDArray[Any]) ->
 
 def _warn_once(line: str) -> None:
     if not _warned and process_rank() == 0:
-        tqdm.write(f"warning: {line}", file=sys.stderr)
+        print_line("warning", line)
     _warned.append(line)

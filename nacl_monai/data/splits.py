@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -14,11 +13,10 @@ from typing import Any
 import ignite.distributed as idist
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from nacl_monai.data.cases import Case, names_of, split_unit
 from nacl_monai.data.patients import alike_in_two_sets
-from nacl_monai.errors import InputError, SettingError, check_no_formula
+from nacl_monai.errors import InputError, SettingError, check_no_formula, print_line
 from nacl_monai.files import write_text
 
 Split = dict[str, list[str]]
@@ -144,10 +142,10 @@ def _warned(sets: dict[str, list[Case]]) -> dict[str, list[Case]]:
     unknown = [[c["case"] for c in cases if "patient" not in c] for cases in sets.values()]
     alike = alike_in_two_sets(unknown)
     if alike and idist.get_rank() == 0:
-        tqdm.write(
-            f"warning: cases: {' and '.join(alike)} are in two sets, and begin alike; if they are of "
-            "one person, say so by `patient_of` (nacl-monai new … --patient-pattern)",
-            file=sys.stderr,
+        print_line(
+            "warning",
+            f"cases: {' and '.join(alike)} are in two sets, and begin alike; if they are of one person, "
+            "say so by `patient_of` (nacl-monai new … --patient-pattern)",
         )
     return sets
 

@@ -15,7 +15,6 @@ import io
 import json
 import math
 import pickle
-import sys
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
@@ -32,14 +31,13 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 import nacl_monai
 from nacl_monai.data.augmentation import seeded
 from nacl_monai.data.cases import Case, image_files
 from nacl_monai.data.faults import check_new
 from nacl_monai.data.loading import check_preprocessed, check_slice_size, scaling_intensities
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import atomic_path, remove_partial_files, stamp
 from nacl_monai.progress import progress_bar
 from nacl_monai.sources import source_files
@@ -431,7 +429,7 @@ def is_whole(file: Path) -> bool:
         stream.seek(size)
         whole = stream.read() == _checksum(file, size)
     if not whole:
-        tqdm.write(f"warning: {file}: is damaged, and made anew", file=sys.stderr)
+        print_line("warning", f"{file}: is damaged, and made anew")
     return whole
 
 

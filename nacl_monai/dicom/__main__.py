@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nacl_monai.cli import Parser, write_files
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import check_apart
 from nacl_monai.output import check_new_file
 from nacl_monai.predictions.names import stem_of
@@ -132,7 +132,7 @@ def _write_segments(
 
     if not frames.any():
         empty = "holds no voxel of a class, so every frame is empty"
-        print(f"warning: {file}: {empty}", file=sys.stderr)
+        print_line("warning", f"{file}: {empty}")
     write_segmentation(frames, source, names, output)
     for number, name in enumerate(names[1:], start=1):
         print(f"segment {number}: {name}, coded as {_code(name)}")

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-from nacl_monai.errors import InputError, printable
+from nacl_monai.errors import InputError, print_line, printable
 
 from .images import ImageFault
 from .maps import MAPS, compress, is_map, label_tables, map_image, write_together
@@ -167,10 +166,10 @@ class SavePromised(Transform):
     def _check_unseen(self, record: Mapping[str, Any]) -> None:
         """Refuses an image of a calibration patient; nnU-Net's name of an image is that of its case."""
         if self.definition.get("anonymous"):
-            print(
-                f"note: {self.promise}: the names of its patients are hidden; be sure that these images "
-                "are of others",
-                file=sys.stderr,
+            print_line(
+                "note",
+                f"{self.promise}: the names of its patients are hidden; be sure that these images are "
+                "of others",
             )
             return
         if record["known_by"] == BY_TABLE:

@@ -10,7 +10,7 @@ from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.inference.records import fault_of_name
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
@@ -130,7 +130,7 @@ def _print_made(fitted: Made, output: Path, options: Options) -> None:
         texts = [text for kept, text in own.verdicts() if kept.kind == OUTER]
         print(*(f"- {text}" for text in (*texts, *own.unpromised)), sep="\n")
     if promise.known_by == BY_CASE:
-        print(f"note: {UNKNOWN}")
+        print_line("note", UNKNOWN, answer=True)
     print_written(visible_files(output))
     file = output / PROMISE_FILE
     arguments = [*options.words("promise:apply"), "--output", "contours"]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
+from nacl_monai.errors import print_line
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import csv_text
@@ -148,7 +149,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
         part = curves.chosen(members)
         if len(members) < max(control.needed for control in controls):
             few = max(controls, key=lambda control: control.needed).few(len(members))
-            print(f"note: {name}: {few}")
+            print_line("note", f"{name}: {few}", answer=True)
             continue
         sums = checksum(part.write(place / CURVES_FILE))
         of_groups[name] = fit(part, controls, sums=sums, group=name, **settings, **measured)

@@ -37,6 +37,7 @@ from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,
     add_caption,
+    gray_ends,
     house_style,
     new_figure,
     panel_grid,
@@ -247,7 +248,7 @@ def _draw_structure(axis: Axes, masks: dict[str, Array], shown: Array, affine: A
     background = np.rot90(shown[..., plane])
     nothing = np.zeros(background.shape, bool)
     window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
-    low, high = np.percentile(background[window], [1, 99.5])
+    low, high = gray_ends(background[window], 1)
     right, anterior = _sizes(affine)
     axis.imshow(background[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
     for kind, mask in slices.items():

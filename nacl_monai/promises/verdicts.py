@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from nacl_monai.counting import counted
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import read_table
 
 VERDICTS = ("accept", "edit", "reject")
@@ -82,5 +82,6 @@ def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
         )
     if unlisted := [case for case, _ in judged if case not in known]:  # a report shows some
-        print(f"note: {', '.join(unlisted)}: no case of this triage, and not counted")
+        text = f"{', '.join(unlisted)}: no case of this triage, and not counted"
+        print_line("note", text, answer=True)
     return [row for row in judged if row[0] in known]

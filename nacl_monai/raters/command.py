@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,7 +19,7 @@ from nacl_monai.counting import counted
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.losses.neighborhood import extent_of
@@ -76,7 +75,7 @@ def fit_prior(options: FitOptions) -> list[Path]:
     lines = [_line(name, fit) for name, fit in {**fits, "all classes": pooled}.items()]
     print(*lines, sep="\n")
     if pooled.doubt:
-        print(f"warning: the raters cannot tell the width: {pooled.doubt}", file=sys.stderr)
+        print_line("warning", f"the raters cannot tell the width: {pooled.doubt}")
     quoted = {
         key: f'"{word}"' if isinstance(word, list) else word for key, word in settings.items()
     }

@@ -31,6 +31,7 @@ from nacl_monai.reports.style import (
     WIDTH,
     add_caption,
     class_color,
+    gray_ends,
     house_style,
     new_figure,
     panel_grid,
@@ -247,8 +248,8 @@ def _draw_image(
 def _gray(shown: CaseMap) -> npt.NDArray[np.float64]:
     if shown.image is None:
         return np.full(shown.label.shape, NO_IMAGE)
-    low, high = np.percentile(shown.image, (0.5, 99.5))
-    return np.asarray(Normalize(low, max(high, low + 1e-6), clip=True)(shown.image))
+    low, high = gray_ends(shown.image)
+    return np.asarray(Normalize(low, high, clip=True)(np.nan_to_num(shown.image, nan=low)))
 
 
 def _draw_outline(

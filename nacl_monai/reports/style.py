@@ -75,6 +75,18 @@ STYLE: dict[str, Any] = {
 }
 
 
+def gray_ends(image: npt.NDArray[Any], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """The values that are black and white, percentiles of the finite voxels of an image.
+
+    Example:
+        >>> gray_ends(np.array([0.0, 1.0, np.nan, np.inf]), 0, 100)
+        (0.0, 1.0)
+    """
+    finite = image[np.isfinite(image)]
+    ends = np.percentile(finite, (low, high)).tolist() if finite.size else (0.0, 1.0)
+    return ends[0], max(ends[1], ends[0] + 1e-6)
+
+
 def house_style() -> AbstractContextManager[None]:
     """The style while a figure is made or saved; the caller's settings are restored afterward."""
     import matplotlib.style  # noqa: PLC0415

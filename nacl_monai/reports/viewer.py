@@ -34,7 +34,7 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
-from nacl_monai.reports.style import OKABE_ITO, page_template
+from nacl_monai.reports.style import OKABE_ITO, gray_ends, page_template
 
 #: So many cases of an audit are in its page.
 SEEN = 6
@@ -170,7 +170,7 @@ def viewed(
         "name": reading.case.name,
         "shape": list(frame(confidence).shape),
         "affine": frame.affine.tolist(),
-        "image": None if image is None else _packed(frame, image, _window(frame(image))),
+        "image": None if image is None else _packed(frame, image, gray_ends(frame(image))),
         "blank": _blank(frame, image),
         "confidence": _packed(frame, confidence, (0, 1)),
         "structures": shown,
@@ -197,13 +197,6 @@ def _line(kind: str, masks: Mapping[str, Array]) -> dict[str, Any]:
     rater = _RATERS[[*masks].index(kind) % len(_RATERS)]
     color, dashes = _LINES.get(kind, (rater, ()))
     return {"color": color, "dashes": list(dashes)}
-
-
-def _window(image: Array) -> tuple[float, float]:
-    """The percentiles of what is shown and finite."""
-    finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, (0.5, 99.5)).tolist() if finite.size else (0.0, 1.0)
-    return low, max(high, low + 1e-6)
 
 
 def _blank(frame: _Frame, image: Array | None) -> str | None:

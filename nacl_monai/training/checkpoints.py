@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.differences import leaves
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
 from nacl_monai.inference.segmenter import is_whole
 from nacl_monai.training.processes import gathered
@@ -266,7 +265,7 @@ def resumable_position(folder: str | Path) -> Position:
         file = checkpoint_file(folder, position)
         if is_whole(file):
             return position
-        print(f"warning: {file}: is damaged; going back to the one before", file=sys.stderr)
+        print_line("warning", f"{file}: is damaged; going back to the one before")
     if positions:
         raise InputError(f"{folder}: every checkpoint is damaged; train anew: --restart True")
     return Position()

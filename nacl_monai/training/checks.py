@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
@@ -17,7 +16,7 @@ from torch import nn
 from nacl_monai.data import CachedVolumes, Case
 from nacl_monai.data.cases import image_files
 from nacl_monai.data.check import check_label_classes, check_structures
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import read_object
 from nacl_monai.losses import ForeignLoss
 from nacl_monai.losses.base import (
@@ -71,7 +70,7 @@ def check_loss(
         except _FaultError as fault:
             raise SettingError(f"loss: {_name(loss)} {fault}; {probe.remedy(loss)}") from None
         if warning and idist.get_rank() == 0:
-            print(f"warning: loss: {_name(loss)} {warning}; right if it means to", file=sys.stderr)
+            print_line("warning", f"loss: {_name(loss)} {warning}; right if it means to")
     if ignore_index is not None and not needs_image(getattr(loss_function, "loss", loss_function)):
         probe.check_ignored(as_segmentation_loss(loss_function), ignore_index)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +20,7 @@ from monai.bundle import ReferenceResolver
 from nacl_monai.data import Case, is_drawn
 from nacl_monai.data.cases import image_files, split_unit
 from nacl_monai.differences import computing, differences, first_of, leaves
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
 from nacl_monai.menus import MENUS
 from nacl_monai.progress import progress_bar
@@ -306,10 +305,10 @@ def warn_of_changed_code(run: RunFolder, record: Mapping[str, Any]) -> None:
     files = {name: source_file(name) for name in recorded}
     changed = [name for name, file in files.items() if file and checksum(file) != recorded[name]]
     if changed and idist.get_rank() == 0:
-        print(
-            f"warning: {', '.join(changed)}: has changed since {run.path} was trained, and may compute "
-            "something else now; put it back, or train anew",
-            file=sys.stderr,
+        print_line(
+            "warning",
+            f"{', '.join(changed)}: has changed since {run.path} was trained, and may compute something "
+            "else now; put it back, or train anew",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -13,7 +12,7 @@ import ignite.distributed as idist
 from monai.bundle import ConfigParser
 
 from nacl_monai.differences import differences, first_of, leaves, top_level
-from nacl_monai.errors import InputError
+from nacl_monai.errors import InputError, print_line
 from nacl_monai.evaluations.evaluation_files import check_trained
 from nacl_monai.files import checksum, git_commit, read_object
 from nacl_monai.runs import RunFolder
@@ -72,10 +71,10 @@ def follow_run(checkpoint: str | Path) -> None:
 
 def _warn_without_record(run: RunFolder) -> None:
     if run.model.is_file() and idist.get_rank() == 0:
-        print(
-            f"warning: {run.config}: is missing, so nobody knows whether network, classes and "
-            "preprocessing are those of the training",
-            file=sys.stderr,
+        print_line(
+            "warning",
+            f"{run.config}: is missing, so nobody knows whether network, classes and preprocessing are "
+            "those of the training",
         )
 
 

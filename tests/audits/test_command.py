@@ -200,6 +200,9 @@ def test_case_without_a_patient_is_refused_before_the_first_volume(study, refuse
     [
         (["p1_a", "p12_a"], r"(p\d)", "p12_a: --patient-pattern .* takes a part of its number"),
         (["caf\u00e9_1", "cafe\u0301_2"], "(caf[^_]+)_", "two forms of Unicode"),
+        (["p1_a", "p\uff11_b"], r"(p\d+)_", "wide digits or blanks"),
+        (["p 1_a", "p\u30001_b"], r"(p.1)_", "wide digits or blanks"),
+        (["p1_a", "p\u200b1_b"], r"(p.*1)_", "an invisible character"),
         (["p1_a", "p12_a"], r"(p\d+)", None),
         (["000101", "000102", "000201"], r"(\d{4})", None),
     ],

@@ -294,7 +294,7 @@ def check_merged(rng, audit):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_two_thousand_lines(tmp_path):
+def test_whatever_is_typed_over_a_folder_is_refused_or_has_the_numbers_of_numpy(tmp_path):
     """Refused, or measured as NumPy measures it; nothing of a user's is lost."""
     seed = int(os.environ.get("FUZZ_SEED", secrets.randbits(32)))
     for number in range(LINES):

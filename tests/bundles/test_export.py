@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -41,6 +42,7 @@ from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import forget_modules, refused, save_nifti
 from tests.same import same_bits, same_values
+from tests.test_output import fork
 
 NETWORKS = ", ".join(read_menu("networks"))
 
@@ -95,6 +97,22 @@ def test_disk_that_fills_up_is_one_line_and_nothing_stays(run, small_disk):
         export_bundle(run, small_disk / "dist/x", "hippocampus", {}, BUNDLES)
 
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
+def test_export_that_is_killed_is_repeated_and_leaves_nothing_beside(run, tmp_path, monkeypatch):
+    """Its hidden folder goes with the next export of the folder, which is the same command."""
+
+    def kill(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nacl_monai.bundles.export.shutil.make_archive", kill)
+        code, _ = fork(lambda: export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES))
+    assert code == -signal.SIGKILL
+    assert [path.name[0] for path in (tmp_path / "dist").iterdir()] == ["."]
+
+    export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
+    assert {path.name for path in (tmp_path / "dist").iterdir()} == {"x", "x.zip"}
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def write_case(folder, declared, inside, matrix):
 
 # Two are prepared by the steps of kits, and of hippocampus.
 @pytest.mark.parametrize("dataset", nightly_but({*FAST} - {"flare", "mrbrains"}, sorted(FAST)))
-def test_geometry(infer, dataset_of, tmp_path, dataset):
+def test_map_is_where_its_image_is(infer, dataset_of, tmp_path, dataset):
     """In every orientation the object is found where it is, on the image's own grid.
 
     That is a label map resampled to what the network sees and back, so the overlap is held to 0.98.

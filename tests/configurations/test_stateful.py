@@ -236,7 +236,7 @@ def machine(start, bundle, monkeypatch, capfd):
 RULES = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-def test_every_step_once(machine):
+def test_whatever_happens_to_runs_each_step_is_taken(machine):
     """Each in a state in which it matters, before Hypothesis chooses."""
     runs = machine()
     runs.begin()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from nacl_monai.evaluations import read_runs
+from nacl_monai.promises.pictures import _draw_structure
 from nacl_monai.reports import (
     draw_class_logits,
     draw_epoch_logits,
@@ -22,7 +24,8 @@ from nacl_monai.reports import (
     new_figure,
     save_figure,
 )
-from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, panel_grid, png_source
+from nacl_monai.reports.maps import _gray
+from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, gray_ends, panel_grid, png_source
 
 DRAW = {
     "reliability": draw_reliability,
@@ -172,3 +175,22 @@ def test_dollars_of_names_are_shown(copies, change_arrays):
         draw_selective(runs)[0],
     ):
         png_source(figure)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_leave_the_gray_of_the_others(value):
+    """On pages, in maps and in pictures of contours, which would all be black."""
+    image = np.random.default_rng(0).normal(size=(30, 30))
+    spoilt = image.copy()
+    spoilt[:3, :5] = value  # more than the percentiles leave out
+
+    assert gray_ends(spoilt) == gray_ends(image[np.isfinite(spoilt)])
+    assert gray_ends(spoilt * np.nan) == (0.0, 1.0)
+    shown = SimpleNamespace(image=spoilt, label=image)
+    assert np.isfinite(_gray(shown)).all()
+    figure = new_figure(height=3)
+    axis = figure.subplots()
+    mask = np.zeros((30, 30, 1), bool)
+    mask[5:9, 5:9] = True
+    _draw_structure(axis, {"outer contour": mask}, spoilt[..., None], None)
+    assert np.isfinite(axis.images[0].get_clim()).all()
