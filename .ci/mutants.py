@@ -20,6 +20,8 @@ ROOMS = (
     *("losses", "metrics", "inference", "posthoc"),
     *("predictions", "evaluations", "audits", "promises"),
 )
+# Rooms whose tests are in another folder, too.
+_TESTED_BY = {"predictions": "tests/predictions\n    tests/audits"}
 _LEFT = (
     ".git",
     ".venv*",
@@ -35,7 +37,8 @@ _LEFT = (
 _CONFIG = """[mutmut]
 source_paths = nacl_monai
 only_mutate = nacl_monai/{room}/*.py
-pytest_add_cli_args_test_selection = tests/{room}
+pytest_add_cli_args_test_selection =
+    {tests}
 also_copy =
     {beside}
 pytest_add_cli_args =
@@ -68,7 +71,9 @@ def tried(room: str, number: int, draw: random.Random) -> list[str]:
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*_LEFT), symlinks=True)
         there = (path.name for path in sorted(folder.iterdir()))
         beside = "\n    ".join(name for name in there if name not in ("nacl_monai", "tests"))
-        (folder / "setup.cfg").write_text(_CONFIG.format(room=room, beside=beside))
+        tests = _TESTED_BY.get(room, f"tests/{room}")
+        config = _CONFIG.format(room=room, beside=beside, tests=tests)
+        (folder / "setup.cfg").write_text(config)
         pyproject = (folder / "pyproject.toml").read_text(encoding="utf-8")
         assert "[tool.mutmut]" not in pyproject  # which would count in place of that
 
@@ -85,8 +90,10 @@ def tried(room: str, number: int, draw: random.Random) -> list[str]:
             raise SystemExit(f"{room}: cannot be tried:\n{first[-3000:]}")
         mutmut("run", *draw.sample(names, min(number, len(names))))
         lines = [line.strip() for line in mutmut("results").splitlines()]
-        asked = [line for line in lines if not line.endswith(("not checked", "killed"))]
-        return [f"{line}\n{mutmut('show', line.partition(':')[0])}" for line in asked]
+        alive = [
+            line.partition(":")[0] for line in lines if line.endswith(("survived", "no tests"))
+        ]
+        return [mutmut("show", name) for name in alive]
 
 
 def main() -> int:

@@ -399,6 +399,7 @@ def test_as_many_values_as_of_ages_are_no_groups(tmp_path):
 
     with pytest.raises(InputError, match="age has more than 20 values"):
         read_groups(file, dict(zip(names, names, strict=True)))
+    assert len({*read_groups(file, {name: name for name in names[:20]})["age"].values()}) == 20
 
 
 def test_studentized_interval_is_that_of_a_loop():

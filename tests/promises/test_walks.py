@@ -258,6 +258,7 @@ class Step:
     labels: Path | None
     sources: list
     result: Made
+    maps: Made | None = None
 
     @property
     def args(self):
@@ -305,11 +306,7 @@ def refusals(step):
             yield "somebody counts twice"
         if len({item.hidden for item in sources}) > 1 and "anonymous" not in step.options:
             yield "names hidden and not"
-    if (
-        result.behind
-        and "calibrator" in step.options
-        and any(item.what == "maps" for item in step.sources)
-    ):
+    if step.maps and step.maps.behind and "calibrator" in step.options:
         yield "calibrated twice"
 
 
@@ -444,7 +441,7 @@ class Walk:
         }
         behind = maps.behind or "calibrator" in options
         result = Made(self._output(values), self._what(use), maps.people, behind, maps.how)
-        return Step(use, options, values, "new", [maps.folder], None, sources, result)
+        return Step(use, options, values, "new", [maps.folder], None, sources, result, maps)
 
     def _verdicts(self, triage):
         file = self.place / f"verdicts{self.number}.csv"
@@ -680,3 +677,51 @@ def test_walks_end_in_files_that_agree_or_in_one_line(tmp_path, monkeypatch):
     ]
     assert not wrong, f"SEED={SEED}\n" + "\n".join(wrong)
     assert not missing, missing
+
+
+PROMISE, AUDIT = (Made(Path("made"), what, frozenset("ab")) for what in ("promise", "audit"))
+HALF = replace(AUDIT, shard=("old", 1))
+
+
+@pytest.mark.parametrize(
+    ("use", "sources", "changes", "reason"),
+    [
+        ("promise:apply", [PROMISE], {"people": frozenset("bc")}, "who calibrated is among"),
+        ("triage:apply", [PROMISE], {"behind": True}, "predictions of another model"),
+        ("watch:new", [replace(PROMISE, how="ensemble")], {}, "predictions of another model"),
+        ("promise:check", [replace(PROMISE, hidden=True)], {}, "names cannot be compared"),
+        ("promise:sums", [HALF], {}, "half a study"),
+        ("promise:sums", [HALF, HALF], {}, "half a study"),
+        ("merge", [HALF, replace(HALF, shard=("else", 2))], {}, "half a study"),
+        ("merge", [AUDIT, AUDIT], {}, "somebody counts twice"),
+        ("merge", [AUDIT, replace(AUDIT, behind=True)], {}, "sums of two models"),
+        ("merge", [AUDIT, replace(AUDIT, people=frozenset("c"), hidden=True)], {}, "names hidden"),
+        ("maps:new", [], {}, "calibrated twice"),
+        ("promise:sums", [HALF, replace(HALF, shard=("old", 2))], {}, ""),
+        ("promise:apply", [PROMISE], {}, ""),
+    ],
+)
+def test_walk_notices_what_went_on_and_must_not(
+    use, sources, changes, reason, tmp_path, monkeypatch
+):
+    """By each rule; a refusal is right then, and wrong if a file is not as it was."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "walk").mkdir()
+    result = replace(Made(tmp_path / "walk/output", "what", frozenset("cd")), **changes)
+    maps = replace(PROMISE, behind=True) if use == "maps:new" else None
+    options = {"calibrator"} if maps else set()
+    step = Step(use, options, {}, "new", [], None, sources, result, maps)
+    walk = Walk(None, tmp_path / "walk", None, None)
+    refusal, file = "error: a: is wrong; correct it", tmp_path / "walk/output/file"
+
+    found = [*faults_of(step, 0, "", {}, {}, walk)]
+    assert bool(found) == bool(reason)
+    assert not found or found[0].startswith(f"went on, though {reason}")
+    assert not [*faults_of(step, 1, refusal, {}, {}, walk)]
+    assert "changed" in next(faults_of(step, 1, refusal, {}, {file: 1}, walk))
+    assert "outside" in next(faults_of(step, 1, refusal, {}, {tmp_path / "other": 1}, walk))
+    assert "ended with" in next(faults_of(step, "Traceback", "", {}, {}, walk))
+    assert "no line" in next(faults_of(step, 1, "", {}, {}, walk))
+    (tmp_path / "walk/.left").touch()
+    assert "left" in [*faults_of(step, 1, refusal, {}, {}, walk)][-1]
