@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from nacl_monai.cli import main
-from nacl_monai.promises import fit, read_curves, read_promise
+from nacl_monai.promises import applied, fit, read_curves, read_promise
 from nacl_monai.promises.beside import by_group, by_number, p_of_group
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, by_patient
@@ -149,6 +149,33 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
     page = (output / "page.html").read_text(encoding="utf-8")
     assert page.count("<td>site: ") == 2
     assert "<td>9</td>" in page
+
+
+def test_group_in_which_nobody_has_the_structure_promises_what_needs_none(tmp_path):
+    """It is read as it was written, and applied; the other group has its outer contour."""
+    rng = np.random.default_rng(0)
+    inside = rng.uniform(0.1, 0.9, (24, 6, 6)).astype(np.float32)
+    labels, probs = (
+        (rng.uniform(size=inside.shape) < inside).astype(int),
+        np.stack([1 - inside, inside], 1),
+    )
+    labels[:12] = 0
+    names = [f"p{k:02d}" for k in range(24)]
+    file = curves_of_arrays(probs, labels, patients=names).write(tmp_path / "promise.npz")
+    table = tmp_path / "groups.csv"
+    rows = (f"{name},{'AB'[k // 12]}\n" for k, name in enumerate(names))
+    table.write_text("patient,site\n" + "".join(rows))
+    args = ["promise", file, "--groups", table, "--by-group", "site", "--level", "0.2"]
+    assert main([*map(str, [*args, "--no-pictures", "--output", tmp_path / "promise"])]) == 0
+
+    for site, kinds in {"A": set(), "B": {"outer"}}.items():
+        promised = read_promise(tmp_path / f"promise/site_{site}")
+        assert {kept.kind for kept in promised.kept} == {"inner", "volume", "dice"} | kinds
+        assert not {"nan", "Infinity"} & {
+            *(tmp_path / f"promise/site_{site}/promise.json").read_text().split()
+        }
+        (result,) = applied(promised, 0.9 * probs[0] + 0.05, (1.0, 1.0))
+        assert {*result.contours} == {"inner"} | kinds
 
 
 def test_group_must_be_enough_for_every_level(curves, tmp_path, capsys):
