@@ -502,17 +502,7 @@ def numbers_of(step):
         )
         for kept in json.loads(file.read_text())["kept"] if file.is_file() else []:
             cased = tuple(step.values.get("patients", ()))
-            asked = [
-                "control",
-                "confidence",
-                "margin",
-                "family",
-                "level",
-                "miss",
-                "kind",
-                "structure",
-                "patients",
-            ]
+            asked = ["control", "confidence", "margin", "family", "level", "miss", "kind", "structure", "patients"]
             record = json.loads(file.read_text())
             key = [str(record.get(name, kept.get(name))) for name in asked]
             single = cased == ("cases",)
@@ -591,7 +581,9 @@ def walked(world, walk, known, kills):
         and "--jobs 2" not in shlex.join(step.args)
         and killed(step, walk.draw)
     )
-    between = contents(output) if was_killed and output.exists() else None
+    aside = output.with_name(f".{output.name}.old")  # between two renames
+    there = next((place for place in (output, aside) if was_killed and place.exists()), None)
+    between = contents(there) if there else None
     before = snapshot(walk.place, world.root) if not was_killed else {}
     code, _, errors = typed(step.args)
     after = snapshot(walk.place, world.root) if not was_killed else {}
