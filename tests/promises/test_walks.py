@@ -98,6 +98,11 @@ PARTS = {
     "fit": (11, 15),
     "else": (15, 22),
 }
+#: What a number of a promise follows from, beside its patients and predictions.
+DECIDING = (
+    *("control", "confidence", "margin", "family", "level"),
+    *("miss", "kind", "structure", "patients"),
+)
 PATTERN = r"(p\d+)_"
 
 
@@ -502,9 +507,8 @@ def numbers_of(step):
         )
         for kept in json.loads(file.read_text())["kept"] if file.is_file() else []:
             cased = tuple(step.values.get("patients", ()))
-            asked = ["control", "confidence", "margin", "family", "level", "miss", "kind", "structure", "patients"]
             record = json.loads(file.read_text())
-            key = [str(record.get(name, kept.get(name))) for name in asked]
+            key = [str(record.get(name, kept.get(name))) for name in DECIDING]
             single = cased == ("cases",)
             yield ("kept", whose, *how, structures, single, *key), kept["values"]
     elif (
@@ -553,7 +557,8 @@ def faults_of(step, code, errors, before, after, walk):
     if not (code in (1, 2) and lines):
         yield from (f"went on, though {reason}" for reason in refusals(step))
     left = [path for path in walk.place.iterdir() if path.name.startswith(".")]
-    if left := [*left, *Path(tempfile.gettempdir()).iterdir()]:
+    temporary = Path(tempfile.gettempdir()).iterdir()  # processes keep a folder there to their end
+    if left := [*left, *(path for path in temporary if not path.name.startswith("pymp-"))]:
         yield f"left {left}"
 
 
@@ -637,16 +642,17 @@ def test_walks_end_in_files_that_agree_or_in_one_line(tmp_path, monkeypatch):
     """In 1,000 each option is used five times at least; kills and repetitions change nothing."""
     print(f"SEED={SEED}")
     monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
-    (tmp_path / "world").mkdir()
+    for name in ("world", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     world = World(tmp_path / "world")
     counts, kills, known, wrong = Counter(), Counter(), {}, []
     for number in range(WALKS):
         draw, place = random.Random(f"{SEED} {number}"), tmp_path / "walk"
-        for name in (place, tmp_path / "temporary", tmp_path / "here"):
+        for name in (place, tmp_path / "here"):
             shutil.rmtree(name, ignore_errors=True)
             name.mkdir()
         monkeypatch.chdir(tmp_path / "here")
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
         walk = Walk(world, place, draw, counts)
         for _ in range(draw.choice([1, 2, 3])):
             if problem := walked(world, walk, known, kills):
