@@ -10,13 +10,21 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import real_of, write_rows, write_scored
 from nacl_monai.audits.pictures import above, write_maps
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
+from nacl_monai.evaluations.slices import certainty
+from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables
+from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, dice_of, structure_levels
+from nacl_monai.inference.records import MARGIN
+from nacl_monai.metrics.islands import label_islands
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.names import images_of_cases
@@ -25,6 +33,9 @@ from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import find
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import MOST, scripts, viewed
+
+#: What each structure of a case is expected to be, without its label.
+TABLE = "maps.csv"
 
 
 def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
@@ -58,14 +69,17 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
         faults: list[InputError] = []
         count = 0
         rows: list[dict[str, Any]] = []
-        for _, (number, of_case) in study.each(compute, faults, "Writing"):
-            count, rows = count + number, rows + of_case
+        table: list[dict[str, Any]] = []
+        for _, (number, of_case, expected) in study.each(compute, faults, "Writing"):
+            count, rows, table = count + number, rows + of_case, table + expected
+        write_text(folder / TABLE, csv_text(pd.DataFrame(table)))
         if real:
             write_rows(rows, folder)
         for name, text in label_tables(study.channels.label_names).items():
             write_text(folder / name, text)
     print_faults(faults)
     print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
+    print(f"wrote {output / TABLE}; what it expects is as good as the calibration")
     return faults
 
 
@@ -124,8 +138,12 @@ def _write(
     threshold: float | None,
     images: Mapping[str, Path],
     real: RealIslands | None,
-) -> tuple[int, list[dict[str, Any]]]:
-    """Writes the maps of a case, on the grid of its image where it has one; also returns its islands."""
+) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Writes the maps of a case, on the grid of its image where it has one.
+
+    Returns:
+        The number of maps, the rows of its islands, and those of ``maps.csv``.
+    """
     if image := images.get(reading.case.name):
         reading = reading.on(image)
     if reading.affine is None:
@@ -134,4 +152,38 @@ def _write(
             "the segmentation, or give the images with --reference"
         )
     rows = write_scored(reading, real, folder) if real else []
-    return write_maps(folder, reading, threshold) + bool(real), rows
+    number = write_maps(folder, reading, threshold) + bool(real)
+    return number, rows, expected_rows(reading)
+
+
+def expected_rows(reading: Reading) -> list[dict[str, Any]]:
+    """The rows of ``maps.csv`` of a case, one for each structure.
+
+    Each says the sum of its probability over all voxels, and as a volume; the predicted volume; the
+    expected Dice; mean confidence and entropy within 3 mm of what is predicted; and how many islands,
+    26-connected, are predicted. Where nothing is predicted, Dice, confidence and entropy are empty.
+    """
+    channels, probs = reading.channels, reading.probs.float()
+    sure = [part.numpy() for part in certainty(probs, channels.overlapping)]
+    how = channels.structures, reading.spacing, channels.overlapping
+    voxel = float(np.prod(reading.spacing)) / MM3_PER_ML
+    rows = []
+    for name, levels in zip(channels.structures, structure_levels(probs, *how), strict=True):
+        predicted, near = levels.margins == 0, levels.margins <= MARGINS.index(MARGIN)
+        size, total = int(predicted.sum()), float(levels.expected(MARGINS[-1]))
+        dice = dice_of(levels.expected(0.0), size, levels.expected(MARGIN)) if size else np.nan
+        confidence, entropy = (part[near].mean(dtype=float) if size else np.nan for part in sure)
+        rows.append(
+            {
+                "case": reading.case.name,
+                "structure": name,
+                "probability_sum": total,
+                "expected_ml": total * voxel,
+                "volume_ml": size * voxel,
+                "expected_dice": dice,
+                "confidence_near": confidence,
+                "entropy_near": entropy,
+                "islands": label_islands(predicted)[1],
+            }
+        )
+    return rows

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
+import scipy
 import torch
 
+from nacl_monai.audits.maps import expected_rows
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import behind_map
 from nacl_monai.metrics.curves import read_curves
+from nacl_monai.metrics.decisions import expected_dice
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.posthoc.probabilities import logits_of
-from nacl_monai.predictions.reading import resampled
-from tests.audits.conftest import AFFINE, SHAPE, SPACING, Study, save, softmax_cases
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.images import Prediction, Probabilities
+from nacl_monai.predictions.reading import Case, Reading, resampled
+from tests.audits.conftest import AFFINE, CLASSES, SHAPE, SPACING, Study, save, softmax_cases
 from tests.audits.test_nnunet_sample import SAMPLE, SOFTMAX
 from tests.same import same_bits, same_values
 
@@ -65,6 +71,46 @@ def test_label_map_is_that_of_the_tool_and_probabilities_are_as_stored(study, ma
         stored = voxels_of(folder / f"{case}_probabilities.nii.gz")
         same_bits(stored, np.moveaxis(probs, 0, -1), "it is copied")
     assert len(list(folder.glob("*.nii.gz"))) == len(KINDS) * len(study.cases)
+
+
+def test_table_says_what_is_expected_of_each_structure(study, mapped):
+    """By NumPy and SciPy, and expected Dice as the audit has it."""
+    table = pd.read_csv(mapped(study.nnunet()) / "maps.csv")
+
+    assert len(table) == 2 * len(study.cases)
+    for row in table.to_dict("records"):
+        probs = study.cases[row["case"]][0].astype(np.float64)
+        k = CLASSES[row["structure"]]
+        predicted, ml = probs.argmax(0) == k, np.prod(SPACING) / 1000
+        away = scipy.ndimage.distance_transform_edt(~predicted, sampling=SPACING)
+        entropy = scipy.stats.entropy(probs, base=len(probs))
+        expected = {
+            "probability_sum": probs[k].sum(),
+            "expected_ml": probs[k].sum() * ml,
+            "volume_ml": predicted.sum() * ml,
+            "confidence_near": probs.max(0)[away <= 3].mean(),
+            "entropy_near": entropy[away <= 3].mean(),
+            "islands": scipy.ndimage.label(predicted, np.ones((3, 3, 3)))[1],
+            "expected_dice": expected_dice(probs[None], {"it": [k]}, spacing=SPACING).item(),
+        }
+        for name, value in expected.items():
+            # Probabilities are in single precision, and distances are rounded.
+            assert row[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_structure_that_is_not_predicted_has_a_sum_alone():
+    """No voxel is near it; a floor of probability has a volume all the same."""
+    probs = np.full((2, 4, 4, 4), 0.1, np.float32)
+    probs[0] = 0.9
+    predicted = Probabilities(probs, np.eye(4), Path("case"), Path("case"))
+    channels = Channels("softmax", {"background": (0,), "it": (1,)})
+    (row,) = expected_rows(
+        Reading(Case("case", Prediction("case", {})), predicted, [], channels, 0.0)
+    )
+
+    assert row["probability_sum"] == pytest.approx(6.4, rel=1e-6)  # single precision
+    assert (row["volume_ml"], row["islands"]) == (0, 0)
+    assert np.isnan([row["expected_dice"], row["confidence_near"], row["entropy_near"]]).all()
 
 
 @pytest.mark.parametrize("tool", [SOFTMAX, SAMPLE / "regions"])
