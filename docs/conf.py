@@ -165,27 +165,38 @@ def write_formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) 
     raise nodes.SkipNode
 
 
-#: The page of the site on which one scrolls through cases, and what Start says of it.
-EXAMPLE = "example.html"
-TRY_IT = f"""<p><a href="{EXAMPLE}"><strong>Try it here</strong></a>, without installing anything: what
+WAY_BACK = f'<p><a href="index.html">{project}</a>, <a href="view.html">about this page</a>'
+LESIONS = Path(__file__).parent / "lesions"
+FOLDERS = [str(LESIONS / kind) for kind in ("maps", "labels")]
+OF_LESIONS = ["--images", str(LESIONS / "images"), "--dataset", str(LESIONS / "dataset.json")]
+SYNTHETIC = """</p><p><strong>The prediction is synthetic</strong>, and so is every number below: no
+network made it. Image and label are of Lesjak et al., Neuroinformatics 2017 (CC BY), cropped.</p>"""
+#: Pages of the site on which one scrolls through cases → the command, its page, and what is said first.
+EXAMPLES = {
+    "example.html": (["demo", "--quick"], "runs/demo/quick/report/promise/page.html", "</p>"),
+    "lesions.html": (
+        ["audit", *FOLDERS, *OF_LESIONS, "--output", "audit"],
+        "audit/page.html",
+        SYNTHETIC,
+    ),
+}
+TRY_IT = """<p><a href="example.html"><strong>Try it here</strong></a>, without installing anything: what
 the demo promises, and three of its cases (3 MB). Find where label and prediction differ, and read the
-probability there.</p>"""
+probability there. Or go from lesion to lesion of <a href="lesions.html">multiple sclerosis</a>.</p>"""
 
 
-WAY_BACK = f'<p><a href="index.html">{project}</a>, <a href="view.html">about this page</a></p>'
-
-
-def make_example(app: Sphinx) -> None:
-    """Runs the quick demo, and puts the page of its promise into the site."""
-    page = Path(app.outdir) / EXAMPLE
-    if app.builder.format != "html" or page.is_file():
-        return
-    page.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as place:
-        command = [sys.executable, "-m", "nacl_monai", "demo", "--quick"]
-        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
-        text = (Path(place) / "runs/demo/quick/report/promise/page.html").read_text("utf-8")
-        page.write_text(text.replace("<main>", f"<main>{WAY_BACK}", 1), encoding="utf-8")
+def make_examples(app: Sphinx) -> None:
+    """Runs the quick demo and the audit of a lesion case, and puts their pages into the site."""
+    for name, (command, made, first) in EXAMPLES.items():
+        page = Path(app.outdir) / name
+        if app.builder.format != "html" or page.is_file():
+            continue
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory() as place:
+            words = [sys.executable, "-m", "nacl_monai", *command]
+            subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+            text = (Path(place) / made).read_text("utf-8").replace(f"{LESIONS}/", "docs/lesions/")
+            page.write_text(text.replace("<main>", f"<main>{WAY_BACK}{first}", 1), encoding="utf-8")
 
 
 def try_it(_: Sphinx, name: str, source: list[str]) -> None:
@@ -205,4 +216,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_sought)
     app.connect("source-read", add_heading)
     app.connect("source-read", try_it)
-    app.connect("builder-inited", make_example)
+    app.connect("builder-inited", make_examples)

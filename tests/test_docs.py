@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 from xml.etree import ElementTree
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
+from scipy import ndimage
 
 from nacl_monai import audit
 from nacl_monai.bundles.command_line import check_run
@@ -297,3 +299,23 @@ def test_blocks_of_python_or_commands_say_what_they_are():
         known = {"python", "bash", "text", "yaml", "toml", "json", "markdown", "mermaid"}
         for language in (line.partition(" ")[0] for line in opened):
             assert language in known or language.startswith("{"), f"{page}: {language!r}"
+
+
+def test_lesion_case_is_small_cited_and_as_its_page_says():
+    """Its islands are counted from its files, 26-connected."""
+    folder = ROOT / "docs/lesions"
+    text = (folder / "README.md").read_text("utf-8")
+    assert all(words in text for words in ("Lesjak", "CC BY", "synthetic"))
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 1e6
+    maps, label = (
+        np.asarray(nibabel.load(folder / kind / "patient26.nii.gz").dataobj)
+        for kind in ("maps", "labels")
+    )
+    masks = {"labeled": label > 0, "predicted": maps.argmax(-1) > 0}
+    islands = {name: ndimage.label(mask, np.ones((3, 3, 3))) for name, mask in masks.items()}
+    alone = {
+        name: count - len({*numbers[masks[other]].ravel()} - {0})
+        for (name, (numbers, count)), other in zip(islands.items(), [*masks][::-1], strict=True)
+    }
+    assert f"{alone['labeled']} of {islands['labeled'][1]} lesions" in text
+    assert f"{alone['predicted']} of {islands['predicted'][1]} predicted" in text
