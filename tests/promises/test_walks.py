@@ -74,7 +74,9 @@ ALWAYS = {
 #: Options that have no effect, or fail, without others.
 WITH = {
     "by_group": ("groups",),
-    "asymmetric": ("measure",),
+    "asymmetric": ("measure", "phases"),
+    "measure": ("phases",),
+    "phases": ("measure",),
     "rater_names": ("raters",),
     "new_images": ("new",),
     "budget": ("new",),
@@ -211,7 +213,7 @@ class World:
             "labels": [place / "labels"],
             "level": [0.3],
             "margin": [pick([2, 3])],
-            "measure": ["total = anterior + posterior"],
+            "measure": ["EF = 1 - s1.anterior / s0.anterior"],
             "method": [pick(["temperature", "distance"])],
             "miss": [pick([0.1, 0.2])],
             "names": ["net"],
