@@ -22,7 +22,6 @@ from .decisions import (
 from .fine_bins import FineBins, adaptive_calibration_error
 from .logits import absolute_logit_sums, maximum_logit_counts
 from .metric import BoundedHausdorffMetric, CalibrationMetric
-from .pixelwise import pixelwise_calibration_error
 from .pooled import (
     Pooled,
     direction,
@@ -69,7 +68,6 @@ __all__ = [
     "maximum_calibration_error",
     "maximum_logit_counts",
     "negative_log_likelihood",
-    "pixelwise_calibration_error",
     "pooled_difference",
     "pooled_error",
     "pooled_gap",

@@ -20,7 +20,6 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
-from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, check_weight
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.raters import (
     HumanBins,
@@ -109,17 +108,13 @@ class CalibrationSums:
         num_raters: int = 1,
         rater: int | None = None,
         threshold: float = 0.001,
-        false_positive_weight: float = FALSE_POSITIVE_WEIGHT,
         step: float | None = None,
     ) -> None:
         super().__init__()
         check_num_bins(num_bins)
         check_raters(num_raters, rater)
         check_threshold(threshold)
-        check_weight(false_positive_weight)
-        self.options = Options(
-            num_bins, include_background, include_absent, threshold, false_positive_weight
-        )
+        self.options = Options(num_bins, include_background, include_absent, threshold)
         self.errors = named_errors(errors)
         self.regions = named_regions(regions)
         self.boundary_width = boundary_width

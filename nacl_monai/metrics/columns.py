@@ -18,7 +18,6 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins, VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
-from nacl_monai.metrics.pixelwise import FALSE_POSITIVE_WEIGHT, ForegroundBins
 from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 
@@ -32,7 +31,6 @@ COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Options], VoxelSums]] 
     ThresholdedBins: lambda pieces, options: ThresholdedBins.collect(
         pieces, options.num_bins, options.threshold
     ),
-    ForegroundBins: lambda pieces, options: ForegroundBins.collect(pieces, options.num_bins),
 }
 #: The name of a region's voxels in a caption, and the end of the label of an error there.
 REGION_WORDS = {
@@ -121,7 +119,6 @@ class Options:
     include_background: bool = True
     include_absent: bool = True
     threshold: float = 0.001
-    false_positive_weight: float = FALSE_POSITIVE_WEIGHT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,13 +199,6 @@ ERRORS: dict[str, Error] = {
     ),
     "smooth_ece": Error(
         "Smooth ECE", default=False, sums=FineBins, compute=lambda fine, _: fine.smooth_ece()
-    ),
-    "pece": Error(
-        "Pixel-wise ECE",
-        default=False,
-        high=inf,
-        sums=ForegroundBins,
-        compute=lambda bins, options: bins.pece(options.false_positive_weight),
     ),
 }
 

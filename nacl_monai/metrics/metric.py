@@ -84,7 +84,7 @@ class CalibrationMetric(CalibrationSums, GatheredTogether, CumulativeIterationMe
     Args:
         num_bins: The number of equal bins.
         errors: Names in :data:`ERRORS`: ece, ace, mce, confidence_gap, adaptive_ece, cece, nll,
-            brier, aurc, error_auroc, all of them by default; thresholded_cece, smooth_ece, pece.
+            brier, aurc, error_auroc, all of them by default; thresholded_cece, smooth_ece.
         regions: Names in :data:`REGIONS`, all by default; or a mapping from names of your own to
             functions that return a mask, whose parameters are any of ``labels`` and ``prediction``,
             class indices ``(B, *spatial)``. None in place of a function is the region that is known
@@ -111,7 +111,6 @@ class CalibrationMetric(CalibrationSums, GatheredTogether, CumulativeIterationMe
             those against the share of the raters (`raters` has the equation).
         rater: The one of them whom the numbers are against, in place of the share.
         threshold: For thresholded_cece, which counts only probabilities above it.
-        false_positive_weight: The weight of false positives in pece.
         step: The step between stored probabilities, where the dtype does not say, as 1/65535 of integers
             of 16 bits that a file scales. The NLL counts a stored 0 as half of it.
 

@@ -54,7 +54,8 @@ _KEY, _KEY_OF_FIRST_VERSION = "probabilities", "softmax"
 _REAL_KINDS = "fiub"  # NumPy's letters for floats, integers and booleans
 # Constructors of NumPy's numbers and arrays; everything else that a pickle might call is refused.
 _HARMLESS = re.compile(
-    r"collections\.OrderedDict|numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))"
+    r"collections\.OrderedDict|numpy\.(dtype|ndarray"
+    r"|_?core\.(multiarray\.(scalar|_reconstruct)|numeric\._frombuffer))"
 )
 _OWN = "_probabilities"
 

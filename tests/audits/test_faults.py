@@ -233,7 +233,10 @@ def test_nested_dataset_is_damaged(tmp_path):
     file = tmp_path / "dataset.json"
     file.write_text('{"labels": ' + "[" * 50_000 + "]" * 50_000 + "}")
 
-    with pytest.raises(InputError, match=r"dataset.json: is damaged; give another with --dataset"):
+    # Python 3.14 reads any depth.
+    with pytest.raises(
+        InputError, match=r"dataset.json: (is damaged|names no labels); give another"
+    ):
         read_dataset(file)
 
 
@@ -516,8 +519,9 @@ def test_pickle_runs_nothing(tmp_path):
         read_plain(file)
     assert not trace.exists()
 
-    plain = {"a": np.float64(1.5), "b": [1, (2, 3)], "c": np.eye(2), "d": {"x": None}}
-    file.write_bytes(pickle.dumps(plain))
-    found = read_plain(file)
-    same_bits(found.pop("c"), plain.pop("c"), "it is read back")
-    assert found == plain
+    array, plain = np.eye(2), {"a": np.float64(1.5), "b": [1, (2, 3)], "d": {"x": None}}
+    for protocol in (4, 5):  # 5 is the default from Python 3.14 on
+        file.write_bytes(pickle.dumps(plain | {"c": array}, protocol))
+        found = read_plain(file)
+        same_bits(found.pop("c"), array, "it is read back")
+        assert found == plain

@@ -265,7 +265,6 @@ def test_other_cases_are_alike_in_another_fold_alone(folders, make_run, tmp_path
         ("error_auroc_all", 1.1),
         ("smooth_ece_union", 1.1),
         ("thresholded_cece_union", -0.1),
-        ("pece_all", -0.1),
     ],
 )
 def test_impossible_value_is_refused(column, value):
@@ -278,9 +277,7 @@ def test_impossible_value_is_refused(column, value):
 
 def test_limits_and_undefined_values_are_possible(tmp_path):
     """A perfect Dice, an absent structure, a confidence gap below zero."""
-    metrics = pd.DataFrame(
-        {"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0], "pece_all": 2.5}
-    )
+    metrics = pd.DataFrame({"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0]})
 
     check_values(tmp_path, metrics)
 

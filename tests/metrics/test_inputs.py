@@ -22,7 +22,6 @@ from nacl_monai.metrics import (
     calibration_bins,
     expected_calibration_error,
 )
-from nacl_monai.metrics import pixelwise_calibration_error as pixelwise
 from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import aligned, batched, checked_voxels, dequantized
 from nacl_monai.predictions.channels import with_structures
@@ -148,7 +147,6 @@ FUNCTIONS = {
     "cece": metrics.classwise_calibration_error,
     "thresholded_cece": partial(metrics.classwise_calibration_error, threshold=0.001),
     "smooth_ece": metrics.smooth_calibration_error,
-    "pece": metrics.pixelwise_calibration_error,
     "adaptive_ece": metrics.adaptive_calibration_error,
     "nll": metrics.negative_log_likelihood,
     "brier": metrics.brier_score,
@@ -412,7 +410,6 @@ def test_class_of_the_name_of_the_predicted_one_is_refused(name, where):
         lambda n: CalibrationMetric(num_bins=n),
         lambda n: calibration_bins(BYTES, ONES, num_bins=n),
         lambda n: adaptive_calibration_error(BYTES, ONES, num_bins=n),
-        lambda n: pixelwise(BYTES, ONES, num_bins=n),
         lambda n: audit(BYTES, ONES, num_bins=n),
     ],
 )

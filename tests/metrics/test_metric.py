@@ -30,7 +30,6 @@ from nacl_monai.metrics import (
 )
 from nacl_monai.metrics.bins import ThresholdedBins
 from nacl_monai.metrics.fine_bins import FineBins
-from nacl_monai.metrics.pixelwise import ForegroundBins
 from nacl_monai.metrics.scores import ScoreSums
 from tests.metrics import metric_worker
 from tests.metrics.oracles import cases, measured, random_case
@@ -180,7 +179,6 @@ def test_numbers_of_nothing_are_refused():
         ({"num_bins": 0}, "num_bins: is 0"),
         ({"num_raters": 0}, "num_raters: is 0"),
         ({"threshold": 1.0}, "threshold: is 1.0"),
-        ({"false_positive_weight": -0.1}, "false_positive_weight: is -0.1"),
     ],
 )
 def test_what_cannot_be_is_refused_when_the_metric_is_made(options, message):
@@ -212,9 +210,8 @@ def test_error_that_is_asked_for_alone_is_the_same(error):
         (["smooth_ece", "aurc", "error_auroc"], [FineBins]),
         (["brier", "nll"], [ScoreSums]),
         (["thresholded_cece"], [ThresholdedBins]),
-        (["pece"], [ForegroundBins]),
         (DEFAULT_ERRORS, [FineBins, ScoreSums]),
-        (ERRORS, [FineBins, ScoreSums, ThresholdedBins, ForegroundBins]),
+        (ERRORS, [FineBins, ScoreSums, ThresholdedBins]),
     ],
 )
 def test_only_what_the_errors_need_is_kept(errors, kinds):
@@ -235,7 +232,7 @@ def test_aggregate_names_every_error_of_every_region():
 
         assert list(filled(errors=errors).aggregate()) == expected
     assert list(filled().aggregate()) == list(filled(errors=DEFAULT_ERRORS).aggregate())
-    assert set(DEFAULT_ERRORS) == set(ERRORS) - {"thresholded_cece", "smooth_ece", "pece"}
+    assert set(DEFAULT_ERRORS) == set(ERRORS) - {"thresholded_cece", "smooth_ece"}
 
 
 def test_labels_are_needed():
