@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,13 +52,13 @@ from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study, find
 from nacl_monai.progress import progress_bar
+from nacl_monai.reports.sections import PAGE
 from nacl_monai.runs import MARGIN, RunFolder
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
 #: For programs without this package, in place of calibrator.json.
 _SCRIPTED = "calibrator.ts"
-_PAGE = "page.html"
 Kept = RegionLogits | StructureLogits
 
 
@@ -100,8 +99,11 @@ def calibrate_folder(
         show(study)
         runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
         asked = replace(options, method=method, region=region, folds=folds, output=output)
-        arguments = [predictions, labels, *asked.words("calibrate:folders", travels=False)]
-        _write_page(folder, runs, calibrator, arguments, pictures=options.pictures)
+        words = asked.words("calibrate:folders", travels=False)
+        command = options.command("calibrate", predictions, labels, *words)
+        reports.write_calibrated(
+            runs, calibrator, folder / PAGE, command, pictures=options.pictures
+        )
         text = _text(runs, calibrator)
     print(text)
     print_written(visible_files(output))
@@ -242,19 +244,6 @@ def fit_calibrator(study: Study, file: Path) -> Calibrator:
     return calibrator
 
 
-def _write_page(
-    folder: Path,
-    runs: Sequence[Run],
-    calibrator: Calibrator,
-    arguments: Sequence[object],
-    *,
-    pictures: bool = True,
-) -> None:
-    """The page of a calibrator, which ends with the command that made it."""
-    command = shlex.join(map(str, ["nacl-monai", "calibrate", *arguments]))
-    reports.write_calibrated(runs, calibrator, folder / _PAGE, command, pictures=pictures)
-
-
 def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
     """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
@@ -388,9 +377,10 @@ def calibrate_run(
     calibrator = read_calibrator(calibrated.calibrator)
     arguments = [run, "--calibrator", name, "--dataset_dir", dataset_dir, *overrides]
     arguments += ["--bundles", bundles] if bundles else []
-    _write_page(calibrated.path, runs, calibrator, arguments)
+    command = Options().command("calibrate", *arguments)
+    reports.write_calibrated(runs, calibrator, calibrated.path / PAGE, command)
     print(_text(runs, calibrator))
-    print_written([calibrated.path / _PAGE])
+    print_written([calibrated.path / PAGE])
     print_next("export", dataset, "--run", run, "--calibrator", name)
 
 

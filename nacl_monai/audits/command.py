@@ -199,7 +199,7 @@ def audit_study(
     if study.raters:
         text = f"{study.name}: several raters, and so no {CURVES_FILE} for a promise"
         print_line("note", text, answer=True)
-    print_faults(faults)
+    print_faults(map(study.options.named, faults))
     return audit, promising, faults
 
 
@@ -209,7 +209,7 @@ def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[Measured]) ->
     return curves_of(study, cases, curves) if curves else None
 
 
-def print_faults(faults: Iterable[InputError]) -> None:
+def print_faults(faults: Iterable[object]) -> None:
     """Prints the faults of single cases, a line for each."""
     for fault in faults:
         print_line("fault", fault)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -113,11 +112,11 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         found = seen.each(partial(_viewed, images=images), faults, "Viewing")
         cases = [{**layers, "reason": ""} for _, layers in found]
         template = page_template(file="view.html.j2")
-        arguments = ["nacl-monai", "view", predictions, *options.members]
+        words = options.words("view:new", travels=False)
         text = template.render(
             name=study.name,
             count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",
-            command=shlex.join(map(str, [*arguments, *options.words("view:new", travels=False)])),
+            command=options.command("view", predictions, *options.members, *words),
             **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")

@@ -23,16 +23,15 @@ from nacl_monai.evaluations.evaluation_files import (
     write_evaluation_record,
 )
 from nacl_monai.evaluations.slices import write_slice
-from nacl_monai.files import record_text, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
-from nacl_monai.reports.page import page_record
+from nacl_monai.reports.sections import PAGE, RECORD
 from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM, _PAGE, _RECORD = "reliability_", "page.html", "page.json"
+_DIAGRAM = "reliability_"
 #: The folder of the maps of single cases.
 NIFTI = "nifti"
 # Decimals of the table of cases, by which the page orders them.
@@ -114,7 +113,7 @@ def _data(study: Study) -> list[str]:
     """The arguments with which the next command reads the data of a study with one rater."""
     options, (labels,) = study.options, {file.parent for file in study.cases[0].labels}
     folders = [study.folder, *options.members, labels]
-    return [*map(str, folders), *options.words("promise:folders")]
+    return [*map(options.named, [*folders, *options.words("promise:folders")])]
 
 
 def _write_view(
@@ -180,9 +179,8 @@ def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **se
     files = draw_all(audits, folder) if pictures else {}
     drawn = files if len(audits) == 1 else {}  # several are side by side
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    reports.write_page(audit, folder / _PAGE, command, drawn, pictures=pictures, **seen)
-    record = page_record(audit, command, seen.get("data", ()))
-    write_text(folder / _RECORD, record_text(record))
+    how = {"pictures": pictures, "beside": RECORD, **seen}
+    reports.write_page(audit, folder / PAGE, command, drawn, **how)
     return audit
 
 

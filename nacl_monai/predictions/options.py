@@ -7,6 +7,7 @@ passes options on to the next command, and refuses an option that would have no 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import partial
@@ -103,6 +104,7 @@ class Options:
 
     Attributes:
         members: The folders of an ensemble's members but the first, which is the command's.
+        unnamed: Where arrays are as long as a call lasts, which nothing that is written names.
 
     Raises:
         SettingError: If a number counts things and is smaller than 1, or an ensemble has one member.
@@ -416,6 +418,7 @@ class Options:
         type=_shard,
     )
     members: Sequence[Path] = ()
+    unnamed: Path | None = None
 
     def __post_init__(self) -> None:
         for row in fields(self):
@@ -495,6 +498,14 @@ class Options:
                     *([] if isinstance(value, bool) else map(str, values)),
                 ]
         return arguments
+
+    def named(self, text: object) -> str:
+        """The text as it is written."""
+        return str(text) if self.unnamed is None else str(text).replace(f"{self.unnamed}/", "")
+
+    def command(self, *parts: object) -> str:
+        """A command in one line, as a shell takes it."""
+        return shlex.join(["nacl-monai", *map(self.named, parts)])
 
     @property
     def files(self) -> list[Path]:

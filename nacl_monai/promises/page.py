@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from nacl_monai.errors import print_line
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.evaluations.groups import Groups
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import checksum, record_text, write_text
+from nacl_monai.files import checksum, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.options import Options
@@ -33,21 +32,51 @@ from nacl_monai.promises.fit import fit
 from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise, one_in, size_text
 from nacl_monai.promises.rules import Rules
 from nacl_monai.promises.seen import meaning, seen_case
+from nacl_monai.reports.sections import PAGE, RECORD, Section, write_sections
 from nacl_monai.reports.style import data_source
-from nacl_monai.reports.viewer import Read, is_seen, scripts
+from nacl_monai.reports.viewer import Read, is_seen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE, RECORD = "page.html", "page.json"
 UNKNOWN = "each case counts as a patient; say whose it is with --patient-pattern or --patients"
-#: What the columns of `nacl_monai.promises.Promise.table` are.
-COLUMNS_NOTE = (
+# The columns of `nacl_monai.promises.Promise.table`.
+_COLUMNS = (
     "Size is how many times as large as the structure a contour is; for a volume, the factor up and "
     "down; for Dice, how far its bound is below it on average. Without probabilities, contours are "
     "margins around the prediction. What is not controlled is the contour that by its probabilities "
     "misses as much as was promised."
 )
+_TESTED = (
+    "Whether they are kept takes labels of patients who did not calibrate: of those who did, as many "
+    "fail as the rule says, whatever the network."
+)
+_INTERVALS = (
+    "Numbers in brackets are 95% intervals over patients. A contour that is more than "
+    f"{USELESS:g} times as large as the structure is called of no use."
+)
+_OF_GROUPS = (
+    "How many fail in all is fixed; who fails is not. p is how often a group of so many has as many or "
+    "more by chance; of many groups one has a small p. A group that a promise fails needs one of its "
+    "own, by its own patients: --groups TABLE --by-group COLUMN."
+)
+# Figure → title and caption.
+_FIGURES = {
+    "misses": (
+        "Why this contour?",
+        "The lower the threshold, the larger the contour, and the less is outside. The chosen threshold "
+        "is the highest that keeps the promise.",
+    ),
+    "sizes": (
+        "How large is an outer contour?",
+        "The less it may miss, the larger a contour is. The margin needs no probabilities, and is what "
+        "they must beat.",
+    ),
+    "volumes": (
+        "Are the volumes in their intervals?",
+        "A line is the interval of a case, a dot its true volume.",
+    ),
+}
 #: Caption, picture and layers of a case.
 Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
 _GROUPS = "groups.csv"
@@ -104,23 +133,8 @@ def make_promise(
         seen = replace(fitted.promise, read=read)
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
     settings = options.words("promise:folders", travels=False)
-    arguments = ["promise", *paths[:-1], *options.members, paths[-1], *settings]
-    command = shlex.join(map(str, ["nacl-monai", *arguments]))
-    rows = fitted.by_group.to_dict("records")
-    write_page(fitted.promise, folder / PAGE, command, figures, fitted.cases, rows)
-    record = {
-        "title": "Promise",
-        "sentences": fitted.promise.sentences,
-        "numbers": fitted.promise.numbers,
-        "measures": [
-            {**asdict(measure), "text": measure.text} for measure in fitted.promise.measures
-        ],
-        "groups": rows,
-        "patients": fitted.promise.patients,
-        "shown": [caption for caption, *_ in fitted.cases],
-        "commands": {"promise": command},
-    }
-    write_text(folder / RECORD, record_text(record))
+    command = options.command("promise", *paths[:-1], *options.members, paths[-1], *settings)
+    _write_page(fitted, folder / PAGE, command, figures, RECORD)
     return fitted
 
 
@@ -224,52 +238,103 @@ def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
     """Writes `nacl_monai.promises.Promise.page`, with what was fitted and cases that can be read."""
     figures = {name: reports.png_source(figure) for name, figure in draw_figures(promise)}
     cases = [*contours(promise)] if viewer else []
-    return write_page(promise, file, "nacl_monai.promises.Promise.page", figures, cases)
+    made = Made(promise, pd.DataFrame(), {}, cases)
+    return _write_page(made, file, "nacl_monai.promises.Promise.page", figures)
 
 
-def write_page(
-    promise: Promise,
-    file: Path,
-    command: str,
-    figures: Mapping[str, str],
-    cases: Sequence[Drawn],
-    groups: Sequence[Mapping[Any, Any]] = (),
+def _write_page(
+    made: Made, file: Path, command: str, figures: Mapping[str, str], beside: str | None = None
 ) -> Path:
-    """Writes the page; returns its path.
+    """Writes the page and, under a name beside it, what it says; returns its path.
 
     Args:
-        promise: The promise.
+        made: The promise.
         file: The file.
         command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
-        cases: From `contours`.
-        groups: The rows of `nacl_monai.promises.beside.by_group`.
+        beside: As `nacl_monai.reports.sections.write_sections` takes it.
 
     Raises:
         InputError: If it cannot be written.
     """
-    control, numbers = promise.controls[0], []
-    if promise.curves and promise.outer:
-        numbers = by_number(promise.curves, control, **promise.settings)
-    text = reports.page_template("nacl_monai.promises", "promise.html.j2").render(
-        promise=promise,
-        note=UNKNOWN if promise.known_by == BY_CASE else "",
-        useless=f"{USELESS:g}",
-        verdicts=promise.sentences,
-        headings=list(promise.table),
-        columns_note=COLUMNS_NOTE,
-        rows=list(promise.table.itertuples()),
-        figures=figures,
-        pictures=cases,
-        groups=[_group_row(row) for row in groups if row["kind"] == OUTER],
-        structures=promise.definition["structures"],
-        numbers=numbers,
-        number_headings=number_headings(control, promise.definition["structures"]),
-        number_note=number_note(control),
-        command=command,
-        **scripts([layers for *_, layers in cases], file),
+    promise, groups = made.promise, made.by_group.to_dict("records")
+    head = Section(
+        "What is promised",
+        _about(promise),
+        promise.sentences,
+        notes=[_INTERVALS + f" Mind that {UNKNOWN}." * (promise.known_by == BY_CASE)],
+        numbers=promise.numbers,
     )
-    return write_text(file, text + "\n")
+    sections = [
+        Section(
+            "What contours look like",
+            pictures={caption: source for caption, source, _ in made.cases},
+            viewer=True,
+        ),
+        *(
+            Section(title, pictures={caption: figures[name]})
+            for name, (title, caption) in _FIGURES.items()
+            if name in figures
+        ),
+        _by_group(promise, groups),
+        *more_patients(promise),
+        all_promises(promise),
+    ]
+    return write_sections(
+        file,
+        head,
+        [section for section in sections if section.pictures or section.rows],
+        {"Made by": command},
+        layers=made.layers,
+        beside=beside,
+        measures=[{**asdict(measure), "text": measure.text} for measure in promise.measures],
+        groups=groups,
+        patients=promise.patients,
+    )
+
+
+def _about(promise: Promise) -> str:
+    """For whom it is."""
+    each = promise.control == EACH
+    kept = "in as many of them as each says, and" if each else "not for each of them, and"
+    number = len(promise.patients)
+    return (
+        f"{number} patients calibrated these promises. They hold {promise.unit}, {kept} not for "
+        f"patients of another kind. {_TESTED} {promise.few}"
+    ).rstrip()
+
+
+def _by_group(promise: Promise, groups: Sequence[Mapping[Any, Any]]) -> Section:
+    """Who fails, in groups of the patients."""
+    missed = "With more outside" if promise.control == EACH else "Missed"
+    return Section(
+        "Does it hold for mine?",
+        headings=["Outer contour", "Group", missed, "Size"],
+        rows=[_group_row(row) for row in groups if row["kind"] == OUTER],
+        notes=[_OF_GROUPS],
+    )
+
+
+def more_patients(promise: Promise) -> Iterator[Section]:
+    """What more patients give."""
+    if promise.curves is None or not promise.outer:
+        return
+    control = promise.control_of(promise.outer[0])
+    yield Section(
+        "What do more patients give?",
+        "The more patients calibrate, the less such calibrations differ, and on the whole the smaller "
+        "contours are.",
+        [number_note(control)],
+        headings=number_headings(control, promise.definition["structures"]),
+        rows=by_number(promise.curves, control, **promise.settings),
+    )
+
+
+def all_promises(promise: Promise) -> Section:
+    """The table of all promises."""
+    table = promise.table
+    headings, rows = ["Promise", *table], [*map(list, table.itertuples())]
+    return Section("All promises", headings=headings, rows=rows, notes=[_COLUMNS])
 
 
 def _group_row(row: Mapping[Any, Any]) -> list[str]:

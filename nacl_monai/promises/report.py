@@ -8,15 +8,13 @@ the rest.
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +26,7 @@ from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
-from nacl_monai.files import checksum, record_text, write_text
+from nacl_monai.files import checksum
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import Curves
@@ -40,17 +38,17 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study, behind_calibrator, find
 from nacl_monai.promises.apply import Contours, add_cases, empty_text
-from nacl_monai.promises.beside import by_number, number_headings, number_note
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.control import STEPS, Control, level_of
 from nacl_monai.promises.fit import check_cases
-from nacl_monai.promises.page import COLUMNS_NOTE, PAGE, Made, asked_controls, make_promise
+from nacl_monai.promises.page import Made, all_promises, asked_controls, make_promise, more_patients
 from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
+from nacl_monai.reports.sections import PAGE, Section, write_sections
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
-from nacl_monai.reports.viewer import check_images, read_again, scripts
+from nacl_monai.reports.viewer import check_images, read_again
 
 _LOG = "log.txt"
 #: What the page draws: sentences, numbers, who took part in what, commands and versions.
@@ -62,6 +60,7 @@ _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _ROWS = 12
 #: With fewer patients nothing is promised, unless a level is asked for.
 _FEWEST = 9
+_PROMISE_PAGE = "promise/page.html"
 _PROMISED, _NEW = "What is promised?", "What of new patients?"
 _ABOUT = (
     "An outer contour is drawn with room to spare, so that little of the structure is outside; an "
@@ -135,29 +134,6 @@ def too_few(patients: int) -> str:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A part of the page: what it says, one picture, one table, and the files behind it.
-
-    Attributes:
-        note: What the columns are.
-        whole: The file with the whole table, of which the page then has the first rows alone.
-        numbers: Those behind the sentences, with intervals and units, for programs.
-    """
-
-    title: str
-    about: str
-    sentences: Sequence[str]
-    picture: str = ""
-    caption: str = ""
-    headings: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    files: Sequence[str] = ()
-    note: str = ""
-    whole: str = ""
-    numbers: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True)
 class _People:
     """Who fits a calibrator, and who tests the network and makes the promise.
 
@@ -179,25 +155,6 @@ class _People:
         if self.fitting:
             who = f"{counted(len(self.fitting), 'other')} made the calibrator, and nothing else"
             yield f"{who}: {', '.join(self.fitting)}."
-
-
-@dataclass(frozen=True)
-class _Result:
-    """The record of a report, and what is drawn or printed beside it.
-
-    Attributes:
-        pictures: Of each section.
-        cases: The layers of those that one can scroll through.
-        following: The command that comes next; empty for the same report on new patients.
-        ways: What may follow, too → its command.
-    """
-
-    record: dict[str, Any]
-    pictures: Sequence[str]
-    cases: Sequence[dict[str, Any]]
-    faults: list[InputError]
-    following: Sequence[object]
-    ways: Sequence[tuple[str, Sequence[object]]]
 
 
 @dataclass(frozen=True)
@@ -251,30 +208,19 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         arguments = ["report", folders[0], *options.members, folders[1]]
         arguments += options.words("report:folders", travels=False)
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
-            result = _steps(study, aside, output, options)
-        record, following = result.record, result.following or [*arguments, "--new", "NEW"]
-        record["commands"] = {
-            name: shlex.join(map(str, ["nacl-monai", *command]))
-            for name, command in (("report", arguments), ("next", following), *result.ways)
-        }
-        write_text(aside / REPORT, record_text(record))
-        text = reports.page_template("nacl_monai.promises", "report.html.j2").render(
-            **json.loads(record_text(record)),
-            pictures=result.pictures,
-            most=_ROWS,
-            **scripts(result.cases, aside / PAGE),
-        )
-        write_text(aside / PAGE, text + "\n")
-    print_faults(result.faults)
-    for section in record["sections"]:
-        print("", bold(section["title"]), *section["sentences"], sep="\n")
+            sections, faults, following = _write(study, aside, output, arguments, options)
+    print_faults(faults)
+    for section in sections:
+        print("", bold(section.title), *section.sentences, sep="\n")
     print_written([output / PAGE])
     print_next(*following)
-    return result.faults
+    return faults
 
 
-def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result:
-    """The results of the steps, one after the other, whose files are written aside."""
+def _write(
+    study: Study, aside: Path, output: Path, arguments: Sequence[object], options: Options
+) -> tuple[list[Section], list[InputError], Sequence[object]]:
+    """Writes the files of all steps, and the page; returns what it says, faults, and what is next."""
     everyone, asked = sorted({*study.patients.values()}), [*options.level, _LEVEL][0]
     fitting = [] if options.calibrator else drawn(everyone, asked)
     promising = [patient for patient in everyone if patient not in fitting]
@@ -285,24 +231,35 @@ def _steps(study: Study, aside: Path, output: Path, options: Options) -> _Result
     audits = _audits(study, people, aside, output, options)
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
     way = ways_to_calibrate(len(everyone), asked)
-    sections = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
-    record = {
-        "title": f"Report on {study.name}",
-        "summary": summary,
-        "people": [*people.sentences],
-        "promising": people.promising,
-        "fitting": people.fitting,
-        "new": [*({} if new is None else new.patients)],
-        "sections": [{**vars(section), "picture": None} for section in sections],
-        "faults": [f"Could not be read: {fault}" for fault in audits.faults],
-        "note": "Numbers in brackets are 95% intervals over patients.",
-    }
-    pictures = [section.picture for section in sections]
-    at_new = replace(at_new, calibrator=audits.study.options.calibrator)
+    steps = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
+    sections = [
+        replace(section, title=f"{k}. {section.title}") for k, section in enumerate(steps, 1)
+    ]
     _log(sections)
-    following = _following(output, at_new, cases) if asks else []
-    ways = _ways(output, at_new) if asks else []
-    return _Result(record, pictures, cases, audits.faults, following, ways)
+    at_new = replace(at_new, calibrator=audits.study.options.calibrator)
+    again = [*arguments, "--new", "NEW"]
+    commands = _following(output, at_new, cases, again) if asks else {"Next": again}
+    commands["Made by"] = [*arguments]
+    notes = [*people.sentences, "Numbers in brackets are 95% intervals over patients."]
+    write_sections(
+        aside / PAGE,
+        Section(f"Report on {study.name}", sentences=summary, notes=notes),
+        [
+            *sections,
+            Section(
+                notes=[f"Could not be read: {options.named(fault)}" for fault in audits.faults],
+                viewer=True,
+            ),
+            Section("What comes next", "Click on a command to select it.", files=[REPORT]),
+        ],
+        {what: options.command(*command) for what, command in commands.items()},
+        layers=cases,
+        beside=REPORT,
+        promising=people.promising,
+        fitting=people.fitting,
+        new=[*({} if new is None else new.patients)],
+    )
+    return sections, audits.faults, commands["Next"]
 
 
 def _log(sections: Iterable[Section]) -> None:
@@ -311,16 +268,6 @@ def _log(sections: Iterable[Section]) -> None:
         table = pd.DataFrame([*section.rows], columns=[*section.headings] or None)
         shown = [table.to_string(index=False)] if section.rows else []
         print(section.title, *section.sentences, *shown, sep="\n", end="\n\n")
-
-
-def _ways(output: Path, options: Options) -> list[tuple[str, Sequence[object]]]:
-    """The commands that write calibrated maps of new patients, and contours without a report."""
-    maps = ["maps", "NEW", *options.words("maps:new"), "--output", "maps"]
-    file = output / "promise" / PROMISE_FILE
-    apply = ["promise", "--apply", file, "NEW", *options.words("promise:apply")]
-    return [("maps", maps)] * bool(options.calibrator) + [
-        ("contours", [*apply, "--output", "contours"])
-    ]
 
 
 def _audits(study: Study, people: _People, aside: Path, output: Path, options: Options) -> _Audits:
@@ -370,24 +317,12 @@ def _decided(
     labeled = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
     return (
         [*_summary(fitted.promise, about_new)],
-        [_kept(fitted), *about_new, *_more(fitted.promise)],
+        [
+            _kept(fitted),
+            *about_new,
+            *(replace(part, files=[_PROMISE_PAGE]) for part in more_patients(fitted.promise)),
+        ],
         [*cases, *labeled][:MOST_SEEN],
-    )
-
-
-def _more(promise: Promise) -> Iterator[Section]:
-    """What more patients give."""
-    if promise.curves is None or not promise.outer:
-        return
-    control = promise.control_of(promise.outer[0])
-    yield Section(
-        "What do more patients give?",
-        "The more patients calibrate, the less such calibrations differ, and on the whole the smaller "
-        "contours are.",
-        [number_note(control)],
-        headings=number_headings(control, promise.definition["structures"]),
-        rows=by_number(promise.curves, control, **promise.settings),
-        files=["promise/page.html"],
     )
 
 
@@ -402,13 +337,19 @@ _NOTHING_NEW = (
 )
 
 
-def _following(output: Path, options: Options, cases: Sequence[object]) -> list[object]:
-    """The command that counts the verdicts on new cases, or one that triages others."""
+def _following(
+    output: Path, options: Options, cases: Sequence[object], again: list[object]
+) -> dict[str, list[object]]:
+    """What may be done next → its command: first of all count verdicts, or triage or report others."""
+    file, words, following = output / "promise" / PROMISE_FILE, options.words, again
     if options.new and cases:
-        return ["triage", output / "triage", "--verdicts", "VERDICTS"]
-    if not (options.new or options.members):
-        return []
-    return ["triage", output / "promise" / PROMISE_FILE, "NEW", *options.words("triage:apply")]
+        following = ["triage", output / "triage", "--verdicts", "VERDICTS"]
+    elif options.new or options.members:
+        following = ["triage", file, "NEW", *words("triage:apply")]
+    apply = ["promise", "--apply", file, "NEW", *words("promise:apply"), "--output", "contours"]
+    maps: list[object] = ["maps", "NEW", *words("maps:new"), "--output", "maps"]
+    several = {"Calibrated maps of new patients": maps} if options.calibrator else {}
+    return {"Next": following, **several, "Contours of new patients": apply}
 
 
 def _summary(promise: Promise, new: Sequence[Section]) -> Iterator[str]:
@@ -468,19 +409,14 @@ def _of(study: Study, patients: Collection[str]) -> Study:
 
 def _kept(fitted: Made) -> Section:
     """The promises, and how sure they are."""
-    promise = fitted.promise
-    caption, source, _ = fitted.cases[0] if fitted.cases else ("", "", None)
-    return Section(
-        _PROMISED,
-        _ABOUT,
-        promise.sentences,
-        source,
-        caption,
-        ["Promise", *promise.table],
-        list(promise.table.itertuples()),
-        ["promise/page.html", f"promise/{PROMISE_FILE}", "promise/groups.csv"],
-        COLUMNS_NOTE,
-        numbers=promise.numbers,
+    return replace(
+        all_promises(fitted.promise),
+        title=_PROMISED,
+        about=_ABOUT,
+        sentences=fitted.promise.sentences,
+        pictures={caption: source for caption, source, _ in fitted.cases[:1]},
+        files=[_PROMISE_PAGE, f"promise/{PROMISE_FILE}", "promise/groups.csv"],
+        numbers=fitted.promise.numbers,
     )
 
 
@@ -495,15 +431,14 @@ def _trust(run: Run) -> Section:
             for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
             if text
         ],
-        _diagram([run]),
-        "How often it is right, by what it says, near the prediction",
+        {"How often it is right, by what it says, near the prediction": _diagram([run])},
         ("", counted(len(run.cases), "case")),
         [
             (METRICS[name].label, number.text(METRICS[name].decimals))
             for name in _AUDITED
             if (number := run.number(name)) is not None
         ],
-        ["audit/page.html", "audit/cases.csv"],
+        files=["audit/page.html", "audit/cases.csv"],
         numbers=[row for row in numbers_of(run) if row["name"] in _AUDITED],
     )
 
@@ -531,15 +466,14 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
         title,
         about,
         [answer.text for answer in found],
-        _diagram([before, after]),
-        "Before and after, of patients who did not fit the calibrator",
+        {"Before and after, of patients who did not fit the calibrator": _diagram([before, after])},
         ("", "Before", "After", ""),
         [
             (shown.label, shown.text(answer.before), shown.text(answer.after), answer.word)
             for answer in found
             for shown in [METRICS[answer.metric]]
         ],
-        ["calibrated/page.html", *(["calibrator/calibrator.json"] if people.fitting else [])],
+        files=["calibrated/page.html", *(["calibrator/calibrator.json"] if people.fitting else [])],
         numbers=[row for row in numbers_of(after) if row["name"] in _AUDITED],
     )
 
@@ -572,26 +506,28 @@ def _new(
                 *triage.measuring.sentences,
                 *empty_text(pd.DataFrame(contours.rows)),
             ],
-            picture=triage.picture(usual),
-            caption=f"{usual['case']}, the contours of {usual['structure']}",
+            pictures={
+                f"{usual['case']}, the contours of {usual['structure']}": triage.picture(usual)
+            },
             headings=("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
             rows=[_cells(row.values()) for row in contours.rows],
             files=[*(f"new/{name}" for name in (APPLIED, *measures)), "new"],
-            note=f"{_INTERVAL} Outer and inner are the volumes of the contours.",
+            notes=[f"{_INTERVAL} Outer and inner are the volumes of the contours."],
             whole=f"new/{APPLIED}",
+            shown=_ROWS,
             numbers=[*contours.rows, *triage.measuring.rows],
         ),
         replace(
             look,
             sentences=[look_text(triage.table, options), *triage.cohort],
-            picture=triage.picture(listed[0]),
-            caption=f"{listed[0]['case']}: {listed[0]['reason']}",
+            pictures={f"{listed[0]['case']}: {listed[0]['reason']}": triage.picture(listed[0])},
             headings=("Case", "Structure", "Dice at least", *_VOLUME, *measured, "Reason"),
             rows=[_cells([*row.values()][1:]) for row in looked],
             files=["triage/page.html", "triage/triage.csv"],
-            note=f"{_INTERVAL} Each row is of the worst structure of a case.",
+            notes=[f"{_INTERVAL} Each row is of the worst structure of a case."],
             whole="triage/triage.csv",
-            numbers=cast(list[dict[str, Any]], listed),
+            shown=_ROWS,
+            numbers=listed,
         ),
     ], [{**layers, "reason": f"new, {reason}"} for _, reason, _, layers in triage.drawn if layers]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +20,7 @@ from nacl_monai.cli import bold, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import record_text, write_text
+from nacl_monai.files import write_text
 from nacl_monai.inference.promised import Applied, table_rows
 from nacl_monai.metrics.curves import Array
 from nacl_monai.metrics.decisions import worst_found
@@ -35,12 +34,17 @@ from nacl_monai.promises.apply import Measuring, add_cases
 from nacl_monai.promises.cases import NewCase, find_new, read_study
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.control import OUTER
-from nacl_monai.promises.page import PAGE, RECORD
 from nacl_monai.promises.record import Promise, read_promise
 from nacl_monai.promises.seen import seen_case
-from nacl_monai.reports.viewer import is_seen, scripts
+from nacl_monai.reports.sections import PAGE, Section, write_sections
+from nacl_monai.reports.viewer import is_seen
 
-_PACKAGE = "nacl_monai.promises"
+_ABOUT = (
+    "The case whose worst structure has the lowest guaranteed Dice comes first; the volume is that of "
+    "this structure. A bound holds for a structure of a new patient, but for {} of the patients, {}; {} "
+    "patients calibrated it. A structure that is not predicted has no bound. It counts by how often "
+    "that was right for them."
+)
 #: The list of a triage.
 TRIAGE = "triage.csv"
 #: The columns of the list as its page has them.
@@ -136,37 +140,37 @@ class Triage:
         """
         table, promise = self.table, self.promise
         write_text(folder / TRIAGE, csv_text(table))
-        record = {
-            "title": "Cases to look at",
-            "sentences": [
+        lacking = map(self.study.options.named, faults)
+        level = promise.of_level()[0].level
+        head = Section(
+            "Cases to look at",
+            sentences=[
                 look_text(table, self.study.options),
                 *[found] * bool(found),
                 *self.cohort,
+                *(f"Could not be read, so look at it, too: {fault}" for fault in lacking),
             ],
-            "numbers": table.to_dict("records"),
-            "measures": self.measuring.rows,
-            "level": promise.of_level()[0].level,
-            "calibrated_by": promise.patients,
-            "patients": sorted({*self.study.patients.values()}),
-            "faults": [*map(str, faults)],
-            "commands": {"triage": command},
-        }
-        write_text(folder / RECORD, record_text(record))
-        text = reports.page_template(_PACKAGE, "triage.html.j2").render(
-            look=look_text(table, self.study.options),
-            found=found,
-            cohort=self.cohort,
-            faults=faults,
-            level=f"{promise.of_level()[0].level:.0%}",
-            unit=promise.unit,
-            patients=len(promise.patients),
-            pictures=self.drawn,
-            **scripts([layers for *_, layers in self.drawn], folder / PAGE),
-            headings=[self.headings[name] for name in table if name in self.headings],
-            rows=list(_table_rows(table, self.headings)),
-            command=command,
+            notes=[_ABOUT.format(f"{level:.0%}", promise.unit, len(promise.patients))],
+            numbers=table.to_dict("records"),
         )
-        write_text(folder / PAGE, text + "\n")
+        headings = {"case": "Case", "look": "Look", **self.headings, "reason": "Reason"}
+        columns = ["case", "look", *(name for name in table if name in self.headings), "reason"]
+        rows = [[_cell(row[name]) for name in columns] for row in head.numbers]
+        sections = [
+            Section(pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn}, viewer=True),
+            Section("All cases", headings=[headings[name] for name in columns], rows=rows),
+        ]
+        write_sections(
+            folder / PAGE,
+            head,
+            sections,
+            {"Made by": command},
+            layers=[layers for *_, layers in self.drawn],
+            measures=self.measuring.rows,
+            level=level,
+            calibrated_by=promise.patients,
+            patients=sorted({*self.study.patients.values()}),
+        )
 
 
 def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
@@ -251,21 +255,14 @@ def _cohort(
 
 def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
-    arguments = ["nacl-monai", "triage", file, new, *options.members]
-    arguments += ["--budget", options.budget or BUDGET] * (options.below is None)
-    arguments += ["--below", options.below] * (options.below is not None)
-    arguments += ["--labels", options.labels] * bool(options.labels)
-    arguments += ["--islands", options.islands] * bool(options.islands)
-    arguments += ["--images", options.images] * bool(options.images)
-    return shlex.join(map(str, [*arguments, *options.words("triage:apply"), "--output", output]))
+    budget = (options.budget or BUDGET) if options.below is None else None
+    words = replace(options, budget=budget, output=output).words("triage:apply", travels=False)
+    return options.command("triage", file, new, *options.members, *words)
 
 
-def _table_rows(table: pd.DataFrame, headings: Mapping[str, str]) -> Iterator[tuple[Any, ...]]:
-    """The rows of the page: case, whether to look, its numbers, and the reason."""
-    numbers = table[[name for name in table if name in headings]]
-    for k, (_, row) in enumerate(numbers.iterrows()):
-        cells = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
-        yield table["case"][k], table["look"][k], cells, table["reason"][k]
+def _cell(cell: Any) -> str:
+    """A cell of the page's table."""
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
 def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:

@@ -29,10 +29,10 @@ from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
 from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study, check_form, on_cpu
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
-from nacl_monai.promises.page import PAGE
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, report_folders
 from nacl_monai.promises.triage import TRIAGE, triage_folder
+from nacl_monai.reports.sections import PAGE
 from nacl_monai.reports.viewer import array_readings
 
 __all__ = ["calibrate", "report", "triage", "view"]
@@ -277,14 +277,9 @@ class _Call:
             table = pd.Series(self._patients, name="patient").rename_axis("case")
             self.values["patients"] = self.folder / "patients.csv"
             write_text(self.values["patients"], table.to_csv())
-        options = options_of(self.use, self.values)
+        options = replace(options_of(self.use, self.values), unnamed=self.folder)
         with redirect_stdout(StringIO()):
             faults = write(*places, self.output, options)
-        for file in self.output.rglob("*"):  # their commands name folders as one would save them
-            if file.suffix in (".html", ".json", ".txt"):
-                text = file.read_text(encoding="utf-8")
-                if str(self.folder) in text:
-                    write_text(file, text.replace(f"{self.folder}/", ""))
         if faults:
             raise faults[0]
         return self.output

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -61,13 +60,35 @@ from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
 from nacl_monai.promises.control import CONTOURS, Control, grown
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
-from nacl_monai.reports.viewer import scripts
+from nacl_monai.reports.sections import PAGE, Section, write_sections
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = npt.NDArray[np.float64]
-LOG, PAGE = "log.json", "page.html"
+LOG = "log.json"
+_HEADINGS = ("Stream", "Calibrated", "New patients", "Wealth now", "Largest")
+_UNLIKE = (
+    "These patients are not like those who calibrated the promise, and it may not hold for them. Look "
+    "at what has changed, and promise anew with labeled patients of now."
+)
+_STREAMS = (
+    "Each stream is one number of each new patient. It bets that the number is like those of the "
+    "patients who calibrated and came before. As long as that is so, its wealth stays small: the "
+    "probability that any of them ever reaches {}, however often one looks, is at most {}."
+)
+_COLORS = (
+    "The wealth of each stream by new patients, and the alarm. Dates are in UTC. The three streams "
+    "that grew most have a color."
+)
+_SIMULATED = (
+    "Simulated, of one stream that changes before the first new patient. A slow change is found, too, "
+    "and later; one that leaves all of these numbers as they are never is."
+)
+_NEEDED = (
+    "What is needed is how many steps of a contour, or how wide an interval, a labeled patient takes: "
+    "the more, the worse."
+)
 _NO_COHORT = "is of an earlier version, which has no statistics of who calibrated; make it again"
 _WAIT = 600  # seconds for another call that writes the log
 _SHIFTS = (1, 2)  # standard deviations
@@ -403,8 +424,8 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
         if new is not None:
             watch = _with_new(watch, file, promise, new, options, faults)
         watch.write(folder / LOG)
-        command = ["nacl-monai", "watch", file, *([new] if new else []), "--output", output]
-        _write_page(watch, folder / PAGE, shlex.join(map(str, command)))
+        command = options.command("watch", file, *([new] if new else []), "--output", output)
+        _write_page(watch, folder / PAGE, command)
     print_faults(faults)
     print(*watch.lines, sep="\n")
     print_written(visible_files(output))
@@ -503,20 +524,32 @@ def _write_page(watch: Watch, file: Path, command: str) -> Path:
         curve = [*watch.curve(stream).values()]
         largest = f"{np.exp(max(curve)):.3g}" if curve else "–"
         rows.append(
-            [stream, len(known), len(curve), f"{np.exp(curve[-1]):.3g}" if curve else "–", largest]
+            [
+                stream,
+                f"{len(known)}",
+                f"{len(curve)}",
+                f"{np.exp(curve[-1]):.3g}" if curve else "–",
+                largest,
+            ]
         )
-    text = reports.page_template("nacl_monai.promises", "watch.html.j2").render(
-        lines=watch.lines,
-        alarm=watch.alarm,
-        picture=reports.png_source(draw_watch(watch)),
-        rows=rows,
-        limit=f"{watch.limit:,.0f}",
-        chance=f"{FALSE:.0%}",
-        findable=findable(watch),
-        command=command,
-        **scripts(),
+    picture = reports.png_source(draw_watch(watch))
+    return write_sections(
+        file,
+        Section(
+            "Does the promise still hold?",
+            sentences=[*watch.lines, *[_UNLIKE] * bool(watch.alarm)],
+            pictures={_COLORS: picture},
+            notes=[_STREAMS.format(f"{watch.limit:,.0f}", f"{FALSE:.0%}")],
+        ),
+        [
+            Section(
+                "What can be found with so many?", sentences=findable(watch), notes=[_SIMULATED]
+            ),
+            Section("All streams", headings=_HEADINGS, rows=rows, notes=[_NEEDED]),
+        ],
+        {"Made by": command},
+        beside=None,
     )
-    return write_text(file, text + "\n")
 
 
 def findable(watch: Watch) -> list[str]:

@@ -29,7 +29,7 @@ from nacl_monai.evaluations.evaluated import (
     human_run,
     read_runs,
 )
-from nacl_monai.files import check_folder, write_text
+from nacl_monai.files import check_folder
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
     AUDITED_ERRORS,
@@ -40,13 +40,48 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.style import data_source, page_template, png_source
-from nacl_monai.reports.viewer import SEEN, Viewed, scripts
+from nacl_monai.reports.sections import Section, write_sections
+from nacl_monai.reports.style import data_source, png_source
+from nacl_monai.reports.viewer import SEEN, Viewed
 
 WORST = 10  # so many of the worst cases are listed
 #: The place of an audit's folders in a command, if they are unknown.
 _DATA = ("PREDICTIONS", "LABELS")
 _Shown = Sequence[tuple[str, Metric, str]]
+_ABOUT = (
+    "A network gives every voxel a probability. It is calibrated if nine in ten of the voxels to which "
+    "it gives 90 % are right. This page says how far the probabilities in {} can be trusted."
+)
+_SHARE = (
+    "The numbers are those against the share of the raters: a probability of 0.6 is right where three "
+    "of five raters mark the voxel. A region is what is in it by any of them. The violet line in a "
+    "diagram is the raters themselves: each of them, predicted by the share of the others."
+)
+_INTERVALS = (
+    "Numbers in brackets are 95 % intervals over {} (Student's t, or resampling of all cases together), "
+    "cut off where no value can be. The model is called over- or underconfident only where the interval "
+    "does not include 0."
+)
+_OF_DECISIONS = (
+    "The 5 % contour is the smallest that by its probabilities misses 5 % of the structure: the share "
+    "that it really misses, and its volume ÷ the structure's. The expected volume is the sum of the "
+    "probabilities: its bias, and how far it is off in a case, as shares of the structure's. All within "
+    "the margin around the prediction."
+)
+_OF_REGIONS = (
+    "ECE: by how much the confidence in the predicted class is off. CECE: the same for the probability "
+    "of every class, averaged. Where the label decides which voxels count, the last in the table, even "
+    "true probabilities have an error: these numbers are for comparison with others' tables."
+)
+_OF_RATERS = (
+    "The last line is not a model: the share of the other raters, taken as a probability, against each "
+    "rater. Against the share, DSC is over the voxels on which all raters agree. Regions of a rater are "
+    "those of that rater's labels."
+)
+_RISK = (
+    "Whoever looks only at the most confident voxels should meet fewer errors: the further left, the "
+    "lower the curve of a network that knows where it errs."
+)
 
 
 def write_pages(
@@ -97,6 +132,7 @@ def write_page(
     pictures: bool = True,
     data: Sequence[str] = (),
     cases: Viewed | None = None,
+    beside: str | None = None,
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -108,6 +144,7 @@ def write_page(
         pictures: Whether the page has pictures, or numbers alone.
         data: What a command takes of an audit's data: its folders, and whatever says more of them.
         cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
+        beside: The name of the file with what the page says, if there is to be one.
 
     Returns:
         The path.
@@ -115,52 +152,38 @@ def write_page(
     Raises:
         InputError: If it cannot be written.
     """
-    diagrams, shown = list(_diagrams(run, drawn or {}) if pictures else ()), _shown(run)
     worst = _worst_table(run)
-    text = page_template().render(
-        run=run,
-        sample=_sample(run),
-        verdicts=_verdicts(run, data),
-        raters=_raters(run, pictures) if run.bins.raters else None,
-        errors=[error.heading for error in AUDITED_ERRORS.values()],
-        regions=list(_region_rows(run)),
-        advice=list(decision_verdicts(run, data)),
-        decisions=_decision_table(run, shown),
-        scores=list(_score_rows(run, shown)),
-        classes=_class_table(run),
-        diagrams=diagrams,
-        selective=_selective(run) if pictures else "",
-        worst=worst,
-        maps=list(_maps(run) if pictures else ()),
-        command=command,
-        **scripts(_seen(run, worst, cases), path),
+    head = Section(
+        f"Calibration of {run.name}",
+        " ".join([_ABOUT.format(_sample(run)), *_raters_text(run)]),
+        _verdicts(run, data),
+        notes=[_INTERVALS.format(run.unit) + f" {run.caution}".rstrip()],
+        numbers=numbers_of(run),
     )
-    return write_text(path, text + "\n")
-
-
-def page_record(run: Run, command: str, data: Sequence[str] = ()) -> dict[str, Any]:
-    """The sentences of the page, its numbers with intervals and units, and the cases to look at.
-
-    Args:
-        run: The run or audit.
-        command: As in `write_page`.
-        data: As there.
-    """
-    worst = _worst_table(run)
-    headings = [heading.rstrip(" ↓↑") for heading in worst["headings"]]
-    cautions = [run.caution] if run.caution else []
-    return {
-        "title": run.name,
-        "sentences": [*_verdicts(run, data), *decision_verdicts(run, data), *cautions],
-        "numbers": numbers_of(run),
-        "worst": [
-            {"case": case, **dict(zip(headings, cells, strict=True))}
-            for case, cells in worst["rows"]
-        ],
-        "unsegmented": _unsegmented(run),
-        "cases": dict(zip(run.cases, map(str, run.patients), strict=True)),
-        "commands": {"page": command},
-    }
+    sections = [
+        Section(pictures=dict(_diagrams(run, drawn or {}) if pictures else ())),
+        *_decisions(run, data),
+        worst,
+        Section(pictures=dict(_maps(run) if pictures else ()), viewer=True),
+        *_scores(run),
+        _regions(run),
+        *_raters(run, pictures),
+        _classes(run),
+        *(_selective(run) if pictures else ()),
+    ]
+    return write_sections(
+        path,
+        head,
+        sections,
+        {
+            "Made by": command,
+            "Diagrams of any region or class": "nacl-monai draw reliability",
+        },
+        layers=_seen(run, worst, cases),
+        beside=beside,
+        unsegmented=_unsegmented(run),
+        cases=dict(zip(run.cases, map(str, run.patients), strict=True)),
+    )
 
 
 def numbers_of(run: Run) -> list[dict[str, Any]]:
@@ -321,13 +344,17 @@ def _sample(run: Run) -> str:
     return f"{counted(len(run.cases), run.scope.cases.removesuffix('s'))}{units}"
 
 
-def _region_rows(run: Run) -> Iterator[tuple[str, list[str]]]:
+def _regions(run: Run) -> Section:
     """Each region with its errors."""
     regions = dict.fromkeys([*_main_regions(run), *run.bins.regions])
+    rows = []
     for region in sorted(regions, key=partial(_of_label, run)):
         found = [run.number(f"{error}_{region}") for error in AUDITED_ERRORS]
         if any(found):
-            yield run.bins.label(region), [number.text() if number else "–" for number in found]
+            texts = (number.text() if number else "–" for number in found)
+            rows.append([run.bins.label(region), *texts])
+    headings = ["Region", *(error.heading for error in AUDITED_ERRORS.values())]
+    return Section("Calibration by region", headings=headings, rows=rows, notes=[_OF_REGIONS])
 
 
 def _of_label(run: Run, region: str) -> bool:
@@ -335,27 +362,35 @@ def _of_label(run: Run, region: str) -> bool:
     return depends_on_labels(run.bins.region_and_structure(region)[0])
 
 
-def _raters(run: Run, pictures: bool) -> dict[str, object]:
-    """The errors against the share of raters, against each, and of the raters themselves."""
+def _raters_text(run: Run) -> Iterator[str]:
+    """What the numbers are against, if there are several raters."""
+    if names := run.bins.raters:
+        yield f"{len(names)} raters have labeled them: {', '.join(names)}. {_SHARE}"
+
+
+def _raters(run: Run, pictures: bool) -> Iterator[Section]:
+    """The errors against the share of raters, against each, and of the raters themselves, if any."""
+    if not run.bins.raters:
+        return
     columns = {"dice": METRICS["dice"].heading}
     columns |= {
         f"ece_{name}": f"{AUDITED_ERRORS['ece'].heading}, {name}" for name in _main_regions(run)
     }
     runs, human = by_rater(run), human_run(run)
-    rows = [
-        (rater.name, [rater.mean(c).text() if c in rater.metrics else "–" for c in columns])
-        for rater in (*runs, *([human] if human else ()))
-    ]
-    return {
-        "names": ", ".join(run.bins.raters),
-        "headings": list(columns.values()),
-        "rows": rows,
-        "diagram": png_source(
-            reports.draw_reliability(runs, region=_preferred(run)[0], errors=False)
-        )
-        if pictures
-        else "",
-    }
+    drawn = {}
+    if pictures:
+        figure = reports.draw_reliability(runs, region=_preferred(run)[0], errors=False)
+        drawn["The model against the share of the raters, and against each of them"] = figure
+    yield Section(
+        "Rater by rater",
+        pictures={caption: png_source(figure) for caption, figure in drawn.items()},
+        headings=["Against", *columns.values()],
+        rows=[
+            [rater.name, *(rater.mean(c).text() if c in rater.metrics else "–" for c in columns)]
+            for rater in (*runs, *([human] if human else ()))
+        ],
+        notes=[_OF_RATERS],
+    )
 
 
 def _shown(run: Run) -> _Shown:
@@ -369,26 +404,34 @@ def _text(run: Run, column: str, metric: Metric) -> str:
     return "–" if number is None else number.text(metric.decimals)
 
 
-def _decision_table(run: Run, shown: _Shown) -> dict[str, object]:
+def _decisions(run: Run, data: Sequence[str]) -> Iterator[Section]:
     """DSC, HD95 and what was decided by the probabilities: a column for all, and for each structure."""
+    shown, advice = _shown(run), [*decision_verdicts(run, data)]
     names = dict.fromkeys(structure for _, _, structure in shown if structure)
     columns = {(metric.heading, structure): name for name, metric, structure in shown}
     rows = [
-        (heading, [_text(run, columns.get((heading, name), ""), metric) for name in ["", *names]])
+        [heading, *(_text(run, columns.get((heading, name), ""), metric) for name in ["", *names])]
         for heading, metric in {m.heading: m for _, m, structure in shown if structure}.items()
     ]
-    return {"headings": ["all", *names], "rows": rows}
+    if rows or advice:
+        headings = ["", "all", *names]
+        yield Section("What you can act on", "", advice, {}, headings, rows, notes=[_OF_DECISIONS])
 
 
-def _score_rows(run: Run, shown: _Shown) -> Iterator[tuple[str, str]]:
+def _scores(run: Run) -> Iterator[Section]:
     """The columns that are not of a structure, or all if there is only one structure."""
+    shown = _shown(run)
     in_table = {metric.heading for _, metric, structure in shown if structure}
-    for name, metric, _ in shown:
-        if metric.heading not in in_table:
-            yield metric.heading, _text(run, name, metric)
+    rows = [
+        [metric.heading, _text(run, name, metric)]
+        for name, metric, _ in shown
+        if metric.heading not in in_table
+    ]
+    if rows:
+        yield Section("All cases together", rows=rows)
 
 
-def _class_table(run: Run) -> dict[str, object]:
+def _classes(run: Run) -> Section:
     """The calibration error of each class's probability, over a region and near boundaries or not."""
     sums, regions = run.bins.sums, run.bins.regions
     places = {run.bins.label(name): sums[:, regions.index(name)] for name in _preferred(run)}
@@ -397,8 +440,11 @@ def _class_table(run: Run) -> dict[str, object]:
         far = CalibrationBins(*(whole - near for whole, near in zip(*both, strict=True)))
         places["Voxels away from labeled boundaries"] = far
     cells = [_class_errors(run, bins) for bins in places.values()]
-    rows = list(zip(run.bins.classes[1:], zip(*cells, strict=True), strict=True))
-    return {"places": list(places), "rows": rows}
+    return Section(
+        "Calibration by class",
+        headings=["Probability of", *places],
+        rows=[*zip(run.bins.classes[1:], *cells, strict=True)],
+    )
 
 
 def _class_errors(run: Run, bins: CalibrationBins) -> list[str]:
@@ -425,11 +471,13 @@ def _diagrams(run: Run, drawn: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
             source = data_source(drawn[region].read_bytes())
         else:
             source = png_source(reports.draw_reliability([run], region=region, errors=False))
-        yield run.bins.label(region), source
+        yield f"Reliability: {run.bins.label(region)}", source
 
 
-def _selective(run: Run) -> str:
-    return "" if run.bins.fine is None else png_source(reports.draw_selective([run])[0])
+def _selective(run: Run) -> Iterator[Section]:
+    if run.bins.fine is not None:
+        source = png_source(reports.draw_selective([run])[0])
+        yield Section("Does the confidence find the errors?", pictures={_RISK: source})
 
 
 def _worst_cases(run: Run) -> pd.DataFrame:
@@ -439,7 +487,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     return ordered[ordered[error].notna()].head(WORST)
 
 
-def _worst_table(run: Run) -> dict[str, Any]:
+def _worst_table(run: Run) -> Section:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
     shown = {
@@ -448,29 +496,28 @@ def _worst_table(run: Run) -> dict[str, Any]:
     shown |= {name: AUDITED_SCORES[name].heading for name in ("dice", "hd95", "hd95_mm")}
     shown = {name: heading for name, heading in shown.items() if name in run.metrics}
     rows = [
-        (case, ["–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown])
+        [str(case), *("–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown)]
         for case, row in _worst_cases(run).iterrows()
     ]
-    return {
-        "region": run.bins.label(region),
-        "unsegmented": listed(_unsegmented(run)),
-        "first": ", ".join(str(case) for case, _ in rows[:DRAWN]),
-        "headings": list(shown.values()),
-        "rows": rows,
-    }
+    lacking, first = listed(_unsegmented(run)), ", ".join(case for case, *_ in rows[:DRAWN])
+    return Section(
+        "Cases to look at",
+        sentences=[
+            *[f"Nothing is segmented in {lacking}."] * bool(lacking),
+            *[f"Open first: {first}."] * bool(first),
+        ],
+        headings=["Case", *shown.values()],
+        rows=rows,
+        notes=[f"The largest ECE comes first. {run.bins.label(region)}."],
+    )
 
 
-def _seen(run: Run, worst: Mapping[str, Any], cases: Viewed | None) -> list[dict[str, Any]]:
+def _seen(run: Run, worst: Section, cases: Viewed | None) -> list[dict[str, Any]]:
     """The layers of the worst cases, and what else is known of them; first come those without any."""
     if cases is None:
         return []
-    facts = {
-        case: " · ".join(
-            f"{heading.rstrip(' ↓↑')} {cell}"
-            for heading, cell in zip(worst["headings"], cells, strict=True)
-        )
-        for case, cells in worst["rows"]
-    }
+    names = [heading.rstrip(" ↓↑") for heading in worst.headings[1:]]
+    facts = {case: " · ".join(map("{} {}".format, names, cells)) for case, *cells in worst.rows}
     reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
     return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
 
@@ -487,9 +534,7 @@ def _maps(run: Run) -> Iterator[tuple[str, str]]:
     chosen = {"rule": "among the largest ECE", "region": region}
     for case in map(str, _worst_cases(run).index[:DRAWN]):
         try:
-            yield (
-                case,
-                png_source(reports.draw_maps([run], case, ("confidence", "entropy"), **chosen)),
-            )
+            figure = reports.draw_maps([run], case, ("confidence", "entropy"), **chosen)
+            yield f"Case {case}", png_source(figure)
         except InputError:
             continue

@@ -192,7 +192,7 @@ def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
     assert mean.startswith("These 12 cases of 6 patients: mean Dice 0.")
     assert mean.endswith("if they are like those who calibrated, and images are unchanged.")
     assert alike.startswith("No sign that they differ from those who calibrated (p = 0.")
-    assert f"<p>{mean}</p>\n<p>{alike}</p>" in page.read_text(encoding="utf-8")
+    assert f"<p>{mean}</p><p>{alike}</p>" in page.read_text(encoding="utf-8")
 
 
 def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):

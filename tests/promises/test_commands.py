@@ -206,7 +206,7 @@ def test_turned_predictions_are_written_as_their_images_are(new, folder, tmp_pat
 @pytest.fixture
 def undrawn(monkeypatch):
     """A promise has no page."""
-    monkeypatch.setattr("nacl_monai.promises.page.write_page", lambda *_, **__: None)
+    monkeypatch.setattr("nacl_monai.promises.page.write_sections", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -292,7 +292,7 @@ def test_triage_lists_the_lowest_bounds_first(new, folder, tmp_path, capsys):
     assert share in capsys.readouterr().out
     page = (output / "page.html").read_text(encoding="utf-8")
     assert share in page
-    assert re.findall('alt="Case (.*?)"', page) == table["case"][:2].tolist()
+    assert re.findall('alt="(.*?): ', page) == table["case"][:2].tolist()
     assert re.findall("<tr><td>(.*?)</td><td>(yes|no)", page) == [
         *zip(table["case"], table["look"], strict=True)
     ]

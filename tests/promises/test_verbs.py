@@ -66,10 +66,10 @@ def test_report_of_arrays_is_that_of_folders_and_of_the_command(arrays, folders,
 
     assert record["new"] == expected["new"] == ["new_001", "new_002"]
     assert len(record["fitting"]) == 8
-    for name in ("summary", "people", "promising", "fitting"):
+    for name in ("sentences", "notes", "promising", "fitting"):
         assert record[name] == expected[name]
     assert [*map(numbers_of, record["sections"])] == [*map(numbers_of, expected["sections"])]
-    assert "nacl-monai report predictions labels" in record["commands"]["report"]
+    assert "nacl-monai report predictions labels" in record["commands"]["Made by"]
     for file in (tmp_path / "arrays").rglob("*"):
         if file.is_file():
             assert b"nacl_monai_" not in file.read_bytes().replace(b"nacl_monai_c", b""), file

@@ -28,7 +28,9 @@ from nacl_monai.reports.page import (
     write_page,
     write_pages,
 )
+from nacl_monai.reports.sections import Section
 from nacl_monai.reports.style import page_template
+from nacl_monai.reports.viewer import scripts
 from tests.conftest import refused
 from tests.evaluated_runs import blank
 from tests.reports.conftest import predicted
@@ -194,6 +196,15 @@ def test_both_pages_have_the_shared_style(package):
 
     assert STYLE in rendered
     assert not {line for line in own.splitlines() if line.strip()} & set(STYLE.splitlines())
+
+
+def test_template_says_nothing_of_its_own():
+    """Of a record without words it makes a page without words."""
+    wordless = Section(viewer=True).record
+    page = {**wordless, "sections": [wordless], "commands": {}}
+    text = page_template().render(page=page, pictures=[[], []], **scripts())
+
+    assert re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", "", text, flags=re.DOTALL).strip() == ""
 
 
 def test_value_that_is_missing_is_an_error():
