@@ -147,9 +147,16 @@ def check_file(file: str) -> None:
         check_compressed(file)
         if file.lower().endswith(ITK):
             return
-        header: Any = nibabel.load(file).header
-        dtype = header.get_data_dtype()
-    if dtype.kind not in REAL_KINDS:
+        check_numbers(file, nibabel.load(file).header)
+
+
+def check_numbers(file: str, header: Any) -> None:
+    """Refuses voxels that are colors or complex.
+
+    Raises:
+        InputError: If they are.
+    """
+    if header.get_data_dtype().kind not in REAL_KINDS:
         kind = header.get_value_label("datatype")
         raise InputError(f"{file}: its voxels are {kind}; convert it to one real number per voxel")
 

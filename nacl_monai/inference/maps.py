@@ -140,7 +140,12 @@ def is_map(file: str | Path) -> bool:
 def behind_map(file: str | Path) -> dict[str, Any]:
     """The model of a map that `map_image` made, as its header says it; empty of other files."""
     image = _nifti(file) if str(file).lower().endswith((".nii", ".nii.gz")) else None
-    texts = [part.get_content() for part in image.header.extensions] if image is not None else []
+    return {} if image is None else behind_image(image)
+
+
+def behind_image(image: Any) -> dict[str, Any]:
+    """The same of a NIfTI image."""
+    texts = [part.get_content() for part in image.header.extensions]
     text = next((text for text in texts if bytes(text).startswith(_BEHIND)), None)
     try:
         record = {} if text is None else json.loads(bytes(text)[len(_BEHIND) :].rstrip(b"\0"))

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.data.faults import check_file, readable
+from nacl_monai.data.faults import check_numbers, readable
 from nacl_monai.errors import InputError
-from nacl_monai.inference.grids import affine_of, read_itk
+from nacl_monai.inference.grids import affine_of, check_compressed, read_itk
+from nacl_monai.inference.maps import behind_image
 from nacl_monai.metrics.voxels import native
 from nacl_monai.predictions.names import NIFTI
 from nacl_monai.tensors import top1
@@ -93,12 +94,14 @@ class Image(NamedTuple):
         affine: From ``(x, y, z)`` to mm, RAS+.
         whole: Whether the file stores whole numbers that no scale makes fractions of.
         step: The step between numbers that a file of scaled integers can hold; None for other files.
+        behind: What a map of this package went through, as its header says.
     """
 
     voxels: Array
     affine: npt.NDArray[np.float64]
     whole: bool
     step: float | None = None
+    behind: Mapping[str, Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,14 +162,17 @@ def _is_whole(image: Any) -> bool:
 
 
 def _read_nifti(file: Path) -> Image:
-    check_file(str(file))
     with readable(str(file)):
+        check_compressed(str(file))
         image: Any = nibabel.load(file)
+        check_numbers(str(file), image.header)
         _check_axes(file, image.shape)
         voxels, step = _unpacked(image)
         affine = affine_of(image)
     voxels = voxels.reshape(_squeezed(voxels.shape), order="F").T
-    return _checked(file, voxels, affine, _is_whole(image))._replace(step=step)
+    return _checked(file, voxels, affine, _is_whole(image))._replace(
+        step=step, behind=behind_image(image)
+    )
 
 
 def _unpacked(image: Any) -> tuple[Array, float | None]:

@@ -334,7 +334,10 @@ def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probab
     if step is not None:  # a scale may round 0 and 1 beyond themselves, by half a step at most
         nearest = voxels.clip(0, 1)
         voxels = np.where(abs(voxels - nearest) <= step / 2, nearest, voxels)
-    return Probabilities(voxels, images[0].affine, file, file, whole=whole, step=step)
+    behind = images[0].behind or {}
+    return Probabilities(
+        voxels, images[0].affine, file, file, whole=whole, step=step, behind=behind
+    )
 
 
 def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:

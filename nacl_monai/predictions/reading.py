@@ -77,6 +77,12 @@ class Reading:
         return dequantized(self.stored[None])[0][0]
 
     @property
+    def size(self) -> int:
+        """Bytes of its voxels, with the most probable classes and the labels."""
+        of_labels = (rater.classes.nbytes + self.stored[0].numel() for rater in self.labels)
+        return self.predicted.voxels.nbytes + 8 * self.stored[0].numel() + sum(of_labels)
+
+    @property
     def affine(self) -> Affine:
         """From ``(x, y, z)`` to mm; of the label where no file of the prediction says it."""
         if self.predicted.affine is None and self.labels:
@@ -198,6 +204,26 @@ class Reading:
         probs = np.ascontiguousarray(voxels.transpose(3, 2, 1, 0))
         predicted = Probabilities(probs, affine, self.predicted.file, file)
         return replace(self, predicted=predicted, labels=(), case=replace(self.case, labels=()))
+
+
+class Memory:
+    """The first cases that are read, as far as there is room; no other process has them.
+
+    Args:
+        room: In bytes.
+    """
+
+    def __init__(self, room: int = 2**27) -> None:
+        self.room, self.readings = room, dict[Path, Reading]()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Memory, (0,)
+
+    def keep(self, reading: Reading) -> None:
+        """Keeps a case, if there is room."""
+        if reading.size <= self.room:
+            self.room -= reading.size
+            self.readings[reading.case.prediction.file] = reading
 
 
 def resampled(

@@ -49,7 +49,7 @@ from nacl_monai.predictions.names import CHANNEL, images_by_name
 from nacl_monai.predictions.options import SIGMOID, Options
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.readers import Digested, named, read_as_asked
-from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.predictions.reading import Case, Memory, Reading
 from nacl_monai.progress import progress_bar
 
 T = TypeVar("T")
@@ -81,6 +81,7 @@ class Study:
         stored: What maps that this package wrote say of both.
         sizes: The least and the largest size of a voxel to which its calibrator by distance was fitted.
         modules: The calibrator of each case, if there are any.
+        memory: Of cases that were read, so that small ones are read once, whatever is made of them.
     """
 
     folder: Path
@@ -99,6 +100,7 @@ class Study:
     joins: Sequence[Any] = ()
     stored: Mapping[str, Any] = field(default_factory=dict)
     sizes: Sequence[Sequence[float]] = ()
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
     @property
     def behind(self) -> dict[str, Any]:
@@ -174,12 +176,25 @@ class Study:
         Raises:
             InputError: If they cannot be read, are not what they should be, or do not fit each other.
         """
-        if behind_map(case.prediction.file) != self.stored:
+        reading = self.memory.readings.get(case.prediction.file)
+        if reading is None:
+            reading = self._read(case)
+            self.memory.keep(reading)
+        if reading.predicted.behind != self.behind:
+            predicted = replace(reading.predicted, behind=self.behind)
+            reading = replace(reading, predicted=predicted)
+        reading, module = replace(reading, case=case), self.modules.get(case.name)
+        return reading if module is None else reading.through(module)
+
+    def _read(self, case: Case) -> Reading:
+        """The case as its files have it."""
+        predicted = self.layout.read(case.prediction)
+        if predicted.behind != self.stored:
             raise InputError(
                 f"{case.prediction.file}: went through another calibrator or ensemble than the first "
                 "map, as its header says; write the maps anew together"
             )
-        predicted = replace(self.layout.read(case.prediction), behind=self.behind)
+        predicted = replace(predicted, behind=self.behind)
         check_channels(case.prediction, predicted, self.channels)
         check_agreement(predicted, self.channels)
         tolerance = self.options.affine_tolerance
@@ -188,9 +203,7 @@ class Study:
             first, *rest = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
             for grid in rest:
                 check_same_grid(grid, first, tolerance)
-        reading = Reading(case, predicted, labels, self.channels, tolerance)
-        module = self.modules.get(case.name)
-        return reading if module is None else reading.through(module)
+        return Reading(case, predicted, labels, self.channels, tolerance)
 
     def each(
         self,

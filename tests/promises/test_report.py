@@ -26,9 +26,13 @@ from nacl_monai.evaluations.evaluated import read_run
 from nacl_monai.files import read_table
 from nacl_monai.posthoc import read_calibrator
 from nacl_monai.predictions import study as studies
+from nacl_monai.predictions.readers import Digested
 from nacl_monai.promises.control import Control, level_of
 from nacl_monai.promises.record import read_promise
-from nacl_monai.promises.report import MOST, Section, _summary, drawn
+from nacl_monai.promises.report import MOST, _summary, drawn
+from nacl_monai.reports.sections import Section
+from nacl_monai.reports.style import page_template
+from nacl_monai.reports.viewer import scripts
 from tests.audits.conftest import Study
 from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs
@@ -47,25 +51,30 @@ def people(seed, number, name):
 
 @pytest.fixture(scope="module")
 def readings():
-    """Old and new cases → how often the report on them read each."""
-    return {"old": Counter(), "new": Counter()}
+    """Old and new cases and labels → how often the report read each."""
+    return {"old": Counter(), "new": Counter(), "labels": Counter()}
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory, readings):
     """The folder of a report on 28 people, with seven new ones, and their study."""
-    read = studies.Study.read
+    read, labels = Digested.__call__, studies.read_labels
 
-    def count(study, case):
-        readings[study.folder.parent.name][case.name] += 1
-        return read(study, case)
+    def count(reader, prediction):
+        readings[prediction.file.parents[1].name][prediction.case] += 1
+        return read(reader, prediction)
+
+    def count_labels(file, *args):
+        readings["labels"][file.name.partition(".")[0]] += 1
+        return labels(file, *args)
 
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nacl_monai.reports.style.paint", blank)
-        patch.setattr(studies.Study, "read", count)
+        patch.setattr(Digested, "__call__", count)
+        patch.setattr(studies, "read_labels", count_labels)
         assert main(["report", *map(str, args)]) == 0
     return root / "report", old, args
 
@@ -135,7 +144,7 @@ def test_new_patients_who_are_unlike_the_others_are_named_first(road):
     usual = ["Look at 1 of 3 new cases, in this order: na.", "No sign that they differ (p = 0.4)."]
     unlike = "They differ (p = 0.002): the volume moved most, from 2 to 1."
     first, second = (
-        list(_summary(promise, [Section("", "", sentences, headings=["Case"])]))
+        list(_summary(promise, [Section(sentences=sentences, headings=["Case"])]))
         for sentences in (usual, [usual[0], unlike])
     )
 
@@ -195,25 +204,15 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_record_says_all_that_the_page_says(road):
-    """Sentences, tables, who took part, the commands; and numbers with their intervals."""
+def test_record_has_all_that_was_printed(road):
+    """Sentences and tables, who took part, and numbers with their intervals."""
     folder = road[0]
     record = json.loads((folder / "report.json").read_text("utf-8"))
-    page = unescape((folder / "page.html").read_text("utf-8"))
+    steps = record["sections"][:6]
 
-    sentences = [
-        *record["summary"],
-        *record["people"],
-        record["note"],
-        *record["commands"].values(),
-    ]
-    for section in record["sections"]:
-        sentences += [section["title"], section["about"], *section["sentences"], section["note"]]
-    assert all(section["numbers"] for section in record["sections"][:5])
-    del sentences[len(record["summary"]) + len(record["people"]) + 2]  # the next one is printed
-    assert all(text in page for text in sentences)
+    assert all(section["numbers"] for section in steps[:5])
     log = (folder / "log.txt").read_text("utf-8")
-    for section in record["sections"]:
+    for section in steps:
         assert all(text in log for text in [section["title"], *section["sentences"]])
         assert all(str(cell) in log for row in section["rows"] for cell in row)
     assert set(record["promising"]) | set(record["fitting"]) == set(road[1].cases)
@@ -221,22 +220,41 @@ def test_record_says_all_that_the_page_says(road):
     assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
     dice = next(row for row in record["sections"][0]["numbers"] if row["name"] == "dice")
     assert dice["low"] < dice["mean"] < dice["high"]
-    triaged = record["sections"][4]["numbers"]
+    triaged = steps[4]["numbers"]
     looked = [row["case"] for row in triaged if row["look"] == "yes"]
     assert looked
     assert all(row["reason"] for row in triaged)
 
 
+@pytest.mark.parametrize("step", ["", "audit", "calibrated", "promise", "triage"])
+def test_page_is_drawn_of_what_is_beside_it(road, step):
+    """Of nothing else but pictures and voxels: whatever the record says is on the page."""
+    page = road[0] / step / "page.html"
+    record = json.loads(page.with_name("page.json" if step else "report.json").read_text("utf-8"))
+    sources = iter(re.findall('<img src="(.*?)"', page.read_text("utf-8")))
+    pictures = [
+        [next(sources) for _ in section["pictures"]] for section in (record, *record["sections"])
+    ]
+
+    def drawn(record):
+        beside = scripts(cases_of(page), page)
+        return page_template().render(page=record, pictures=pictures, **beside) + "\n"
+
+    assert page.read_text("utf-8") == drawn(record)
+    assert not [*sources]
+    for section in (record, *record["sections"]):
+        texts = [section["title"], section["about"], *section["sentences"], *section["notes"]]
+        texts += [*section["pictures"], *section["headings"], *section["files"]]
+        texts += [cell for row in section["rows"][: section["shown"]] for cell in row]
+        assert all(text in unescape(drawn(record)) for text in texts)
+
+
 @pytest.mark.parametrize("step", ["audit", "calibrated", "promise", "triage"])
-def test_each_page_has_its_sentences_and_numbers_in_a_file(road, step):
-    """With intervals, the commands, the patients, and the versions of what computed them."""
+def test_numbers_of_a_page_are_those_of_its_files(road, step):
+    """With intervals, the patients, and the versions of what computed them."""
     folder = road[0] / step
     record = json.loads((folder / "page.json").read_text("utf-8"))
-    page = unescape((folder / "page.html").read_text("utf-8"))
 
-    assert record["sentences"]
-    assert all(text.strip() in page for text in record["sentences"])
-    assert all(command in page for command in record["commands"].values())
     assert {"nacl_monai", "torch", "python"} <= record["versions"].keys()
     if step == "triage":
         table = read_table(folder / "triage.csv", ["case"], "")
@@ -258,18 +276,12 @@ def test_each_page_has_its_sentences_and_numbers_in_a_file(road, step):
             assert row["unit"] == ("mm" if row["name"].startswith("hd95_mm") else "")
 
 
-def test_volumes_are_read_once_for_each_step(road, readings):
-    """New ones once; labeled ones for the calibrator, or for each audit, and to be shown."""
-    folder = road[0]
-    fitted = read_calibrator(folder / "calibrator/calibrator.json").patients
-    pages = [cases_of(folder / step / "page.html") for step in ("audit", "calibrated", "promise")]
-    shown = Counter(case["name"] for page in pages for case in page)
+def test_each_file_is_read_once(road, readings):
+    """Labeled ones for the calibrator, or for both audits, the promise and all pictures."""
+    listed = read_table(road[0] / "triage/triage.csv", ["case"], "")["case"]
 
-    assert readings["new"] == dict.fromkeys(
-        read_table(folder / "triage/triage.csv", ["case"], "")["case"], 1
-    )
-    labeled = {case: 1 if case in fitted else 2 + shown[case] for case in road[1].cases}
-    assert readings["old"] == labeled
+    assert readings["new"] == dict.fromkeys(listed, 1)
+    assert readings["old"] == readings["labels"] == dict.fromkeys(road[1].cases, 1)
 
 
 def numbers_of(folder):
