@@ -99,8 +99,8 @@ def calibrate_folder(
         show(study)
         runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
         asked = replace(options, method=method, region=region, folds=folds, output=output)
-        words = asked.words("calibrate:folders", travels=False)
-        command = options.command("calibrate", predictions, labels, *words)
+        settings = asked.words("calibrate:folders", travels=False)
+        command = options.command("calibrate", predictions, labels, *settings)
         reports.write_calibrated(
             runs, calibrator, folder / PAGE, command, pictures=options.pictures
         )

@@ -112,11 +112,11 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         found = seen.each(partial(_viewed, images=images), faults, "Viewing")
         cases = [{**layers, "reason": ""} for _, layers in found]
         template = page_template(file="view.html.j2")
-        words = options.words("view:new", travels=False)
+        arguments = options.words("view:new", travels=False)
         text = template.render(
             name=study.name,
             count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",
-            command=options.command("view", predictions, *options.members, *words),
+            command=options.command("view", predictions, *options.members, *arguments),
             **scripts(cases, folder / "page.html"),
         )
         write_text(folder / "page.html", text + "\n")

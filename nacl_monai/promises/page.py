@@ -238,17 +238,17 @@ def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
     """Writes `nacl_monai.promises.Promise.page`, with what was fitted and cases that can be read."""
     figures = {name: reports.png_source(figure) for name, figure in draw_figures(promise)}
     cases = [*contours(promise)] if viewer else []
-    made = Made(promise, pd.DataFrame(), {}, cases)
-    return _write_page(made, file, "nacl_monai.promises.Promise.page", figures)
+    fitted = Made(promise, pd.DataFrame(), {}, cases)
+    return _write_page(fitted, file, "nacl_monai.promises.Promise.page", figures)
 
 
 def _write_page(
-    made: Made, file: Path, command: str, figures: Mapping[str, str], beside: str | None = None
+    fitted: Made, file: Path, command: str, figures: Mapping[str, str], beside: str | None = None
 ) -> Path:
     """Writes the page and, under a name beside it, what it says; returns its path.
 
     Args:
-        made: The promise.
+        fitted: The promise.
         file: The file.
         command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
@@ -257,7 +257,7 @@ def _write_page(
     Raises:
         InputError: If it cannot be written.
     """
-    promise, groups = made.promise, made.by_group.to_dict("records")
+    promise, groups = fitted.promise, fitted.by_group.to_dict("records")
     head = Section(
         "What is promised",
         _about(promise),
@@ -268,7 +268,7 @@ def _write_page(
     sections = [
         Section(
             "What contours look like",
-            pictures={caption: source for caption, source, _ in made.cases},
+            pictures={caption: source for caption, source, _ in fitted.cases},
             viewer=True,
         ),
         *(
@@ -285,7 +285,7 @@ def _write_page(
         head,
         [section for section in sections if section.pictures or section.rows],
         {"Made by": command},
-        layers=made.layers,
+        layers=fitted.layers,
         beside=beside,
         measures=[{**asdict(measure), "text": measure.text} for measure in promise.measures],
         groups=groups,

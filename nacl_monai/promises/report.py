@@ -341,13 +341,13 @@ def _following(
     output: Path, options: Options, cases: Sequence[object], again: list[object]
 ) -> dict[str, list[object]]:
     """What may be done next → its command: first of all count verdicts, or triage or report others."""
-    file, words, following = output / "promise" / PROMISE_FILE, options.words, again
+    file, taken, following = output / "promise" / PROMISE_FILE, options.words, again
     if options.new and cases:
         following = ["triage", output / "triage", "--verdicts", "VERDICTS"]
     elif options.new or options.members:
-        following = ["triage", file, "NEW", *words("triage:apply")]
-    apply = ["promise", "--apply", file, "NEW", *words("promise:apply"), "--output", "contours"]
-    maps: list[object] = ["maps", "NEW", *words("maps:new"), "--output", "maps"]
+        following = ["triage", file, "NEW", *taken("triage:apply")]
+    apply = ["promise", "--apply", file, "NEW", *taken("promise:apply"), "--output", "contours"]
+    maps: list[object] = ["maps", "NEW", *taken("maps:new"), "--output", "maps"]
     several = {"Calibrated maps of new patients": maps} if options.calibrator else {}
     return {"Next": following, **several, "Contours of new patients": apply}
 

@@ -256,8 +256,8 @@ def _cohort(
 def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
     budget = (options.budget or BUDGET) if options.below is None else None
-    words = replace(options, budget=budget, output=output).words("triage:apply", travels=False)
-    return options.command("triage", file, new, *options.members, *words)
+    arguments = replace(options, budget=budget, output=output).words("triage:apply", travels=False)
+    return options.command("triage", file, new, *options.members, *arguments)
 
 
 def _cell(cell: Any) -> str:

@@ -24,9 +24,9 @@ def reads(study, monkeypatch):
 
     monkeypatch.setattr(Digested, "__call__", count)
     first, second = ([study.read(case) for case in study.cases] for _ in range(2))
-    for one, other in zip(first, second, strict=True):
-        same_bits(one.predicted.voxels, other.predicted.voxels, "the same file")
-        same_bits(one.labels[0].classes, other.labels[0].classes, "the same file")
+    for before, after in zip(first, second, strict=True):
+        same_bits(before.predicted.voxels, after.predicted.voxels, "the same file")
+        same_bits(before.labels[0].classes, after.labels[0].classes, "the same file")
     return seen
 
 
