@@ -305,7 +305,7 @@ def test_lesion_case_is_small_cited_and_as_its_page_says():
     """Its islands are counted from its files, 26-connected."""
     folder = ROOT / "docs/lesions"
     text = (folder / "README.md").read_text("utf-8")
-    assert all(words in text for words in ("Lesjak", "CC BY", "synthetic"))
+    assert all(phrase in text for phrase in ("Lesjak", "CC BY", "synthetic"))
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 1e6
     maps, label = (
         np.asarray(nibabel.load(folder / kind / "patient26.nii.gz").dataobj)
