@@ -15,7 +15,9 @@ import torch
 from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import REMEDY
+from nacl_monai.metrics.regions import near
 from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.metrics.voxels import OUTSIDE_INSIDE, dequantized
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
@@ -128,6 +130,62 @@ def certainty(probs: torch.Tensor, overlapping: bool = False) -> tuple[torch.Ten
         return probs.amax(0), normalized_entropy(probs)
     both = torch.stack([1 - probs, probs])
     return both.amax(0).amin(0), normalized_entropy(both).amax(0)
+
+
+def doubt_near(
+    confidence: torch.Tensor,
+    predicted: torch.Tensor,
+    spacing: Sequence[float],
+    margin: float = MARGIN,
+) -> torch.Tensor:
+    r"""The chance that a voxel near the prediction is wrong, 1 − confidence; 0 elsewhere.
+
+    Its sum over a plane is how many voxels of the plane are expected to be wrong, if the probabilities
+    are right: what a correction of that plane mends.
+
+    Args:
+        confidence: The probability of the predicted class, ``(*spatial)``.
+        predicted: Where any structure is predicted, ``(*spatial)``.
+        spacing: The size of a voxel along each axis in mm.
+        margin: How near, in mm.
+
+    Example:
+        >>> confidence = torch.tensor([0.5, 0.6, 0.75, 0.5])
+        >>> doubt_near(confidence, torch.tensor([False, False, True, False]), [2.0], margin=2).tolist()
+        [0.0, 0.3999999761581421, 0.25, 0.5]
+    """
+    return (1 - confidence) * near(predicted[None], margin, [*spacing])[0]
+
+
+def doubtful_planes(doubt: Picture, axis: int) -> list[tuple[int, float, list[int]]]:
+    """The planes that may have errors, those of most first: position, expected errors, worst voxel.
+
+    Args:
+        doubt: Of each voxel, from `doubt_near`.
+        axis: Across the planes.
+
+    Example:
+        >>> doubtful_planes(np.array([[0.0, 0.0], [0.25, 0.5], [0.0, 1.0]]), 0)
+        [(2, 1.0, [2, 1]), (1, 0.75, [1, 1])]
+    """
+    planes = np.moveaxis(doubt, axis, 0)
+    sums = planes.reshape(len(planes), -1).sum(1, dtype=float)
+    found = []
+    for k in np.argsort(-sums, kind="stable")[: np.count_nonzero(sums)].tolist():
+        place = [*map(int, np.unravel_index(planes[k].argmax(), planes.shape[1:]))]
+        found.append((k, float(sums[k]), [*place[:axis], k, *place[axis:]]))
+    return found
+
+
+def thick_axis(spacing: Sequence[float]) -> int:
+    """The axis along which voxels are three times as thick as along all others, or else the last.
+
+    Example:
+        >>> thick_axis((1.0, 5.0, 1.5)), thick_axis((1.0, 1.5, 1.0))
+        (1, 2)
+    """
+    first, second = np.argsort(spacing)[::-1][:2]
+    return int(first) if spacing[first] >= 3 * spacing[second] else len(spacing) - 1
 
 
 def _painted(masks: torch.Tensor, order: Sequence[int]) -> torch.Tensor:

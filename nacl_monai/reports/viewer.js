@@ -70,7 +70,7 @@ const STEPS = {
   "]": [2, 1],
 };
 const ZOOMS = { "+": 1.25, "-": 0.8, 0: 0 };
-const ACTIONS = { n: "island", d: "difference" };
+const ACTIONS = { n: "island", d: "difference", p: "doubtful" };
 const PLAIN = {
   backColor: [0, 0, 0, 1],
   crosshairColor: [1, 0.55, 0.23, 1],
@@ -319,8 +319,9 @@ class Viewer {
       ...this.masks.map(({ name, line }) => this.button(name, line)),
       this.button("threshold", THRESHOLD),
     );
-    this.islands = { island: null, difference: null };
+    this.islands = { island: null, difference: null, doubtful: { places: this.case.doubtful, visited: 0 } };
     at("island").textContent = "next island";
+    at("doubtful").textContent = "next doubtful plane";
     at("difference").hidden = !this.pair();
     at("difference").textContent = `next disagreement of ${this.pair()
       ?.map((mask) => mask.name)
@@ -398,7 +399,7 @@ class Viewer {
     return shape.map((size, axis) => within(Math.floor(this.planes.scene.crosshairPos[axis] * size), size));
   }
 
-  /** Goes to the next island of the prediction, or of the difference of two masks, the largest first. */
+  /** Goes to the next island, or of the difference of two masks, the largest first, or to the next doubtful plane. */
   next(what) {
     if (this.islands[what] === null) {
       const [one, other] = what === "island" ? [this.mask("prediction")] : this.pair();

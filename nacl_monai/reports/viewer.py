@@ -24,7 +24,7 @@ import torch
 from markupsafe import Markup
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.slices import certainty
+from nacl_monai.evaluations.slices import certainty, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.files import write_text
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.predictions.arrays import ArrayStudy
@@ -136,7 +136,8 @@ def viewed(
 
     Returns:
         The input of ``viewer.js``: "name", "shape" and "affine" of the cropped voxels, "image" and
-        "confidence", and for each of the "structures" its "probability", "masks", "within" and "mark".
+        "confidence", the worst voxel of each of the "doubtful" planes, and for each of the "structures"
+        its "probability", "masks", "within" and "mark".
         A volume is base64 of a compressed NIfTI file.
     """
     channels, probs = reading.channels, reading.probs.float()
@@ -173,8 +174,20 @@ def viewed(
         "image": None if image is None else _packed(frame, image, gray_ends(frame(image))),
         "blank": _blank(frame, image),
         "confidence": _packed(frame, confidence, (0, 1)),
+        "doubtful": _doubtful(frame, confidence, [masks for _, masks, _ in structures.values()]),
         "structures": shown,
     }
+
+
+def _doubtful(
+    frame: _Frame, confidence: Array, structures: Sequence[Mapping[str, Array]]
+) -> list[list[int]]:
+    """The worst voxel of each plane that may have errors, of the plane with most of them first."""
+    predicted = np.logical_or.reduce([masks[PREDICTION] for masks in structures])
+    sizes = np.linalg.norm(frame.affine[:3, :3], axis=0).tolist()
+    sure, inside = (torch.from_numpy(frame(part)) for part in (confidence, predicted))
+    doubt = doubt_near(sure, inside, sizes)
+    return [place for *_, place in doubtful_planes(doubt.numpy(), thick_axis(sizes))]
 
 
 def _structure(
@@ -225,7 +238,8 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
 
 
 def scripts(
-    found: Sequence[Mapping[str, Any] | None] = (), page: Path | None = None
+    found: Sequence[Mapping[str, Any] | None] = (),
+    page: Path | None = None,
 ) -> dict[str, Any]:
     """The variables of a template for its head and its end.
 

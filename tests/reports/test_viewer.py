@@ -143,6 +143,25 @@ def test_image_is_within_half_a_step_between_its_percentiles(turned):
         )
 
 
+def test_window_of_an_image_is_that_of_what_is_shown(tmp_path):
+    """Metal outside the crop darkens nothing; lines are told apart without color."""
+    probs = np.zeros((90, 10, 4, 2), np.float32)
+    probs[..., 0] = 1
+    probs[10, 5, 2] = (0.2, 0.8)
+    image = np.random.default_rng(0).uniform(0, 100, probs.shape[:3]).astype(np.float32)
+    image[60:] = 1e5
+    voxels = {"maps": probs, "labels": (probs[..., 1] > 0).astype(np.uint8), "images": image}
+    for kind, stored in voxels.items():
+        save(tmp_path / f"{kind}/case.nii.gz", stored, np.eye(4))
+    options = options_of("audit:folders", {"images": tmp_path / "images"})
+
+    (case,) = viewed_cases(find(tmp_path / "maps", tmp_path / "labels", options), ["case"])
+
+    assert layer(case["image"]).get_fdata().max() <= 100
+    dashes = [tuple(mask["line"]["dashes"]) for mask in case["structures"][0]["masks"]]
+    assert len({*dashes}) == len(dashes) == 2
+
+
 def test_crop_keeps_what_is_likely_and_what_is_around_it(tmp_path):
     """Some mm, and no more; a case in which nothing is likely is whole."""
     probs = np.zeros((90, 80, 4, 2), np.float32)

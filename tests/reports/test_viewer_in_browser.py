@@ -371,7 +371,7 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     run(promised, "promise", old.nnunet(), old.labels, "--level", "0.2", *PATIENTS)
     run(triaged, "triage", promised, new.nnunet(), *PATIENTS, "--budget", "2")
     page = opened(triaged / "page.html")
-    first, _ = cases_of(triaged / "page.html")
+    first, *_ = cases_of(triaged / "page.html")
     structure = first["structures"][0]
     (outer,) = (mask for mask in structure["masks"] if mask["name"] == "outer contour")
     shown = layer(outer["voxels"])
@@ -551,6 +551,29 @@ def test_next_island_goes_through_the_islands_by_size(counted_page, study):
             )
 
 
+def test_next_doubtful_plane_is_that_with_most_expected_errors(counted_page, study):
+    """Near the prediction, 1 − the probability of the predicted class is the chance of an error."""
+    page = counted_page
+    name = page.text_content("#cases strong >> nth=0")
+    stored = nibabel.as_closest_canonical(nibabel.load(study / f"maps/{name}.nii.gz"))
+    probs, spacing = np.asarray(stored.dataobj), nibabel.affines.voxel_sizes(stored.affine)
+    away = ndimage.distance_transform_edt(probs.argmax(-1) == 0, sampling=spacing)
+    doubt = np.where(away <= 3, 1 - probs.max(-1), 0)
+    sums = doubt.sum((0, 1))
+    order = np.argsort(-sums)
+    page.focus("#doubtful")
+    for k, plane in enumerate(order[:4], 1):
+        page.keyboard.press("p")
+        assert page.text_content("#doubtful") == (
+            f"next doubtful plane ({k} of {np.count_nonzero(sums)})"
+        )
+        voxel = nibabel.affines.apply_affine(
+            np.linalg.inv(stored.affine), state_of(page)["place"]
+        ).round()
+        assert voxel[2] == plane
+        assert doubt[tuple(voxel.astype(int))] == doubt[..., plane].max()
+
+
 def test_zoom_keeps_the_cursor_and_the_places(counted_page, study):
     """A click after it is still in the voxel that the files have there."""
     page = counted_page
@@ -565,6 +588,49 @@ def test_zoom_keeps_the_cursor_and_the_places(counted_page, study):
         page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
         check_said(study, name, state_of(page))
     page.click("[data-key='0']")
+
+
+def orange(page):
+    """How many pixels of the lines above the planes have the color of the cursor."""
+    return page.evaluate(
+        """() => { const one = document.getElementById('outlines');
+          const { data } = one.getContext('2d').getImageData(0, 0, one.width, one.height);
+          let count = 0;
+          for (let k = 0; k < data.length; k += 4)
+            count += data[k] > 220 && data[k + 1] > 110 && data[k + 1] < 170 && data[k + 2] < 90;
+          return count; }"""
+    )
+
+
+def test_cursor_is_seen_at_every_zoom_and_with_every_layer_hidden(counted_page):
+    """Its lines are as thick as ever, where a voxel is a dot and where it fills the plane."""
+    page = counted_page
+    page.locator("#planes").scroll_into_view_if_needed()
+    for button in page.locator("#layers button[aria-pressed=true]").all():
+        button.click()
+    counts = [orange(page)]
+    for _ in range(15):
+        page.click("[data-key='+']")
+    counts.append(orange(page))
+    page.select_option("#view", label="sagittal")
+    counts.append(orange(page))
+    assert min(counts) > 300
+
+
+def test_loading_is_said_while_a_case_is_read(counted_page):
+    """By its name, and no longer than that."""
+    page = counted_page
+    page.evaluate(
+        """() => { window.loading = [];
+          const line = document.getElementById('loading');
+          const watch = () => line.hidden || window.loading.push(line.textContent);
+          new MutationObserver(watch).observe(line, { attributes: true, childList: true }); }"""
+    )
+    name = page.text_content("#cases strong >> nth=1")
+    page.click("#cases button >> nth=1")
+    wait_for(page, "#judged", f"{name}: ")
+    page.wait_for_selector("#loading", state="hidden")
+    assert {*page.evaluate("window.loading")} == {f"loading {name} …"}
 
 
 def test_all_structures_are_drawn_with_their_names(counted_page):
