@@ -142,3 +142,43 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
         assert f"| {label} | {' | '.join(cells)} |" in page
     more = (gains["five folds"] - gains["five seeds"])[:, 0]
     assert text(more).startswith("-0.0016 [-0.0020, -0.0011], lower in 33 of 34")
+
+
+def test_what_two_curves_change_is_that_of_kept_people():
+    """Each row of the page, for each network and for the means over networks, by sums over people."""
+    names = {
+        "CE+DSC, half resolution": "unet_dice_ce_seed0@half",
+        "CE+DSC, third epoch": "unet_dice_ce_epoch3_seed0",
+        "CE+DSC": "unet_dice_ce_seed0",
+        "CE": "unet_cross_entropy_seed0",
+        "DSC++": "unet_dice_plus_plus_seed0",
+        "marks too much": "unet_tversky_over_seed0",
+        "marks too little": "unet_tversky_under_seed0",
+    }
+    scores = defaultdict(list)
+    with (RESULTS / "sides/people.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            for network in (row["network"], "all networks"):
+                key = network, row["fit"], row["calibrator"]
+                scores[key].append((row["person"], float(row["nll_all"]), float(row["brier_all"])))
+    text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
+    table = text.split("with Wilcoxon's p, uncorrected:\n\n")[1].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+
+    assert len(rows) == 3 * (len(names) + 1)
+    for network, fit, shown, *cells in rows:
+        one, two = (
+            scores[names.get(network, network), fit, calibrator]
+            for calibrator in ("distance", "signed_distance")
+        )
+        people = sorted({person for person, *_ in one})
+        of_one, of_two = (
+            np.array([np.mean([x[1:] for x in of if x[0] == person], 0) for person in people])
+            for of in (one, two)
+        )
+        assert shown == f"{of_one[:, 0].mean():.4f}"
+        for k, cell in enumerate(cells):
+            change = of_two[:, k] - of_one[:, k]
+            assert cell.startswith(f"{change.mean():+.4f} [")
+            lower = f"lower in {(change < 0).sum()} of {len(change)}, p = "
+            assert cell.endswith(f"{lower}{wilcoxon(change).pvalue:.2g}")
