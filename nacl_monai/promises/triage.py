@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +39,7 @@ from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.record import Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.sections import PAGE, Section, write_sections
-from nacl_monai.reports.viewer import is_seen
+from nacl_monai.reports.viewer import LIMIT, MOST, is_seen
 
 _ABOUT = (
     "The case whose worst structure has the lowest guaranteed Dice comes first; the volume is that of "
@@ -73,6 +75,9 @@ class Triage:
     Attributes:
         cases: The most doubtful ones, to be drawn.
         measured: Column of a measurement → heading, once there is a table.
+
+    Raises:
+        InputError: If a case has no image where there is a folder of them.
     """
 
     curves: ClassVar[bool] = True
@@ -82,16 +87,33 @@ class Triage:
         self.measuring = Measuring.of(promise, study, study.options)
         self.headings, self.measured = dict(_HEADINGS), dict[str, str]()
         self.cases: dict[str, NewCase] = {}
+        images = study.options.images
+        self._images = images_of_cases(images, study.patients) if images else {}
         self._rows: list[dict[str, Any]] = []
+        self._layers: dict[str, tuple[int, dict[str, Any]]] = {}  # with their size
         self._counted: list[tuple[Case, Mapping[str, Array]]] = []
 
     def add(self, case: NewCase) -> None:
-        """Takes the row of a case, and the case itself if it is among the first."""
+        """Takes the row of a case, and the case itself and its layers if it is among the first."""
         self.measuring.add(case)
         self._counted.append((case.reading.case, case.curve))
-        self._rows.append(_triaged(case, self.promise, self.real))
-        first = sorted(self._rows, key=lambda row: row["dice_low"])[:_SHOWN]
-        self.cases = {row["case"]: self.cases.get(row["case"], case) for row in first}
+        row = _triaged(case, self.promise, self.real)
+        insort(self._rows, row, key=lambda each: each["dice_low"])
+        names = [each["case"] for each in self._rows]
+        self.cases = {name: self.cases.get(name, case) for name in names[:_SHOWN]}
+        if self.study.options.pictures and is_seen(self.study.options):
+            number = _number_held(self._sizes(names, case, row), _SHOWN)
+            self._layers = {name: self._layers[name] for name in names[:number]}
+
+    def _sizes(self, names: Sequence[str], case: NewCase, row: Mapping[str, Any]) -> Iterator[int]:
+        """Those of the layers of cases; of a new one, once it is asked for."""
+        kept = self.promise.of_level()
+        for name in names:
+            if name == case.name:
+                image, reason = self._image(case), row["reason"]
+                layers = seen_case(case, kept, image, reason, row["structure"])
+                self._layers[name] = len(json.dumps(layers)), layers
+            yield self._layers[name][0]
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -112,20 +134,51 @@ class Triage:
     @cached_property
     def drawn(self) -> list[Drawn]:
         """Name, reason, picture and layers of those to look at, as far as they are drawn."""
-        options = self.study.options
-        looked = self.table["case"][self.table["look"] == "yes"] if options.pictures else ()
-        shown = [self.cases[name] for name in looked[:_SHOWN]]
-        return list(_drawn_cases(shown, self.table, options, self.promise))
+        rows = self.table[self.table["look"] == "yes"].to_dict("records")
+        layers = {name: layers for name, (_, layers) in self._layers.items()}
+        return [
+            (row["case"], row["reason"], self._draw(row), layers.get(row["case"]))
+            for row in rows[: _SHOWN * self.study.options.pictures]
+        ]
 
     def picture(self, row: Mapping[Any, Any]) -> str:
         """The picture of one of the first cases, by its row, as the page has it."""
         known = {name: source for name, _, source, _ in self.drawn}
-        if row["case"] not in known:
-            plain = replace(self.study.options, viewer=False)
-            case = self.cases[row["case"]]
-            (drawn,) = _drawn_cases([case], pd.DataFrame([row]), plain, self.promise)
-            return drawn[2]
-        return known[row["case"]]
+        return known.get(row["case"]) or self._draw(row)
+
+    def _draw(self, row: Mapping[Any, Any]) -> str:
+        from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - matplotlib takes a second
+
+        case = self.cases[row["case"]]
+        return reports.png_source(draw_case(case, [row["structure"]], self._image(case)))
+
+    def _image(self, case: NewCase) -> Array | None:
+        """The image of a case, if it has one."""
+        file = self._images.get(case.name)
+        return None if file is None else case.reading.image(file)
+
+    def _seen(self) -> tuple[list[dict[str, Any]], list[str], dict[str, str]]:
+        """The layers of as many cases as the page holds, which these are, and a command for others."""
+        rows, options = self.table.to_dict("records"), self.study.options
+        looked = sum(row["look"] == "yes" for row in rows)
+        sizes = (size for size, _ in self._layers.values())
+        number = _number_held(sizes, min(looked, _SHOWN))
+        cases = [self._layers[row["case"]][1] for row in rows[:number]]
+        further = [
+            {**case, "reason": f"not among those to look at: {case['reason']}"}
+            for case in cases[looked:]
+        ]
+        left = [row["case"] for row in rows[number:]]
+        which = f"All {counted(number, 'new case')} can be seen, the most doubtful first."
+        if not (left and self._layers):
+            return [*cases[:looked], *further], [which] * bool(number), {}
+        which = (
+            f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
+            f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST])}"
+        ) + f" and {len(left) - MOST} more" * (len(left) > MOST)
+        words = replace(options, cases=tuple(left[:MOST])).words("view:new", travels=False)
+        command = options.command("view", self.study.folder, *options.members, *words)
+        return [*cases[:looked], *further], [f"{which}."], {"See those that are left out": command}
 
     def write(
         self, folder: Path, command: str, faults: Sequence[InputError], found: str = ""
@@ -139,6 +192,7 @@ class Triage:
             found: The sentence on the worst tenth, where labels are known.
         """
         table, promise = self.table, self.promise
+        cases, notes, commands = self._seen()
         write_text(folder / TRIAGE, csv_text(table))
         lacking = map(self.study.options.named, faults)
         level = promise.of_level()[0].level
@@ -157,15 +211,19 @@ class Triage:
         columns = ["case", "look", *(name for name in table if name in self.headings), "reason"]
         rows = [[_cell(row[name]) for name in columns] for row in head.numbers]
         sections = [
-            Section(pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn}, viewer=True),
+            Section(
+                pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn},
+                viewer=True,
+                notes=notes,
+            ),
             Section("All cases", headings=[headings[name] for name in columns], rows=rows),
         ]
         write_sections(
             folder / PAGE,
             head,
             sections,
-            {"Made by": command},
-            layers=[layers for *_, layers in self.drawn],
+            {**commands, "Made by": command},
+            layers=cases,
             measures=self.measuring.rows,
             level=level,
             calibrated_by=promise.patients,
@@ -265,27 +323,21 @@ def _cell(cell: Any) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
-def _image(images: Mapping[str, Path], case: NewCase) -> Array | None:
-    """The image of a case, if it has one."""
-    file = images.get(case.name)
-    return None if file is None else case.reading.image(file)
+def _number_held(sizes: Iterable[int], always: int) -> int:
+    """How many of the first cases a page holds; always the first few, for which it has pages beside it.
 
-
-def _drawn_cases(
-    cases: Sequence[NewCase], table: pd.DataFrame, options: Options, promise: Promise
-) -> Iterator[Drawn]:
-    """Name, reason, picture and layers of the first cases: the worst structure, on its image if any."""
-    from nacl_monai.promises.pictures import draw_case  # noqa: PLC0415 - as above
-
-    images = options.images
-    files = images_of_cases(images, [case.name for case in cases]) if images else {}
-    for case, row in zip(cases, table.to_dict("records"), strict=False):
-        image, reason = _image(files, case), row["reason"]
-        source = reports.png_source(draw_case(case, [row["structure"]], image))
-        layers = is_seen(options) and seen_case(
-            case, promise.of_level(), image, reason, row["structure"]
-        )
-        yield case.name, reason, source, layers or None
+    Example:
+        >>> _number_held([LIMIT - 2, 3, 1, 1], 2), _number_held([LIMIT - 2, 3, 1, 1], 1)
+        (4, 1)
+    """
+    room, number = LIMIT, 0
+    for size in sizes:
+        if size <= room:
+            room -= size
+        elif number >= always:
+            break
+        number += 1
+    return number
 
 
 def _triaged(case: NewCase, promise: Promise, real: RealIslands | None) -> dict[str, Any]:

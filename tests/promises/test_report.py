@@ -101,6 +101,21 @@ def test_page_has_five_sections_each_with_sentence_picture_table_and_files(road)
         assert all((folder / link).exists() for link in links)
 
 
+@pytest.mark.parametrize("step", ["", "audit", "calibrated", "promise"])
+def test_every_table_has_the_structures_in_their_order(step, road):
+    """As the dataset has them, whatever is sorted; triage has the worst structure of each case."""
+    tables = re.findall(
+        r"<table.*?</table>", (road[0] / step / "page.html").read_text("utf-8"), re.S
+    )
+    orders = []
+    for table in tables:
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table, re.S)
+        named = [re.findall(r"\b(anterior|posterior)\b", cell) for cell in cells]
+        orders.append([*dict.fromkeys(name for names in named for name in names)])
+    assert ["anterior", "posterior"] in orders
+    assert ["posterior", "anterior"] not in orders
+
+
 def test_who_fits_the_calibrator_neither_tests_nor_promises(road):
     """A third of them, at most eight; both groups are on the page."""
     folder, old, _ = road
@@ -159,6 +174,9 @@ def test_page_shows_the_new_cases_of_the_list_and_those_of_the_promise(road):
     folder = road[0]
     shown = cases_of(folder / "page.html")
     listed, promised = (cases_of(folder / step / "page.html") for step in ("triage", "promise"))
+    assert len(listed) == 7  # the page of the triage has those who need not be looked at, too
+    listed = [case for case in listed if "not among" not in case["reason"]]
+    assert len(listed) == 2
 
     reasons = [f"new, {case['reason']}" for case in listed]
     reasons += [f"labeled, {case['reason']}" for case in promised]

@@ -1,6 +1,9 @@
 """What pages of promises and of triage show is the promise's own; verdicts on it are counted."""
 
+import html
+import json
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -51,10 +54,14 @@ def test_triage_shows_the_contours_and_the_threshold_of_the_promise(folder, tria
     table = pd.read_csv(triage / "triage.csv")
     cases = cases_of(triage / "page.html")
 
-    assert [case["name"] for case in cases] == table["case"][:3].tolist()
-    assert [case["reason"] for case in cases] == table["reason"][:3].tolist()
+    assert [case["name"] for case in cases] == table["case"].tolist()
+    reasons = table["reason"].where(
+        table["look"] == "yes", "not among those to look at: " + table["reason"]
+    )
+    assert [case["reason"] for case in cases] == reasons.tolist()
+    assert "All 4 new cases can be seen" in (triage / "page.html").read_text(encoding="utf-8")
     worst = [case["structures"][0]["name"] for case in cases]
-    assert worst == table["structure"][:3].tolist()
+    assert worst == table["structure"].tolist()
     for case in cases:
         for structure in case["structures"]:
             masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
@@ -107,6 +114,34 @@ def test_promise_shows_three_cases_with_their_labels(folder, old):
         ].all()  # the contour is that of the mark
         missed = (masks["label"] > masks["outer contour"]).sum() / label.sum()
         assert f": {missed:.1%} of {worst}" in case["reason"]
+
+
+@pytest.mark.parametrize(("cases", "beside"), [(3.5, 0), (1.5, 1)])
+def test_triage_shows_as_many_cases_as_its_page_holds(
+    cases, beside, folder, new, tmp_path, monkeypatch
+):
+    """Those to look at are on pages beside it where there is no room; others are named as left out."""
+    whole = run(tmp_path / "whole", "triage", folder, new.nnunet(), *PATIENTS, "--budget", "2")
+    first = cases_of(whole / "page.html")
+    limit = int(sum(len(json.dumps(case)) for case in first) / 4 * cases)
+    for module in ("reports.viewer", "promises.triage"):
+        monkeypatch.setattr(f"nacl_monai.{module}.LIMIT", limit)
+    part = run(tmp_path / "part", "triage", folder, new.nnunet(), *PATIENTS, "--budget", "2")
+
+    listed = pd.read_csv(part / "triage.csv")["case"].tolist()
+    shown = [case["name"] for case in cases_of(part / "page.html")]
+    pages = sorted(file.stem.removeprefix("page_") for file in part.glob("page_*.html"))
+    assert len(pages) == beside
+    number = len(shown) + beside
+    assert sorted(shown + pages) == sorted(listed[:number])
+    assert {*listed[:2]} <= {*shown, *pages}
+    text = html.unescape((part / "page.html").read_text(encoding="utf-8"))
+    left = re.search(r"Left out: (.*?)\.", text)
+    assert left[1].split(", ") == listed[number:]
+    record = json.loads((part / "page.json").read_text(encoding="utf-8"))
+    command = shlex.split(record["commands"]["See those that are left out"])[1:]
+    run(tmp_path / "left", command[0], *command[1:])
+    assert [case["name"] for case in cases_of(tmp_path / "left/page.html")] == listed[number:]
 
 
 @pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])
