@@ -187,15 +187,15 @@ probability there. Or go from lesion to lesion of <a href="lesions.html">multipl
 
 def make_examples(app: Sphinx) -> None:
     """Runs the quick demo and the audit of a lesion case, and puts their pages into the site."""
-    for name, (command, made, first) in EXAMPLES.items():
+    for name, (command, result, first) in EXAMPLES.items():
         page = Path(app.outdir) / name
         if app.builder.format != "html" or page.is_file():
             continue
         page.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory() as place:
-            words = [sys.executable, "-m", "nacl_monai", *command]
-            subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
-            text = (Path(place) / made).read_text("utf-8").replace(f"{LESIONS}/", "docs/lesions/")
+            argv = [sys.executable, "-m", "nacl_monai", *command]
+            subprocess.run(argv, cwd=place, check=True, stdout=subprocess.DEVNULL)
+            text = (Path(place) / result).read_text("utf-8").replace(f"{LESIONS}/", "docs/lesions/")
             page.write_text(text.replace("<main>", f"<main>{WAY_BACK}{first}", 1), encoding="utf-8")
 
 

@@ -176,8 +176,8 @@ class Triage:
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
             f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST])}"
         ) + f" and {len(left) - MOST} more" * (len(left) > MOST)
-        words = replace(options, cases=tuple(left[:MOST])).words("view:new", travels=False)
-        command = options.command("view", self.study.folder, *options.members, *words)
+        of_view = replace(options, cases=tuple(left[:MOST])).words("view:new", travels=False)
+        command = options.command("view", self.study.folder, *options.members, *of_view)
         return [*cases[:looked], *further], [f"{which}."], {"See those that are left out": command}
 
     def write(

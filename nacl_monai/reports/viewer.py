@@ -185,7 +185,8 @@ def _doubtful(
     """The worst voxel of each plane that may have errors, of the plane with most of them first."""
     predicted = np.logical_or.reduce([masks[PREDICTION] for masks in structures])
     sizes = np.linalg.norm(frame.affine[:3, :3], axis=0).tolist()
-    sure, inside = (torch.from_numpy(frame(part)) for part in (confidence, predicted))
+    # A copy, since an axis of one voxel may run backwards and still be called contiguous.
+    sure, inside = (torch.from_numpy(frame(part).copy()) for part in (confidence, predicted))
     doubt = doubt_near(sure, inside, sizes)
     return [place for *_, place in doubtful_planes(doubt.numpy(), thick_axis(sizes))]
 

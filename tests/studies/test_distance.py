@@ -167,18 +167,18 @@ def test_what_two_curves_change_is_that_of_kept_people():
 
     assert len(rows) == 3 * (len(names) + 1)
     for network, fit, shown, *cells in rows:
-        one, two = (
+        before, after = (
             scores[names.get(network, network), fit, calibrator]
             for calibrator in ("distance", "signed_distance")
         )
-        people = sorted({person for person, *_ in one})
-        of_one, of_two = (
-            np.array([np.mean([x[1:] for x in of if x[0] == person], 0) for person in people])
-            for of in (one, two)
+        people = sorted({person for person, *_ in before})
+        one_curve, two_curves = (
+            np.array([np.mean([x[1:] for x in part if x[0] == person], 0) for person in people])
+            for part in (before, after)
         )
-        assert shown == f"{of_one[:, 0].mean():.4f}"
+        assert shown == f"{one_curve[:, 0].mean():.4f}"
         for k, cell in enumerate(cells):
-            change = of_two[:, k] - of_one[:, k]
+            change = two_curves[:, k] - one_curve[:, k]
             assert cell.startswith(f"{change.mean():+.4f} [")
             lower = f"lower in {(change < 0).sum()} of {len(change)}, p = "
             assert cell.endswith(f"{lower}{wilcoxon(change).pvalue:.2g}")
