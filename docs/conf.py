@@ -171,7 +171,7 @@ FOLDERS = [str(LESIONS / kind) for kind in ("maps", "labels")]
 OF_LESIONS = ["--images", str(LESIONS / "images"), "--dataset", str(LESIONS / "dataset.json")]
 SYNTHETIC = """</p><p><strong>The prediction is synthetic</strong>, and so is every number below: no
 network made it. Image and label are of Lesjak et al., Neuroinformatics 2017 (CC BY), cropped.</p>"""
-#: Pages of the site on which one scrolls through cases → the command, its page, and what is said first.
+#: Pages of the site on which one scrolls through cases → the command, its page, and its first words.
 EXAMPLES = {
     "example.html": (["demo", "--quick"], "runs/demo/quick/report/promise/page.html", "</p>"),
     "lesions.html": (

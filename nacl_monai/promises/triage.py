@@ -106,13 +106,14 @@ class Triage:
             self._layers = {name: self._layers[name] for name in names[:number]}
 
     def _sizes(self, names: Sequence[str], case: NewCase, row: Mapping[str, Any]) -> Iterator[int]:
-        """Those of the layers of cases; of a new one, once it is asked for."""
-        kept = self.promise.of_level()
+        """Those of the layers of cases, of a new one when asked for, up to one that was left out."""
         for name in names:
             if name == case.name:
-                image, reason = self._image(case), row["reason"]
+                kept, image, reason = self.promise.of_level(), self._image(case), row["reason"]
                 layers = seen_case(case, kept, image, reason, row["structure"])
                 self._layers[name] = len(json.dumps(layers)), layers
+            if name not in self._layers:
+                return
             yield self._layers[name][0]
 
     @cached_property

@@ -239,8 +239,7 @@ def _packed(frame: _Frame, voxels: Array, window: tuple[float, float] | None = N
 
 
 def scripts(
-    found: Sequence[Mapping[str, Any] | None] = (),
-    page: Path | None = None,
+    found: Sequence[Mapping[str, Any] | None] = (), page: Path | None = None
 ) -> dict[str, Any]:
     """The variables of a template for its head and its end.
 

@@ -386,18 +386,23 @@ def test_the_expression_of_names_travels(verb, tmp_path, capsys):
     assert "was fitted on case0, who cannot test it" in refused(args, capsys)
 
 
+def promised_under_other_names(several, study, tmp_path):
+    """Makes a promise of the study's cases, and two new ones: one of them, and another."""
+    people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
+    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
+    old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
+    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
+    assert main([*map(str, ["promise", *args])]) == 0
+    return Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
+
+
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("verb", [["promise", "--apply"], ["triage"]])
 def test_prediction_of_a_calibration_patient_is_recognized_under_every_name(
     verb, several, study, tmp_path, capsys
 ):
     """By its expected Dice and volume, where patients have several cases, too; others go on."""
-    people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
-    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
-    old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
-    new = Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
-    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
-    assert main([*map(str, ["promise", *args])]) == 0
+    new = promised_under_other_names(several, study, tmp_path)
     assert bool(read_promise(tmp_path / "promise").images) == several
 
     args = [*verb, tmp_path / "promise", new.nnunet(), *output(tmp_path, "new")]
@@ -472,12 +477,7 @@ def test_who_judges_or_is_watched_did_not_calibrate_under_another_name(
     verb, several, labeled, study, tmp_path, capsys
 ):
     """One of two cases is of the calibration, and nothing is written."""
-    people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
-    cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
-    old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
-    new = Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
-    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
-    assert main([*map(str, ["promise", *args])]) == 0
+    new = promised_under_other_names(several, study, tmp_path)
     if not labeled:  # who calibrated is in promise.json alone
         (tmp_path / "promise" / "promise.npz").unlink()
     check = [new.labels, "--chosen", "all"]

@@ -144,6 +144,21 @@ def test_triage_shows_as_many_cases_as_its_page_holds(
     assert [case["name"] for case in cases_of(tmp_path / "left/page.html")] == listed[number:]
 
 
+def test_triage_of_more_cases_than_there_is_room_for_keeps_the_first(
+    folder, new, tmp_path, monkeypatch
+):
+    """What has been left out stays so, whichever cases come after it."""
+    monkeypatch.setattr("nacl_monai.promises.triage._SHOWN", 1)
+    for module in ("reports.viewer", "promises.triage"):
+        monkeypatch.setattr(f"nacl_monai.{module}.LIMIT", 1)
+    place = run(tmp_path / "triage", "triage", folder, new.nnunet(), *PATIENTS, "--budget", "1")
+
+    first, *left = pd.read_csv(place / "triage.csv")["case"]
+    assert [file.name for file in place.glob("page_*.html")] == [f"page_{first}.html"]
+    text = html.unescape((place / "page.html").read_text(encoding="utf-8"))
+    assert f"Left out: {', '.join(left)}." in text
+
+
 @pytest.mark.parametrize("word", ["--no-viewer", "--no-pictures"])
 def test_triage_without_cases(word, folder, new, tmp_path):
     """Its list is there all the same."""
