@@ -39,8 +39,10 @@ from nacl_monai.posthoc import (
     Fit,
     Outputs,
     RegionLogits,
+    Sides,
     StructureLogits,
     caution,
+    error_by_side,
     fit_method,
     write_calibrator,
 )
@@ -97,14 +99,16 @@ def calibrate_folder(
         study = find(predictions, labels, options, BEFORE)
         study.check_not_behind()
         show(study)
-        runs, calibrator, faults = _fit_and_audit(study, folder, output, method, region, folds)
+        runs, calibrator, sides, faults = _fit_and_audit(
+            study, folder, output, method, region, folds
+        )
         asked = replace(options, method=method, region=region, folds=folds, output=output)
         settings = asked.words("calibrate:folders", travels=False)
         command = options.command("calibrate", predictions, labels, *settings)
         reports.write_calibrated(
-            runs, calibrator, folder / PAGE, command, pictures=options.pictures
+            runs, calibrator, folder / PAGE, command, sides, pictures=options.pictures
         )
-        text = _text(runs, calibrator)
+        text = _text(runs, calibrator, sides)
     print(text)
     print_written(visible_files(output))
     print(
@@ -162,9 +166,9 @@ def _check_folds(folds: int) -> None:
 
 def _fit_and_audit(
     study: Study, folder: Path, output: Path, method: str | None, region: str | None, folds: int
-) -> tuple[list[Run], Calibrator, list[InputError]]:
-    """Writes the calibrator and the audits to a new folder; returns them, and the faults."""
-    study, fit, parts, faults = _fit(study, folder, method, region, folds)
+) -> tuple[list[Run], Calibrator, Sides | None, list[InputError]]:
+    """Writes the calibrator and the audits to a new folder; returns them, what is left, and faults."""
+    study, fit, parts, sides, faults = _fit(study, folder, method, region, folds)
     calibrator = _calibrator(study, fit, [part.record for part in parts])
     # The page of the calibrator has the pictures, side by side.
     before = replace(study, options=replace(study.options, pictures=False))
@@ -181,7 +185,7 @@ def _fit_and_audit(
     with atomic_path(folder / _SCRIPTED) as path:
         path.write_bytes(scripted.getvalue())
     write_calibrator(folder / FILE, calibrator)
-    return runs, calibrator, faults
+    return runs, calibrator, sides, faults
 
 
 def _fit(
@@ -190,8 +194,8 @@ def _fit(
     method: str | None = None,
     region: str | None = None,
     folds: int = 0,
-) -> tuple[Study, Fit, list[_Part], list[InputError]]:
-    """The cases that can be read, the fit to all and to those of all folds but one, and faults."""
+) -> tuple[Study, Fit, list[_Part], Sides | None, list[InputError]]:
+    """The readable cases, the fit to all, those to all folds but one, what they leave, and faults."""
     channels = study.channels
     outputs = OUTPUTS[channels.activation]
     method = _chosen(method, outputs, channels)
@@ -207,8 +211,9 @@ def _fit(
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
         parts = _cross_fitted(fit, voxels, patients, folds) if folds else []
+        sides = error_by_side([(part.patients, part.fit) for part in parts], voxels)
     _check_ends(f"{method}_{region}", [fit, *(part.fit for part in parts)])
-    return study, fit, parts, faults
+    return study, fit, parts, sides, faults
 
 
 def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ()) -> Calibrator:
@@ -244,11 +249,11 @@ def fit_calibrator(study: Study, file: Path) -> Calibrator:
     return calibrator
 
 
-def _text(runs: Sequence[Run], calibrator: Calibrator) -> str:
+def _text(runs: Sequence[Run], calibrator: Calibrator, sides: Sides | None = None) -> str:
     """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
     fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
-    verdict = bold("\n".join(reports.verdicts(*runs)))
+    verdict = bold("\n".join([*reports.verdicts(*runs), *reports.left_on_sides(calibrator, sides)]))
     return "\n\n".join([*fitted, audit_table(runs), verdict])
 
 

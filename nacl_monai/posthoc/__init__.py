@@ -23,6 +23,7 @@ from nacl_monai.posthoc.scaling import (
     fit_temperature,
     fit_vector_scaling,
 )
+from nacl_monai.posthoc.sides import Sides, error_by_side
 from nacl_monai.posthoc.voxels import NoRoomError, RegionLogits, StructureLogits
 
 __all__ = [
@@ -39,10 +40,12 @@ __all__ = [
     "NoRoomError",
     "Outputs",
     "RegionLogits",
+    "Sides",
     "StructureLogits",
     "Temperature",
     "VectorScaling",
     "caution",
+    "error_by_side",
     "fit_class_temperatures",
     "fit_local_temperatures",
     "fit_method",

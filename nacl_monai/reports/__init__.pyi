@@ -1,4 +1,11 @@
-from .calibrated import Answer, answers, draw_temperatures, verdicts, write_calibrated
+from .calibrated import (
+    Answer,
+    answers,
+    draw_temperatures,
+    left_on_sides,
+    verdicts,
+    write_calibrated,
+)
 from .compare import comparison_markdown, comparison_table, comparison_text, write_comparison
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases
@@ -23,6 +30,7 @@ __all__ = [
     "draw_temperatures",
     "drawn_regions",
     "house_style",
+    "left_on_sides",
     "median_case",
     "new_figure",
     "page_template",

@@ -28,7 +28,7 @@ from nacl_monai.metrics.columns import METRICS, OF_ORDER, PROPER_SCORES
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.pooled import pooled_offsets
 from nacl_monai.metrics.record import NEAR
-from nacl_monai.posthoc import Calibrator
+from nacl_monai.posthoc import Calibrator, Sides
 from nacl_monai.reports.compare import pooled_decision, proper_differences
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -149,6 +149,17 @@ def verdicts(before: Run, after: Run) -> list[str]:
     return [*(answer.text for answer in found), advice(found)]
 
 
+def left_on_sides(calibrator: Calibrator, sides: Sides | None) -> list[str]:
+    """The error that is left on both sides of the predicted border, and what to try: a line, or none."""
+    if sides is None:
+        return []
+    if not sides.differ:
+        return [f"{sides.text}."]
+    tried = calibrator.fit is not None and calibrator.fit.parameters["knots"][0] < 0
+    advised = "" if tried else "; compare --method signed_distance"
+    return [f"{sides.text}: the sides differ by more than chance{advised}."]
+
+
 def advice(found: Sequence[Answer]) -> str:
     """The recommendation of all answers, in one line.
 
@@ -227,7 +238,13 @@ def _sides(knots: Sequence[float]) -> tuple[Sequence[float], str]:
 
 
 def write_calibrated(
-    runs: Sequence[Run], calibrator: Calibrator, path: Path, command: str, *, pictures: bool = True
+    runs: Sequence[Run],
+    calibrator: Calibrator,
+    path: Path,
+    command: str,
+    sides: Sides | None = None,
+    *,
+    pictures: bool = True,
 ) -> Path:
     """Writes the page of a calibrator; returns the path.
 
@@ -236,6 +253,7 @@ def write_calibrated(
         calibrator: What was fitted, with its folds if the cases are those of the fit.
         path: The file.
         command: The command line that makes the page again.
+        sides: What it leaves on both sides of the predicted border, if that is known.
         pictures: Whether the page has diagrams, or numbers alone.
 
     Raises:
@@ -247,6 +265,7 @@ def write_calibrated(
         verdicts=found,
         advice=recommended,
         fitted=calibrator.fit.text(runs[0].unit) if calibrator.fit else "the members' mean",
+        sides=left_on_sides(calibrator, sides),
         folds=len(calibrator.folds),
         tested=counted(runs[0].patients.nunique(), runs[0].unit.removesuffix("s")),
         unit=runs[0].unit,

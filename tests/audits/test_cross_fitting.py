@@ -178,6 +178,7 @@ def test_distance_to_the_predicted_border_is_the_default(study, run, tmp_path):
     assert code == 0, err
     record = record_in(tmp_path / "out")
     assert "distance_all: knots 0 1 2 3 5 8, temperatures" in out
+    assert "\nUp to 3 mm inside the predicted border it says " in out
     assert (record["method"], record["parameters"]["unit"]) == ("distance", "mm")
     found = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")["nll_all"]
     for fold in record["folds"]:

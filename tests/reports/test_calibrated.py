@@ -9,8 +9,8 @@ import pytest
 
 from nacl_monai import audit
 from nacl_monai.evaluations.statistics import DECISIONS
-from nacl_monai.posthoc import Calibrator, Fit
-from nacl_monai.reports import draw_temperatures, verdicts, write_calibrated
+from nacl_monai.posthoc import Calibrator, Fit, Sides
+from nacl_monai.reports import draw_temperatures, left_on_sides, verdicts, write_calibrated
 from nacl_monai.reports.calibrated import Answer, _left, _word, advice, answers, temperature_curves
 from tests.reports.conftest import predicted
 
@@ -123,6 +123,30 @@ def test_every_decision_has_one_of_four_words():
 
 
 @pytest.mark.parametrize(
+    ("knots", "right", "end"),
+    [
+        (
+            [0, 8],
+            0.6,
+            "94.0%: the sides differ by more than chance; compare --method signed_distance.",
+        ),
+        ([-9, -1, 0, 8], 0.6, "94.0%: the sides differ by more than chance."),
+        ([0, 8], 0.93, "94.0%."),
+    ],
+)
+def test_a_curve_for_each_side_is_advised_where_sides_differ(knots, right, end):
+    """Unless each has one, or unless chance may do it."""
+    fit = Fit("any", {"temperatures": [1.0] * len(knots), "knots": knots}, 1, 1, 0, "all", (), 1)
+    chance = np.array([0.03, -0.03, 0.04, -0.05, 0.01])
+    sides = Sides(np.full((5, 2), 0.9), np.stack([right + chance, 0.94 - chance], 1), "mm")
+
+    (line,) = left_on_sides(Calibrator(fit, ["a"], "dataset"), sides)
+
+    assert line.endswith(end)
+    assert left_on_sides(Calibrator(fit, ["a"], "dataset"), None) == []
+
+
+@pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
         (
@@ -188,12 +212,14 @@ def test_page_is_one_file_with_verdict_numbers_and_command(hot, true, tmp_path, 
     """Nothing is loaded; without pictures it has no diagram."""
     true = replace(true, name="<distance>")
     fitted = calibrator(folds=[[2.0, 1.0, 0.5]])
+    sides = Sides(np.full((5, 2), 0.9), np.full((5, 2), 0.8) + np.eye(5, 2) / 99, "mm")
 
     path = write_calibrated(
-        [hot, true], fitted, tmp_path / "page.html", "the command", pictures=pictures
+        [hot, true], fitted, tmp_path / "page.html", "the command", sides, pictures=pictures
     )
 
     text = path.read_text()
+    assert f"<p>{sides.text}.</p>" in text
     assert all(sentence in unescape(text) for sentence in verdicts(hot, true))
     assert "<code>the command</code>" in text
     assert "&lt;distance&gt;" in text

@@ -1,0 +1,118 @@
+"""What is left on both sides of a predicted border: by a slow loop, and how often by chance."""
+
+import numpy as np
+import pytest
+import torch
+
+from nacl_monai.posthoc import RegionLogits, StructureLogits, error_by_side, fit_method
+from nacl_monai.posthoc.sides import CHANCE, FEWEST, Sides
+from tests.posthoc.test_distance import blobs, slow_distances, wrong_inside
+
+SIZES = (1.0, 1.0, 2.0)
+
+
+def folds_of(method, voxels, patients):
+    """Each half is fitted by the other."""
+    halves = patients[::2], patients[1::2]
+    return [(half, fit_method(method, voxels.without(half))) for half in halves]
+
+
+def left(method, cases):
+    with RegionLogits("all") as voxels:
+        patients = [f"p{k:02}" for k in range(len(cases))]
+        for patient, (logits, labels) in zip(patients, cases, strict=True):
+            voxels.add(logits, labels, patient, voxel=SIZES)
+        return error_by_side(folds_of(method, voxels, patients), voxels)
+
+
+def slow_sides(logits, inside, prediction, labels):
+    """Mean probability and share of right voxels, voxel by voxel, within 3 mm inside and outside."""
+    distances = slow_distances(prediction, 8.0, SIZES)
+    sums = np.zeros((3, 2))
+    for place in np.ndindex(*distances.shape):
+        if distances[place] <= 3:
+            side = 0 if inside[place] else 1
+            right = int(prediction[place]) == int(labels[place])
+            sums[:, side] += 1, float(logits[(slice(None), *place)].softmax(0).max()), right
+    return (sums[1:] / sums[0]).T.ravel() if sums[0].all() else None
+
+
+@pytest.mark.parametrize("method", ["distance", "signed_distance"])
+def test_sums_of_each_side_are_those_of_a_slow_loop(method):
+    """Each patient behind what the others fitted; a patient who lacks a side is left out."""
+    cases = [wrong_inside(seed, (3, 9, 8, 5))[:2] for seed in range(4)]
+    with RegionLogits("all") as voxels:
+        for k, (logits, labels) in enumerate(cases):
+            voxels.add(logits, labels, f"p{k}", voxel=SIZES)
+        folds = folds_of(method, voxels, ["p0", "p1", "p2", "p3"])
+        found = error_by_side(folds, voxels)
+
+    patients = [patient for half, _ in folds for patient in half]
+    modules = [fit.module for half, fit in folds for _ in half]
+    assert found.unit == "mm"
+    expected = []
+    for patient, module in zip(patients, modules, strict=True):
+        logits, labels = cases[int(patient[1])]
+        calibrated, prediction = module(logits[None], spacing=[*SIZES])[0], logits.argmax(0)
+        expected.append(slow_sides(calibrated, prediction > 0, prediction, labels[0]))
+    known = [values for values in expected if values is not None]
+    assert 1 < len(known) < len(expected)
+    inside_and_outside = np.stack([found.confidence, found.accuracy], 2).reshape(
+        len(found.confidence), 4
+    )
+    np.testing.assert_allclose(inside_and_outside, known, rtol=1e-5)
+
+
+def test_structures_that_overlap_have_their_own_sides():
+    """A voxel counts once for each structure, by the border of that structure."""
+    logits = blobs(3, (2, 9, 8, 5))[0]
+    masks = (logits + torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)) > 0) * 1
+    with StructureLogits(["WT", "TC"]) as voxels:
+        for patient in ("p0", "p1"):
+            voxels.add(logits, masks, patient, voxel=SIZES)
+        fit = fit_method("distance", voxels)
+        found = error_by_side([(["p0", "p1"], fit)], voxels)
+
+    calibrated = fit.module(logits[None], spacing=[*SIZES])[0]
+    sums = np.zeros((3, 2))
+    for inside, structure, mask in zip(calibrated, logits > 0, masks, strict=True):
+        near = slow_distances(structure, 8.0, SIZES) <= 3
+        chance = np.where(structure, inside.sigmoid(), 1 - inside.sigmoid())
+        for side, part in enumerate((near & structure.numpy(), near & ~structure.numpy())):
+            right = structure.numpy()[part] == (mask.numpy()[part] > 0)
+            sums[:, side] += part.sum(), chance[part].sum(), right.sum()
+    np.testing.assert_allclose(found.confidence, np.tile(sums[1] / sums[0], (2, 1)), rtol=1e-5)
+    np.testing.assert_allclose(found.accuracy, np.tile(sums[2] / sums[0], (2, 1)))
+
+
+def test_a_wrong_inside_beside_a_right_outside_is_told_until_each_has_a_curve():
+    """One curve leaves the inside too sure and the outside not sure enough; two leave less than half."""
+    cases = [wrong_inside(seed)[:2] for seed in range(16)]
+
+    one_curve, two_curves = left("distance", cases), left("signed_distance", cases)
+
+    inside, outside = (one_curve.confidence - one_curve.accuracy).mean(0)
+    assert inside > 0.02
+    assert outside < -0.02
+    assert one_curve.differ
+    rest = np.subtract(*(two_curves.confidence - two_curves.accuracy).mean(0))
+    assert abs(rest) < (inside - outside) / 2
+
+
+@pytest.mark.parametrize("patients", [FEWEST, 20])
+def test_sides_that_err_alike_are_told_apart_as_seldom_as_said(patients):
+    """Five hundred studies of patients who differ, whose sides are too sure by as much: 1 in 100."""
+    drawn = np.random.default_rng(patients)
+    alarms = 0
+    for _ in range(500):
+        right = drawn.beta(40, 10, (patients, 2))
+        alarms += Sides(np.full_like(right, 0.9), right, "mm").differ
+    assert alarms / 500 == pytest.approx(CHANCE, abs=3.3 * np.sqrt(CHANCE / 500))
+
+
+def test_nothing_is_said_of_few_patients_or_of_a_calibrator_without_distances():
+    cases = [wrong_inside(seed, (3, 9, 8, 5))[:2] for seed in range(4)]
+    sides = Sides(np.full((4, 2), 0.9), np.array([[0.1, 0.9]] * 4) + np.eye(4, 2) / 99, "mm")
+
+    assert not sides.differ
+    assert left("temperature", cases) is None
