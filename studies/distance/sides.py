@@ -8,7 +8,7 @@ with the ECE near the prediction no worse. Then so many validation people fit, a
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import pandas as pd
 import torch
 
 from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.metrics.decisions import decision_numbers
+from nacl_monai.metrics.record import Record
 from nacl_monai.posthoc import DistanceTemperatures, RegionLogits, fit_method
 from nacl_monai.posthoc.distance import SIGNED_KNOTS, fit_curve
 from nacl_monai.runs import RunFolder
@@ -31,6 +33,8 @@ METHODS = ("temperature", "distance", "signed_distance")
 RIDGES = (0.001, 0.1)
 CROSS = "others"
 HEAD = ("network", "who fit", "calibrator", "NLL, all voxels", "Brier score", "ECE near", "misses")
+#: Of each structure: what its 5 % contour misses, and what its expected volume is off by.
+PARTS = ("network", "who fit", "structure", NOTHING, *METHODS)
 CHANGES = ("network", "who fit", "NLL of one curve", "change with two", "Brier score, change")
 
 
@@ -92,6 +96,23 @@ def changes(people: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
+def by_structure(
+    records: Mapping[tuple[str, int], Record], structures: Sequence[str]
+) -> list[list[str]]:
+    """A row of `PARTS` for each network, who fit, and structure."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for (name, _), record in records.items():
+        network, who, calibrator = name.split("+")
+        assert record.decisions is not None  # noqa: S101 - it was asked for
+        for k, structure in enumerate(structures):
+            part = decision_numbers(record.decisions[:, k], record.patients).pooled()
+            misses, bias = (part[key].value for key in ("contour_misses", "expected_volume_bias"))
+            if calibrator in PARTS:
+                row = rows.setdefault((network, who, structure), [])
+                row.append(f"{misses:.1%}, {bias:+.1%}")
+    return [[*key, *cells] for key, cells in rows.items()]
+
+
 def main() -> None:
     """Writes ``people.csv`` and ``people.npz`` to a folder, and prints tables in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m studies.distance.sides", description=__doc__)
@@ -126,7 +147,9 @@ def main() -> None:
     people[columns].to_csv(chosen.output / "people.csv", index=False)
     np.savez_compressed(chosen.output / "people.npz", **leading.packed(records))
     sys.stdout.write(markdown_table(list(HEAD), rows, "lll" + "r" * 4) + "\n\n")
-    sys.stdout.write(markdown_table(CHANGES, changes(people), "llrll") + "\n")
+    sys.stdout.write(markdown_table(CHANGES, changes(people), "llrll") + "\n\n")
+    parts_table = by_structure(records, [*structures])
+    sys.stdout.write(markdown_table(PARTS, parts_table, "lll" + "r" * 4) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,15 @@ from tests.studies.test_committed import led_by
 
 RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/distance"
 SCORES = ("nll_all", "brier_all")
+NETWORKS = {
+    "CE+DSC, half resolution": "unet_dice_ce_seed0@half",
+    "CE+DSC, third epoch": "unet_dice_ce_epoch3_seed0",
+    "CE+DSC": "unet_dice_ce_seed0",
+    "CE": "unet_cross_entropy_seed0",
+    "DSC++": "unet_dice_plus_plus_seed0",
+    "marks too much": "unet_tversky_over_seed0",
+    "marks too little": "unet_tversky_under_seed0",
+}
 
 
 def people():
@@ -146,15 +155,6 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
 
 def test_what_two_curves_change_is_that_of_kept_people():
     """Each row of the page, for each network and for the means over networks, by sums over people."""
-    names = {
-        "CE+DSC, half resolution": "unet_dice_ce_seed0@half",
-        "CE+DSC, third epoch": "unet_dice_ce_epoch3_seed0",
-        "CE+DSC": "unet_dice_ce_seed0",
-        "CE": "unet_cross_entropy_seed0",
-        "DSC++": "unet_dice_plus_plus_seed0",
-        "marks too much": "unet_tversky_over_seed0",
-        "marks too little": "unet_tversky_under_seed0",
-    }
     scores = defaultdict(list)
     with (RESULTS / "sides/people.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -165,10 +165,10 @@ def test_what_two_curves_change_is_that_of_kept_people():
     table = text.split("with Wilcoxon's p, uncorrected:\n\n")[1].split("\n\n")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
 
-    assert len(rows) == 3 * (len(names) + 1)
+    assert len(rows) == 3 * (len(NETWORKS) + 1)
     for network, fit, shown, *cells in rows:
         before, after = (
-            scores[names.get(network, network), fit, calibrator]
+            scores[NETWORKS.get(network, network), fit, calibrator]
             for calibrator in ("distance", "signed_distance")
         )
         people = sorted({person for person, *_ in before})
@@ -182,3 +182,32 @@ def test_what_two_curves_change_is_that_of_kept_people():
             assert cell.startswith(f"{change.mean():+.4f} [")
             lower = f"lower in {(change < 0).sum()} of {len(change)}, p = "
             assert cell.endswith(f"{lower}{wilcoxon(change).pvalue:.2g}")
+
+
+def test_contours_and_volumes_by_structure_are_those_of_kept_people():
+    """Sums over people, by network, who fit, calibrator and structure; a slow loop."""
+    with np.load(RESULTS / "sides/people.npz") as file:
+        kept = dict(file)
+    text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
+    table = text.split("is off, from `people.npz`:\n\n")[1].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    calibrators, off = rows[0][3:], defaultdict(list)
+
+    assert len(rows[2:]) == 2 * 2 * len(NETWORKS)
+    for network, fit, structure, *cells in rows[2:]:
+        k = ["anterior", "posterior"].index(structure)
+        for calibrator, cell in zip(calibrators, cells, strict=True):
+            (place,) = np.flatnonzero(kept["methods"] == f"{NETWORKS[network]}+{fit}+{calibrator}")
+            predicted, missed, labeled, expected = (
+                kept[name][place, :, k] for name in ("predicted", "missed", "labeled", "expected")
+            )
+            found = predicted > 0
+            misses = missed[found].sum() / labeled[found].sum()
+            bias = expected.sum() / labeled.sum() - 1
+            assert cell == f"{misses:.1%}, {bias:+.1%}"
+            off[calibrator].append(abs(bias))
+    lower = np.less(off["signed_distance"], off["distance"]).sum()
+    assert f"in {lower} of {len(rows[2:])} rows of the next table" in text
+    means = [100 * np.mean(off[name]) for name in ("signed_distance", "distance")]
+    assert f"off by {means[0]:.1f} % in the mean" in text
+    assert f"leaves {means[1]:.1f} %;" in text
