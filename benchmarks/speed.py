@@ -233,8 +233,8 @@ def reading(folder: Path) -> Callable[[], Any]:
 
 def names(folder: Path) -> None:
     """Finds so many cases, links to one."""
+    from nacl_monai.predictions.finding import find  # noqa: PLC0415
     from nacl_monai.predictions.options import Options  # noqa: PLC0415
-    from nacl_monai.predictions.study import find  # noqa: PLC0415
 
     find(folder / "named/probs", folder / "named/labels", Options())
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from nacl_monai import read_audit
 from nacl_monai.evaluations import Run
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import options_of
-from nacl_monai.predictions.study import find
 from nacl_monai.reports import reliability_curve, save_png
 from nacl_monai.reports.style import OKABE_ITO, add_caption, house_style, new_figure
 from nacl_monai.runs import TOP

@@ -70,6 +70,13 @@ def test_imports_point_to_the_left():
             assert (*room, target) not in APART, f"{name} imports {other}"
 
 
+def test_a_module_has_one_idea_in_at_most_600_lines():
+    """Longer ones have two, which somebody reads apart."""
+    lines = {name: file.read_text("utf-8").count("\n") for name, file in MODULES.items()}
+
+    assert {name for name, number in lines.items() if number > 600} == set()
+
+
 def test_training_draws_in_one_handler():
     """The others write numbers, which need no room that draws."""
     drawing = {name for name in MODULES if any("nacl_monai.reports" in n for n in imported(name))}

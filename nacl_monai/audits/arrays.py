@@ -19,9 +19,9 @@ from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.labels import Folders, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, options_of
-from nacl_monai.predictions.study import find
 from nacl_monai.reports.viewer import Viewed, array_cases, viewed_cases
 from nacl_monai.runs import MARGIN
 

@@ -49,10 +49,11 @@ from nacl_monai.posthoc import (
 from nacl_monai.posthoc.file import FILE, read_calibrator
 from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study
 from nacl_monai.progress import progress_bar
 from nacl_monai.reports.sections import PAGE
 from nacl_monai.runs import MARGIN, RunFolder

@@ -32,12 +32,13 @@ from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.output import written_folder
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study
 from nacl_monai.reports.viewer import check_images
 
 

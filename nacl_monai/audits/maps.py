@@ -26,10 +26,10 @@ from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.islands import label_islands
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
-from nacl_monai.predictions.study import find
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import MOST, scripts, viewed
 

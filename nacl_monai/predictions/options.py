@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
-from functools import partial
-from numbers import Real
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,22 @@ from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions.names import Names
+from nacl_monai.predictions.rows import (
+    GROUPS,
+    KINDS,
+    WHAT,
+    argument,
+    as_typed,
+    asked,
+    channels,
+    flag,
+    is_path,
+    measured,
+    option,
+    part_of,
+    whose,
+    written,
+)
 from nacl_monai.runs import KNOWN_REGIONS, MARGIN, check_num_bins
 
 #: The regions of an evaluation, in its order.
@@ -28,26 +42,6 @@ SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
 PROBS, LOGITS = AVERAGED = ("probs", "logits")
 #: The share of new cases that somebody looks at by default.
 BUDGET = "20%"
-#: Kinds of input; a verb has one or several of them.
-KINDS = {
-    "folders": "a folder of predictions and one of labels",
-    "components": "islands",
-    "shard": "a part of the patients, whose sums alone are written",
-    "sums": "promise.npz, an audit or a run, which are sums already",
-    "apply": "new predictions and a promise.json",
-    "check": "labeled patients who judge a promise",
-    "new": "new predictions",
-    "verdicts": "verdicts on a triage",
-    "run": "a run",
-}
-#: Headings of the help.
-WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
-    "what is asked",
-    "whose the cases are",
-    "what the channels mean",
-    "what is measured",
-    "what is written",
-)
 #: What hides names, in audit, promise, merge and export.
 ANONYMOUS = (
     "hide the names of cases and patients in all files, which then show no voxel of a patient, by the "
@@ -63,39 +57,6 @@ _PROMISED = "promise:folders promise:sums"
 _NEW = "promise:apply promise:check triage:apply watch:new maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
 _TESTED = f"audit:folders calibrate:components promise:folders promise:shard {_NEW} report:folders"
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """``3/16`` as two numbers."""
-    part, slash, parts = text.partition("/")
-    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of several parts, such as 3/16")
-    return int(part), int(parts)
-
-
-def option(
-    group: str, travels: bool, default: Any, uses: str, text: str, metavar: str = "", **how: Any
-) -> Any:
-    """A row of the table; its annotation says whether it is a path, a number, or several of them.
-
-    Args:
-        group: One of `GROUPS`.
-        travels: Whether the next command takes it, too.
-        default: The default.
-        uses: The verbs with their kinds, "promise:sums"; in others it has no effect, and is refused.
-        text: The help; the default is added to it.
-        metavar: How the help calls its value.
-        **how: Other arguments for argparse.
-    """
-    if metavar:
-        how["metavar"] = metavar
-    about = {"group": group, "travels": travels, "uses": uses.split(), "help": text, "how": how}
-    return field(default=default, metadata=about)
-
-
-asked, whose, channels, measured, written = (
-    partial(option, group, group in (WHOSE, CHANNELS)) for group in GROUPS
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,14 +376,14 @@ class Options:
         "audit:folders promise:shard",
         "the third of 16 parts of the patients, for an array of jobs; their files are merged",
         "3/16",
-        type=_shard,
+        type=part_of,
     )
     members: Sequence[Path] = ()
     unnamed: Path | None = None
 
     def __post_init__(self) -> None:
         for row in fields(self):
-            object.__setattr__(self, row.name, _as_typed(row, getattr(self, row.name)))
+            object.__setattr__(self, row.name, as_typed(row, getattr(self, row.name)))
         object.__setattr__(self, "salt", self.salt or self.anonymous)
         if self.ensemble not in (None, *AVERAGED):
             raise SettingError(
@@ -510,7 +471,7 @@ class Options:
     @property
     def files(self) -> list[Path]:
         """The files and folders that it names, to be read."""
-        values = (getattr(self, name) for name in sorted(_PATHS - {"output"}))
+        values = (getattr(self, name) for name in _READ)
         several = (value if isinstance(value, tuple) else [value] for value in values)
         paths = [path for paths in several for path in paths if path is not None]
         return [path for path in paths if not (self.one_each and path == self.patients)]
@@ -521,20 +482,7 @@ class Options:
         return [self.ensemble, 1 + len(self.members)] if self.members else []
 
 
-def _as_typed(row: Field[Any], value: Any) -> Any:
-    """A value as a command has it: in Python, text will do for paths, and a value for several."""
-    several = isinstance(row.default, tuple)
-    if several and isinstance(value, (str, Path, Real)):
-        value = (value,)
-    if value is None:
-        return None
-    if row.name in _PATHS:
-        return tuple(map(Path, value)) if several else Path(value)
-    return str(value) if row.name == "budget" else value
-
-
-#: The rows that are files or folders.
-_PATHS = {row.name for row in fields(Options) if "Path" in str(row.type)}
+_READ = sorted(row.name for row in fields(Options) if is_path(row) and row.name != "output")
 
 
 def rows(use: str = "") -> list[Field[Any]]:
@@ -548,13 +496,6 @@ def rows(use: str = "") -> list[Field[Any]]:
             for name in row.metadata.get("uses", ())
         )
     ]
-
-
-def flag(name: str) -> str:
-    """How a command has the name of a row."""
-    if name in ("affine_tolerance", "dataset_dir"):  # as bundles have them
-        return f"--{name}"
-    return f"--{'no-' * (name in ('pictures', 'viewer'))}{name.replace('_', '-')}"
 
 
 def check_used(use: str, values: Mapping[str, Any]) -> None:
@@ -608,21 +549,5 @@ def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
         section = parser.add_argument_group(group) if several else parser
         for row in several:
             section.add_argument(
-                flag(row.name), dest=row.name, default=argparse.SUPPRESS, **_how(row)
+                flag(row.name), dest=row.name, default=argparse.SUPPRESS, **argument(row)
             )
-
-
-def _how(row: Field[Any]) -> dict[str, Any]:
-    """The arguments of a row for argparse."""
-    how, text = dict(row.metadata["how"]), row.metadata["help"]
-    if row.name in _PATHS:
-        how["type"] = Path
-    if isinstance(row.default, tuple):
-        how["nargs"] = "+"
-    if isinstance(row.default, bool):
-        how["action"] = "store_false" if row.default else "store_true"
-    elif row.default:
-        several = row.default if isinstance(row.default, tuple) else [row.default]
-        text += f" (default: {' '.join(map(str, several))})"
-        how.setdefault("type", type(several[0]))
-    return {**how, "help": text.replace("%", "%%")}

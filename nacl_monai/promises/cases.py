@@ -36,10 +36,11 @@ from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import check_salt, check_same_model
 from nacl_monai.predictions.options import SIGMOID, Options, options_of
 from nacl_monai.predictions.reading import Reading
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study
 from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, controls_of
 from nacl_monai.promises.fit import fit
 from nacl_monai.promises.record import Kept, Promise

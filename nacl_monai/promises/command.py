@@ -17,10 +17,10 @@ from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.record import read_record
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.study import find
 from nacl_monai.promises.beside import lines
 from nacl_monai.promises.cases import read_study
 from nacl_monai.promises.control import OUTER

@@ -34,9 +34,10 @@ from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.study import Study, behind_calibrator, find
+from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
@@ -284,7 +285,7 @@ def _audits(study: Study, people: _People, aside: Path, output: Path, options: O
         behind = fit_calibrator(fitted_by, written), checksum(written)
     if file is not None:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
-        promised = behind_calibrator(replace(at_file, faults=()), *behind)
+        promised = replace(at_file, faults=()).behind_calibrator(*behind)
         after, curves, _ = audit_study(promised, aside / "calibrated", output / "calibrated")
     assert curves is not None  # noqa: S101 - there is one rater
     return _Audits(before, after, curves, promised, faults, behind)
@@ -312,7 +313,7 @@ def _decided(
     cases: list[dict[str, Any]] = []
     if new is not None:
         new = replace(new, options=replace(new.options, calibrator=file))
-        new = behind_calibrator(new, *audits.behind)
+        new = new.behind_calibrator(*audits.behind)
         about_new, cases = _new(fitted.promise, new, aside, output, audits.faults)
     labeled = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
     return (

@@ -28,10 +28,11 @@ from nacl_monai.metrics.curves import Array
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import BUDGET, Options
 from nacl_monai.predictions.reading import Case
-from nacl_monai.predictions.study import Study, find
+from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Measuring, add_cases
 from nacl_monai.promises.cases import NewCase, find_new, read_study
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines

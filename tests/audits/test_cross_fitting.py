@@ -38,8 +38,8 @@ from nacl_monai.posthoc import (
     read_calibrator,
 )
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.identity import check_calibrator, known_by
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.study import check_calibrator, known_by
 from nacl_monai.reports import verdicts
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 

@@ -8,7 +8,7 @@ import pytest
 from nacl_monai import audit, promise
 from nacl_monai.audits.__main__ import main as audits
 from nacl_monai.errors import SettingError
-from nacl_monai.predictions import Options, options
+from nacl_monai.predictions import Options, options, rows
 from nacl_monai.promises.__main__ import main as promises
 
 USES = sorted({use for row in options.rows() for use in row.metadata["uses"] if ":" in use})
@@ -32,7 +32,7 @@ def parsed(verb, row):
     """What a parser of a verb makes of a row's word, or None where it has no such word."""
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     options.add_options(parser, verb)
-    found, rest = parser.parse_known_args([options.flag(row.name), *WORDS[row.name]])
+    found, rest = parser.parse_known_args([rows.flag(row.name), *WORDS[row.name]])
     return None if rest else vars(found)
 
 
@@ -46,7 +46,7 @@ def test_each_row_is_used_or_refused(use):
         arguments = parsed(verb, row)
         assert (arguments is None) == (row.name not in {known.name for known in options.rows(verb)})
         if arguments is not None and row.name not in used:
-            with pytest.raises(SettingError, match=f"{options.flag(row.name)}: has no effect on"):
+            with pytest.raises(SettingError, match=f"{rows.flag(row.name)}: has no effect on"):
                 options.check_used(use, arguments)
 
 
@@ -110,4 +110,4 @@ def test_every_row_has_a_verb_and_a_line_of_help():
         if row.name not in ("members", "unnamed"):  # those of no command line
             assert row.metadata["uses"]
             assert row.metadata["help"][0].islower() or "dataset.json" in row.metadata["help"]
-            assert row.metadata["group"] in options.GROUPS
+            assert row.metadata["group"] in rows.GROUPS

@@ -6,10 +6,10 @@ from collections import Counter
 import nibabel
 import numpy as np
 
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.readers import Digested
 from nacl_monai.predictions.reading import Memory
-from nacl_monai.predictions.study import find
 from tests.audits.conftest import Study, softmax_cases
 from tests.same import same_bits
 

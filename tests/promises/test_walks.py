@@ -26,7 +26,8 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from nacl_monai.predictions.options import flag, rows
+from nacl_monai.predictions.options import rows
+from nacl_monai.predictions.rows import flag
 from tests.audits.conftest import Study, save, write_json
 from tests.evaluated_runs import blank
 from tests.promises.test_commands import blobs

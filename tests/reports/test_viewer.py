@@ -21,11 +21,11 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.options import options_of
 from nacl_monai.predictions.reading import Case, Reading
-from nacl_monai.predictions.study import find
 from nacl_monai.reports import viewer
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import AROUND, Seen, scripts, viewed_cases
