@@ -82,8 +82,8 @@ def error_by_side(
         voxels: The voxels of all.
 
     Returns:
-        One row for each patient who has voxels on both sides; None if a fit sees no distance, or if
-        nobody has.
+        One row for each patient who has voxels on both sides; None if a fit sees no distance, if nobody
+        has, or without folds.
     """
     rows = []
     for patients, fit in folds:
@@ -91,6 +91,8 @@ def error_by_side(
             return None
         names = {*voxels.patients}
         rows += [_sums(voxels.without(names - {patient}), fit.module) for patient in patients]
+    if not rows:
+        return None
     counts, confidence, accuracy = np.stack(rows, 1)
     both = (counts > 0).all(1)
     if not both.any():

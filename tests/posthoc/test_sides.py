@@ -72,6 +72,7 @@ def test_structures_that_overlap_have_their_own_sides():
             voxels.add(logits, masks, patient, voxel=SIZES)
         fit = fit_method("distance", voxels)
         found = error_by_side([(["p0", "p1"], fit)], voxels)
+        assert error_by_side([], voxels) is None  # as in a report, which has no folds
 
     calibrated = fit.module(logits[None], spacing=[*SIZES])[0]
     sums = np.zeros((3, 2))
