@@ -92,6 +92,15 @@ def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Array, Arra
         return confidence / share, accuracy / share, share
 
 
+def bin_table(scores: PriorScores, prior: int, band: int) -> pd.DataFrame:
+    """The bins of `reliability` with voxels, as a picture of them shows them."""
+    bins = dict(
+        zip(("confidence", "accuracy", "share"), reliability(scores, prior, band), strict=True)
+    )
+    table = pd.DataFrame({"prior": scores.priors[prior].label, **bins})
+    return table[table["share"] > 0]
+
+
 def nearest(scores: PriorScores, family: str, width: float) -> int:
     """The position of the prior of a family whose width is nearest."""
     ratios = [

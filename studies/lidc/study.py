@@ -20,7 +20,7 @@ from nacl_monai.raters.scores import METRICS, RESAMPLES, PriorScores, fit_width,
 from nacl_monai.reports.style import save_figure
 from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from studies.lidc.page import draw_reliability, draw_widths, report
-from studies.lidc.priors import FAMILIES, gaussian, hard, held_out, nearest, svls, window
+from studies.lidc.priors import FAMILIES, bin_table, gaussian, hard, held_out, nearest, svls, window
 
 #: To either side of a reader's border, in mm; in the table in pixels, in pixels.
 BANDS, PIXEL_BAND = (1.0, 2.0, 3.0), (1.0,)
@@ -216,7 +216,11 @@ def _draw(study: Study, output: Path) -> list[Path]:
     best = nearest(shown, "blur", fit_width(shown, "blur", band=SHOWN, resamples=2).best)
     labels = [prior.label for prior in shown.priors]
     chosen = [labels.index(label) for label in ("hard labels", "SVLS 3×3, σ 1", RIVAL)] + [best]
+    bins = pd.concat(bin_table(shown, prior, SHOWN) for prior in chosen)
+    with atomic_path(output / "reliability.csv") as path:
+        bins.to_csv(path, index=False, float_format="%.6g")
     return [
+        output / "reliability.csv",
         *save_figure(draw_reliability(shown, chosen, SHOWN), output / "reliability"),
         *save_figure(draw_widths(study.by_nodules, "ece", SHOWN), output / "widths"),
     ]

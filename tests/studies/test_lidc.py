@@ -217,6 +217,18 @@ def test_page_names_source_and_license(output):
     assert set(pd.read_csv(output / "held_out.csv")["metric"]) == {"ece", "brier", "nll"}
 
 
+def test_bins_of_the_picture_are_those_of_the_table():
+    """Their errors, each by its share, are the ECE of each prior; every voxel is in one."""
+    kept = Path(__file__).parents[2] / "docs/results/lidc"
+    bins, scores = (pd.read_csv(kept / f"{name}.csv") for name in ("reliability", "scores"))
+    table = scores.query("nodules == @FOUR and band == 2 and metric == 'ece'").set_index("prior")
+    for prior, part in bins.groupby("prior"):
+        error = (part["share"] * (part["confidence"] - part["accuracy"]).abs()).sum()
+        assert part["share"].sum() == pytest.approx(1, abs=1e-6)  # files have six digits
+        assert error == pytest.approx(table["value"][prior], abs=1e-6)
+    assert bins["prior"].nunique() == 4
+
+
 def test_database_that_is_missing_is_one_line(tmp_path, capsys):
     """With what to do."""
     assert main([str(tmp_path)]) == 1
