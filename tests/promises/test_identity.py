@@ -6,6 +6,7 @@ import shutil
 from contextlib import nullcontext
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
@@ -173,13 +174,50 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
 
 
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
-    """It would weigh twice."""
-    args = ["audit", study.nnunet(), study.nnunet(), study.labels, "--ensemble", *LEVEL[2:]]
+    """It would weigh twice, in each command that averages."""
+    copy = shutil.copytree(study.nnunet(), tmp_path / "copy")
+    commands = {
+        "audit": [study.labels],
+        "promise": [study.labels, *LEVEL],
+        "report": [study.labels, *LEVEL[:2]],
+        "maps": [],
+    }
+    for verb, rest in commands.items():
+        for folder, line in (
+            (study.nnunet(), "is given twice"),
+            (copy, "one member would weigh twice"),
+        ):
+            args = [verb, study.nnunet(), folder, *rest, "--ensemble", *output(tmp_path)]
+            assert f"{line}; give each member once" in refused(args, capsys)
 
-    assert "is given twice; give each member once" in refused([*args, *output(tmp_path)], capsys)
-    args[2] = shutil.copytree(study.nnunet(), tmp_path / "copy")
-    line = refused([*args, *output(tmp_path)], capsys)
-    assert "one member would weigh twice; give each member once" in line
+
+def test_promise_takes_maps_behind_its_calibrator_and_calibrates_none_twice(
+    study, tmp_path, capsys
+):
+    """Maps say what they went through: the contours are those of predictions with the calibrator."""
+    fitted, new = (
+        Study(
+            tmp_path / name, {f"{name}{k}": pair for k, pair in enumerate(blobs(*drawn).values())}
+        )
+        for name, drawn in (("fitted", (20, 8)), ("new", (40, 2)))
+    )
+    behind = ["--calibrator", tmp_path / "fit/calibrator.json"]
+    for args, name in (
+        (["calibrate", fitted.nnunet(), fitted.labels, "--no-pictures"], "fit"),
+        (["promise", study.nnunet(), study.labels, *behind, *LEVEL], "promise"),
+        (["maps", new.nnunet(), *behind], "maps"),
+        (["promise", "--apply", tmp_path / "promise", tmp_path / "maps"], "ours"),
+        (["promise", "--apply", tmp_path / "promise", new.nnunet(), *behind], "theirs"),
+    ):
+        assert main([*map(str, args), *output(tmp_path, name)]) == 0
+    ours, theirs = (pd.read_csv(tmp_path / name / "promised.csv") for name in ("ours", "theirs"))
+    # Maps keep single precision, which moves a voxel at most that is just at the threshold.
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
+
+    for verb in (["promise", "--apply"], ["triage"], ["watch"]):
+        args = [*verb, tmp_path / "promise", tmp_path / "maps", *behind, *output(tmp_path, "twice")]
+        assert "went through distance_all already" in refused(args, capsys)
+    assert not (tmp_path / "twice").exists()
 
 
 @pytest.mark.parametrize("parts", [["1/3", "2/3"], ["1/2", "2/3"], ["1/2", "1/2"]])
