@@ -16,7 +16,7 @@ from nacl_monai.errors import InputError, print_line
 from nacl_monai.metrics.structures import class_counts, structure_masks
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Prediction, Probabilities, read_image
+from nacl_monai.predictions.images import Image, Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels, turned
 from nacl_monai.predictions.layouts import labels_instead
 from nacl_monai.tensors import sum_tolerance, top1
@@ -147,7 +147,7 @@ def warn_of_voxels(calibrator: Path | None, unlike: Mapping[str, Path]) -> None:
         print_line("warning", f"{unlike[fault]}: {calibrator} is by distance, and {fault}")
 
 
-def check_agreement(predicted: Probabilities, channels: Channels) -> None:
+def check_agreement(predicted: Probabilities, image: Image | None, channels: Channels) -> None:
     """Compares the probabilities with the segmentation beside them, if there is one.
 
     They differ if one of them is of another prediction, or if axes were turned unnoticed. Classes that
@@ -157,15 +157,15 @@ def check_agreement(predicted: Probabilities, channels: Channels) -> None:
 
     Args:
         predicted: The probabilities.
+        image: The segmentation, from their source.
         channels: What they mean.
 
     Raises:
         InputError: If more than one in a hundred of the voxels in which either has a foreground differ.
     """
-    file = predicted.segmentation
-    if file is None or (channels.overlapping and not channels.painted):
+    file = predicted.source
+    if image is None or (channels.overlapping and not channels.painted):
         return
-    image = read_image(file)
     check_affine(str(file), image.affine)
     voxels = turned(image.voxels, image.affine) if predicted.turned else image.voxels
     if voxels.shape != predicted.voxels.shape[1:]:

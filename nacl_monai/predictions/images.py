@@ -55,7 +55,7 @@ class Probabilities:
         turned: Whether the axes were turned to run right, anterior and superior before; the affine is
             that of the image all the same.
         whole: Whether whole numbers are stored.
-        segmentation: The file of the most probable classes, if there is one.
+        segmentation: The most probable classes, as the source has them, until they were compared.
         step: The step between stored probabilities, where the dtype does not say, as of integers that
             a file scales.
         pairwise_dice: Of an ensemble, Dice of its members with each other, a number per structure.
@@ -69,7 +69,7 @@ class Probabilities:
     source: Path
     turned: bool = False
     whole: bool = False
-    segmentation: Path | None = None
+    segmentation: Image | None = None
     step: float | None = None
     pairwise_dice: Sequence[float] = ()
     digest: str = ""

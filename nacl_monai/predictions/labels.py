@@ -37,12 +37,14 @@ class Labels:
         mask: The voxels that count, ``(z, y, x)``; None for all.
         affine: The file's affine, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
         spacing: The size of a voxel along z, y and x in mm.
+        grid: That of the file, if there is one.
     """
 
     classes: torch.Tensor
     mask: torch.Tensor | None
     affine: Affine = None
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
+    grid: VoxelGrid | None = None
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -145,7 +147,8 @@ def read_labels(
     grid = VoxelGrid(str(file), image.shape, image.affine)
     check_grid(predicted, grid, tuple(values.shape[::-1]), affine_tolerance)
     spacing = voxel_sizes(image.affine, are_turned=predicted.turned)
-    return replace(_labels(file, values, channels), affine=image.affine, spacing=spacing)
+    labels = _labels(file, values, channels)
+    return replace(labels, affine=image.affine, spacing=spacing, grid=grid)
 
 
 def voxel_sizes(affine: npt.NDArray[Any], *, are_turned: bool) -> tuple[float, ...]:

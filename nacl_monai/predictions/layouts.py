@@ -36,7 +36,6 @@ from nacl_monai.predictions.images import (
     Image,
     Prediction,
     Probabilities,
-    read_grid,
     read_image,
     stored_as,
 )
@@ -105,14 +104,14 @@ def read_npz(prediction: Prediction) -> Probabilities:
     plans, geometry = _beside(file.parent, "plans.json"), file.with_suffix(".pkl")
     known = segmentation is not None and plans is not None
     record = {} if known or not geometry.is_file() else read_plain(geometry)
-    affine: Affine = None
-    source = file
-    if segmentation is not None:
-        affine, source = read_grid(segmentation)[1], segmentation
-    elif record:
-        affine, source = _affine(geometry, record, array.shape[:0:-1]), geometry
     turned = _is_turned(plans, record)
-    return Probabilities(array, affine, file, source, turned, segmentation=segmentation)
+    if segmentation is not None:
+        image = read_image(segmentation)
+        return Probabilities(array, image.affine, file, segmentation, turned, segmentation=image)
+    if not record:
+        return Probabilities(array, None, file, file, turned)
+    affine = _affine(geometry, record, array.shape[:0:-1])
+    return Probabilities(array, affine, file, geometry, turned)
 
 
 def is_placed(prediction: Prediction) -> bool:

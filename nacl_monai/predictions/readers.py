@@ -187,7 +187,7 @@ class Ensemble:
             of_member = in_order(cases[prediction.case], self.channels)
             predicted = read(of_member)
             check_channels(of_member, predicted, self.channels)
-            check_agreement(predicted, self.channels)
+            check_agreement(predicted, predicted.segmentation, self.channels)
             first = first or predicted
             if predicted.digest and predicted.digest in files:
                 raise InputError(

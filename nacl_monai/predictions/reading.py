@@ -129,10 +129,7 @@ class Reading:
                 f"{self.predicted.file}: {error}; calibrate predictions like these, or add the file "
                 "that says where they are"
             ) from error
-        # The segmentation beside it is of the probabilities that were saved.
-        predicted = replace(
-            self.predicted, voxels=probs.numpy(), whole=False, segmentation=None, step=None
-        )
+        predicted = replace(self.predicted, voxels=probs.numpy(), whole=False, step=None)
         return replace(self, predicted=predicted)
 
     def seen(self, voxels: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from nacl_monai.counting import counted
-from nacl_monai.data.faults import VoxelGrid, check_same_grid
+from nacl_monai.data.faults import check_same_grid
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import unlike_spacing
@@ -29,7 +29,6 @@ from nacl_monai.predictions.checks import (
     warn_of_voxels,
 )
 from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
-from nacl_monai.predictions.images import read_grid
 from nacl_monai.predictions.labels import read_labels
 from nacl_monai.predictions.layouts import (
     Layout,
@@ -176,15 +175,15 @@ class Study:
                 f"{case.prediction.file}: went through another calibrator or ensemble than the first "
                 "map, as its header says; write the maps anew together"
             )
-        predicted = replace(predicted, behind=self.behind)
+        segmentation = predicted.segmentation
+        predicted = replace(predicted, behind=self.behind, segmentation=None)
         check_channels(case.prediction, predicted, self.channels)
-        check_agreement(predicted, self.channels)
+        check_agreement(predicted, segmentation, self.channels)
         tolerance = self.options.affine_tolerance
         labels = [read_labels(file, self.channels, predicted, tolerance) for file in case.labels]
-        if len(case.labels) > 1:
-            first, *rest = (VoxelGrid(str(file), *read_grid(file)) for file in case.labels)
-            for grid in rest:
-                check_same_grid(grid, first, tolerance)
+        grids = [rater.grid for rater in labels if rater.grid]
+        for grid in grids[1:]:
+            check_same_grid(grid, grids[0], tolerance)
         return Reading(case, predicted, labels, self.channels, tolerance)
 
     def each(

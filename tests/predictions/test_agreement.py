@@ -7,7 +7,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import numbered, read_dataset
 from nacl_monai.predictions.checks import check_agreement
-from nacl_monai.predictions.images import Probabilities
+from nacl_monai.predictions.images import Probabilities, read_image
 from nacl_monai.predictions.readers import pairwise_dice
 from tests.audits.conftest import save, write_json
 
@@ -19,8 +19,9 @@ def check(tmp_path):
     def run(probs, segmentation, channels=None):
         file = tmp_path / "a.nii.gz"
         save(file, segmentation.T.astype(np.uint8))
-        predicted = Probabilities(probs, None, tmp_path / "a.npz", file, segmentation=file)
-        check_agreement(predicted, channels or numbered(len(probs), None, tmp_path / "labels.txt"))
+        predicted = Probabilities(probs, None, tmp_path / "a.npz", file)
+        channels = channels or numbered(len(probs), None, tmp_path / "labels.txt")
+        check_agreement(predicted, read_image(file), channels)
 
     return run
 

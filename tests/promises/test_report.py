@@ -51,14 +51,14 @@ def people(seed, number, name):
 
 @pytest.fixture(scope="module")
 def readings():
-    """Old and new cases and labels → how often the report read each."""
-    return {"old": Counter(), "new": Counter(), "labels": Counter()}
+    """Old and new cases, labels, and other files → how often the report read each."""
+    return {"old": Counter(), "new": Counter(), "labels": Counter(), "files": Counter()}
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory, readings):
     """The folder of a report on 28 people, with seven new ones, and their study."""
-    read, labels = Digested.__call__, studies.read_labels
+    read, labels, load = Digested.__call__, studies.read_labels, nibabel.load
 
     def count(reader, prediction):
         readings[prediction.file.parents[1].name][prediction.case] += 1
@@ -68,6 +68,10 @@ def road(tmp_path_factory, readings):
         readings["labels"][file.name.partition(".")[0]] += 1
         return labels(file, *args)
 
+    def count_files(file):
+        readings["files"][file] += 1
+        return load(file)
+
     root = tmp_path_factory.mktemp("road")
     old, new = Study(root / "old", people(0, 28, "p")), Study(root / "new", people(50, 7, "n"))
     args = [old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE, "--output", root / "report"]
@@ -75,6 +79,7 @@ def road(tmp_path_factory, readings):
         patch.setattr("nacl_monai.reports.style.paint", blank)
         patch.setattr(Digested, "__call__", count)
         patch.setattr(studies, "read_labels", count_labels)
+        patch.setattr(nibabel, "load", count_files)
         assert main(["report", *map(str, args)]) == 0
     return root / "report", old, args
 
@@ -300,6 +305,9 @@ def test_each_file_is_read_once(road, readings):
 
     assert readings["new"] == dict.fromkeys(listed, 1)
     assert readings["old"] == readings["labels"] == dict.fromkeys(road[1].cases, 1)
+    images = [file for folder in road[2][:2] for file in Path(folder).glob("*.nii.gz")]
+    assert len(images) == 2 * len(road[1].cases)  # segmentations beside probabilities, and labels
+    assert {file: readings["files"][file] for file in images} == dict.fromkeys(images, 1)
 
 
 def numbers_of(folder):
