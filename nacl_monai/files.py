@@ -112,9 +112,15 @@ def remove_partial_files(folder: str | Path) -> None:
 
     A file that a process still writes is locked, and stays.
     """
+    for aside in abandoned_folders(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def abandoned_folders(folder: str | Path) -> Iterator[Path]:
+    """What `partial_folder` left in ``folder`` when its process was killed; each is locked meanwhile."""
     for aside in Path(folder).glob(f"{_PARTIAL}*"):
         with suppress(OSError, Timeout), FileLock(aside / LOCK, timeout=0):
-            shutil.rmtree(aside, ignore_errors=True)
+            yield aside
 
 
 def _new_partial_folder(parent: Path) -> tuple[BaseFileLock, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,14 @@ from nacl_monai.bundles.self_contained import (
 from nacl_monai.counting import counted
 from nacl_monai.data.splits import read_sets
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.files import check_folder, checksum, partial_folder, read_object, write_text
+from nacl_monai.files import (
+    abandoned_folders,
+    check_folder,
+    checksum,
+    partial_folder,
+    read_object,
+    write_text,
+)
 from nacl_monai.inference import Behind
 from nacl_monai.inference.promised import unlike_model
 from nacl_monai.menus import bundles_folder, dataset_folder
@@ -141,13 +149,29 @@ def export_bundle(
         if onnx:
             write_onnx(folder / "models", network, image, fitted)
         archive = shutil.make_archive(f"{folder}", "zip", root_dir=temporary, base_dir=folder.name)
-        Path(archive).rename(zipped)
-        folder.rename(output)
+        _name_both(folder, Path(archive), output, zipped)
     return [output, zipped]
+
+
+def _name_both(folder: Path, archive: Path, output: Path, zipped: Path) -> None:
+    """Gives both their names, the folder last; by its first, `_check_new` knows a zip until then."""
+    try:
+        os.link(archive, zipped)
+    except OSError:  # a file system without links
+        archive.rename(zipped)
+    try:
+        folder.rename(output)
+    except BaseException:
+        zipped.unlink()
+        raise
 
 
 def _check_new(source: RunFolder, output: Path, zipped: Path) -> None:
     check_folder(output, "choose another --output")
+    for aside in abandoned_folders(output.parent):  # by a kill before the folder had its name
+        pair = (aside / zipped.name, zipped)
+        if not output.exists() and all(map(Path.is_file, pair)) and pair[0].samefile(zipped):
+            zipped.unlink()
     for path in (output, zipped):
         if path.exists():
             raise InputError(

@@ -99,20 +99,36 @@ def test_disk_that_fills_up_is_one_line_and_nothing_stays(run, small_disk):
     assert not [path for path in small_disk.rglob("*") if path.is_file()]
 
 
-def test_export_that_is_killed_is_repeated_and_leaves_nothing_beside(run, tmp_path, monkeypatch):
-    """Its hidden folder goes with the next export of the folder, which is the same command."""
+@pytest.mark.parametrize(
+    ("moment", "left"), [("shutil.make_archive", {"."}), ("Path.rename", {".", "x"})]
+)
+def test_export_that_is_killed_is_repeated_and_leaves_nothing_beside(
+    run, tmp_path, monkeypatch, moment, left
+):
+    """Its hidden folder, and a zip whose folder has no name, go with the next of the same command."""
 
     def kill(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr("nacl_monai.bundles.export.shutil.make_archive", kill)
+        patch.setattr(f"nacl_monai.bundles.export.{moment}", kill)
         code, _ = fork(lambda: export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES))
     assert code == -signal.SIGKILL
-    assert [path.name[0] for path in (tmp_path / "dist").iterdir()] == ["."]
+    assert {path.name[0] for path in (tmp_path / "dist").iterdir()} == left
 
     export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
     assert {path.name for path in (tmp_path / "dist").iterdir()} == {"x", "x.zip"}
+
+
+def test_zip_that_no_export_left_stays(run, tmp_path):
+    """Beside the hidden folder of a killed one, which has a zip of that name, too."""
+    (tmp_path / "dist/.partial-0").mkdir(parents=True)
+    for name in ("dist/.partial-0/x.zip", "dist/x.zip"):
+        (tmp_path / name).write_text("mine")
+
+    with pytest.raises(InputError, match="x.zip: is already there"):
+        export_bundle(run, tmp_path / "dist/x", "hippocampus", {}, BUNDLES)
+    assert (tmp_path / "dist/x.zip").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
