@@ -31,7 +31,6 @@ from nacl_monai.reports.sections import PAGE, RECORD
 from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
-_DIAGRAM = "reliability_"
 #: The folder of the maps of single cases.
 NIFTI = "nifti"
 # Decimals of the table of cases, by which the page orders them.
@@ -189,11 +188,16 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
+def diagram_file(folder: Path, region: str) -> Path:
+    """The reliability diagram of a region in the folder of an audit."""
+    return folder / f"reliability_{region}.png"
+
+
 def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
     """Draws the reliability diagrams that a page shows, the audits side by side; region → file."""
     files = {}
     for region in reports.drawn_regions(audits[0]):
-        files[region] = output / f"{_DIAGRAM}{region}.png"
+        files[region] = diagram_file(output, region)
         reports.save_png(
             reports.draw_reliability(audits, region=region, errors=False), files[region]
         )

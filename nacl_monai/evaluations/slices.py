@@ -126,10 +126,13 @@ def certainty(probs: torch.Tensor, overlapping: bool = False) -> tuple[torch.Ten
         (tensor([0.5000]), tensor([1.]))
     """
     probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    if not overlapping:
-        return probs.amax(0), normalized_entropy(probs)
-    both = torch.stack([1 - probs, probs])
-    return both.amax(0).amin(0), normalized_entropy(both).amax(0)
+    entropy = normalized_entropy(probs if not overlapping else torch.stack([1 - probs, probs]))
+    return confidence_of(probs, overlapping), entropy.amax(0) if overlapping else entropy
+
+
+def confidence_of(probs: torch.Tensor, overlapping: bool) -> torch.Tensor:
+    """The confidence alone."""
+    return torch.maximum(1 - probs, probs).amin(0) if overlapping else probs.amax(0)
 
 
 def doubt_near(

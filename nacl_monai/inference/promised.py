@@ -166,10 +166,10 @@ def fingerprint(
     return found
 
 
-def is_known(
+def known_case(
     case: Mapping[str, Mapping[str, float]], known: Mapping[str, Mapping[str, Sequence[float]]]
-) -> bool:
-    """Whether a case has the predictions of one that calibrated, under whatever name.
+) -> str:
+    """The fault of a case that has the predictions of one that calibrated, under whatever name.
 
     The statistics that both have are compared, those of all structures. They say nothing where nothing
     is predicted, or where every probability is 0 or 1.
@@ -179,14 +179,15 @@ def is_known(
         known: Structure → statistic → its values of those who calibrated.
     """
     if not known or all(of_structure[FINGERPRINT[0]] in (0, 1) for of_structure in case.values()):
-        return False
+        return ""
     unlike = [
         abs(np.array(known[structure][name]) - value)
         for structure, of_structure in case.items()
         for name, value in of_structure.items()
         if name in known[structure]
     ]
-    return bool((np.max(unlike, axis=0) < _SAME).any())
+    is_known = (np.max(unlike, axis=0) < _SAME).any()
+    return f"{VERY_PREDICTION}; leave it out" if is_known else ""
 
 
 def unlike_spacing(spacing: Sequence[float], seen: Sequence[Sequence[float]]) -> str:

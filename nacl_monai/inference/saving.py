@@ -25,10 +25,9 @@ from .images import ImageFault
 from .maps import MAPS, compress, is_map, label_tables, map_image, write_together
 from .promised import (
     APPLIED,
-    VERY_PREDICTION,
     apply_kept,
     fingerprint,
-    is_known,
+    known_case,
     table_rows,
     unlike_model,
     unlike_spacing,
@@ -202,8 +201,8 @@ class SavePromised(Transform):
             raise ImageFault(f"{file}: {problem}")
         stem = self.stems[file]
         structures = apply_kept(self.kept, self.definition, probs.as_tensor().cpu(), spacing)
-        if is_known(fingerprint(structures, spacing), self.known):
-            raise ImageFault(f"{file}: {VERY_PREDICTION}; leave it out")
+        if fault := known_case(fingerprint(structures, spacing), self.known):
+            raise ImageFault(f"{file}: {fault}")
         writes: dict[Path, Callable[[BinaryIO], object]] = {}
         for promised in structures:
             for kind, contour in promised.contours.items():

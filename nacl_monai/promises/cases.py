@@ -20,10 +20,9 @@ from nacl_monai.files import check_apart
 from nacl_monai.inference.promised import (
     MARGIN,
     MM3_PER_ML,
-    VERY_PREDICTION,
     apply_kept,
     fingerprint,
-    is_known,
+    known_case,
     unlike_spacing,
 )
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
@@ -194,8 +193,8 @@ def applied(
         raise InputError(f"spacing: {problem}")
     kept = [asdict(kept) for kept in promise.of_level(level, miss)]
     structures = apply_kept(kept, definition, probs, spacing)
-    if is_known(fingerprint(structures, spacing), promise.images or promise.cohort):
-        raise InputError(f"probs: {VERY_PREDICTION}; leave it out")
+    if fault := known_case(fingerprint(structures, spacing), promise.images or promise.cohort):
+        raise InputError(f"probs: {fault}")
     return structures
 
 

@@ -41,7 +41,7 @@ from scipy.special import entr, stdtrit
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
-from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE, VERY_PREDICTION, is_known
+from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE, known_case
 from nacl_monai.inference.records import FINGERPRINT
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
@@ -132,8 +132,8 @@ def check_strangers(curves: Curves, known: Known) -> None:
             structure: {name: float(values[row, k]) for name, values in found.items()}
             for k, structure in enumerate(curves.structures)
         }
-        if is_known(numbers, known):
-            raise InputError(f"{case}: {VERY_PREDICTION}; leave it out")
+        if fault := known_case(numbers, known):
+            raise InputError(f"{case}: {fault}")
 
 
 class MeanDice(NamedTuple):

@@ -22,6 +22,7 @@ import pandas as pd
 from nacl_monai import reports
 from nacl_monai.audits.calibrate import fit_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
+from nacl_monai.audits.output import diagram_file
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
@@ -48,6 +49,7 @@ from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
 from nacl_monai.reports.sections import PAGE, Section, write_sections
+from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again
 
@@ -232,7 +234,7 @@ def _write(
     audits = _audits(study, people, aside, output, options)
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
     way = ways_to_calibrate(len(everyone), asked)
-    steps = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
+    steps = [_trust(audits.before, aside / "audit"), _calibrated(audits, people, way), *decisions]
     sections = [
         replace(section, title=f"{k}. {section.title}") for k, section in enumerate(steps, 1)
     ]
@@ -421,8 +423,9 @@ def _kept(fitted: Made) -> Section:
     )
 
 
-def _trust(run: Run) -> Section:
-    """The verdict on the probabilities as they were predicted."""
+def _trust(run: Run, folder: Path) -> Section:
+    """The verdict on the probabilities as they were predicted, with the diagram in their audit."""
+    png = diagram_file(folder, reports.drawn_regions(run)[0]).read_bytes()
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
@@ -432,7 +435,7 @@ def _trust(run: Run) -> Section:
             for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
             if text
         ],
-        {"How often it is right, by what it says, near the prediction": _diagram([run])},
+        {"How often it is right, by what it says, near the prediction": data_source(png)},
         ("", counted(len(run.cases), "case")),
         [
             (METRICS[name].label, number.text(METRICS[name].decimals))
@@ -442,13 +445,6 @@ def _trust(run: Run) -> Section:
         files=["audit/page.html", "audit/cases.csv"],
         numbers=[row for row in numbers_of(run) if row["name"] in _AUDITED],
     )
-
-
-def _diagram(runs: Sequence[Run]) -> str:
-    bins = runs[0].bins
-    near = [name for name in bins.regions if bins.region_and_structure(name)[0] == "near"]
-    region = (near or bins.regions)[0]
-    return reports.png_source(reports.draw_reliability(runs, region=region, errors=False))
 
 
 def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
@@ -462,12 +458,17 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
     if after is before:
         few = "Nothing is calibrated: too few patients would be left for a promise, since whoever fits a"
         return Section(title, about, [f"{few} calibrator cannot promise behind it. {way}"])
-    found = reports.answers(before, after)
+    found, region = reports.answers(before, after), reports.drawn_regions(before)[0]
+    diagram = reports.draw_reliability([before, after], region=region, errors=False)
     return Section(
         title,
         about,
         [answer.text for answer in found],
-        {"Before and after, of patients who did not fit the calibrator": _diagram([before, after])},
+        {
+            "Before and after, of patients who did not fit the calibrator": reports.png_source(
+                diagram
+            )
+        },
         ("", "Before", "After", ""),
         [
             (shown.label, shown.text(answer.before), shown.text(answer.after), answer.word)

@@ -171,9 +171,10 @@ class Triage:
             for case in cases[looked:]
         ]
         left = [row["case"] for row in rows[number:]]
-        which = f"All {counted(number, 'new case')} can be seen, the most doubtful first."
         if not (left and self._layers):
-            return [*cases[:looked], *further], [which] * bool(number), {}
+            all_seen = ["The new case can be seen."] * (number == 1)
+            all_seen += ["All new cases can be seen, the most doubtful first."] * (number > 1)
+            return [*cases[:looked], *further], all_seen, {}
         which = (
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
             f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST])}"

@@ -21,7 +21,6 @@ from nacl_monai import reports
 from nacl_monai.counting import counted
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, TOO_FEW, WORSE
-from nacl_monai.files import write_text
 from nacl_monai.metrics import Decisions
 from nacl_monai.metrics.columns import DECISIONS as DECIDED
 from nacl_monai.metrics.columns import METRICS, OF_ORDER, PROPER_SCORES
@@ -30,13 +29,14 @@ from nacl_monai.metrics.pooled import pooled_offsets
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc import Calibrator, Sides
 from nacl_monai.reports.compare import pooled_decision, proper_differences
+from nacl_monai.reports.page import numbers_of
+from nacl_monai.reports.sections import Section, write_sections
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
     add_caption,
     house_style,
     new_figure,
-    page_template,
     png_source,
 )
 
@@ -52,6 +52,24 @@ _QUESTIONS = {
     _CONTOUR: (f"{100 * MISS:g} % contour", "misses"),
     **{name: ("Over all voxels", METRICS[name].label.split(" over")[0]) for name in PROPER_SCORES},
 }
+_CURVE = "Temperature by distance to the predicted border"
+_SIDES = ("before", "after")
+_AVERAGED = "the members' mean"
+_ABOUT = "A calibrator makes probabilities that are too high or too low come true. "
+_TESTED = "It is tested on {} to whom it was not fitted."
+_CROSS_FITTED = (
+    "Each of the {} is tested behind a calibrator that was fitted to the others, in {} folds; the one "
+    "that is written is fitted to all."
+)
+_OF_VERDICTS = (
+    "ECE: by how much the confidence in the predicted class is off, of all cases together. NLL and "
+    "Brier score are smaller the nearer probabilities are to what is true. Better or worse: by more "
+    "than chance over {}. No difference: smaller than what matters, 5 % of a score, or 0.01 of a share."
+)
+_OF_DECISIONS = (
+    "The 5 % contour should miss 5 % of the structure; its size is its volume ÷ the structure's. What "
+    "the expected volume is off by is a share of the structure's. In brackets, 95 % intervals over {}."
+)
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
@@ -259,21 +277,34 @@ def write_calibrated(
     Raises:
         InputError: If it cannot be written.
     """
-    *found, recommended = verdicts(*runs)
-    text = page_template(file="calibrated.html.j2").render(
-        name=runs[1].name,
-        verdicts=found,
-        advice=recommended,
-        fitted=calibrator.fit.text(runs[0].unit) if calibrator.fit else "the members' mean",
-        sides=left_on_sides(calibrator, sides),
-        folds=len(calibrator.folds),
-        tested=counted(runs[0].patients.nunique(), runs[0].unit.removesuffix("s")),
-        unit=runs[0].unit,
-        rows=list(_decision_rows(runs)),
-        figures=dict(_figures(runs, calibrator)) if pictures else {},
-        command=command,
+    unit, folds = runs[0].unit, len(calibrator.folds)
+    number = counted(runs[0].patients.nunique(), unit.removesuffix("s"))
+    numbers = [
+        {"when": when, **row}
+        for when, run in zip(_SIDES, runs, strict=True)
+        for row in numbers_of(run)
+    ]
+    head = Section(
+        f"What {runs[1].name} changes",
+        _ABOUT + (_CROSS_FITTED if folds else _TESTED).format(number, folds),
+        verdicts(*runs),
+        notes=[_OF_VERDICTS.format(unit)],
+        numbers=numbers,
     )
-    return write_text(path, text + "\n")
+    figures = dict(_figures(runs, calibrator)) if pictures else {}
+    curve = {caption: figures.pop(caption) for caption in [_CURVE] if caption in figures}
+    sections = [
+        Section(
+            "By which temperature are the logits divided?" * bool(curve),
+            sentences=left_on_sides(calibrator, sides),
+            pictures=curve,
+            notes=[f"Fitted: {calibrator.fit.text(unit) if calibrator.fit else _AVERAGED}."],
+        ),
+        *[Section("Can the probabilities be believed?", pictures=figures)] * bool(figures),
+        *_decisions(runs),
+    ]
+    commands = {"Made by": command}
+    return write_sections(path, head, sections, commands, calibrated_by=calibrator.patients)
 
 
 def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str, str]]:
@@ -283,14 +314,19 @@ def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str,
         parameters = calibrator.fit.parameters
         thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
         figure = draw_temperatures(curves, parameters["knots"], parameters["unit"], thin)
-        yield "curve", png_source(figure)
-    yield "reliability", png_source(reports.draw_reliability(runs, errors=False))
+        yield _CURVE, png_source(figure)
+    yield "Reliability before and after", png_source(reports.draw_reliability(runs, errors=False))
 
 
-def _decision_rows(runs: Sequence[Run]) -> Iterator[list[str]]:
-    """Contours and volumes, before and after."""
+def _decisions(runs: Sequence[Run]) -> Iterator[Section]:
+    """Contours and volumes, before and after, if they were counted."""
+    rows = []
     for name in DECIDED:
         numbers = [run.number(name) for run in runs]
         if name not in OF_ORDER and all(numbers):
             metric = METRICS[name]
-            yield [metric.heading, *(number.text(metric.decimals) for number in numbers if number)]
+            texts = (number.text(metric.decimals) for number in numbers if number)
+            rows.append([metric.heading, *texts])
+    if rows:
+        notes = [_OF_DECISIONS.format(runs[0].unit)]
+        yield Section("Contours and volumes", headings=["", *_SIDES], rows=rows, notes=notes)

@@ -152,20 +152,20 @@ def write_page(
     Raises:
         InputError: If it cannot be written.
     """
-    worst = _worst_table(run)
+    worst, shown = _worst_table(run), _shown(run)
     head = Section(
         f"Calibration of {run.name}",
         " ".join([_ABOUT.format(_sample(run)), *_raters_text(run)]),
         _verdicts(run, data),
         notes=[_INTERVALS.format(run.unit) + f" {run.caution}".rstrip()],
-        numbers=numbers_of(run),
+        numbers=numbers_of(run, shown),
     )
     sections = [
         Section(pictures=dict(_diagrams(run, drawn or {}) if pictures else ())),
-        *_decisions(run, data),
+        *_decisions(run, shown, data),
         worst,
         Section(pictures=dict(_maps(run) if pictures else ()), viewer=True),
-        *_scores(run),
+        *_scores(run, shown),
         _regions(run),
         *_raters(run, pictures),
         _classes(run),
@@ -186,8 +186,13 @@ def write_page(
     )
 
 
-def numbers_of(run: Run) -> list[dict[str, Any]]:
-    """The errors of all regions and the scores of an audit, with intervals over patients and units."""
+def numbers_of(run: Run, shown: _Shown | None = None) -> list[dict[str, Any]]:
+    """The errors of all regions and the scores of an audit, with intervals over patients and units.
+
+    Args:
+        run: The run or audit.
+        shown: Its scores; by default all.
+    """
     labels = {
         f"{name}_{region}": f"{error.label}, {run.bins.label(region)}"
         for region in dict.fromkeys([*_main_regions(run), *run.bins.regions])
@@ -195,7 +200,7 @@ def numbers_of(run: Run) -> list[dict[str, Any]]:
     }
     labels |= {
         name: metric.label + f" of {structure}" * bool(structure)
-        for name, metric, structure in _shown(run)
+        for name, metric, structure in (_shown(run) if shown is None else shown)
     }
     return [
         {"name": name, "label": label, "unit": "mm" if "_mm" in name else ""}
@@ -404,9 +409,9 @@ def _text(run: Run, column: str, metric: Metric) -> str:
     return "–" if number is None else number.text(metric.decimals)
 
 
-def _decisions(run: Run, data: Sequence[str]) -> Iterator[Section]:
+def _decisions(run: Run, shown: _Shown, data: Sequence[str]) -> Iterator[Section]:
     """DSC, HD95 and what was decided by the probabilities: a column for all, and for each structure."""
-    shown, advice = _shown(run), [*decision_verdicts(run, data)]
+    advice = [*decision_verdicts(run, data)]
     names = dict.fromkeys(structure for _, _, structure in shown if structure)
     columns = {(metric.heading, structure): name for name, metric, structure in shown}
     rows = [
@@ -418,9 +423,8 @@ def _decisions(run: Run, data: Sequence[str]) -> Iterator[Section]:
         yield Section("What you can act on", "", advice, {}, headings, rows, notes=[_OF_DECISIONS])
 
 
-def _scores(run: Run) -> Iterator[Section]:
+def _scores(run: Run, shown: _Shown) -> Iterator[Section]:
     """The columns that are not of a structure, or all if there is only one structure."""
-    shown = _shown(run)
     in_table = {metric.heading for _, metric, structure in shown if structure}
     rows = [
         [metric.heading, _text(run, name, metric)]

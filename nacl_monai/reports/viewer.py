@@ -24,7 +24,7 @@ import torch
 from markupsafe import Markup
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.slices import certainty, doubt_near, doubtful_planes, thick_axis
+from nacl_monai.evaluations.slices import confidence_of, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.files import write_text
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.predictions.arrays import ArrayStudy
@@ -152,7 +152,7 @@ def viewed(
         for layer in (probability >= _LIKELY, *masks.values())
     ]
     frame.crop(np.logical_or.reduce(matters))
-    confidence = certainty(probs, channels.overlapping)[0].numpy()
+    confidence = confidence_of(probs, channels.overlapping).numpy()
     shown = [
         {
             "name": name,

@@ -244,7 +244,7 @@ def test_each_question_is_answered_by_what_the_audits_wrote(calibrated):
     assert "\n".join(sentences) in calibrated.printed
     page = unescape((calibrated.folder / "page.html").read_text())
     assert all(sentence in page for sentence in sentences)
-    (command,) = re.findall("Made by <code>nacl-monai (.*)</code>", page)
+    (command,) = re.findall("Made by: <code>nacl-monai (.*)</code>", page)
     assert shlex.split(command) == [*map(str, calibrated.args)]
 
 

@@ -1,5 +1,6 @@
 """A calibrator is judged question by question, and its page says what it changes, without a network."""
 
+import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -218,7 +219,13 @@ def test_page_is_one_file_with_verdict_numbers_and_command(hot, true, tmp_path, 
         [hot, true], fitted, tmp_path / "page.html", "the command", sides, pictures=pictures
     )
 
-    text = path.read_text()
+    text, record = path.read_text(), json.loads(path.with_suffix(".json").read_text())
+    assert record["sentences"] == verdicts(hot, true)
+    for when, run in (("before", hot), ("after", true)):
+        (near,) = [
+            row for row in record["numbers"] if (row["when"], row["name"]) == (when, "ece_near")
+        ]
+        assert near["mean"] == run.number("ece_near").mean
     assert f"<p>{sides.text}.</p>" in text
     assert all(sentence in unescape(text) for sentence in verdicts(hot, true))
     assert "<code>the command</code>" in text
