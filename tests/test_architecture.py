@@ -24,6 +24,7 @@ ORDER = [
         "sources",
         "quiet",
         "counting",
+        "digits",
         "progress",
     ),
     *("wheel", "cli", "runs", "menus", "phantoms", "networks"),

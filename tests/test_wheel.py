@@ -132,7 +132,7 @@ def test_demo_of_the_wheel_ends_with_the_table_and_pictures(run):
     printed = run("demo", "--max_epochs", "1")
 
     assert re.search(r"^ +CE\+DSC +CE\+DSC, temperature +NACL$", printed, re.MULTILINE)
-    for row in ("DSC ↑", "ECE near the prediction ↓", "5 % contour, misses"):
+    for row in ("DSC ↑", "ECE near the prediction ↓", "5% contour, misses"):
         assert re.search(rf"^{re.escape(row)}.*(\*?0\.\d+.*){{3}}$", printed, re.MULTILINE)
     demo = run.folder / "runs/demo/hippocampus"
     assert {file.name for file in demo.glob("comparison/*.png")} == {"maps.png", "reliability.png"}

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from nacl_monai.audits.measuring import study_definition
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.evaluations.tables import csv_text
@@ -35,6 +36,7 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
 Array = npt.NDArray[Any]
+_FOUND = ["false_per_case", "found", "low", "high"]  # columns of what is found
 #: From `counter_of`: a reading → the islands of each structure.
 Counter: TypeAlias = "partial[list[dict[str, Array]]]"
 #: The tables of rows, and of the share found by the number of false islands.
@@ -206,8 +208,8 @@ def text_of(islands: Islands, structure: str, found: pd.DataFrame, p_real: Array
     lines.append(
         "Share found, by false islands per case: "
         + "; ".join(
-            f"{row.false_per_case:g}: {row.found:.0%} [{row.low:.0%}, {row.high:.0%}]"
-            for row in found.itertuples()
+            f"{false:g}: {interval_text(share, low, high, 0, percent=True)}"
+            for false, share, low, high in found[_FOUND].to_numpy(float)
         )
     )
     return "\n".join(lines)

@@ -125,7 +125,7 @@ def note(audit: Run) -> str:
     cases = counted(len(audit.cases), "case")
     cases += f" of {counted(units, 'patient')}" if audit.unit == "patients" else ""
     return (
-        f"Mean over {cases} [95 % interval over {audit.unit}]; boundary in voxels. Near the "
+        f"Mean over {cases} [95% interval over {audit.unit}]; boundary in voxels. Near the "
         "prediction, and for contours and what is expected: all cases together, without the bias of "
         "noise. Confidence − accuracy is positive where the model is overconfident. "
         f"{uncounted([audit.bins.pooled_numbers])}{audit.caution}".rstrip()

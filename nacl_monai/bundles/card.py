@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 import nacl_monai
 from nacl_monai.counting import counted
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import (
     Estimate,
@@ -214,7 +215,7 @@ def _direction(gap: Estimate | None) -> str:
     if gap is None or np.isnan(gap.error):
         return "–"
     low, high = gap.interval()
-    signed = f"{gap.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    signed = interval_text(gap.mean, low, high, sign="+")
     side = "too high" if low > 0 else "too low" if high < 0 else "neither by more than chance"
     return f"{signed}, {side}"
 

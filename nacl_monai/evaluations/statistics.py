@@ -43,9 +43,10 @@ import pandas as pd
 import scipy
 from scipy.special import stdtr, stdtrit
 
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import METRICS, metric_of
-from nacl_monai.metrics.pooled import draws, interval_text
+from nacl_monai.metrics.pooled import draws
 
 Array = npt.NDArray[np.float64]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nacl_monai.digits import row_texts
 from nacl_monai.errors import printable
 from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
 from nacl_monai.metrics.decisions import rank_correlation
@@ -32,6 +33,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: 
     lines = [header, [_RULES[letter] for letter in align], *rows]
     escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
+
+
+def table_text(table: pd.DataFrame, most: int | None = None) -> str:
+    """A table for the terminal in at most so many rows, its numbers by `nacl_monai.digits.row_texts`."""
+    rows = [row_texts(row) for row in table.to_dict("records")]
+    return pd.DataFrame(rows, columns=table.columns).to_string(index=False, max_rows=most)
 
 
 def csv_text(table: pd.DataFrame, decimals: int | None = 6) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nacl_monai.digits import interval_texts
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins, VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
@@ -107,8 +108,13 @@ class Metric:
         return f"{value:{sign}.{self.decimals}f}"
 
     def interval(self, low: float, high: float) -> str:
-        """The interval of a difference: "[+0.001, +0.014]"; "–" where a single patient gives none."""
+        """The interval of a difference with the metric's digits, as the paper's: "[+0.001, +0.014]"."""
         return "–" if isnan(low) else f"[{self.text(low, '+')}, {self.text(high, '+')}]"
+
+    def difference(self, value: float, low: float, high: float) -> tuple[str, str]:
+        """A difference and its interval: "+0.0075", "[+0.0010, +0.0140]"; "–" where there is none."""
+        shown, start, end = interval_texts(value, low, high, self.decimals, "+")
+        return shown, "–" if isnan(low) else f"[{start}, {end}]"
 
 
 @dataclass(frozen=True)
@@ -212,8 +218,8 @@ SCORES: dict[str, Metric] = {
     "hd95": Metric("HD95", decimals=2, high=float_info.max, audited=True),
     "hd95_mm": Metric("HD95 in mm", decimals=2, high=float_info.max, audited=True),
     "crps": Metric("CRPS of the volume in ml", high=float_info.max, audited=True),
-    "contour_misses": Metric("5 % contour, misses", higher_is_better=None),
-    "contour_size": Metric("5 % contour, size", higher_is_better=None, high=float_info.max),
+    "contour_misses": Metric("5% contour, misses", higher_is_better=None),
+    "contour_size": Metric("5% contour, size", higher_is_better=None, high=float_info.max),
     "promised_size": Metric("Contour with a guarantee, size", high=float_info.max),
     "expected_volume_bias": Metric(
         "Expected volume, bias", higher_is_better=None, low=-1.0, high=float_info.max
@@ -228,7 +234,7 @@ SCORES: dict[str, Metric] = {
     "rank_correlation": Metric(
         "Rank correlation of expected and true DSC", higher_is_better=True, margin=0.01, low=-1.0
     ),
-    "worst_found": Metric("Worst tenth found by 20 %", higher_is_better=True, margin=0.01),
+    "worst_found": Metric("Worst tenth found by 20%", higher_is_better=True, margin=0.01),
 }
 
 

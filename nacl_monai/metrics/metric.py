@@ -75,11 +75,10 @@ class CalibrationMetric(CalibrationSums, GatheredTogether, CumulativeIterationMe
     """Calibration errors of several regions, and decisions on structures, per case and pooled.
 
     The buffers hold sums, not voxels: ``3 × (1 + C) × num_bins`` numbers per case and region; and, if
-    asked for, 3072 more for bins of equal mass, smooth ECE and selective prediction, 3 for the scores,
-    ``3 × (1 + C) × num_bins`` for the thresholded CECE, and ``4 × num_bins`` for pECE; and 8 for the
-    contour, volume and Dice of a structure (`nacl_monai.metrics.decisions`). They are gathered
-    over processes like those of any MONAI metric, so that distributed evaluation gives the numbers of a
-    single process.
+    asked for, 3072 more for bins of equal mass, smooth ECE and selective prediction, 3 for scores, and
+    ``3 × (1 + C) × num_bins`` for the thresholded CECE; and 8 for the contour, volume and Dice of a
+    structure (`nacl_monai.metrics.decisions`). They are gathered over processes like those of any MONAI
+    metric, so that distributed evaluation gives the numbers of a single process.
 
     Args:
         num_bins: The number of equal bins.

@@ -47,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins
 
@@ -95,30 +96,9 @@ class Pooled:
 
         Example:
             >>> Pooled(0.034, 0.036, 0.027, 0.041, 20, 0).text()
-            '0.034 [0.027, 0.041]'
+            '0.0340 [0.0270, 0.0410]'
         """
         return interval_text(self.value, *self.interval(), decimals, undefined)
-
-
-def interval_text(value: float, low: float, high: float, decimals: int, undefined: str) -> str:
-    """A number and its interval, which is left out where it is NaN: "0.034 [0.027, 0.041]".
-
-    Both have up to two digits more where the ends of the interval would look the same.
-
-    Example:
-        >>> interval_text(1.1093, 1.1071, 1.1112, 2, "–")
-        '1.109 [1.107, 1.111]'
-    """
-    if np.isnan(value):
-        return undefined
-    enough = (
-        more for more in range(3) if round(low, decimals + more) != round(high, decimals + more)
-    )
-    decimals += next(enough, 0)
-    # Adding 0 makes -0.000 of a rounded -0.0001 the 0.000 that it is.
-    numbers = (round(number, decimals) + 0.0 for number in (value, low, high))
-    shown, start, end = (f"{number:.{decimals}f}" for number in numbers)
-    return shown if np.isnan(low) else f"{shown} [{start}, {end}]"
 
 
 def pooled_error(

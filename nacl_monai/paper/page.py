@@ -89,7 +89,7 @@ def _sortable(title: str, summary: pd.DataFrame, results: Results) -> dict[str, 
         "title": title,
         "metrics": [METRICS[metric].heading for metric in metrics],
         "rows": _rows(summary, metrics),
-        "note": note(summary, remarks(results.folders)),
+        "note": note(summary, remarks(results.folders)).replace("`", ""),  # no Markdown
     }
 
 

@@ -16,7 +16,7 @@ from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED, table_rows
 from nacl_monai.output import written_folder
@@ -160,7 +160,7 @@ class Measuring:
             return []
         table = pd.DataFrame(rows)
         none = table[table["value"].isna()].groupby("measure")["patient"].agg(", ".join)
-        shown = table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS)
+        shown = table_text(table, _ROWS)
         return [shown, *(f"note: {name} is undefined for {who}" for name, who in none.items())]
 
     def write(self, folder: Path) -> list[str]:
@@ -216,7 +216,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
         measured = measuring.write(folder)
     print_faults(faults)
     table, real = pd.DataFrame(contours.rows), contours.real
-    print(table.to_string(index=False, float_format="{:.3f}".format, max_rows=_ROWS))
+    print(table_text(table, _ROWS))
     for text in (*empty_text(table), *measuring.lines):
         print(text)
     print_written(output / name for name in [APPLIED, *measured, *[SCORED] * bool(real)])

@@ -39,6 +39,7 @@ import numpy.typing as npt
 import scipy
 from scipy.special import entr, stdtrit
 
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
 from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE, known_case
@@ -221,7 +222,7 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
             np.array, (numbers[EXPECTED_DICE], numbers[LABELED], found[structure][EXPECTED_DICE])
         )
         if mean := mean_dice(dice, x, later):
-            means.append(f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}] of {structure}")
+            means.append(f"{interval_text(mean.value, mean.low, mean.high)} of {structure}")
     alike = f"{_difference(p_value)} (p = {p_value:.2g})"
     if p_value < ALARM:
         ends = f"{before[:, most].mean():.3g} to {now[:, most].mean():.3g}"

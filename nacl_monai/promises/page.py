@@ -340,7 +340,8 @@ def all_promises(promise: Promise) -> Section:
 def _group_row(row: Mapping[Any, Any]) -> list[str]:
     """A group in the table of the page: its patients, what was missed, and the size."""
     share = f"{row['level']:.0%}"
-    share = share if pd.isna(row["miss"]) else f"{row['miss']:.0%} in all but {share}"
+    if not pd.isna(row["miss"]):
+        share = f"{row['miss']:.0%} but in {one_in(row['level'])} patients"
     head = [f"{row['structure']}, {share}", f"{row['group']}: {row['value']}"]
     few = few_text(row["patients"], "patient")
     return [*head, group_text(row), size_text({**row, "size_low": None}) if few else size_text(row)]

@@ -50,6 +50,7 @@ _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 _SHARES = (0.001, 0.01, 0.1, 0.5, 0.9)
 _HIGH = 0.99
 _SIZES = (0.5, 1, 2, 5, 10, 20, 50, 100)
+_CLOSE_SIZES = (0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 _COLORS = {
     WITHIN: OKABE_ITO["blue"],
     THRESHOLD: OKABE_ITO["sky"],
@@ -94,6 +95,12 @@ def promisable(curves: Curves, control: Control) -> list[str]:
     ]
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Round sizes from one end to the other, which are closer together where there is room."""
+    sizes = _SIZES if high > 8 * low else _CLOSE_SIZES
+    return [size for size in sizes if low <= size <= high]
+
+
 def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figure:
     """The volume of outer contours ÷ that of the structure by level, a line for each family."""
     patients = len(set(curves.patients))
@@ -111,8 +118,7 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
             axis.set(xlabel=_RISK[control.kind], xscale="log", yscale="log")
             axis.minorticks_off()
             axis.set_xticks(levels, [f"{level:g}" for level in levels])
-            low, high = axis.get_ylim()
-            ticks = [size for size in _SIZES if low <= size <= high]
+            ticks = _ticks(*axis.get_ylim())
             axis.set_yticks(ticks, [f"{size:g}" for size in ticks])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
         what = f", outside which at most {control.miss:.0%} is" * (control.kind == EACH)

@@ -13,13 +13,13 @@ import pandas as pd
 
 from nacl_monai import promises
 from nacl_monai.counting import counted
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGIN
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
-from nacl_monai.metrics.pooled import interval_text
 from nacl_monai.output import written_folder
 from nacl_monai.promises.cohort import Known
 from nacl_monai.promises.control import (
@@ -188,7 +188,7 @@ def size_text(row: Mapping[str, Any]) -> str:
 def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
     """What a contour missed that is not controlled: "missed 4.0% [3.4, 4.6]"."""
     what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
-    return f"{what} {row['risk']:.1%} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{what} {interval_text(row['risk'], row['low'], row['high'], 1, percent=True)}"
 
 
 @dataclass(frozen=True)

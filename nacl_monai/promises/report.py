@@ -25,6 +25,7 @@ from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.audits.output import diagram_file
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
+from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.files import checksum
@@ -429,7 +430,7 @@ def _trust(run: Run, folder: Path) -> Section:
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
-        "says. The 5 % contour is the one that would then leave out 5 % of the structure.",
+        "says. The 5% contour is the one that would then leave out 5% of the structure.",
         [
             text.partition(" Calibrate it:")[0].partition(" Make one")[0]
             for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
@@ -452,7 +453,7 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
     title = "Does calibration help?"
     about = (
         "A calibrator corrects the probabilities by what was right and wrong in labeled patients. It "
-        "is tried on other patients, before and after. Lower is better; the 5 % contour should miss 5 %."
+        "is tried on other patients, before and after. Lower is better; the 5% contour should miss 5%."
     )
     before, after = audits.before, audits.after
     if after is before:
@@ -512,7 +513,7 @@ def _new(
                 f"{usual['case']}, the contours of {usual['structure']}": triage.picture(usual)
             },
             headings=("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
-            rows=[_cells(row.values()) for row in contours.rows],
+            rows=[[*row_texts(row).values()] for row in contours.rows],
             files=[*(f"new/{name}" for name in (APPLIED, *measures)), "new"],
             notes=[f"{_INTERVAL} Outer and inner are the volumes of the contours."],
             whole=f"new/{APPLIED}",
@@ -524,7 +525,7 @@ def _new(
             sentences=[look_text(triage.table, options), *triage.cohort],
             pictures={f"{listed[0]['case']}: {listed[0]['reason']}": triage.picture(listed[0])},
             headings=("Case", "Structure", "Dice at least", *_VOLUME, *measured, "Reason"),
-            rows=[_cells([*row.values()][1:]) for row in looked],
+            rows=[[*row_texts(row).values()][1:] for row in looked],
             files=["triage/page.html", "triage/triage.csv"],
             notes=[f"{_INTERVAL} Each row is of the worst structure of a case."],
             whole="triage/triage.csv",
@@ -532,7 +533,3 @@ def _new(
             numbers=listed,
         ),
     ], [{**layers, "reason": f"new, {reason}"} for _, reason, _, layers in triage.drawn if layers]
-
-
-def _cells(row: Iterable[Any]) -> list[str]:
-    return [cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row]

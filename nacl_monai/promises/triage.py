@@ -20,8 +20,9 @@ from nacl_monai.audits.measuring import curves_of
 from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import bold, print_written
 from nacl_monai.counting import counted
+from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import Applied, table_rows
 from nacl_monai.metrics.curves import Array
@@ -212,7 +213,7 @@ class Triage:
         )
         headings = {"case": "Case", "look": "Look", **self.headings, "reason": "Reason"}
         columns = ["case", "look", *(name for name in table if name in self.headings), "reason"]
-        rows = [[_cell(row[name]) for name in columns] for row in head.numbers]
+        rows = [[row_texts(row)[name] for name in columns] for row in head.numbers]
         sections = [
             Section(
                 pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn},
@@ -266,7 +267,7 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
     print(bold(look_text(triage.table, options)))
     looked = triage.table[triage.table["look"] == "yes"]
     if len(looked):
-        print(looked.to_string(index=False, float_format="{:.3f}".format))
+        print(table_text(looked))
     if found:
         print(found)
     print_written(visible_files(output))
@@ -319,11 +320,6 @@ def triage_command(file: Path, new: Path, output: Path, options: Options) -> str
     budget = (options.budget or BUDGET) if options.below is None else None
     arguments = replace(options, budget=budget, output=output).words("triage:apply", travels=False)
     return options.command("triage", file, new, *options.members, *arguments)
-
-
-def _cell(cell: Any) -> str:
-    """A cell of the page's table."""
-    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
 def _number_held(sizes: Iterable[int], always: int) -> int:

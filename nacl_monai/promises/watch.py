@@ -424,7 +424,10 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
         if new is not None:
             watch = _with_new(watch, file, promise, new, options, faults)
         watch.write(folder / LOG)
-        command = options.command("watch", file, *([new] if new else []), "--output", output)
+        again = replace(options, output=output, forget=None)  # a name that is forgotten is nowhere
+        arguments = again.words("watch:new", travels=False)
+        places = [file, *([new] if new else []), *options.members]
+        command = options.command("watch", *places, *arguments)
         _write_page(watch, folder / PAGE, command)
     print_faults(faults)
     print(*watch.lines, sep="\n")
@@ -582,7 +585,10 @@ def draw_watch(watch: Watch) -> Figure:
         for stream in most:
             ax.plot(np.exp(curves[stream]), label=stream)
         ax.axhline(watch.limit, color="black", linestyle="--", linewidth=1)
-        ax.annotate("alarm", (0, watch.limit), xytext=(2, 2), textcoords="offset points")
+        right = ax.get_yaxis_transform()  # the legend is on the left
+        ax.annotate(
+            "alarm", (1, watch.limit), (-2, 2), right, "offset points", ha="right", va="bottom"
+        )
         ax.set(yscale="log", xlabel="New patients", ylabel="Wealth of the bets")
         ax.yaxis.set_major_formatter("{x:,.9g}")  # a style without formulas shows no powers
         ax.set_ylim(top=max(10 * watch.limit, ax.get_ylim()[1]))

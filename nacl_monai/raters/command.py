@@ -19,6 +19,7 @@ from nacl_monai.counting import counted
 from nacl_monai.data.cases import AFFINE_TOLERANCE
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.data.patients import patients_of
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
@@ -185,8 +186,8 @@ def overrides(
 
 def _line(name: str, fit: Fit) -> str:
     return (
-        f"{name}: {fit.best:.2f} mm [{fit.low:.2f}, {fit.high:.2f}], as good from {fit.flat[0]:.2f} to "
-        f"{fit.flat[1]:.2f} mm, by the Brier score up to {fit.band:g} mm from a border"
+        f"{name}, in mm: {interval_text(fit.best, fit.low, fit.high, 2)}, as good from "
+        f"{fit.flat[0]:.2f} to {fit.flat[1]:.2f}, by the Brier score up to {fit.band:g} mm from a border"
     )
 
 

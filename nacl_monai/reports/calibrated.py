@@ -49,7 +49,7 @@ _FEW, _CHANCE = 5, 0.01
 #: The number of each question → the question, and what the number is called there.
 _QUESTIONS = {
     _NEAR: ("Near the prediction", "ECE"),
-    _CONTOUR: (f"{100 * MISS:g} % contour", "misses"),
+    _CONTOUR: (f"{100 * MISS:g}% contour", "misses"),
     **{name: ("Over all voxels", METRICS[name].label.split(" over")[0]) for name in PROPER_SCORES},
 }
 _CURVE = "Temperature by distance to the predicted border"
@@ -64,11 +64,11 @@ _CROSS_FITTED = (
 _OF_VERDICTS = (
     "ECE: by how much the confidence in the predicted class is off, of all cases together. NLL and "
     "Brier score are smaller the nearer probabilities are to what is true. Better or worse: by more "
-    "than chance over {}. No difference: smaller than what matters, 5 % of a score, or 0.01 of a share."
+    "than chance over {}. No difference: smaller than what matters, 5% of a score, or 0.01 of a share."
 )
 _OF_DECISIONS = (
-    "The 5 % contour should miss 5 % of the structure; its size is its volume ÷ the structure's. What "
-    "the expected volume is off by is a share of the structure's. In brackets, 95 % intervals over {}."
+    "The 5% contour should miss 5% of the structure; its size is its volume ÷ the structure's. What "
+    "the expected volume is off by is a share of the structure's. In brackets, 95% intervals over {}."
 )
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 

@@ -115,8 +115,8 @@ class Difference:
     @property
     def text(self) -> str:
         """One line."""
-        shown, (value, low, high) = METRICS[self.metric], self.ends
-        change = f"{shown.text(value, '+')} {shown.interval(low, high)}"
+        shown = METRICS[self.metric]
+        change = " ".join(shown.difference(*self.ends))
         return f"{shown.label}, {' minus '.join(self.names)}: {change}, {self.decision}."
 
 
@@ -248,8 +248,10 @@ def _cell(
     if column != metric:
         if metric not in pooled:
             return "not counted", ""
-        text = pooled[metric].text(METRICS[metric].decimals, "undefined")
-        return number, text.removeprefix(number) if metric in LEADING else ""
+        if metric not in LEADING:
+            return number, ""
+        number, *ends = pooled[metric].text(METRICS[metric].decimals, "undefined").split(" ", 1)
+        return number, "".join(f" {text}" for text in ends)
     n = row[_count_of(metric)]
     return number, "" if n == row["cases"] else f" (n={n:.0f})"
 

@@ -19,6 +19,7 @@ import pandas as pd
 from nacl_monai import reports
 from nacl_monai.counting import counted
 from nacl_monai.differences import listed
+from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import (
     DRAWN,
@@ -50,7 +51,7 @@ _DATA = ("PREDICTIONS", "LABELS")
 _Shown = Sequence[tuple[str, Metric, str]]
 _ABOUT = (
     "A network gives every voxel a probability. It is calibrated if nine in ten of the voxels to which "
-    "it gives 90 % are right. This page says how far the probabilities in {} can be trusted."
+    "it gives 90% are right. This page says how far the probabilities in {} can be trusted."
 )
 _SHARE = (
     "The numbers are those against the share of the raters: a probability of 0.6 is right where three "
@@ -58,12 +59,12 @@ _SHARE = (
     "diagram is the raters themselves: each of them, predicted by the share of the others."
 )
 _INTERVALS = (
-    "Numbers in brackets are 95 % intervals over {} (Student's t, or resampling of all cases together), "
+    "Numbers in brackets are 95% intervals over {} (Student's t, or resampling of all cases together), "
     "cut off where no value can be. The model is called over- or underconfident only where the interval "
     "does not include 0."
 )
 _OF_DECISIONS = (
-    "The 5 % contour is the smallest that by its probabilities misses 5 % of the structure: the share "
+    "The 5% contour is the smallest that by its probabilities misses 5% of the structure: the share "
     "that it really misses, and its volume ÷ the structure's. The expected volume is the sum of the "
     "probabilities: its bias, and how far it is off in a case, as shares of the structure's. All within "
     "the margin around the prediction."
@@ -234,8 +235,7 @@ def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
     confidence = bins.confidences.sum().item() / voxels.sum()
     kind = direction(gap)
     start = "Near what it segments, this model is"
-    ends = "" if np.isnan(right.low) else f" [{100 * right.low:.0f}, {100 * right.high:.0f}]"
-    facts = f"it says {confidence:.1%} on average, and is right {right.value:.1%}{ends} of the time"
+    facts = f"it says {confidence:.1%} on average, and is right {_percent(right)} of the time"
     if kind == "cannot tell":
         return f"{start} neither over- nor underconfident by more than chance: {facts}."
     if run.bins.calibrator:
@@ -271,7 +271,7 @@ def decision_verdicts(run: Run, data: Sequence[str] = ()) -> Iterator[str]:
 
 
 def _contour_verdict(misses: Pooled, size: Pooled, beyond: Pooled, promise: str) -> str:
-    contour, share = f"{100 * MISS:g} % contour", _percent(misses)
+    contour, share = f"{100 * MISS:g}% contour", _percent(misses)
     facts = f"it misses {share} and is {size.value:.2f} times as large as the structure"
     if misses.low > MISS:
         if beyond.value > MISS / 5:
@@ -293,13 +293,13 @@ def _volume_verdict(bias: Pooled, error: Pooled) -> str:
 def _percent(number: Pooled, shown: Callable[[float], float] = float) -> str:
     """A share with its interval: "14.5% [11.9, 17.2]"."""
     low, high = sorted(map(shown, number.interval()))
-    return f"{shown(number.value):.1%} [{100 * low:.1f}, {100 * high:.1f}]"
+    return interval_text(shown(number.value), low, high, 1, percent=True)
 
 
 def verdict(run: Run, region: str) -> str:
     """Whether the confidence in a region is above or below the accuracy, and by more than chance.
 
-    It is called over- or underconfident where the 95 % interval of mean confidence minus accuracy,
+    It is called over- or underconfident where the 95% interval of mean confidence minus accuracy,
     over patients, does not include 0.
 
     Raises:
@@ -316,8 +316,8 @@ def verdict(run: Run, region: str) -> str:
         return f"{where}: one of the {run.unit} is too few to tell; {error}."
     if low > 0 or high < 0:
         kind, side = ("overconfident", "above") if low > 0 else ("underconfident", "below")
-        ends = sorted(map(abs, (low, high)))
-        distance = f"{abs(gap.mean):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+        start, end = sorted(map(abs, (low, high)))
+        distance = interval_text(abs(gap.mean), start, end)
         return (
             f"{where}: the model is {kind}; its confidence is {distance} {side} its accuracy, "
             f"{error}."
@@ -409,10 +409,17 @@ def _text(run: Run, column: str, metric: Metric) -> str:
     return "–" if number is None else number.text(metric.decimals)
 
 
+def _structures(run: Run, shown: _Shown) -> list[str]:
+    """Those of some columns, in the order of the classes; unions of classes come last."""
+    order = {name: place for place, name in enumerate(run.bins.classes)}
+    named = dict.fromkeys(structure for _, _, structure in shown if structure)
+    return sorted(named, key=lambda name: order.get(name, len(order)))
+
+
 def _decisions(run: Run, shown: _Shown, data: Sequence[str]) -> Iterator[Section]:
     """DSC, HD95 and what was decided by the probabilities: a column for all, and for each structure."""
     advice = [*decision_verdicts(run, data)]
-    names = dict.fromkeys(structure for _, _, structure in shown if structure)
+    names = _structures(run, shown)
     columns = {(metric.heading, structure): name for name, metric, structure in shown}
     rows = [
         [heading, *(_text(run, columns.get((heading, name), ""), metric) for name in ["", *names])]
@@ -420,7 +427,8 @@ def _decisions(run: Run, shown: _Shown, data: Sequence[str]) -> Iterator[Section
     ]
     if rows or advice:
         headings = ["", "all", *names]
-        yield Section("What you can act on", "", advice, {}, headings, rows, notes=[_OF_DECISIONS])
+        notes = [_OF_DECISIONS] * ("contour_misses" in run.bins.pooled_numbers)
+        yield Section("What you can act on", "", advice, {}, headings, rows, notes=notes)
 
 
 def _scores(run: Run, shown: _Shown) -> Iterator[Section]:
@@ -494,13 +502,16 @@ def _worst_cases(run: Run) -> pd.DataFrame:
 def _worst_table(run: Run) -> Section:
     """The worst cases, and what else is known of them."""
     region = error_region(run.bins.regions, run.metrics)
-    shown = {
-        f"{error}_{region}": AUDITED_ERRORS[error].heading for error in ("ece", "confidence_gap")
+    shown: dict[str, Metric] = {
+        f"{error}_{region}": AUDITED_ERRORS[error] for error in ("ece", "confidence_gap")
     }
-    shown |= {name: AUDITED_SCORES[name].heading for name in ("dice", "hd95", "hd95_mm")}
-    shown = {name: heading for name, heading in shown.items() if name in run.metrics}
+    shown |= {name: AUDITED_SCORES[name] for name in ("dice", "hd95", "hd95_mm")}
+    shown = {name: metric for name, metric in shown.items() if name in run.metrics}
     rows = [
-        [str(case), *("–" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in shown)]
+        [
+            str(case),
+            *("–" if pd.isna(row[key]) else metric.text(row[key]) for key, metric in shown.items()),
+        ]
         for case, row in _worst_cases(run).iterrows()
     ]
     lacking, first = listed(_unsegmented(run)), ", ".join(case for case, *_ in rows[:DRAWN])
@@ -510,7 +521,7 @@ def _worst_table(run: Run) -> Section:
             *[f"Nothing is segmented in {lacking}."] * bool(lacking),
             *[f"Open first: {first}."] * bool(first),
         ],
-        headings=["Case", *shown.values()],
+        headings=["Case", *(metric.heading for metric in shown.values())],
         rows=rows,
         notes=[f"The largest ECE comes first. {run.bins.label(region)}."],
     )

@@ -99,7 +99,7 @@ def reliability_curve(
         run: From `nacl_monai.evaluations.read_run`.
         region: One of the regions in ``bins.npz``.
         class_name: "top-1", the predicted class, or one class by its name.
-        resamples: Resamplings of patients for the 95 % band.
+        resamples: Resamplings of patients for the 95% band.
         seed: The seed of those resamplings.
 
     Raises:
@@ -170,7 +170,7 @@ def draw_reliability(
             prediction, the foreground where these were not counted, and of structures that overlap
             those of the first.
         class_name: "top-1", or a class: its probability against how often it is true.
-        resamples: Resamplings of patients for the 95 % band.
+        resamples: Resamplings of patients for the 95% band.
         seed: The seed of those resamplings.
         errors: Whether errors are written in the diagrams; a page has that of its table, and no other.
 
@@ -325,7 +325,7 @@ def _corner(curve: ReliabilityCurve, class_name: str, cases: int, *, errors: boo
 
 
 def _key() -> list[Artist]:
-    band = f"{100 * COVERAGE:g} % band"
+    band = f"{100 * COVERAGE:g}% band"
     return [
         Patch(**ACCURACY, label="accuracy"),
         Patch(**OVER, label="overconfident by"),

@@ -197,7 +197,7 @@ class CaseTable(CaseHandler):
         means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
         print(f"{counted(len(table), 'case')}, mean over cases: {means}")
         if led := leading_text(pooled):
-            print(f"all cases together [95 % interval over patients]: {led}")
+            print(f"all cases together [95% interval over patients]: {led}")
 
     def _score(self, engine: Engine, metric: str) -> torch.Tensor:
         """The values of a metric for every case, ``(cases, structures)``."""

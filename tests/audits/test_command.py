@@ -169,7 +169,7 @@ def test_patients_are_the_unit_of_intervals(study, run, tmp_path):
     rows = [f"{case},p{k % 2}" for k, case in enumerate(study.cases)]
     table.write_text("\n".join(["case,patient", *rows]))
     for args, message in (
-        ([], "3 cases [95 % interval over cases]"),
+        ([], "3 cases [95% interval over cases]"),
         (["--patient-pattern", r"(patient\d+)_"], "3 cases of 2 patients"),
         (["--patients", table], "3 cases of 2 patients"),
     ):

@@ -295,7 +295,7 @@ def test_interval_of_an_error_covers_it():
 
 def test_text_has_the_interval_where_there_is_one():
     """And a dash where there is no number."""
-    assert Pooled(0.0344, 0.04, 0.0267, 0.0412, 20, 0).text() == "0.034 [0.027, 0.041]"
+    assert Pooled(0.0344, 0.04, 0.0267, 0.0412, 20, 0).text() == "0.0344 [0.0267, 0.0412]"
     assert Pooled(0.0344, 0.04, math.nan, math.nan, 1, 0).text(2) == "0.03"
     assert Pooled(*[math.nan] * 4, 0, 3).text() == "–"
 

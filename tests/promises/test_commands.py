@@ -17,6 +17,7 @@ from scipy.stats import beta, norm
 
 import nacl_monai
 from nacl_monai.cli import main
+from nacl_monai.digits import interval_text
 from nacl_monai.inference.promised import MARGINS
 from nacl_monai.inference.records import CONTOURS, of_least
 from nacl_monai.metrics.curves import THRESHOLDS
@@ -316,7 +317,7 @@ def test_page_says_what_is_promised_and_how_sure_it_is(old, folder):
         says = f"{law[0]} to {law[1]}%"
         assert sentence == (
             f"In {often[kept.level]} at most 10% of {kept.structure} is outside the outer contour, "
-            f"which encloses {kept.size:.2f} [{kept.size_low:.2f}, {kept.size_high:.2f}] times the "
+            f"which encloses {interval_text(kept.size, kept.size_low, kept.size_high)} times the "
             "structure. Only 8 patients: too few to say much. Of 100 such calibrations by 8 patients, "
             f"95 fail in {says} of new patients."
         )

@@ -270,6 +270,9 @@ def test_command_adds_each_patient_once_and_labels_later(promised, tmp_path, cap
     )
     page = (output / "page.html").read_text()
     assert "Does the promise still hold?" in page
+    command = page.rpartition("nacl-monai watch ")[2].partition("</code>")[0]
+    for option in ("--patient-pattern", "--labels", "--output"):
+        assert option in command
     assert "however often one looks, is at most 1%." in page
     assert "A change by 2 standard deviations rings in" in page
     assert sorted(path.name for path in output.iterdir()) == [

@@ -44,7 +44,9 @@ def test_overrides_are_those_of_the_raters(write, fit, tmp_path):
     code, out, err = fit(*folders, "--spacing", 2, 1, "--band", 2.5)
     assert (code, err) == (0, "")
 
-    width, low, high = map(float, re.search(r"all classes: (.*) mm \[(.*), (.*)\]", out).groups())
+    width, low, high = map(
+        float, re.search(r"all classes, in mm: (.*) \[(.*), (.*)\]", out).groups()
+    )
     assert low <= np.sqrt(2 + 1 / 12) <= high
     loaded = yaml.safe_load((tmp_path / "prior.yaml").read_text())
     settings = {key.removeprefix("losses::nacl::"): value for key, value in loaded.items()}

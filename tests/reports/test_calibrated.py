@@ -92,7 +92,7 @@ def test_answer_has_the_number_that_the_table_has(hot, true):
 
     assert verdicts(hot, true)[:3] == [
         f"Near the prediction: better, ECE {near[0]:.3f} → {near[1]:.3f}.",
-        f"5 % contour: better, misses {contour[0]:.1%} → {contour[1]:.1%}.",
+        f"5% contour: better, misses {contour[0]:.1%} → {contour[1]:.1%}.",
         f"Over all voxels: better, NLL {nll[0]:.4f} → {nll[1]:.4f}.",
     ]
 

@@ -179,9 +179,10 @@ def test_what_is_led_with_is_of_all_cases_together(led):
 
     near = [run.bins.pooled_numbers["ece_near"] for run in led]
     hot, true = (number.text() for number in near)
-    assert cells["ECE near the prediction ↓"].tolist() == [hot, f"**{true[:5]}**{true[5:]}"]
+    best, interval = true.split(" ", 1)
+    assert cells["ECE near the prediction ↓"].tolist() == [hot, f"**{best}** {interval}"]
     misses = [run.bins.pooled_numbers["contour_misses"].value for run in led]
-    assert cells["5 % contour, misses"].tolist() == [f"{share:.3f}" for share in misses]
+    assert cells["5% contour, misses"].tolist() == [f"{share:.3f}" for share in misses]
     assert table["contour_misses_pooled"].tolist() == pytest.approx(misses)
 
 
@@ -205,7 +206,7 @@ def test_what_was_not_counted_is_said(led, runs):
     texts = [comparison_text(comparison_table([led[0], replace(led[1], bins=bare)]))]
     texts.append(comparison_text(comparison_table(runs)))
 
-    (line,) = (line for line in texts[0].splitlines() if line.startswith("5 % contour, misses"))
+    (line,) = (line for line in texts[0].splitlines() if line.startswith("5% contour, misses"))
     assert line.endswith("not counted")
     sentence = "Not counted: ECE near the prediction, contours and what is expected of structures."
     assert [sentence in text for text in texts] == [False, True]

@@ -1,5 +1,6 @@
 """The page of one run says what its numbers say, in one file; proper scores are wherever errors are."""
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -54,6 +55,11 @@ def page(folders, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nacl_monai.reports.style.paint", blank)
         return page_of(run, tmp_path_factory.mktemp("page"), "nacl-monai page RUN")
+
+
+def near(text):
+    """The number of a text, to half of its last digit."""
+    return pytest.approx(float(text), abs=0.501 * 10.0 ** -len(text.partition(".")[2]))
 
 
 def page_of(run, folder, command="x"):
@@ -116,10 +122,9 @@ def test_decisions_and_cases_come_before_regions(runs, page):
     table = page[places[0] : places[1]]
     headings = re.findall(r"<th>(.*?)</th>", table)
     cells = re.search(r"<td>DSC[^<]*</td>(.*?)</tr>", table)[1]
-    means = [float(text) for text in re.findall(r"<td>([\d.]+) ", cells)]
+    means = re.findall(r"<td>([\d.]+) ", cells)
     for name, mean in zip(headings[2:], means[1:], strict=True):
-        # The page has three digits.
-        assert mean == pytest.approx(runs[0].metrics[f"dice_{name}"].mean(), abs=6e-4)
+        assert runs[0].metrics[f"dice_{name}"].mean() == near(mean)
 
 
 def test_worst_cases_come_first(runs, page):
@@ -276,14 +281,14 @@ def test_scores_that_no_voxels_have_are_refused(drawn, tmp_path, change, message
 
 
 def test_scores_are_in_table_page_and_comparison(drawn, tmp_path):
-    """Over all voxels alone, with four digits."""
+    """Over all voxels alone, with four digits where there is no interval."""
     run = audit(*drawn).run
     run = replace(run, metrics=run.metrics.assign(dice=0.5, hd95=1.0))
     nll, brier = expected(*drawn)
     page, table = page_of(run, tmp_path), audit_table([run])
 
     for label, score in (("NLL over all voxels", nll), ("Brier score over all voxels", brier)):
-        assert f"<td>{label} ↓</td><td>{score:.4f} [" in page
+        assert score == near(re.search(rf"<td>{label} ↓</td><td>([\d.]+) \[", page)[1])
         assert f"\n{label}" in table
         assert f"{score:.4f}" in comparison_text(comparison_table([run]))
     assert "NLL near" not in table
@@ -363,9 +368,9 @@ def test_page_begins_with_one_sentence_on_what_is_near(tmp_path, temperature, me
 @pytest.mark.parametrize(
     ("temperature", "contour", "volume"),
     [
-        (0.3, "Do not trust the 5 % contour: it misses", "and too small in all: by"),
+        (0.3, "Do not trust the 5% contour: it misses", "and too small in all: by"),
         (1.0, "keeps its word as far as these", "neither too large nor too small"),
-        (4.0, "The 5 % contour misses less than it says", "and too large in all: by"),
+        (4.0, "The 5% contour misses less than it says", "and too large in all: by"),
     ],
 )
 def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, contour, volume):
@@ -379,9 +384,11 @@ def test_page_says_whether_to_trust_contour_and_volume(tmp_path, temperature, co
     assert volume in second
     numbers = run.bins.pooled_numbers
     misses, size = numbers["contour_misses"], numbers["contour_size"].value
-    ends = f"[{100 * misses.low:.1f}, {100 * misses.high:.1f}]"
-    assert f"{misses.value:.1%} {ends} and is {size:.2f} times as large" in first
-    assert f"is off by {numbers['expected_volume_error'].value:.1%} [" in second
+    shares = re.search(r"misses ([\d.]+)% \[([\d.]+), ([\d.]+)\] and is ([\d.]+) times", first)
+    expected = [*(100 * share for share in (misses.value, *misses.interval())), size]
+    assert expected == [near(text) for text in shares.groups()]
+    (error,) = re.findall(r"is off by ([\d.]+)% \[", second)
+    assert 100 * numbers["expected_volume_error"].value == near(error)
 
 
 def test_contour_that_fails_says_what_no_contour_can_reach():
@@ -440,3 +447,14 @@ def test_cases_in_which_nothing_is_segmented_are_named(tmp_path):
         page = page_of(audit(probs[kept], labels[kept], cases=names).run, tmp_path)
         assert ("<p>Nothing is segmented in case1.</p>" in page) == named
         assert "Open first: case" in page
+
+
+def test_structures_are_in_the_order_of_the_classes(folders, tmp_path):
+    """Whatever the order of the columns is; what no column has is not explained."""
+    run = read_runs(folders)[0]
+    backward = replace(run, metrics=run.metrics[run.metrics.columns[::-1]])
+    write_page(backward, tmp_path / "page.html", "x", pictures=False, beside="page.json")
+    sections = json.loads((tmp_path / "page.json").read_text())["sections"]
+    (section,) = (part for part in sections if part["title"] == "What you can act on")
+    assert section["headings"] == ["", "all", "RV", "myocardium", "LV"]
+    assert section["notes"] == []

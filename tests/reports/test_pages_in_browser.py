@@ -9,10 +9,11 @@ import pytest
 
 from nacl_monai.cli import main
 from tests.audits.conftest import Study
+from tests.evaluated_runs import write_run
 from tests.promises.test_commands import PATIENTS, blobs
 
 pytestmark = pytest.mark.slow
-KINDS = ["audit", "promise", "triage", "report", "view", "calibrated"]
+KINDS = ["audit", "promise", "triage", "report", "view", "calibrated", "watch", "run", "paper"]
 #: The cells in which a number is on two lines.
 BROKEN = """[...document.querySelectorAll('td, th')].filter((cell) => {
   const range = document.createRange();
@@ -22,11 +23,11 @@ BROKEN = """[...document.querySelectorAll('td, th')].filter((cell) => {
       return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
     }));
 }).map((cell) => cell.textContent)"""
-FOCUSABLE = "a[href], button, select, input, canvas[tabindex], [tabindex='0']"
+FOCUSABLE = "a[href], button, select, input, summary, canvas[tabindex], [tabindex='0']"
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(tmp_path_factory, reproduced):
     """Kind → its file, of twenty patients who are labeled and three who are not."""
     root = tmp_path_factory.mktemp("pages")
     old, new = Study(root / "old", blobs(0, 40)), Study(root / "new", blobs(40, 6))
@@ -38,11 +39,15 @@ def pages(tmp_path_factory):
         "report": [*labeled, "--new", new.nnunet()],
         "view": [new.nnunet()],
         "calibrated": labeled,
+        "watch": [root / "promise", new.nnunet(), *PATIENTS],
     }
     for kind, arguments in commands.items():
         verb = "calibrate" if kind == "calibrated" else kind
         assert main([verb, *map(str, arguments), "--output", str(root / kind)]) == 0
-    return {kind: root / kind / "page.html" for kind in KINDS}
+    run = write_run(root / "nacl", temperature=1.0)
+    assert main(["page", str(run), "--output", str(root / "run")]) == 0
+    written = {"run": root / "run/nacl.html", "paper": reproduced / "report.html"}
+    return {kind: root / kind / "page.html" for kind in KINDS} | written
 
 
 @pytest.fixture(params=KINDS)
@@ -99,7 +104,8 @@ def test_paper_holds_the_last_column_of_every_table(page):
     """The text of the PDF has each of its cells, and no number is broken but in a long name."""
     pypdf = pytest.importorskip("pypdf")
     cells = page.evaluate(
-        "[...document.querySelectorAll('tr')].map((row) => row.cells[row.cells.length - 1].textContent)"
+        """[...document.querySelectorAll('tr')].filter((row) => row.checkVisibility())
+            .map((row) => row.cells[row.cells.length - 1].textContent)"""
     )
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 690, "height": 1000})  # within the margins of A4
@@ -119,11 +125,13 @@ def test_nothing_is_cut_off_on_a_phone(page):
     assert page.evaluate(BROKEN) == []
 
 
+@pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(page, scheme):
-    """Names, roles, order, contrast."""
+def test_axe_finds_nothing_serious(page, scheme, width):
+    """Names, roles, order, contrast, and what scrolls is reached by the keyboard."""
     axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
     page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
     found = axe.run(page)["violations"]
     serious = {
         fault["id"]: [node["html"][:200] for node in fault["nodes"]]
