@@ -220,6 +220,11 @@ class Viewer {
       button.setAttribute("aria-pressed", (this.every = !this.every));
       this.show(this.position);
     });
+    on("smooth", "click", (button) => {
+      button.setAttribute("aria-pressed", (this.smooth = !this.smooth));
+      this.planes.setInterpolation(!this.smooth);
+    });
+    on("full", "click", () => at("planes").parentNode.requestFullscreen());
     on("view", "change", (list) => this.look(Number((this.view = list.value))));
     on("mirror", "click", () => this.mirror(!this.planes.opts.isRadiologicalConvention));
     for (const target of document.querySelectorAll("#viewer [data-key]")) {
@@ -254,10 +259,11 @@ class Viewer {
     }
   }
 
-  /** The case that the address asks for; null where it asks for none. */
+  /** The case that the address asks for, and its place in mm; null where it asks for none. */
   linked() {
-    const name = decodeURIComponent(window.location.hash.match(/^#case=(.*)/)?.[1] ?? "");
-    const position = this.cases.findIndex((one) => one.name === name);
+    const [, name = "", place] = window.location.hash.match(/^#case=([^&]*)(?:&at=([-.,\d]+))?/) ?? [];
+    const position = this.cases.findIndex((one) => one.name === decodeURIComponent(name));
+    this.wanted = place?.split(",").map(Number);
     if (position >= 0) at("viewer").scrollIntoView();
     return position < 0 ? null : position;
   }
@@ -292,7 +298,9 @@ class Viewer {
     this.planes.scene.crosshairPos = place ?? this.firstPlace();
     this.listParts(structure);
     this.lower(this.threshold, this.shown.threshold);
-    this.say();
+    if (this.wanted?.length === 3) this.planes.scene.crosshairPos = this.planes.mm2frac(this.wanted);
+    this.wanted = null;
+    this.go(this.voxel());
     at("loading").hidden = true;
   }
 
@@ -565,6 +573,8 @@ class Viewer {
       ...(image === null ? [] : [`image ${this.blank?.[k] ? "without a value" : Number(scaled.toPrecision(4))}`]),
       `at ${place.map((mm, axis) => `${LETTERS[axis][mm < 0 ? 0 : 1]} ${Math.abs(mm).toFixed(1)}`).join(", ")} mm`,
     ].join(" · ");
+    const mm = place.map((number) => number.toFixed(1)).join();
+    at("place").href = `#case=${encodeURIComponent(this.case.name)}&at=${mm}`;
     this.solid.scene.crosshairPos = this.planes.scene.crosshairPos;
     if (this.solid.volumes.length) this.solid.drawScene();
   }

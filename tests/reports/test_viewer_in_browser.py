@@ -680,3 +680,36 @@ def test_thick_slices_and_blank_and_oblique_images_are_seen(opened, tmp_path):
     (case,) = cases_of(tmp_path / "audit/page.html")
     shown = np.asarray(layer(case["image"]).dataobj)
     assert len(np.unique(shown)) > 50  # not all black
+
+
+def test_link_leads_to_the_place(counted_page, browser, study):
+    """In a page that is opened by it, too."""
+    page = counted_page
+    page.click("#cases button >> nth=1")
+    name = page.text_content("#cases strong >> nth=1")
+    wait_for(page, "#judged", f"{name}: ")
+    page.wait_for_selector("#loading", state="hidden")
+    page.focus("#island")
+    for key in ("ArrowLeft", "ArrowUp", "]", "]"):
+        page.keyboard.press(key)
+    place = state_of(page)["place"]
+    address = page.evaluate("document.getElementById('place').href")
+    other = browser.new_page(viewport={"width": 1000, "height": 900})
+    other.goto(address)
+    other.wait_for_selector("body.seen")
+    wait_for(other, "#judged", f"{name}: ")
+    same_bits(state_of(other)["place"], place, "the link has the digits that the page shows")
+    check_said(study, name, state_of(other))
+    other.close()
+
+
+def test_image_is_smooth_on_request_and_fills_the_screen(counted_page):
+    """Voxels are seen otherwise; the planes fill the screen."""
+    page = counted_page
+    page.locator("#planes").scroll_into_view_if_needed()
+    before = drawn(page)
+    page.click("#smooth")
+    assert page.get_attribute("#smooth", "aria-pressed") == "true"
+    assert "planes" in changed(before, drawn(page))
+    page.click("#full")
+    page.locator(".stack:fullscreen").wait_for()
