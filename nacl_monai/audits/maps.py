@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import real_of, write_rows, write_scored
 from nacl_monai.audits.pictures import above, write_maps
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.slices import certainty
+from nacl_monai.evaluations.slices import certainty, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables
@@ -35,6 +36,8 @@ from nacl_monai.reports.viewer import MOST, scripts, viewed
 
 #: What each structure of a case is expected to be, without its label.
 TABLE = "maps.csv"
+#: Which slices to correct first.
+SLICES = "slices.csv"
 
 
 def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
@@ -69,9 +72,12 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
         count = 0
         rows: list[dict[str, Any]] = []
         table: list[dict[str, Any]] = []
-        for _, (number, of_case, expected) in study.each(compute, faults, "Writing"):
+        slices: list[dict[str, Any]] = []
+        for _, (number, of_case, expected, doubtful) in study.each(compute, faults, "Writing"):
             count, rows, table = count + number, rows + of_case, table + expected
+            slices += doubtful
         write_text(folder / TABLE, csv_text(pd.DataFrame(table)))
+        write_text(folder / SLICES, csv_text(pd.DataFrame(slices, columns=SLICE_COLUMNS)))
         if real:
             write_rows(rows, folder)
         for name, text in label_tables(study.channels.label_names).items():
@@ -79,6 +85,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
     print_faults(faults)
     print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
     print(f"wrote {output / TABLE}; what it expects is as good as the calibration")
+    print(f"wrote {output / SLICES}: the slices to correct first")
     return faults
 
 
@@ -137,11 +144,11 @@ def _write(
     threshold: float | None,
     images: Mapping[str, Path],
     real: RealIslands | None,
-) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Writes the maps of a case, on the grid of its image where it has one.
 
     Returns:
-        The number of maps, the rows of its islands, and those of ``maps.csv``.
+        The number of maps, the rows of its islands, and those of ``maps.csv`` and ``slices.csv``.
     """
     if image := images.get(reading.case.name):
         reading = reading.on(image)
@@ -152,7 +159,7 @@ def _write(
         )
     rows = write_scored(reading, real, folder) if real else []
     number = write_maps(folder, reading, threshold) + bool(real)
-    return number, rows, expected_rows(reading)
+    return number, rows, expected_rows(reading), slice_rows(reading)
 
 
 def expected_rows(reading: Reading) -> list[dict[str, Any]]:
@@ -186,3 +193,29 @@ def expected_rows(reading: Reading) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+SLICE_COLUMNS = ("case", "axis", "slice", "expected_errors", "share")
+
+
+def slice_rows(reading: Reading) -> list[dict[str, Any]]:
+    """The rows of ``slices.csv`` of a case: the slices with the most expected errors first.
+
+    A slice is expected to have as many wrong voxels as the sum of 1 − the probability of the predicted
+    class within 3 mm of what is predicted. ``axis`` and ``slice`` count from 0 in the image's own axes;
+    the axis is the thickest, or the last. ``share`` is of the case's expected errors, with those of the
+    rows before.
+    """
+    channels, probs = reading.channels, reading.probs.float()
+    how = channels.structures, reading.spacing, channels.overlapping
+    inside = [levels.margins == 0 for levels in structure_levels(probs, *how)]
+    predicted = torch.from_numpy(np.logical_or.reduce(inside))
+    confidence, axis = certainty(probs, channels.overlapping)[0], thick_axis(reading.spacing[::-1])
+    doubt = doubt_near(confidence, predicted, reading.spacing).numpy()
+    planes = doubtful_planes(doubt.T, axis)  # from (z, y, x) to the image's axes
+    errors = np.array([found for _, found, _ in planes])
+    shares = errors.cumsum() / errors.sum()
+    return [
+        dict(zip(SLICE_COLUMNS, (reading.case.name, axis, k, found, share), strict=True))
+        for (k, found, _), share in zip(planes, shares.tolist(), strict=True)
+    ]

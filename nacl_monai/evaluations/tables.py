@@ -13,6 +13,8 @@ from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
 from nacl_monai.metrics.decisions import rank_correlation
 from nacl_monai.metrics.pooled import Pooled, direction
 
+#: What a doubtful label is known by.
+DOUBT = ("surprise", "dice", "expected_dice")
 _RULES = {"l": ":---", "r": "---:"}
 
 
@@ -143,6 +145,37 @@ def rank_correlations(metrics: pd.DataFrame) -> dict[str, float]:
     if pairs:
         pairs["mean"] = expected.mean(axis=1), true.mean(axis=1)
     return {name: _correlation(*pair) for name, pair in pairs.items()}
+
+
+def doubtful_labels(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The structure of each case whose label contradicts the probabilities most, the most first.
+
+    Args:
+        metrics: One row per case; columns ``surprise_<structure>``, ``dice_<structure>`` and
+            ``expected_dice_<structure>``.
+
+    Returns:
+        ``structure``, ``surprise``, ``dice`` and ``expected_dice``, by case; empty where nothing is
+        expected of labels.
+
+    Example:
+        >>> cases = pd.DataFrame({"surprise_LV": [0.1, 0.4], "dice_LV": [0.8, 0.5]}, index=["a", "b"])
+        >>> doubtful_labels(cases.assign(expected_dice_LV=0.9))[["structure", "surprise"]].to_numpy()
+        array([['LV', 0.4],
+               ['LV', 0.1]], dtype=object)
+    """
+    start = "surprise_"
+    names = [name.removeprefix(start) for name in map(str, metrics) if name.startswith(start)]
+    rows = {
+        case: max(
+            ({"structure": name} | {key: row[f"{key}_{name}"] for key in DOUBT} for name in names),
+            key=lambda found: found["surprise"],
+        )
+        for case, row in metrics.iterrows()
+        if names
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["structure", *DOUBT])
+    return table.sort_values("surprise", ascending=False, kind="stable")
 
 
 def _correlation(first: pd.Series[float], second: pd.Series[float]) -> float:

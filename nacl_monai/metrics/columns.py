@@ -228,6 +228,7 @@ SCORES: dict[str, Metric] = {
     "expected_beyond": Metric("Expected volume, beyond the margin"),
     "expected_dice": Metric("Expected DSC", higher_is_better=None, margin=0.01),
     "expected_dice_error": Metric("Expected DSC, error"),
+    "surprise": Metric("Surprise of the label"),
     "pairwise_dice": Metric(
         "DSC of an ensemble's members with each other", higher_is_better=None, margin=0.01
     ),

@@ -62,7 +62,10 @@ from nacl_monai.runs import MARGIN
 Array = npt.NDArray[np.float64]
 
 #: What follows from the volumes of a single case.
-CASE_NUMBERS = ("contour_misses", "contour_size", "expected_volume_bias", "expected_dice")
+CASE_NUMBERS = (
+    *("contour_misses", "contour_size", "expected_volume_bias", "expected_dice"),
+    "surprise",
+)
 #: The share of a structure that its contour is expected to miss.
 MISS = 0.05
 #: The share of the cases that someone looks at, and that of the cases that are to be found among them.
@@ -122,6 +125,23 @@ class Decisions(VoxelSums):
     def dice(self) -> torch.Tensor:
         """The true Dice, ``(...)``; 0 where the label has no such structure."""
         return self._defined(dice_of(self.overlap, self.predicted, self.labeled))
+
+    def surprise(self) -> torch.Tensor:
+        r"""By how much a label contradicts what the probabilities expect of it, ``(...)``, from 0 to 1.
+
+        The larger one of what is missing from the expected Dice, and of what the volumes alone take from
+        a Dice of 1, with the expected volume :math:`E` and that of the label :math:`L`:
+
+        .. math::
+
+            \max\left(\mathbb{E}[D] - D, \; \frac{|E - L|}{E + L}\right)
+
+        Where nothing is predicted it is 1 if the label has the structure, and 0 if not.
+        """
+        of_dice = self.expected_dice() - self.dice()
+        of_volume = (self.expected - self.labeled).abs() / (self.expected + self.labeled)
+        larger = torch.maximum(of_dice, of_volume).clamp(min=0)
+        return larger.where(self.predicted > 0, (self.labeled > 0).to(larger))
 
     def _of_label(self, volume: torch.Tensor) -> torch.Tensor:
         """A volume in those of the structure; NaN where it is not predicted, or not labeled."""

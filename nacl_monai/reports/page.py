@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.counting import counted
+from nacl_monai.counting import counted, number_within
 from nacl_monai.differences import listed
 from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
@@ -30,6 +30,7 @@ from nacl_monai.evaluations.evaluated import (
     human_run,
     read_runs,
 )
+from nacl_monai.evaluations.tables import DOUBT, doubtful_labels
 from nacl_monai.files import check_folder
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
@@ -46,6 +47,7 @@ from nacl_monai.reports.style import data_source, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed
 
 WORST = 10  # so many of the worst cases are listed
+SUSPECTS = "10%"  # of the labels
 #: The place of an audit's folders in a command, if they are unknown.
 _DATA = ("PREDICTIONS", "LABELS")
 _Shown = Sequence[tuple[str, Metric, str]]
@@ -165,6 +167,7 @@ def write_page(
         Section(pictures=dict(_diagrams(run, drawn or {}) if pictures else ())),
         *_decisions(run, shown, data),
         worst,
+        *_suspects(run),
         Section(pictures=dict(_maps(run) if pictures else ()), viewer=True),
         *_scores(run, shown),
         _regions(run),
@@ -508,10 +511,7 @@ def _worst_table(run: Run) -> Section:
     shown |= {name: AUDITED_SCORES[name] for name in ("dice", "hd95", "hd95_mm")}
     shown = {name: metric for name, metric in shown.items() if name in run.metrics}
     rows = [
-        [
-            str(case),
-            *("–" if pd.isna(row[key]) else metric.text(row[key]) for key, metric in shown.items()),
-        ]
+        [str(case), *(_or_dash(row[key], metric) for key, metric in shown.items())]
         for case, row in _worst_cases(run).iterrows()
     ]
     lacking, first = listed(_unsegmented(run)), ", ".join(case for case, *_ in rows[:DRAWN])
@@ -524,6 +524,36 @@ def _worst_table(run: Run) -> Section:
         headings=["Case", *(metric.heading for metric in shown.values())],
         rows=rows,
         notes=[f"The largest ECE comes first. {run.bins.label(region)}."],
+    )
+
+
+def _or_dash(value: float, metric: Metric) -> str:
+    return "–" if pd.isna(value) else metric.text(value)
+
+
+def _suspects(run: Run) -> Iterator[Section]:
+    """The labels that look wrong, a tenth of them."""
+    doubtful = doubtful_labels(run.metrics)
+    number = number_within(SUSPECTS, len(doubtful))
+    if doubtful.empty:
+        return
+    rows = [
+        [str(case), found["structure"], *(_or_dash(found[key], METRICS[key]) for key in DOUBT)]
+        for case, found in doubtful.head(number).iterrows()
+    ]
+    places = [f"{structure} of {case}" for case, structure, *_ in rows[:DRAWN]]
+    yield Section(
+        "Labels to look at",
+        "The network expects one thing of a structure, and the label says another.",
+        [f"Look first at the label of {listed(places)}."],
+        headings=["Case", "Structure", *(METRICS[key].label for key in DOUBT)],
+        rows=rows,
+        notes=[
+            f"{SUSPECTS} of the cases. Surprise is the larger one of expected − true DSC, and of what "
+            "the volumes alone take from a DSC of 1. It finds neither two missing end slices nor a "
+            "border between structures that is moved, and tells nothing of labels that the network "
+            "was trained on."
+        ],
     )
 
 

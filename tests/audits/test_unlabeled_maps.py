@@ -98,6 +98,28 @@ def test_table_says_what_is_expected_of_each_structure(study, mapped):
             assert row[name] == pytest.approx(value, rel=1e-5), name
 
 
+def test_slices_with_most_expected_errors_come_first(study, mapped):
+    """By a loop over slices, in the axes of the image."""
+    table = pd.read_csv(mapped(study.nnunet()) / "slices.csv")
+
+    assert {*table["case"]} == {*study.cases}
+    axis = int(np.argmax(SPACING)) if max(SPACING) >= 3 * sorted(SPACING)[1] else 2
+    for case, rows in table.groupby("case"):
+        probs = study.cases[case][0].astype(np.float64)
+        near = scipy.ndimage.distance_transform_edt(probs.argmax(0) == 0, sampling=SPACING) <= 3
+        sums = {}
+        for k in range(probs.shape[1 + axis]):
+            wrong = np.take(1 - probs.max(0), k, axis)[np.take(near, k, axis)].sum()
+            if wrong > 0:
+                sums[k] = wrong
+        order = sorted(sums, key=lambda k: -sums[k])
+        assert rows["slice"].tolist() == order
+        assert {*rows["axis"]} == {axis}
+        found = [sums[k] for k in order]
+        np.testing.assert_allclose(rows["expected_errors"], found, rtol=1e-4)
+        np.testing.assert_allclose(rows["share"], np.cumsum(found) / sum(found), rtol=1e-4)
+
+
 def test_structure_that_is_not_predicted_has_a_sum_alone():
     """No voxel is near it; a floor of probability has a volume all the same."""
     probs = np.full((2, 4, 4, 4), 0.1, np.float32)

@@ -213,6 +213,26 @@ def test_nothing_labeled_has_a_dice_and_no_ratio():
         assert getattr(found, number)().isnan().all()
 
 
+@given(st.integers(0, 999))
+def test_surprise_is_that_of_a_slow_loop(seed):
+    """The larger one of two gaps; of nothing predicted, whether the label has it."""
+    generator = torch.Generator().manual_seed(seed)
+    probs = (2 * torch.randn(1, 3, 6, 5, generator=generator)).softmax(1)
+    labels = torch.randint(3, (1, 6, 5), generator=generator) * int(seed % 4 > 0)
+    probs[:, 2] *= seed % 3 > 0
+    probs[:, 0] += 1 - probs.sum(1)
+
+    found = structure_decisions(probs, labels, {"a": [1], "b": [2]}, margin=99).surprise()[0]
+
+    for k, surprise in zip((1, 2), found.tolist(), strict=True):
+        p, y, predicted = probs[0, k].double(), labels[0] == k, probs[0].argmax(0) == k
+        expected = 2 * p[predicted].sum() / (predicted.sum() + p.sum())
+        true = 2 * (predicted & y).sum() / (predicted.sum() + y.sum())
+        nested = 2 * min(p.sum(), y.sum()) / (p.sum() + y.sum())
+        slow = max(expected - true, 1 - nested, 0) if predicted.any() else y.any()
+        assert surprise == pytest.approx(float(slow), abs=1e-6)
+
+
 def volumes_of(**columns):
     """Decisions of one structure in some cases, of which a test says what matters to it."""
     length = len(next(iter(columns.values())))

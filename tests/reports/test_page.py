@@ -138,6 +138,23 @@ def test_worst_cases_come_first(runs, page):
     assert f"<p>Open first: {', '.join(expected[:3])}.</p>" in table
 
 
+def test_the_label_that_surprises_most_is_named_first(runs, tmp_path):
+    """A tenth of twelve is two; the first has the largest surprise of all. An older run has none."""
+    run = audit(*predicted(0.5, cases=12)).run
+    page = page_of(run, tmp_path)
+
+    columns = run.metrics.filter(regex="^surprise_")
+    case, column = columns.stack().idxmax()
+    structure = column.removeprefix("surprise_")
+    assert f"Look first at the label of {structure} of {case}, " in page
+    assert "Labels to look at" not in page_of(runs[0], tmp_path)
+    section = page[page.index("Labels to look at") :]
+    (row,) = re.findall(rf"<td>{case}</td><td>{structure}</td>(.*?)</tr>", section)[:1]
+    names = ("surprise", "dice", "expected_dice")
+    shown = [run.metrics.loc[case, f"{name}_{structure}"] for name in names]
+    assert re.findall(r"<td>([\d.]+)</td>", row) == [f"{value:.3f}" for value in shown]
+
+
 def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     """Their bins are those of all voxels minus those near boundaries."""
     probs = torch.softmax(torch.randn(7, 4, 6, 6, generator=torch.manual_seed(0)), 1)

@@ -1,0 +1,170 @@
+"""``python -m studies.labels DATA RUN …``: which score finds labels that are wrong.
+
+Nobody whom the network was trained on is looked at. Each person is behind `distance`, fitted to the
+other half. A tenth of the cases gets a wrong label (`studies.labels.faults`), and somebody looks at a
+tenth, by each score; found is the share of wrong labels among them, over many draws. The best score in
+the mean over networks and data sets is to be taken.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.metrics import CalibrationMetric
+from nacl_monai.metrics.decisions import structure_decisions
+from nacl_monai.posthoc import RegionLogits, fit_method
+from nacl_monai.runs import RunFolder
+from studies.fits.__main__ import Scan, halves, scans
+from studies.labels.faults import FAULTS
+from studies.runs import behind
+
+#: Larger where a label looks wrong.
+SCORES = (
+    *("surprise", "its Dice alone", "its volume alone", "1 − Dice", "ECE near", "soft minimum"),
+    "chance",
+)
+SPOILED, DRAWS, RESAMPLED = 0.1, 50, 200
+_SOFTNESS = 0.1  # cleanlab's default
+Array = npt.NDArray[np.float64]
+
+
+def calibrated(several: Sequence[Scan]) -> Iterator[torch.Tensor]:
+    """Probabilities of each scan, behind a calibrator that was fitted to the half without its person."""
+    modules: dict[str, torch.nn.Module] = {}
+    for half in halves({scan.patient for scan in several}):
+        with RegionLogits("all") as voxels:
+            for scan in several:
+                if scan.patient not in half:
+                    voxels.add(scan.logits, scan.label, scan.patient, voxel=scan.spacing)
+            modules |= dict.fromkeys(half, fit_method("distance", voxels).module)
+    for scan in several:
+        yield behind(modules[scan.patient], scan.logits, spacing=scan.spacing).softmax(0)
+
+
+def scored(
+    probs: torch.Tensor,
+    labels: torch.Tensor,
+    structures: dict[str, list[int]],
+    spacing: tuple[float, ...],
+) -> list[float]:
+    """All but the last of `SCORES` of a case with a label map, ``(1, *spatial)``."""
+    volumes = structure_decisions(probs[None], labels[None], structures, spacing=spacing)
+    dice = volumes.dice()
+    metric = CalibrationMetric(errors=["ece"], regions=["near"], margin_spacing=spacing)
+    metric(probs[None], labels[None])
+    of_label = probs.gather(0, labels.long())[0].flatten().double()
+    soft = (of_label @ ((1 - of_label) / _SOFTNESS).softmax(0)).item()
+    of_volume = (volumes.expected - volumes.labeled).abs() / (volumes.expected + volumes.labeled)
+    return [
+        volumes.surprise().amax().item(),
+        (volumes.expected_dice() - dice).nan_to_num(0).amax().item(),
+        of_volume.nan_to_num(0).amax().item(),
+        1 - dice.nan_to_num(0 if (labels > 0).any() else 1).amin().item(),
+        metric.case_errors()["ece"][0, 0].item(),
+        1 - soft,
+    ]
+
+
+def of_network(several: Sequence[Scan], structures: dict[str, list[int]]) -> Array:
+    """Scores ``(cases, 1 + faults, scores)``; the first are those of the labels as they are."""
+    drawn, rows = np.random.default_rng(0), []
+    maps = [scan.label[0].long().numpy() for scan in several]
+    for k, (scan, probs) in enumerate(zip(several, calibrated(several), strict=True)):
+        rest = [place for place, each in enumerate(several) if each.patient != scan.patient]
+        other = maps[drawn.choice(rest)]
+        tried = [maps[k], *(fault(maps[k], other, drawn) for fault in FAULTS.values())]
+        rows.append(
+            [scored(probs, torch.from_numpy(m)[None], structures, scan.spacing) for m in tried]
+        )
+        sys.stderr.write(f"\r{k + 1} of {len(several)}")
+    return np.array(rows)
+
+
+def found(scores: Array, chosen: npt.NDArray[np.intp], drawn: np.random.Generator) -> Array:
+    """The share of wrong labels that each score finds, by fault and, in the end, of all.
+
+    Args:
+        scores: Those of `of_network`.
+        chosen: The cases; some may be there several times.
+        drawn: What chance draws.
+    """
+    number = max(1, round(SPOILED * len(chosen)))
+    hits = np.zeros((2, len(SCORES), len(FAULTS)))
+    for _ in range(DRAWS):
+        spoiled = drawn.permutation(len(chosen))[:number]
+        kinds = np.zeros(len(chosen), int)
+        kinds[spoiled] = 1 + drawn.integers(len(FAULTS), size=number)
+        values = scores[chosen, kinds]
+        values = np.column_stack([values, drawn.random(len(chosen))])
+        for place, column in enumerate(values.T):
+            looked = np.argsort(-column, kind="stable")[:number]
+            np.add.at(hits[0, place], kinds[looked][kinds[looked] > 0] - 1, 1)
+            np.add.at(hits[1, place], kinds[spoiled] - 1, 1)
+    with np.errstate(invalid="ignore"):
+        return np.column_stack([hits[0] / hits[1], hits[0].sum(1) / hits[1].sum(1)])
+
+
+def table(scores: Array, patients: Sequence[str]) -> list[list[str]]:
+    """A row for each score: of all faults, how much more surprise finds, and by fault.
+
+    Intervals are over people.
+    """
+    drawn, owners = np.random.default_rng(0), np.array(patients)
+    people = np.unique(owners)
+    of_people = {name: np.flatnonzero(owners == name) for name in people}
+    resampled = []
+    for _ in range(RESAMPLED):
+        names = drawn.choice(people, len(people))
+        resampled.append(found(scores, np.concatenate([of_people[n] for n in names]), drawn))
+    values = np.mean([found(scores, np.arange(len(owners)), drawn) for _ in range(40)], 0)
+    shares = np.array([each[:, -1] for each in resampled])
+    ends = np.quantile(shares, [0.025, 0.975], axis=0).T
+    more = np.quantile(shares[:, :1] - shares, [0.025, 0.975], axis=0).T
+    return [
+        [
+            name,
+            f"{v[-1]:.0%} [{low:.0%}, {high:.0%}]",
+            f"{values[0, -1] - v[-1]:+.0%} [{less:+.0%}, {most:+.0%}]" if k else "",
+            *(f"{share:.0%}" for share in v[:-1]),
+        ]
+        for k, (name, v, (low, high), (less, most)) in enumerate(
+            zip(SCORES, values, ends, more, strict=True)
+        )
+    ]
+
+
+def main() -> None:
+    """Writes ``scores.csv`` to a folder, and prints a table in Markdown."""
+    parser = argparse.ArgumentParser(prog="python -m studies.labels", description=__doc__)
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--output", type=Path, default=Path("labels"))
+    chosen = parser.parse_args()
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    rows, parts = [], []
+    for path in chosen.runs:
+        sets = [
+            scans(RunFolder(path), chosen.data, chosen.cache, cases) for cases in ("val", "test")
+        ]
+        several, structures = [*sets[0][0], *sets[1][0]], sets[0][1]
+        scores = of_network(several, structures)
+        patients = [scan.patient for scan in several]
+        rows += [[path.name, *row] for row in table(scores, patients)]
+        for k, kind in enumerate(["as it is", *FAULTS]):
+            part = pd.DataFrame(scores[:, k].round(5), columns=SCORES[:-1])
+            parts.append(part.assign(network=path.name, person=patients, label=kind))
+    pd.concat(parts).to_csv(chosen.output / "scores.csv", index=False)
+    header = ["network", "score", "found", "surprise finds more", *FAULTS]
+    sys.stdout.write(markdown_table(header, rows, "ll" + "r" * (len(header) - 2)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
