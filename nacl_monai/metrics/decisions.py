@@ -63,8 +63,7 @@ Array = npt.NDArray[np.float64]
 
 #: What follows from the volumes of a single case.
 CASE_NUMBERS = (
-    *("contour_misses", "contour_size", "expected_volume_bias", "expected_dice"),
-    "surprise",
+    *("contour_misses", "contour_size", "expected_volume_bias", "expected_dice", "surprise"),
 )
 #: The share of a structure that its contour is expected to miss.
 MISS = 0.05
@@ -127,20 +126,13 @@ class Decisions(VoxelSums):
         return self._defined(dice_of(self.overlap, self.predicted, self.labeled))
 
     def surprise(self) -> torch.Tensor:
-        r"""By how much a label contradicts what the probabilities expect of it, ``(...)``, from 0 to 1.
+        """By how much a label contradicts the probabilities, ``(...)``, from 0 to 1.
 
-        The larger one of what is missing from the expected Dice, and of what the volumes alone take from
-        a Dice of 1, with the expected volume :math:`E` and that of the label :math:`L`:
-
-        .. math::
-
-            \max\left(\mathbb{E}[D] - D, \; \frac{|E - L|}{E + L}\right)
-
-        Where nothing is predicted it is 1 if the label has the structure, and 0 if not.
+        max(expected − true Dice, |E − L| ÷ (E + L)), of the expected volume E and the label's L, which
+        alone takes so much from a Dice of 1. Where nothing is predicted, whether L is above 0.
         """
-        of_dice = self.expected_dice() - self.dice()
         of_volume = (self.expected - self.labeled).abs() / (self.expected + self.labeled)
-        larger = torch.maximum(of_dice, of_volume).clamp(min=0)
+        larger = torch.maximum(self.expected_dice() - self.dice(), of_volume)
         return larger.where(self.predicted > 0, (self.labeled > 0).to(larger))
 
     def _of_label(self, volume: torch.Tensor) -> torch.Tensor:
