@@ -34,6 +34,13 @@ def unavailable(reason):
     pytest.skip(reason)
 
 
+def new_page(browser, **how):
+    """An empty page that waits for a slow machine, where the browser's half a minute is too little."""
+    page = browser.new_page(**how)
+    page.set_default_timeout(300_000)
+    return page
+
+
 @pytest.fixture(scope="session")
 def browser():
     """The distribution's Chromium; no browser is downloaded."""

@@ -11,6 +11,7 @@ from nacl_monai.cli import main
 from tests.audits.conftest import Study
 from tests.evaluated_runs import write_run
 from tests.promises.test_commands import PATIENTS, blobs
+from tests.reports.conftest import new_page
 
 pytestmark = pytest.mark.slow
 KINDS = ["audit", "promise", "triage", "report", "view", "calibrated", "watch", "run", "paper"]
@@ -53,7 +54,7 @@ def pages(tmp_path_factory, reproduced):
 @pytest.fixture(params=KINDS)
 def page(request, browser, pages):
     """One page of each kind."""
-    shown = browser.new_page(viewport={"width": 1400, "height": 900})
+    shown = new_page(browser, viewport={"width": 1400, "height": 900})
     shown.goto(pages[request.param].as_uri())
     if shown.locator("#viewer").count():
         shown.wait_for_selector("body.seen")

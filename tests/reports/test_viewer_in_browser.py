@@ -12,6 +12,7 @@ from scipy import ndimage
 from nacl_monai.cli import main
 from tests.audits.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
+from tests.reports.conftest import new_page
 from tests.reports.test_viewer import audited, cases_of, layer, write_case
 from tests.same import same_bits
 
@@ -23,7 +24,7 @@ CASES = {"old": (0, 16), "new": (16, 4)}
 
 def watched(browser, **how):
     """An empty page, and what it says in the console or asks for from then on."""
-    page, messages = browser.new_page(viewport={"width": 1000, "height": 900}, **how), []
+    page, messages = new_page(browser, viewport={"width": 1000, "height": 900}, **how), []
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: messages.append(request.url))
@@ -426,7 +427,7 @@ for (const name of ["texImage3D", "texSubImage3D"]) {
 @pytest.fixture
 def counted_page(browser, file):
     """A page of its own that counts what it uploads to the graphics card."""
-    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    page = new_page(browser, viewport={"width": 1000, "height": 900})
     page.add_init_script(UPLOADS)
     page.goto(file.as_uri())
     page.wait_for_selector("body.seen")
@@ -694,7 +695,7 @@ def test_link_leads_to_the_place(counted_page, browser, study):
         page.keyboard.press(key)
     place = state_of(page)["place"]
     address = page.evaluate("document.getElementById('place').href")
-    other = browser.new_page(viewport={"width": 1000, "height": 900})
+    other = new_page(browser, viewport={"width": 1000, "height": 900})
     other.goto(address)
     other.wait_for_selector("body.seen")
     wait_for(other, "#judged", f"{name}: ")
