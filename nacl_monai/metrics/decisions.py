@@ -128,8 +128,8 @@ class Decisions(VoxelSums):
     def surprise(self) -> torch.Tensor:
         """By how much a label contradicts the probabilities, ``(...)``, from 0 to 1.
 
-        max(expected − true Dice, |E − L| ÷ (E + L)), of the expected volume E and the label's L, which
-        alone takes so much from a Dice of 1. Where nothing is predicted, whether L is above 0.
+        ``max(expected − true Dice, |E − L| ÷ (E + L))``, of the expected volume E and the label's L,
+        which alone takes so much from a Dice of 1. Where nothing is predicted, whether L is above 0.
         """
         of_volume = (self.expected - self.labeled).abs() / (self.expected + self.labeled)
         larger = torch.maximum(self.expected_dice() - self.dice(), of_volume)
