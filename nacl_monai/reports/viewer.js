@@ -187,10 +187,11 @@ class Viewer {
       centerButton: PAN,
       rightButton: CONTRAST,
     };
-    const both = { ...PLAIN, ...planes, crosshairWidth: 0, mouseEventConfig: buttons, sliceType: MULTIPLANAR };
+    const both = { ...PLAIN, ...planes, crosshairWidth: 0, sliceType: MULTIPLANAR };
     this.planes = new niivue.Niivue(both);
     this.solid = new niivue.Niivue({ ...PLAIN, ...THIN, sliceType: RENDERED, isOrientCube: true });
     await this.planes.attachToCanvas(at("planes"), false);
+    this.planes.setMouseEventConfig(buttons); // an option of this name is overlooked
     await this.solid.attachToCanvas(at("solid"), false);
     this.planes.addColormap("likely", LIKELY);
     const draw = this.planes.drawScene.bind(this.planes);

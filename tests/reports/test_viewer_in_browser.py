@@ -365,6 +365,35 @@ def test_everything_has_a_name_for_a_screen_reader(page):
     assert [name for name in names if not name] == [""] * hidden
 
 
+def test_dragging_with_shift_moves_the_zoomed_picture(counted_page, study):
+    """It follows the pointer; the cursor keeps its voxel, and a click takes the voxel that is seen."""
+    page = counted_page
+    name = page.text_content("#cases strong >> nth=0")
+    page.select_option("#view", label="axial")
+    page.locator("#planes").scroll_into_view_if_needed()
+    for _ in range(4):
+        page.click("[data-key='+']")
+    box = page.locator("#planes").bounding_box()
+    start, by = (box["x"] + 0.45 * box["width"], box["y"] + 0.4 * box["height"]), (40, 25)
+    end = tuple(place + step for place, step in zip(start, by, strict=True))
+    page.mouse.click(*start)
+    before, picture = state_of(page), drawn(page)
+    page.keyboard.down("Shift")
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=5)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert {"planes", "outlines"} <= changed(picture, drawn(page))
+    same_bits(state_of(page)["place"], before["place"], "a dragged picture leaves the cursor")
+    check_said(study, name, state_of(page))
+    page.mouse.click(*end)
+    same_bits(state_of(page)["place"], before["place"], "what was under the pointer still is")
+    page.mouse.click(*start)
+    assert (state_of(page)["place"] != before["place"]).any()
+    check_said(study, name, state_of(page))
+
+
 def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_path, capsys):
     """Its volume is that of the set which was promised; what is downloaded is counted."""
     old, new = (Study(tmp_path / name, blobs(*cases)) for name, cases in CASES.items())
