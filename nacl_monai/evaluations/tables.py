@@ -155,8 +155,8 @@ def doubtful_labels(metrics: pd.DataFrame) -> pd.DataFrame:
             ``expected_dice_<structure>``.
 
     Returns:
-        ``structure``, ``surprise``, ``dice`` and ``expected_dice``, by case; empty where nothing is
-        expected of labels.
+        ``structure``, ``surprise``, ``dice`` and ``expected_dice``, by case, as far as they are known;
+        empty where nothing is expected of labels.
 
     Example:
         >>> cases = pd.DataFrame({"surprise_LV": [0.1, 0.4], "dice_LV": [0.8, 0.5]}, index=["a", "b"])
@@ -166,14 +166,11 @@ def doubtful_labels(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     start = "surprise_"
     names = [name.removeprefix(start) for name in map(str, metrics) if name.startswith(start)]
-    rows = {
-        case: max(
-            ({"structure": name} | {key: row[f"{key}_{name}"] for key in DOUBT} for name in names),
-            key=lambda found: found["surprise"],
-        )
-        for case, row in metrics.iterrows()
-        if names
-    }
+    rows = {}
+    for case, row in metrics.iterrows():
+        worst = max(names, key=lambda name: float(row[start + name]), default=None)
+        if worst is not None:
+            rows[case] = {key: row.get(f"{key}_{worst}") for key in DOUBT} | {"structure": worst}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["structure", *DOUBT])
     return table.sort_values("surprise", ascending=False, kind="stable")
 

@@ -108,6 +108,7 @@ def test_sides_that_err_alike_are_told_apart_as_seldom_as_said(patients):
     for _ in range(500):
         right = drawn.beta(40, 10, (patients, 2))
         alarms += Sides(np.full_like(right, 0.9), right, "mm").differ
+    # Chance, three times its standard deviation.
     assert alarms / 500 == pytest.approx(CHANCE, abs=3.3 * np.sqrt(CHANCE / 500))
 
 

@@ -59,6 +59,7 @@ def page(folders, tmp_path_factory):
 
 def near(text):
     """The number of a text, to half of its last digit."""
+    # It is rounded.
     return pytest.approx(float(text), abs=0.501 * 10.0 ** -len(text.partition(".")[2]))
 
 

@@ -240,7 +240,8 @@ def test_page_of_an_audit_has_its_worst_cases_first(study, tmp_path):
     page = audited(study, tmp_path / "audit", "--images", f"{study / 'images'}")
     cases, text = cases_of(page), page.read_text(encoding="utf-8")
 
-    listed = re.findall(r"<tr><td>(case_\d)</td>", text)
+    worst = text[text.index("Cases to look at") : text.index("Labels to look at")]
+    listed = re.findall(r"<tr><td>(case_\d)</td>", worst)
     assert [case["name"] for case in cases] == listed
     assert all(case["image"] and case["reason"].startswith("ECE 0.") for case in cases)
     assert "This page holds images of patients." in text

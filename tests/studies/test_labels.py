@@ -78,5 +78,6 @@ def test_what_is_found_is_what_kept_scores_find():
                 hits.append(len({*looked} & {*wrong}) / 11)
             found[network][name] = np.mean(hits)
             shown = page.split(f"| {network} | {name} | ")[1].split("%")[0]
+            # Both draw, and the page has whole percents.
             assert int(shown) / 100 == pytest.approx(found[network][name], abs=0.03)
         assert max(found[network], key=found[network].get) == "surprise"
