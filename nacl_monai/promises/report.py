@@ -22,7 +22,6 @@ import pandas as pd
 from nacl_monai import reports
 from nacl_monai.audits.calibrate import fit_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
-from nacl_monai.audits.output import diagram_file
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.digits import row_texts
@@ -50,7 +49,6 @@ from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
 from nacl_monai.reports.sections import PAGE, Section, write_sections
-from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import MOST as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again
 
@@ -235,7 +233,7 @@ def _write(
     audits = _audits(study, people, aside, output, options)
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
     way = ways_to_calibrate(len(everyone), asked)
-    steps = [_trust(audits.before, aside / "audit"), _calibrated(audits, people, way), *decisions]
+    steps = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
     sections = [
         replace(section, title=f"{k}. {section.title}") for k, section in enumerate(steps, 1)
     ]
@@ -424,9 +422,13 @@ def _kept(fitted: Made) -> Section:
     )
 
 
-def _trust(run: Run, folder: Path) -> Section:
-    """The verdict on the probabilities as they were predicted, with the diagram in their audit."""
-    png = diagram_file(folder, reports.drawn_regions(run)[0]).read_bytes()
+def _diagram(runs: Sequence[Run]) -> str:
+    region = reports.drawn_regions(runs[0])[0]
+    return reports.png_source(reports.draw_reliability(runs, region=region, errors=False))
+
+
+def _trust(run: Run) -> Section:
+    """The verdict on the probabilities as they were predicted."""
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
@@ -436,7 +438,7 @@ def _trust(run: Run, folder: Path) -> Section:
             for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
             if text
         ],
-        {"How often it is right, by what it says, near the prediction": data_source(png)},
+        {"How often it is right, by what it says, near the prediction": _diagram([run])},
         ("", counted(len(run.cases), "case")),
         [
             (METRICS[name].label, number.text(METRICS[name].decimals))
@@ -459,17 +461,12 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
     if after is before:
         few = "Nothing is calibrated: too few patients would be left for a promise, since whoever fits a"
         return Section(title, about, [f"{few} calibrator cannot promise behind it. {way}"])
-    found, region = reports.answers(before, after), reports.drawn_regions(before)[0]
-    diagram = reports.draw_reliability([before, after], region=region, errors=False)
+    found = reports.answers(before, after)
     return Section(
         title,
         about,
         [answer.text for answer in found],
-        {
-            "Before and after, of patients who did not fit the calibrator": reports.png_source(
-                diagram
-            )
-        },
+        {"Before and after, of patients who did not fit the calibrator": _diagram([before, after])},
         ("", "Before", "After", ""),
         [
             (shown.label, shown.text(answer.before), shown.text(answer.after), answer.word)
