@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ from nacl_monai.audits.components import real_of, write_rows, write_scored
 from nacl_monai.audits.pictures import above, write_maps
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.slices import certainty, doubt_near, doubtful_planes, thick_axis
+from nacl_monai.evaluations.slices import (
+    certainty,
+    confidence_of,
+    doubt_near,
+    doubtful_planes,
+    thick_axis,
+)
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables
@@ -33,11 +39,13 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import MOST, scripts, viewed
+from nacl_monai.tensors import top1
 
 #: What each structure of a case is expected to be, without its label.
 TABLE = "maps.csv"
 #: Which slices to correct first.
 SLICES = "slices.csv"
+SLICE_COLUMNS = ("case", "axis", "slice", "expected_errors", "share")
 
 
 def maps_folder(predictions: Path, output: Path, options: Options) -> list[InputError]:
@@ -195,9 +203,6 @@ def expected_rows(reading: Reading) -> list[dict[str, Any]]:
     return rows
 
 
-SLICE_COLUMNS = ("case", "axis", "slice", "expected_errors", "share")
-
-
 def slice_rows(reading: Reading) -> list[dict[str, Any]]:
     """The rows of ``slices.csv`` of a case: the slices with the most expected errors first.
 
@@ -207,10 +212,13 @@ def slice_rows(reading: Reading) -> list[dict[str, Any]]:
     rows before.
     """
     channels, probs = reading.channels, reading.probs.float()
-    how = channels.structures, reading.spacing, channels.overlapping
-    inside = [levels.margins == 0 for levels in structure_levels(probs, *how)]
-    predicted = torch.from_numpy(np.logical_or.reduce(inside))
-    confidence, axis = certainty(probs, channels.overlapping)[0], thick_axis(reading.spacing[::-1])
+    members = torch.tensor([*chain(*channels.structures.values())])
+    if channels.overlapping:
+        predicted = (probs[members] > 0.5).any(0)
+    else:
+        predicted = torch.isin(top1(probs, 0)[1], members)
+    confidence = confidence_of(probs, channels.overlapping)
+    axis = thick_axis(reading.spacing[::-1])
     doubt = doubt_near(confidence, predicted, reading.spacing).numpy()
     planes = doubtful_planes(doubt.T, axis)  # from (z, y, x) to the image's axes
     errors = np.array([found for _, found, _ in planes])

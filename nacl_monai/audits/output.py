@@ -188,16 +188,11 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def diagram_file(folder: Path, region: str) -> Path:
-    """The reliability diagram of a region in the folder of an audit."""
-    return folder / f"reliability_{region}.png"
-
-
 def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
     """Draws the reliability diagrams that a page shows, the audits side by side; region → file."""
     files = {}
     for region in reports.drawn_regions(audits[0]):
-        files[region] = diagram_file(output, region)
+        files[region] = output / f"reliability_{region}.png"
         reports.save_png(
             reports.draw_reliability(audits, region=region, errors=False), files[region]
         )

@@ -306,6 +306,22 @@ def _calibrated_structures(voxels: StructureLogits, module: nn.Module) -> Iterat
 def _calibrated_by_distance(
     voxels: RegionLogits | StructureLogits, module: Any
 ) -> Iterator[_Calibrated]:
+    for logits, after, labels, _, weight in blocks_by_distance(voxels, module):
+        yield logits.T, after.T, labels, weight
+
+
+def blocks_by_distance(
+    voxels: RegionLogits | StructureLogits, module: Any
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, float]]:
+    """Blocks of voxels without and with a calibrator by distance, of each structure that may overlap.
+
+    Args:
+        voxels: The voxels.
+        module: A `DistanceTemperatures`.
+
+    Yields:
+        Logits before and after, ``(C, n)``; labels; distances to the predicted border; a voxel's weight.
+    """
     problems = voxels.problems if isinstance(voxels, StructureLogits) else [voxels]
     curves = module.temperatures.reshape(len(problems), -1)
     for problem, curve in zip(problems, curves, strict=True):
@@ -313,7 +329,7 @@ def _calibrated_by_distance(
             for (logits, labels), distances in volume.blocks_with_distances():
                 places = module.signed(distances, logits.argmax(0) > 0)
                 after = module.divided(logits, places, curve)
-                yield logits.T, after.T, labels, volume.weight
+                yield logits, after, labels, distances, volume.weight
 
 
 def _compared(volumes: Iterable[_Calibrated]) -> tuple[float, float, float]:

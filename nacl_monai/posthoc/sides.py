@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import ttest_1samp
+from scipy.special import stdtr
 
-from nacl_monai.posthoc.fit import Fit
+from nacl_monai.posthoc.fit import Fit, blocks_by_distance
 from nacl_monai.posthoc.voxels import RegionLogits, StructureLogits
 
 #: In mm, or in voxels of unknown size.
@@ -32,6 +32,26 @@ WITHIN = 3.0
 FEWEST = 5
 #: A difference that is larger so seldom by chance is told.
 CHANCE = 0.01
+
+
+def beyond_chance(of_patients: npt.ArrayLike) -> bool:
+    """Whether the mean over patients is so far from 0 that chance does it in less than 1 of 100.
+
+    By a t test, of at least `FEWEST` patients.
+
+    Args:
+        of_patients: A number of each patient.
+
+    Example:
+        >>> beyond_chance([0.1, 0.2, 0.1, 0.2, 0.1]), beyond_chance([0.1, 0.2, 0.1, 0.2])
+        (True, False)
+    """
+    values = np.asarray(of_patients, dtype=np.float64)
+    if len(values) < FEWEST:
+        return False
+    with np.errstate(divide="ignore", invalid="ignore"):  # all may be alike
+        distance = abs(values.mean()) / (values.std(ddof=1) / np.sqrt(len(values)))
+    return bool(2 * stdtr(len(values) - 1, -distance) < CHANCE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,7 @@ class Sides:
     def differ(self) -> bool:
         """Whether the errors of both sides differ by more than chance, by a t test over patients."""
         inside, outside = (self.confidence - self.accuracy).T
-        return len(inside) >= FEWEST and bool(ttest_1samp(inside - outside, 0).pvalue < CHANCE)
+        return beyond_chance(inside - outside)
 
     @property
     def text(self) -> str:
@@ -85,11 +105,10 @@ def error_by_side(
         One row for each patient who has voxels on both sides; None if a fit sees no distance, if nobody
         has, or without folds.
     """
-    rows = []
+    rows, names = [], {*voxels.patients}
     for patients, fit in folds:
         if not fit.sees_distance:
             return None
-        names = {*voxels.patients}
         rows += [_sums(voxels.without(names - {patient}), fit.module) for patient in patients]
     if not rows:
         return None
@@ -103,18 +122,11 @@ def error_by_side(
 
 def _sums(voxels: RegionLogits | StructureLogits, module: Any) -> npt.NDArray[np.float64]:
     """Voxels, sums of probabilities, and right ones, each inside and outside, ``(3, 2)``."""
-    problems = voxels.problems if isinstance(voxels, StructureLogits) else [voxels]
-    curves = module.temperatures.reshape(len(problems), -1)
     sums = torch.zeros(3, 2, dtype=torch.float64)
-    for problem, curve in zip(problems, curves, strict=True):
-        for volume in problem:
-            for (logits, labels), distances in volume.blocks_with_distances():
-                near, predicted = distances <= WITHIN, logits.argmax(0)
-                places = module.signed(distances, predicted > 0)
-                confidence = module.divided(logits, places, curve).softmax(0).amax(0)
-                values = torch.stack(
-                    [torch.ones_like(confidence), confidence, (predicted == labels).double()]
-                )
-                sides = torch.stack([near & (predicted > 0), near & (predicted == 0)], 1)
-                sums += values @ sides.double()
+    for logits, after, labels, distances, _ in blocks_by_distance(voxels, module):
+        near, predicted = distances <= WITHIN, logits.argmax(0)
+        confidence, right = after.softmax(0).amax(0), (predicted == labels).double()
+        values = torch.stack([torch.ones_like(confidence), confidence, right])
+        sides = torch.stack([near & (predicted > 0), near & (predicted == 0)], 1)
+        sums += values @ sides.double()
     return sums.numpy()

@@ -213,7 +213,7 @@ class Triage:
         )
         headings = {"case": "Case", "look": "Look", **self.headings, "reason": "Reason"}
         columns = ["case", "look", *(name for name in table if name in self.headings), "reason"]
-        rows = [[row_texts(row)[name] for name in columns] for row in head.numbers]
+        rows = [[texts[name] for name in columns] for texts in map(row_texts, head.numbers)]
         sections = [
             Section(
                 pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn},

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from nacl_monai import reports
 from nacl_monai.counting import counted
@@ -28,6 +27,7 @@ from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.pooled import pooled_offsets
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc import Calibrator, Sides
+from nacl_monai.posthoc.sides import beyond_chance
 from nacl_monai.reports.compare import pooled_decision, proper_differences
 from nacl_monai.reports.page import numbers_of
 from nacl_monai.reports.sections import Section, write_sections
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 NO_DIFFERENCE = "no difference"
 _NEAR, _CONTOUR = "ece_near", "contour_misses"
-_FEW, _CHANCE = 5, 0.01
 #: The number of each question → the question, and what the number is called there.
 _QUESTIONS = {
     _NEAR: ("Near the prediction", "ECE"),
@@ -143,7 +142,7 @@ def _left(run: Run) -> str:
         return ""
     cases = pd.Series(bins.confidence_gap().numpy(), list(run.patients))
     gaps = cases.dropna().groupby(level=0).mean()
-    if len(gaps) < _FEW or not ttest_1samp(gaps, 0).pvalue < _CHANCE:
+    if not beyond_chance(gaps):
         return ""
     return "too sure" if gaps.mean() > 0 else "not sure enough"
 

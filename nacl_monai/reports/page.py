@@ -534,9 +534,9 @@ def _or_dash(value: float, metric: Metric) -> str:
 def _suspects(run: Run) -> Iterator[Section]:
     """The labels that look wrong, a tenth of them."""
     doubtful = doubtful_labels(run.metrics)
-    number = number_within(SUSPECTS, len(doubtful))
     if doubtful.empty:
         return
+    number = number_within(SUSPECTS, len(doubtful))
     rows = [
         [str(case), found["structure"], *(_or_dash(found[key], METRICS[key]) for key in DOUBT)]
         for case, found in doubtful.head(number).iterrows()

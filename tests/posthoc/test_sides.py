@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from nacl_monai.posthoc import RegionLogits, StructureLogits, error_by_side, fit_method
-from nacl_monai.posthoc.sides import CHANCE, FEWEST, Sides
+from nacl_monai.posthoc.sides import CHANCE, FEWEST, Sides, beyond_chance
 from tests.posthoc.test_distance import blobs, slow_distances, wrong_inside
 
 SIZES = (1.0, 1.0, 2.0)
@@ -110,6 +111,18 @@ def test_sides_that_err_alike_are_told_apart_as_seldom_as_said(patients):
         alarms += Sides(np.full_like(right, 0.9), right, "mm").differ
     # Chance, three times its standard deviation.
     assert alarms / 500 == pytest.approx(CHANCE, abs=3.3 * np.sqrt(CHANCE / 500))
+
+
+@pytest.mark.parametrize("patients", range(3, 9))
+def test_chance_is_that_of_the_t_test_of_scipy(patients):
+    """From five patients on; a difference that is the same in all is no chance."""
+    drawn = np.random.default_rng(patients)
+    for mean in np.linspace(0, 3, 40):
+        values = drawn.normal(mean, 1, patients)
+        expected = scipy.stats.ttest_1samp(values, 0).pvalue < CHANCE
+        assert beyond_chance(values) == (patients >= FEWEST and expected)
+    assert beyond_chance(np.full(patients, 0.5)) == (patients >= FEWEST)
+    assert not beyond_chance(np.zeros(patients))
 
 
 def test_nothing_is_said_of_few_patients_or_of_a_calibrator_without_distances():
