@@ -1,9 +1,7 @@
 """Audit, calibrate and guarantee the probabilities of medical image segmentation, and train networks.
 
-Packages, in the direction in which data flows; each imports only from those before it:
-``inference`` → ``losses``, ``metrics`` → ``posthoc`` → ``data`` → ``evaluations`` → ``reports``
-→ ``training`` → ``audits`` → ``promises`` → ``bundles`` → ``paper`` → ``dicom``, ``raters``,
-``nnunet``.
+`metrics`, `posthoc`, `audits` and `promises` measure saved predictions, and need neither MONAI nor a
+network; `losses`, `networks` and `training` make networks.
 """
 
 from __future__ import annotations

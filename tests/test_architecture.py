@@ -1,39 +1,38 @@
 """Data flows one way, and no module needs itself."""
 
 import ast
+import re
+import subprocess
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import nacl_monai
 from nacl_monai import evaluations, reports
+from tests.audits.conftest import Study
+from tests.promises.test_commands import blobs
 
 PACKAGE = Path(nacl_monai.__file__).parent
-ORDER = [
-    *(
-        "errors",
-        "inference",
-        "differences",
-        "words",
-        "tensors",
-        "files",
-        "output",
-        "sources",
-        "quiet",
-        "counting",
-        "digits",
-        "progress",
-    ),
-    *("wheel", "cli", "runs", "menus", "phantoms", "networks"),
-    *("losses", "metrics", "posthoc", "data", "predictions", "evaluations"),
-    *("reports", "training", "audits", "promises", "bundles", "paper", "dicom", "raters"),
-    *("nnunet", "demo", "completion", "__main__"),
-]
+CONTRIBUTING = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+#: Wing → its rooms in their order, and modules that come before their room.
+WINGS = {
+    wing: re.split(r"[\s→,]+", rooms.strip())
+    for wing, rooms in re.findall(r"^(instrument|workshop): ([^:`]+)$", CONTRIBUTING, re.M)
+}
+ORDER = [*chain(*WINGS.values()), "__main__"]
 # Neighbors in that order that know nothing of each other.
-APART = {("metrics", "losses"), ("losses", "networks"), ("losses", "phantoms")}
+APART = {("losses", "metrics"), ("losses", "networks"), ("losses", "phantoms")}
+#: What adapts the instrument to MONAI's and Ignite's classes, and the command that calibrates a run.
+ADAPTERS = {
+    *(f"inference.{name}" for name in ("images", "orientation", "saving", "segmenter", "windows")),
+    *("metrics.metric", "promises.handler"),
+}
+THROUGH_THE_DOOR = {"audits.calibrate", "promises.handler"}
 
 
 def name_of(file):
@@ -45,16 +44,36 @@ def name_of(file):
 MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
 
 
+def place_of(name):
+    """Where the room of a module is in the order, or the module itself."""
+    name = name.partition(".")[2]
+    return max(ORDER, key=lambda room: (f"{name}.".startswith(f"{room}."), len(room)))
+
+
+def statements(name):
+    """The imports of a module that run with it, or in a function; not those for type checkers."""
+    nodes = [(ast.parse(MODULES[name].read_text(encoding="utf-8")), True)]
+    while nodes:
+        node, at_once = nodes.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, at_once
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            within = at_once and not isinstance(node, ast.FunctionDef)
+            nodes += [(child, within) for child in ast.iter_child_nodes(node)]
+
+
 @cache
-def imported(name):
-    """The modules of the package that a module imports, wherever in its text."""
+def imported(name, later=True):
+    """The modules that a module imports, wherever in its text or, not ``later``, with it."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nacl_monai"):
+    for node, at_once in statements(name):
+        if not (at_once or later):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif not node.level:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= names & MODULES.keys() or {node.module}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names} & MODULES.keys()
     return found
 
 
@@ -62,13 +81,76 @@ def test_imports_point_to_the_left():
     """Every import points to the left in the order of rooms, and every room has its place there."""
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
     assert rooms - {"__init__", "__pycache__", "py"} <= set(ORDER)
+    assert all(f"nacl_monai.{room}" in MODULES for room in ORDER)
 
-    for name in MODULES:
-        room = name.split(".")[1:2]
-        for other in filter(None, (module.partition(".")[2] for module in imported(name))):
-            target = other.split(".")[0]
-            assert not room or ORDER.index(target) <= ORDER.index(*room), f"{name} imports {other}"
-            assert (*room, target) not in APART, f"{name} imports {other}"
+    pointing_right = set()
+    for name in MODULES.keys() - {"nacl_monai"}:
+        for other in imported(name) & MODULES.keys() - {"nacl_monai"}:
+            places = place_of(name), place_of(other)
+            if ORDER.index(places[1]) > ORDER.index(places[0]) or places in APART:
+                pointing_right.add(name.partition(".")[2])
+    assert pointing_right == THROUGH_THE_DOOR
+
+
+def test_the_instrument_imports_no_network():
+    """Neither the workshop nor what it is built with, but for what adapts it to their classes."""
+    adapters = set()
+    for name in MODULES.keys() - {"nacl_monai"}:
+        if place_of(name) in WINGS["instrument"]:
+            needed = imported(name, later=False)
+            places = {place_of(other) for other in needed & MODULES.keys()}
+            packages = {other.partition(".")[0] for other in needed}
+            if places & {*WINGS["workshop"]} or packages & {"monai", "ignite", "fire"}:
+                adapters.add(name.partition(".")[2])
+
+    assert adapters == ADAPTERS
+
+
+VERBS = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("monai", "ignite", "fire"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocked())
+from nacl_monai.cli import main
+
+old, new, each = ["old", "labels"], "new", ["--patients", "cases"]
+some = ["--level", "0.3"]
+for words in (
+    ["audit", *old, *each, "--components"],
+    ["calibrate", *old, *each],
+    ["calibrate", *old, *each, "--components", "--output", "islands"],
+    ["promise", *old, *each, *some],
+    ["promise", "audit", *some, "--output", "of_sums"],
+    ["promise", "--apply", "promise/promise.json", new, "--output", "applied"],
+    ["triage", "promise/promise.json", new],
+    ["watch", "promise/promise.json", new],
+    ["report", *old, "--new", new, *each, *some],
+    ["maps", new],
+    ["view", new],
+    ["merge", "audit/bins.npz"],
+    ["page", "audit"],
+):
+    assert main(words) == 0, words
+print(*(name.partition(".")[2] for name in sys.modules if name.startswith("nacl_monai.")))
+"""
+
+
+@pytest.mark.slow
+def test_saved_predictions_need_no_network(tmp_path):
+    """Every verb of theirs runs where MONAI, Ignite and Fire are missing, and loads no workshop."""
+    old, new = Study(tmp_path, blobs(0, 8)), Study(tmp_path / "other", blobs(50, 2))
+    old.nnunet("old"), new.nnunet("../new"), old.labels
+    command = [sys.executable, "-c", VERBS]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = {place_of(f"nacl_monai.{name}") for name in done.stdout.splitlines()[-1].split()}
+    assert loaded & {*WINGS["workshop"]} <= {"data"}  # the folder of modules of the instrument
 
 
 def test_a_module_has_one_idea_in_at_most_600_lines():
@@ -89,7 +171,7 @@ def test_training_draws_in_one_handler():
 
 def test_imports_form_no_circle():
     """No module needs itself, however indirectly."""
-    graph = {name: set(imported(name)) - {name} for name in MODULES}
+    graph = {name: imported(name) & MODULES.keys() - {name} for name in MODULES}
     del graph["nacl_monai"]  # which loads its names when they are asked for
 
     assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)

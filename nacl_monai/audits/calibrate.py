@@ -30,7 +30,6 @@ from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
 from nacl_monai.files import atomic_path, partial_folder
-from nacl_monai.menus import fragments
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc import (
@@ -365,6 +364,7 @@ def calibrate_run(
         )
     if dataset_dir is None:
         raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
+    from nacl_monai.menus import fragments
     from nacl_monai.training.run_settings import read_record  # needs MONAI
 
     dataset = str(read_record(folder.config).get("dataset"))
