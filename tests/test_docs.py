@@ -48,6 +48,7 @@ NOT_EXECUTED = {
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
     "nacl-monai promise --check": "tests/promises/test_check.py has new labels",
+    "nacl-monai promise --mean": "tests/promises/test_mean.py has new patients",
     "nacl-monai promise PREDICTIONS LABELS --patient-pattern '(p": "test_measure.py has phases",
     "nacl-monai watch": "tests/promises/test_watch.py has patients who come one after the other",
     "python -m studies.promises": "tests/studies/test_families.py makes the table",

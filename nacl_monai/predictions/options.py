@@ -52,9 +52,9 @@ _LABELED = (
     f"{_COUNTED} calibrate:components promise:folders promise:shard promise:check "
     "triage:apply watch:new report:folders"
 )
-_ALL = f"{_LABELED} promise:apply maps:new view:new"
+_ALL = f"{_LABELED} promise:apply promise:mean maps:new view:new"
 _PROMISED = "promise:folders promise:sums"
-_NEW = "promise:apply promise:check triage:apply watch:new maps:new view:new"
+_NEW = "promise:apply promise:mean promise:check triage:apply watch:new maps:new view:new"
 _FITTED = "calibrate:folders calibrate:run"
 _TESTED = f"audit:folders calibrate:components promise:folders promise:shard {_NEW} report:folders"
 
@@ -118,7 +118,7 @@ class Options:
     )
     salt: Path | None = whose(
         None,
-        "promise:apply promise:check triage:apply watch:new",
+        "promise:apply promise:mean promise:check triage:apply watch:new",
         "of a promise with hidden names: recognize its patients by this salt; lists and contours name "
         "their cases, and the log of watch has hidden names",
         "SALT",
@@ -215,7 +215,7 @@ class Options:
     )
     groups: Path | None = asked(
         None,
-        f"audit:folders {_PROMISED} promise:check",
+        f"audit:folders {_PROMISED} promise:check promise:mean",
         "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
         "hold in each?",
         "CSV",
@@ -311,7 +311,7 @@ class Options:
     )
     chosen: str | None = asked(
         None,
-        "promise:check",
+        "promise:check promise:mean",
         "how the labeled patients were chosen; all: every new one of a time; random: drawn by chance",
         choices=("all", "random", "triage"),
     )

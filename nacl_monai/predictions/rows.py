@@ -17,6 +17,7 @@ KINDS = {
     "sums": "promise.npz, an audit or a run, which are sums already",
     "apply": "new predictions and a promise.json",
     "check": "labeled patients who judge a promise",
+    "mean": "the mean volume of many patients",
     "new": "new predictions",
     "verdicts": "verdicts on a triage",
     "run": "a run",

@@ -1,4 +1,4 @@
-"""``nacl-monai promise``, with ``--apply`` and ``--check``, ``triage``, ``watch`` and ``report``."""
+"""``nacl-monai promise`` (``--apply``, ``--check``, ``--mean``), ``triage``, ``watch``, ``report``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _EXAMPLES = {
         "promise predictions labels --measure 'EF = 1 - ES.LV / ED.LV' --phases '_(ED|ES)'",
         "promise --apply promise/promise.json new --output contours",
         "promise --check promise/promise.json new new_labels --chosen all",
+        "promise --mean promise/promise.json new --chosen random",
     ],
     "report": ["report predictions labels", "report predictions labels --new new"],
     "triage": [
@@ -44,10 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _promise(
-    folders: Sequence[Path], apply: Path | None = None, check: Path | None = None, **values: Any
+    folders: Sequence[Path],
+    apply: Path | None = None,
+    check: Path | None = None,
+    mean: Path | None = None,
+    **values: Any,
 ) -> Sequence[InputError]:
     """Promises from folders, a part of their patients, or sums; or a promise and new predictions."""
-    for file, use in ((apply, _apply), (check, _check)):
+    for file, use in ((apply, _apply), (check, _check), (mean, _mean)):
         if file is not None:
             return use(file, folders, values)
     *first, last = folders
@@ -101,6 +106,17 @@ def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
     from nacl_monai.promises.check import check_folders
 
     return check_folders(promise, paths, output, options)
+
+
+def _mean(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
+    new = the_folder("NEW", folders, values)
+    options = options_of("promise:mean", values)
+    output = options.output or Path("mean")
+    check_output(output, "promise --mean", read=[promise, new, *options.files])
+    _check_there(promise, new)
+    from nacl_monai.promises.mean import mean_folder
+
+    return mean_folder(promise, new, output, options)
 
 
 def _watch(promise: Path, new: Sequence[Path] = (), **values: Any) -> Sequence[InputError]:
@@ -178,13 +194,17 @@ def _parser() -> argparse.ArgumentParser:
     add = promise.add_argument
     inputs = (
         "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; "
-        "with --apply a folder of new predictions; with --check one of these and one of label maps"
+        "with --apply or --mean a folder of new predictions, with --check one of label maps, too"
     )
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
     add = promise.add_mutually_exclusive_group().add_argument
     add("--apply", type=Path, metavar="FILE", help="promise.json, to be applied to new predictions")
     judged = "promise.json, to be judged by new labeled patients"
     add("--check", type=Path, metavar="FILE", help=judged)
+    mean = (
+        "promise.json, whose labeled patients chance has drawn: the mean volumes of new ones, too"
+    )
+    add("--mean", type=Path, metavar="FILE", help=mean)
     add_options(promise, "promise")
 
     what = "audit, calibrate, promise and triage in one, on one page"

@@ -1,28 +1,34 @@
-"""``python -m studies.labels DATA RUN …``: which score finds labels that are wrong.
+"""``python -m studies.labels DATA RUN …``: labels that are wrong, slices to correct, mean volumes.
 
 Nobody whom the network was trained on is looked at. Each person is behind `distance`, fitted to the
 other half. A tenth of the cases gets a wrong label (`studies.labels.faults`), and somebody looks at a
 tenth, by each score; found is the share of wrong labels among them, over many draws. The best score in
-the mean over networks and data sets is to be taken.
+the mean over networks and data sets is to be taken. `studies.labels.slices` corrects a fifth of the
+slices, and `studies.labels.means` draws people again and again; both are of the same probabilities.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 
+from nacl_monai.evaluations.statistics import estimate
 from nacl_monai.evaluations.tables import markdown_table
+from nacl_monai.inference.promised import MM3_PER_ML
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import structure_decisions
 from nacl_monai.posthoc import RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import Scan, halves, scans
 from studies.labels.faults import FAULTS
+from studies.labels.means import coverage
+from studies.labels.slices import ORDERS, corrected
 from studies.runs import behind
 
 #: Larger where a label looks wrong.
@@ -72,11 +78,27 @@ def scored(
     ]
 
 
-def of_network(several: Sequence[Scan], structures: dict[str, list[int]]) -> Array:
+def volumes_of(
+    probs: torch.Tensor, label: torch.Tensor, structures: dict[str, list[int]], voxel: float
+) -> Iterator[dict[str, float | str]]:
+    """The rows of ``volumes.csv`` of a case, in ml."""
+    predicted = probs.argmax(0)
+    for name, classes in structures.items():
+        counts = (
+            torch.isin(part, torch.tensor(classes)).sum().item() for part in (label, predicted)
+        )
+        expected = probs[classes].sum(dtype=torch.float64).item()
+        sizes = zip(("labeled", "predicted", "expected"), (*counts, expected), strict=True)
+        yield {"structure": name, **{key: round(size * voxel, 6) for key, size in sizes}}
+
+
+def of_network(
+    several: Sequence[Scan], calibrated: Sequence[torch.Tensor], structures: dict[str, list[int]]
+) -> Array:
     """Scores ``(cases, 1 + faults, scores)``; the first are those of the labels as they are."""
     drawn, rows = np.random.default_rng(0), []
     maps = [scan.label[0].long().numpy() for scan in several]
-    for k, (scan, probs) in enumerate(zip(several, calibrated(several), strict=True)):
+    for k, (scan, probs) in enumerate(zip(several, calibrated, strict=True)):
         rest = [place for place, each in enumerate(several) if each.patient != scan.patient]
         other = maps[drawn.choice(rest)]
         tried = [maps[k], *(fault(maps[k], other, drawn) for fault in FAULTS.values())]
@@ -141,7 +163,7 @@ def table(scores: Array, patients: Sequence[str]) -> list[list[str]]:
 
 
 def main() -> None:
-    """Writes ``scores.csv`` to a folder, and prints a table in Markdown."""
+    """Writes three tables to a folder, and prints what follows from them in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m studies.labels", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
@@ -149,21 +171,63 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("labels"))
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
-    rows, parts = [], []
+    tables: dict[str, list[Any]] = {name: [] for name in ("scores", "slices", "volumes")}
     for path in chosen.runs:
         sets = [
             scans(RunFolder(path), chosen.data, chosen.cache, cases) for cases in ("val", "test")
         ]
         several, structures = [*sets[0][0], *sets[1][0]], sets[0][1]
-        scores = of_network(several, structures)
         patients = [scan.patient for scan in several]
-        rows += [[path.name, *row] for row in table(scores, patients)]
+        probs = [*calibrated(several)]
+        scores = of_network(several, probs, structures)
         for k, kind in enumerate(["as it is", *FAULTS]):
             part = pd.DataFrame(scores[:, k].round(5), columns=SCORES[:-1])
-            parts.append(part.assign(network=path.name, person=patients, label=kind))
-    pd.concat(parts).to_csv(chosen.output / "scores.csv", index=False)
+            tables["scores"].append(part.assign(network=path.name, person=patients, label=kind))
+        drawn = np.random.default_rng(0)
+        for scan, inside in zip(several, probs, strict=True):
+            beside = {"network": path.name, "person": scan.patient}
+            label = scan.label[0].long()
+            dice = corrected(inside, label, structures, scan.spacing, drawn)
+            row = dict(zip(("as it is", *ORDERS), np.round(dice, 5).tolist(), strict=True))
+            tables["slices"].append(pd.DataFrame([beside | row]))
+            sizes = volumes_of(inside, label, structures, float(np.prod(scan.spacing)) / MM3_PER_ML)
+            tables["volumes"].append(pd.DataFrame([beside | row for row in sizes]))
+    for name, parts in tables.items():
+        pd.concat(parts).to_csv(chosen.output / f"{name}.csv", index=False)
+    sys.stdout.write("\n\n".join(pages(chosen.output)) + "\n")
+
+
+def pages(folder: Path) -> Iterator[str]:
+    """The tables in Markdown, from the three files of a folder."""
+    scores, slices, volumes = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("scores", "slices", "volumes")
+    )
+    rows: list[list[str]] = []
+    for network, of_it in scores.groupby("network", sort=False):
+        kinds = [of_it[of_it["label"] == kind] for kind in ("as it is", *FAULTS)]
+        values = np.stack([part[[*SCORES[:-1]]].to_numpy() for part in kinds], 1)
+        rows += [[str(network), *row] for row in table(values, kinds[0]["person"].tolist())]
     header = ["network", "score", "found", "surprise finds more", *FAULTS]
-    sys.stdout.write(markdown_table(header, rows, "ll" + "r" * (len(header) - 2)) + "\n")
+    yield markdown_table(header, rows, "ll" + "r" * (len(header) - 2))
+    rows = []
+    for network, of_it in slices.groupby("network", sort=False):
+        people = of_it.drop(columns="network").groupby("person").mean()
+        texts = [estimate([people[[name]].to_numpy()]).text() for name in people]
+        more = [
+            estimate([(people["doubt"] - people[name]).to_numpy()[:, None]])
+            for name in ("area", "chance")
+        ]
+        rows.append([str(network), *texts, *(each.text() for each in more)])
+    header = ["network", "as it is", *ORDERS, "doubt − area", "doubt − chance"]
+    yield markdown_table(header, rows, "l" + "r" * (len(header) - 1))
+    rows = []
+    for (network, structure), of_it in volumes.groupby(["network", "structure"], sort=False):
+        people = of_it[["person", "labeled", "predicted"]].groupby("person").mean()
+        found = coverage(*people.to_numpy().T)
+        rows += [[str(network), str(structure), *row] for row in found]
+    yield markdown_table(
+        ["network", "structure", "labels", "interval", "covers", "width"], rows, "llrlrr"
+    )
 
 
 if __name__ == "__main__":

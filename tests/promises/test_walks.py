@@ -53,6 +53,7 @@ USES = {
     "merge": ("bins.npz", ""),
     "promise:apply": ("promise new", "new"),
     "promise:check": ("promise labeled", "new"),
+    "promise:mean": ("promise new", "new"),
     "triage:apply": ("promise new", "new"),
     "watch:new": ("promise new", "new"),
     "triage:verdicts": ("triage", ""),
@@ -60,7 +61,8 @@ USES = {
     "view:new": ("new", "new"),
 }
 #: What a folder is called, where it is not the verb.
-WRITES = {"promise:apply": "applied", "promise:check": "check", "promise:shard": "audit"}
+WRITES = {"promise:apply": "applied", "promise:shard": "audit"}
+WRITES |= {"promise:check": "check", "promise:mean": "mean"}
 DRAWN_OF = {"fit": ["old", "else", "site1"], "new": [*4 * ["new"], "else", "old"], "": ["old"]}
 #: Verb and kind → its options, all of the table.
 OPTIONS = {use: [row.name for row in rows(use)] for use in USES}
@@ -85,6 +87,7 @@ ALWAYS = {
     "promise:shard": ("shard",),
     "report:folders": ("level",),
     "promise:check": ("chosen",),
+    "promise:mean": ("chosen",),
 }
 #: Options that have no effect, or fail, without others.
 WITH = {
@@ -248,7 +251,10 @@ class Step:
     def args(self):
         """As typed."""
         verb, _, kind = self.use.partition(":")
-        args = [verb, *([f"--{kind}"] if self.use in ("promise:apply", "promise:check") else [])]
+        args = [
+            verb,
+            *([f"--{kind}"] if kind in ("apply", "check", "mean") and verb == "promise" else []),
+        ]
         takes = USES[self.use][0]
         args += [
             item.folder / takes if takes.endswith("npz") else item.folder for item in self.sources
