@@ -28,7 +28,7 @@ def check_share(option: str, number: float) -> None:
         raise SettingError(f"{option}: is {number}; give a number between 0 and 1")
 
 
-def number_within(budget: str, cases: int) -> int:
+def number_within(budget: str, cases: int, option: str = "--budget") -> int:
     """A number of the cases: a count, or a share in percent.
 
     Raises:
@@ -45,5 +45,5 @@ def number_within(budget: str, cases: int) -> int:
         amount = -1.0
     whole = percent or amount.is_integer()
     if rest or not 0 < amount < math.inf or not whole or (percent and amount > 100):
-        raise SettingError(f"--budget: is {budget!r}; give a number of cases, or a share: 20%")
+        raise SettingError(f"{option}: is {budget!r}; give a number of cases, or a share: 20%")
     return min(cases, math.ceil(amount * cases / 100 - 1e-9) if percent else math.ceil(amount))

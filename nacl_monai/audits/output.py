@@ -23,6 +23,8 @@ from nacl_monai.evaluations.evaluation_files import (
     write_evaluation_record,
 )
 from nacl_monai.evaluations.slices import write_slice
+from nacl_monai.evaluations.tables import csv_text, doubtful_labels
+from nacl_monai.files import write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.reading import Case
@@ -33,6 +35,8 @@ from nacl_monai.runs import EvaluationFolder
 
 #: The folder of the maps of single cases.
 NIFTI = "nifti"
+#: The labels that look wrong, on request.
+LISTED = "suspects.csv"
 # Decimals of the table of cases, by which the page orders them.
 _DECIMALS = 6
 
@@ -105,7 +109,9 @@ def write_audit(
         write_slice(EvaluationFolder(folder).map_of(case), arrays)
     seen: dict[str, Any] = {} if study.raters else {"data": _data(study)}
     seen |= {"cases": partial(viewed_cases, study)} if is_seen(study.options) else {}
-    return _drawn(folder, output, study.name, pictures=study.options.pictures, **seen)
+    options = study.options
+    how: dict[str, Any] = {"pictures": options.pictures, "suspects": options.suspects}
+    return _drawn(folder, output, study.name, **how, **seen)
 
 
 def _data(study: Study) -> list[str]:
@@ -171,9 +177,21 @@ def _write_numbers(
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 
-def _drawn(folder: Path, output: Path, name: str, *, pictures: bool = True, **seen: Any) -> Run:
+def _drawn(
+    folder: Path,
+    output: Path,
+    name: str,
+    *,
+    pictures: bool = True,
+    suspects: str | None = None,
+    **seen: Any,
+) -> Run:
     """Reads and draws the written numbers; the page takes figures that are drawn already."""
     audit = read_run(folder, name)
+    if suspects:
+        listed = doubtful_labels(audit.metrics, suspects).rename_axis("case").reset_index()
+        write_text(folder / LISTED, csv_text(listed))
+        seen |= {"suspects": suspects}
     audits = by_rater(audit)
     files = draw_all(audits, folder) if pictures else {}
     drawn = files if len(audits) == 1 else {}  # several are side by side

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nacl_monai.counting import number_within
 from nacl_monai.digits import row_texts
 from nacl_monai.errors import printable
 from nacl_monai.metrics.columns import DECISIONS, LEADING, METRICS, metric_of
@@ -15,6 +16,8 @@ from nacl_monai.metrics.pooled import Pooled, direction
 
 #: What a doubtful label is known by.
 DOUBT = ("surprise", "dice", "expected_dice")
+#: How many of the cases are listed as doubtful labels, if nobody says.
+SUSPECTS = "10%"
 _RULES = {"l": ":---", "r": "---:"}
 
 
@@ -147,16 +150,20 @@ def rank_correlations(metrics: pd.DataFrame) -> dict[str, float]:
     return {name: _correlation(*pair) for name, pair in pairs.items()}
 
 
-def doubtful_labels(metrics: pd.DataFrame) -> pd.DataFrame:
+def doubtful_labels(metrics: pd.DataFrame, budget: str = "100%") -> pd.DataFrame:
     """The structure of each case whose label contradicts the probabilities most, the most first.
 
     Args:
         metrics: One row per case; columns ``surprise_<structure>``, ``dice_<structure>`` and
             ``expected_dice_<structure>``.
+        budget: How many cases, or which share.
 
     Returns:
         ``structure``, ``surprise``, ``dice`` and ``expected_dice``, by case, as far as they are known;
         empty where nothing is expected of labels.
+
+    Raises:
+        SettingError: If the budget is neither a number nor a share.
 
     Example:
         >>> cases = pd.DataFrame({"surprise_LV": [0.1, 0.4], "dice_LV": [0.8, 0.5]}, index=["a", "b"])
@@ -172,7 +179,16 @@ def doubtful_labels(metrics: pd.DataFrame) -> pd.DataFrame:
         if worst is not None:
             rows[case] = {key: row.get(f"{key}_{worst}") for key in DOUBT} | {"structure": worst}
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["structure", *DOUBT])
-    return table.sort_values("surprise", ascending=False, kind="stable")
+    number = number_within(budget, len(table), "--suspects")
+    return table.sort_values("surprise", ascending=False, kind="stable").head(number)
+
+
+def doubtful_text(doubtful: pd.DataFrame, most: int = 3) -> str:
+    """A sentence on the first of `doubtful_labels`; empty if there is none."""
+    rows = zip(doubtful.index, *(doubtful[key] for key in ("structure", "surprise")), strict=True)
+    places = [f"{structure} of {case} ({number:.2f})" for case, structure, number in rows]
+    start = "The network expects one thing, and the label says another: look at the label of"
+    return f"{start} {', '.join(places[:most])}." if places else ""
 
 
 def _correlation(first: pd.Series[float], second: pd.Series[float]) -> float:

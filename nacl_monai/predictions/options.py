@@ -232,6 +232,13 @@ class Options:
         "how many cases can be looked at, or which share (default: 20%)",
         "N",
     )
+    suspects: str | None = asked(
+        None,
+        "audit:folders",
+        "how many labels that look wrong are listed, or which share (default: 10% on the page), and "
+        "write suspects.csv",
+        "N",
+    )
     below: float | None = asked(
         None,
         "triage:apply report:folders",
@@ -394,6 +401,7 @@ class Options:
                 "--ensemble: averages the predictions of several folders; give two or more with it"
             )
         _ = self.patterns  # refuses wrong expressions
+        number_within(self.suspects or BUDGET, 1, "--suspects")
         for name in ("num_bins", "jobs"):
             if (number := getattr(self, name)) < 1:
                 raise SettingError(f"{flag(name)}: is {number}; give 1 or more")

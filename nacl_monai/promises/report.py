@@ -27,6 +27,7 @@ from nacl_monai.counting import counted
 from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
+from nacl_monai.evaluations.tables import SUSPECTS, doubtful_labels, doubtful_text
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import APPLIED
 from nacl_monai.metrics.columns import METRICS
@@ -233,7 +234,7 @@ def _write(
     audits = _audits(study, people, aside, output, options)
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
     way = ways_to_calibrate(len(everyone), asked)
-    steps = [_trust(audits.before), _calibrated(audits, people, way), *decisions]
+    steps = [_trust(audits.before, audits.after), _calibrated(audits, people, way), *decisions]
     sections = [
         replace(section, title=f"{k}. {section.title}") for k, section in enumerate(steps, 1)
     ]
@@ -427,15 +428,17 @@ def _diagram(runs: Sequence[Run]) -> str:
     return reports.png_source(reports.draw_reliability(runs, region=region, errors=False))
 
 
-def _trust(run: Run) -> Section:
-    """The verdict on the probabilities as they were predicted."""
+def _trust(run: Run, calibrated: Run) -> Section:
+    """The verdict on the probabilities as they were predicted, and which labels contradict the best."""
+    texts = [leading_verdict(run), *decision_verdicts(run), run.caution]
+    doubtful = doubtful_text(doubtful_labels(calibrated.metrics, SUSPECTS))
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
         "says. The 5% contour is the one that would then leave out 5% of the structure.",
         [
             text.partition(" Calibrate it:")[0].partition(" Make one")[0]
-            for text in (leading_verdict(run), *decision_verdicts(run), run.caution)
+            for text in (*texts, doubtful)
             if text
         ],
         {"How often it is right, by what it says, near the prediction": _diagram([run])},

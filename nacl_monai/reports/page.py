@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.counting import counted, number_within
+from nacl_monai.counting import counted
 from nacl_monai.differences import listed
 from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
@@ -30,7 +30,7 @@ from nacl_monai.evaluations.evaluated import (
     human_run,
     read_runs,
 )
-from nacl_monai.evaluations.tables import DOUBT, doubtful_labels
+from nacl_monai.evaluations.tables import DOUBT, SUSPECTS, doubtful_labels, doubtful_text
 from nacl_monai.files import check_folder
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
 from nacl_monai.metrics.columns import (
@@ -47,7 +47,6 @@ from nacl_monai.reports.style import data_source, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed
 
 WORST = 10  # so many of the worst cases are listed
-SUSPECTS = "10%"  # of the labels
 #: The place of an audit's folders in a command, if they are unknown.
 _DATA = ("PREDICTIONS", "LABELS")
 _Shown = Sequence[tuple[str, Metric, str]]
@@ -136,6 +135,7 @@ def write_page(
     data: Sequence[str] = (),
     cases: Viewed | None = None,
     beside: str | None = None,
+    suspects: str = SUSPECTS,
 ) -> Path:
     """Writes the page of an evaluated run or of an audit.
 
@@ -148,6 +148,7 @@ def write_page(
         data: What a command takes of an audit's data: its folders, and whatever says more of them.
         cases: Names of cases → their layers, from `nacl_monai.reports.viewer.viewed`.
         beside: The name of the file with what the page says, if there is to be one.
+        suspects: How many labels that look wrong are listed, or which share.
 
     Returns:
         The path.
@@ -167,7 +168,7 @@ def write_page(
         Section(pictures=dict(_diagrams(run, drawn or {}) if pictures else ())),
         *_decisions(run, shown, data),
         worst,
-        *_suspects(run),
+        *_suspects(run, suspects),
         Section(pictures=dict(_maps(run) if pictures else ()), viewer=True),
         *_scores(run, shown),
         _regions(run),
@@ -531,28 +532,25 @@ def _or_dash(value: float, metric: Metric) -> str:
     return "–" if pd.isna(value) else metric.text(value)
 
 
-def _suspects(run: Run) -> Iterator[Section]:
-    """The labels that look wrong, a tenth of them."""
-    doubtful = doubtful_labels(run.metrics)
+def _suspects(run: Run, budget: str) -> Iterator[Section]:
+    """The labels that look wrong."""
+    doubtful = doubtful_labels(run.metrics, budget)
     if doubtful.empty:
         return
-    number = number_within(SUSPECTS, len(doubtful))
-    rows = [
-        [str(case), found["structure"], *(_or_dash(found[key], METRICS[key]) for key in DOUBT)]
-        for case, found in doubtful.head(number).iterrows()
-    ]
-    places = [f"{structure} of {case}" for case, structure, *_ in rows[:DRAWN]]
     yield Section(
         "Labels to look at",
-        "The network expects one thing of a structure, and the label says another.",
-        [f"Look first at the label of {listed(places)}."],
+        "A label may be wrong where it contradicts what the network expects. Surprise is the larger one "
+        "of expected − true DSC, and of what the volumes alone take from a DSC of 1.",
+        [doubtful_text(doubtful)],
         headings=["Case", "Structure", *(METRICS[key].label for key in DOUBT)],
-        rows=rows,
+        rows=[
+            [str(case), found["structure"], *(_or_dash(found[key], METRICS[key]) for key in DOUBT)]
+            for case, found in doubtful.iterrows()
+        ],
         notes=[
-            f"{SUSPECTS} of the cases. Surprise is the larger one of expected − true DSC, and of what "
-            "the volumes alone take from a DSC of 1. It finds neither two missing end slices nor a "
-            "border between structures that is moved, and tells nothing of labels that the network "
-            "was trained on."
+            f"{len(doubtful)} of {counted(len(run.cases), 'case')}, the most surprising first. It finds "
+            "neither two missing end slices nor a border between structures that is moved, and tells "
+            "nothing of labels that the network was trained on."
         ],
     )
 

@@ -26,6 +26,7 @@ from nacl_monai.metrics.decisions import structure_decisions
 from nacl_monai.posthoc import RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import Scan, halves, scans
+from studies.labels import means
 from studies.labels.faults import FAULTS
 from studies.labels.means import coverage
 from studies.labels.slices import ORDERS, corrected
@@ -220,13 +221,12 @@ def pages(folder: Path) -> Iterator[str]:
         rows.append([str(network), *texts, *(each.text() for each in more)])
     header = ["network", "as it is", *ORDERS, "doubt − area", "doubt − chance"]
     yield markdown_table(header, rows, "l" + "r" * (len(header) - 1))
-    rows = []
-    for (network, structure), of_it in volumes.groupby(["network", "structure"], sort=False):
+    found = []
+    for _, of_it in volumes.groupby(["network", "structure"], sort=False):
         people = of_it[["person", "labeled", "predicted"]].groupby("person").mean()
-        found = coverage(*people.to_numpy().T)
-        rows += [[str(network), str(structure), *row] for row in found]
+        found.append(coverage(*people.to_numpy().T))
     yield markdown_table(
-        ["network", "structure", "labels", "interval", "covers", "width"], rows, "llrlrr"
+        ["interval", "labels", "covers", "width"], means.rows(np.array(found)), "lrrr"
     )
 
 

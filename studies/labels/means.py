@@ -55,14 +55,14 @@ INTERVALS: dict[str, _Interval] = {
 }
 
 
-def coverage(labeled: Array, predicted: Array) -> list[list[str]]:
-    """Rows: labels, interval, the coverage, its mean width as a share of that by labels alone.
+def coverage(labeled: Array, predicted: Array) -> Array:
+    """Of each number of labels and interval: how often it covers, and its width by that of labels alone.
 
     Args:
         labeled: Volumes of people, who are drawn with replacement.
         predicted: Of the same.
     """
-    rng, truth, rows = np.random.default_rng(0), labeled.mean(), []
+    rng, truth = np.random.default_rng(0), labeled.mean()
     found = np.zeros((len(LABELS), len(INTERVALS), DRAWS, 2))
     for (place, number), draw in product(enumerate(LABELS), range(DRAWS)):
         first, second = (rng.integers(len(labeled), size=size) for size in (number, NEW))
@@ -70,8 +70,15 @@ def coverage(labeled: Array, predicted: Array) -> list[list[str]]:
         found[place, :, draw] = [interval(part) for interval in INTERVALS.values()]
     covered = ((found[..., 0] <= truth) & (truth <= found[..., 1])).mean(-1)
     widths = np.diff(found, axis=-1)[..., 0].mean(-1)
-    for place, number in enumerate(LABELS):
-        for k, name in enumerate(INTERVALS):
-            ratio = widths[place, k] / widths[place, 0]
-            rows.append([str(number), name, f"{covered[place, k]:.1%}", f"{ratio:.2f}"])
-    return rows
+    return np.stack([covered, widths / widths[:, :1]], -1)
+
+
+def rows(found: Array) -> list[list[str]]:
+    """A row for each interval and number of labels: the least and the most of several `coverage`."""
+    low, high = found.min(0), found.max(0)
+    table = []
+    for (k, name), (j, number) in product(enumerate(INTERVALS), enumerate(LABELS)):
+        (least, narrow), (most, wide) = low[j, k], high[j, k]
+        cells = f"{least:.1%} to {most:.1%}", f"{narrow:.2f} to {wide:.2f}"
+        table.append([name, str(number), *cells])
+    return table

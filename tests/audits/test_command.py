@@ -85,6 +85,35 @@ def test_several_models_stand_side_by_side(models, run, tmp_path):
     assert line.index("[") > header.index("plain")
 
 
+@pytest.mark.parametrize(("budget", "number"), [("2", 2), ("30%", 2), ("100%", 5)])
+def test_suspects_are_the_labels_of_the_largest_surprise(budget, number, tmp_path, audited):
+    """One of five has the label of another case; the table of cases says who else surprises."""
+    cases = softmax_cases(cases=5)
+    first, *_, last = cases
+    cases[last] = cases[last][0], cases[first][1]
+    study = Study(tmp_path, cases)
+
+    folder = audited(study.nnunet(), study.labels, "--suspects", budget)
+
+    columns = pd.read_csv(folder / "cases.csv", index_col="case").filter(regex="^surprise_")
+    largest = {case: max(zip(row, columns, strict=True)) for case, row in columns.iterrows()}
+    expected = sorted(largest, key=lambda case: -largest[case][0])[:number]
+    listed = pd.read_csv(folder / "suspects.csv", index_col="case")
+    assert listed.index.tolist() == expected
+    assert expected[0] == last
+    for case, row in listed.iterrows():
+        assert (row["surprise"], f"surprise_{row['structure']}") == largest[case]
+
+
+@pytest.mark.parametrize("budget", ["0", "a few", "101%", "1.5"])
+def test_wrong_number_of_suspects_is_refused_before_a_volume_is_read(budget, study, run, tmp_path):
+    code, _, err = run(study.nnunet(), study.labels, "--suspects", budget)
+
+    assert code == 2
+    assert f"--suspects: is '{budget}'" in err
+    assert not (tmp_path / "audit").exists()
+
+
 def test_next_command_can_be_typed(models, run, tmp_path, capsys):
     """With all that was said of the data; what it writes names the one after it."""
     plain, sharp, labels = models

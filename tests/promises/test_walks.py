@@ -128,7 +128,7 @@ components |1; confidence 0.8; control each|mean|most|most; dataset {place}/data
 ensemble |probs|logits; family within|threshold|margin; folds 2; groups {root}/site.csv;
 images {place}/images; islands {islands}; jobs 1|1|1|1|1|1|1|1|1|2; label_name (.+)_seg;
 labels {place}/labels; level 0.3; margin 2|3; measure EF=1-s1.anterior/s0.anterior;
-method temperature|distance; miss 0.1|0.2; names net; new {root}/new/nnunet;
+suspects 1|50%; method temperature|distance; miss 0.1|0.2; names net; new {root}/new/nnunet;
 new_images {root}/new/images; num_bins 5|10; pairs {root}/pairs.csv; patient_pattern (p\d+)_;
 patients {root}/patient.csv|cases; phases _(s\d)|{root}/phase.csv; prediction_name pred_(.+);
 rater_names anna ben; raters {place}/labels {place}/reader; reference {place}/images;

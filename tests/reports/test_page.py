@@ -147,7 +147,8 @@ def test_the_label_that_surprises_most_is_named_first(runs, tmp_path):
     columns = run.metrics.filter(regex="^surprise_")
     case, column = columns.stack().idxmax()
     structure = column.removeprefix("surprise_")
-    assert f"Look first at the label of {structure} of {case}, " in page
+    surprise = columns.loc[case, column]
+    assert f"look at the label of {structure} of {case} ({surprise:.2f}), " in page
     assert "Labels to look at" not in page_of(runs[0], tmp_path)
     section = page[page.index("Labels to look at") :]
     (row,) = re.findall(rf"<td>{case}</td><td>{structure}</td>(.*?)</tr>", section)[:1]

@@ -1,13 +1,21 @@
 """Faults of labels are what their names say, and what is found is what kept scores find."""
 
 import csv
+import re
 from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from scipy import stats
+from scipy.ndimage import distance_transform_edt
 
 from studies.labels.faults import FAULTS
+from studies.labels.slices import ORDERS, corrected
 
 RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/labels"
 NETWORKS = {
@@ -81,3 +89,92 @@ def test_what_is_found_is_what_kept_scores_find():
             # Both draw, and the page has whole percents.
             assert int(shown) / 100 == pytest.approx(found[network][name], abs=0.03)
         assert max(found[network], key=found[network].get) == "surprise"
+
+
+def test_a_fifth_of_the_slices_is_corrected_by_each_order():
+    """By a slow loop over planes, for what is drawn at random as well as by the best choice of any."""
+    drawn = np.random.default_rng(0)
+    label = torch.from_numpy(drawn.choice(3, (5, 6, 11), p=[0.4, 0.3, 0.3]))
+    logits = torch.from_numpy(drawn.normal(0, 1, (3, 5, 6, 11)))
+    logits[0, :, :, 8:], logits[0, :3, :, 2] = 9, 9  # where little is predicted, and far from it
+    probs = (logits + 1.5 * torch.eye(3)[label].movedim(-1, 0)).softmax(0)
+    structures, spacing = {"a": [1], "b": [2]}, (2.0, 2.0, 2.0)
+
+    found = corrected(probs, label, structures, spacing, np.random.default_rng(1))
+
+    predicted, p = probs.argmax(0).numpy(), probs.max(0).values.numpy()
+    distances = distance_transform_edt(predicted == 0, sampling=spacing)
+    near = distances <= 3
+    planes = [k for k in range(11) if (1 - p[..., k])[near[..., k]].sum() > 0]
+    number = round(0.2 * len(planes))
+
+    def dice(chosen):
+        mended = predicted.copy()
+        mended[..., list(chosen)] = label.numpy()[..., list(chosen)]
+        pairs = [(mended == k, label.numpy() == k) for k in (1, 2)]
+        return np.mean([2 * (x & y).sum() / (x.sum() + y.sum()) for x, y in pairs])
+
+    ranks = {
+        "doubt": lambda k: (1 - p[..., k])[near[..., k]].sum(),
+        "area": lambda k: (predicted[..., k] > 0).sum(),
+        "errors": lambda k: (predicted[..., k] != label.numpy()[..., k]).sum(),
+    }
+    values = dict(zip(("as it is", *ORDERS), found, strict=True))
+    # Dice is a quotient in single precision here, and the loop's in double.
+    assert values["as it is"] == pytest.approx(dice([]), abs=1e-6)
+    for order, rank in ranks.items():
+        best = {rank(k): k for k in planes}
+        chosen = [best[value] for value in sorted(best, reverse=True)[:number]]
+        assert values[order] == pytest.approx(dice(chosen), abs=1e-6)
+    every = [dice(chosen) for chosen in combinations(planes, number)]
+    assert min(every) <= values["chance"] <= max(every)
+
+
+def kept(name):
+    """Network → person → the means of their rows; of volumes by structure, too."""
+    table = pd.read_csv(RESULTS / f"{name}.csv")
+    keys = [key for key in ("network", "structure") if key in table]
+    return {
+        of_network: rows.groupby("person").mean(numeric_only=True)
+        for of_network, rows in table.groupby(keys[0] if len(keys) == 1 else keys)
+    }
+
+
+def test_table_of_slices_has_the_means_of_people():
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    page = page[page.index("## Which slices") :]
+    for network, run in NETWORKS.items():
+        people = kept("slices")[run]
+        cells = page.split(f"| {network} | ")[1].split("\n")[0].split(" | ")
+        columns = ["as it is", *ORDERS]
+        expected = [fmean(people[name]) for name in columns]
+        expected += [fmean(people["doubt"] - people[name]) for name in ("area", "chance")]
+        # The table has three or four decimals.
+        assert [float(cell.split()[0]) for cell in cells] == pytest.approx(expected, abs=6e-4)
+
+
+@pytest.mark.slow
+def test_table_of_means_has_the_coverage_of_another_simulation():
+    """Means and variances by hand, people drawn by other numbers: within two points of the page."""
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    for labels in (20, 200):
+        covers, widths = [], []
+        for people in kept("volumes").values():
+            y, f = people[["labeled", "predicted"]].to_numpy().T
+            drawn, hits, ratios = np.random.default_rng(7), 0, []
+            for _ in range(2000):
+                first, rest = (drawn.integers(len(y), size=size) for size in (labels, 300))
+                share = 300 / (300 + labels)
+                parts = y[first] - share * f[first], share * f[rest]
+                error = np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts))
+                half = stats.t.ppf(0.975, labels - 1) * error  # at most as many degrees of freedom
+                hits += abs(sum(part.mean() for part in parts) - y.mean()) <= half
+                alone = stats.t.ppf(0.975, labels - 1) * stats.sem(y[first])
+                ratios.append(half / alone)
+            covers.append(hits / 2000)
+            widths.append(np.mean(ratios))
+        row = page.split(f"| --mean, t | {labels} | ")[1].split("\n")[0]
+        least, most, narrow, wide = map(float, re.findall(r"[\d.]+", row))
+        # Standard errors of 1,000 and 2,000 draws, several times; fewer degrees of freedom.
+        assert [100 * min(covers), 100 * max(covers)] == pytest.approx([least, most], abs=2)
+        assert [min(widths), max(widths)] == pytest.approx([narrow, wide], abs=0.03)
