@@ -161,20 +161,22 @@ def test_table_of_means_has_the_coverage_of_another_simulation():
         covers, widths = [], []
         for people in kept("volumes").values():
             y, f = people[["labeled", "predicted"]].to_numpy().T
-            drawn, hits, ratios = np.random.default_rng(7), 0, []
+            drawn, hits, lengths = np.random.default_rng(7), 0, np.zeros(2)
             for _ in range(2000):
                 first, rest = (drawn.integers(len(y), size=size) for size in (labels, 300))
                 share = 300 / (300 + labels)
                 parts = y[first] - share * f[first], share * f[rest]
-                error = np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts))
-                half = stats.t.ppf(0.975, labels - 1) * error  # at most as many degrees of freedom
-                hits += abs(sum(part.mean() for part in parts) - y.mean()) <= half
+                welch = stats.ttest_ind(
+                    parts[0], -parts[1], equal_var=False
+                )  # their sum's interval
+                low, high = welch.confidence_interval()
+                hits += low <= y.mean() <= high
                 alone = stats.t.ppf(0.975, labels - 1) * stats.sem(y[first])
-                ratios.append(half / alone)
+                lengths += np.array([(high - low) / 2, alone])
             covers.append(hits / 2000)
-            widths.append(np.mean(ratios))
+            widths.append(lengths[0] / lengths[1])
         row = page.split(f"| --mean, t | {labels} | ")[1].split("\n")[0]
         least, most, narrow, wide = map(float, re.findall(r"[\d.]+", row))
-        # Standard errors of 1,000 and 2,000 draws, several times; fewer degrees of freedom.
+        # Some standard errors of 1,000 and 2,000 draws.
         assert [100 * min(covers), 100 * max(covers)] == pytest.approx([least, most], abs=2)
-        assert [min(widths), max(widths)] == pytest.approx([narrow, wide], abs=0.03)
+        assert [min(widths), max(widths)] == pytest.approx([narrow, wide], abs=0.02)
