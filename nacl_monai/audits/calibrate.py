@@ -43,6 +43,7 @@ from nacl_monai.posthoc import (
     caution,
     error_by_side,
     fit_method,
+    fits_to_others,
     write_calibrator,
 )
 from nacl_monai.posthoc.file import FILE, read_calibrator
@@ -53,7 +54,6 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
-from nacl_monai.progress import progress_bar
 from nacl_monai.reports.sections import PAGE
 from nacl_monai.runs import MARGIN, RunFolder
 
@@ -253,7 +253,7 @@ def _text(runs: Sequence[Run], calibrator: Calibrator, sides: Sides | None = Non
     """The fit, the numbers without and with it, and the verdict."""
     fit = calibrator.fit
     fitted = [f"{calibrator.name}: {fit.text(runs[0].unit)}"] if fit else []
-    verdict = bold("\n".join([*reports.verdicts(*runs), *reports.left_on_sides(calibrator, sides)]))
+    verdict = bold("\n".join([*reports.verdicts(*runs), *([sides.sentence(fit)] if sides else [])]))
     return "\n\n".join([*fitted, audit_table(runs), verdict])
 
 
@@ -311,18 +311,13 @@ def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[list[float]], li
 
 
 def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
-    """The parts of the patients, in an order that is drawn once and for all."""
+    """The folds of the patients, each with the fit to the others."""
     if len(patients) < 2:
         raise InputError(
             f"{patients[0]}: is the only patient, who cannot test what is fitted to them; give "
             "predictions of more"
         )
-    drawn = np.random.default_rng(0).permutation(patients).tolist()
-    several = [drawn[fold::folds] for fold in range(min(folds, len(patients)))]
-    return [
-        _Part(part, fit_method(fit.method, voxels.without(part), fit))
-        for part in progress_bar(several, description="Fitting", unit="fold")
-    ]
+    return [_Part(*part) for part in fits_to_others(fit, voxels, patients, folds)]
 
 
 def _after(before: Study, name: str, parts: Sequence[_Part]) -> Study:

@@ -23,7 +23,7 @@ from nacl_monai.posthoc.scaling import (
     fit_temperature,
     fit_vector_scaling,
 )
-from nacl_monai.posthoc.sides import Sides, error_by_side
+from nacl_monai.posthoc.sides import Sides, error_by_side, fits_to_others
 from nacl_monai.posthoc.voxels import NoRoomError, RegionLogits, StructureLogits
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "fit_method",
     "fit_temperature",
     "fit_vector_scaling",
+    "fits_to_others",
     "logits_of",
     "module_of",
     "read_calibrator",

@@ -23,8 +23,9 @@ import numpy.typing as npt
 import torch
 from scipy.special import stdtr
 
-from nacl_monai.posthoc.fit import Fit, blocks_by_distance
+from nacl_monai.posthoc.fit import Fit, blocks_by_distance, fit_method
 from nacl_monai.posthoc.voxels import RegionLogits, StructureLogits
+from nacl_monai.progress import progress_bar
 
 #: In mm, or in voxels of unknown size.
 WITHIN = 3.0
@@ -90,6 +91,33 @@ class Sides:
             f"Up to {WITHIN:g} {self.unit} inside the predicted border it says {inside:.1%} and is "
             f"right in {true_inside:.1%}, outside {outside:.1%} and {true_outside:.1%}"
         )
+
+    def sentence(self, fit: Fit | None) -> str:
+        """The text, with what to try where the sides differ and a fit has one curve for both."""
+        if not self.differ:
+            return f"{self.text}."
+        tried = fit is not None and fit.parameters["knots"][0] < 0
+        advised = "" if tried else "; compare --method signed_distance"
+        return f"{self.text}: the sides differ by more than chance{advised}."
+
+
+def fits_to_others(
+    fit: Fit, voxels: RegionLogits | StructureLogits, patients: Iterable[str], folds: int = 5
+) -> list[tuple[list[str], Fit]]:
+    """The patients in parts, drawn once and for all, each with what is fitted to all others.
+
+    Args:
+        fit: To all, which the others begin at.
+        voxels: Of all.
+        patients: At least two.
+        folds: As many at most as there are patients.
+    """
+    drawn = np.random.default_rng(0).permutation(sorted({*patients})).tolist()
+    several = [drawn[fold::folds] for fold in range(min(folds, len(drawn)))]
+    return [
+        (part, fit_method(fit.method, voxels.without(part), fit))
+        for part in progress_bar(several, description="Fitting", unit="fold")
+    ]
 
 
 def error_by_side(

@@ -2,7 +2,6 @@ from .calibrated import (
     Answer,
     answers,
     draw_temperatures,
-    left_on_sides,
     verdicts,
     write_calibrated,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "draw_temperatures",
     "drawn_regions",
     "house_style",
-    "left_on_sides",
     "median_case",
     "new_figure",
     "page_template",

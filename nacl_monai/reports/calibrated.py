@@ -166,17 +166,6 @@ def verdicts(before: Run, after: Run) -> list[str]:
     return [*(answer.text for answer in found), advice(found)]
 
 
-def left_on_sides(calibrator: Calibrator, sides: Sides | None) -> list[str]:
-    """The error that is left on both sides of the predicted border, and what to try: a line, or none."""
-    if sides is None:
-        return []
-    if not sides.differ:
-        return [f"{sides.text}."]
-    tried = calibrator.fit is not None and calibrator.fit.parameters["knots"][0] < 0
-    advised = "" if tried else "; compare --method signed_distance"
-    return [f"{sides.text}: the sides differ by more than chance{advised}."]
-
-
 def advice(found: Sequence[Answer]) -> str:
     """The recommendation of all answers, in one line.
 
@@ -295,7 +284,7 @@ def write_calibrated(
     sections = [
         Section(
             "By which temperature are the logits divided?" * bool(curve),
-            sentences=left_on_sides(calibrator, sides),
+            sentences=[sides.sentence(calibrator.fit)] if sides else [],
             pictures=curve,
             notes=[f"Fitted: {calibrator.fit.text(unit) if calibrator.fit else _AVERAGED}."],
         ),

@@ -35,12 +35,15 @@ from nacl_monai.posthoc import (
     Ensemble,
     RegionLogits,
     caution,
+    error_by_side,
     fit_method,
+    fits_to_others,
     module_of,
     read_calibrator,
     write_calibrator,
 )
 from nacl_monai.posthoc.file import BY_DATASET
+from nacl_monai.posthoc.sides import FEWEST
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import MARGIN, RunFolder
 from nacl_monai.training.run_folder import unlike_settings
@@ -120,10 +123,11 @@ def fit_calibrator(
 ) -> None:
     """Fits a calibrator on whole volumes, and writes it into the run's folder.
 
-    ``calibrated/<name>/calibrator.json`` says what was fitted over which region, the NLL before and
-    after, the patients of the fit, which weights and ``average`` it belongs to, and which trainings are
-    the members of an ensemble. A calibrator of their mean is fitted here; where each is calibrated by
-    itself, all must have been fitted already.
+    Of a curve by distance, it prints what is left on each side of the border in patients whom it has not
+    seen. ``calibrated/<name>/calibrator.json`` says what was fitted over which region, the NLL before
+    and after, the patients of the fit, which weights and ``average`` it belongs to, and which trainings
+    are the members of an ensemble. A calibrator of their mean is fitted here; where each is calibrated
+    by itself, all must have been fitted already.
 
     Args:
         name: As `read_name` reads it.
@@ -171,8 +175,11 @@ def fit_calibrator(
                     known["voxel"] = case_spacings("pixdim", 1, image.ndim - 1, item["label"])[0]
                 voxels.add(logits[0], item["label"], patient, **known)
             fit = fit_method(steps.method, voxels)
+            sides = None
+            if fit.sees_distance and len(fit.patients) >= FEWEST:
+                sides = error_by_side(fits_to_others(fit, voxels, fit.patients), voxels)
         calibrator = Calibrator(fit, fit.patients, **record)
-        done = fit.text()
+        done = "\n".join([fit.text(), *([sides.sentence(fit)] if sides else [])])
     write_calibrator(run.calibrated(name).calibrator, calibrator)
     print(f"{name}: {done}")
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from nacl_monai.posthoc import RegionLogits, StructureLogits, error_by_side, fit_method
+from nacl_monai.posthoc import Fit, RegionLogits, StructureLogits, error_by_side, fit_method
 from nacl_monai.posthoc.sides import CHANCE, FEWEST, Sides, beyond_chance
 from tests.posthoc.test_distance import blobs, slow_distances, wrong_inside
 
@@ -131,3 +131,24 @@ def test_nothing_is_said_of_few_patients_or_of_a_calibrator_without_distances():
 
     assert not sides.differ
     assert left("temperature", cases) is None
+
+
+@pytest.mark.parametrize(
+    ("knots", "right", "end"),
+    [
+        (
+            [0, 8],
+            0.6,
+            "94.0%: the sides differ by more than chance; compare --method signed_distance.",
+        ),
+        ([-9, -1, 0, 8], 0.6, "94.0%: the sides differ by more than chance."),
+        ([0, 8], 0.93, "94.0%."),
+    ],
+)
+def test_a_curve_for_each_side_is_advised_where_sides_differ(knots, right, end):
+    """Unless each has one, or unless chance may do it."""
+    fit = Fit("any", {"temperatures": [1.0] * len(knots), "knots": knots}, 1, 1, 0, "all", (), 1)
+    chance = np.array([0.03, -0.03, 0.04, -0.05, 0.01])
+    sides = Sides(np.full((5, 2), 0.9), np.stack([right + chance, 0.94 - chance], 1), "mm")
+
+    assert sides.sentence(fit).endswith(end)

@@ -11,7 +11,7 @@ import pytest
 from nacl_monai import audit
 from nacl_monai.evaluations.statistics import DECISIONS
 from nacl_monai.posthoc import Calibrator, Fit, Sides
-from nacl_monai.reports import draw_temperatures, left_on_sides, verdicts, write_calibrated
+from nacl_monai.reports import draw_temperatures, verdicts, write_calibrated
 from nacl_monai.reports.calibrated import Answer, _left, _word, advice, answers, temperature_curves
 from tests.reports.conftest import predicted
 
@@ -121,30 +121,6 @@ def test_every_decision_has_one_of_four_words():
 
     for decision in DECISIONS:
         assert _word(decision) == unlike.get(decision, "no difference")
-
-
-@pytest.mark.parametrize(
-    ("knots", "right", "end"),
-    [
-        (
-            [0, 8],
-            0.6,
-            "94.0%: the sides differ by more than chance; compare --method signed_distance.",
-        ),
-        ([-9, -1, 0, 8], 0.6, "94.0%: the sides differ by more than chance."),
-        ([0, 8], 0.93, "94.0%."),
-    ],
-)
-def test_a_curve_for_each_side_is_advised_where_sides_differ(knots, right, end):
-    """Unless each has one, or unless chance may do it."""
-    fit = Fit("any", {"temperatures": [1.0] * len(knots), "knots": knots}, 1, 1, 0, "all", (), 1)
-    chance = np.array([0.03, -0.03, 0.04, -0.05, 0.01])
-    sides = Sides(np.full((5, 2), 0.9), np.stack([right + chance, 0.94 - chance], 1), "mm")
-
-    (line,) = left_on_sides(Calibrator(fit, ["a"], "dataset"), sides)
-
-    assert line.endswith(end)
-    assert left_on_sides(Calibrator(fit, ["a"], "dataset"), None) == []
 
 
 @pytest.mark.parametrize(

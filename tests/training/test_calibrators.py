@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
@@ -197,6 +198,24 @@ def test_distance_is_fitted_in_the_millimeters_of_the_labels(run):
         fit_calibrator("distance_all", NETWORK, constant, [volume], "cpu", run)
         found = read_calibrator(run.calibrated("distance_all").calibrator).fit
         assert found.parameters["unit"] == unit
+
+
+def test_fit_of_a_run_says_what_is_left_on_each_side(run, capsys):
+    """Inside what is predicted, two voxels in five are wrong; outside none. Four people are too few."""
+    rng, volumes = np.random.default_rng(0), []
+    inside = torch.zeros(1, 16, 16, dtype=torch.bool)
+    inside[:, 4:12, 4:12] = True
+    for k in range(8):
+        wrong = inside & torch.from_numpy(rng.random(inside.shape) < 0.4)
+        logits = torch.cat([torch.zeros(inside.shape), torch.where(inside, 3.0, -3.0)])
+        label = MetaTensor((inside & ~wrong).long(), affine=torch.eye(4))
+        volumes.append({"image": logits, "label": label, "case": f"v{k}"})
+
+    for several, expected in ((volumes, True), (volumes[:4], False)):
+        fit_calibrator("distance_all", NETWORK, lambda image, _: image, several, "cpu", run)
+        out = capsys.readouterr().out
+        assert ("inside the predicted border it says" in out) is expected
+        assert ("compare --method signed_distance" in out) is expected
 
 
 @pytest.mark.parametrize(("method", "region"), [*itertools.product(METHODS, REGIONS)])
