@@ -33,6 +33,7 @@ from nacl_monai.posthoc import (
     METHODS,
     Calibrator,
     Ensemble,
+    Fit,
     RegionLogits,
     caution,
     error_by_side,
@@ -175,13 +176,18 @@ def fit_calibrator(
                     known["voxel"] = case_spacings("pixdim", 1, image.ndim - 1, item["label"])[0]
                 voxels.add(logits[0], item["label"], patient, **known)
             fit = fit_method(steps.method, voxels)
-            sides = None
-            if fit.sees_distance and len(fit.patients) >= FEWEST:
-                sides = error_by_side(fits_to_others(fit, voxels, fit.patients), voxels)
+            done = "\n".join([fit.text(), *_left(fit, voxels)])
         calibrator = Calibrator(fit, fit.patients, **record)
-        done = "\n".join([fit.text(), *([sides.sentence(fit)] if sides else [])])
     write_calibrator(run.calibrated(name).calibrator, calibrator)
     print(f"{name}: {done}")
+
+
+def _left(fit: Fit, voxels: RegionLogits) -> list[str]:
+    """What a curve by distance leaves on each side of the border, if there are people enough to say."""
+    if not fit.sees_distance or len(fit.patients) < FEWEST:
+        return []
+    sides = error_by_side(fits_to_others(fit, voxels, fit.patients), voxels)
+    return [sides.sentence(fit)] if sides else []
 
 
 def _joined(run: RunFolder, steps: Steps, record: Mapping[str, Any]) -> Calibrator:
