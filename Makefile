@@ -15,7 +15,7 @@ PAPER := $(filter table% figure% after_training posthoc selective three_d unet_a
 # Every variable of the command line is an option of nacl-monai, which refuses a wrong one by itself: LOSS=nacl is --loss nacl.
 CALL = +@BIN='$(BIN)' $(PYTHON) .ci/words.py
 
-.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-elsewhere test-lowest smoke-lowest test-weekly test-nnunet test-hosts constraints mutants check check-js niivue format clean site size
+.PHONY: $(PAPER) reproduce report calibrations results raters release help setup demo train evaluate calibrate infer folds export test test-slow test-all test-elsewhere test-lowest smoke-lowest test-weekly test-nnunet test-hosts constraints mutants check check-js niivue format clean site size routes
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -185,6 +185,9 @@ niivue: ## Replace NiiVue, which pages show their cases with: VERSION=
 
 size: ## Count lines of code and modules by room, without docstrings, comments and blanks
 	@$(PYTHON) .ci/size.py nacl_monai tests
+
+routes: .venv/development ## List the files of the package that an audit enters, and a promise of its sums
+	@OMP_NUM_THREADS=1 $(BIN)/python .ci/routes.py
 
 release: .venv/runtime ## Say whether version, changelog, citation and wheel agree, and what the tag would say; ARGS=--tag makes it
 	@$(BIN)/python .ci/release.py $(ARGS)

@@ -97,8 +97,6 @@ GROUPS = {
 }
 COMMANDS = {word: command for group in GROUPS.values() for word, command in group.items()}
 _MANY = 8  # so many options make a usage too long to be read
-#: Of 0.3.0 → now.
-_RENAMED = {name: f"draw {name}" for name in ("reliability", "selective", "logits")}
 
 
 class Parser(argparse.ArgumentParser):
@@ -289,9 +287,6 @@ def _run_command(command: Command, arguments: list[str]) -> int:
 
 
 def _unknown(word: str) -> int:
-    if word in _RENAMED:
-        print_error(f"{word}: is called nacl-monai {_RENAMED[word]} now")
-        return 2
     nearest = difflib.get_close_matches(word, COMMANDS, n=1)
     remedy = f"did you mean {nearest[0]}?" if nearest else f"choose from: {', '.join(COMMANDS)}"
     print_error(f"{word}: no such command; {remedy}")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import nacl_monai
-from nacl_monai import evaluations, reports
 from tests.audits.conftest import Study
 from tests.promises.test_commands import blobs
 
@@ -215,14 +214,6 @@ def test_names_of_a_package_are_there_when_they_are_asked_for(folder):
     assert sorted(package.__all__) == sorted(listed) == sorted(imported)
     for name, module in imported.items():
         assert getattr(package, name) is getattr(module, name)
-
-
-def test_names_that_reports_had_are_there_still():
-    """They are what evaluations have now; a name that neither has is an error."""
-    for name in evaluations.__all__:
-        assert getattr(reports, name) is getattr(evaluations, name)
-    with pytest.raises(AttributeError):
-        reports.raed_run  # noqa: B018
 
 
 def test_package_lists_what_it_has_and_type_checkers_see_it():

@@ -44,13 +44,6 @@ def test_misspelled_command_is_answered_by_the_nearest(word, meant, capsys):
     assert capsys.readouterr().err == f"error: {word}: no such command; did you mean {meant}?\n"
 
 
-@pytest.mark.parametrize("word", ["reliability", "selective", "logits"])
-def test_old_name_of_a_command_says_the_new_one(word, capsys):
-    """In one line."""
-    assert main([word, "RUN"]) == 2
-    assert capsys.readouterr().err == f"error: {word}: is called nacl-monai draw {word} now\n"
-
-
 @pytest.mark.parametrize("buffering", [1, -1])
 def test_reader_who_has_gone_ends_it_without_a_word(monkeypatch, capsys, buffering):
     """As ``| head`` does, whether lines are written at once or at the end."""

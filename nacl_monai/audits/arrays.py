@@ -82,7 +82,7 @@ def audit(
     """
     raters = labels if isinstance(labels, Mapping) else {}
     measured: dict[str, Any] = {"regions": regions, "num_bins": num_bins, "margin": margin}
-    if _is_place(probs, labels, *raters.values()):
+    if any(isinstance(place, (str, Path)) for place in (probs, labels, *raters.values())):
         of_arrays: dict[str, Any] = {"mask": mask, "ignore_index": ignore_index, "spacing": spacing}
         of_arrays |= {"classes": classes or None, "cases": cases or None}
         _refuse((name for name, value in of_arrays.items() if value is not None), "arrays")
@@ -129,11 +129,6 @@ def _of_arrays(
     record = metric.record(study.names, shown, study.patients, study.raters)
     seen = partial(array_cases, study, spacing)
     return _of_record(record, score_columns(of_cases, list(study.channels.structures)), seen)
-
-
-def _is_place(*places: Any) -> bool:
-    """Whether one is a folder, and not an array."""
-    return any(isinstance(place, (str, Path)) for place in places)
 
 
 def _refuse(names: Iterable[str], kind: str) -> None:

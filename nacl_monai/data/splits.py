@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -283,19 +282,6 @@ def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
     return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
 
 
-def _with_given(draw: Callable[..., Split]) -> Callable[..., Split]:
-    """Takes `sets` as `given`, too, as bundles have it that earlier versions wrote."""
-
-    @wraps(draw)
-    def drawn(*arguments: Any, **named: Any) -> Split:
-        if "given" in named:
-            named["sets"] = named.pop("given")
-        return draw(*arguments, **named)
-
-    return drawn
-
-
-@_with_given
 def complete_split(
     patients: Sequence[str],
     sets: Mapping[str, Sequence[str]],

@@ -126,12 +126,8 @@ def _numbers(path: Path, column: pd.Series[str]) -> pd.Series[float]:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: column {column.name!r} holds something that is not a number "
-            f"({_one_line(error)}); evaluate the run again"
+            f"({' '.join(str(error).split())}); evaluate the run again"
         ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ import hashlib
 import json
 import math
 import re
-import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 Check = Callable[[Any], bool]
@@ -40,8 +38,7 @@ VOLUME, DICE = NUMBERS = ("volume", "dice")
 KINDS = (*CONTOURS, *NUMBERS)
 #: The statistics by which a case is recognized under every name.
 FINGERPRINT = ("expected Dice", "volume")
-#: Whose predictions they are, which part of them, and how their patients are known; files of 0.3.0 do
-#: not say.
+#: Whose predictions they are, which part of them, and how their patients are known.
 IDENTITY = ("weights", "split", "run", "shard", "known_by", "patient_pattern")
 # Windows keeps these names for devices, whatever their ending and case.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
@@ -228,7 +225,7 @@ _BESIDE |= {"level": share, "miss": maybe(share)}
 
 def definition(value: Any) -> bool:
     """The definition of what promises count, as in ``promise.json`` and ``promise.npz``."""
-    if not keyed(_COUNTED)(value):
+    if not keyed(_COUNTED)(value) or not value.keys() >= {*IDENTITY}:
         return False
     return {k for ks in value["structures"].values() for k in ks} <= {
         *range(len(value["channels"]))
@@ -287,37 +284,6 @@ def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         for promise in kept
         if promise["level"] == level and promise.get("miss") in (None, least)
     ]
-
-
-def is_earlier(record: Mapping[str, Any]) -> bool:
-    """Whether a promise is of a version in which patients without a structure filled its promise."""
-    return "held_out" in record and "beside" not in record
-
-
-def anew(record: Mapping[str, Any], file: Path) -> str:
-    """What is wrong with such a promise, and the command that makes it anew from its sums."""
-    rows = record.get("kept")
-    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    control, options = str(record.get("control")), {}
-    for key in ("level", "miss", "family", "margin"):
-        options[key] = {str(row[key]) for row in rows if row.get(key) is not None}
-    if options["family"] != {WITHIN}:
-        options["margin"] = set()
-    options["control"] = {control}
-    options["confidence"] = {str(record.get("confidence"))} if control == MOST else set()
-    arguments = []
-    for key, values in options.items():
-        arguments += [f"--{key}", *sorted(values)] * bool(values)
-    command = shlex.join(["nacl-monai", "promise", str(file.parent / "promise.npz"), *arguments])
-    return (
-        "is of an earlier version, which counted patients without a structure as if nothing of it were "
-        f"missed; make it anew, without a volume: {command} --output NEW"
-    )
-
-
-def is_current(definition: Mapping[str, Any]) -> bool:
-    """Whether a definition is of a version that says whose predictions were counted."""
-    return all(key in definition for key in IDENTITY)
 
 
 def fault_in_promise(record: Mapping[str, Any]) -> str:

@@ -35,9 +35,7 @@ from .promised import (
 from .records import (
     BY_TABLE,
     alias,
-    anew,
     fault_in_promise,
-    is_earlier,
     of_least,
     patient_of,
 )
@@ -262,12 +260,9 @@ def _read_promise(place: str | Path) -> Any:
     try:
         record: Any = json.loads(file.read_text(encoding="utf-8"))
         is_record = isinstance(record, dict)
-        earlier = is_record and is_earlier(record)
-        fault = "" if earlier else fault_in_promise(record) if is_record else "it is not a record"
+        fault = fault_in_promise(record) if is_record else "it is not a record"
     except (OSError, RecursionError, ValueError) as error:
         raise InputError(f"{file}: is damaged; {again}") from error
-    if earlier:
-        raise InputError(f"{file}: {anew(record, file)}")
     if fault:
         raise InputError(f"{file}: is not as it was written, {fault}; {again}")
     return record

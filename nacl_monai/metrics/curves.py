@@ -41,12 +41,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from nacl_monai.differences import first_repeated, leaves, listed
+from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.sums_file import (
+    Form,
+    Part,
+    alike_in,
     check_joined,
     check_shards,
     curve_faults,
@@ -68,7 +71,14 @@ NO_THRESHOLD, NO_MARGIN = 0, len(MARGINS) - 1
 _SUMS = ("counts", "hits", "sums")
 _BLOCK = 2**14
 _NAMES = records.each(records.name, 1)
-_FORM: dict[str, records.Check] = {
+_SETS = ("cases", "structures", "thresholds", "margins")
+_FORM: Form = {
+    **{name: Part((name,)) for name in ("cases", "structures")},
+    **{name: Part(_SETS, np.int64) for name in _SUMS},
+    "spacings": Part(("cases", "axes"), np.float64),
+    "patients": Part(("cases",), group="patients"),
+}
+_MAY_BE: dict[str, records.Check] = {
     "definition": records.definition,
     "cases": _NAMES,
     "structures": _NAMES,
@@ -289,22 +299,18 @@ class Curves:
 
     def counted(self) -> dict[str, Any]:
         """The part of the definition in which joined curves must agree; file layouts may differ."""
-        skipped = ("tool", "shard", "known_by", "patient_pattern", "prediction_name")
-        alike = {key: value for key, value in self.definition.items() if key not in skipped}
-        known = "known" if self.known else "unknown"
-        return dict(leaves(alike)) | {"patients": known, "axes": self.spacings.shape[1]}
+        return alike_in(self.definition, self.known) | {"axes": self.spacings.shape[1]}
 
     def check_usable(self) -> None:
         """Refuses curves of which no promise can be made.
 
         Raises:
-            InputError: If they are of 0.3.0, a part of others, or of patients who trained the network,
-                or if no file can have the name of a case or a structure.
+            InputError: If they are a part of others, or of patients who trained the network, or if no
+                file can have the name of a case or a structure.
         """
         for name in (*self.cases, *self.structures):
             if fault := records.fault_of_name(name):
                 raise InputError(f"{name!r}: {fault}; rename the case or the structure")
-        check_current(self.definition, self.path)
         check_shards([self])
         if self.definition["split"] == "train":
             raise InputError(
@@ -316,12 +322,10 @@ class Curves:
         """The cases of these and other curves, by name, without an image.
 
         Raises:
-            InputError: If one was counted otherwise, or is of 0.3.0; a case or a patient is in two of
+            InputError: If one was counted otherwise; a case or a patient is in two of
                 them, or only some know patients; or shards are not those of one division.
         """
         parts = [self, *rest]
-        for part in parts:
-            check_current(part.definition, part.path)
         check_joined(parts, "make both with the same options, of predictions of one model")
         check_shards(parts)
         _check_apart(parts)
@@ -445,23 +449,6 @@ def definition_of(
     }
 
 
-def check_current(definition: Mapping[str, Any], where: object) -> None:
-    """Refuses to use what does not say whose predictions it is of: it may be drawn and compared.
-
-    Args:
-        definition: Of curves or of a promise.
-        where: The file, for the message.
-
-    Raises:
-        InputError: If it is of 0.3.0.
-    """
-    if not records.is_current(definition):
-        raise InputError(
-            f"{where}: is of an earlier version, which does not say whose predictions it is of; "
-            f"{PROMISE_REMEDY}"
-        )
-
-
 def read_curves(file: str | Path) -> Curves:
     """Reads a ``promise.npz``.
 
@@ -473,41 +460,33 @@ def read_curves(file: str | Path) -> Curves:
     """
     path = Path(file)
     path = path / CURVES_FILE if path.is_dir() else path
-    keys = ("cases", "structures", *_SUMS, "spacings", "definition", "checksum")
-    arrays: dict[str, Any]
-    arrays, definition = read_sums(path, keys, PROMISE_REMEDY, PROMISE_REMEDY, ["patients"])
-    held = {key: array.tolist() for key, array in arrays.items() if key not in _SUMS}
-    faults = chain(_faults_of_form(held, arrays, definition), _faults_of_sums(held, arrays))
+    lengths = {"thresholds": len(THRESHOLDS), "margins": len(MARGINS)}
+    held, definition = read_sums(path, _FORM, PROMISE_REMEDY, PROMISE_REMEDY, lambda _: lengths)
+    faults = chain(_faults_of_names(held, definition), _faults_of_sums(held))
     if (fault := next(faults, None)) is not None:
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     known = "patients" in held
-    held = {"patients": held["cases"], **held, **{key: arrays[key] for key in (*_SUMS, "spacings")}}
-    return Curves(**held, definition=definition, known=known, path=path)
+    return Curves(
+        **{"patients": held["cases"], **held}, definition=definition, known=known, path=path
+    )
 
 
-def _faults_of_form(
-    held: Mapping[str, Any], arrays: Mapping[str, Array], definition: Mapping[str, Any]
-) -> Iterator[str]:
-    """The faults in type, shape or name."""
-    if fault := records.fault_in({**held, "definition": definition}, _FORM):
+def _faults_of_names(held: Mapping[str, Any], definition: Mapping[str, Any]) -> Iterator[str]:
+    """The faults in names and sizes, and in what was counted."""
+    sizes = {"spacings": held["spacings"].tolist(), "definition": definition}
+    if fault := records.fault_in({**held, **sizes}, _MAY_BE):
         yield fault
     if definition["logits"] != list(_LOGITS) or held["structures"] != list(
         definition["structures"]
     ):
         yield "its definition cannot be"
-    cases = held["cases"]
-    if {len({*cases}), *(len(held.get(key, cases)) for key in ("patients", "spacings"))} != {
-        len(cases)
-    }:
-        yield "a case, its patient or the size of its voxels is missing, or there twice"
-    shape = len(cases), len(held["structures"]), len(THRESHOLDS), len(MARGINS)
-    if any(arrays[name].dtype != np.int64 or arrays[name].shape != shape for name in _SUMS):
-        yield f"{listed(_SUMS)} are not {shape}, as of this version"
+    if first_repeated(held["cases"]) is not None:
+        yield "a case is there twice"
 
 
-def _faults_of_sums(held: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[str]:
+def _faults_of_sums(held: Mapping[str, Any]) -> Iterator[str]:
     """The faults of sums that no voxels give."""
-    counts, hits, sums = (arrays[name] for name in _SUMS)
+    counts, hits, sums = (held[name] for name in _SUMS)
     for fault, where in curve_faults(THRESHOLDS, counts, hits, sums).items():
         if where.any():
             yield f"{fault}, in case {held['cases'][int(np.argwhere(where)[0][0])]!r}"

@@ -37,10 +37,18 @@ import numpy.typing as npt
 import pandas as pd
 import scipy
 
-from nacl_monai.differences import leaves
+from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
-from nacl_monai.metrics.sums_file import check_joined, check_shards, read_sums, write_sums
+from nacl_monai.metrics.sums_file import (
+    Form,
+    Part,
+    alike_in,
+    check_joined,
+    check_shards,
+    read_sums,
+    write_sums,
+)
 
 Array = npt.NDArray[Any]
 #: The file of the rows.
@@ -53,6 +61,11 @@ _ROWS = {
     "mm3": np.float64,
     "score": np.float64,
     "hit": np.bool_,
+}
+_FORM: Form = {
+    **{name: Part((name,)) for name in ("cases", "structures")},
+    **{name: Part(("islands",), kind) for name, kind in _ROWS.items()},
+    "patients": Part(("cases",), group="patients"),
 }
 _REMEDY = "make it again: nacl-monai audit PREDICTIONS LABELS --components"
 
@@ -179,9 +192,7 @@ class Islands:
 
     def counted(self) -> dict[str, Any]:
         """The part of the definition in which joined islands must agree."""
-        skipped = ("tool", "shard", "known_by", "patient_pattern", "prediction_name")
-        alike = {key: value for key, value in self.definition.items() if key not in skipped}
-        return dict(leaves(alike)) | {"patients": "known" if self.known else "unknown"}
+        return alike_in(self.definition, self.known)
 
     def joined(self, rest: Sequence[Islands]) -> Islands:
         """These and other islands; the caller makes sure that no case is in two.
@@ -254,43 +265,27 @@ def read_islands(file: Path) -> Islands:
     Raises:
         InputError: If it is missing, damaged or edited.
     """
-    keys = (*_ROWS, "cases", "structures", "definition", "checksum")
-    arrays: dict[str, Any]
-    arrays, definition = read_sums(file, keys, _REMEDY, _REMEDY, ["patients"])
-    names: dict[str, Any] = {
-        key: arrays[key].tolist() for key in ("cases", "structures", "patients") if key in arrays
-    }
-    if fault := _fault(arrays, names, definition):
+    held, definition = read_sums(file, _FORM, _REMEDY, _REMEDY)
+    if fault := _fault(held, definition):
         raise InputError(f"{file}: is not as it was written, {fault}; {_REMEDY}")
-    rows = pd.DataFrame({name: arrays[name] for name in _ROWS})
-    patients = names.get("patients", names["cases"])
-    known = "patients" in names
-    return Islands(rows, names["cases"], names["structures"], patients, definition, known, file)
+    rows = pd.DataFrame({name: held.pop(name) for name in _ROWS})
+    known = "patients" in held
+    named = {"patients": held["cases"], **held}
+    return Islands(rows, **named, definition=definition, known=known, path=file)
 
 
-def _fault(arrays: Mapping[str, Array], names: Mapping[str, Any], definition: Any) -> str:
+def _fault(held: Mapping[str, Any], definition: Any) -> str:
     """The first fault of rows that no islands give; empty without one."""
-    least, cases = definition.get("minimum_mm3"), names["cases"]
+    least, cases, structures = definition.get("minimum_mm3"), held["cases"], held["structures"]
     defined = records.definition(definition) and records.number(0)(least)
-    if not defined or [*definition["structures"]] != names["structures"]:
+    if not defined or [*definition["structures"]] != structures:
         return "its definition cannot be"
-    if len({*cases}) != len(cases) or len(names.get("patients", cases)) != len(cases):
-        return "a case or its patient is missing, or there twice"
-    return _fault_of_rows(arrays, len(cases), len(names["structures"]), least)
-
-
-def _fault_of_rows(arrays: Mapping[str, Array], cases: int, structures: int, least: float) -> str:
-    bounds = {
-        "case": (0, cases - 1),
-        "structure": (0, structures - 1),
-        "labeled": (0, 1),
-        "mm3": (least, np.inf),
-        "score": (0, 1),
-        "hit": (0, 1),
+    if first_repeated(cases) is not None:
+        return "a case is there twice"
+    bounds: dict[str, tuple[float, float]] = {
+        "case": (0, len(cases) - 1),
+        "structure": (0, len(structures) - 1),
     }
-    rows = {arrays[name].shape for name in _ROWS}
-    typed = all(arrays[name].dtype == kind for name, kind in _ROWS.items())
-    if not typed or len(rows) > 1 or len(rows.pop()) != 1:
-        return "its rows cannot be"
-    within = [((arrays[n] >= low) & (arrays[n] <= high)).all() for n, (low, high) in bounds.items()]
+    bounds |= {"mm3": (least, np.inf), "score": (0, 1)}
+    within = [((held[n] >= low) & (held[n] <= high)).all() for n, (low, high) in bounds.items()]
     return "" if all(within) else "its rows cannot be"

@@ -101,7 +101,8 @@ def rater_sums(
     together = _counted_by_all(raters)
     positions = range(len(raters)) if rater is None else [rater]
     against = [(together if rater is None else raters)[k] for k in positions]
-    masks = _in_any(map(masks_of, against))
+    # The voxels of each region that are in it by any rater.
+    masks = [_either(of_region) for of_region in zip(*map(masks_of, against), strict=True)]
     sums = _added(_tensors(collected, voxels, masks) for voxels in against)
     if len(raters) == 1:
         return sums
@@ -143,11 +144,6 @@ def _counted_by_all(raters: Sequence[LabeledVoxels]) -> list[LabeledVoxels]:
     if not counted:
         return list(raters)
     return [replace(voxels, counted=reduce(torch.logical_and, counted)) for voxels in raters]
-
-
-def _in_any(masks_of_raters: Iterable[Masks]) -> list[torch.Tensor | None]:
-    """The voxels of each region that are in it by any rater; None for all voxels."""
-    return [_either(masks) for masks in zip(*masks_of_raters, strict=True)]
 
 
 def _either(masks: Masks) -> torch.Tensor | None:

@@ -64,7 +64,8 @@ from nacl_monai.metrics.regions import (
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.sums_file import (
     FINE,
-    Arrays,
+    Form,
+    Part,
     bins_faults,
     blocks,
     check_joined,
@@ -83,22 +84,33 @@ _UNRECORDED = {"all", "foreground", "union", "boundary"}
 #: What to do where a file is missing.
 REMEDY = "run `make evaluate` first"
 _HUMAN, _SCORE, _DECISION = "human_", "score_", "decision_"
-# The arrays of sums, and those that a file may lack.
-_SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
-_HUMAN_SUMS = {f"{_HUMAN}{key}": dtype for key, dtype in _SUMS.items()}
-_FINE_SUMS = {f"{FINE}counts": np.int64, f"{FINE}excess": np.float64, f"{FINE}errors": np.int64}
-_SCORE_SUMS = {f"{_SCORE}counts": np.int64, f"{_SCORE}scores": np.float64}
-_DECISIONS = {f"{_DECISION}{volume.name}": np.float64 for volume in fields(Decisions)}
 _AXES = ("num_bins", "regions", "classes", "raters")
-_NAMES, _OPTIONAL_NAMES = ("cases", "regions", "classes"), ("patients", "raters")
-_OPTIONAL_SUMS = (_FINE_SUMS, _HUMAN_SUMS, _SCORE_SUMS, _DECISIONS)
-_OPTIONAL = (*chain.from_iterable(_OPTIONAL_SUMS), *_OPTIONAL_NAMES)
-# The optional sums of a record, in the order of the above.
+_BINS = ("cases", "regions", "classes", "bins")
+_SUMS = {"counts": np.int64, "positives": np.int64, "confidences": np.float64}
+_FINE = {"counts": np.int64, "excess": np.float64, "errors": np.int64}
+# The optional sums of a record, and before their names in the file.
 _PARTS: dict[str, tuple[type[VoxelSums], str]] = {
     "fine": (SparseFineBins, FINE),
     "human": (CalibrationBins, _HUMAN),
     "scores": (ScoreSums, _SCORE),
     "decisions": (Decisions, _DECISION),
+}
+_FORM: Form = {
+    **{name: Part((name,)) for name in ("cases", "regions", "classes")},
+    **{name: Part(_BINS, dtype) for name, dtype in _SUMS.items()},
+    **{f"{_HUMAN}{name}": Part(_BINS, dtype, _HUMAN) for name, dtype in _SUMS.items()},
+    **{
+        f"{FINE}{name}": Part(("cases", "regions", "fine bins"), dtype, FINE)
+        for name, dtype in _FINE.items()
+    },
+    f"{_SCORE}counts": Part(("cases", "regions"), np.int64, _SCORE),
+    f"{_SCORE}scores": Part(("cases", "regions", "scores"), np.float64, _SCORE),
+    **{
+        f"{_DECISION}{volume.name}": Part(("cases", "structures"), np.float64, _DECISION)
+        for volume in fields(Decisions)
+    },
+    "patients": Part(("cases",), group="patients"),
+    "raters": Part(("raters",), group="raters"),
 }
 
 
@@ -512,52 +524,27 @@ def read_record(file: str | Path) -> Record:
     """
     path = Path(file)
     path = path / "bins.npz" if path.is_dir() else path
-    arrays, definition = read_sums(path, (*_NAMES, *_SUMS), REMEDY, EVALUATE_AGAIN, _OPTIONAL)
-    definition = definition or _earlier(path)
-    names = {
-        key: list(map(str, arrays[key])) for key in (*_NAMES, *_OPTIONAL_NAMES) if key in arrays
+    arrays, definition = read_sums(path, _FORM, REMEDY, EVALUATE_AGAIN, _lengths)
+    parts: dict[str, Any] = {
+        name: kind.from_arrays(arrays, prefix)
+        for name, (kind, prefix) in _PARTS.items()
+        if any(key.startswith(prefix) for key in arrays)
     }
-    there = [_all_or_none(path, arrays, keys) for keys in _OPTIONAL_SUMS]
+    names = {key: arrays[key] for key, part in _FORM.items() if not part.dtype and key in arrays}
+    sums, definition = CalibrationBins.from_arrays(arrays), definition or _earlier(path)
+    return Record(**names, **parts, sums=sums, definition=definition, path=path)
+
+
+def _lengths(definition: Mapping[str, Any]) -> dict[str, int]:
+    """The lengths of axes that a definition says."""
     structures = definition.get("decisions", {}).get("structures", ())
-    _check_all_shapes(path, arrays, there, [names[key] for key in _NAMES], structures)
-    dtypes = _SUMS | _FINE_SUMS | _HUMAN_SUMS | _SCORE_SUMS | _DECISIONS
-    sums = {key: arrays[key].astype(dtypes[key]) for key in dtypes.keys() & arrays.keys()}
-    parts = {
-        name: kind.from_arrays(sums, prefix) if keys else None
-        for (name, (kind, prefix)), keys in zip(_PARTS.items(), there, strict=True)
-    }
-    held: dict[str, Any] = {"patients": None, "raters": [], **names, **parts}
-    return Record(sums=CalibrationBins.from_arrays(sums), definition=definition, path=path, **held)
+    return {"structures": len(structures), "scores": 2}
 
 
 def _earlier(path: Path) -> dict[str, Any]:
     """The definition in files of earlier versions: a calibrator at most."""
     known = read_arrays(path, (), REMEDY, ["calibrator"])
     return {"calibrator": [str(text) for array in known.values() for text in array]}
-
-
-def _check_all_shapes(
-    path: Path,
-    arrays: Arrays,
-    there: Sequence[Sequence[str]],
-    names: Sequence[Sequence[str]],
-    structures: Sequence[str],
-) -> None:
-    """Refuses sums that are not of all cases, regions, classes or structures."""
-    fine, human, scores, decisions = there
-    axes = dict(zip(_NAMES, names, strict=True))
-    _check_shapes(path, arrays, (*_SUMS, *human), axes)
-    _check_shapes(path, arrays, fine, {key: axes[key] for key in _NAMES[:2]})
-    shape = len(axes["cases"]), len(axes["regions"])
-    if scores and [arrays[key].shape for key in scores] != [shape, (*shape, 2)]:
-        raise InputError(
-            f"{path}: {listed(scores)} are not (cases, regions) = {shape}; {EVALUATE_AGAIN}"
-        )
-    shape = len(axes["cases"]), len(structures)
-    if any(arrays[key].shape != shape for key in decisions):
-        raise InputError(
-            f"{path}: {listed(decisions)} are not (cases, structures) = {shape}; {EVALUATE_AGAIN}"
-        )
 
 
 def _joined(parts: Sequence[SumsT | None]) -> SumsT | None:
@@ -570,31 +557,3 @@ def _joined_names(parts: Sequence[list[str] | None]) -> list[str] | None:
     """The names of all cases; None where some are missing."""
     kept = [part for part in parts if part is not None]
     return list(chain.from_iterable(kept)) if len(kept) == len(parts) else None
-
-
-def _all_or_none(path: Path, arrays: Arrays, keys: Mapping[str, type]) -> list[str]:
-    """Those of the arrays that are there, which are all or none."""
-    there = [key for key in keys if key in arrays]
-    if there and len(there) < len(keys):
-        raise InputError(
-            f"{path}: holds {listed(there)} alone of {listed(list(keys))}; {EVALUATE_AGAIN}"
-        )
-    return there
-
-
-def _check_shapes(
-    path: Path, arrays: Arrays, keys: Sequence[str], axes: Mapping[str, Sequence[str]]
-) -> None:
-    """Refuses sums that are not numbers, are not alike, or have other leading axes."""
-    expected = tuple(map(len, axes.values()))
-    for key in keys:
-        shape, dtype = arrays[key].shape, arrays[key].dtype
-        if not np.issubdtype(dtype, np.number):
-            raise InputError(
-                f"{path}: {key} is of the type {dtype.str}, not numbers; {EVALUATE_AGAIN}"
-            )
-        if shape[:-1] != expected or shape != arrays[keys[0]].shape:
-            raise InputError(
-                f"{path}: {key} is {shape}, not ({', '.join(axes)}, bins) = "
-                f"({', '.join(map(str, expected))}, M); {EVALUATE_AGAIN}"
-            )

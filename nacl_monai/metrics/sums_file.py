@@ -18,16 +18,16 @@ import tokenize
 import zipfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from nacl_monai.differences import differences, first_of, listed
+from nacl_monai.differences import differences, first_of, leaves, listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 
@@ -53,6 +53,24 @@ DEFINITION, CHECKSUM = "definition", "checksum"
 #: Before the names of sums of cases that are nearly all 0.
 FINE = "fine_"
 Arrays = dict[str, Any]  # NumPy's, or sparse
+
+
+class Part(NamedTuple):
+    """What a file of sums has under a name.
+
+    Attributes:
+        axes: The names of its axes, which have one length each in a file.
+        dtype: That of its numbers; None of names.
+        group: The arrays of a group are all there or none is; those without one always are.
+    """
+
+    axes: tuple[str, ...]
+    dtype: type | None = None
+    group: str = ""
+
+
+#: What a kind of file holds, by name; what names an axis comes first.
+Form = Mapping[str, Part]
 Faults = dict[str, npt.NDArray[np.bool_]]
 Sums = npt.NDArray[Any]
 # In half precision edges are rounded, and a probability may be a little above 1.
@@ -150,34 +168,79 @@ def _dense(array: Sums | SparseArray) -> Iterator[Sums]:
 
 
 def read_sums(
-    path: Path, keys: Sequence[str], missing: str, edited: str, optional: Sequence[str] = ()
+    path: Path,
+    form: Form,
+    missing: str,
+    edited: str,
+    lengths: Callable[[dict[str, Any]], Mapping[str, int]] = lambda _: {},
 ) -> tuple[Arrays, dict[str, Any]]:
     """The arrays of a file of sums, and what was counted; the latter is empty where it records nothing.
 
     Args:
         path: The file.
-        keys: The arrays that it must hold.
-        missing: What to do where it is missing or lacks one.
+        form: What such a file holds.
+        missing: What to do where it is missing or lacks an array.
         edited: What to do where it is not as it was written.
-        optional: Arrays that are returned where it holds them.
+        lengths: Of axes, by the definition.
+
+    Returns:
+        Names as lists of text, all else as arrays; and the definition.
 
     Raises:
         InputError: If it is refused.
     """
-    own = [key for key in (DEFINITION, CHECKSUM) if key not in keys]
-    arrays = read_arrays(path, keys, missing, (*optional, *own))
+    needed = [key for key, part in form.items() if not part.group]
+    optional = [key for key, part in form.items() if part.group]
+    arrays = read_arrays(path, needed, missing, (*optional, DEFINITION, CHECKSUM))
+    definition = _definition_in(arrays)
+    if isinstance(definition, str):
+        raise InputError(f"{path}: is not as it was written, {definition}; {edited}")
+    if fault := _fault_of_form(arrays, form, lengths(definition)):
+        raise InputError(f"{path}: is not as it was written, {fault}; {edited}")
+    names = {key: arrays[key].tolist() for key in arrays if form[key].dtype is None}
+    return arrays | names, definition
+
+
+def _definition_in(arrays: Arrays) -> dict[str, Any] | str:
+    """Takes what was counted out of the arrays, empty where they record nothing; or their fault."""
     if not {DEFINITION, CHECKSUM} & arrays.keys():
-        return arrays, {}
+        return {}
     checksum = str(arrays.pop(CHECKSUM, ""))
     if checksum != arrays_checksum(arrays):
-        raise InputError(f"{path}: is not as it was written, its checksum differs; {edited}")
+        return "its checksum differs"
     try:
         definition = json.loads(str(arrays.pop(DEFINITION)))
     except (KeyError, RecursionError, ValueError):
         definition = None
-    if not isinstance(definition, dict):
-        raise InputError(f"{path}: is not as it was written, its definition cannot be; {edited}")
-    return arrays, definition
+    return definition if isinstance(definition, dict) else "its definition cannot be"
+
+
+def _fault_of_form(arrays: Arrays, form: Form, known: Mapping[str, int]) -> str:
+    """The first array of another type or shape, or a group of which one is missing; empty without."""
+    lengths = dict(known)
+    for key, part in form.items():
+        if key in arrays:
+            fault = _fault_of_part(arrays[key], part, lengths)
+            if fault:
+                return f"{key} is {fault}"
+            continue
+        whole = [other for other in form if form[other].group == part.group]
+        if there := [other for other in whole if other in arrays]:
+            return f"it holds {listed(there)} alone of {listed(whole)}"
+    return ""
+
+
+def _fault_of_part(array: Sums | SparseArray, part: Part, lengths: dict[str, int]) -> str:
+    """What an array is in place of its part; empty where it is that. Learns the lengths of axes."""
+    if part.dtype is None and array.dtype.kind != "U":
+        return f"of the type {array.dtype.str}, not names"
+    if part.dtype is not None and array.dtype != part.dtype:
+        return f"of the type {array.dtype.str}, not {np.dtype(part.dtype).name}"
+    pairs = zip(part.axes, array.shape, strict=False)
+    expected = tuple(lengths.setdefault(axis, length) for axis, length in pairs)
+    if len(array.shape) == len(part.axes) and array.shape == expected:
+        return ""
+    return f"{array.shape}, not ({', '.join(part.axes)}) = {expected}"
 
 
 def arrays_checksum(arrays: Mapping[str, Any]) -> str:
@@ -235,6 +298,18 @@ def _read_sparse(archive: Any, key: str) -> Sums | SparseArray:
             part = np.frombuffer(member.read(size), dtype).reshape(-1, *shape[1:])
             parts.append(SparseArray.of_dense(part))
     return SparseArray.joined(parts)
+
+
+def alike_in(definition: Mapping[str, Any], known: bool) -> dict[str, Any]:
+    """The part of a definition in which joined sums must agree; layouts of files may differ.
+
+    Args:
+        definition: What was counted.
+        known: Whether patients were given.
+    """
+    skipped = ("tool", "shard", "known_by", "patient_pattern", "prediction_name")
+    alike = {key: value for key, value in definition.items() if key not in skipped}
+    return dict(leaves(alike)) | {"patients": "known" if known else "unknown"}
 
 
 def check_joined(parts: Sequence[Any], remedy: str) -> None:

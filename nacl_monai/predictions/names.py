@@ -217,7 +217,7 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
     cases = _predicted(folder, names)
     if not (cases and labeled):
         return
-    starts = {name[:end] for name in cases for end in _ends(name)}
+    starts = {name[: found.start()] for name in cases for found in re.finditer("_|$", name)}
     if not starts & labeled.keys():
         raise no_pair(folder, labels, cases, labeled)
 
@@ -227,7 +227,3 @@ def _predicted(folder: Path, names: Names) -> set[str]:
     files = list(folder.rglob("[!.]*"))
     predicted = {stem_of(file) for file in files} | {file.name for file in files if file.is_dir()}
     return {name for name in map(names.of_prediction, predicted) if name is not None}
-
-
-def _ends(name: str) -> list[int]:
-    return [*(k for k, letter in enumerate(name) if letter == "_"), len(name)]

@@ -457,7 +457,7 @@ def read_promise(file: str | Path) -> Promise:
     """Reads a ``promise.json``.
 
     Raises:
-        InputError: If it is missing or damaged, or of a version that counted other patients.
+        InputError: If it is missing or damaged, or of a version before 0.4.
 
     Example:
         >>> import tempfile
@@ -474,8 +474,6 @@ def read_promise(file: str | Path) -> Promise:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
     record = read_object(path, PROMISE_REMEDY)
-    if records.is_earlier(record):
-        raise InputError(f"{path}: {records.anew(record, path)}")
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
     record["kept"] = list(map(Kept.of_record, record["kept"]))

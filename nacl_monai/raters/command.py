@@ -105,7 +105,11 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     files = find_cases(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
     cases = list(read_cases(files, options.affine_tolerance))
-    values = check_values(options.raters, [_held(cases, n) for n in range(len(options.raters))])
+    held = [
+        {int(value) for case in cases for value in np.unique(case.labels[rater])} - {0}
+        for rater in range(len(options.raters))
+    ]
+    values = check_values(options.raters, held)
     _check_raters(options.raters, values, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
@@ -118,11 +122,6 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
         masks = (masks for masks in structures if masks is not None)
         scores[value] = score_priors(masks, priors, [options.band])
     return scores, tuple(np.median(spacings, axis=0).tolist())
-
-
-def _held(cases: Sequence[RatedCase], rater: int) -> set[int]:
-    """The label values of a rater, but for the background's."""
-    return {int(value) for case in cases for value in np.unique(case.labels[rater])} - {0}
 
 
 def _check_raters(

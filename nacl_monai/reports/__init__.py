@@ -4,15 +4,6 @@ On the command line: ``nacl-monai compare RUN [RUN ...] --output DIR``, and ``na
 ``reliability`` (any region, any class), ``selective`` (risk and coverage) and ``logits``.
 """
 
-from typing import Any
-
 import lazy_loader
 
-from nacl_monai import evaluations
-
-_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> Any:
-    """A name of this package, or of `nacl_monai.evaluations`, whose names this package once had."""
-    return getattr(evaluations, name) if name in evaluations.__all__ else _load(name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

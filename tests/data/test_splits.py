@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.bundle import ConfigParser
 
 from nacl_monai.data import (
     complete_split,
@@ -377,15 +376,6 @@ def test_given_sets_are_kept_and_the_rest_is_drawn(test, seed):
     assert sorted(name for names in split.values() for name in names) == sorted(NAMES)
     drawn = split_patients(rest, {"train": 3, "val": 1}, seed)
     assert {part: split[part] for part in ("train", "val")} == drawn
-
-
-def test_bundles_of_earlier_versions_name_the_sets_given():
-    kept, named = {"test": ["p3"]}, {"proportions": {"train": 3, "val": 1}, "seed": 0}
-    step = {"_target_": "nacl_monai.data.complete_split", "_mode_": "callable", "given": kept}
-
-    draw_split = ConfigParser({"draw_split": {**step, **named}}).get_parsed_content("draw_split")
-
-    assert draw_split(NAMES) == complete_split(NAMES, sets=kept, **named)
 
 
 @given(st.permutations(NAMES), st.integers(2, 5), st.booleans())

@@ -17,7 +17,7 @@ from nacl_monai.evaluations import (
     read_runs,
     read_tested,
 )
-from nacl_monai.evaluations.evaluated import check_means, check_values, folds_of
+from nacl_monai.evaluations.evaluated import folds_of
 from nacl_monai.metrics.record import read_record
 from tests.conftest import refused
 from tests.same import same_bits, same_values
@@ -247,48 +247,6 @@ def test_other_cases_are_alike_in_another_fold_alone(folders, make_run, tmp_path
             f"{fewer}: its test cases are not those of {folders[0]} (missing here: 007); evaluate "
             "both on the same split"
         )
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("ece_foreground", -0.5),
-        ("cece_union", 1.01),
-        ("dice", 1.1),
-        ("dice_RV", -0.1),
-        ("hd95_LV", -1.0),
-        ("hd95", np.inf),
-        ("confidence_gap_all", -1.5),
-        ("brier_all", 2.5),
-        ("expected_dice_RV", 1.1),
-        ("aurc_all", -0.1),
-        ("error_auroc_all", 1.1),
-        ("smooth_ece_union", 1.1),
-        ("thresholded_cece_union", -0.1),
-    ],
-)
-def test_impossible_value_is_refused(column, value):
-    """The line names file, column, case and value."""
-    metrics = pd.DataFrame({column: [0.5, value]}, index=["a", "b"])
-
-    line = refused(check_values, Path("cases.csv"), metrics)
-    assert line.startswith(f"cases.csv: {column} of case 'b' is {value:g}, outside")
-
-
-def test_limits_and_undefined_values_are_possible(tmp_path):
-    """A perfect Dice, an absent structure, a confidence gap below zero."""
-    metrics = pd.DataFrame({"dice": [0, 1, np.nan], "confidence_gap_all": [-1, 0, 1.0]})
-
-    check_values(tmp_path, metrics)
-
-
-def test_metric_that_is_not_the_mean_of_its_structures_is_refused(tmp_path):
-    """Absent structures do not count."""
-    metrics = pd.DataFrame({"dice_a": [0.2, 0.4], "dice_b": [np.nan, 0.8], "dice": [0.2, 0.6]})
-    check_means(tmp_path, metrics, ["dice"])
-
-    line = refused(check_means, tmp_path, metrics.assign(dice=[0.2, 0.7]), ["dice"])
-    assert "dice of case 1 is 0.7, but its structures give 0.6" in line
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """A promise is kept by inference as by the package."""
 
-import json
-
 import nibabel
 import numpy as np
 import pandas as pd
@@ -162,16 +160,6 @@ def test_file_that_is_no_promise_is_refused(image, tmp_path, text, line):
     (tmp_path / "promise.json").write_text(text)
 
     with pytest.raises(InputError, match=line):
-        saver(tmp_path / "promise.json", image, tmp_path / "predictions")
-
-
-def test_promise_of_an_earlier_version_is_refused(promise_file, image, tmp_path):
-    """Its outer contours count patients of whom there is nothing to miss."""
-    record = json.loads(promise_file.read_text())
-    record["held_out"] = record.pop("beside")
-    (tmp_path / "promise.json").write_text(json.dumps(record))
-
-    with pytest.raises(InputError, match="is of an earlier version.*make it anew"):
         saver(tmp_path / "promise.json", image, tmp_path / "predictions")
 
 

@@ -240,7 +240,7 @@ def short(key, *index):
         (short("confidences", ..., slice(3)), "confidences is (7, 2, 5, 3)"),
         (
             lambda arrays: arrays.update(counts=np.full_like(arrays["counts"], "x", dtype=str)),
-            "counts is of the type <U1, not numbers",
+            "counts is of the type <U1, not int64",
         ),
         (
             lambda arrays: arrays.update(human_counts=arrays["counts"]),
@@ -418,7 +418,7 @@ def test_volumes_of_other_structures_are_refused(tmp_path):
     record = decided()
     path = replace(record, decisions=record.decisions[:, :1]).write(tmp_path / "bins.npz")
 
-    assert "are not (cases, structures) = (2, 2)" in refusal(path)
+    assert "is (2, 1), not (cases, structures) = (2, 2)" in refusal(path)
 
 
 def test_margins_are_of_the_definition():

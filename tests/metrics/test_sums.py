@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
-from nacl_monai.metrics.sums_file import FINE, read_arrays, read_sums, write_sums
+from nacl_monai.metrics.sums_file import FINE, Part, read_arrays, read_sums, write_sums
 from tests.same import same_bits, same_values
 
 
@@ -22,6 +22,11 @@ class Sums(VoxelSums):
 
 ONE = Sums(torch.arange(6).view(3, 2), torch.arange(12.0).view(3, 2, 2))
 OTHER = Sums(torch.ones(3, 2, dtype=torch.int64), torch.full((3, 2, 2), 10.0))
+
+FINE_FORM = {
+    f"{FINE}{name}": Part(("cases", "regions", "bins"), dtype)
+    for name, dtype in {"counts": np.int64, "excess": np.float64, "errors": np.int64}.items()
+}
 
 
 def test_adding_adds_each_tensor():
@@ -107,7 +112,7 @@ def test_empty_fine_bins_take_no_memory(tmp_path):
         wide = {key: np.pad(part, ((0, 0), (0, 0), (0, empty))) for key, part in arrays.items()}
         part = SparseFineBins.from_arrays(wide)
         file = write_sums(tmp_path / "bins", part.arrays(FINE), {})
-        read = SparseFineBins.from_arrays(read_sums(file, [*part.arrays(FINE)], "", "")[0], FINE)
+        read = SparseFineBins.from_arrays(read_sums(file, FINE_FORM, "", "")[0], FINE)
         for fine in (part, SparseFineBins.joined([part, part])[::-1], read):
             held = [numbers for array in fine.tensors() for numbers in vars(array.rows).values()]
             sizes.append(sum(numbers.nbytes for numbers in held if isinstance(numbers, np.ndarray)))
@@ -129,7 +134,7 @@ def test_file_of_sparse_sums_is_that_of_dense_ones(tmp_path, cases):
         for name, values in arrays.items():
             same_bits(written[f"{FINE}{name}"], values, "they are read back")
     assert (tmp_path / "dense.npz").read_bytes() == file.read_bytes()
-    read, definition = read_sums(file, ["cases", *fine.arrays(FINE)], "", "")
+    read, definition = read_sums(file, {"cases": Part(("cases",)), **FINE_FORM}, "", "")
     assert definition == {"bins": 1}
     for name, values in dense(SparseFineBins.from_arrays(read, FINE)).items():
         same_bits(values, arrays[name], "they are read back")
