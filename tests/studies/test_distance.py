@@ -22,6 +22,22 @@ NETWORKS = {
     "DSC++": "unet_dice_plus_plus_seed0",
     "marks too much": "unet_tversky_over_seed0",
     "marks too little": "unet_tversky_under_seed0",
+    "NACL, no center": "unet_nacl_include_center=False_seed0",
+    "NACL": "unet_nacl_seed0",
+}
+ACDC = {
+    "marks too much, half resolution": "acdc_unet_tversky_over_epoch8_seed0@half",
+    "marks too much": "acdc_unet_tversky_over_epoch8_seed0",
+    "CE+DSC": "acdc_unet_dice_ce_epoch8_seed0",
+    "NACL": "acdc_unet_nacl_epoch8_seed0",
+}
+SIDES = {
+    "hippocampus": (RESULTS / "sides", NETWORKS),
+    "hippocampus, 3-D": (
+        RESULTS / "sides/three_d",
+        {"marks too much, 3-D": "unet3d_tversky_over_seed0"},
+    ),
+    "ACDC": (RESULTS.parents[1] / "acdc/distance/sides", ACDC),
 }
 
 
@@ -153,22 +169,23 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
     assert text(more).startswith("-0.0016 [-0.0020, -0.0011], lower in 33 of 34")
 
 
-def test_what_two_curves_change_is_that_of_kept_people():
+@pytest.mark.parametrize(("data", "number"), [("hippocampus", 3), ("ACDC", 2)])
+def test_what_two_curves_change_is_that_of_kept_people(data, number):
     """Each row of the page, for each network and for the means over networks, by sums over people."""
-    scores = defaultdict(list)
-    with (RESULTS / "sides/people.csv").open(encoding="utf-8", newline="") as file:
+    scores, (folder, networks) = defaultdict(list), SIDES[data]
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             for network in (row["network"], "all networks"):
                 key = network, row["fit"], row["calibrator"]
                 scores[key].append((row["person"], float(row["nll_all"]), float(row["brier_all"])))
-    text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
+    text = (folder / "README.md").read_text(encoding="utf-8")
     table = text.split("with Wilcoxon's p, uncorrected:\n\n")[1].split("\n\n")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
 
-    assert len(rows) == 3 * (len(NETWORKS) + 1)
+    assert len(rows) == number * (len(networks) + 1)
     for network, fit, shown, *cells in rows:
         before, after = (
-            scores[NETWORKS.get(network, network), fit, calibrator]
+            scores[networks.get(network, network), fit, calibrator]
             for calibrator in ("distance", "signed_distance")
         )
         people = sorted({person for person, *_ in before})
@@ -182,6 +199,38 @@ def test_what_two_curves_change_is_that_of_kept_people():
             assert cell.startswith(f"{change.mean():+.4f} [")
             lower = f"lower in {(change < 0).sum()} of {len(change)}, p = "
             assert cell.endswith(f"{lower}{wilcoxon(change).pvalue:.2g}")
+
+
+def test_rule_is_that_of_validation_people_whom_others_fit():
+    """Changes of NLL by the mean over people, of each network, and over networks."""
+    text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
+    table = text.split("## The rule")[1].split("\n\n")[2].splitlines()[2:]
+    shown = [line.strip("| ").split(" | ") for line in table]
+    assert len(shown) == 1 + sum(len(networks) for _, networks in SIDES.values())
+    changes = []
+    for data, network, before, *cells in shown[:-1]:
+        folder, networks = SIDES[data]
+        with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+            of_network = [
+                row
+                for row in csv.DictReader(file)
+                if (row["network"], row["fit"]) == (networks[network], "others")
+            ]
+        nll = [
+            np.mean([float(row["nll_all"]) for row in of_network if row["calibrator"] == name])
+            for name in ("distance", "signed_distance", "signed_distance, ridge 0.1")
+        ]
+        changes.append([nll[0], *(100 * (value / nll[0] - 1) for value in nll[1:])])
+        assert before == f"{nll[0]:.4f}"
+        assert cells[:2] == [f"{change:+.1f}%" for change in changes[-1][1:]]
+    means = np.mean(changes, 0)
+    assert shown[-1][2:5] == [f"{means[0]:.4f}", *(f"{mean:+.1f}%" for mean in means[1:])]
+    weaker, stronger = np.array(changes)[:, 1:].T
+    assert stronger.max() < 0.2
+    assert [(weaker > 0.2).sum(), round(weaker.max(), 1)] == [3, 0.9]
+    errors = np.array([[float(cell) for cell in row[5:]] for row in shown])
+    # Errors have four decimals.
+    assert errors[-1] == pytest.approx(errors[:-1].mean(0), abs=1e-4)
 
 
 def test_contours_and_volumes_by_structure_are_those_of_kept_people():
