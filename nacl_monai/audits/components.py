@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -19,6 +18,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.metrics.islands import (
     Islands,
@@ -35,7 +35,6 @@ from nacl_monai.predictions.identity import check_salt, check_same_model
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
-Array = npt.NDArray[Any]
 _FOUND = ["false_per_case", "found", "low", "high"]  # columns of what is found
 #: From `counter_of`: a reading → the islands of each structure.
 Counter: TypeAlias = "partial[list[dict[str, Array]]]"

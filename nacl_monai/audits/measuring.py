@@ -16,10 +16,10 @@ import torch
 
 from nacl_monai.audits.pictures import picture, write_maps
 from nacl_monai.errors import InputError
-from nacl_monai.inference.promised import MM3_PER_ML
+from nacl_monai.inference.promised import MM3_PER_ML, Array
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.curves import Array, Curves, curves_of_case, definition_of, joined_curves
+from nacl_monai.metrics.curves import Curves, curves_of_case, definition_of, joined_curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.structures import (
     agreed_dice,

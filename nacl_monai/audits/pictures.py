@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from nacl_monai.evaluations.slices import case_slice, certainty
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.raters import class_votes
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.checks import segmented
-from nacl_monai.predictions.images import Array
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.reading import Reading
 

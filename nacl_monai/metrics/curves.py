@@ -38,17 +38,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit
 
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
-from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, Levels, dice_of, structure_levels
+from nacl_monai.inference.promised import (
+    MARGINS,
+    MM3_PER_ML,
+    Array,
+    Levels,
+    dice_of,
+    structure_levels,
+)
 from nacl_monai.inference.promised import SCALE as _SCALE
 from nacl_monai.metrics.sums_file import (
+    Entry,
     Form,
-    Part,
     alike_in,
     check_joined,
     check_shards,
@@ -62,7 +68,6 @@ from nacl_monai.runs import PROMISE_REMEDY
 if TYPE_CHECKING:
     import torch
 
-Array = npt.NDArray[Any]
 _LOGITS = (-16.0, 16.0, 200)
 #: No threshold, 200 of them, and one that no voxel reaches.
 THRESHOLDS: Array = np.array([0.0, *expit(np.linspace(*_LOGITS)), 2.0])
@@ -73,10 +78,10 @@ _BLOCK = 2**14
 _NAMES = records.each(records.name, 1)
 _SETS = ("cases", "structures", "thresholds", "margins")
 _FORM: Form = {
-    **{name: Part((name,)) for name in ("cases", "structures")},
-    **{name: Part(_SETS, np.int64) for name in _SUMS},
-    "spacings": Part(("cases", "axes"), np.float64),
-    "patients": Part(("cases",), group="patients"),
+    **{name: Entry((name,)) for name in ("cases", "structures")},
+    **{name: Entry(_SETS, np.int64) for name in _SUMS},
+    "spacings": Entry(("cases", "axes"), np.float64),
+    "patients": Entry(("cases",), group="patients"),
 }
 _MAY_BE: dict[str, records.Check] = {
     "definition": records.definition,

@@ -33,16 +33,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy
 
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.sums_file import (
+    Entry,
     Form,
-    Part,
     alike_in,
     check_joined,
     check_shards,
@@ -50,7 +50,6 @@ from nacl_monai.metrics.sums_file import (
     write_sums,
 )
 
-Array = npt.NDArray[Any]
 #: The file of the rows.
 COMPONENTS_FILE = "components.npz"
 #: The columns of a row, as the file has them.
@@ -63,9 +62,9 @@ _ROWS = {
     "hit": np.bool_,
 }
 _FORM: Form = {
-    **{name: Part((name,)) for name in ("cases", "structures")},
-    **{name: Part(("islands",), kind) for name, kind in _ROWS.items()},
-    "patients": Part(("cases",), group="patients"),
+    **{name: Entry((name,)) for name in ("cases", "structures")},
+    **{name: Entry(("islands",), kind) for name, kind in _ROWS.items()},
+    "patients": Entry(("cases",), group="patients"),
 }
 _REMEDY = "make it again: nacl-monai audit PREDICTIONS LABELS --components"
 

@@ -64,8 +64,8 @@ from nacl_monai.metrics.regions import (
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.sums_file import (
     FINE,
+    Entry,
     Form,
-    Part,
     bins_faults,
     blocks,
     check_joined,
@@ -96,21 +96,21 @@ _PARTS: dict[str, tuple[type[VoxelSums], str]] = {
     "decisions": (Decisions, _DECISION),
 }
 _FORM: Form = {
-    **{name: Part((name,)) for name in ("cases", "regions", "classes")},
-    **{name: Part(_BINS, dtype) for name, dtype in _SUMS.items()},
-    **{f"{_HUMAN}{name}": Part(_BINS, dtype, _HUMAN) for name, dtype in _SUMS.items()},
+    **{name: Entry((name,)) for name in ("cases", "regions", "classes")},
+    **{name: Entry(_BINS, dtype) for name, dtype in _SUMS.items()},
+    **{f"{_HUMAN}{name}": Entry(_BINS, dtype, _HUMAN) for name, dtype in _SUMS.items()},
     **{
-        f"{FINE}{name}": Part(("cases", "regions", "fine bins"), dtype, FINE)
+        f"{FINE}{name}": Entry(("cases", "regions", "fine bins"), dtype, FINE)
         for name, dtype in _FINE.items()
     },
-    f"{_SCORE}counts": Part(("cases", "regions"), np.int64, _SCORE),
-    f"{_SCORE}scores": Part(("cases", "regions", "scores"), np.float64, _SCORE),
+    f"{_SCORE}counts": Entry(("cases", "regions"), np.int64, _SCORE),
+    f"{_SCORE}scores": Entry(("cases", "regions", "scores"), np.float64, _SCORE),
     **{
-        f"{_DECISION}{volume.name}": Part(("cases", "structures"), np.float64, _DECISION)
+        f"{_DECISION}{volume.name}": Entry(("cases", "structures"), np.float64, _DECISION)
         for volume in fields(Decisions)
     },
-    "patients": Part(("cases",), group="patients"),
-    "raters": Part(("raters",), group="raters"),
+    "patients": Entry(("cases",), group="patients"),
+    "raters": Entry(("raters",), group="raters"),
 }
 
 

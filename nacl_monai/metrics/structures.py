@@ -40,16 +40,14 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.regions import Spacing, case_spacings
 from nacl_monai.metrics.voxels import binary_mask
 from nacl_monai.tensors import check_voxels, without_metadata
-
-Array = npt.NDArray[Any]
 
 
 def structure_masks(

@@ -55,7 +55,7 @@ FINE = "fine_"
 Arrays = dict[str, Any]  # NumPy's, or sparse
 
 
-class Part(NamedTuple):
+class Entry(NamedTuple):
     """What a file of sums has under a name.
 
     Attributes:
@@ -70,7 +70,7 @@ class Part(NamedTuple):
 
 
 #: What a kind of file holds, by name; what names an axis comes first.
-Form = Mapping[str, Part]
+Form = Mapping[str, Entry]
 Faults = dict[str, npt.NDArray[np.bool_]]
 Sums = npt.NDArray[Any]
 # In half precision edges are rounded, and a probability may be a little above 1.
@@ -220,7 +220,7 @@ def _fault_of_form(arrays: Arrays, form: Form, known: Mapping[str, int]) -> str:
     lengths = dict(known)
     for key, part in form.items():
         if key in arrays:
-            fault = _fault_of_part(arrays[key], part, lengths)
+            fault = _fault_of_entry(arrays[key], part, lengths)
             if fault:
                 return f"{key} is {fault}"
             continue
@@ -230,8 +230,8 @@ def _fault_of_form(arrays: Arrays, form: Form, known: Mapping[str, int]) -> str:
     return ""
 
 
-def _fault_of_part(array: Sums | SparseArray, part: Part, lengths: dict[str, int]) -> str:
-    """What an array is in place of its part; empty where it is that. Learns the lengths of axes."""
+def _fault_of_entry(array: Sums | SparseArray, part: Entry, lengths: dict[str, int]) -> str:
+    """What an array is in place of its entry; empty where it is that. Learns the lengths of axes."""
     if part.dtype is None and array.dtype.kind != "U":
         return f"of the type {array.dtype.str}, not names"
     if part.dtype is not None and array.dtype != part.dtype:

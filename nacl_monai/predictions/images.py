@@ -17,12 +17,12 @@ from nacl_monai.data.faults import check_numbers, readable
 from nacl_monai.errors import InputError
 from nacl_monai.inference.grids import affine_of, check_compressed, read_itk
 from nacl_monai.inference.maps import behind_image
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.voxels import native
 from nacl_monai.predictions.names import NIFTI
 from nacl_monai.tensors import top1
 
 Affine = npt.NDArray[np.float64] | None
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

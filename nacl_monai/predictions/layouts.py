@@ -27,12 +27,12 @@ from nacl_monai.data.faults import on_one_grid
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.inference.grids import itk_affine
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.sums_file import UNREADABLE_NPZ
 from nacl_monai.metrics.voxels import native
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import (
     Affine,
-    Array,
     Image,
     Prediction,
     Probabilities,

@@ -17,17 +17,11 @@ from nacl_monai.data.faults import VoxelGrid, check_affine
 from nacl_monai.errors import InputError
 from nacl_monai.inference.grids import distance_of_grids
 from nacl_monai.inference.maps import map_image, write_nifti
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.voxels import dequantized, of_classes
 from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import (
-    Affine,
-    Array,
-    Prediction,
-    Probabilities,
-    read_grid,
-    read_image,
-)
+from nacl_monai.predictions.images import Affine, Prediction, Probabilities, read_grid, read_image
 from nacl_monai.predictions.labels import Labels, check_grid, turned, voxel_sizes
 
 

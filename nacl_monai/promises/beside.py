@@ -18,8 +18,8 @@ import scipy
 from nacl_monai.evaluations.groups import VOLUME as VOLUME_GROUP
 from nacl_monai.evaluations.groups import Groups, thirds
 from nacl_monai.evaluations.statistics import studentized_interval
-from nacl_monai.inference.promised import MARGIN, MARGINS
-from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, Array, Curves
+from nacl_monai.inference.promised import MARGIN, MARGINS, Array
+from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, Curves
 from nacl_monai.metrics.pooled import draws as drawn_weights
 from nacl_monai.promises.control import (
     EACH,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
@@ -20,6 +19,7 @@ from nacl_monai.files import check_apart
 from nacl_monai.inference.promised import (
     MARGIN,
     MM3_PER_ML,
+    Array,
     apply_kept,
     fingerprint,
     known_case,
@@ -46,7 +46,6 @@ from nacl_monai.promises.record import Kept, Promise
 from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
-Array = npt.NDArray[Any]
 _ARRAYS = "arrays"
 _BESIDE = ("spacing", "channels_as_given")
 _OF_ARRAYS = {*_BESIDE, *signature(array_study).parameters}

@@ -40,7 +40,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai.audits.command import print_faults, show
@@ -51,7 +50,7 @@ from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import holm
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, read_object, write_text
-from nacl_monai.inference.promised import MARGINS
+from nacl_monai.inference.promised import MARGINS, Array
 from nacl_monai.metrics.curves import CURVES_FILE, THRESHOLDS, Curves, read_curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
@@ -73,7 +72,6 @@ from nacl_monai.promises.measure import Measure, errors_of_measures
 from nacl_monai.promises.record import PROMISE_FILE, Kept, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of, failed
 
-Array = npt.NDArray[Any]
 #: How the new patients were chosen.
 ALL, RANDOM, TRIAGE = CHOSEN = ("all", "random", "triage")
 DIVISIONS = 999

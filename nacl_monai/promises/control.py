@@ -70,7 +70,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -80,10 +80,9 @@ from scipy.special import expit, logit, xlogy
 from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference import records
-from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS
+from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS, Array
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
-Array = npt.NDArray[Any]
 EACH, MEAN, MOST = CONTROLS = records.CONTROLS
 THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
 OUTER, INNER = CONTOURS = records.CONTOURS

@@ -10,13 +10,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine
 
-from nacl_monai.metrics.curves import (
-    CURVES_FILE,
-    Array,
-    checked_curves,
-    definition_of,
-    joined_curves,
-)
+from nacl_monai.inference.promised import Array
+from nacl_monai.metrics.curves import CURVES_FILE, checked_curves, definition_of, joined_curves
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.training import CalibrationError

@@ -31,17 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.counting import counted
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import read_groups
 from nacl_monai.inference import records
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.control import Control, Law
 
-Array = npt.NDArray[Any]
 #: Phase and structure → the volume of each patient in ml, NaN where a phase is missing.
 Volumes = Mapping[tuple[str, str], Array]
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

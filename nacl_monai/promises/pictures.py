@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nacl_monai.inference.promised import MARGIN
+from nacl_monai.inference.promised import MARGIN, Array
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.predictions.images import Affine
 from nacl_monai.predictions.labels import voxel_sizes
@@ -43,7 +42,6 @@ from nacl_monai.reports.style import (
     panel_grid,
 )
 
-Array = npt.NDArray[Any]
 _LINES_WIDTH = 150  # of all intervals side by side, in points
 _ROUNDING = 1e-9  # of a volume in ml
 _LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai.evaluations.statistics import studentized_interval
-from nacl_monai.inference.promised import MARGIN, MARGINS
+from nacl_monai.inference.promised import MARGIN, MARGINS, Array
 from nacl_monai.metrics.curves import THRESHOLDS, Curves
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises.control import (
@@ -27,7 +26,6 @@ from nacl_monai.promises.control import (
 )
 from nacl_monai.promises.record import DICE, ROUNDING, VOLUME, Kept
 
-Array = npt.NDArray[Any]
 _RESAMPLES = 2000
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nacl_monai.inference.promised import MARGINS, structure_levels
-from nacl_monai.metrics.curves import Array
+from nacl_monai.inference.promised import MARGINS, Array, structure_levels
 from nacl_monai.promises.cases import NewCase
 from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN
 from nacl_monai.promises.record import Kept

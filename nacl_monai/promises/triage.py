@@ -24,8 +24,7 @@ from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
-from nacl_monai.inference.promised import Applied, table_rows
-from nacl_monai.metrics.curves import Array
+from nacl_monai.inference.promised import Applied, Array, table_rows
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands

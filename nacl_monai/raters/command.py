@@ -23,6 +23,7 @@ from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
+from nacl_monai.inference.promised import Array
 from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.output import check_new_file
 from nacl_monai.predictions.channels import read_dataset
@@ -188,9 +189,6 @@ def _line(name: str, fit: Fit) -> str:
         f"{name}, in mm: {interval_text(fit.best, fit.low, fit.high, 2)}, as good from "
         f"{fit.flat[0]:.2f} to {fit.flat[1]:.2f}, by the Brier score up to {fit.band:g} mm from a border"
     )
-
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

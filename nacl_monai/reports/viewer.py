@@ -26,9 +26,10 @@ from markupsafe import Markup
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import confidence_of, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.files import write_text
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.predictions.arrays import ArrayStudy
-from nacl_monai.predictions.images import Array, Prediction, Probabilities
+from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
-from nacl_monai.metrics.sums_file import FINE, Part, read_arrays, read_sums, write_sums
+from nacl_monai.metrics.sums_file import FINE, Entry, read_arrays, read_sums, write_sums
 from tests.same import same_bits, same_values
 
 
@@ -24,7 +24,7 @@ ONE = Sums(torch.arange(6).view(3, 2), torch.arange(12.0).view(3, 2, 2))
 OTHER = Sums(torch.ones(3, 2, dtype=torch.int64), torch.full((3, 2, 2), 10.0))
 
 FINE_FORM = {
-    f"{FINE}{name}": Part(("cases", "regions", "bins"), dtype)
+    f"{FINE}{name}": Entry(("cases", "regions", "bins"), dtype)
     for name, dtype in {"counts": np.int64, "excess": np.float64, "errors": np.int64}.items()
 }
 
@@ -134,7 +134,7 @@ def test_file_of_sparse_sums_is_that_of_dense_ones(tmp_path, cases):
         for name, values in arrays.items():
             same_bits(written[f"{FINE}{name}"], values, "they are read back")
     assert (tmp_path / "dense.npz").read_bytes() == file.read_bytes()
-    read, definition = read_sums(file, {"cases": Part(("cases",)), **FINE_FORM}, "", "")
+    read, definition = read_sums(file, {"cases": Entry(("cases",)), **FINE_FORM}, "", "")
     assert definition == {"bins": 1}
     for name, values in dense(SparseFineBins.from_arrays(read, FINE)).items():
         same_bits(values, arrays[name], "they are read back")
