@@ -101,7 +101,7 @@ def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Seque
 
 
 def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
-    """Calibrates a run, or saved predictions, which are two folders: predictions and labels."""
+    """Calibrates a run, or saved predictions and their labels; islands, of an ensemble as well."""
     parser = _calibrate_parser()
     options, overrides = parser.parse_known_args(arguments)
     values = vars(options)
@@ -111,10 +111,11 @@ def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
         return []
     if unknown := [word for word in overrides if word.startswith("-")]:
         parser.error(parser.remedy(unknown[0]))
-    if wrong := [*map(str, folders[2:]), *overrides]:
+    predictions, *more = as_one(folders[:-1], values)
+    if wrong := [*map(str, more), *overrides]:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
     kind = "components" if "components" in values else "folders"
-    return _calibrate_folder(folders[0], folders[1], options_of(f"calibrate:{kind}", values))
+    return _calibrate_folder(predictions, folders[-1], options_of(f"calibrate:{kind}", values))
 
 
 def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequence[InputError]:
@@ -212,7 +213,10 @@ def _calibrate_parser() -> Parser:
         argument_default=argparse.SUPPRESS,
         examples=_EXAMPLES["calibrate"],
     )
-    folders = "a run; or a folder of predictions and that of their label maps"
+    folders = (
+        "a run; or a folder of predictions, with --components --ensemble several, and last that of the "
+        "label maps"
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
     add_options(parser, "calibrate")
     return parser

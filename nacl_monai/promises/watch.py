@@ -51,7 +51,7 @@ from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
-from nacl_monai.predictions.identity import salt_of
+from nacl_monai.predictions.identity import Salt, salt_of
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
@@ -419,7 +419,7 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
         promise = read_promise(file)
         watch = begun(file, promise).read(output / LOG)
         if options.forget is not None:
-            salt = salt_of(options)
+            salt = None if options.salt is None else Salt.read(options.salt)
             watch = watch.without_name(salt.hide(options.forget) if salt else options.forget)
         if new is not None:
             watch = _with_new(watch, file, promise, new, options, faults)

@@ -103,6 +103,29 @@ def test_shards_of_islands_are_the_whole(old, tmp_path, capsys):
     assert "note: not every audit has a components.npz, and so" in capsys.readouterr().out
 
 
+def test_islands_of_an_ensemble_are_those_of_its_mean(old, new, tmp_path, capsys):
+    """Fitted to two folders they are as fitted to their mean, and serve the same two alone."""
+    sharper = {name: (probs**2 / (probs**2).sum(0), t) for name, (probs, t) in old.cases.items()}
+    mean = {name: ((old.cases[name][0] + p) / 2, truth) for name, (p, truth) in sharper.items()}
+    places = [
+        Study(tmp_path, cases, DATASET).channels(f"model{k}")
+        for k, cases in enumerate((old.cases, sharper, mean))
+    ]
+    both = [*places[:2], old.labels, "--components", "--ensemble"]
+    ensemble = run("calibrate", *both, output=tmp_path / "ensemble")
+    args = [places[2], old.labels, "--components"]
+    single = run("calibrate", *args, output=tmp_path / "single")
+
+    tables = [pd.read_csv(folder / "components.csv") for folder in (ensemble, single)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
+    islands = ["--islands", str(ensemble / "islands.json"), *PATIENTS]
+    assert main(["maps", str(new.nnunet()), *islands, "--output", str(tmp_path / "no")]) == 1
+    assert "was made of the mean probs of 2 folders" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["calibrate", *map(str, [*places, old.labels]), "--components"])
+    assert "model1, " in capsys.readouterr().err
+
+
 def islands_of(labeled, predicted, patients):
     """Rows of (case, score, hit) of one structure."""
     rows = [

@@ -155,7 +155,7 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
             ["RUN", "--method", "magic"],
             "magic: is not known; choose from distance, signed_distance, temp",
         ),
-        (["a", "b", "c"], "c: has no place beside saved predictions"),
+        (["a", "b", "c"], "b: has no place beside saved predictions"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(acdc, capsys, args, message):

@@ -1,8 +1,8 @@
 """Walks through the commands: any verb with any of its options, on what earlier ones left.
 
-Every command of a walk has a pair of verb and option to try, in turn by a shuffled list of all in the
-table, so that each is tried as often; others are drawn beside it. It reads the studies of a `World`, and
-what the walk has made. `refusals` has by hand what must not go on; what goes on must give the numbers of
+A walk has one to three pairs of verb and option to try, in turn by a shuffled list of all in the table,
+so that each is tried as often, by four commands at most until one goes on; other options are drawn beside
+it. A command reads the studies of a `World`, and what the walk has made. `refusals` has by hand what must not go on; what goes on must give the numbers of
 every other way to them. Variables of the environment: ``SEED``; ``FIRST`` and ``WALKS``, the first walk
 and how many; ``KILLS``, the share of commands that are killed first; ``COUNTS``, a file of
 counts, to which it adds.
@@ -108,9 +108,11 @@ OF_PROMISE = {"salt": "hidden", "calibrator": "behind", "phases": "phases"}
 ONE_OF = [
     {"patients", "patient_pattern"},
     {"budget", "below"},
+    {"images", "pictures"},
     {"anonymous", "images", "write", "viewer"},
     {"shard", "images", "components", "raters", "write", "islands", "groups", "names"},
-    {"raters", "ensemble", "label_name", "pairs", "components"},
+    {"raters", "ensemble", "label_name", "pairs"},
+    {"raters", "components"},
 ]
 #: The studies, by their patients' numbers.
 PARTS = {"old": (0, 8), "site1": (0, 4), "site2": (4, 8), "new": (8, 11), "fit": (11, 15)}
@@ -120,11 +122,11 @@ DECIDING = (
     *("control", "confidence", "margin", "family", "level"),
     *("miss", "kind", "structure", "patients"),
 )
-#: Option → the words that it can be; others are flags.
+#: Option → the words that it can be; a plain command has the first. Others are flags.
 VALUES = r"""
 activation softmax; affine_tolerance 0.5; anonymous {root}/salt; below 0.5;
 budget 1|50%; by_group site; calibrator {calibrator}; cases {first}; chosen all|random;
-components |1; confidence 0.8; control each|mean|most|most; dataset {place}/dataset.json;
+components |1; confidence 0.8; control most|each|mean|most; dataset {place}/dataset.json;
 ensemble |probs|logits; family within|threshold|margin; folds 2; groups {root}/site.csv;
 images {place}/images; islands {islands}; jobs 1|1|1|1|1|1|1|1|1|2; label_name (.+)_seg;
 labels {place}/labels; level 0.3; margin 2|3; measure EF=1-s1.anterior/s0.anterior;
@@ -133,7 +135,7 @@ new_images {root}/new/images; num_bins 5|10; pairs {root}/pairs.csv; patient_pat
 patients {root}/patient.csv|cases; phases _(s\d)|{root}/phase.csv; prediction_name pred_(.+);
 rater_names anna ben; raters {place}/labels {place}/reader; reference {place}/images;
 region all|near; regions near|all near; salt {root}/salt; shard 1/2|2/2;
-structures all=1,2|anterior=1 posterior=2; threshold 0.5; write nifti
+structures anterior=1 posterior=2|all=1,2; threshold 0.5; write nifti
 """
 VALUES = {
     name: [choice.split() for choice in choices.split("|")]
@@ -217,11 +219,11 @@ class World:
             save(place / "segmented" / f"{name}_seg.nii.gz", label.astype(np.uint8))
             save(place / "images" / f"{name}_0000.nii.gz", label.astype(np.float32) + 0.5)
 
-    def values(self, names, part, draw):
+    def values(self, names, part, choose):
         """What each of the options can be for a study, as typed."""
         there = {"root": self.root, "place": self.root / part, **self.fits}
         there["first"] = min(case for case in self.cases if case[:3] in self.people[part])
-        drawn = {name: draw.choice(VALUES.get(name, [[]])) for name in sorted(names)}
+        drawn = {name: choose(VALUES.get(name, [[]])) for name in sorted(names)}
         return {name: [word.format(**there) for word in choice] for name, choice in drawn.items()}
 
     def after(self, verb, part, *values, **truth):
@@ -306,6 +308,11 @@ class Walk:
     def __init__(self, world, place, draw):
         self.world, self.place, self.draw = world, place, draw
         self.steps, self.number = [], 0
+        self.plain = False  # whether to draw what goes on, with no option beside
+
+    def choose(self, several):
+        """Any of several, or the first."""
+        return several[0] if self.plain else self.draw.choice(several)
 
     @property
     def made(self):
@@ -319,12 +326,13 @@ class Walk:
         if target in NEEDS:
             earlier = [step for step in self.steps if step.use == NEEDS[target][0]]
             return self._on(use, target, earlier[-1]) if earlier else None
-        part = draw.choice(DRAWN_OF[drawn_of])
+        part = self.choose(DRAWN_OF[drawn_of])
         place, people = world.root / part, world.people[part]
-        sources = self._sources(takes, target, [*world.made, *3 * self.made])
+        here = world.made if self.plain else [*world.made, *3 * self.made]
+        sources = self._sources(takes, target, here)
         layout = self._layout(use, target, takes, sources)
         options = self._options(use, target, layout, sources)
-        maps = [item for item in self.made if item.what == "maps"]
+        maps = [item for item in self.made if item.what == "maps" and not self.plain]
         maps = draw.choice(maps) if maps and "new" in takes and draw.random() < 0.6 else None
         folders, labels = [], None
         if maps and layout == "nnunet":  # a command on what the walk has made
@@ -334,7 +342,7 @@ class Walk:
             maps, folder = None, {"paired": "named", "several": "nnunet"}.get(layout, layout)
             folders = [place / folder, *([place / "member"] if layout == "several" else [])]
             labels = place / ("segmented" if options & {"label_name", "pairs"} else "labels")
-        values = world.values(options, part, draw)
+        values = world.values(options, part, self.choose)
         if "labels" in values:
             values["labels"] = [str(labels)]
         if "labeled" not in takes or "raters" in options:
@@ -363,6 +371,8 @@ class Walk:
             fit = [item for item in promises if getattr(item, OF_PROMISE.get(target, "shard"))]
             if target == "ensemble":
                 fit = [item for item in promises if item.how != "probs"]
+            if target == "islands":  # which were fitted to single predictions of named patients
+                fit = [p for p in promises if p.how == "probs" and not (p.behind or p.hidden)]
             return [self.draw.choice(fit or promises)]
         if not takes.endswith("npz"):
             return []
@@ -376,15 +386,15 @@ class Walk:
             return alike and not item.people & first.people
 
         fit = [*filter(fits, there)]
-        if first.shard and fit and self.draw.random() < 0.8:
+        if fit and (self.plain or (first.shard and self.draw.random() < 0.8)):
             return [first, fit[0]]
         second = self.draw.choice(fit if fit and self.draw.random() < 0.6 else there)
-        return [first] if self.draw.random() < 0.4 else [first, second]
+        return [first] if self.plain or self.draw.random() < 0.4 else [first, second]
 
     def _layout(self, use, target, takes, sources):
         """That of the option, or any that the command can read."""
         possible = [name for name, asked in LAYOUTS.items() if {*asked[:1]} <= {*OPTIONS[use]}]
-        if sources and self.draw.random() < 0.7:  # as what calibrated was read
+        if sources and (self.plain or self.draw.random() < 0.7):  # as what calibrated was read
             ensemble = sources[0].how != "probs"
             possible = [name for name in possible if (name == "several") == ensemble]
         asked = [name for name, options in LAYOUTS.items() if target in options]
@@ -398,10 +408,10 @@ class Walk:
         of_layouts = {name for several in LAYOUTS.values() for name in several}
         free = sorted(names - of_layouts - {"output", "forget"})
         asked = [target, *ALWAYS.get(use, ()), *LAYOUTS[layout]]
-        asked += draw.sample(free, min(len(free), draw.choice([0, 1, 2])))
+        asked += draw.sample(free, 0 if self.plain else min(len(free), draw.choice([0, 1, 2])))
         asked += [other for name in asked for other in WITH.get(name, ())]
         if sources and USES[use][0].startswith("promise "):
-            fits = draw.random() < 0.8
+            fits = self.plain or draw.random() < 0.8
             for name, truth in OF_PROMISE.items():
                 asked = [word for word in asked if word != name or not fits]
                 asked += [name] * (fits and getattr(sources[0], truth))
@@ -421,7 +431,10 @@ class Walk:
         if target == "forget":
             options |= {"salt", "output"} & {*earlier.values}
             values = {name: earlier.values[name] for name in sorted(options - {target})}
-            values["forget"], sources = [min(earlier.result.people)], earlier.sources
+            cases = earlier.values.get("patients") == ["cases"]
+            people = self.world.cases if cases else earlier.result.people
+            person = min(name for name in people if name[:3] in earlier.result.people)
+            values["forget"], sources = [person], earlier.sources
             return Step(use, options, values, [], None, sources, earlier.result)
         file = self.place / f"verdicts{self.number}.csv"
         table = pd.read_csv(folder / "triage.csv", dtype=str, keep_default_na=False)
@@ -431,7 +444,8 @@ class Walk:
 
     def _output(self, values):
         self.number += 1
-        folder = self.place / self.draw.choice(["one", "two", f"own{self.number}"])
+        own = f"own{self.number}"
+        folder = self.place / (own if self.plain else self.draw.choice(["one", "two", own]))
         values["output"] = [str(folder)]
         return folder
 
@@ -573,6 +587,16 @@ def walked(walk, use, target, known, counts):
     return f"{problem}: {shlex.join(step.args)}\n{errors[-1500:]}" if problem else ""
 
 
+def tried(walk, use, target, known, counts):
+    """Commands until one with the option goes on, the later ones plain; what is wrong with one."""
+    name, problem = f"{use} {target}", ""
+    before = counts[name]
+    for walk.plain in (False, False, True, True):
+        if counts[name] == before and not problem:
+            problem = walked(walk, use, target, known, counts)
+    return problem
+
+
 def again(step, code):
     """The same command once more, over what it wrote and without it: the same files."""
     output = step.result.folder
@@ -623,7 +647,7 @@ def test_walks_end_in_files_that_agree_or_in_one_line(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path / "here")
         walk = Walk(world, place, draw)
         for use, name in pairs_of(number):
-            if problem := walked(walk, use, name, known, counts):
+            if problem := tried(walk, use, name, known, counts):
                 wrong.append(f"SEED={SEED} FIRST={number} WALKS=1: {problem}")
                 print(wrong[-1], flush=True)
                 break
