@@ -1,11 +1,11 @@
 """Walks through the commands: any verb with any of its options, on what earlier ones left.
 
 A walk has one to three pairs of verb and option to try, in turn by a shuffled list of all in the table,
-so that each is tried as often, by four commands at most until one goes on; other options are drawn beside
-it. A command reads the studies of a `World`, and what the walk has made. `refusals` has by hand what must not go on; what goes on must give the numbers of
-every other way to them. Variables of the environment: ``SEED``; ``FIRST`` and ``WALKS``, the first walk
-and how many; ``KILLS``, the share of commands that are killed first; ``COUNTS``, a file of
-counts, to which it adds.
+so that each is tried as often, by four commands at most until one goes on; other options are drawn
+beside it. A command reads the studies of a `World`, and what the walk has made. `refusals` has by hand
+what must not go on; what goes on must give the numbers of every other way to them. Variables of the
+environment: ``SEED``; ``FIRST`` and ``WALKS``, the first walk and how many; ``KILLS``, the share of
+commands that are killed first; ``COUNTS``, a file of counts, to which it adds.
 """
 
 import io
