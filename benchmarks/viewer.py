@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-COMMIT = "0c41a4bc"
+COMMIT = "1a9c7518"  # 0.4.0
 TICKS, QUIET = 10, 20.0  # seconds without a script, which a busy machine may start late
 TURNS = 3
 WORDS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

@@ -1,4 +1,4 @@
-"""Draws what six numbers change: the reliability of a network and its 5 % contour, before and after.
+"""Draws what six numbers change: the reliability of a network and its 5% contour, before and after.
 
 It is of what ``nacl-monai demo --quick`` wrote::
 

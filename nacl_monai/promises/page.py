@@ -74,7 +74,8 @@ _FIGURES = {
     ),
     "volumes": (
         "Are the volumes in their intervals?",
-        "A line is the interval of a case, a dot its true volume.",
+        "A line is the interval of a case, a dot its true volume. An axis ends at three times the "
+        "largest, and how many lines go on above it is in the title.",
     ),
 }
 #: Caption, picture and layers of a case.

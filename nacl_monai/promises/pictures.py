@@ -179,11 +179,12 @@ def draw_volumes(
                 places = np.flatnonzero(cases)
                 axis.vlines(places, low[cases], high[cases], OKABE_ITO[color], linewidth=width)
             axis.plot(true, "o", color="black", markersize=2)
+            top = min(high.max(), 3 * true.max()) * 1.05 or 1
+            cut = f", {(high > top).sum()} cut off above" * bool((high > top).any())
             axis.set_title(
-                f"{curves.structures[structure]}: {outside.sum()} of {len(true)} outside"
+                f"{curves.structures[structure]}: {outside.sum()} of {len(true)} outside{cut}"
             )
-            axis.set(xlabel="cases, by true volume", xticks=[])
-            axis.set_ylim(0, min(high.max(), 3 * true.max()) * 1.05 or 1)
+            axis.set(xlabel="cases, by true volume", xticks=[], ylim=(0, top))
         kept = f"Intervals that {control.level:.0%} of patients may be outside"
         add_caption(
             figure, f"{kept}, as many as that of those who calibrated; outside in vermillion."

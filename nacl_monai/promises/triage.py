@@ -172,8 +172,9 @@ class Triage:
         ]
         left = [row["case"] for row in rows[number:]]
         if not (left and self._layers):
-            all_seen = ["The new case can be seen."] * (number == 1)
-            all_seen += ["All new cases can be seen, the most doubtful first."] * (number > 1)
+            which = {1: "The new case", 2: "Both new cases"}.get(number, "All new cases")
+            order = ", the most doubtful first" * (number > 1)
+            all_seen = [f"{which} can be seen{order}."] * bool(number)
             return [*cases[:looked], *further], all_seen, {}
         which = (
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "

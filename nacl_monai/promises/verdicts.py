@@ -12,6 +12,8 @@ from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import read_table
 
 VERDICTS = ("accept", "edit", "reject")
+#: Says nothing of the prediction, and so is counted within no budget.
+WRONG = "label is wrong"
 _REMEDY = "give the file as it was"
 _BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
@@ -73,14 +75,18 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
 def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
     """Case and verdict of each row that has one."""
     table = read_table(file, ["case", "verdict"], _REMEDY, ["case"])
-    for verdict in {*table["verdict"]} - {*VERDICTS, ""}:
-        raise InputError(f"{file}: {verdict!r} is not one of {', '.join(VERDICTS)}; correct it")
-    rows = zip(table["case"], table["verdict"], strict=True)
-    judged = [(case, verdict) for case, verdict in rows if verdict]
+    for verdict in {*table["verdict"]} - {*VERDICTS, WRONG, ""}:
+        allowed = ", ".join([*VERDICTS, WRONG])
+        raise InputError(f"{file}: {verdict!r} is not one of {allowed}; correct it")
+    rows = [*zip(table["case"], table["verdict"], strict=True)]
+    judged = [(case, verdict) for case, verdict in rows if verdict not in ("", WRONG)]
     if not known.intersection(table["case"]):
         raise InputError(
             f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
         )
+    if wrong := [case for case, verdict in rows if verdict == WRONG]:
+        text = f"{', '.join(wrong)}: the label is wrong, says {file}; correct it, and audit again"
+        print_line("note", text, answer=True)
     if unlisted := [case for case, _ in judged if case not in known]:  # a report shows some
         text = f"{', '.join(unlisted)}: no case of this triage, and not counted"
         print_line("note", text, answer=True)

@@ -157,6 +157,7 @@ def write_page(
         InputError: If it cannot be written.
     """
     worst, shown = _worst_table(run), _shown(run)
+    doubtful = [*_suspects(run, suspects)]
     head = Section(
         f"Calibration of {run.name}",
         " ".join([_ABOUT.format(_sample(run)), *_raters_text(run)]),
@@ -168,7 +169,7 @@ def write_page(
         Section(pictures=dict(_diagrams(run, drawn or {}) if pictures else ())),
         *_decisions(run, shown, data),
         worst,
-        *_suspects(run, suspects),
+        *doubtful,
         Section(pictures=dict(_maps(run) if pictures else ()), viewer=True),
         *_scores(run, shown),
         _regions(run),
@@ -184,7 +185,7 @@ def write_page(
             "Made by": command,
             "Diagrams of any region or class": "nacl-monai draw reliability",
         },
-        layers=_seen(run, worst, cases),
+        layers=_seen(run, worst, doubtful, cases),
         beside=beside,
         unsegmented=_unsegmented(run),
         cases=dict(zip(run.cases, map(str, run.patients), strict=True)),
@@ -555,14 +556,25 @@ def _suspects(run: Run, budget: str) -> Iterator[Section]:
     )
 
 
-def _seen(run: Run, worst: Section, cases: Viewed | None) -> list[dict[str, Any]]:
-    """The layers of the worst cases, and what else is known of them; first come those without any."""
+def _seen(
+    run: Run, worst: Section, suspects: Sequence[Section], cases: Viewed | None
+) -> list[dict[str, Any]]:
+    """The layers of some cases, and what else is known of them.
+
+    First come those without any segmentation, the worst, and those whose labels are most doubtful.
+    """
     if cases is None:
         return []
     names = [heading.rstrip(" ↓↑") for heading in worst.headings[1:]]
     facts = {case: " · ".join(map("{} {}".format, names, cells)) for case, *cells in worst.rows}
     reasons = dict.fromkeys(_unsegmented(run), "nothing is segmented") | facts
-    return [{**case, "reason": reasons[case["name"]]} for case in cases([*reasons][:SEEN])]
+    first = [*_unsegmented(run), *[*facts][:DRAWN]]
+    for case, name, *_ in (row for part in suspects for row in part.rows[:DRAWN]):
+        first.append(case)
+        doubt = f"look at the label of {name}"
+        reasons[case] = f"{reasons[case]} · {doubt}" if case in reasons else doubt
+    seen = [*dict.fromkeys([*first, *reasons])][:SEEN]
+    return [{**case, "reason": reasons[case["name"]]} for case in cases(seen)]
 
 
 def _unsegmented(run: Run) -> list[str]:

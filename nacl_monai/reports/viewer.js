@@ -60,7 +60,15 @@ const THRESHOLD = { color: "#ffffff", dashes: [1, 3] };
 const CURSOR = { color: "#ff8c3a", dashes: [] };
 const COLUMNS = ["case", "verdict", "note", "reader", "date"];
 const READER = "nacl_monai reader";
-const VERDICTS = { a: "accept", e: "edit", r: "reject" };
+const VERDICTS = { a: "accept", e: "edit", r: "reject", l: "label is wrong" };
+/** The center of a window and its width in Hounsfield units, as radiologists know them. */
+const WINDOWS = {
+  "CT soft tissue": [40, 400],
+  "CT liver": [60, 160],
+  "CT lung": [-600, 1500],
+  "CT bone": [400, 1800],
+  "CT brain": [40, 80],
+};
 const STEPS = {
   ArrowLeft: [0, -1],
   ArrowRight: [0, 1],
@@ -70,6 +78,7 @@ const STEPS = {
   "]": [2, 1],
 };
 const ZOOMS = { "+": 1.25, "-": 0.8, 0: 0 };
+const SLICES = { ",": -1, ".": 1 };
 const ACTIONS = { n: "island", d: "difference", p: "doubtful" };
 const PLAIN = {
   backColor: [0, 0, 0, 1],
@@ -85,6 +94,7 @@ const PLAIN = {
 const THIN = { crosshairWidth: 0.5, crosshairWidthUnit: "percent" };
 
 const at = (id) => document.getElementById(id);
+const buttonOf = (key) => document.querySelector(`#viewer [data-key="${key}"]`);
 const within = (k, size) => Math.min(size - 1, Math.max(0, k));
 const make = (tag, properties, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
@@ -226,6 +236,11 @@ class Viewer {
       this.planes.setInterpolation(!this.smooth);
     });
     on("full", "click", () => at("planes").parentNode.requestFullscreen());
+    at("window").append(...Object.keys(WINDOWS).map((name) => make("option", { textContent: name })));
+    on("window", "change", (list) => this.setWindow(WINDOWS[(this.preset = list.value)], true));
+    const numbers = () => ["center", "width"].map((id) => at(id).valueAsNumber);
+    for (const id of ["center", "width"]) on(id, "change", () => this.setWindow(numbers(), true));
+    this.planes.onIntensityChange = () => this.sayWindow();
     on("view", "change", (list) => this.look(Number((this.view = list.value))));
     on("mirror", "click", () => this.mirror(!this.planes.opts.isRadiologicalConvention));
     for (const target of document.querySelectorAll("#viewer [data-key]")) {
@@ -233,7 +248,6 @@ class Viewer {
     }
     on("threshold", "input", (slider) => this.lower(Number(slider.value)));
     on("mark", "click", () => this.lower(this.structure.mark));
-    for (const verdict of Object.values(VERDICTS)) on(verdict, "click", () => this.judge({ verdict }));
     on("note", "input", (field) => this.judge({ note: field.value }));
     at("reader").value = kept(READER) ?? "";
     on("reader", "input", (field) => keep(READER, field.value));
@@ -243,6 +257,10 @@ class Viewer {
       field.value = "";
     });
     at("viewer").addEventListener("keydown", (event) => this.key(event), true);
+    for (const type of ["touchstart", "touchmove", "touchend"]) {
+      // A swipe scrolls the page, and a tap is a click, which NiiVue would prevent.
+      at("planes").addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true, passive: true });
+    }
     const zoom = (event) => {
       if (!event.ctrlKey) return;
       event.preventDefault();
@@ -254,7 +272,7 @@ class Viewer {
     window.addEventListener("hashchange", () => this.linked() !== null && this.show(this.linked()));
     const beside = [...document.querySelectorAll("#beside a")].map((link) => [link.textContent, link.href]);
     const links = new Map([...this.cases.map(({ name }) => [name, `#case=${encodeURIComponent(name)}`]), ...beside]);
-    for (const cell of document.querySelectorAll("tbody td:first-child")) {
+    for (const cell of document.querySelectorAll("tbody th")) {
       const [textContent, href] = [cell.textContent, links.get(cell.textContent)];
       if (href) cell.replaceChildren(make("a", { textContent, href }));
     }
@@ -295,6 +313,7 @@ class Viewer {
     if (place === null && image === null) Object.assign(this.shown, { image: false, probability: true });
     const volumes = files.map((file, k) => niivue.NVImage.new(file.buffer, `${FIELDS[k]}.nii`, COLORMAPS[k]));
     [this.volumes, this.seen, this.solidVolume] = [await Promise.all(volumes), "", null];
+    this.setWindow(WINDOWS[this.preset]);
     if (place === null) this.planes.scene.pan2Dxyzmm = [0, 0, 0, 1];
     this.planes.scene.crosshairPos = place ?? this.firstPlace();
     this.listParts(structure);
@@ -320,6 +339,8 @@ class Viewer {
     at("view").hidden = flat >= 0;
     this.look(Number(at("view").value));
     at("every").hidden = structures.length < 2;
+    buttonOf("l").hidden = !this.mask("label");
+    at("windows").hidden = image === null;
     at("structure").replaceChildren(...structures.map(({ name }) => make("option", { textContent: name })));
     at("structure").selectedIndex = structures.indexOf(structure);
     const fields = FIELDS.filter((name) => name !== "image" || image !== null);
@@ -350,6 +371,23 @@ class Viewer {
     Object.assign(this.planes.opts, { isRadiologicalConvention: radiological, sagittalNoseLeft: radiological });
     at("mirror").textContent = radiological ? "radiological: left on the right" : "neurological: left on the left";
     this.planes.drawScene();
+  }
+
+  /** Shows the image by the center and width of a window; without a width, by that of the crop. */
+  setWindow([center, width] = [], drawn = false) {
+    const image = this.volumes[IMAGE];
+    image.cal_min = width > 0 ? center - width / 2 : image.robust_min;
+    image.cal_max = width > 0 ? center + width / 2 : image.robust_max;
+    this.sayWindow();
+    if (drawn) this.planes.updateGLVolume();
+  }
+
+  sayWindow() {
+    const { cal_min: low, cal_max: high, robust_min: least, robust_max: most } = this.volumes[IMAGE];
+    const numbers = [(low + high) / 2, high - low].map((number) => Number(number.toPrecision(4)));
+    [at("center").value, at("width").value] = numbers;
+    const preset = Object.keys(WINDOWS).find((name) => WINDOWS[name].join() === numbers.join());
+    at("window").value = preset ?? (low === least && high === most ? "" : "own");
   }
 
   /** Makes the planes larger or smaller around the cursor. */
@@ -492,7 +530,7 @@ class Viewer {
       item.querySelector("em").textContent = this.verdicts.get(this.cases[k].name).verdict;
     });
     const { verdict, note } = this.verdicts.get(this.case.name);
-    for (const name of Object.values(VERDICTS)) at(name).setAttribute("aria-pressed", name === verdict);
+    for (const [key, name] of Object.entries(VERDICTS)) buttonOf(key).setAttribute("aria-pressed", name === verdict);
     if (at("note").value !== note) at("note").value = note;
     at("judged").textContent = `${this.case.name}: ${verdict || "no verdict yet"}`;
     const seen = FIELDS.filter((name) => this.shown[name]).join();
@@ -693,7 +731,8 @@ class Viewer {
     if (target.matches("select, input:not([type=range])") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (target.matches("#threshold") && key in STEPS) return;
     if (key === "j" || key === "k") this.show(this.position + (key === "j" ? 1 : -1));
-    else if (key in VERDICTS) this.judge({ verdict: VERDICTS[key] });
+    else if (key in VERDICTS && !buttonOf(key).hidden) this.judge({ verdict: VERDICTS[key] });
+    else if (key in SLICES) this.step((PLANES[at("view").value] ?? PLANES[0])[2], SLICES[key]);
     else if (key in STEPS) this.step(...STEPS[key]);
     else if (key in ZOOMS) this.zoom(ZOOMS[key]);
     else if (key in ACTIONS && !at(ACTIONS[key]).hidden) this.next(ACTIONS[key]);

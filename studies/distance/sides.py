@@ -33,7 +33,7 @@ METHODS = ("temperature", "distance", "signed_distance")
 RIDGES = (0.001, 0.1)
 CROSS = "others"
 HEAD = ("network", "who fit", "calibrator", "NLL, all voxels", "Brier score", "ECE near", "misses")
-#: Of each structure: what its 5 % contour misses, and what its expected volume is off by.
+#: Of each structure: what its 5% contour misses, and what its expected volume is off by.
 PARTS = ("network", "who fit", "structure", NOTHING, *METHODS)
 CHANGES = ("network", "who fit", "NLL of one curve", "change with two", "Brier score, change")
 

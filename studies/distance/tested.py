@@ -113,7 +113,7 @@ LED = (
     "fitted",
     "ECE near",
     "change with distance",
-    "5 % contour misses",
+    "5% contour misses",
     "change with distance",
 )
 

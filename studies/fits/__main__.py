@@ -32,7 +32,7 @@ REGIONS = ("near", "all")
 LTS = "published_lts"
 HEAD = (
     *("network", "fitted", "NLL, all voxels", "Brier score, all voxels", "ECE near the prediction"),
-    *("confidence − accuracy there", "5 % contour misses", "its size", "volume, error"),
+    *("confidence − accuracy there", "5% contour misses", "its size", "volume, error"),
     "expected DSC, error",
 )
 

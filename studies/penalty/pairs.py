@@ -31,7 +31,7 @@ NUMBERS = {
     "brier_all": ("Brier score", 4),
     "dice": ("DSC", 3),
     "ece_near": ("ECE near the prediction", 3),
-    leading.OFFSET: ("5 % contour, distance of its miss from 5 %", 3),
+    leading.OFFSET: ("5% contour, distance of its miss from 5 %", 3),
 }
 
 

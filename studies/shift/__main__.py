@@ -41,7 +41,7 @@ NUMBERS = {
     "dice": "DSC",
     "ece_near": "ECE near the prediction",
     "nll_all": "NLL, all voxels",
-    "contour_misses": "5 % contour misses",
+    "contour_misses": "5% contour misses",
 }
 #: The default of calibrate, and what one would train without these tests.
 DISTANCE = "+distance_all"
@@ -178,7 +178,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def strongest(table: pd.DataFrame) -> str:
-    """Error near the prediction (what the 5 % contour misses) and NLL, clean and at the last degree."""
+    """Error near the prediction (what the 5% contour misses) and NLL, clean and at the last degree."""
     found = means(table)
     found = found[found["degree"].isin([0, found["degree"].max()])]
     cells = [

@@ -1,5 +1,6 @@
 """Several raters: an audit against the share of them, one against each, and what cannot be meant."""
 
+import re
 from contextlib import redirect_stdout
 from io import StringIO
 
@@ -378,10 +379,10 @@ def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
     text = file.read_text(encoding="utf-8")
     assert "3 raters have labeled them: anna, ben, cara." in text
     section = text[text.index("<h2>Rater by rater</h2>") : text.index("<h2>Calibration by class")]
-    rows = [row.split("</td>")[0] for row in section.split("<tr><td>")[1:]]
+    rows = re.findall('<th scope="row">(.*?)</th>', section)
     assert rows == ["share of 3 raters", *NAMES, "each by the others"]
     names = [[run.name for run in runs] for runs in drawn]
     assert names.count(["share of 3 raters", *NAMES]) == 1
-    assert "<td>CRPS of the volume in ml ↓</td>" in text
+    assert "CRPS of the volume in ml ↓</th>" in text
     alone = page.write_page(read_run(folder / "raters/ben"), tmp_path / "ben.html", "command")
     assert "raters have labeled" not in alone.read_text(encoding="utf-8")

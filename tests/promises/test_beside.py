@@ -147,7 +147,7 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
     groups = pd.read_csv(output / "groups.csv")
     assert set(groups["group"]) == {"predicted volume", "site"}
     page = (output / "page.html").read_text(encoding="utf-8")
-    assert page.count("<td>site: ") == 2
+    assert page.count('<th scope="row">site: ') == 2
     assert "<td>9</td>" in page
 
 

@@ -27,7 +27,7 @@ from nacl_monai.promises import applied, fit, promise, read_curves, read_promise
 from nacl_monai.promises.apply import empty_text
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.pictures import draw_case, draw_misses, volume_intervals
+from nacl_monai.promises.pictures import draw_case, draw_misses, draw_volumes, volume_intervals
 from nacl_monai.promises.triage import _at_least
 from nacl_monai.reports.style import OKABE_ITO
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
@@ -294,7 +294,7 @@ def test_triage_lists_the_lowest_bounds_first(new, folder, tmp_path, capsys):
     page = (output / "page.html").read_text(encoding="utf-8")
     assert share in page
     assert re.findall('alt="(.*?): ', page) == table["case"][:2].tolist()
-    assert re.findall("<tr><td>(.*?)</td><td>(yes|no)", page) == [
+    assert re.findall('<th scope="row">(.*?)</th><td>(yes|no)', page) == [
         *zip(table["case"], table["look"], strict=True)
     ]
     assert page.count("<img src=") == page.count(
@@ -322,15 +322,15 @@ def test_page_says_what_is_promised_and_how_sure_it_is(old, folder):
             f"95 fail in {says} of new patients."
         )
         plain = read.compared(kept, "margin")
+        name = f"{kept.structure}, outer 10% in {often[kept.level]}"
         cells = (
-            f"{kept.structure}, outer 10% in {often[kept.level]}",
             says,
             f"{kept.size:.2f}",
             f"{plain['size']:.2f}",
         )
-        assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+        assert f"{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) in page
     table = page[page.index("All promises") :]
-    assert len(re.findall("<tr><td>", table)) == len(read.kept)
+    assert len(re.findall('scope="row"', table)) == len(read.kept)
     shown = re.findall(r'alt="(p\w+), missed [^"]* at most 10% in 4 of 5 patients\)"', page)
     assert page.count(", one of the 1 in 5 with more (") == 0  # of 8 nobody may fail
     assert len(shown) == 3
@@ -371,6 +371,22 @@ def test_intervals_of_volumes_are_those_of_the_promise():
     for k, case in enumerate(probs):
         (result,) = applied(anybodys(promised), torch.from_numpy(case), (1.0, 1.0))
         assert intervals[k] == pytest.approx(result.volume)
+
+
+def test_lines_of_volumes_that_are_cut_off_are_counted():
+    """An axis ends at three times the largest true volume, as the page says; a title counts the rest."""
+    inside, labels = discs(12)
+    faint = labels.copy()
+    faint[::2, :, 4:] = 0  # far less than is expected, so that intervals are wide
+    for true in (labels, faint):
+        curves = curves_of_arrays(two_classes(inside), true, patients=[f"p{k}" for k in range(12)])
+        (axis,) = draw_volumes(curves, Control(0.2)).axes
+        high = volume_intervals(curves, 0, Control(0.2), "within")[:, 1]
+        top = axis.get_ylim()[1] / 1.05
+        assert top == pytest.approx(min(high.max(), 3 * curves.volumes.max()))
+        cut = (high > 1.05 * top).sum()
+        assert axis.get_title().endswith(f", {cut} cut off above" if cut else "outside")
+    assert cut > 0
 
 
 def test_misses_are_drawn_with_the_threshold_that_is_promised(folder):

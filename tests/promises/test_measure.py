@@ -312,7 +312,7 @@ def test_report_has_the_measurements_of_apply_and_triage(measured, tmp_path):
     for section in record["sections"][:6]:
         assert all(len(row) == len(section["headings"]) for row in section["rows"])
     assert sum(sentence in section["sentences"] for section in record["sections"]) == 2
-    assert "<th>EF at most</th>" in page
+    assert '<th scope="col">EF at most</th>' in page
     assert sentence in (tmp_path / "report/promise/page.html").read_text("utf-8")
 
 

@@ -214,7 +214,7 @@ def test_page_says_how_many_rows_are_left_out_and_where_all_are(road):
 def test_columns_of_sizes_are_explained_below_their_table(road, part, columns):
     """By the words of their headings."""
     table, below = section((road[0] / "page.html").read_text("utf-8"), part).split("</table>")
-    headings = " ".join(re.findall("<th>(.*?)</th>", table)).lower()
+    headings = " ".join(re.findall('<th scope="col">(.*?)</th>', table)).lower()
 
     for column in columns:
         assert column in headings

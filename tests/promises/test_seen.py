@@ -59,7 +59,9 @@ def test_triage_shows_the_contours_and_the_threshold_of_the_promise(folder, tria
         table["look"] == "yes", "not among those to look at: " + table["reason"]
     )
     assert [case["reason"] for case in cases] == reasons.tolist()
-    assert "All new cases can be seen" in (triage / "page.html").read_text(encoding="utf-8")
+    assert "All new cases can be seen, the most doubtful first." in (
+        triage / "page.html"
+    ).read_text(encoding="utf-8")
     worst = [case["structures"][0]["name"] for case in cases]
     assert worst == table["structure"].tolist()
     for case in cases:
@@ -237,11 +239,28 @@ def test_verdicts_on_labeled_cases_of_a_report_are_not_counted(triage, tmp_path,
     assert line == "0 of 4 cases are judged: 0 accept, 0 edit, 0 reject."
 
 
+def test_wrong_labels_are_listed_and_judge_no_prediction(triage, tmp_path, capsys):
+    """Of the cases of a report that are labeled, and of new ones that were labeled since."""
+    first, second, *_ = pd.read_csv(triage / "triage.csv")["case"]
+    rows = (first, "label is wrong"), (second, "reject"), ("held_out", "label is wrong")
+    file = write_verdicts(tmp_path / "verdicts.csv", *rows)
+
+    assert main(["triage", f"{triage}", "--verdicts", file]) == 0
+    note, line, *_ = capsys.readouterr().out.splitlines()
+    assert note == (
+        f"note: {first}, held_out: the label is wrong, says {file}; correct it, and audit again"
+    )
+    assert line == "1 of 4 cases are judged: 0 accept, 0 edit, 1 reject."
+
+
 @pytest.mark.parametrize(
     ("rows", "error"),
     [
         ([("nobody", "reject")], "'nobody' is no case of this triage; give the one it is of"),
-        ([("p08_scan16", "refuse")], "'refuse' is not one of accept, edit, reject; correct it"),
+        (
+            [("p08_scan16", "refuse")],
+            "'refuse' is not one of accept, edit, reject, label is wrong; correct it",
+        ),
         (
             [("p08_scan16", "edit"), ("p08_scan16", "accept")],
             "has 2 rows of 'p08_scan16'; leave one",

@@ -109,7 +109,7 @@ def test_class_errors_are_those_of_the_bins(runs, page):
 
     table = page[page.index("Calibration by class") :]
     for k, name in enumerate(runs[0].bins.classes[1:]):
-        row = re.search(rf"<td>{name}</td><td>([\d.]+) ", table)
+        row = re.search(rf"{name}</th><td>([\d.]+) ", table)
         # The page has three digits.
         assert float(row[1]) == pytest.approx(errors[:, k].nanmean().item(), abs=6e-4)
 
@@ -121,8 +121,8 @@ def test_decisions_and_cases_come_before_regions(runs, page):
 
     assert places == sorted(places)
     table = page[places[0] : places[1]]
-    headings = re.findall(r"<th>(.*?)</th>", table)
-    cells = re.search(r"<td>DSC[^<]*</td>(.*?)</tr>", table)[1]
+    headings = re.findall(r'<th scope="col">(.*?)</th>', table)
+    cells = re.search(r">DSC[^<]*</th>(.*?)</tr>", table)[1]
     means = re.findall(r"<td>([\d.]+) ", cells)
     for name, mean in zip(headings[2:], means[1:], strict=True):
         assert runs[0].metrics[f"dice_{name}"].mean() == near(mean)
@@ -131,7 +131,7 @@ def test_decisions_and_cases_come_before_regions(runs, page):
 def test_worst_cases_come_first(runs, page):
     """All seven by falling ECE, with pictures of the first three."""
     table = page[page.index("Cases to look at") :]
-    listed = re.findall(r"<td>(\d{3})</td>", table)
+    listed = re.findall(r"(\d{3})</th>", table)
     expected = runs[0].metrics["ece_foreground"].sort_values(ascending=False).index.tolist()
 
     assert listed == expected
@@ -151,10 +151,43 @@ def test_the_label_that_surprises_most_is_named_first(runs, tmp_path):
     assert f"look at the label of {structure} of {case} ({surprise:.2f}), " in page
     assert "Labels to look at" not in page_of(runs[0], tmp_path)
     section = page[page.index("Labels to look at") :]
-    (row,) = re.findall(rf"<td>{case}</td><td>{structure}</td>(.*?)</tr>", section)[:1]
+    (row,) = re.findall(rf">{case}</th><td>{structure}</td>(.*?)</tr>", section)[:1]
     names = ("surprise", "dice", "expected_dice")
     shown = [run.metrics.loc[case, f"{name}_{structure}"] for name in names]
     assert re.findall(r"<td>([\d.]+)</td>", row) == [f"{value:.3f}" for value in shown]
+
+
+def test_the_most_doubtful_labels_are_seen_behind_the_three_worst_cases(tmp_path):
+    """Six in all, each once; what is known of a case is its reason."""
+    run = audit(*predicted(0.5, cases=12, seed=9)).run
+    file = write_page(
+        run, tmp_path / "page.html", "x", cases=lambda names: [{"name": name} for name in names]
+    )
+    page = file.read_text(encoding="utf-8")
+    data = re.search(r'id="cases-data">(.*?)</script>', page)[1]
+    seen = {case["name"]: case["reason"] for case in json.loads(data)}
+    worst, doubtful = (
+        re.findall(r'<th scope="row">(case_\d+)</th>', part.partition("</table>")[0])
+        for part in page[page.index("<h2>Cases to look at") :].split("<h2>Labels to look at")
+    )
+    assert not {*doubtful} <= {*worst[:6]}
+    expected = [*worst[:3], *doubtful, *worst[3:]]
+    assert [*seen] == [*dict.fromkeys(expected)][:6]
+    for case, reason in seen.items():
+        assert (" look at the label of " in f" {reason}") == (case in doubtful)
+        assert reason.startswith("ECE") == (case in worst)
+
+
+def test_tables_have_a_caption_and_headings_with_a_scope(page):
+    """A screen reader says what a table is of, and of which row and column a cell is."""
+    tables = re.findall("<table.*?</table>", page, re.DOTALL)
+    assert tables
+    for table in tables:
+        assert re.search(r"<table><caption>[^<]+</caption>", table)
+        body = table.partition("<tbody>")[2]
+        assert body.count("<tr>") == body.count('<th scope="row">') > 0
+        assert table.count("<th") == table.count('scope="') + table.count("<thead>")
+    assert "Calibration by region</caption>" in page
 
 
 def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
@@ -175,7 +208,7 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
     text = unescape(page_of(run, tmp_path))
 
     expected = far.class_errors("ece")[:, 0].mean().item()
-    row = re.search(r"<td>background</td>(.*?)</tr>", text, flags=re.DOTALL)[1]
+    row = re.search(r">background</th>(.*?)</tr>", text, flags=re.DOTALL)[1]
     # The page has three digits.
     assert float(re.findall(r"<td>([\d.]+) ", row)[-1]) == pytest.approx(expected, abs=6e-4)
 
@@ -307,7 +340,7 @@ def test_scores_are_in_table_page_and_comparison(drawn, tmp_path):
     page, table = page_of(run, tmp_path), audit_table([run])
 
     for label, score in (("NLL over all voxels", nll), ("Brier score over all voxels", brier)):
-        assert score == near(re.search(rf"<td>{label} ↓</td><td>([\d.]+) \[", page)[1])
+        assert score == near(re.search(rf">{label} ↓</th><td>([\d.]+) \[", page)[1])
         assert f"\n{label}" in table
         assert f"{score:.4f}" in comparison_text(comparison_table([run]))
     assert "NLL near" not in table
@@ -450,10 +483,10 @@ def test_regions_of_the_label_come_last(tmp_path):
     """What is zero for true probabilities is seen first, and classes are judged near the prediction."""
     page = page_of(audit(*predicted(1.0)).run, tmp_path)
 
-    table, classes = page[page.index("Calibration by region") :].split("Calibration by class")
-    shown = re.findall(r"<tr><td>(Voxels|All)([^<]*)</td>", table)
+    table, classes = page[page.index("Calibration by region") :].split("<h2>Calibration by class")
+    shown = re.findall(r">(Voxels|All)([^<]*)</th>", table)
     assert ["label" in end for _, end in shown] == [False, False, True, True, True]
-    assert re.findall(r"<th>(.*?)</th>", classes)[1] == "Voxels near what is predicted"
+    assert re.findall(r'<th scope="col">(.*?)</th>', classes)[1] == "Voxels near what is predicted"
 
 
 def test_cases_in_which_nothing_is_segmented_are_named(tmp_path):

@@ -241,9 +241,14 @@ def test_page_of_an_audit_has_its_worst_cases_first(study, tmp_path):
     cases, text = cases_of(page), page.read_text(encoding="utf-8")
 
     worst = text[text.index("Cases to look at") : text.index("Labels to look at")]
-    listed = re.findall(r"<tr><td>(case_\d)</td>", worst)
+    listed = re.findall(r">(case_\d)</th>", worst)
     assert [case["name"] for case in cases] == listed
     assert all(case["image"] and case["reason"].startswith("ECE 0.") for case in cases)
+    doubtful, structure = re.search(
+        r">(case_\d)</th><td>(\w+)</td>", text[text.index("Labels to look at") :]
+    ).groups()
+    (reason,) = (case["reason"] for case in cases if case["name"] == doubtful)
+    assert reason.endswith(f" · look at the label of {structure}")
     assert "This page holds images of patients." in text
 
 
