@@ -72,22 +72,29 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
-    """Case and verdict of each row that has one."""
+def _given(file: Path, known: set[str]) -> list[tuple[str, str]]:
+    """Case and verdict of each row, which may be empty."""
     table = read_table(file, ["case", "verdict"], _REMEDY, ["case"])
-    for verdict in {*table["verdict"]} - {*VERDICTS, WRONG, ""}:
-        allowed = ", ".join([*VERDICTS, WRONG])
-        raise InputError(f"{file}: {verdict!r} is not one of {allowed}; correct it")
-    rows = [*zip(table["case"], table["verdict"], strict=True)]
-    judged = [(case, verdict) for case, verdict in rows if verdict not in ("", WRONG)]
+    allowed = [*VERDICTS, WRONG]
+    for verdict in {*table["verdict"]} - {*allowed, ""}:
+        raise InputError(f"{file}: {verdict!r} is not one of {', '.join(allowed)}; correct it")
     if not known.intersection(table["case"]):
-        raise InputError(
-            f"{file}: {', '.join(table['case'][:1])!r} is no case of this triage; give the one it is of"
-        )
-    if wrong := [case for case, verdict in rows if verdict == WRONG]:
-        text = f"{', '.join(wrong)}: the label is wrong, says {file}; correct it, and audit again"
-        print_line("note", text, answer=True)
-    if unlisted := [case for case, _ in judged if case not in known]:  # a report shows some
-        text = f"{', '.join(unlisted)}: no case of this triage, and not counted"
-        print_line("note", text, answer=True)
+        first = ", ".join(table["case"][:1])
+        raise InputError(f"{file}: {first!r} is no case of this triage; give the one it is of")
+    return [*zip(table["case"], table["verdict"], strict=True)]
+
+
+def _judged(file: Path, known: set[str]) -> list[tuple[str, str]]:
+    """Case and verdict of each row that judges a prediction."""
+    rows = _given(file, known)
+    _note([case for case, verdict in rows if verdict == WRONG], f"the label is wrong, says {file}")
+    judged = [(case, verdict) for case, verdict in rows if verdict in VERDICTS]
+    unlisted = [case for case, _ in judged if case not in known]  # a report shows some
+    _note(unlisted, "no case of this triage, and not counted")
     return [row for row in judged if row[0] in known]
+
+
+def _note(cases: Sequence[str], text: str) -> None:
+    """Says something of cases, if there are any."""
+    if cases:
+        print_line("note", f"{', '.join(cases)}: {text}", answer=True)

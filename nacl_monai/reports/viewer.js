@@ -257,10 +257,6 @@ class Viewer {
       field.value = "";
     });
     at("viewer").addEventListener("keydown", (event) => this.key(event), true);
-    for (const type of ["touchstart", "touchmove", "touchend"]) {
-      // A swipe scrolls the page, and a tap is a click, which NiiVue would prevent.
-      at("planes").addEventListener(type, (event) => event.stopImmediatePropagation(), { capture: true, passive: true });
-    }
     const zoom = (event) => {
       if (!event.ctrlKey) return;
       event.preventDefault();

@@ -247,9 +247,7 @@ def test_wrong_labels_are_listed_and_judge_no_prediction(triage, tmp_path, capsy
 
     assert main(["triage", f"{triage}", "--verdicts", file]) == 0
     note, line, *_ = capsys.readouterr().out.splitlines()
-    assert note == (
-        f"note: {first}, held_out: the label is wrong, says {file}; correct it, and audit again"
-    )
+    assert note == (f"note: {first}, held_out: the label is wrong, says {file}")
     assert line == "1 of 4 cases are judged: 0 accept, 0 edit, 1 reject."
 
 

@@ -743,3 +743,62 @@ def test_image_is_smooth_on_request_and_fills_the_screen(counted_page):
     assert "planes" in changed(before, drawn(page))
     page.click("#full")
     page.locator(".stack:fullscreen").wait_for()
+
+
+def test_windows_are_of_the_image_of_ct_and_by_numbers(counted_page):
+    """A preset stays for the next case, and its numbers are said; without a width it is the crop's."""
+    page = counted_page
+    page.locator("#planes").scroll_into_view_if_needed()
+    before, of_image = drawn(page), (page.input_value("#center"), page.input_value("#width"))
+    page.select_option("#window", label="CT bone")
+    assert "planes" in changed(before, drawn(page))
+    page.click("#cases button >> nth=1")
+    wait_for(page, "#judged", f"{page.text_content('#cases strong >> nth=1')}: ")
+    assert (page.input_value("#center"), page.input_value("#width")) == ("400", "1800")
+    page.click("#cases button >> nth=0")
+    wait_for(page, "#judged", f"{page.text_content('#cases strong >> nth=0')}: ")
+    page.fill("#width", "20")
+    page.press("#width", "Enter")
+    assert page.input_value("#window") == "own"
+    page.fill("#width", "")
+    page.press("#width", "Enter")
+    assert (page.input_value("#center"), page.input_value("#width")) == of_image
+    assert page.input_value("#window") == ""
+
+
+def test_label_is_called_wrong_where_there_is_one(counted_page, tmp_path):
+    """By the button and its key; it is downloaded, and read in again."""
+    page = counted_page
+    page.click("#wrong")
+    assert page.text_content("#cases em >> nth=0") == "label is wrong"
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "verdicts.csv")
+    assert pd.read_csv(tmp_path / "verdicts.csv")["verdict"][0] == "label is wrong"
+    page.keyboard.press("l")
+    assert page.text_content("#cases em >> nth=0") == ""
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    page.wait_for_selector("body.seen")
+    page.set_input_files("#verdicts", tmp_path / "verdicts.csv")
+    wait_for(page, "#judged", "1 verdict read")
+    assert page.get_attribute("#wrong", "aria-pressed") == "true"
+
+
+def test_case_opens_at_the_same_place_with_the_prediction_hidden(counted_page):
+    """What is hidden still says where to look; the keys of slices go through the plane."""
+    page = counted_page
+
+    def opened_at(case):
+        page.click(f"#cases button >> nth={case}")
+        wait_for(page, "#judged", f"{page.text_content(f'#cases strong >> nth={case}')}: ")
+        page.wait_for_selector("#loading", state="hidden")
+        return state_of(page)["place"]
+
+    expected = opened_at(1)
+    opened_at(0)
+    page.click("#layers button:text-is('prediction')")
+    same_bits(opened_at(1), expected, "the same file is read")
+    page.focus("#island")
+    page.keyboard.press(".")
+    assert (np.abs(state_of(page)["place"] - expected) > 0.2).tolist() == [False, False, True]
