@@ -320,7 +320,7 @@ def test_audit_keeps_both_scores(drawn, tmp_path):
         (lambda scores: {"counts": scores.counts + 1}, "scores are of other voxels"),
         (lambda scores: {"scores": -scores.scores}, "a score cannot be"),
         (lambda scores: {"scores": scores.scores * torch.nan}, "a score cannot be"),
-        (lambda scores: {"scores": scores.scores[..., :1]}, "score_scores are not"),
+        (lambda scores: {"scores": scores.scores[..., :1]}, "score_scores is (4, 5, 1), not"),
     ],
 )
 def test_scores_that_no_voxels_have_are_refused(drawn, tmp_path, change, message):
