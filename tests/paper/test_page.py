@@ -88,7 +88,7 @@ def test_calibrated_methods_have_tables_of_their_own(calibrated_grid, tmp_path):
     assert "temperature" not in plain.split("</table>")[0]
     assert len(tables) == 4
     for table in tables:
-        assert table.count(">NACL + temperature (union)</td>") == 1
+        assert table.count(">NACL + temperature (union)</th>") == 1
 
 
 def test_missing_pictures_are_left_out(grid_copy, tmp_path):

@@ -95,6 +95,7 @@ def test_interval_covers_the_mean_whatever_the_network_adds(labels):
         hits += low <= truth <= high
         narrower += high - low < np.subtract(*labels_alone(part).interval()[::-1])
 
+    # Four standard errors, and a hundredth for the skew.
     assert hits / SIMULATED == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / SIMULATED) + 0.01)
     assert narrower > 0.9 * SIMULATED
 

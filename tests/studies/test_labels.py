@@ -194,4 +194,5 @@ def test_table_of_means_has_the_coverage_of_another_simulation(folder, networks,
         least, most, narrow, wide = map(float, re.findall(r"[\d.]+", row))
         # Some standard errors of 1,000 and 2,000 draws.
         assert [100 * min(covers), 100 * max(covers)] == pytest.approx([least, most], abs=2)
+        # Two decimals, and what draws differ by.
         assert [min(widths), max(widths)] == pytest.approx([narrow, wide], abs=0.02)
