@@ -304,7 +304,7 @@ def test_verdicts_are_given_by_keys_and_buttons_and_downloaded(page, tmp_path):
 
 def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page):
     """By number; then the other way round."""
-    heading = page.locator("th:text('DSC')").last
+    heading = page.locator("thead th:text('DSC')").last
     column = heading.evaluate("(cell) => cell.cellIndex")
     table = heading.locator("xpath=ancestor::table")
     heading.click()
@@ -330,7 +330,7 @@ def test_without_webgl_there_are_the_pictures(browser, file):
     assert page.locator("#viewer").is_hidden()
     assert page.locator(".pictures img").count() == 3
     assert page.locator(".pictures").is_visible()
-    page.locator("th:text('DSC')").last.click()
+    page.locator("thead th:text('DSC')").last.click()
     page.wait_for_load_state("networkidle")
     assert messages == [file.as_uri()]
     page.close()
