@@ -357,7 +357,7 @@ class Options:
         None,
         "audit calibrate:folders calibrate:components promise triage watch:new maps:new view:new "
         "report:folders",
-        "default: audit, calibrated, promise, check, triage, watch, maps, view or report, as the "
+        "default: audit, calibrated, promise, check, mean, triage, watch, maps, view or report, as the "
         "command is called",
         "DIR",
     )

@@ -175,7 +175,7 @@ def mean_folder(file: Path, new: Path, output: Path, options: Options) -> list[I
         table = pd.DataFrame(_rows(of_patients, groups))
         write_text(folder / TABLE, csv_text(table))
     print_faults(faults)
-    print(table_text(table))
+    print(table_text(table if groups else table.drop(columns=["group", "value"])))
     if table["mean_low_ml"].isna().any():
         print(f"– is no interval: it takes {LEAST} labeled patients of each group, and 2 new ones")
     print_written([output / TABLE])

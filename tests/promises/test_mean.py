@@ -196,6 +196,13 @@ def test_command_counts_the_voxels_of_files(cohort, tmp_path, capsys):
         assert float(table.loc[structure, ""]["mean_low_ml"]) < means[""]
 
 
+def test_table_without_groups_has_no_columns_of_them(cohort, tmp_path, capsys):
+    assert mean(cohort, tmp_path / "out", "--chosen", "random") == 0
+
+    header = next(line for line in capsys.readouterr().out.splitlines() if "structure" in line)
+    assert header.split()[:4] == ["structure", "labeled", "new", "mean_ml"]
+
+
 @pytest.mark.parametrize("chosen", [[], ["--chosen", "all"], ["--chosen", "triage"]])
 def test_labels_that_chance_has_not_drawn_are_refused(cohort, tmp_path, capsys, chosen):
     assert mean(cohort, tmp_path / "out", *chosen) == 2
