@@ -193,7 +193,8 @@ class Reading:
             outside = np.eye(len(self.channels.values))[0] * (not self.channels.overlapping)
             voxels = resampled(voxels, known, shape, affine, outside)
         probs = np.ascontiguousarray(voxels.transpose(3, 2, 1, 0))
-        predicted = Probabilities(probs, affine, self.predicted.file, file)
+        behind = self.predicted.behind
+        predicted = Probabilities(probs, affine, self.predicted.file, file, behind=behind)
         return replace(self, predicted=predicted, labels=(), case=replace(self.case, labels=()))
 
 

@@ -341,8 +341,12 @@ def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
     new = Study(tmp_path / "new", {f"new{k}": pair for k, pair in enumerate(pairs)})
     maps = mapped(new.nnunet(), "--calibrator", file, output="maps")
     known = {"calibrator": "distance_all", "calibrator_checksum": checksum(file)}
-    record = behind_map(maps / "new0_probabilities.nii.gz")
-    assert {key: record[key] for key in known} == known
+    for case in new.cases:
+        save(tmp_path / "images" / f"{case}.nii.gz", np.zeros(SHAPE, np.int16))
+    on_images = "--calibrator", file, "--reference", tmp_path / "images"
+    for folder in (maps, mapped(new.nnunet(), *on_images, output="on_images")):
+        record = behind_map(folder / "new0_probabilities.nii.gz")
+        assert {key: record[key] for key in known} == known
     names = ["--dataset", new.nnunet() / "dataset.json", "--no-pictures"]
     stored, through = (
         run(*args[:1], new.labels, *args[1:], *names, output=name)
