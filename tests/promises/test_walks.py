@@ -490,6 +490,8 @@ def numbers_of(step):
         for kept in record["kept"]:
             key = [str(record.get(name, kept.get(name))) for name in DECIDING]
             yield ("kept", whose, *how, structures, single, *key), kept["values"]
+    elif step.use == "promise:shard":  # beside files of an earlier audit, which stay
+        return
     elif result.what == "audit" and (folder / "cases.csv").is_file():
         table = pd.read_csv(folder / "cases.csv", dtype={"case": str}).set_index("case")
         for case, row in table.iterrows() if not (result.hidden or raters) else ():
