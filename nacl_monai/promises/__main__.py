@@ -12,7 +12,7 @@ from nacl_monai.cli import Parser, as_one, attempted, the_folder
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import add_options, options_of
+from nacl_monai.predictions.options import Options, add_options, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 _EXAMPLES = {
@@ -76,12 +76,20 @@ def _promise(
     return run[kind](paths, output, options)
 
 
-def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
+def _at_new(
+    kind: str, promise: Path, folders: Sequence[Path], values: dict[str, Any], default: str
+) -> tuple[Path, Path, Options]:
+    """The new predictions that a promise is for, the folder to write, and the options."""
     new = the_folder("NEW", folders, values)
-    options = options_of("promise:apply", values)
-    output = options.output or Path("promise")
-    check_output(output, "promise --apply", read=[promise, new, *options.files])
+    options = options_of(f"promise:{kind}", values)
+    output = options.output or Path(default)
+    check_output(output, f"promise --{kind}", read=[promise, new, *options.files])
     _check_there(promise, new)
+    return new, output, options
+
+
+def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
+    new, output, options = _at_new("apply", promise, folders, values, "promise")
     for too_much in (options.level[1:], options.miss[1:]):
         if too_much:
             raise SettingError(f"--apply: takes one level and miss; {too_much[-1]} is too much")
@@ -109,11 +117,7 @@ def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
 
 
 def _mean(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
-    new = the_folder("NEW", folders, values)
-    options = options_of("promise:mean", values)
-    output = options.output or Path("mean")
-    check_output(output, "promise --mean", read=[promise, new, *options.files])
-    _check_there(promise, new)
+    new, output, options = _at_new("mean", promise, folders, values, "mean")
     from nacl_monai.promises.mean import mean_folder
 
     return mean_folder(promise, new, output, options)

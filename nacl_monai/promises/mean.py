@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,8 +42,7 @@ from nacl_monai.files import write_text
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.options import Options
-from nacl_monai.promises.apply import add_cases
-from nacl_monai.promises.cases import NewCase, find_new
+from nacl_monai.promises.cases import find_new, new_cases
 from nacl_monai.promises.check import RANDOM, curves_beside
 from nacl_monai.promises.record import Promise, read_promise
 
@@ -69,6 +68,11 @@ class Volumes(NamedTuple):
     predicted: Array
     new: Array
 
+    def parts(self, share: float | None = None) -> tuple[Array, Array]:
+        """What labels add to λ of predictions, and λ of the new: N / (N + n), or a share."""
+        weight = len(self.new) / (len(self.new) + len(self.labeled)) if share is None else share
+        return self.labeled - weight * self.predicted, weight * self.new
+
 
 def cohort_mean(*groups: Volumes) -> Estimate:
     """The mean volume of a group; or by how much that of a first is larger than that of a second.
@@ -88,13 +92,7 @@ def cohort_mean(*groups: Volumes) -> Estimate:
         >>> round(mean.mean, 9)
         49.5
     """
-    return _sum_of_means([_parts(group) for group in groups])
-
-
-def _parts(group: Volumes) -> list[Array]:
-    """What labels add to predictions, and predictions, as far as both count."""
-    share = len(group.new) / (len(group.new) + len(group.labeled))
-    return [group.labeled - share * group.predicted, share * group.new]
+    return _sum_of_means([group.parts() for group in groups])
 
 
 def labels_alone(*groups: Volumes) -> Estimate:
@@ -118,19 +116,6 @@ def _sum_of_means(groups: Sequence[Sequence[Array]]) -> Estimate:
 def _satterthwaite(variances: Array, divisors: npt.NDArray[np.int_]) -> float:
     spread = (variances**2 / divisors).sum()
     return float(variances.sum() ** 2 / spread if spread else divisors.sum())
-
-
-class _Sizes:
-    """The predicted volumes of new cases: case → structure → ml."""
-
-    curves: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self.volumes: dict[str, dict[str, float]] = {}
-
-    def add(self, case: NewCase) -> None:
-        """Takes those of a case."""
-        self.volumes[case.name] = case.predicted_volumes
 
 
 def mean_folder(file: Path, new: Path, output: Path, options: Options) -> list[InputError]:
@@ -163,9 +148,9 @@ def mean_folder(file: Path, new: Path, output: Path, options: Options) -> list[I
         study = find_new(file, promise, new, options)
         show(study)
         of_case = dict(zip(known.cases, known.patients, strict=True)) | {**study.patients}
-        groups, sizes = read_groups(options.groups, of_case), _Sizes()
-        add_cases(study, promise, faults, [sizes])
-        predicted = pd.DataFrame.from_dict(sizes.volumes, orient="index")
+        groups, cases = read_groups(options.groups, of_case), new_cases(study, promise, faults)
+        sizes = {case.name: case.predicted_volumes for case in cases}
+        predicted = pd.DataFrame.from_dict(sizes, orient="index")
         tables = [
             pd.DataFrame(known.volumes, known.cases, known.structures),
             pd.DataFrame(known.predicted_volumes, known.cases, known.structures),

@@ -17,17 +17,14 @@ _Interval = Callable[[Volumes], tuple[float, float]]
 
 def bootstrap(part: Volumes) -> tuple[float, float]:
     """The studentized bootstrap of `cohort_mean`."""
-    share = len(part.new) / (len(part.new) + len(part.labeled))
-    parts = part.labeled - share * part.predicted, share * part.new
-    rng, mean, error = np.random.default_rng(0), cohort_mean(part), 0.0
+    rng, found = np.random.default_rng(0), cohort_mean(part)
     totals, variances = np.zeros(_RESAMPLES), np.zeros(_RESAMPLES)
-    for values in parts:
+    for values in part.parts():
         again = rng.choice(values, (_RESAMPLES, len(values)))
         totals += again.mean(1)
         variances += again.var(1, ddof=1) / len(values)
-    error = mean.error
-    low, high = np.quantile((totals - mean.mean) / np.sqrt(variances), [0.025, 0.975])
-    return float(mean.mean - high * error), float(mean.mean - low * error)
+    low, high = np.quantile((totals - found.mean) / np.sqrt(variances), [0.025, 0.975])
+    return float(found.mean - high * found.error), float(found.mean - low * found.error)
 
 
 def _tuned(part: Volumes, normal: bool) -> tuple[float, float]:
@@ -38,7 +35,7 @@ def _tuned(part: Volumes, normal: bool) -> tuple[float, float]:
         (part.labeled - part.labeled.mean()) * (part.predicted - part.predicted.mean())
     )
     share = np.clip(together / ((1 + labels / new) * spread), 0, 1) if spread else 0.0
-    parts = part.labeled - share * part.predicted, share * part.new
+    parts = part.parts(share)
     mean, lost = sum(values.mean() for values in parts), 0 if normal else 1
     of_parts = np.array([values.var(ddof=lost) / len(values) for values in parts])
     freedom = of_parts.sum() ** 2 / (of_parts**2 / [labels - 1, new - 1]).sum()

@@ -21,7 +21,7 @@ from nacl_monai.promises.check import judged
 from nacl_monai.promises.control import SIZE, Control, Law, controls_of
 from nacl_monai.promises.rules import Rules, errors_of
 from tests.audits.conftest import Study as Files
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, promised_and_new
 from tests.same import same_values
 
 NUMBERS = [(n, m) for n in (9, 10, 19, 27, 39, 60) for m in (5, 20, 200)]
@@ -207,12 +207,8 @@ def test_who_calibrated_cannot_judge():
 def studies(tmp_path_factory):
     """Eighteen labeled cases of nine patients with their promise, and twelve cases of six others."""
     root = tmp_path_factory.mktemp("judged")
-    old, new = (
-        Files(root / name, blobs(*part)) for name, part in (("old", (0, 18)), ("new", (18, 12, 1)))
-    )
-    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
-    assert main([*map(str, command)]) == 0
-    return root / "promise/promise.json", new.nnunet(), new.labels
+    file, new = promised_and_new(root, 18, 12)
+    return file, new.nnunet(), new.labels
 
 
 def checked(promise, new, labels, output, *more):

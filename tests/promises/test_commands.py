@@ -52,6 +52,17 @@ def blobs(first, cases, seed=0):
     return drawn
 
 
+def promised_and_new(root, labeled, new, *more):
+    """So many labeled cases with their promise, and the files of so many others; two of each patient."""
+    old, files = (
+        Study(root / name, blobs(*part))
+        for name, part in (("old", (0, labeled)), ("new", (labeled, new, 1)))
+    )
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise", *more]
+    assert main([*map(str, command)]) == 0
+    return root / "promise/promise.json", files
+
+
 def anybodys(promised):
     """A promise that takes its own patients for new ones."""
     return replace(promised, cohort={}, images={})

@@ -18,8 +18,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.promises import read_promise
 from nacl_monai.promises.mean import LEAST, Volumes, cohort_mean, known_volumes, labels_alone
-from tests.audits.conftest import Study as Files
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, promised_and_new
 
 SIMULATED = 4000
 
@@ -136,12 +135,8 @@ def test_point_and_variance_are_those_of_ppi_python(tmp_path):
 def cohort(tmp_path_factory):
     """Forty labeled cases of twenty patients with their promise, and twelve cases of six others."""
     root = tmp_path_factory.mktemp("cohort")
-    old, new = (
-        Files(root / name, blobs(*part)) for name, part in (("old", (0, 40)), ("new", (40, 12, 1)))
-    )
-    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
-    assert main([*map(str, command), "--no-pictures"]) == 0
-    _ = new.nnunet(), new.labels
+    _, new = promised_and_new(root, 40, 12, "--no-pictures")
+    new.nnunet()
     return root
 
 

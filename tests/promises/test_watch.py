@@ -19,7 +19,7 @@ from nacl_monai.promises.control import controls_of
 from nacl_monai.promises.watch import FALSE, Watch, needed, ranks, statistics_of, wealth
 from tests.audits.conftest import Study as Files
 from tests.promises.test_check import study
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, promised_and_new
 
 STREAMS = ("a: entropy", "a: outer needed")
 
@@ -231,12 +231,7 @@ def test_what_a_patient_needs_decides_whether_a_promise_fails_them():
 def promised(tmp_path_factory):
     """A promise by ten patients, and the files of seven others."""
     root = tmp_path_factory.mktemp("watched")
-    old, new = (
-        Files(root / name, blobs(*part)) for name, part in (("old", (0, 20)), ("new", (20, 14, 1)))
-    )
-    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
-    assert main([*map(str, command)]) == 0
-    return root / "promise/promise.json", new
+    return promised_and_new(root, 20, 14)
 
 
 def call(promise, *arguments, output):

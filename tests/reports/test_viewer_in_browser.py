@@ -746,7 +746,7 @@ def test_image_is_smooth_on_request_and_fills_the_screen(counted_page):
 
 
 def test_windows_are_of_the_image_of_ct_and_by_numbers(counted_page):
-    """A preset stays for the next case, and its numbers are said; without a width it is the crop's."""
+    """A preset stays for the next case, and its numbers are shown; without a width it is the crop's."""
     page = counted_page
     page.locator("#planes").scroll_into_view_if_needed()
     before, of_image = drawn(page), (page.input_value("#center"), page.input_value("#width"))
