@@ -20,7 +20,6 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import (
     certainty,
-    confidence_of,
     doubt_near,
     doubtful_planes,
     thick_axis,
@@ -166,19 +165,22 @@ def _write(
             "the segmentation, or give the images with --reference"
         )
     rows = write_scored(reading, real, folder) if real else []
-    number = write_maps(folder, reading, threshold) + bool(real)
-    return number, rows, expected_rows(reading), slice_rows(reading)
+    sure = certainty(reading.probs.float(), reading.channels.overlapping)
+    number = write_maps(folder, reading, sure, threshold) + bool(real)
+    return number, rows, expected_rows(reading, sure), slice_rows(reading, sure[0])
 
 
-def expected_rows(reading: Reading) -> list[dict[str, Any]]:
+def expected_rows(
+    reading: Reading, sure: tuple[torch.Tensor, torch.Tensor]
+) -> list[dict[str, Any]]:
     """The rows of ``maps.csv`` of a case, one for each structure.
 
     Each says the sum of its probability over all voxels, and as a volume; the predicted volume; the
-    expected Dice; mean confidence and entropy within 3 mm of what is predicted; and how many islands,
-    26-connected, are predicted. Where nothing is predicted, Dice, confidence and entropy are empty.
+    expected Dice; mean confidence and entropy within 3 mm of what is predicted, of the `certainty` of
+    all voxels; and how many islands, 26-connected, are predicted. Where nothing is predicted, Dice,
+    confidence and entropy are empty.
     """
     channels, probs = reading.channels, reading.probs.float()
-    sure = [part.numpy() for part in certainty(probs, channels.overlapping)]
     how = channels.structures, reading.spacing, channels.overlapping
     voxel = float(np.prod(reading.spacing)) / MM3_PER_ML
     rows = []
@@ -186,7 +188,9 @@ def expected_rows(reading: Reading) -> list[dict[str, Any]]:
         predicted, near = levels.margins == 0, levels.margins <= MARGINS.index(MARGIN)
         size, total = int(predicted.sum()), float(levels.expected(MARGINS[-1]))
         dice = dice_of(levels.expected(0.0), size, levels.expected(MARGIN)) if size else np.nan
-        confidence, entropy = (part[near].mean(dtype=float) if size else np.nan for part in sure)
+        confidence, entropy = (
+            part.numpy()[near].mean(dtype=float) if size else np.nan for part in sure
+        )
         rows.append(
             {
                 "case": reading.case.name,
@@ -203,7 +207,7 @@ def expected_rows(reading: Reading) -> list[dict[str, Any]]:
     return rows
 
 
-def slice_rows(reading: Reading) -> list[dict[str, Any]]:
+def slice_rows(reading: Reading, confidence: torch.Tensor) -> list[dict[str, Any]]:
     """The rows of ``slices.csv`` of a case: the slices with the most expected errors first.
 
     A slice is expected to have as many wrong voxels as the sum of 1 − the probability of the predicted
@@ -217,7 +221,6 @@ def slice_rows(reading: Reading) -> list[dict[str, Any]]:
         predicted = (probs[members] > 0.5).any(0)
     else:
         predicted = torch.isin(top1(probs, 0)[1], members)
-    confidence = confidence_of(probs, channels.overlapping)
     axis = thick_axis(reading.spacing[::-1])
     doubt = doubt_near(confidence, predicted, reading.spacing).numpy()
     planes = doubtful_planes(doubt.T, axis)  # from (z, y, x) to the image's axes

@@ -47,7 +47,12 @@ def majority(raters: Sequence[Labels], channels: Channels) -> Labels:
     return replace(first, classes=class_votes(labels, len(channels.values)).max(0).indices)
 
 
-def write_maps(folder: Path, reading: Reading, threshold: float | None = None) -> int:
+def write_maps(
+    folder: Path,
+    reading: Reading,
+    sure: tuple[torch.Tensor, torch.Tensor] | None = None,
+    threshold: float | None = None,
+) -> int:
     """Writes ``CASE_probabilities.nii.gz``, ``CASE_confidence.nii.gz``, ``CASE_entropy.nii.gz``.
 
     The first has a channel per class. ``CASE_label.nii.gz`` is the label map that nnU-Net would make of
@@ -59,13 +64,14 @@ def write_maps(folder: Path, reading: Reading, threshold: float | None = None) -
     Args:
         folder: Where they are written.
         reading: The case.
+        sure: Its `certainty`, if it is known.
         threshold: Of the last ones, which are not written without one.
 
     Returns:
         How many were written.
     """
     channels, probs = reading.channels, reading.probs.float()
-    confidence, entropy = certainty(probs, channels.overlapping)
+    confidence, entropy = sure or certainty(probs, channels.overlapping)
     maps: dict[str, Array] = {
         "probabilities": probs.numpy(),
         "confidence": confidence.numpy(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
+from nacl_monai.inference.maps import entropy_map
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import REMEDY
 from nacl_monai.metrics.regions import near
@@ -126,7 +126,7 @@ def certainty(probs: torch.Tensor, overlapping: bool = False) -> tuple[torch.Ten
         (tensor([0.5000]), tensor([1.]))
     """
     probs = probs.to(torch.promote_types(probs.dtype, torch.float32))
-    entropy = normalized_entropy(probs if not overlapping else torch.stack([1 - probs, probs]))
+    entropy = entropy_map(probs if not overlapping else torch.stack([1 - probs, probs]))[0]
     return confidence_of(probs, overlapping), entropy.amax(0) if overlapping else entropy
 
 
@@ -196,17 +196,6 @@ def _painted(masks: torch.Tensor, order: Sequence[int]) -> torch.Tensor:
     for k in order:
         painted[masks[k]] = k + 1
     return painted
-
-
-def normalized_entropy(probs: torch.Tensor) -> torch.Tensor:
-    """Entropy over the classes, ``(C, *spatial)`` → ``(*spatial)``, as a share of its maximum ln C.
-
-    Example:
-        >>> normalized_entropy(torch.tensor([[1.0, 0.5], [0.0, 0.5]]))
-        tensor([0., 1.])
-    """
-    entropy: torch.Tensor = torch.special.entr(probs).sum(dim=0)
-    return (entropy / math.log(len(probs))).clamp(max=1)
 
 
 def _upright(name: str, picture: torch.Tensor) -> Picture:

@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy
+import pandas as pd
 from scipy.special import entr, stdtrit
 
 from nacl_monai.digits import interval_text
@@ -191,7 +191,7 @@ def permutation_test(
         >>> permutation_test(old, new + 15)[0] > 0.5, permutation_test(old, new + 60)[0]
         (True, 0.0001)
     """
-    ranks = scipy.stats.rankdata(np.concatenate([calibration, new]), axis=0)
+    ranks = pd.DataFrame(np.concatenate([calibration, new])).rank().to_numpy()
     spread = ranks.std(0)
     z = (ranks - ranks.mean(0)) / np.where(spread > 0, spread, 1)
     rng, number = np.random.default_rng(seed), len(new)

@@ -75,7 +75,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy.special import expit, logit, xlogy
+from scipy.special import betaincinv, expit, logit, xlogy
 
 from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
@@ -188,7 +188,7 @@ class Control(NamedTuple):
         law = Law.of(self, patients)
         if self.kind != EACH or not law.a:
             return None
-        low, high = scipy.stats.beta.ppf([(1 - coverage) / 2, (1 + coverage) / 2], *law).tolist()
+        low, high = betaincinv(*law, [(1 - coverage) / 2, (1 + coverage) / 2]).tolist()
         return low, high
 
     def few(self, patients: int, who: str = "") -> str:

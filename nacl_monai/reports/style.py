@@ -12,6 +12,7 @@ import io
 import math
 import textwrap
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +198,7 @@ def data_source(png: bytes) -> str:
 _HERE = "nacl_monai.reports"
 
 
+@cache
 def page_template(package: str = _HERE, file: str = "page.html.j2") -> Template:
     """A page of a package, which may include files of this one.
 

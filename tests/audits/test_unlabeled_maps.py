@@ -12,6 +12,7 @@ import scipy
 import torch
 
 from nacl_monai.audits.maps import expected_rows
+from nacl_monai.evaluations.slices import certainty
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import behind_map
 from nacl_monai.metrics.curves import read_curves
@@ -126,9 +127,8 @@ def test_structure_that_is_not_predicted_has_a_sum_alone():
     probs[0] = 0.9
     predicted = Probabilities(probs, np.eye(4), Path("case"), Path("case"))
     channels = Channels("softmax", {"background": (0,), "it": (1,)})
-    (row,) = expected_rows(
-        Reading(Case("case", Prediction("case", {})), predicted, [], channels, 0.0)
-    )
+    reading = Reading(Case("case", Prediction("case", {})), predicted, [], channels, 0.0)
+    (row,) = expected_rows(reading, certainty(torch.from_numpy(probs)))
 
     assert row["probability_sum"] == pytest.approx(6.4, rel=1e-6)  # single precision
     assert (row["volume_ml"], row["islands"]) == (0, 0)
