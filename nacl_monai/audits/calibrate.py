@@ -29,6 +29,7 @@ from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
+from nacl_monai.evaluations.evaluation_files import check_evaluated_so
 from nacl_monai.files import atomic_path, partial_folder
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
@@ -350,7 +351,8 @@ def calibrate_run(
         bundles: Folder of the bundles; that of the working directory or of the package if None.
 
     Raises:
-        InputError: If the folder is not a run, or a step fails; its error is printed.
+        InputError: If the folder is not a run, is evaluated by other settings than these, or a step
+            fails; its error is printed.
     """
     folder = RunFolder(run)
     if not folder.config.is_file():
@@ -359,6 +361,7 @@ def calibrate_run(
         )
     if dataset_dir is None:
         raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
+    from nacl_monai.bundles.command_line import keys_and_values
     from nacl_monai.menus import fragments
     from nacl_monai.training.run_settings import read_record  # needs MONAI
 
@@ -369,7 +372,9 @@ def calibrate_run(
         *("--dataset_dir", str(dataset_dir), "--output_dir", str(run), *overrides),
     ]
     chosen = ["--calibrator", name]
-    if not folder.evaluation.record.is_file():
+    if folder.evaluation.record.is_file():
+        check_evaluated_so(folder.evaluation, keys_and_values(overrides))
+    else:
         _run("evaluating", common_words)
     _run("calibrating", [*common_words, *chosen])
     _run("evaluating", [*common_words, *chosen])

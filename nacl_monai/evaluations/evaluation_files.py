@@ -198,6 +198,27 @@ def read_evaluation_of(folder: str | Path, units: Collection[str]) -> Evaluation
     return scope
 
 
+def check_evaluated_so(evaluation: EvaluationFolder, asked: Mapping[str, Any]) -> None:
+    """Refuses settings of which an evaluation that is there has others.
+
+    Args:
+        evaluation: The folder of the evaluation.
+        asked: Keys and values; those that its record does not know count for nothing.
+
+    Raises:
+        InputError: If one that must be alike differs, or the record is missing or damaged.
+    """
+    record = _record(evaluation.record)
+    settings = record["settings"]
+    now = settings | {name: value for name, value in asked.items() if name in settings}
+    first, other = (EvaluationOf(record["set"], _alike(values)) for values in (settings, now))
+    if difference := first.difference(other):
+        raise InputError(
+            f"{evaluation.path}: is of other settings, {difference}; leave them out, or move it away "
+            "to evaluate the run anew"
+        )
+
+
 def _record(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(

@@ -155,6 +155,10 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
             ["RUN", "--method", "magic"],
             "magic: is not known; choose from distance, signed_distance, temp",
         ),
+        (
+            ["RUN", "--dataset_dir", "x", "--margin", "2"],
+            "is of other settings, calibration::margin (3.0, now 2); leave them out",
+        ),
         (["a", "b", "c"], "b: has no place beside saved predictions"),
     ],
 )

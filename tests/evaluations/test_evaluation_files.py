@@ -17,6 +17,7 @@ from nacl_monai.audits.result import read_audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
 from nacl_monai.evaluations.evaluation_files import (
+    check_evaluated_so,
     read_cases,
     trained_with,
     write_case_table,
@@ -166,6 +167,21 @@ def write_evaluated(folder):
 @pytest.fixture
 def run(tmp_path):
     return write_evaluated(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"calibration::num_bins": 10}, "settings, calibration::num_bins (15, now 10); leave"),
+        ({"dataset": "other", "loss": "x"}, "settings, dataset (mine, now other); leave them out"),
+    ],
+)
+def test_settings_of_which_the_evaluation_has_others_are_refused(run, asked, line):
+    """Those that must be alike and that it knows; any other may be asked for."""
+    same = {"calibration::num_bins": 15, "device": "cpu", "calibration::unknown": 1}
+    check_evaluated_so(run.evaluation, same)
+
+    assert line in refused(check_evaluated_so, run.evaluation, asked)
 
 
 def changed(value):
