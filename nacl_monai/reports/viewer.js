@@ -199,6 +199,12 @@ class Viewer {
     };
     const both = { ...PLAIN, ...planes, crosshairWidth: 0, sliceType: MULTIPLANAR };
     this.planes = new niivue.Niivue(both);
+    // A file says its window, which is all that its bytes can be; NiiVue would look at each voxel for it.
+    niivue.NVImage.prototype.calMinMax = function () {
+      const { cal_min: low, cal_max: high } = this.hdr;
+      Object.assign(this, { cal_min: low, cal_max: high, robust_min: low, robust_max: high });
+      Object.assign(this, { global_min: low, global_max: high });
+    };
     this.solid = new niivue.Niivue({ ...PLAIN, ...THIN, sliceType: RENDERED, isOrientCube: true });
     await this.planes.attachToCanvas(at("planes"), false);
     this.planes.setMouseEventConfig(buttons); // an option of this name is overlooked
@@ -352,6 +358,7 @@ class Viewer {
     at("difference").textContent = `next disagreement of ${this.pair()
       ?.map((mask) => mask.name)
       .join(" and ")}`;
+    for (const key of document.querySelectorAll("#viewer [data-with]")) key.hidden = buttonOf(key.dataset.with).hidden;
     Object.assign(at("mark"), { hidden: structure.mark === null, textContent: structure.meaning });
     at("tick").value = structure.mark ?? "";
   }

@@ -413,6 +413,8 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     )
     (other,) = names - {worst}
     assert page.input_value("#structure") == worst
+    keys = {key: page.locator(f"kbd:text-is('{key}')").is_visible() for key in "adl"}
+    assert keys == {"a": True, "d": True, "l": False}  # nobody has labeled it
     page.select_option("#structure", label=other)
     page.wait_for_selector("#loading", state="hidden")
     page.keyboard.press("Tab")
@@ -769,6 +771,7 @@ def test_windows_are_of_the_image_of_ct_and_by_numbers(counted_page):
 def test_label_is_called_wrong_where_there_is_one(counted_page, tmp_path):
     """By the button and its key; it is downloaded, and read in again."""
     page = counted_page
+    assert page.locator("kbd:text-is('l')").is_visible()
     page.click("#wrong")
     assert page.text_content("#cases em >> nth=0") == "label is wrong"
     with page.expect_download() as download:
