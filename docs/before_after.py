@@ -1,4 +1,4 @@
-"""Draws what six numbers change: the reliability of a network and its 5% contour, before and after.
+"""Draws what twelve numbers change: the reliability of a network and its 5% contour, before and after.
 
 It is of what ``nacl-monai demo --quick`` wrote::
 
@@ -85,7 +85,7 @@ def main(demo: Path, picture: Path) -> None:
         axes = figure.subplots(1, 4)
         rows = (
             ("as trained", "audit", before, "vermillion"),
-            ("six numbers behind it", "calibrated", after, "blue"),
+            ("twelve numbers behind it", "calibrated", after, "blue"),
         )
         for left, right, (name, folder, several, color) in zip(
             axes[::2], axes[1::2], rows, strict=True

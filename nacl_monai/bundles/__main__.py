@@ -225,7 +225,7 @@ def _add_export(export: argparse.ArgumentParser) -> None:
         action="store_true",
         help="execute code of the run's config.json that no bundle has",
     )
-    add("--calibrator", metavar="NAME", help="put it behind the network: distance_all")
+    add("--calibrator", metavar="NAME", help="put it behind the network: signed_distance_all")
     add("--promise", type=Path, metavar="FILE", help="promise.json, which inference then keeps")
     add(
         "--anonymous",

@@ -409,16 +409,16 @@ _SIGNED = replace(_DISTANCE, fit=partial(_fit_distance, knots=SIGNED_KNOTS))
 #: By the name that a command asks for, the first where it asks for none: of exclusive classes, and of
 #: structures that may overlap. Those by distance are in both; their parameters say of which one is.
 METHODS: dict[str, Method] = {
-    "distance": _DISTANCE,
     "signed_distance": _SIGNED,
+    "distance": _DISTANCE,
     "temperature": Method(Temperature, fit_temperature, resumes="temperature"),
     "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
     "vector": Method(VectorScaling, fit_vector_scaling),
     "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
 }
 SIGMOID_METHODS: dict[str, Method] = {
-    "distance": _DISTANCE,
     "signed_distance": _SIGNED,
+    "distance": _DISTANCE,
     "sigmoid_temperature": Method(Temperature, _fit_one, resumes="temperature"),
     "structure_temperatures": Method(ClassTemperatures, _fit_each, resumes="temperatures"),
     "platt": Method(VectorScaling, _fit_platt),

@@ -77,7 +77,7 @@ class Options:
         None,
         f"{_TESTED} calibrate:run",
         "calibrator.json, as calibrate writes it: the probabilities behind it; to calibrate a run, "
-        "method, region and ensemble in one: distance_all, ensemble",
+        "method, region and ensemble in one: signed_distance_all, ensemble",
         "FILE",
     )
     ensemble: str | None = option(
@@ -274,9 +274,9 @@ class Options:
     method: str | None = asked(
         None,
         _FITTED,
-        "distance (default: to the predicted border), signed_distance, temperature, class_temperatures, "
-        "vector or, of a run, local_temperatures; of structures that overlap distance (default), "
-        "signed_distance, sigmoid_temperature, structure_temperatures or platt",
+        "signed_distance (default: to the predicted border, with a sign), distance, temperature, "
+        "class_temperatures, vector or, of a run, local_temperatures; of structures that overlap "
+        "signed_distance (default), distance, sigmoid_temperature, structure_temperatures or platt",
         "NAME",
     )
     region: str | None = asked(

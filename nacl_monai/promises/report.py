@@ -56,7 +56,7 @@ from nacl_monai.reports.viewer import check_images, read_again
 _LOG = "log.txt"
 #: What the page draws: sentences, numbers, who took part in what, commands and versions.
 REPORT = "report.json"
-#: The number of patients that is enough to fit six numbers.
+#: The number of patients that is enough to fit twelve numbers.
 MOST = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says

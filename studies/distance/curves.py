@@ -15,7 +15,7 @@ from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.paper.grid import loss_label
 from nacl_monai.posthoc import RegionLogits, fit_method
-from nacl_monai.posthoc.distance import KNOTS
+from nacl_monai.posthoc.distance import SIGNED_KNOTS
 from nacl_monai.reports import draw_temperatures, save_png
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import scans
@@ -36,17 +36,17 @@ def main() -> None:
         with RegionLogits("all") as voxels:
             for scan in scans(run, chosen.data, chosen.cache)[0]:
                 voxels.add(scan.logits, scan.label, scan.patient, voxel=scan.spacing)
-            fit = fit_method("distance", voxels)
+            fit = fit_method("signed_distance", voxels)
         people.add(len(fit.patients))
         sys.stderr.write(f"{path.name}: {fit.text()}\n")
         curve = fit.parameters["temperatures"]
         loss = json.loads(run.config.read_text())["loss"].removeprefix("@losses::")
         curves[loss_label(loss)].append(curve)
-        rows += [(path.name, *row) for row in zip(KNOTS, curve, strict=True)]
+        rows += [(path.name, *row) for row in zip(SIGNED_KNOTS, curve, strict=True)]
     table = pd.DataFrame(rows, columns=["run", "distance", "temperature"])
     write_text(chosen.output, csv_text(table))
     text = f"Each line is a training, fitted to {'/'.join(map(str, sorted(people)))} validation people."
-    save_png(draw_temperatures(curves, KNOTS, "mm", text), chosen.picture)
+    save_png(draw_temperatures(curves, SIGNED_KNOTS, "mm", text), chosen.picture)
 
 
 if __name__ == "__main__":

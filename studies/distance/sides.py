@@ -30,7 +30,7 @@ from studies.runs import behind
 NOTHING = "nothing"
 METHODS = ("temperature", "distance", "signed_distance")
 #: What draws both sides together, of rows that are fitted and judged on validation people alone.
-RIDGES = (0.001, 0.1)
+RIDGES = (0.01, 0.1)
 CROSS = "others"
 HEAD = ("network", "who fit", "calibrator", "NLL, all voxels", "Brier score", "ECE near", "misses")
 #: Of each structure: what its 5% contour misses, and what its expected volume is off by.
@@ -89,7 +89,8 @@ def changes(people: pd.DataFrame) -> list[list[str]]:
             means = part.groupby(["person", "calibrator"])[["nll_all", "brier_all"]].mean()
             nll, brier = (means[name].unstack() for name in means)
             texts = (
-                changed(score["signed_distance"] - score["distance"]) for score in (nll, brier)
+                changed((score["signed_distance"] - score["distance"]).round(9))  # ties are ties
+                for score in (nll, brier)
             )
             network = ["all networks"] if len(key) == 1 else []
             rows.append([*network, *map(str, group), f"{nll['distance'].mean():.4f}", *texts])

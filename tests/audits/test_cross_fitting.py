@@ -177,9 +177,9 @@ def test_distance_to_the_predicted_border_is_the_default(study, run, tmp_path):
     code, out, err = run(study.nnunet(), study.labels, *args, verb="calibrate", output="out")
     assert code == 0, err
     record = record_in(tmp_path / "out")
-    assert "distance_all: knots 0 1 2 3 5 8, temperatures" in out
+    assert "signed_distance_all: knots -9 -6 -4 -3 -2 -1 0 1 2 3 5 8, temperatures" in out
     assert "\nUp to 3 mm inside the predicted border it says " in out
-    assert (record["method"], record["parameters"]["unit"]) == ("distance", "mm")
+    assert (record["method"], record["parameters"]["unit"]) == ("signed_distance", "mm")
     found = pd.read_csv(tmp_path / "out/after/cases.csv", index_col="case")["nll_all"]
     for fold in record["folds"]:
         module = DistanceTemperatures(**fold["parameters"])
@@ -290,12 +290,12 @@ def test_case_that_no_audit_takes_is_not_fitted(calibrate, study, tmp_path):
 
 
 OF_CLASSES = (
-    "is not for 3 classes by softmax … choose from distance, "
-    "signed_distance, temperature, class_temperatures, vector"
+    "is not for 3 classes by softmax … choose from signed_distance, "
+    "distance, temperature, class_temperatures, vector"
 )
 OF_STRUCTURES = (
-    "is not for 2 overlapping structures by sigmoid … choose from distance, "
-    "signed_distance, sigmoid_temperature, structure_temperatures, platt"
+    "is not for 2 overlapping structures by sigmoid … choose from signed_distance, "
+    "distance, sigmoid_temperature, structure_temperatures, platt"
 )
 
 

@@ -340,7 +340,7 @@ def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
     pairs = softmax_cases(seed=7, cases=6).values()
     new = Study(tmp_path / "new", {f"new{k}": pair for k, pair in enumerate(pairs)})
     maps = mapped(new.nnunet(), "--calibrator", file, output="maps")
-    known = {"calibrator": "distance_all", "calibrator_checksum": checksum(file)}
+    known = {"calibrator": "signed_distance_all", "calibrator_checksum": checksum(file)}
     for case in new.cases:
         save(tmp_path / "images" / f"{case}.nii.gz", np.zeros(SHAPE, np.int16))
     on_images = "--calibrator", file, "--reference", tmp_path / "images"
@@ -358,10 +358,10 @@ def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
 
     code, _, err = run(maps, new.labels, "--calibrator", file, output="twice")
     assert code == 1
-    assert "went through distance_all already" in err
+    assert "went through signed_distance_all already" in err
     for verb in ("calibrate", "report"):
         line = run(maps, new.labels, verb=verb, output="twice")[2]
-        assert "went through distance_all already" in line
+        assert "went through signed_distance_all already" in line
     assert not (tmp_path / "twice").exists()
     plain = mapped(new.nnunet(), output="plain")
     shutil.copy(plain / "new5_probabilities.nii.gz", maps)

@@ -138,7 +138,7 @@ def test_both_are_trained_evaluated_and_compared(steps, demo):
     assert compared[:4] == [
         "compare",
         str(demo.output / "dice_ce"),
-        str(demo.output / "dice_ce/calibrated/distance_all"),
+        str(demo.output / "dice_ce/calibrated/signed_distance_all"),
         str(demo.output / "nacl"),
     ]
     assert "said by calibrate" in (demo.output / "dice_ce.log").read_text()

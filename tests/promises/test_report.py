@@ -135,7 +135,7 @@ def test_who_fits_the_calibrator_neither_tests_nor_promises(road):
     page = (folder / "page.html").read_text("utf-8")
     for group in (promised.patients, sorted(fitted)):
         assert ", ".join(group) in page
-    assert promised.definition["calibrator"][0] == "distance_all"
+    assert promised.definition["calibrator"][0] == "signed_distance_all"
 
 
 def test_sentences_and_lists_are_those_of_the_steps(road):
@@ -536,8 +536,8 @@ def test_others_are_enough_for_a_promise_of_use(number, level):
     assert level_of(number) >= min(0.95, 2 / (number + 1) - 1e-9)
 
 
-def missed_by_new(rng, calibrates, promises, numbers=6, new=200):
-    """How often a new patient is outside the interval of a quantity that six numbers predict.
+def missed_by_new(rng, calibrates, promises, numbers=12, new=200):
+    """How often a new patient is outside the interval of a quantity that twelve numbers predict.
 
     The numbers are fitted to some patients, as a calibrator's are, and the interval is as wide as a
     promise at 10 % makes it for others, or for the same.
@@ -559,7 +559,7 @@ def missed_by_new(rng, calibrates, promises, numbers=6, new=200):
 
 
 def test_promise_fails_where_the_same_patients_fit_and_promise():
-    """Six numbers fit their own patients better than others: 10 % promised is far more that fails."""
+    """Twelve numbers fit their own patients better than others: 10 % promised is far more that fails."""
     rng = np.random.default_rng(0)
     same, apart = (
         np.array([missed_by_new(rng, *parts) for _ in range(400)])

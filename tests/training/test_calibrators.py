@@ -235,7 +235,9 @@ def test_name_says_method_region_and_where_the_ensemble_is(method, region):
 )
 def test_other_names_are_refused(name):
     """The message says what a name is made of, with the choices."""
-    with pytest.raises(SettingError, match="write <method>_<region> with a method out of distance"):
+    with pytest.raises(
+        SettingError, match="write <method>_<region> with a method out of signed_distance"
+    ):
         read_name(name)
 
 
