@@ -1,5 +1,6 @@
 """A trained run, ready to segment, for studies that do otherwise than an evaluation does."""
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,15 @@ from torch import nn
 
 from nacl_monai.menus import fragments
 from nacl_monai.runs import RunFolder
+
+
+def parser_of_runs(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The command line of a study of runs: the folder of a dataset, runs, and where volumes are kept."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    return parser
 
 
 def evaluation_of(run: RunFolder, data: Path, cases: str, cache: Path) -> ConfigParser:

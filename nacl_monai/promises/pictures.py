@@ -35,10 +35,12 @@ from nacl_monai.promises.rules import Rules, estimate
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,
+    WIDTH,
     add_caption,
+    add_key,
     gray_ends,
     house_style,
-    new_figure,
+    panel_figure,
     panel_grid,
 )
 
@@ -73,7 +75,9 @@ _LINES: dict[str, dict[str, Any]] = {
 def _panels(structures: Sequence[str], label: str, alike: bool = True) -> tuple[Figure, list[Axes]]:
     """A panel for each structure, at most three side by side."""
     lines, columns = panel_grid(len(structures), most=3)
-    figure = new_figure(0.6 + 3 * lines)
+    gap = 0.3 if alike else 0.7
+    panel = ((WIDTH - 0.9 - gap * (columns - 1)) / columns, 2.2)
+    figure = panel_figure(lines, columns, panel, left=0.7, bottom=0.65, between=(gap, 0.9))
     axes = figure.subplots(lines, columns, squeeze=False, sharey=alike).ravel()
     for axis, name in zip(axes, structures, strict=False):
         axis.set_title(name)
@@ -118,7 +122,7 @@ def draw_sizes(curves: Curves, control: Control, margin: float = MARGIN) -> Figu
             axis.set_xticks(levels, [f"{level:g}" for level in levels])
             ticks = _ticks(*axis.get_ylim())
             axis.set_yticks(ticks, [f"{size:g}" for size in ticks])
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+        add_key(figure, axes[0].get_legend_handles_labels()[0], 2)
         what = f", outside which at most {control.miss:.0%} is" * (control.kind == EACH)
         add_caption(figure, f"Volumes of the outer contours that {patients} patients allow{what}.")
     return figure
@@ -212,7 +216,8 @@ def draw_case(
     shown = reading.seen(torch.from_numpy(background)).numpy()
     promised = {applied.structure: applied for applied in case.structures}
     with house_style():
-        figure = new_figure(4.2, width=0.6 + 3.4 * len(structures))
+        width = 0.6 + 3.4 * len(structures)
+        figure = panel_figure(1, len(structures), (3.2, 3.2), width=width, between=(0.2, 0))
         axes = figure.subplots(1, len(structures), squeeze=False)[0]
         drawn: dict[str, bool] = {}
         for axis, name in zip(axes, structures, strict=True):
@@ -226,7 +231,7 @@ def draw_case(
             for kind, style in _LINES.items()
             if kind in drawn
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2 if len(axes) < 2 else 4)
+        add_key(figure, handles, 2 if len(axes) < 2 else 4)
         gray = "Gray: the largest probability of a voxel; brighter is higher."
         add_caption(figure, f"{gray if image is None else ''} {caption}")
     return figure

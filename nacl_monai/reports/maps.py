@@ -30,10 +30,11 @@ from nacl_monai.reports.style import (
     CONFIDENCE_COLORMAP,
     WIDTH,
     add_caption,
+    add_key,
     class_color,
     gray_ends,
     house_style,
-    new_figure,
+    panel_figure,
     panel_grid,
 )
 
@@ -105,24 +106,21 @@ def draw_maps(
     lines, columns = panel_grid(len(runs), COLUMNS)
     scales = _scales(len(first.classes))
     with house_style():
-        figure, axes = _panels(first.label[window].shape, lines, columns, 1 + len(show))
+        between = "\n" if columns > 3 else "   "
+        title = 0.5 + 0.17 * between.count("\n")
+        figure, axes = _panels(first.label[window].shape, lines, columns, 1 + len(show), title)
         for line, block in enumerate(np.split(axes, lines)):
             members = slice(line * columns, (line + 1) * columns)
             _draw_reference(block[:, 0], first, window)
             for panels, run, shown in zip(block.T[1:], runs[members], maps[members], strict=False):
-                scores = _scores(run, case, region, "\n" if columns > 3 else "   ")
+                scores = _scores(run, case, region, between)
                 _draw_prediction(panels[0], run.name, scores, shown, window)
                 for ax, quantity in zip(panels[1:], show, strict=True):
                     ax.imshow(getattr(shown, quantity)[window], **scales[quantity], **PIXELS)
                     _title(ax, quantity.capitalize())
         for quantity, row in zip(show, axes[1 : 1 + len(show)], strict=True):
-            _add_scale(figure, row[1:], quantity, scales[quantity])
-        figure.legend(
-            handles=_key(first),
-            loc="outside upper center",
-            ncols=6 if columns > 1 else 4,
-            handlelength=1.4,
-        )
+            _add_scale(figure, row[-1], quantity, scales[quantity])
+        add_key(figure, _key(first), 6 if columns > 1 else 4, handlelength=1.4)
         add_caption(
             figure,
             f"Case {case} ({rule}), slice {first.slice} (most labeled voxels), cropped to the "
@@ -171,14 +169,19 @@ def _read_maps(runs: Sequence[Run], case: str) -> list[CaseMap]:
 
 
 def _panels(
-    shape: tuple[int, int], lines: int, columns: int, rows: int
+    shape: tuple[int, int], lines: int, columns: int, rows: int, title: float
 ) -> tuple[Figure, npt.NDArray[Any]]:
-    """Empty panels for pictures of this shape: (lines · rows, 1 + columns) axes."""
+    """Empty panels for pictures of this shape below titles: (lines · rows, 1 + columns) axes."""
     height, width = shape
-    panel = (WIDTH - 1.1) / (1 + max(columns, 2))
-    figure = new_figure(
-        height=lines * (rows * (panel * min(height / width, 1.6) + 0.4)) + 0.8,
-        width=WIDTH if columns > 1 else 1.1 + 2 * panel,
+    panel = (WIDTH - 1.5) / (1 + max(columns, 2))
+    figure = panel_figure(
+        rows * lines,
+        1 + columns,
+        (panel, panel * min(height / width, 1.6)),
+        width=WIDTH if columns > 1 else 1.5 + 2 * panel,
+        right=1.0,
+        top=title,
+        between=(0.1, title),
     )
     axes = figure.subplots(rows * lines, 1 + columns, squeeze=False)
     for ax in axes.flat:
@@ -202,13 +205,12 @@ def _draw_prediction(axes: Axes, name: str, scores: str, shown: CaseMap, window:
     _draw_outline(axes, shown.label, window, len(shown.classes))
 
 
-def _add_scale(figure: Figure, panels: Sequence[Axes], quantity: str, scale: Any) -> None:
+def _add_scale(figure: Figure, panel: Axes, quantity: str, scale: Any) -> None:
     figure.colorbar(
         ScalarMappable(**scale),
-        ax=list(panels),
+        cax=panel.inset_axes((1.05, 0, 0.1, 1)),
         format=PercentFormatter(xmax=1, decimals=0),
         label=quantity.capitalize(),
-        aspect=14,
     )
 
 

@@ -28,8 +28,9 @@ from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
     add_caption,
+    add_key,
     house_style,
-    new_figure,
+    panel_figure,
     panel_grid,
     save_figure,
 )
@@ -185,10 +186,8 @@ def draw_reliability(
     human = any(curve.human[0].size for curve in curves)
     lines, columns = panel_grid(len(runs), COLUMNS)
     with house_style():
-        figure, panels = _panels(lines, columns)
-        for ax in panels[len(runs) :].flat:
-            ax.set_axis_off()
-        for run, curve, (diagram, histogram) in zip(runs, curves, panels, strict=False):
+        figure, panels = _panels(lines, columns, len(runs))
+        for run, curve, (diagram, histogram) in zip(runs, curves, panels, strict=True):
             diagram.set_title(run.name)
             _draw_diagram(diagram, curve, _corner(curve, class_name, len(run.cases), errors=errors))
             _draw_histogram(histogram, curve, tallest)
@@ -197,12 +196,8 @@ def draw_reliability(
             diagram.set_ylabel(_words(class_name)[1])
             histogram.set_ylabel("Share of\nvoxels")
         add_caption(figure, _caption(runs[0], region, class_name, resamples, errors=errors))
-        figure.legend(
-            handles=_key() + [Line2D([], [], **HUMAN, label="raters")] * human,
-            loc="outside upper center",
-            ncols=5 if columns > 1 and not human else 3,
-            handlelength=1.6,
-        )
+        handles = _key() + [Line2D([], [], **HUMAN, label="raters")] * human
+        add_key(figure, handles, 5 if columns > 1 and not human else 3, handlelength=1.6)
     return figure
 
 
@@ -233,21 +228,26 @@ def write_reliability(
     return save_figure(figure, Path(output) / f"reliability_{region}_{class_name}")
 
 
-def _panels(lines: int, columns: int) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure of diagrams with a histogram below each: (lines · columns, 2) axes, line by line."""
-    side = (WIDTH - 0.8) / max(columns, 2)
-    figure = new_figure(
-        height=lines * (side + 1.5) + 1.0, width=WIDTH if columns > 1 else WIDTH * 0.6
-    )
-    axes = figure.subplots(
-        2 * lines,
+def _panels(lines: int, columns: int, number: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of diagrams, each with a histogram below, line by line."""
+    side = (WIDTH - 1.5) / max(columns, 2)
+    figure = panel_figure(
+        lines,
         columns,
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        gridspec_kw={"height_ratios": [3.2, 1] * lines},
+        (side, 1.4 * side),
+        width=WIDTH if columns > 1 else WIDTH * 0.6,
+        left=0.7,
+        bottom=0.65,
+        between=(0.3, 1.0),
     )
-    return figure, np.stack([axes[::2].flatten(), axes[1::2].flatten()], axis=1)
+    grid = figure.add_gridspec(lines, columns)
+    pairs = []
+    for k in range(number):
+        cell = grid[divmod(k, columns)].subgridspec(2, 1, height_ratios=[3.2, 1], hspace=0.12)
+        pairs.append(list(cell.subplots(squeeze=False, sharex=True)[:, 0]))
+        for axes in pairs[-1]:
+            axes.tick_params(labelleft=k % columns == 0)
+    return figure, pairs
 
 
 def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:

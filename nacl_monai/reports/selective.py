@@ -26,16 +26,16 @@ from nacl_monai.reports.style import (
     WIDTH,
     add_caption,
     house_style,
-    new_figure,
+    panel_figure,
     panel_grid,
     save_figure,
 )
 
 Array = npt.NDArray[np.float64]
 
-#: Most panels side by side, and the height of one in inches.
+#: Most panels side by side, and the size of one in inches.
 COLUMNS = 2
-HEIGHT = 3.2
+PANEL = (3.4, 2.3)
 #: Coverages at which a curve is computed.
 POINTS = 1000
 COLORS = tuple(
@@ -114,8 +114,14 @@ def draw_selective(runs: Sequence[Run], regions: Sequence[str] = ()) -> tuple[Fi
     curves = {region: [risk_curve(run, region) for run in runs] for region in regions}
     lines, columns = panel_grid(len(regions), COLUMNS)
     with house_style():
-        figure = new_figure(
-            height=lines * HEIGHT + 0.9, width=WIDTH if columns > 1 else WIDTH * 0.6
+        figure = panel_figure(
+            lines,
+            columns,
+            PANEL,
+            width=WIDTH if columns > 1 else WIDTH * 0.6,
+            left=0.8,
+            bottom=0.65,
+            between=(1.0, 0.9),
         )
         panels = figure.subplots(lines, columns, squeeze=False).flatten()
         for ax in panels[len(regions) :]:

@@ -5,11 +5,9 @@ others, so that everybody is judged. The rule was set before: the smallest NLL o
 ECE near the prediction no worse.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from nacl_monai.metrics.regions import border_distances, region_mask
 from nacl_monai.posthoc.distance import KNOTS
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import Scan, scans
+from studies.runs import parser_of_runs
 
 MARGINS = (0.0, 1.0, 2.5, 5.0, 9.0)
 PEOPLE = (2, 4, 8, 16, 25)
@@ -236,10 +235,7 @@ def rows(several: Sequence[Scan], share: float, draws: int) -> Iterator[list[str
 
 def main() -> None:
     """Prints a table in Markdown for each run."""
-    parser = argparse.ArgumentParser(prog="python -m studies.distance", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.distance", __doc__)
     parser.add_argument("--share", type=float, default=0.1, help="of the voxels in a fit")
     parser.add_argument("--draws", type=int, default=5, help="of few people")
     chosen = parser.parse_args()

@@ -3,7 +3,6 @@
 Each curve is fitted to the validation people of a run; those of a loss have one color.
 """
 
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -19,14 +18,12 @@ from nacl_monai.posthoc.distance import SIGNED_KNOTS
 from nacl_monai.reports import draw_temperatures, save_png
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import scans
+from studies.runs import parser_of_runs
 
 
 def main() -> None:
     """Writes ``curves.csv``, a row for each run and knot, and the picture."""
-    parser = argparse.ArgumentParser(prog="python -m studies.distance.curves", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.distance.curves", __doc__)
     parser.add_argument("--output", type=Path, default=Path("curves.csv"))
     parser.add_argument("--picture", type=Path, default=Path("curves.png"))
     chosen = parser.parse_args()

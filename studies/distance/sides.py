@@ -6,7 +6,6 @@ set before: the smallest NLL over all voxels, pooled over networks and validatio
 with the ECE near the prediction no worse. Then so many validation people fit, and test people judge.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from nacl_monai.runs import RunFolder
 from studies.distance.tested import changed
 from studies.fits.__main__ import Scan, halves, numbers, scans
 from studies.penalty import leading
-from studies.runs import behind
+from studies.runs import behind, parser_of_runs
 
 NOTHING = "nothing"
 METHODS = ("temperature", "distance", "signed_distance")
@@ -116,23 +115,20 @@ def by_structure(
 
 def main() -> None:
     """Writes ``people.csv`` and ``people.npz`` to a folder, and prints tables in Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m studies.distance.sides", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.distance.sides", __doc__)
     parser.add_argument("--counts", nargs="+", type=int, default=[8, 25], help="people who fit")
     parser.add_argument("--output", type=Path, default=Path("sides"))
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     rows, parts, records = [], [], {}
     for run in chosen.runs:
-        path, _, half = run.partition("@")
+        path, _, half = str(run).partition("@")
         seen = half_resolution if half else None
         sets = [
             scans(RunFolder(Path(path)), chosen.data, chosen.cache, cases, seen)
             for cases in ("val", "test")
         ]
-        network, structures = Path(run).name, sets[0][1]
+        network, structures = run.name, sets[0][1]
         for who, name, several, logits in judged(sets[0][0], sets[1][0], chosen.counts):
             row, proper, record = numbers([*several], iter(logits), structures)
             rows.append([network, who, name, *row[:3], row[4]])

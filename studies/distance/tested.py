@@ -6,7 +6,6 @@ errors near the prediction and contours follow from (`studies.penalty.leading`).
 ``--ensemble`` the runs are one model, the mean of their probabilities.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from nacl_monai.posthoc.ensemble import Ensemble
 from nacl_monai.runs import RunFolder
 from studies.fits.__main__ import HEAD, Scan, numbers, scans
 from studies.penalty import leading
-from studies.runs import behind
+from studies.runs import behind, parser_of_runs
 
 CALIBRATORS = ("temperature_near", "temperature_all", "local_temperatures_all", "distance_all")
 
@@ -139,10 +138,7 @@ def led(arrays: leading.Arrays) -> list[list[str]]:
 
 def main() -> None:
     """Writes ``people.csv`` and ``people.npz``, and prints tables in Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m studies.distance.tested", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.distance.tested", __doc__)
     parser.add_argument("--calibrators", nargs="+", default=["nothing", *CALIBRATORS])
     parser.add_argument("--ensemble", metavar="NAME", help="the runs are one model of this name")
     parser.add_argument("--output", type=Path, default=Path("people.csv"))

@@ -4,7 +4,6 @@ Each calibrator is fitted to one half of a run's validation people, and judged o
 other way round, so that everybody is judged. Networks and people of the test set have no part in it.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
 from nacl_monai.tensors import without_metadata
 from studies.fits.lts import fit_tree
-from studies.runs import behind, evaluation_of
+from studies.runs import behind, evaluation_of, parser_of_runs
 
 REGIONS = ("near", "all")
 #: Local temperature scaling as published, which is fitted over all voxels.
@@ -157,11 +156,8 @@ def better(several: list[Scan], near: torch.Tensor, everywhere: torch.Tensor) ->
 
 def main() -> None:
     """Prints a table in Markdown, and under it the differences between both regions."""
-    parser = argparse.ArgumentParser(prog="python -m studies.fits", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser = parser_of_runs("studies.fits", __doc__)
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, LTS], default=list(METHODS))
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     options = parser.parse_args()
     rows, lines = [], []
     for path in options.runs:

@@ -7,7 +7,6 @@ the mean over networks and data sets is to be taken. `studies.labels.slices` cor
 slices, and `studies.labels.means` draws people again and again; both are of the same probabilities.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from studies.labels import means
 from studies.labels.faults import FAULTS
 from studies.labels.means import coverage
 from studies.labels.slices import ORDERS, corrected
-from studies.runs import behind
+from studies.runs import behind, parser_of_runs
 
 #: Larger where a label looks wrong.
 SCORES = (
@@ -165,10 +164,7 @@ def table(scores: Array, patients: Sequence[str]) -> list[list[str]]:
 
 def main() -> None:
     """Writes three tables to a folder, and prints what follows from them in Markdown."""
-    parser = argparse.ArgumentParser(prog="python -m studies.labels", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.labels", __doc__)
     parser.add_argument("--output", type=Path, default=Path("labels"))
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
