@@ -21,16 +21,16 @@ DATA = ROOT / "demo/Task04_Hippocampus"
 SMALL = ["--networks::unet::channels", "[8, 16, 32]", "--networks::unet::strides", "[2, 2]"]
 #: How each run is trained, and the calibrators that are fitted to it.
 RUNS = {
-    "slices": ([], ["distance_all", "temperature_near"]),
-    "patches": (["--dims", "3", "--patch", "[24, 32, 24]"], ["distance_all"]),
+    "slices": ([], ["signed_distance_all", "temperature_near"]),
+    "patches": (["--dims", "3", "--patch", "[24, 32, 24]"], ["signed_distance_all"]),
 }
 #: Each bundle: its run, and what is behind its network.
 BUNDLES = {
     "plain": ("slices", None),
-    "distance": ("slices", "distance_all"),
+    "distance": ("slices", "signed_distance_all"),
     "temperature": ("slices", "temperature_near"),
     "plain_3d": ("patches", None),
-    "distance_3d": ("patches", "distance_all"),
+    "distance_3d": ("patches", "signed_distance_all"),
 }
 EACH = pytest.mark.parametrize("name", BUNDLES)
 

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import defaultdict
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
 
@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from scipy.ndimage import distance_transform_edt
 
 from studies.labels.faults import FAULTS
+from studies.labels.maps import best_set
 from studies.labels.slices import ORDERS, corrected
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
@@ -196,3 +199,37 @@ def test_table_of_means_has_the_coverage_of_another_simulation(folder, networks,
         assert [100 * min(covers), 100 * max(covers)] == pytest.approx([least, most], abs=2)
         # Two decimals, and what draws differ by.
         assert [min(widths), max(widths)] == pytest.approx([narrow, wide], abs=0.02)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9]), min_size=1, max_size=7))
+def test_no_other_set_has_a_better_expected_dice(values):
+    """Among all sets of a few voxels, by the ratio of expectations."""
+    probability = np.array(values)
+
+    def expected(members):
+        return 2 * probability[members].sum() / (members.sum() + probability.sum())
+
+    chosen = best_set(probability)
+    if probability.sum() == 0:
+        assert not chosen.any()
+        return
+    every = [np.array(row, bool) for row in product([0, 1], repeat=len(values))]
+    assert expected(chosen) == pytest.approx(max(map(expected, every)))
+
+
+@of_data
+def test_table_of_best_sets_is_that_of_kept_people(folder, networks, best):  # noqa: ARG001
+    """Means over people, and the interval of a t test."""
+    people = pd.read_csv(folder / "maps.csv").groupby(["network", "when", "person"]).mean()
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    table = text.split("best expected Dice adds |\n")[1].split("\n\n")[0].splitlines()[1:]
+    assert len(table) == 2 * len(networks)
+    for line in table:
+        network, when, dice, cell = line.strip("| ").split(" | ")
+        of_it = people.loc[networks[network], when]
+        low, high = stats.t.interval(
+            0.95, len(of_it) - 1, of_it["gain"].mean(), stats.sem(of_it["gain"])
+        )
+        assert dice == f"{of_it['dice'].mean():.4f}"
+        assert cell == f"{of_it['gain'].mean():+.4f} [{low:+.4f}, {high:+.4f}]"
