@@ -51,7 +51,6 @@ _QUESTIONS = {
     _CONTOUR: (f"{100 * MISS:g}% contour", "misses"),
     **{name: ("Over all voxels", METRICS[name].label.split(" over")[0]) for name in PROPER_SCORES},
 }
-_CURVE = "Temperature by distance to the predicted border"
 _SIDES = ("before", "after")
 _AVERAGED = "the members' mean"
 _ABOUT = "A calibrator makes probabilities that are too high or too low come true. "
@@ -279,8 +278,10 @@ def write_calibrated(
         notes=[_OF_VERDICTS.format(unit)],
         numbers=numbers,
     )
-    figures = dict(_figures(runs, calibrator)) if pictures else {}
-    curve = {caption: figures.pop(caption) for caption in [_CURVE] if caption in figures}
+    curve, diagrams = {}, {}
+    if pictures:
+        curve, diagram = _curve(calibrator), reports.draw_reliability(runs, errors=False)
+        diagrams["Reliability before and after"] = png_source(diagram)
     sections = [
         Section(
             "By which temperature are the logits divided?" * bool(curve),
@@ -288,22 +289,22 @@ def write_calibrated(
             pictures=curve,
             notes=[f"Fitted: {calibrator.fit.text(unit) if calibrator.fit else _AVERAGED}."],
         ),
-        *[Section("Can the probabilities be believed?", pictures=figures)] * bool(figures),
+        *[Section("Can the probabilities be believed?", pictures=diagrams)] * pictures,
         *_decisions(runs),
     ]
     commands = {"Made by": command}
     return write_sections(path, head, sections, commands, calibrated_by=calibrator.patients)
 
 
-def _figures(runs: Sequence[Run], calibrator: Calibrator) -> Iterator[tuple[str, str]]:
-    """The curve, if there is one, and the reliability diagrams, each as the source of a picture."""
+def _curve(calibrator: Calibrator) -> dict[str, str]:
+    """The picture of the temperatures by distance, if they are."""
     curves = temperature_curves(calibrator)
-    if curves and calibrator.fit:
-        parameters = calibrator.fit.parameters
-        thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
-        figure = draw_temperatures(curves, parameters["knots"], parameters["unit"], thin)
-        yield _CURVE, png_source(figure)
-    yield "Reliability before and after", png_source(reports.draw_reliability(runs, errors=False))
+    if not curves or calibrator.fit is None:
+        return {}
+    knots, unit = (calibrator.fit.parameters[name] for name in ("knots", "unit"))
+    thin = "Thin: fitted without a fold of the patients." if calibrator.folds else ""
+    caption = "Temperature by distance to the predicted border"
+    return {caption: png_source(draw_temperatures(curves, knots, unit, thin))}
 
 
 def _decisions(runs: Sequence[Run]) -> Iterator[Section]:

@@ -1,5 +1,6 @@
 """A temperature fitted on the validation patients, applied to the test patients."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -139,6 +140,25 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
     assert steps == ["calibrating", "evaluating"]  # the run is evaluated already
     assert f", NLL {before:.4f} → {after:.4f}." in printed
     assert f"--calibrator {NAME} --dataset_dir" in (calibrated / "page.html").read_text()
+    _check_record(json.loads((calibrated / "page.json").read_text()), run, calibrated)
+
+
+def _check_record(record, run, calibrated):
+    """It has the means of both tables, no interval of one patient, and who fitted the calibrator."""
+    fitted = json.loads((calibrated / "calibrator.json").read_text())
+    assert record["calibrated_by"] == fitted["patients"]
+    assert fitted["patients"]
+    assert record["commands"]["Made by"].startswith(
+        f"nacl-monai calibrate {run} --calibrator {NAME}"
+    )
+    for when, folder in (("before", run), ("after", calibrated)):
+        table = pd.read_csv(folder / "evaluation/cases.csv")
+        assert table["patient"].nunique() == 1
+        rows = {row["name"]: row for row in record["numbers"] if row["when"] == when}
+        for name in ("nll_all", "brier_all", "dice", "ece_union"):
+            mean, low, high = (rows[name][key] for key in ("mean", "low", "high"))
+            assert mean == pytest.approx(table[name].mean(), abs=1e-6)
+            assert (low, high) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -150,10 +170,10 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
         (["a", "b", "--dataset_dir", "x"], "--dataset_dir: has no effect on a folder of"),
         (["RUN", "--calibrator", "ensemble", "--region", "all"], "leave --method and --region out"),
         (["a", "b", "--calibrator", "x"], "--calibrator: has no effect on a folder of"),
-        (["RUN", "--method", "platt"], "platt: is of structures; choose from distance,"),
+        (["RUN", "--method", "platt"], "platt: is of structures; choose from signed_distance,"),
         (
             ["RUN", "--method", "magic"],
-            "magic: is not known; choose from distance, signed_distance, temp",
+            "magic: is not known; choose from signed_distance, distance, temp",
         ),
         (
             ["RUN", "--dataset_dir", "x", "--margin", "2"],
