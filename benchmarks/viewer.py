@@ -3,7 +3,7 @@
 The case is a CT of 512 × 512 × 300 voxels with an organ, which pages crop. Both pages are opened in
 Chromium, which draws by software, in turn and three times. Seconds are those of the processor, so that
 other processes do not count: until nothing runs any more after loading, and of a tick of the wheel. They
-are counted twice: of scripts, where Chromium leaves out what goes on when a promise is kept, as after
+are counted twice: of scripts, which seem to lack what goes on when a promise is kept, as after
 a volume is unpacked; and of all that the page's main thread does, with parsing and uploads. Prints each
 turn to standard error, then a Markdown table of medians, and the load of the machine.
 """

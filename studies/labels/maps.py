@@ -1,6 +1,5 @@
 """``python -m studies.labels.maps DATA RUN …``: the label map of best expected Dice.
 
-
 Of independent voxels a set S of a structure has about the expected Dice 2 Σ_S p / (|S| + Σ p), which the
 most probable voxels maximize: as many of them as it takes. People are those of `studies.labels`, as
 trained and behind `distance`, fitted to the other half.
