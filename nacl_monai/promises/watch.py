@@ -572,7 +572,9 @@ def findable(watch: Watch) -> list[str]:
 
 def draw_watch(watch: Watch) -> Figure:
     """The wealth of every stream by its patients; those that grew most have a color."""
-    from nacl_monai.reports.style import house_style, new_figure  # noqa: PLC0415 - slow to load
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - slow to load
+
+    from nacl_monai.reports.style import house_style, new_figure  # noqa: PLC0415 - as slow
 
     curves = {stream: [0.0, *watch.curve(stream).values()] for stream in watch.known}
     most = sorted(curves, key=lambda stream: -max(curves[stream]))[:_SHOWN]
@@ -585,12 +587,13 @@ def draw_watch(watch: Watch) -> Figure:
         for stream in most:
             ax.plot(np.exp(curves[stream]), label=stream)
         ax.axhline(watch.limit, color="black", linestyle="--", linewidth=1)
-        right = ax.get_yaxis_transform()  # the legend is on the left
+        right = ax.get_yaxis_transform()
         ax.annotate(
             "alarm", (1, watch.limit), (-2, 2), right, "offset points", ha="right", va="bottom"
         )
         ax.set(yscale="log", xlabel="New patients", ylabel="Wealth of the bets")
         ax.yaxis.set_major_formatter("{x:,.9g}")  # a style without formulas shows no powers
         ax.set_ylim(top=max(10 * watch.limit, ax.get_ylim()[1]))
-        ax.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside upper center", ncols=2)
     return figure

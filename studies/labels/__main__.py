@@ -162,6 +162,18 @@ def table(scores: Array, patients: Sequence[str]) -> list[list[str]]:
     ]
 
 
+def sizes(volumes: pd.DataFrame) -> list[list[str]]:
+    """By what share of the mean labeled volume a case's is off, predicted and expected, over people."""
+    rows = []
+    for key, of_it in volumes.groupby(["network", "structure"], sort=False):
+        off = of_it[["predicted", "expected"]].sub(of_it["labeled"], axis=0).abs()
+        people = (off / of_it["labeled"].mean()).groupby(of_it["person"]).mean()
+        less = people["expected"] - people["predicted"]
+        scores = [people[["predicted"]], people[["expected"]], less.to_frame()]
+        rows.append([*map(str, key), *(estimate([part.to_numpy()]).text() for part in scores)])
+    return rows
+
+
 def main() -> None:
     """Writes three tables to a folder, and prints what follows from them in Markdown."""
     parser = parser_of_runs("studies.labels", __doc__)
@@ -217,6 +229,8 @@ def pages(folder: Path) -> Iterator[str]:
         rows.append([str(network), *texts, *(each.text() for each in more)])
     header = ["network", "as it is", *ORDERS, "doubt − area", "doubt − chance"]
     yield markdown_table(header, rows, "l" + "r" * (len(header) - 1))
+    header = ["network", "structure", "predicted", "expected", "expected − predicted"]
+    yield markdown_table(header, sizes(volumes), "llrrr")
     found = []
     for _, of_it in volumes.groupby(["network", "structure"], sort=False):
         people = of_it[["person", "labeled", "predicted"]].groupby("person").mean()

@@ -233,3 +233,30 @@ def test_table_of_best_sets_is_that_of_kept_people(folder, networks, best):  # n
         )
         assert dice == f"{of_it['dice'].mean():.4f}"
         assert cell == f"{of_it['gain'].mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+@of_data
+def test_how_large_without_labels_is_that_of_kept_people(folder, networks, best):  # noqa: ARG001
+    """By sums over people, and the interval of a t test; the expected volume is never nearer."""
+    of_person = defaultdict(lambda: defaultdict(list))
+    labeled = defaultdict(list)
+    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            key, true = (row["network"], row["structure"]), float(row["labeled"])
+            labeled[key].append(true)
+            off = [abs(float(row[name]) - true) for name in ("predicted", "expected")]
+            of_person[key][row["person"]].append([*off, off[1] - off[0]])
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    table = text.split("| expected − predicted |\n")[1].split("\n\n")[0].splitlines()[1:]
+    assert len(table) == len(of_person)
+    for line in table:
+        network, structure, *cells = line.strip("| ").split(" | ")
+        key = networks[network], structure
+        people = np.array([np.mean(rows, 0) for rows in of_person[key].values()])
+        for cell, values in zip(cells, people.T / fmean(labeled[key]), strict=True):
+            half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+            shown = [float(part.strip(",]")) for part in cell.replace("[", "").split()]
+            # Two digits of half the width are shown.
+            expected = [values.mean(), values.mean() - half, values.mean() + half]
+            np.testing.assert_allclose(shown, expected, atol=6e-4 if half > 0.01 else 6e-5)
+        assert people[:, 2].mean() > 0
