@@ -75,7 +75,7 @@ def calibrate(
         >>> folder = getfixture("tmp_path") / "calibrated"
         >>> fitted = calibrate(np.stack([1 - inside, inside], 1), labels, output=folder)
         >>> fitted.name, len(fitted.patients), (folder / "page.html").is_file()
-        ('distance_all', 4, True)
+        ('signed_distance_all', 4, True)
     """
 
     def write(folder: Path, labeled: Path, place: Path, asked: Options) -> Sequence[InputError]:

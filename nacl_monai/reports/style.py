@@ -189,10 +189,12 @@ def add_caption(figure: Figure, text: str) -> None:
     """Small text below a figure, behind what is there, wrapped to its width; lines stay lines."""
     width = int(LETTERS_PER_INCH * figure.get_figwidth())
     whole = f"{figure.get_supxlabel()} {text}".strip()
-    lines = [textwrap.fill(line, width) for line in whole.splitlines()]
+    lines = [part for line in whole.splitlines() for part in textwrap.wrap(line, width)]
+    place = {}  # an engine keeps room for a caption that has none of its own
     if figure.get_layout_engine() is None:
         _heighten(figure, 0, LINE * (len(lines) - len(figure.get_supxlabel().splitlines())))
-    figure.supxlabel("\n".join(lines), fontsize=9, y=0.05 / figure.get_figheight())
+        place = {"y": 0.05 / figure.get_figheight()}
+    figure.supxlabel("\n".join(lines), fontsize=9, **place)
 
 
 def save_figure(figure: Figure, stem: str | Path) -> list[Path]:

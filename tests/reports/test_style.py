@@ -93,7 +93,7 @@ def test_noise_stays_below_the_limit(tmp_path):
 
 @pytest.mark.parametrize("draw", DRAW.values())
 def test_words_fit_into_a_narrow_figure(folders, draw):
-    """Caption and key of a single method's figure end inside the figure."""
+    """Caption and key of a single method's figure end inside the figure, the caption below all else."""
     figure = draw(read_runs(folders[:1]))
     with house_style():
         figure.draw_without_rendering()
@@ -104,6 +104,8 @@ def test_words_fit_into_a_narrow_figure(folders, draw):
         extent = text.get_window_extent()
         assert extent.x0 >= 0
         assert extent.x1 <= figure.bbox.x1
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert caption.get_window_extent().y1 <= lowest + 1
 
 
 class TestCallersSettings:
