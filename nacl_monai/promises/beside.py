@@ -7,15 +7,13 @@ is like the others, the number of patients who fail is hypergeometric.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+import scipy
 
 from nacl_monai.evaluations.groups import VOLUME as VOLUME_GROUP
 from nacl_monai.evaluations.groups import Groups, thirds
@@ -114,20 +112,12 @@ def _row(rules: Rules, control: Control, family: str) -> dict[str, Any]:
 def _interval(risks: Array) -> dict[str, float]:
     """The 95 % interval of a mean loss; of a share of patients, which has no variance at 0, Wilson's."""
     if np.isin(risks, (0, 1)).all():
-        low, high = _wilson(int(risks.sum()), len(risks))
+        share = scipy.stats.binomtest(int(risks.sum()), len(risks))
+        low, high = share.proportion_ci(method="wilson")
     else:
         weights = drawn_weights(len(risks), 2000)
         low, high = studentized_interval(risks[:, None], weights)[:, 0].clip(0, 1)
     return {"low": float(low), "high": float(high)}
-
-
-def _wilson(above: int, patients: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share; SciPy's takes half a second to import."""
-    share, z = above / patients, float(ndtri(0.975))
-    whole = 2 * (patients + z**2)
-    center = (2 * patients * share + z**2) / whole
-    half = z / whole * math.sqrt(4 * patients * share * (1 - share) + z**2)
-    return center - half if above else 0.0, center + half if above < patients else 1.0
 
 
 def by_group(
@@ -201,11 +191,8 @@ def p_of_group(losses: Array, members: Array) -> float:
     """
     number = int(members.sum())
     if np.isin(losses, (0, 1)).all():
-        fail, least = int(losses.sum()), int(losses[members].sum())
-        ways = (
-            comb(fail, k) * comb(len(losses) - fail, number - k) for k in range(least, number + 1)
-        )
-        return sum(ways) / comb(len(losses), number)
+        fail = losses.sum(), losses[members].sum()
+        return float(scipy.stats.hypergeom.sf(fail[1] - 1, len(losses), fail[0], number))
     rng = np.random.default_rng(0)
     drawn = rng.permuted(np.tile(losses, (_RESAMPLES, 1)), axis=1)[:, :number].sum(1)
     beyond = int((drawn >= losses[members].sum() - 1e-9).sum())

@@ -41,6 +41,12 @@ _SOFTNESS = 0.1  # cleanlab's default
 Array = npt.NDArray[np.float64]
 
 
+def unseen(run: Path, data: Path, cache: Path) -> tuple[list[Scan], dict[str, list[int]]]:
+    """The scans of all whom a run was not trained on, and the structures."""
+    sets = [scans(RunFolder(run), data, cache, cases) for cases in ("val", "test")]
+    return [*sets[0][0], *sets[1][0]], sets[0][1]
+
+
 def calibrated(several: Sequence[Scan]) -> Iterator[torch.Tensor]:
     """Probabilities of each scan, behind a calibrator that was fitted to the half without its person."""
     modules: dict[str, torch.nn.Module] = {}
@@ -182,10 +188,7 @@ def main() -> None:
     chosen.output.mkdir(parents=True, exist_ok=True)
     tables: dict[str, list[Any]] = {name: [] for name in ("scores", "slices", "volumes")}
     for path in chosen.runs:
-        sets = [
-            scans(RunFolder(path), chosen.data, chosen.cache, cases) for cases in ("val", "test")
-        ]
-        several, structures = [*sets[0][0], *sets[1][0]], sets[0][1]
+        several, structures = unseen(path, chosen.data, chosen.cache)
         patients = [scan.patient for scan in several]
         probs = [*calibrated(several)]
         scores = of_network(several, probs, structures)

@@ -5,7 +5,6 @@ most probable voxels maximize: as many of them as it takes. People are those of 
 trained and behind `distance`, fitted to the other half.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,9 +15,8 @@ import torch
 
 from nacl_monai.evaluations.statistics import estimate
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.runs import RunFolder
-from studies.fits.__main__ import scans
-from studies.labels.__main__ import calibrated
+from studies.labels.__main__ import calibrated, unseen
+from studies.runs import parser_of_runs
 
 WHEN = ("as trained", "calibrated")
 
@@ -53,18 +51,12 @@ def gained(
 
 def main() -> None:
     """Writes ``maps.csv``, and prints the table of means over people."""
-    parser = argparse.ArgumentParser(prog="python -m studies.labels.maps", description=__doc__)
-    parser.add_argument("data", type=Path, metavar="DATA")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser = parser_of_runs("studies.labels.maps", __doc__)
     parser.add_argument("--output", type=Path, default=Path("maps.csv"))
     chosen = parser.parse_args()
     rows = []
     for path in chosen.runs:
-        sets = [
-            scans(RunFolder(path), chosen.data, chosen.cache, cases) for cases in ("val", "test")
-        ]
-        several, structures = [*sets[0][0], *sets[1][0]], sets[0][1]
+        several, structures = unseen(path, chosen.data, chosen.cache)
         trained = (scan.logits.softmax(0) for scan in several)
         for when, maps in zip(WHEN, (trained, calibrated(several)), strict=True):
             for scan, probs in zip(several, maps, strict=True):
