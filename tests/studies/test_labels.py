@@ -256,7 +256,7 @@ def test_how_large_without_labels_is_that_of_kept_people(folder, networks, best)
         for cell, values in zip(cells, people.T / fmean(labeled[key]), strict=True):
             half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
             shown = [float(part.strip(",]")) for part in cell.replace("[", "").split()]
-            # Two digits of half the width are shown.
             expected = [values.mean(), values.mean() - half, values.mean() + half]
+            # Two digits of half the width are shown.
             np.testing.assert_allclose(shown, expected, atol=6e-4 if half > 0.01 else 6e-5)
         assert people[:, 2].mean() > 0
