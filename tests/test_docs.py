@@ -109,6 +109,19 @@ def test_lines_of_python_run_in_their_order(page, names):
         exec(compile(block, page, "exec"), names)
 
 
+def test_each_archive_of_evidence_is_in_the_manifest():
+    """Each once, with what made it."""
+    kept = [
+        path.relative_to(ROOT / "docs/results").as_posix()
+        for path in (ROOT / "docs/results").rglob("*")
+        if path.suffix in (".xz", ".npz")
+    ]
+    manifest = (ROOT / "docs/results/README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\S+)` \| .* \| .*`.* \|$", manifest, re.MULTILINE)
+
+    assert sorted(listed) == sorted(kept)
+
+
 def commands(page):
     """The commands of a page, without their comments."""
     lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
