@@ -170,6 +170,7 @@ def _fit_and_audit(
 ) -> tuple[list[Run], Calibrator, Sides | None, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns them, what is left, and faults."""
     study, fit, parts, sides, faults = _fit(study, folder, method, region, folds)
+    _check_ends(part.fit for part in parts)
     calibrator = _calibrator(study, fit, [part.record for part in parts])
     # The page of the calibrator has the pictures, side by side.
     before = replace(study, options=replace(study.options, pictures=False))
@@ -194,7 +195,7 @@ def _fit(
     folder: Path,
     method: str | None = None,
     region: str | None = None,
-    folds: int = 0,
+    folds: int = 5,
 ) -> tuple[Study, Fit, list[_Part], Sides | None, list[InputError]]:
     """The readable cases, the fit to all, those to all folds but one, what they leave, and faults."""
     channels = study.channels
@@ -211,9 +212,9 @@ def _fit(
         study = replace(study, cases=cases, faults=(), sizes=sizes)
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
-        parts = _cross_fitted(fit, voxels, patients, folds) if folds else []
+        parts = _cross_fitted(fit, voxels, patients, folds)
         sides = error_by_side([(part.patients, part.fit) for part in parts], voxels)
-    _check_ends(f"{method}_{region}", [fit, *(part.fit for part in parts)])
+    _check_ends([fit])
     return study, fit, parts, sides, faults
 
 
@@ -234,20 +235,23 @@ def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ())
     )
 
 
-def fit_calibrator(study: Study, file: Path) -> Calibrator:
-    """Writes the usual calibrator, fitted to all patients of a study, and tests it by none.
+def fit_calibrator(study: Study, file: Path) -> tuple[Calibrator, Sides | None]:
+    """Writes the usual calibrator, fitted to all patients of a study; folds of them say what it leaves.
 
     Args:
         study: From `nacl_monai.predictions.find`.
         file: ``calibrator.json``, to write.
 
+    Returns:
+        The calibrator, and what is left on each side of the border.
+
     Raises:
         InputError: If nothing can be fitted.
     """
-    read, fit, *_ = _fit(study, file.parent)
+    read, fit, _, sides, _ = _fit(study, file.parent)
     calibrator = _calibrator(read, fit)
     write_calibrator(file, calibrator)
-    return calibrator
+    return calibrator, sides
 
 
 def _text(runs: Sequence[Run], calibrator: Calibrator, sides: Sides | None = None) -> str:
@@ -258,14 +262,14 @@ def _text(runs: Sequence[Run], calibrator: Calibrator, sides: Sides | None = Non
     return "\n\n".join([*fitted, audit_table(runs), verdict])
 
 
-def _check_ends(name: str, fits: Iterable[Fit]) -> None:
+def _check_ends(fits: Iterable[Fit]) -> None:
     """Refuses a fit that ends where the search ends."""
     for fit in fits:
         if fit.bound:
             raise InputError(
-                f"{name}: fitted to {', '.join(fit.patients)}, ends with {fit.bound}, where the search "
-                "ends, so that nothing is learned of it; give predictions of more patients, or choose "
-                "another --region"
+                f"{fit.method}_{fit.region}: fitted to {', '.join(fit.patients)}, ends with "
+                f"{fit.bound}, where the search ends, so that nothing is learned of it; give "
+                "predictions of more patients, or choose another --region"
             )
 
 

@@ -35,6 +35,7 @@ from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
+from nacl_monai.posthoc.sides import Sides
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
@@ -168,6 +169,7 @@ class _Audits:
         curves: What the promise is made from.
         study: What it is made of.
         behind: The calibrator and its checksum, if it was fitted.
+        sides: What it leaves on each side of the border.
     """
 
     before: Run
@@ -176,6 +178,7 @@ class _Audits:
     study: Study
     faults: list[InputError]
     behind: tuple[Any, ...]
+    sides: Sides | None
 
 
 def report_folders(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:
@@ -281,16 +284,18 @@ def _audits(study: Study, people: _People, aside: Path, output: Path, options: O
     before, curves, faults = audit_study(plain, aside / "audit", output / "audit")
     after, promised, file = before, plain, options.calibrator
     behind: tuple[Any, ...] = ()
+    sides = None
     if people.fitting:
         file, written = (place / "calibrator" / CALIBRATOR for place in (output, aside))
         fitted_by = replace(_of(study, people.fitting), faults=())
-        behind = fit_calibrator(fitted_by, written), checksum(written)
+        calibrator, sides = fit_calibrator(fitted_by, written)
+        behind = calibrator, checksum(written)
     if file is not None:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
         promised = replace(at_file, faults=()).behind_calibrator(*behind)
         after, curves, _ = audit_study(promised, aside / "calibrated", output / "calibrated")
     assert curves is not None  # noqa: S101 - there is one rater
-    return _Audits(before, after, curves, promised, faults, behind)
+    return _Audits(before, after, curves, promised, faults, behind, sides)
 
 
 def _decided(
@@ -465,10 +470,11 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
         few = "Nothing is calibrated: too few patients would be left for a promise, since whoever fits a"
         return Section(title, about, [f"{few} calibrator cannot promise behind it. {way}"])
     found = reports.answers(before, after)
+    left = [audits.sides.sentence(audits.behind[0].fit)] if audits.sides else []
     return Section(
         title,
         about,
-        [answer.text for answer in found],
+        [*(answer.text for answer in found), *left],
         {"Before and after, of patients who did not fit the calibrator": _diagram([before, after])},
         ("", "Before", "After", ""),
         [

@@ -317,7 +317,7 @@ def numbers_of(folder):
 
 
 @pytest.mark.slow
-def test_every_number_is_that_of_its_own_command(road, tmp_path, monkeypatch):
+def test_every_number_is_that_of_its_own_command(road, tmp_path, capsys, monkeypatch):
     """To the bit: each step alone writes the same files."""
     monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
     folder, old, args = road
@@ -346,6 +346,8 @@ def test_every_number_is_that_of_its_own_command(road, tmp_path, monkeypatch):
 
     data = [parts["fitting"].nnunet(), parts["fitting"].labels, *PEOPLE]
     assert main(["calibrate", *map(str, data), "--output", str(tmp_path / "fit")]) == 0
+    (left,) = re.findall("Up to 3 mm inside .*", capsys.readouterr().out)
+    assert left in section((folder / "page.html").read_text("utf-8"), 2)
     own, its = (read_calibrator(file) for file in (tmp_path / "fit/calibrator.json", calibrator))
     assert own.fit == its.fit
     assert own.patients == its.patients
