@@ -42,7 +42,7 @@ def drawn(tmp_path_factory):
 
 
 def test_page_has_what_leads_and_names_the_files(drawn):
-    """Its diagram is that beside it, drawn once; the page names the cases and has every verdict."""
+    """Its diagram is beside it, drawn once; the page names cases and itself, and has every verdict."""
     cases, audit, out = drawn
 
     names = ("cases.csv", "summary.json", "bins.npz", "evaluation.json", "reliability_union.png")
@@ -51,6 +51,7 @@ def test_page_has_what_leads_and_names_the_files(drawn):
     assert [file.name for file in audit.glob("reliability_*")] == ["reliability_union.png"]
     page = (audit / "page.html").read_text(encoding="utf-8")
     assert all(case in page for case in cases)
+    assert f"nacl-monai page {audit} --output DIR" in page
     assert page.count("its calibration error (ECE) is") == 2
     assert page.count(data_source((audit / "reliability_union.png").read_bytes())) == 1
 
