@@ -21,7 +21,7 @@ ROOMS = (
     *("predictions", "evaluations", "audits", "promises"),
 )
 # Rooms whose tests are in another folder, too.
-_TESTED_BY = {"predictions": "tests/predictions\n    tests/audits"}
+_TESTED_BY = {room: f"tests/{room}\n    tests/audits" for room in ("predictions", "evaluations")}
 _LEFT = (
     ".git",
     ".venv*",
