@@ -33,7 +33,7 @@ _LEFT = (
     "*.egg-info",
     "__pycache__",
 )
-# What torch compiles or scripts cannot be mutated in the same process.
+# What torch compiles cannot be mutated in the same process.
 _CONFIG = """[mutmut]
 source_paths = nacl_monai
 only_mutate = nacl_monai/{room}/*.py
@@ -48,7 +48,7 @@ pytest_add_cli_args =
     no:xdist
     --hypothesis-profile=mutants
     -k
-    not compiles and not compiled and not scripted
+    not compiles and not compiled
     -m
     not slow and not nightly
 """

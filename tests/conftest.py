@@ -57,6 +57,13 @@ def _packages_of_networks(request):
         pytest.importorskip("einops")
 
 
+@pytest.fixture(autouse=True)
+def _mutants_are_not_scripted(request, monkeypatch):
+    """TorchScript cannot read what mutmut puts around a function."""
+    if request.config.getoption("hypothesis_profile", None) == "mutants":
+        monkeypatch.setattr("torch.jit.script", lambda *_: pytest.skip("is scripted"))
+
+
 @pytest.fixture(scope="session")
 def phantom_of(tmp_path_factory):
     """Dataset's name → folder of its small phantom, written when first asked for; read only."""

@@ -182,7 +182,7 @@ def test_trained_network_segments_every_image(segment, capsys):
     assert "2/2 Segmenting [" in errors
 
 
-def test_scripted_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path):
+def test_calibrator_sees_the_logits_of_the_whole_image_and_its_spacing(tmp_path):
     """Of axes of any size, behind what the inferer stitched; switched off it sees nothing."""
     torch.manual_seed(0)
     network = nn.Conv3d(1, 2, 1)
