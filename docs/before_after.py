@@ -14,7 +14,7 @@ from nacl_monai import read_audit
 from nacl_monai.evaluations import Run
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import options_of
+from nacl_monai.predictions.options import Use, options_of
 from nacl_monai.reports import reliability_curve, save_png
 from nacl_monai.reports.style import OKABE_ITO, add_caption, house_style, new_figure
 from nacl_monai.runs import TOP
@@ -34,7 +34,7 @@ def readings(demo: Path, **options: object) -> dict:
     study = find(
         demo / "predictions/test",
         demo / "labels/test",
-        options_of("audit:folders", {"patients": demo / "patients.csv", **options}),
+        options_of(Use.AUDIT, {"patients": demo / "patients.csv", **options}),
     )
     return {case.name: study.read(case) for case in study.cases}
 

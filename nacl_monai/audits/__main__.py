@@ -17,13 +17,13 @@ from typing import Any
 
 from nacl_monai.cli import Parser, as_one, attempted, the_folder
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
 from nacl_monai.predictions.options import (
     ANONYMOUS,
     Options,
+    Use,
     add_options,
-    check_used,
+    at_output,
     options_of,
 )
 
@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _audit(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
     predictions = as_one(folders if values.get("raters") else folders[:-1], values)
-    options = options_of("audit:folders", values)
-    output = options.output or Path("audit")
-    check_output(output, "audit", read=[*folders, *options.files])
+    options, output = at_output(Use.AUDIT, values, *folders)
     _check_names(predictions, options.raters or folders[-1:], options)
     names = options.names or (["ensemble"] if options.members else None)
     from nacl_monai.audits.command import audit_folders, distinct_names
@@ -80,9 +78,7 @@ def _audit(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
 def _new(verb: str, folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
     """Writes or shows new predictions."""
     first = the_folder("PREDICTIONS", folders, values)
-    options = options_of(f"{verb}:new", values)
-    output = options.output or Path(verb)
-    check_output(output, verb, read=[first, *options.files])
+    options, output = at_output(Use[verb.upper()], values, first)
     from nacl_monai.audits import maps
 
     return {"maps": maps.maps_folder, "view": maps.view_folder}[verb](first, output, options)
@@ -103,8 +99,8 @@ def _merge(files: Sequence[Path], output: Path, anonymous: Path | None) -> Seque
 def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
     """Calibrates a run, or saved predictions and their labels; islands, of an ensemble as well."""
     parser = _calibrate_parser()
-    options, overrides = parser.parse_known_args(arguments)
-    values = vars(options)
+    parsed, overrides = parser.parse_known_args(arguments)
+    values = vars(parsed)
     folders = values.pop("folders")
     if len(folders) == 1:
         _calibrate_run(parser, folders[0], values, overrides)
@@ -114,26 +110,21 @@ def _calibrate(arguments: Sequence[str]) -> Sequence[InputError]:
     predictions, *more = as_one(folders[:-1], values)
     if wrong := [*map(str, more), *overrides]:
         parser.error(f"{', '.join(wrong)}: has no place beside saved predictions and their labels")
-    kind = "components" if "components" in values else "folders"
-    return _calibrate_folder(predictions, folders[-1], options_of(f"calibrate:{kind}", values))
-
-
-def _calibrate_folder(predictions: Path, labels: Path, options: Options) -> Sequence[InputError]:
-    output = options.output or Path("calibrated")
-    check_output(output, "calibrate", read=[predictions, labels, *options.files])
+    use = Use.CALIBRATE_ISLANDS if "components" in values else Use.CALIBRATE_FOLDERS
+    labels = folders[-1]
+    options, output = at_output(use, values, predictions, labels)
     _check_names([predictions], [labels], options)
     from nacl_monai.audits.calibrate import calibrate_folder, calibrate_islands
 
     if options.components is not None:
         return calibrate_islands(predictions, labels, output, options)
-    fit = (options.method, options.region, options.folds)
-    return calibrate_folder(predictions, labels, output, options, *fit)
+    return calibrate_folder(predictions, labels, output, options)
 
 
 def _calibrate_run(
     parser: argparse.ArgumentParser, run: Path, values: Mapping[str, Any], overrides: Sequence[str]
 ) -> None:
-    check_used("calibrate:run", values)
+    options_of(Use.CALIBRATE_RUN, values)
     arguments = [*overrides]
     if "margin" in values:  # a run's evaluation has it
         arguments += ["--calibration::margin", f"{values['margin']:g}"]
@@ -177,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         "these"
     )
     add("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
-    add_options(audit, "audit")
+    add_options(audit, Use.AUDIT)
 
     for verb, what in (
         ("maps", "write probabilities, confidence, entropy and labels of new cases as images"),
@@ -189,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         new.set_defaults(run=partial(_new, verb))
         folders = "the folder of the predictions; of an ensemble, one for each member"
         new.add_argument("folders", nargs="+", type=Path, metavar="PREDICTIONS", help=folders)
-        add_options(new, verb)
+        add_options(new, Use[verb.upper()])
 
     merge = commands.add_parser("merge", help="join the audits of several sites, from sums alone")
     merge.set_defaults(run=_merge)
@@ -218,7 +209,7 @@ def _calibrate_parser() -> Parser:
         "label maps"
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=folders)
-    add_options(parser, "calibrate")
+    add_options(parser, Use.CALIBRATE)
     return parser
 
 

@@ -21,7 +21,7 @@ from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.labels import Folders, check_raters
-from nacl_monai.predictions.options import EVALUATED_REGIONS, options_of
+from nacl_monai.predictions.options import EVALUATED_REGIONS, Use, options_of
 from nacl_monai.reports.viewer import Viewed, array_cases, viewed_cases
 from nacl_monai.runs import MARGIN
 
@@ -140,7 +140,7 @@ def _refuse(names: Iterable[str], kind: str) -> None:
 def _of_folders(probs: Any, labels: Any, values: dict[str, Any]) -> Audit:
     if values.get("write"):
         raise InputError("write: is an option for the command alone; leave it out")
-    options = replace(options_of("audit:folders", values), pictures=False)
+    options = replace(options_of(Use.AUDIT, values), pictures=False)
     places: Folders = Path(str(labels))
     if isinstance(labels, Mapping):
         places = {name: Path(str(place)) for name, place in labels.items()}

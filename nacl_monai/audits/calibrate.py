@@ -51,7 +51,7 @@ from nacl_monai.posthoc.file import FILE, read_calibrator
 from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
@@ -70,9 +70,6 @@ def calibrate_folder(
     labels: Path,
     output: Path = Path("calibrated"),
     options: Options = Options(),  # noqa: B008 - it cannot change
-    method: str | None = None,
-    region: str | None = None,
-    folds: int = 5,
 ) -> list[InputError]:
     """Fits a calibrator to saved predictions, prints what it does, and writes it.
 
@@ -82,29 +79,21 @@ def calibrate_folder(
         output: For ``calibrator.json``, ``calibrator.ts``, the audits ``before`` and ``after``, their
             diagrams, and the page.
         options: The command's options.
-        method: A key of `nacl_monai.posthoc.METHODS`, or of `nacl_monai.posthoc.SIGMOID_METHODS` where
-            structures overlap; by default by the distance to the predicted border.
-        region: The voxels of the fit; by default the method's.
-        folds: Folds of the patients, at most as many as there are patients.
 
     Returns:
         The faults of single cases; the others are in the fit.
 
     Raises:
         InputError: If nothing can be fitted, or if ``output`` holds something else.
-        SettingError: If the folds are fewer than two, or the method is not of such predictions.
+        SettingError: If the method is not of such predictions.
     """
-    _check_folds(folds)
     read = [predictions, labels, *options.files]
     with written_folder(output, "calibrate", read=read) as folder, processes(options.jobs):
         study = find(predictions, labels, options, BEFORE)
         study.check_not_behind()
         show(study)
-        runs, calibrator, sides, faults = _fit_and_audit(
-            study, folder, output, method, region, folds
-        )
-        asked = replace(options, method=method, region=region, folds=folds, output=output)
-        settings = asked.words("calibrate:folders", travels=False)
+        runs, calibrator, sides, faults = _fit_and_audit(study, folder, output)
+        settings = replace(options, output=output).words(Use.CALIBRATE_FOLDERS, travels=False)
         command = options.command("calibrate", predictions, labels, *settings)
         reports.write_calibrated(
             runs, calibrator, folder / PAGE, command, sides, pictures=options.pictures
@@ -117,7 +106,7 @@ def calibrate_folder(
         "those that it was fitted to better than others"
     )
     margin = [] if options.margin == MARGIN else ["--margin", f"{options.margin:g}"]
-    arguments = [*options.words("promise:folders"), *margin, "--calibrator", output / FILE]
+    arguments = [*options.words(Use.PROMISE_FOLDERS), *margin, "--calibrator", output / FILE]
     print_next("promise", "OTHER_PREDICTIONS", "OTHER_LABELS", *arguments)
     return faults
 
@@ -138,9 +127,7 @@ def calibrate_islands(
 
     Raises:
         InputError: If nothing can be fitted, or if ``output`` holds something else.
-        SettingError: If the folds are fewer than two.
     """
-    _check_folds(options.folds)
     faults: list[InputError] = []
     with written_folder(output, "calibrate", read=[predictions, labels, *options.files]) as folder:
         study = find(predictions, labels, options)
@@ -155,21 +142,16 @@ def calibrate_islands(
     print_faults(faults)
     print(text)
     print_written(visible_files(output))
-    arguments = ["--islands", output / ISLANDS_FILE, *options.words("maps:new")]
+    arguments = ["--islands", output / ISLANDS_FILE, *options.words(Use.MAPS)]
     print_next("maps", "OTHER_PREDICTIONS", *arguments)
     return faults
 
 
-def _check_folds(folds: int) -> None:
-    if folds < 2:
-        raise SettingError(f"--folds: is {folds}; give 2 or more")
-
-
 def _fit_and_audit(
-    study: Study, folder: Path, output: Path, method: str | None, region: str | None, folds: int
+    study: Study, folder: Path, output: Path
 ) -> tuple[list[Run], Calibrator, Sides | None, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns them, what is left, and faults."""
-    study, fit, parts, sides, faults = _fit(study, folder, method, region, folds)
+    study, fit, parts, sides, faults = _fit(study, folder)
     _check_ends(part.fit for part in parts)
     calibrator = _calibrator(study, fit, [part.record for part in parts])
     # The page of the calibrator has the pictures, side by side.
@@ -191,17 +173,13 @@ def _fit_and_audit(
 
 
 def _fit(
-    study: Study,
-    folder: Path,
-    method: str | None = None,
-    region: str | None = None,
-    folds: int = 5,
+    study: Study, folder: Path
 ) -> tuple[Study, Fit, list[_Part], Sides | None, list[InputError]]:
     """The readable cases, the fit to all, those to all folds but one, what they leave, and faults."""
     channels = study.channels
     outputs = OUTPUTS[channels.activation]
-    method = _chosen(method, outputs, channels)
-    region = region or outputs.methods[method].region
+    method = _chosen(study.options.method, outputs, channels)
+    region = study.options.region or outputs.methods[method].region
     if caution(region):
         print(caution(region), file=sys.stderr)
     with (
@@ -212,7 +190,7 @@ def _fit(
         study = replace(study, cases=cases, faults=(), sizes=sizes)
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
-        parts = _cross_fitted(fit, voxels, patients, folds)
+        parts = _cross_fitted(fit, voxels, patients, study.options.folds)
         sides = error_by_side([(part.patients, part.fit) for part in parts], voxels)
     _check_ends([fit])
     return study, fit, parts, sides, faults

@@ -35,7 +35,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
@@ -143,10 +143,10 @@ def _print_next(
     if len(audits) > 1:
         print_next("compare", *audits)
     elif isinstance(labels, Path) and (options.members or options.calibrator):
-        arguments = options.words("promise:folders")
+        arguments = options.words(Use.PROMISE_FOLDERS)
         print_next("promise", *predictions, *options.members, labels, *arguments)
     elif isinstance(labels, Path) and options.calibrator is None:
-        print_next("report", predictions[0], labels, *options.words("report:folders"))
+        print_next("report", predictions[0], labels, *options.words(Use.REPORT))
 
 
 def show(study: Study) -> None:

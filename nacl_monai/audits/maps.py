@@ -34,7 +34,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import MOST, scripts, viewed
@@ -126,7 +126,7 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         found = seen.each(partial(_viewed, images=images), faults, "Viewing")
         cases = [{**layers, "reason": ""} for _, layers in found]
         template = page_template(file="view.html.j2")
-        arguments = options.words("view:new", travels=False)
+        arguments = options.words(Use.VIEW, travels=False)
         text = template.render(
             name=study.name,
             count=f"{len(cases)} of {counted(len(study.cases), 'case')}; no label is known.",

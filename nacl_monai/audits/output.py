@@ -27,6 +27,7 @@ from nacl_monai.evaluations.tables import csv_text, doubtful_labels
 from nacl_monai.files import write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
+from nacl_monai.predictions.options import Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
 from nacl_monai.reports.sections import PAGE, RECORD
@@ -118,7 +119,7 @@ def _data(study: Study) -> list[str]:
     """The arguments with which the next command reads the data of a study with one rater."""
     options, (labels,) = study.options, {file.parent for file in study.cases[0].labels}
     folders = [study.folder, *options.members, labels]
-    return [*map(options.named, [*folders, *options.words("promise:folders")])]
+    return [*map(options.named, [*folders, *options.words(Use.PROMISE_FOLDERS)])]
 
 
 def _write_view(

@@ -10,16 +10,17 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
+from enum import Flag, auto
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
+from nacl_monai.output import check_output
 from nacl_monai.predictions.names import Names
 from nacl_monai.predictions.rows import (
     GROUPS,
-    KINDS,
     WHAT,
     argument,
     as_typed,
@@ -47,16 +48,69 @@ ANONYMOUS = (
     "hide the names of cases and patients in all files, which then show no voxel of a patient, by the "
     "salt in this one: openssl rand -hex 32 > SALT"
 )
-_COUNTED = "audit:folders calibrate:folders"
+
+
+class Use(Flag):
+    """Verbs, each with the kinds of input that it has."""
+
+    AUDIT = auto()
+    CALIBRATE_FOLDERS = auto()
+    CALIBRATE_ISLANDS = auto()
+    CALIBRATE_RUN = auto()
+    CALIBRATE = CALIBRATE_FOLDERS | CALIBRATE_ISLANDS | CALIBRATE_RUN
+    PROMISE_FOLDERS = auto()
+    PROMISE_SHARD = auto()
+    PROMISE_SUMS = auto()
+    PROMISE_APPLY = auto()
+    PROMISE_CHECK = auto()
+    PROMISE_MEAN = auto()
+    PROMISE_NEW = PROMISE_APPLY | PROMISE_CHECK | PROMISE_MEAN
+    PROMISE = PROMISE_FOLDERS | PROMISE_SHARD | PROMISE_SUMS | PROMISE_NEW
+    TRIAGE_NEW = auto()
+    TRIAGE_VERDICTS = auto()
+    TRIAGE = TRIAGE_NEW | TRIAGE_VERDICTS
+    WATCH = auto()
+    MAPS = auto()
+    VIEW = auto()
+    REPORT = auto()
+
+
+ANY = ~Use(0)
+#: What a kind of input is called where an option has no effect on it.
+_INPUTS = {
+    Use.AUDIT | Use.CALIBRATE_FOLDERS | Use.PROMISE_FOLDERS | Use.REPORT: (
+        "a folder of predictions and one of labels"
+    ),
+    Use.CALIBRATE_ISLANDS: "islands",
+    Use.CALIBRATE_RUN: "a run",
+    Use.PROMISE_SHARD: "a part of the patients, whose sums alone are written",
+    Use.PROMISE_SUMS: "promise.npz, an audit or a run, which are sums already",
+    Use.PROMISE_APPLY | Use.TRIAGE_NEW: "new predictions and a promise.json",
+    Use.PROMISE_CHECK: "labeled patients who judge a promise",
+    Use.PROMISE_MEAN: "the mean volume of many patients",
+    Use.WATCH | Use.MAPS | Use.VIEW: "new predictions",
+    Use.TRIAGE_VERDICTS: "verdicts on a triage",
+}
+_OUTPUTS = {
+    **dict.fromkeys((Use.CALIBRATE_FOLDERS, Use.CALIBRATE_ISLANDS), "calibrated"),
+    Use.PROMISE_CHECK: "check",
+    Use.PROMISE_MEAN: "mean",
+}
+_COUNTED = Use.AUDIT | Use.CALIBRATE_FOLDERS
 _LABELED = (
-    f"{_COUNTED} calibrate:components promise:folders promise:shard promise:check "
-    "triage:apply watch:new report:folders"
+    _COUNTED
+    | (Use.CALIBRATE_ISLANDS | Use.PROMISE_FOLDERS | Use.PROMISE_SHARD | Use.PROMISE_CHECK)
+    | (Use.TRIAGE_NEW | Use.WATCH | Use.REPORT)
 )
-_ALL = f"{_LABELED} promise:apply promise:mean maps:new view:new"
-_PROMISED = "promise:folders promise:sums"
-_NEW = "promise:apply promise:mean promise:check triage:apply watch:new maps:new view:new"
-_FITTED = "calibrate:folders calibrate:run"
-_TESTED = f"audit:folders calibrate:components promise:folders promise:shard {_NEW} report:folders"
+_ALL = _LABELED | Use.PROMISE_APPLY | Use.PROMISE_MEAN | Use.MAPS | Use.VIEW
+_PROMISED = Use.PROMISE_FOLDERS | Use.PROMISE_SUMS
+_NEW = Use.PROMISE_NEW | Use.TRIAGE_NEW | Use.WATCH | Use.MAPS | Use.VIEW
+_FITTED = Use.CALIBRATE_FOLDERS | Use.CALIBRATE_RUN
+_TESTED = (
+    (Use.AUDIT | Use.CALIBRATE_ISLANDS | Use.PROMISE_FOLDERS | Use.PROMISE_SHARD)
+    | _NEW
+    | Use.REPORT
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +122,14 @@ class Options:
         unnamed: Where arrays are as long as a call lasts, which nothing that is written names.
 
     Raises:
-        SettingError: If a number counts things and is smaller than 1, or an ensemble has one member.
+        SettingError: If a number counts things and is too small, or an ensemble has one member.
     """
 
     calibrator: Path | None = option(
         WHAT,
         True,
         None,
-        f"{_TESTED} calibrate:run",
+        _TESTED | Use.CALIBRATE_RUN,
         "calibrator.json, as calibrate writes it: the probabilities behind it; to calibrate a run, "
         "method, region and ensemble in one: signed_distance_all, ensemble",
         "FILE",
@@ -112,13 +166,13 @@ class Options:
     )
     anonymous: Path | None = whose(
         None,
-        "audit:folders promise:folders promise:shard promise:sums",
+        Use.AUDIT | Use.PROMISE_FOLDERS | Use.PROMISE_SHARD | Use.PROMISE_SUMS,
         ANONYMOUS,
         "SALT",
     )
     salt: Path | None = whose(
         None,
-        "promise:apply promise:mean promise:check triage:apply watch:new",
+        Use.PROMISE_NEW | Use.TRIAGE_NEW | Use.WATCH,
         "of a promise with hidden names: recognize its patients by this salt; lists and contours name "
         "their cases, and the log of watch has hidden names",
         "SALT",
@@ -143,15 +197,12 @@ class Options:
         "NAME=1,2",
     )
     regions: Sequence[str] = measured(
-        EVALUATED_REGIONS,
-        _COUNTED,
-        "voxels that count, beside foreground",
-        choices=KNOWN_REGIONS,
+        EVALUATED_REGIONS, _COUNTED, "voxels that count, beside foreground", choices=KNOWN_REGIONS
     )
     num_bins: int = measured(15, _COUNTED, "bins of equal width", "N")
     margin: float = measured(
         MARGIN,
-        f"{_COUNTED} calibrate:run {_PROMISED} report:folders",
+        _COUNTED | Use.CALIBRATE_RUN | _PROMISED | Use.REPORT,
         "how far from a prediction contours, volumes and the region near reach, fixed before these "
         "patients are seen",
         "MM",
@@ -159,14 +210,14 @@ class Options:
     )
     affine_tolerance: float = measured(
         AFFINE_TOLERANCE,
-        f"{_LABELED} maps:new",
+        _LABELED | Use.MAPS,
         "how far apart two files may put a voxel",
         "MM",
         type=distance,
     )
     level: Sequence[float] = asked(
         (),
-        f"{_PROMISED} promise:apply report:folders",
+        _PROMISED | Use.PROMISE_APPLY | Use.REPORT,
         "the largest shares of patients for whom contours and intervals fail (default: 0.1); of mean "
         "and most, what contours miss (default: 0.05 0.1); with --apply, one of those promised",
         "α",
@@ -174,7 +225,7 @@ class Options:
     )
     miss: Sequence[float] = asked(
         (),
-        f"{_PROMISED} promise:apply report:folders",
+        _PROMISED | Use.PROMISE_APPLY | Use.REPORT,
         "the largest shares of a structure outside in each other patient, of --control each (default: "
         "0.1); with --apply, one of those promised",
         "β",
@@ -196,26 +247,26 @@ class Options:
     confidence: float = asked(0.9, _PROMISED, "of --control most", "P")
     measure: Sequence[str] = asked(
         (),
-        f"{_PROMISED} report:folders",
+        _PROMISED | Use.REPORT,
         "an interval for a formula of volumes in ml over a patient's cases, 'EF = 1 - ES.LV / ED.LV': "
         "+ - * / ( ), numbers, and structures or PHASE.STRUCTURE",
         "FORMULA",
     )
     phases: str | None = asked(
         None,
-        f"{_PROMISED} promise:apply promise:check triage:apply report:folders",
+        _PROMISED | Use.PROMISE_APPLY | Use.PROMISE_CHECK | Use.TRIAGE_NEW | Use.REPORT,
         "the phase of a case, the group of a regular expression: '_(ED|ES)'; or a table with the "
         "columns case and phase, which new cases need again",
         "REGEX|CSV",
     )
     asymmetric: bool = asked(
         False,
-        f"{_PROMISED} report:folders",
+        _PROMISED | Use.REPORT,
         "take both ends of the interval of a --measure by themselves, fixed before patients are seen",
     )
     groups: Path | None = asked(
         None,
-        f"audit:folders {_PROMISED} promise:check promise:mean",
+        Use.AUDIT | _PROMISED | Use.PROMISE_CHECK | Use.PROMISE_MEAN,
         "a table with the column case, or patient, and others, such as site, scanner and sex: does it "
         "hold in each?",
         "CSV",
@@ -228,27 +279,27 @@ class Options:
     )
     budget: str | None = asked(
         None,
-        "triage:apply report:folders",
+        Use.TRIAGE_NEW | Use.REPORT,
         "how many cases can be looked at, or which share (default: 20%)",
         "N",
     )
     suspects: str | None = asked(
         None,
-        "audit:folders",
+        Use.AUDIT,
         "how many labels that look wrong are listed, or which share (default: 10% on the page), and "
         "write suspects.csv",
         "N",
     )
     below: float | None = asked(
         None,
-        "triage:apply report:folders",
+        Use.TRIAGE_NEW | Use.REPORT,
         "in place of a budget: look at the cases whose bound of Dice is below this",
         "DICE",
         type=float,
     )
     components: float | None = asked(
         None,
-        "audit:folders calibrate:components",
+        Use.AUDIT | Use.CALIBRATE_ISLANDS,
         "count islands, 26-connected, of at least so many mm³ (default: 0), and calibrate whether "
         "they are real",
         "MM3",
@@ -260,14 +311,14 @@ class Options:
         WHAT,
         False,
         None,
-        "audit:folders promise:apply triage:apply maps:new",
+        Use.AUDIT | Use.PROMISE_APPLY | Use.TRIAGE_NEW | Use.MAPS,
         "islands.json, as calibrate --components writes it: the probability that each predicted island "
         "is real",
         "FILE",
     )
     alarm: bool = asked(
         False,
-        "promise:check triage:apply watch:new",
+        Use.PROMISE_CHECK | Use.TRIAGE_NEW | Use.WATCH,
         "exit with 3 where new patients break a promise, together are unlike those who calibrated (p < "
         "0.01), or have rung the alarm of watch",
     )
@@ -287,88 +338,81 @@ class Options:
     )
     folds: int = asked(
         5,
-        "calibrate:folders calibrate:components",
+        Use.CALIBRATE_FOLDERS | Use.CALIBRATE_ISLANDS,
         "parts of the patients, each tested by the others",
         "N",
     )
     raters: Sequence[Path] = asked(
-        (),
-        "audit:folders",
-        "several folders of label maps of the same cases, one per rater",
-        "LABELS",
+        (), Use.AUDIT, "several folders of label maps of the same cases, one per rater", "LABELS"
     )
     rater_names: Sequence[str] = asked(
-        (), "audit:folders", "a name per rater (default: that of the folder)", "NAME"
+        (), Use.AUDIT, "a name per rater (default: that of the folder)", "NAME"
     )
     names: Sequence[str] = asked(
-        (), "audit:folders", "a name per model (default: that of its folder)", "NAME"
+        (), Use.AUDIT, "a name per model (default: that of its folder)", "NAME"
     )
-    dataset_dir: Path | None = asked(None, "calibrate:run", "where the run's dataset is", "DIR")
+    dataset_dir: Path | None = asked(None, Use.CALIBRATE_RUN, "where the run's dataset is", "DIR")
     bundles: Path | None = asked(
-        None, "calibrate:run", "the run's bundles (default: bundles)", "DIR"
+        None, Use.CALIBRATE_RUN, "the run's bundles (default: bundles)", "DIR"
     )
     new: Path | None = asked(
-        None, "report:folders", "predictions of new cases, for contours, volumes and a list", "DIR"
+        None, Use.REPORT, "predictions of new cases, for contours, volumes and a list", "DIR"
     )
     labels: Path | None = asked(
         None,
-        "triage:apply watch:new",
+        Use.TRIAGE_NEW | Use.WATCH,
         "label maps, if there are any: how many of the worst tenth are found, or what patients need",
         "DIR",
     )
     chosen: str | None = asked(
         None,
-        "promise:check promise:mean",
+        Use.PROMISE_CHECK | Use.PROMISE_MEAN,
         "how the labeled patients were chosen; all: every new one of a time; random: drawn by chance",
         choices=("all", "random", "triage"),
     )
     forget: str | None = asked(
-        None,
-        "watch:new",
-        "remove this patient's name from the log, and leave the numbers",
-        "PATIENT",
+        None, Use.WATCH, "remove this patient's name from the log, and leave the numbers", "PATIENT"
     )
     images: Path | None = written(
         None,
-        "audit:folders promise:folders triage:apply view:new report:folders",
+        Use.AUDIT | Use.PROMISE_FOLDERS | Use.TRIAGE_NEW | Use.VIEW | Use.REPORT,
         "images for the cases of its page, which show probabilities otherwise",
         "DIR",
     )
     new_images: Path | None = written(
-        None, "report:folders", "images of the cases of --new, for its page", "DIR"
+        None, Use.REPORT, "images of the cases of --new, for its page", "DIR"
     )
     threshold: float | None = asked(
         None,
-        "maps:new",
+        Use.MAPS,
         "also write where each structure has this probability or more",
         "P",
         type=float,
     )
     reference: Path | None = written(
         None,
-        "maps:new",
+        Use.MAPS,
         "images on whose grids the maps are written, as of TotalSegmentator, which resamples them",
         "IMAGES",
     )
     cases: Sequence[str] = asked(
-        (), "view:new", "names of cases, at most 12 (default: the first by name)", "NAME"
+        (), Use.VIEW, "names of cases, at most 12 (default: the first by name)", "NAME"
     )
     output: Path | None = written(
         None,
-        "audit calibrate:folders calibrate:components promise triage watch:new maps:new view:new "
-        "report:folders",
+        ~Use.CALIBRATE_RUN,
         "default: audit, calibrated, promise, check, mean, triage, watch, maps, view or report, as the "
         "command is called",
         "DIR",
     )
     pictures: bool = written(
         True,
-        f"{_COUNTED} {_PROMISED} triage:apply",
+        _COUNTED | _PROMISED | Use.TRIAGE_NEW,
         "draw no diagram and no slice of a case: numbers alone, in less time",
     )
     viewer: bool = written(
         True,
-        "audit:folders promise:folders triage:apply report:folders",
+        Use.AUDIT | Use.PROMISE_FOLDERS | Use.TRIAGE_NEW | Use.REPORT,
         "leave out of the page the cases that one scrolls through, which are images of patients",
     )
     write: str | None = written(
@@ -377,10 +421,10 @@ class Options:
         "also write probabilities, confidence and entropy of every case, as images",
         choices=["nifti"],
     )
-    jobs: int = written(1, f"{_LABELED} maps:new", "processes", "N")
+    jobs: int = written(1, _LABELED | Use.MAPS, "processes", "N")
     shard: tuple[int, int] | None = asked(
         None,
-        "audit:folders promise:shard",
+        Use.AUDIT | Use.PROMISE_SHARD,
         "the third of 16 parts of the patients, for an array of jobs; their files are merged",
         "3/16",
         type=part_of,
@@ -402,9 +446,10 @@ class Options:
             )
         _ = self.patterns  # refuses wrong expressions
         number_within(self.suspects or BUDGET, 1, "--suspects")
-        for name in ("num_bins", "jobs"):
-            if (number := getattr(self, name)) < 1:
-                raise SettingError(f"{flag(name)}: is {number}; give 1 or more")
+        number_within(self.budget or BUDGET, 1)
+        for name, least in {"num_bins": 1, "jobs": 1, "folds": 2}.items():
+            if (number := getattr(self, name)) < least:
+                raise SettingError(f"{flag(name)}: is {number}; give {least} or more")
         check_num_bins(self.num_bins, "--num-bins")
         self._check_shares()
 
@@ -420,11 +465,7 @@ class Options:
             )
 
     def number_of(self, bounds: Sequence[float]) -> int:
-        """How many of some cases to look at: those below a bound of Dice, or a budget of them.
-
-        Raises:
-            SettingError: If the budget is neither a number nor a share.
-        """
+        """How many of some cases to look at: those below a bound of Dice, or a budget of them."""
         if self.below is None:
             return number_within(self.budget or BUDGET, len(bounds))
         return sum(bound < self.below for bound in bounds)
@@ -449,11 +490,11 @@ class Options:
         """How cases are found in the names of files."""
         return Names(self.prediction_name, self.label_name, self.pairs)
 
-    def words(self, use: str, *, travels: bool = True) -> list[str]:
-        """The arguments about the data that another command, ``"promise:apply"``, takes.
+    def words(self, use: Use, *, travels: bool = True) -> list[str]:
+        """The arguments about the data that another command takes.
 
         Args:
-            use: Verb and kind.
+            use: That command.
             travels: False for all arguments, which repeat the command.
         """
         arguments = []
@@ -493,63 +534,61 @@ class Options:
 _READ = sorted(row.name for row in fields(Options) if is_path(row) and row.name != "output")
 
 
-def rows(use: str = "") -> list[Field[Any]]:
-    """The rows of the table that a verb uses, "promise", or one kind of it, "promise:apply"."""
-    verb = use.partition(":")[0]
-    return [
-        row
-        for row in fields(Options)
-        if any(
-            name in (use, verb) or name.startswith(f"{use}:" if use else "")
-            for name in row.metadata.get("uses", ())
-        )
-    ]
+def rows(use: Use = ANY) -> list[Field[Any]]:
+    """The rows of the table that a verb uses, or one kind of it; by default those of all."""
+    return [row for row in fields(Options) if "uses" in row.metadata and row.metadata["uses"] & use]
 
 
-def check_used(use: str, values: Mapping[str, Any]) -> None:
-    """Refuses options that have no effect on a kind of input.
-
-    Args:
-        use: Verb and kind, ``"promise:sums"``.
-        values: The options that were set, by the names of the rows.
-
-    Raises:
-        SettingError: If one is of another verb or kind.
-
-    Example:
-        >>> check_used("promise:sums", {"pictures": False})
-        >>> check_used("promise:sums", {"patients": "people.csv"})
-        Traceback (most recent call last):
-        nacl_monai.errors.SettingError: --patients: has no effect on promise.npz, an audit or a run, \
-which are sums already; leave it out
-    """
-    known = {row.name for row in rows()}
-    used = {row.name for row in rows(use)}
-    for name in values:
-        if name in known - used:
-            kind = KINDS[use.partition(":")[2]]
-            raise SettingError(f"{flag(name)}: has no effect on {kind}; leave it out")
-
-
-def options_of(use: str, values: Mapping[str, Any]) -> Options:
+def options_of(use: Use, values: Mapping[str, Any]) -> Options:
     """The options of a command or a function, each of which has an effect.
 
     Args:
-        use: Verb and kind, ``"audit:folders"``.
+        use: The verb and its kind of input.
         values: The options that were set, by the names of the rows.
 
     Raises:
         SettingError: If there is no such option, it has no effect, or a value is wrong.
+
+    Example:
+        >>> options_of(Use.PROMISE_SUMS, {"pictures": False}).pictures
+        False
+        >>> options_of(Use.PROMISE_SUMS, {"patients": "people.csv"})
+        Traceback (most recent call last):
+        nacl_monai.errors.SettingError: --patients: has no effect on promise.npz, an audit or a run, \
+which are sums already; leave it out
     """
     unknown = sorted(values.keys() - {row.name for row in fields(Options)})
     if unknown:
         names = ", ".join(row.name for row in rows(use))
         raise SettingError(f"{unknown[0]}: is no option; choose from {names}")
-    check_used(use, values)
+    uses = {row.name: row.metadata["uses"] for row in rows()}
+    for name in values:
+        if use not in uses.get(name, use):
+            text = next(text for inputs, text in _INPUTS.items() if use in inputs)
+            raise SettingError(f"{flag(name)}: has no effect on {text}; leave it out")
     return Options(**values)
 
 
-def add_options(parser: argparse.ArgumentParser, verb: str) -> None:
+def at_output(use: Use, values: Mapping[str, Any], *places: Path) -> tuple[Options, Path]:
+    """The options of a command, and the folder that it may write, by default one of its name.
+
+    Args:
+        use: The verb and its kind of input.
+        values: The options that were set, by the names of the rows.
+        *places: The files and folders that it reads.
+
+    Raises:
+        InputError: If the folder is another's, or cannot be written.
+        SettingError: If an option is wrong, or something that is read is within the folder.
+    """
+    options, (verb, _, kind) = options_of(use, values), str(use.name).lower().partition("_")
+    output = options.output or Path(_OUTPUTS.get(use, verb))
+    command = f"{verb} --{kind}" if use in Use.PROMISE_NEW else verb
+    check_output(output, command, read=[*places, *options.files])
+    return options, output
+
+
+def add_options(parser: argparse.ArgumentParser, verb: Use) -> None:
     """Adds the options of a verb to its parser, by the groups of the help, without defaults."""
     used = rows(verb)
     for group in GROUPS:

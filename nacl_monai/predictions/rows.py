@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import Field, field
+from enum import Flag
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-#: Kinds of input; a verb has one or several of them.
-KINDS = {
-    "folders": "a folder of predictions and one of labels",
-    "components": "islands",
-    "shard": "a part of the patients, whose sums alone are written",
-    "sums": "promise.npz, an audit or a run, which are sums already",
-    "apply": "new predictions and a promise.json",
-    "check": "labeled patients who judge a promise",
-    "mean": "the mean volume of many patients",
-    "new": "new predictions",
-    "verdicts": "verdicts on a triage",
-    "run": "a run",
-}
 #: Headings of the help.
 WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
     "what is asked",
@@ -33,7 +21,7 @@ WHAT, WHOSE, CHANNELS, MEASURED, WRITTEN = GROUPS = (
 
 
 def option(
-    group: str, travels: bool, default: Any, uses: str, text: str, metavar: str = "", **how: Any
+    group: str, travels: bool, default: Any, uses: Flag, text: str, metavar: str = "", **how: Any
 ) -> Any:
     """A row of the table; its annotation says whether it is a path, a number, or several of them.
 
@@ -41,14 +29,14 @@ def option(
         group: One of `GROUPS`.
         travels: Whether the next command takes it, too.
         default: The default.
-        uses: The verbs with their kinds, "promise:sums"; in others it has no effect, and is refused.
+        uses: The verbs with their kinds, Use.PROMISE_SUMS; in others it has no effect, and is refused.
         text: The help; the default is added to it.
         metavar: How the help calls its value.
         **how: Other arguments for argparse.
     """
     if metavar:
         how["metavar"] = metavar
-    about = {"group": group, "travels": travels, "uses": uses.split(), "help": text, "how": how}
+    about = {"group": group, "travels": travels, "uses": uses, "help": text, "how": how}
     return field(default=default, metadata=about)
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from nacl_monai.cli import Parser, as_one, attempted, the_folder
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.output import check_output
 from nacl_monai.predictions.names import check_names
-from nacl_monai.predictions.options import Options, add_options, options_of
+from nacl_monai.predictions.options import Options, Use, add_options, at_output, options_of
 from nacl_monai.runs import PROMISE_REMEDY, curves_file
 
 _EXAMPLES = {
@@ -52,44 +51,40 @@ def _promise(
     **values: Any,
 ) -> Sequence[InputError]:
     """Promises from folders, a part of their patients, or sums; or a promise and new predictions."""
-    for file, use in ((apply, _apply), (check, _check), (mean, _mean)):
+    for file, verb in ((apply, _apply), (check, _check), (mean, _mean)):
         if file is not None:
-            return use(file, folders, values)
+            return verb(file, folders, values)
     *first, last = folders
     paths = [*as_one(first, values), last]
     sums = len(paths) != 2 or all(map(curves_file, paths))
-    kind = "sums" if sums else "folders"
-    if "shard" in values and kind == "folders":
-        kind = "shard"
-    options = options_of(f"promise:{kind}", values)
-    output = options.output or Path("promise")
-    check_output(output, "promise", read=[*paths, *options.files])
-    if kind != "sums":
+    use = Use.PROMISE_SUMS if sums else Use.PROMISE_FOLDERS
+    if "shard" in values and not sums:
+        use = Use.PROMISE_SHARD
+    options, output = at_output(use, values, *paths)
+    if not sums:
         check_names(paths[0], paths[1], options.patterns)
     from nacl_monai.promises import command
 
     run = {
-        "folders": command.promise_folders,
-        "shard": command.count_shard,
-        "sums": command.promise_sums,
+        Use.PROMISE_FOLDERS: command.promise_folders,
+        Use.PROMISE_SHARD: command.count_shard,
+        Use.PROMISE_SUMS: command.promise_sums,
     }
-    return run[kind](paths, output, options)
+    return run[use](paths, output, options)
 
 
 def _at_new(
-    kind: str, promise: Path, folders: Sequence[Path], values: dict[str, Any], default: str
+    use: Use, promise: Path, folders: Sequence[Path], values: dict[str, Any]
 ) -> tuple[Path, Path, Options]:
     """The new predictions that a promise is for, the folder to write, and the options."""
     new = the_folder("NEW", folders, values)
-    options = options_of(f"promise:{kind}", values)
-    output = options.output or Path(default)
-    check_output(output, f"promise --{kind}", read=[promise, new, *options.files])
+    options, output = at_output(use, values, promise, new)
     _check_there(promise, new)
     return new, output, options
 
 
 def _apply(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
-    new, output, options = _at_new("apply", promise, folders, values, "promise")
+    new, output, options = _at_new(Use.PROMISE_APPLY, promise, folders, values)
     for too_much in (options.level[1:], options.miss[1:]):
         if too_much:
             raise SettingError(f"--apply: takes one level and miss; {too_much[-1]} is too much")
@@ -106,9 +101,7 @@ def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
             "--check: takes a folder of predictions and one of label maps of new patients, or several "
             "of predictions with --ensemble"
         )
-    options = options_of("promise:check", values)
-    output = options.output or Path("check")
-    check_output(output, "promise --check", read=[promise, *paths, *options.files])
+    options, output = at_output(Use.PROMISE_CHECK, values, promise, *paths)
     _check_there(promise, paths[0])
     check_names(paths[0], paths[1], options.patterns)
     from nacl_monai.promises.check import check_folders
@@ -117,7 +110,7 @@ def _check(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Se
 
 
 def _mean(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Sequence[InputError]:
-    new, output, options = _at_new("mean", promise, folders, values, "mean")
+    new, output, options = _at_new(Use.PROMISE_MEAN, promise, folders, values)
     from nacl_monai.promises.mean import mean_folder
 
     return mean_folder(promise, new, output, options)
@@ -125,11 +118,9 @@ def _mean(promise: Path, folders: Sequence[Path], values: dict[str, Any]) -> Seq
 
 def _watch(promise: Path, new: Sequence[Path] = (), **values: Any) -> Sequence[InputError]:
     first = the_folder("NEW", new, values) if new else None
-    options = options_of("watch:new", values)
-    if first is None and not options.forget:
+    if first is None and not values.get("forget"):
         raise SettingError("NEW: is missing; give the folder of the new predictions")
-    output = options.output or Path("watch")
-    check_output(output, "watch", read=[promise, *([first] if first else []), *options.files])
+    options, output = at_output(Use.WATCH, values, promise, *([first] if first else []))
     _check_there(promise, first or promise)
     from nacl_monai.promises.watch import watch_folder
 
@@ -140,7 +131,7 @@ def _triage(
     promise: Path, new: Sequence[Path] = (), verdicts: Sequence[Path] = (), **values: Any
 ) -> Sequence[InputError]:
     if verdicts:
-        options_of("triage:verdicts", values)
+        options_of(Use.TRIAGE_VERDICTS, values)
         if new:
             raise SettingError(f"--verdicts: are of a triage alone; {new[0]} is too much")
         from nacl_monai.promises.verdicts import print_verdicts
@@ -149,10 +140,7 @@ def _triage(
     if not new:
         raise SettingError("NEW: is missing; give the folder of the new predictions")
     first = the_folder("NEW", new, values)
-    options = options_of("triage:apply", values)
-    options.number_of([1.0])
-    output = options.output or Path("triage")
-    check_output(output, "triage", read=[promise, first, *options.files])
+    options, output = at_output(Use.TRIAGE_NEW, values, promise, first)
     _check_there(promise, first)
     from nacl_monai.promises.triage import triage_folder
 
@@ -167,10 +155,7 @@ def _report(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
             "report: takes a folder of predictions and one of label maps, or several of predictions "
             f"with --ensemble; new patients: --new {(paths[2:] and folders[-1]) or 'NEW'}"
         )
-    options = options_of("report:folders", values)
-    options.number_of([1.0])
-    output = options.output or Path("report")
-    check_output(output, "report", read=[*paths, *options.files])
+    options, output = at_output(Use.REPORT, values, *paths)
     check_names(paths[0], paths[1], options.patterns)
     from nacl_monai.promises.report import report_folders
 
@@ -209,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         "promise.json, whose labeled patients chance has drawn: the mean volumes of new ones, too"
     )
     add("--mean", type=Path, metavar="FILE", help=mean)
-    add_options(promise, "promise")
+    add_options(promise, Use.PROMISE)
 
     what = "audit, calibrate, promise and triage in one, on one page"
     report = commands.add_parser(
@@ -218,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     inputs = "a folder of predictions, and one of label maps"
     report.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
-    add_options(report, "report")
+    add_options(report, Use.REPORT)
 
     what = "the new cases that someone must look at, the most doubtful first"
     triage = commands.add_parser(
@@ -231,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     add("new", nargs="*", type=Path, metavar="NEW", help=new)
     verdicts = "count the verdicts that its page let people download, within each budget"
     add("--verdicts", nargs="+", type=Path, metavar="CSV", help=verdicts)
-    add_options(triage, "triage")
+    add_options(triage, Use.TRIAGE)
 
     what = "whether new patients are like those of a promise, one by one, with an alarm"
     watch = commands.add_parser(
@@ -246,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "new", nargs="*", type=Path, metavar="NEW", help=f"{new}; those in the log stay as they are"
     )
-    add_options(watch, "watch")
+    add_options(watch, Use.WATCH)
     return parser
 
 

@@ -20,7 +20,7 @@ from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED, table_rows
 from nacl_monai.output import written_folder
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, write_contours
 from nacl_monai.promises.measure import Measure, rows_of
@@ -223,7 +223,7 @@ def apply_folder(file: Path, new: Path, output: Path, options: Options) -> list[
     beside = len(measured) + bool(real) * (1 + len({*table["case"]}))
     number = len(visible_files(output)) - 1 - beside
     print(f"wrote {counted(number, 'contour')}: {output}/CASE_outer_STRUCTURE.nii.gz, …_inner_…")
-    print_next("triage", file, new, *options.members, *options.words("triage:apply"))
+    print_next("triage", file, new, *options.members, *options.words(Use.TRIAGE_NEW))
     return faults
 
 

@@ -37,7 +37,7 @@ from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, o
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import check_salt, check_same_model
-from nacl_monai.predictions.options import SIGMOID, Options, options_of
+from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, controls_of
@@ -390,7 +390,7 @@ def promise(
         raise SettingError(f"levels: is {levels!r}; give a list of numbers, such as [0.05, 0.1]")
     read: Read | None = None
     if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
-        study = find(Path(probs), Path(labels), options_of("promise:folders", options))
+        study = find(Path(probs), Path(labels), options_of(Use.PROMISE_FOLDERS, options))
         curves, faults = read_study(study)
         if faults:
             raise faults[0]

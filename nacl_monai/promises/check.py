@@ -54,7 +54,7 @@ from nacl_monai.inference.promised import MARGINS, Array
 from nacl_monai.metrics.curves import CURVES_FILE, THRESHOLDS, Curves, read_curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
-from nacl_monai.predictions.options import Options, options_of
+from nacl_monai.predictions.options import Options, Use, options_of
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import curves_of_arrays, find_new, read_study
 from nacl_monai.promises.cohort import check_strangers
@@ -342,7 +342,7 @@ def check_promise(promise: Promise, probs: Any, labels: Any, chosen: str, **opti
     """`Promise.check`."""
     check_chosen(chosen)
     if isinstance(probs, (str, Path)):
-        chosen_options = options_of("promise:check", options)
+        chosen_options = options_of(Use.PROMISE_CHECK, options)
         study = find_new(Path("promise"), promise, Path(probs), chosen_options, Path(labels))
         new, groups, faults = _read(study)
         if faults:

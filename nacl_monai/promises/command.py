@@ -20,7 +20,7 @@ from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.promises.beside import lines
 from nacl_monai.promises.cases import read_study
 from nacl_monai.promises.control import OUTER
@@ -133,9 +133,9 @@ def _print_made(fitted: Made, output: Path, options: Options) -> None:
         print_line("note", UNKNOWN, answer=True)
     print_written(visible_files(output))
     file = output / PROMISE_FILE
-    arguments = [*options.words("promise:apply"), "--output", "contours"]
+    arguments = [*options.words(Use.PROMISE_APPLY), "--output", "contours"]
     print_next("promise", "--apply", file, "NEW", *arguments)
-    print_next("triage", file, "NEW", *options.words("triage:apply"))
+    print_next("triage", file, "NEW", *options.words(Use.TRIAGE_NEW))
 
 
 def count_shard(folders: Sequence[Path], output: Path, options: Options) -> list[InputError]:

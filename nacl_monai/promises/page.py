@@ -18,7 +18,7 @@ from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.posthoc.file import BY_CASE
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.promises.beside import (
     by_group,
     by_number,
@@ -133,7 +133,7 @@ def make_promise(
             figures[name] = data_source(png.read_bytes())
         seen = replace(fitted.promise, read=read)
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
-    settings = options.words("promise:folders", travels=False)
+    settings = options.words(Use.PROMISE_FOLDERS, travels=False)
     command = options.command("promise", *paths[:-1], *options.members, paths[-1], *settings)
     _write_page(fitted, folder / PAGE, command, figures, RECORD)
     return fitted

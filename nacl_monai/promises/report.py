@@ -39,7 +39,7 @@ from nacl_monai.posthoc.sides import Sides
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.cases import check_new
@@ -212,7 +212,7 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
         if study.known_by == BY_CASE:
             check_cases(list(study.patients), folders[0])
         arguments = ["report", folders[0], *options.members, folders[1]]
-        arguments += options.words("report:folders", travels=False)
+        arguments += options.words(Use.REPORT, travels=False)
         with (aside / _LOG).open("w", encoding="utf-8") as log, redirect_stdout(log):
             sections, faults, following = _write(study, aside, output, arguments, options)
     print_faults(faults)
@@ -353,9 +353,9 @@ def _following(
     if options.new and cases:
         following = ["triage", output / "triage", "--verdicts", "VERDICTS"]
     elif options.new or options.members:
-        following = ["triage", file, "NEW", *taken("triage:apply")]
-    apply = ["promise", "--apply", file, "NEW", *taken("promise:apply"), "--output", "contours"]
-    maps: list[object] = ["maps", "NEW", *taken("maps:new"), "--output", "maps"]
+        following = ["triage", file, "NEW", *taken(Use.TRIAGE_NEW)]
+    apply = ["promise", "--apply", file, "NEW", *taken(Use.PROMISE_APPLY), "--output", "contours"]
+    maps: list[object] = ["maps", "NEW", *taken(Use.MAPS), "--output", "maps"]
     several = {"Calibrated maps of new patients": maps} if options.calibrator else {}
     return {"Next": following, **several, "Contours of new patients": apply}
 

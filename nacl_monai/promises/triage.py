@@ -30,7 +30,7 @@ from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
-from nacl_monai.predictions.options import BUDGET, Options
+from nacl_monai.predictions.options import BUDGET, Options, Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Measuring, add_cases
@@ -180,7 +180,7 @@ class Triage:
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
             f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST])}"
         ) + f" and {len(left) - MOST} more" * (len(left) > MOST)
-        of_view = replace(options, cases=tuple(left[:MOST])).words("view:new", travels=False)
+        of_view = replace(options, cases=tuple(left[:MOST])).words(Use.VIEW, travels=False)
         command = options.command("view", self.study.folder, *options.members, *of_view)
         return [*cases[:looked], *further], [f"{which}."], {"See those that are left out": command}
 
@@ -318,7 +318,7 @@ def _cohort(
 def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
     budget = (options.budget or BUDGET) if options.below is None else None
-    arguments = replace(options, budget=budget, output=output).words("triage:apply", travels=False)
+    arguments = replace(options, budget=budget, output=output).words(Use.TRIAGE_NEW, travels=False)
     return options.command("triage", file, new, *options.members, *arguments)
 
 

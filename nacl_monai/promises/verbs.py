@@ -28,7 +28,7 @@ from nacl_monai.metrics.voxels import Voxels
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
 from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study, check_form, on_cpu
-from nacl_monai.predictions.options import SIGMOID, Options, options_of
+from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, report_folders
 from nacl_monai.promises.triage import TRIAGE, triage_folder
@@ -77,13 +77,10 @@ def calibrate(
         >>> fitted.name, len(fitted.patients), (folder / "page.html").is_file()
         ('signed_distance_all', 4, True)
     """
-
-    def write(folder: Path, labeled: Path, place: Path, asked: Options) -> Sequence[InputError]:
-        fit = asked.method, asked.region, asked.folds
-        return calibrate_folder(folder, labeled, place, asked, *fit)
-
-    with _call("calibrate:folders", output, options) as call:
-        return read_calibrator(call.run(write, *call.labeled(probs, labels)) / CALIBRATOR)
+    with _call(Use.CALIBRATE_FOLDERS, output, options) as call:
+        return read_calibrator(
+            call.run(calibrate_folder, *call.labeled(probs, labels)) / CALIBRATOR
+        )
 
 
 def triage(
@@ -124,7 +121,7 @@ def triage(
         >>> table["look"].tolist()
         ['yes', 'yes', 'no', 'no', 'no']
     """
-    with _call("triage:apply", output, options) as call:
+    with _call(Use.TRIAGE_NEW, output, options) as call:
         of_file = promise if isinstance(promise, Promise) else read_promise(promise)
         file = Path(str(promise))
         if of_file is promise:  # files have three axes
@@ -178,7 +175,7 @@ def report(
     def write(folder: Path, labeled: Path, place: Path, asked: Options) -> Sequence[InputError]:
         return report_folders([folder, labeled], place, asked)
 
-    with _call("report:folders", output, options) as call:
+    with _call(Use.REPORT, output, options) as call:
         folders = call.labeled(probs, labels)
         if new is not None:
             call.values["new"] = call.unlabeled("new", new)
@@ -212,12 +209,12 @@ def view(
         >>> page.name
         'page.html'
     """
-    with _call("view:new", output, options) as call:
+    with _call(Use.VIEW, output, options) as call:
         return call.run(view_folder, call.unlabeled("case", probs)) / PAGE
 
 
 @contextmanager
-def _call(use: str, output: str | Path, values: dict[str, Any]) -> Iterator[_Call]:
+def _call(use: Use, output: str | Path, values: dict[str, Any]) -> Iterator[_Call]:
     with TemporaryDirectory(prefix="nacl_monai_") as folder:
         yield _Call(use, Path(output), values, Path(folder).resolve())
 
@@ -226,13 +223,13 @@ class _Call:
     """The folders and options of a call; arrays are written to folders for as long as it lasts.
 
     Args:
-        use: Verb and kind, as `options_of` takes them.
+        use: As `options_of` takes it.
         output: The folder to write.
         values: The options, with what says the form of arrays.
         folder: For arrays.
     """
 
-    def __init__(self, use: str, output: Path, values: dict[str, Any], folder: Path) -> None:
+    def __init__(self, use: Use, output: Path, values: dict[str, Any], folder: Path) -> None:
         self.use, self.output, self.folder = use, output, folder
         self.values, self._form = {**values, "output": output}, dict[str, Any]()
         self._patients: dict[str, str] = {}
@@ -303,7 +300,7 @@ class _Call:
         write_text(self.folder / "dataset.json", text)
         if study.channels.overlapping:
             self.values["activation"] = SIGMOID
-        if self.use == "view:new":
+        if self.use == Use.VIEW:
             self.values["dataset"] = self.folder / "dataset.json"
         readings = array_readings(study, spacing, study.names)
         for (reading, _), (_, (label,)) in zip(readings, study.each(), strict=True):

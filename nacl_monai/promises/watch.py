@@ -52,7 +52,7 @@ from nacl_monai.inference import records
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import Salt, salt_of
-from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
 from nacl_monai.promises.check import curves_beside
@@ -425,7 +425,7 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
             watch = _with_new(watch, file, promise, new, options, faults)
         watch.write(folder / LOG)
         again = replace(options, output=output, forget=None)  # a name that is forgotten is nowhere
-        arguments = again.words("watch:new", travels=False)
+        arguments = again.words(Use.WATCH, travels=False)
         places = [file, *([new] if new else []), *options.members]
         command = options.command("watch", *places, *arguments)
         _write_page(watch, folder / PAGE, command)

@@ -9,9 +9,9 @@ from nacl_monai import audit, promise
 from nacl_monai.audits.__main__ import main as audits
 from nacl_monai.errors import SettingError
 from nacl_monai.predictions import Options, options, rows
+from nacl_monai.predictions.options import Use
 from nacl_monai.promises.__main__ import main as promises
 
-USES = sorted({use for row in options.rows() for use in row.metadata["uses"] if ":" in use})
 # Words that argparse takes for each row.
 WORDS = {
     **{row.name: ["1"] for row in options.rows()},
@@ -36,10 +36,10 @@ def parsed(verb, row):
     return None if rest else vars(found)
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("use", Use, ids=lambda use: use.name.lower())
 def test_each_row_is_used_or_refused(use):
     """The parser of a verb knows its words alone; of another kind of input they are refused."""
-    verb, _, _ = use.partition(":")
+    verb = getattr(Use, use.name.partition("_")[0])
     used = {row.name for row in options.rows(use)}
     assert used <= {row.name for row in options.rows(verb)}
     for row in options.rows():
@@ -47,7 +47,7 @@ def test_each_row_is_used_or_refused(use):
         assert (arguments is None) == (row.name not in {known.name for known in options.rows(verb)})
         if arguments is not None and row.name not in used:
             with pytest.raises(SettingError, match=f"{rows.flag(row.name)}: has no effect on"):
-                options.check_used(use, arguments)
+                options.options_of(use, arguments)
 
 
 def test_words_that_travel_are_those_that_the_next_command_takes():
@@ -56,13 +56,13 @@ def test_words_that_travel_are_those_that_the_next_command_takes():
         patients="t.csv", label_name="(.+)_seg", structures=["a=1", "b=2"], from_logits=True
     )
 
-    assert chosen.words("audit:folders") == [
+    assert chosen.words(Use.AUDIT) == [
         *("--patients", "t.csv", "--label-name", "(.+)_seg"),
         *("--from-logits", "--structures", "a=1", "b=2"),
     ]
-    assert "--label-name" not in chosen.words("promise:apply")
-    assert replace(chosen, patients=None, structures=()).words("promise:sums") == []
-    assert all(Options().words(use) == [] for use in USES)
+    assert "--label-name" not in chosen.words(Use.PROMISE_APPLY)
+    assert replace(chosen, patients=None, structures=()).words(Use.PROMISE_SUMS) == []
+    assert all(Options().words(use) == [] for use in Use)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.phantoms import PHANTOMS
-from nacl_monai.predictions.options import rows
+from nacl_monai.predictions.options import Use, rows
 from nacl_monai.predictions.rows import flag
 from tests.audits.conftest import Study, save, write_json
 from tests.configurations.conftest import ROOT, arguments, run_module, run_words
@@ -47,34 +47,34 @@ KILLS = float(os.environ.get("KILLS", "0.15"))
 SEED = int(os.environ.get("SEED", "0")) or secrets.randbits(32)
 #: Verb and kind → what it reads, and of which studies.
 USES = {
-    "audit:folders": ("labeled", "fit"),
-    "calibrate:folders": ("labeled", "fit"),
-    "calibrate:components": ("labeled", "fit"),
-    "calibrate:run": ("run", ""),
-    "promise:folders": ("labeled", "fit"),
-    "promise:shard": ("labeled", "fit"),
-    "report:folders": ("labeled", "fit"),
-    "promise:sums": ("promise.npz", ""),
+    "audit": ("labeled", "fit"),
+    "calibrate_folders": ("labeled", "fit"),
+    "calibrate_islands": ("labeled", "fit"),
+    "calibrate_run": ("run", ""),
+    "promise_folders": ("labeled", "fit"),
+    "promise_shard": ("labeled", "fit"),
+    "report": ("labeled", "fit"),
+    "promise_sums": ("promise.npz", ""),
     "merge": ("bins.npz", ""),
-    "promise:apply": ("promise new", "new"),
-    "promise:check": ("promise labeled", "new"),
-    "promise:mean": ("promise new", "new"),
-    "triage:apply": ("promise new", "new"),
-    "watch:new": ("promise new", "new"),
-    "triage:verdicts": ("triage", ""),
-    "maps:new": ("new", "new"),
-    "view:new": ("new", "new"),
+    "promise_apply": ("promise new", "new"),
+    "promise_check": ("promise labeled", "new"),
+    "promise_mean": ("promise new", "new"),
+    "triage_new": ("promise new", "new"),
+    "watch": ("promise new", "new"),
+    "triage_verdicts": ("triage", ""),
+    "maps": ("new", "new"),
+    "view": ("new", "new"),
 }
 #: What a folder is called, where it is not the verb.
-WRITES = {"promise:apply": "applied", "promise:shard": "audit"}
-WRITES |= {"promise:check": "check", "promise:mean": "mean"}
+WRITES = {"promise_apply": "applied", "promise_shard": "audit"}
+WRITES |= {"promise_check": "check", "promise_mean": "mean"}
 DRAWN_OF = {"fit": ["old", "else", "site1"], "new": [*4 * ["new"], "else", "old"], "": ["old"]}
 #: Verb and kind → its options, all of the table.
-OPTIONS = {use: [row.name for row in rows(use)] for use in USES}
-OPTIONS |= {"merge": ["anonymous", "output"], "triage:verdicts": ["verdicts"]}
+OPTIONS = {use: [row.name for row in rows(Use[use.upper()])] for use in USES if use != "merge"}
+OPTIONS |= {"merge": ["anonymous", "output"], "triage_verdicts": ["verdicts"]}
 PAIRS = [(use, name) for use, names in OPTIONS.items() for name in names]
 #: Options that act on what another command of the walk wrote.
-NEEDS = {"forget": ("watch:new", "labels"), "verdicts": ("triage:apply", "output")}
+NEEDS = {"forget": ("watch", "labels"), "verdicts": ("triage_new", "output")}
 #: Layouts of predictions → the options that read them.
 LAYOUTS = {
     "nnunet": (),
@@ -85,15 +85,15 @@ LAYOUTS = {
 }
 #: What a command is always given, if it is an option of it; in slices and pages nothing is to be seen.
 ALWAYS = {
-    "calibrate:folders": ("folds", "method"),
-    "calibrate:components": ("folds", "components"),
-    "calibrate:run": ("dataset_dir",),
-    "promise:folders": ("level",),
-    "promise:sums": ("level",),
-    "promise:shard": ("shard",),
-    "report:folders": ("level",),
-    "promise:check": ("chosen",),
-    "promise:mean": ("chosen",),
+    "calibrate_folders": ("folds", "method"),
+    "calibrate_islands": ("folds", "components"),
+    "calibrate_run": ("dataset_dir",),
+    "promise_folders": ("level",),
+    "promise_sums": ("level",),
+    "promise_shard": ("shard",),
+    "report": ("level",),
+    "promise_check": ("chosen",),
+    "promise_mean": ("chosen",),
 }
 #: Options that have no effect, or fail, without others.
 WITH = {
@@ -268,7 +268,7 @@ class Step:
     @property
     def args(self):
         """As typed."""
-        verb, _, kind = self.use.partition(":")
+        verb, _, kind = self.use.partition("_")
         args = [
             verb,
             *([f"--{kind}"] if kind in ("apply", "check", "mean") and verb == "promise" else []),
@@ -342,7 +342,7 @@ class Walk:
         if target in NEEDS:
             earlier = [step for step in self.steps if step.use == NEEDS[target][0]]
             return self._on(use, target, earlier[-1]) if earlier else None
-        if use == "calibrate:run":
+        if use == "calibrate_run":
             return self._of_run(use, target)
         part = self.choose(DRAWN_OF[drawn_of])
         place, people = world.root / part, world.people[part]
@@ -369,7 +369,7 @@ class Walk:
         how = " ".join(averaged) if "ensemble" in options else maps.how if maps else "probs"
         behind = "calibrator" in options or bool(maps and maps.behind)
         result = Made(
-            self._output(values), WRITES.get(use, use.partition(":")[0]), people, behind, how
+            self._output(values), WRITES.get(use, use.partition("_")[0]), people, behind, how
         )
         if takes.endswith("npz"):
             people = frozenset().union(*(item.people for item in sources))
@@ -528,7 +528,7 @@ def numbers_of(step):
         for kept in record["kept"]:
             key = [str(record.get(name, kept.get(name))) for name in DECIDING]
             yield ("kept", whose, *how, structures, single, *key), kept["values"]
-    elif step.use == "promise:shard":  # beside files of an earlier audit, which stay
+    elif step.use == "promise_shard":  # beside files of an earlier audit, which stay
         return
     elif result.what == "audit" and (folder / "cases.csv").is_file():
         table = pd.read_csv(folder / "cases.csv", dtype={"case": str}).set_index("case")
@@ -616,7 +616,7 @@ def walked(walk, use, target, known, counts):
         counts["kills"] += 1
         earlier = contents(backup) if backup.exists() else None
         now = contents(output) if output.exists() else None
-        if between not in (earlier, now) and use != "calibrate:run":  # of two steps
+        if between not in (earlier, now) and use != "calibrate_run":  # of two steps
             problem = "a kill left a mixture"
     if not problem and not refused:
         for name in step.options | {"output"} & {*step.values}:
@@ -653,7 +653,7 @@ def again(step, code):
         return "wrote other files the second time"
     if (
         len(written) == 1
-        and step.use != "watch:new"
+        and step.use != "watch"
         and not any(item.folder == output for item in step.sources)
     ):
         shutil.rmtree(output)
@@ -707,9 +707,9 @@ def test_walks_end_in_files_that_agree_or_in_one_line(tmp_path, monkeypatch):
 
 def test_each_kind_of_the_table_is_walked():
     """A new verb or kind fails here, a new option in the count of 1,000 walks."""
-    kinds = {use for row in rows() for use in row.metadata["uses"] if ":" in use}
+    uses = {use.name.lower() for use in Use}
 
-    assert kinds == USES.keys() - {"merge", "triage:verdicts"}
+    assert uses == USES.keys() - {"merge"}
 
 
 PROMISE, AUDIT = (Made(Path("made"), what, frozenset("ab")) for what in ("promise", "audit"))
@@ -719,19 +719,19 @@ HALF = replace(AUDIT, shard=("old", 1))
 @pytest.mark.parametrize(
     ("use", "sources", "changes", "reason"),
     [
-        ("promise:apply", [PROMISE], {"people": frozenset("bc")}, "who calibrated is among"),
-        ("triage:apply", [PROMISE], {"behind": True}, "predictions of another model"),
-        ("watch:new", [replace(PROMISE, how="ensemble")], {}, "predictions of another model"),
-        ("promise:check", [replace(PROMISE, hidden=True)], {}, "names cannot be compared"),
-        ("promise:sums", [HALF], {}, "half a study"),
-        ("promise:sums", [HALF, HALF], {}, "half a study"),
+        ("promise_apply", [PROMISE], {"people": frozenset("bc")}, "who calibrated is among"),
+        ("triage_new", [PROMISE], {"behind": True}, "predictions of another model"),
+        ("watch", [replace(PROMISE, how="ensemble")], {}, "predictions of another model"),
+        ("promise_check", [replace(PROMISE, hidden=True)], {}, "names cannot be compared"),
+        ("promise_sums", [HALF], {}, "half a study"),
+        ("promise_sums", [HALF, HALF], {}, "half a study"),
         ("merge", [HALF, replace(HALF, shard=("else", 2))], {}, "half a study"),
         ("merge", [AUDIT, AUDIT], {}, "somebody counts twice"),
         ("merge", [AUDIT, replace(AUDIT, behind=True)], {}, "sums of two models"),
         ("merge", [AUDIT, replace(AUDIT, people=frozenset("c"), hidden=True)], {}, "names hidden"),
-        ("maps:new", [], {}, "calibrated twice"),
-        ("promise:sums", [HALF, replace(HALF, shard=("old", 2))], {}, ""),
-        ("promise:apply", [PROMISE], {}, ""),
+        ("maps", [], {}, "calibrated twice"),
+        ("promise_sums", [HALF, replace(HALF, shard=("old", 2))], {}, ""),
+        ("promise_apply", [PROMISE], {}, ""),
     ],
 )
 def test_walk_notices_what_went_on_and_must_not(
@@ -742,7 +742,7 @@ def test_walk_notices_what_went_on_and_must_not(
     (tmp_path / "temporary").mkdir()
     (tmp_path / "walk").mkdir()
     result = replace(Made(tmp_path / "walk/output", "what", frozenset("cd")), **changes)
-    maps = replace(PROMISE, behind=True) if use == "maps:new" else None
+    maps = replace(PROMISE, behind=True) if use == "maps" else None
     options = {"calibrator"} if maps else set()
     step = Step(use, options, {}, [], None, sources, result, maps)
     walk = Walk(None, tmp_path / "walk", None)

@@ -24,7 +24,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
-from nacl_monai.predictions.options import options_of
+from nacl_monai.predictions.options import Use, options_of
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.reports import viewer
 from nacl_monai.reports.style import page_template
@@ -91,7 +91,7 @@ def turned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("turned")
     for codes in CODES:
         write_case(folder, codes, codes)
-    options = options_of("audit:folders", {"images": folder / "images"})
+    options = options_of(Use.AUDIT, {"images": folder / "images"})
     study = find(folder / "maps", folder / "labels", options)
     return folder, list(viewed_cases(study, CODES))
 
@@ -153,7 +153,7 @@ def test_window_of_an_image_is_that_of_what_is_shown(tmp_path):
     voxels = {"maps": probs, "labels": (probs[..., 1] > 0).astype(np.uint8), "images": image}
     for kind, stored in voxels.items():
         save(tmp_path / f"{kind}/case.nii.gz", stored, np.eye(4))
-    options = options_of("audit:folders", {"images": tmp_path / "images"})
+    options = options_of(Use.AUDIT, {"images": tmp_path / "images"})
 
     (case,) = viewed_cases(find(tmp_path / "maps", tmp_path / "labels", options), ["case"])
 
@@ -174,7 +174,7 @@ def test_crop_keeps_what_is_likely_and_what_is_around_it(tmp_path):
     probs[50, 40, 2] = (1, 0)
     save(tmp_path / "maps/none.nii.gz", probs, np.diag([2, 2, 3, 1]))
     save(tmp_path / "labels/none.nii.gz", 0 * label, np.diag([2, 2, 3, 1]))
-    study = find(tmp_path / "maps", tmp_path / "labels", options_of("audit:folders", {}))
+    study = find(tmp_path / "maps", tmp_path / "labels", options_of(Use.AUDIT, {}))
 
     some, none = viewed_cases(study, ["some", "none"])
 
