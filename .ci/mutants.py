@@ -21,7 +21,9 @@ ROOMS = (
     *("predictions", "evaluations", "audits", "promises"),
 )
 # Rooms whose tests are in another folder, too.
-_TESTED_BY = {room: f"tests/{room}\n    tests/audits" for room in ("predictions", "evaluations")}
+_TESTED_BY = dict.fromkeys(("posthoc", "predictions", "evaluations"), "audits") | {
+    "inference": "promises"
+}
 _LEFT = (
     ".git",
     ".venv*",
@@ -71,7 +73,7 @@ def tried(room: str, number: int, draw: random.Random) -> list[str]:
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*_LEFT), symlinks=True)
         there = (path.name for path in sorted(folder.iterdir()))
         beside = "\n    ".join(name for name in there if name not in ("nacl_monai", "tests"))
-        tests = _TESTED_BY.get(room, f"tests/{room}")
+        tests = "\n    ".join(f"tests/{folder}" for folder in {room, _TESTED_BY.get(room, room)})
         config = _CONFIG.format(room=room, beside=beside, tests=tests)
         (folder / "setup.cfg").write_text(config)
         pyproject = (folder / "pyproject.toml").read_text(encoding="utf-8")
