@@ -14,7 +14,6 @@ from radon.visitors import Function
 MOST, USUAL = 12, 10
 #: Module and function → why it is above 10.
 LISTED = {
-    "predictions/finding.find": "the steps from a folder to its cases, in their order",
     "metrics/record.columns": "which columns there are, and which of them are asked for",
     "predictions/names.check_names": "what can be refused by names alone",
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from nacl_monai.counting import counted
@@ -61,52 +62,162 @@ def find(
             mean or they are others than promised, or a calibrator is of other channels or was fitted on
             a patient of these.
     """
-    places = {} if labels is None else by_name(labels)
-    files = [options.patterns.labels(label_files(place)) for place in places.values()]
-    labeled = set[str]().union(*files)
-    stems = _stems(folder, labeled, promised, options) if options.patterns.equal else set[str]()
-    layout, stored = recognized(folder, stems)
-    predictions = _named(folder, stored, files, options)
-    pairs, faults = _paired(predictions, files, folder)
-    used = [prediction for prediction, _ in pairs]
-    channels = _channels(folder, [*places.values()], layout, used, options, promised)
-    check_one_layout(folder, used, channels)
-    cases = list(_cases(pairs, channels, faults))
-    layout = replace(layout, read=Digested(layout.read))
-    layout = read_as_asked(folder, layout, predictions, channels, options, stems)
-    study = Study(
-        folder,
-        name or folder.resolve().name,
-        layout,
-        channels,
-        options,
-        cases,
-        tuple(places) if len(places) > 1 else (),
-        len(labeled),
-        faults,
-    )
+    steps = _Steps(folder, labels, options, promised)
+    pairs, faults = steps.pairs
+    channels = steps.channels
+    check_one_layout(folder, [prediction for prediction, _ in pairs], channels)
+    cases = []
+    for prediction, label_maps in pairs:
+        try:
+            cases.append(Case(prediction.case, in_order(prediction, channels), label_maps))
+        except InputError as fault:
+            faults.append(fault)
+    layout = replace(steps.stored[0], read=Digested(steps.stored[0].read))
+    layout = read_as_asked(folder, layout, steps.predictions, channels, options, steps.stems)
+    name, raters = name or folder.resolve().name, steps.places if len(steps.places) > 1 else ()
+    labeled = len(steps.labeled)
+    study = Study(folder, name, layout, channels, options, cases, tuple(raters), labeled, faults)
     if not cases:
         raise InputError(f"{folder}: no case could be read: {faults[-1]}")
-    _check_written(folder, [*channels.names, *channels.structures, *(case.name for case in cases)])
-    check_apart(folder, (case.name for case in cases))
+    written = [*channels.names, *channels.structures, *study.patients]
+    check_no_formula(folder, written)
+    for word in written:
+        if reason := fault_of_name(word):
+            raise InputError(f"{folder}: {word!r} {reason}, and would name files; rename it")
+    check_apart(folder, study.patients)
     study = _with_patients(_as_stored(study)).behind_calibrator()
     return study if promised else _hidden(study)
 
 
-def _named(
-    folder: Path,
-    stored: Sequence[Prediction],
-    files: Sequence[Mapping[str, Path]],
-    options: Options,
-) -> list[Prediction]:
-    """The predictions under the names of their cases."""
-    predictions = named(stored, options.patterns)
-    if not predictions or not all(files):
-        raise InputError(
-            f"{folder}: no prediction or no label map has a name as --prediction-name, --label-name or "
-            f"--pairs say, as {stored[0].case!r} has not; correct them"
-        )
-    return predictions
+@dataclass(frozen=True)
+class _Steps:
+    """The steps from a folder to its cases, each taken once, when another asks for it.
+
+    Attributes:
+        folder: As of `find`, as are the others.
+    """
+
+    folder: Path
+    labels: Folders | None
+    options: Options
+    promised: Channels | None
+
+    @cached_property
+    def places(self) -> Mapping[str, Path]:
+        """The folders of the label maps by rater."""
+        return {} if self.labels is None else by_name(self.labels)
+
+    @cached_property
+    def files(self) -> list[dict[str, Path]]:
+        """The label maps of each rater by case."""
+        return [self.options.patterns.labels(label_files(place)) for place in self.places.values()]
+
+    @cached_property
+    def labeled(self) -> set[str]:
+        """The cases that a rater has labeled."""
+        return set().union(*self.files)
+
+    @cached_property
+    def stems(self) -> set[str]:
+        """How names of files begin: those of label maps, or what is before a known channel's."""
+        if not self.options.patterns.equal:
+            return set()
+        if (known := self.promised or self.said) is not None:
+            return _before_channels(self.folder, known)
+        if self.labeled:
+            return self.labeled | {f"{case}{CHANNEL}" for case in self.labeled}
+        return numbered_cases(self.folder) if self.folder.is_dir() else set()
+
+    @property
+    def said(self) -> Channels | None:
+        """The channels, where files or words say them and there is no label map."""
+        if self.labeled:
+            return None
+        options, channels = self.options, None
+        dataset = options.dataset or dataset_file(self.folder)
+        if dataset is not None and dataset.is_file():
+            channels = read_dataset(dataset, options.activation)
+        if options.structures and options.activation == SIGMOID:
+            return with_structures(channels, options.structures, options.activation)
+        return channels
+
+    @cached_property
+    def stored(self) -> tuple[Layout, list[Prediction]]:
+        """The layout, and the cases by the names of their files."""
+        return recognized(self.folder, self.stems)
+
+    @cached_property
+    def predictions(self) -> list[Prediction]:
+        """The predictions under the names of their cases."""
+        stored = self.stored[1]
+        predictions = named(stored, self.options.patterns)
+        if not predictions or not all(self.files):
+            raise InputError(
+                f"{self.folder}: no prediction or no label map has a name as --prediction-name, "
+                f"--label-name or --pairs say, as {stored[0].case!r} has not; correct them"
+            )
+        return predictions
+
+    @cached_property
+    def pairs(self) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
+        """The predictions by name, with the label maps of each rater; and faults."""
+        ordered = sorted(self.predictions, key=lambda prediction: prediction.case)
+        if not self.files:
+            return [(prediction, ()) for prediction in ordered], []
+        return pair(ordered, self.files, self.folder)
+
+    @cached_property
+    def channels(self) -> Channels:
+        """The meaning of the channels, by the first ``dataset.json`` found, or else by their number."""
+        options = self.options
+        if options.dataset and not options.dataset.is_file():
+            raise InputError(f"{options.dataset}: no such file; correct --dataset")
+        activation = options.activation
+        dataset = options.dataset or self.stored[0].dataset(self.folder) or self.beside_labels
+        channels = read_dataset(dataset, activation) if dataset else None
+        if self.promised is not None:
+            return _as_promised(self.folder, channels, self.promised, options)
+        if options.structures:
+            return with_structures(channels, options.structures, activation)
+        return channels or numbered(self.count, activation, self.folder / ITK_SNAP)
+
+    @property
+    def beside_labels(self) -> Path | None:
+        """The ``dataset.json`` above the label maps, which must say the same for all raters."""
+        folders, activation = self.places.values(), self.options.activation
+        files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
+        found = [file for file in files if file.is_file()]
+        for file in found[1:]:
+            first = read_dataset(found[0], activation)
+            if read_dataset(file, activation) != replace(first, source=str(file)):
+                raise InputError(
+                    f"{file}: has other labels than {found[0]}; say which with --dataset"
+                )
+        return next(iter(found), None)
+
+    @property
+    def count(self) -> int:
+        """The files of a case, if there are several; or the channels of the first that can be read."""
+        predictions = [prediction for prediction, _ in self.pairs[0]]
+        if len(predictions[0].files) > 1:
+            return count_files(predictions[0])
+        faults = []
+        for prediction in predictions:
+            try:
+                return len(self.stored[0].read(prediction).voxels)
+            except InputError as fault:
+                faults.append(fault)
+        raise faults[0]
+
+
+def _before_channels(folder: Path, known: Channels) -> set[str]:
+    """What is before the name of a channel, or its label, in the names of images."""
+    values = known.values.items()
+    endings = [f"_{ending}" for name, labels in values for ending in (name, *map(str, labels[:1]))]
+    names = images_by_name(folder) if folder.is_dir() else ()
+    return {
+        name.removesuffix(ending) for name in names for ending in endings if name.endswith(ending)
+    }
 
 
 def _hidden(study: Study) -> Study:
@@ -140,70 +251,6 @@ def _as_stored(study: Study) -> Study:
     calibrated = {key: value for key, value in stored.items() if key != "ensemble"}
     joins = stored.get("ensemble", joins)
     return replace(study, stored=stored, calibrated=calibrated, joins=joins)
-
-
-def _check_written(folder: Path, names: Sequence[str]) -> None:
-    """Refuses names of cases and structures that cannot be those of files, or in a table."""
-    check_no_formula(folder, names)
-    for name in names:
-        if fault := fault_of_name(name):
-            raise InputError(f"{folder}: {name!r} {fault}, and would name files; rename it")
-
-
-def _paired(
-    predictions: Sequence[Prediction], files: Sequence[Mapping[str, Path]], folder: Path
-) -> tuple[list[tuple[Prediction, Sequence[Path]]], list[InputError]]:
-    """The predictions by name, with the label maps of every rater where there are any; and faults."""
-    ordered = sorted(predictions, key=lambda prediction: prediction.case)
-    if not files:
-        return [(prediction, ()) for prediction in ordered], []
-    return pair(ordered, files, folder)
-
-
-def _cases(
-    pairs: Sequence[tuple[Prediction, Sequence[Path]]], channels: Channels, faults: list[InputError]
-) -> Iterator[Case]:
-    """The cases whose files are those of the channels; the faults of the others."""
-    for prediction, label_maps in pairs:
-        try:
-            yield Case(prediction.case, in_order(prediction, channels), label_maps)
-        except InputError as fault:
-            faults.append(fault)
-
-
-def _said(folder: Path, labeled: set[str], options: Options) -> Channels | None:
-    """The channels, where files or words say them and there is no label map."""
-    if labeled:
-        return None
-    dataset = options.dataset or dataset_file(folder)
-    channels = None
-    if dataset is not None and dataset.is_file():
-        channels = read_dataset(dataset, options.activation)
-    if options.structures and options.activation == SIGMOID:
-        return with_structures(channels, options.structures, options.activation)
-    return channels
-
-
-def _stems(
-    folder: Path, labeled: set[str], promised: Channels | None, options: Options
-) -> set[str]:
-    """How names of files begin: those of label maps, or what is before a known channel's."""
-    known = promised or _said(folder, labeled, options)
-    if known is not None:
-        return _before_channels(folder, known)
-    if labeled:
-        return labeled | {f"{case}{CHANNEL}" for case in labeled}
-    return numbered_cases(folder) if folder.is_dir() else set()
-
-
-def _before_channels(folder: Path, known: Channels) -> set[str]:
-    """What is before the name of a channel, or its label, in the names of images."""
-    values = known.values.items()
-    endings = [f"_{ending}" for name, labels in values for ending in (name, *map(str, labels[:1]))]
-    names = images_by_name(folder) if folder.is_dir() else ()
-    return {
-        name.removesuffix(ending) for name in names for ending in endings if name.endswith(ending)
-    }
 
 
 def _with_patients(study: Study) -> Study:
@@ -240,27 +287,6 @@ def _shard_of(study: Study, part: int, parts: int) -> Study:
     return replace(study, cases=cases, faults=faults, shard=f"{part}/{parts} of {whole}")
 
 
-def _channels(
-    folder: Path,
-    labels: Sequence[Path],
-    layout: Layout,
-    predictions: Sequence[Prediction],
-    options: Options,
-    promised: Channels | None,
-) -> Channels:
-    """The meaning of the channels, by the first ``dataset.json`` found, or else by their number."""
-    if options.dataset and not options.dataset.is_file():
-        raise InputError(f"{options.dataset}: no such file; correct --dataset")
-    activation = options.activation
-    dataset = options.dataset or layout.dataset(folder) or _beside_labels(labels, activation)
-    channels = read_dataset(dataset, activation) if dataset else None
-    if promised is not None:
-        return _as_promised(folder, channels, promised, options)
-    if options.structures:
-        return with_structures(channels, options.structures, activation)
-    return channels or numbered(_count(layout, predictions), activation, folder / ITK_SNAP)
-
-
 def _as_promised(
     folder: Path, channels: Channels | None, promised: Channels, options: Options
 ) -> Channels:
@@ -283,27 +309,3 @@ def _as_promised(
             f"{', '.join(promised.names)} by {promised.activation}; give predictions of the same model"
         )
     return replace(promised, painted=found.painted)
-
-
-def _beside_labels(folders: Sequence[Path], activation: str | None) -> Path | None:
-    """The ``dataset.json`` above the label maps, which must say the same for all raters."""
-    files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
-    found = [file for file in files if file.is_file()]
-    for file in found[1:]:
-        first = read_dataset(found[0], activation)
-        if read_dataset(file, activation) != replace(first, source=str(file)):
-            raise InputError(f"{file}: has other labels than {found[0]}; say which with --dataset")
-    return next(iter(found), None)
-
-
-def _count(layout: Layout, predictions: Sequence[Prediction]) -> int:
-    """The files of a case, if there are several; or the channels of the first that can be read."""
-    if len(predictions[0].files) > 1:
-        return count_files(predictions[0])
-    faults = []
-    for prediction in predictions:
-        try:
-            return len(layout.read(prediction).voxels)
-        except InputError as fault:
-            faults.append(fault)
-    raise faults[0]
