@@ -28,10 +28,9 @@ from nacl_monai.metrics.islands import (
     peaks_of,
 )
 from nacl_monai.metrics.pooled import Pooled, draws, pooled_error
-from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.islands import RealIslands, read_real, real_file
 from nacl_monai.predictions.checks import predicted_masks
-from nacl_monai.predictions.identity import check_salt, check_same_model
+from nacl_monai.predictions.identity import check_unseen
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
@@ -263,19 +262,8 @@ def real_of(study: Study) -> RealIslands | None:
     if file is None:
         return None
     real, channels = read_real(file), study.channels
+    check_unseen(file, real, study)
     definition = real.definition
-    check_same_model(file, definition, study.joins, study.calibrator)
-    whose = Calibrator(
-        None,
-        real.patients,
-        real.known_by,
-        real.cases,
-        real.patient_pattern,
-        definition["activation"],
-        list(definition["channels"]),
-        prediction_name=definition.get("prediction_name"),
-    )
-    study.check_unseen(file, whose, check_salt(file, definition.get("anonymous"), study.options))
     structures = {name: list(members) for name, members in channels.structures.items()}
     if definition["structures"] != structures:
         raise InputError(

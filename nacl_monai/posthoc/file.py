@@ -96,6 +96,11 @@ class Calibrator:
         """Method and region, "temperature_union"; "ensemble" where nothing was fitted to the mean."""
         return ENSEMBLE if self.fit is None else f"{self.fit.method}_{self.fit.region}"
 
+    @property
+    def definition(self) -> dict[str, Any]:
+        """The model of the predictions that it was fitted to, and how their cases were named."""
+        return {name: getattr(self, name) for name in ("channels", "activation", "prediction_name")}
+
 
 def write_calibrator(file: Path, calibrator: Calibrator) -> Path:
     """Writes a calibrator; returns the path.

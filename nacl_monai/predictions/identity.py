@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.records import alias, patient_of
-from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
-from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import Options
 
 if TYPE_CHECKING:
     from nacl_monai.metrics.curves import Curves
     from nacl_monai.metrics.islands import Islands
     from nacl_monai.metrics.record import Record
+    from nacl_monai.predictions.study import Study
 
 SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
 # Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
@@ -42,6 +41,22 @@ class Named(Protocol):
     @property
     def definition(self) -> Mapping[str, Any]:
         """The definition of the counts, and the salt that hid names."""
+
+
+class People(Named, Protocol):
+    """Those whose cases something was fitted to; its definition says by which model's predictions."""
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Their names."""
+
+    @property
+    def known_by(self) -> str:
+        """How they were known, one of `nacl_monai.inference.records.WAYS`."""
+
+    @property
+    def patient_pattern(self) -> str | None:
+        """The regular expression that told them, if one did."""
 
 
 NamedT = TypeVar("NamedT", bound=Named)
@@ -143,37 +158,8 @@ def _word(options: Options) -> str:
     return "--anonymous" if options.anonymous else "--salt"
 
 
-def check_salt(file: Path, mark: str | None, options: Options) -> Salt | None:
-    """The salt by which names are compared with those of a file.
-
-    Args:
-        file: Of a promise, for messages.
-        mark: Of the salt that hid its names; None where they are as they were.
-        options: Of the command.
-
-    Raises:
-        InputError: If that was another, or one of both does not hide names.
-    """
-    salt = salt_of(options)
-    if mark == (salt and salt.mark):
-        return salt
-    word = _word(options)
-    remedy = f"give the salt that hid them with {word}" if mark else f"leave out {word}"
-    raise InputError(
-        f"{file}: the names of its patients are {'hidden' if mark else 'not hidden'}, and so cannot be "
-        f"compared with these; {remedy}"
-    )
-
-
-def check_calibrator(
-    file: Path,
-    calibrator: Calibrator,
-    channels: Channels,
-    cases: Sequence[str],
-    options: Options,
-    salt: Salt | None = None,
-) -> None:
-    """Refuses predictions that a calibrator cannot calibrate, or that cannot test it.
+def check_unseen(file: Path, people: People, study: Study) -> None:
+    """Refuses predictions to which a fit to others does not apply, or that cannot test it.
 
     Nobody is tested on what was fitted to them, so both must know the patients in one way: a fit with a
     table needs a table of these cases, a table must not contradict the pattern of the fit, and where the
@@ -181,34 +167,34 @@ def check_calibrator(
     both.
 
     Args:
-        file: The calibrator's file.
-        calibrator: What it says.
-        channels: The channels of the predictions.
-        cases: Their names.
-        options: The command's, which say whose the cases are.
-        salt: What hid the calibrator's names, if something did.
+        file: ``calibrator.json``, ``promise.json`` or ``islands.json``, for messages.
+        people: What it says.
+        study: The predictions.
 
     Raises:
-        InputError: If the channels are others, nobody knows whether the patients are, or it was fitted
-            on one of them or of the cases.
+        InputError: If these are of other channels, another ensemble, or behind another calibrator, the
+            names of one of both are hidden by a salt that the other has not, nobody knows whether
+            the patients are others, or it was fitted on one of them or of the cases.
     """
-    _check_channels(file, calibrator, channels)
-    pattern, table = options.patient_pattern, options.table
+    salt = _check_model(file, people.definition, study)
+    pattern, table = study.options.patient_pattern, study.options.table
+    cases = [*study.patients]
     patients = patients_of(cases, pattern, table)
-    aliases = [name for case in cases for name in alias(case, calibrator.prediction_name)]
-    names, fitted = {*cases, *patients, *aliases}, {*calibrator.patients, *calibrator.cases}
+    prediction_name = people.definition.get("prediction_name")
+    aliases = [name for case in cases for name in alias(case, prediction_name)]
+    names, fitted = {*cases, *patients, *aliases}, {*people.patients, *people.cases}
     if table is None:
-        if calibrator.known_by == BY_TABLE:
+        if people.known_by == BY_TABLE:
             raise InputError(
                 f"{file}: was fitted to patients whom a table names, and nothing says whether these "
                 "are others; give the table with --patients"
             )
-        names |= {*_by_pattern([*cases, *aliases], calibrator.patient_pattern).values()}
-        fitted |= {*_by_pattern(calibrator.cases, pattern).values()}
-    elif calibrator.known_by == BY_CASE:
-        fitted |= {*patients_of(calibrator.cases, None, table)}
+        names |= {*_by_pattern([*cases, *aliases], people.patient_pattern).values()}
+        fitted |= {*_by_pattern(people.cases, pattern).values()}
+    elif people.known_by == BY_CASE:
+        fitted |= {*patients_of(people.cases, None, table)}
     else:
-        _check_table(file, table, dict(zip(cases, patients, strict=True)), calibrator)
+        _check_table(file, table, dict(zip(cases, patients, strict=True)), people.patient_pattern)
     seen = sorted(name for name in names if (salt.hide(name) if salt else name) in fitted)
     if seen:
         raise InputError(
@@ -216,30 +202,13 @@ def check_calibrator(
         )
 
 
-def _check_channels(file: Path, calibrator: Calibrator, channels: Channels) -> None:
-    if not calibrator.channels:
-        raise InputError(
-            f"{file}: is a calibrator of a run, not of saved predictions; give one that calibrate "
-            "fitted to saved predictions"
-        )
-    if (calibrator.activation, [*calibrator.channels]) != (channels.activation, channels.names):
-        raise InputError(
-            f"{file}: was fitted to {', '.join(calibrator.channels)} by {calibrator.activation}, but "
-            f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
-            "calibrator"
-        )
-
-
-def _check_table(
-    file: Path, table: Path, patients: Mapping[str, str], calibrator: Calibrator
-) -> None:
+def _check_table(file: Path, table: Path, patients: Mapping[str, str], pattern: str | None) -> None:
     """Refuses a table that contradicts the pattern of the fit."""
-    for case, patient in _by_pattern(patients, calibrator.patient_pattern).items():
+    for case, patient in _by_pattern(patients, pattern).items():
         if patient != patients[case]:
             raise InputError(
                 f"{table}: {case} is of {patients[case]!r}, but of {patient!r} by the pattern of "
-                f"{file.name}; give --patient-pattern {calibrator.patient_pattern!r}, or fit with "
-                "the table"
+                f"{file.name}; give --patient-pattern {pattern!r}, or fit with the table"
             )
 
 
@@ -249,33 +218,48 @@ def _by_pattern(cases: Collection[str], pattern: str | None) -> dict[str, str]:
     return {case: patient for case, patient in found.items() if patient is not None}
 
 
-def check_same_model(
-    file: Path, definition: Mapping[str, Any], joins: Sequence[Any], behind: Sequence[str]
-) -> None:
-    """Refuses predictions that went through another calibrator or ensemble than those of a file.
-
-    Args:
-        file: ``promise.json`` or ``islands.json``, for messages.
-        definition: The file's.
-        joins: The ensemble that the predictions are the mean of, as `Study` has it.
-        behind: Name and checksum of the calibrator that they went through; empty without one.
-
-    Raises:
-        InputError: If they are of another ensemble, or behind another calibrator.
-    """
-    promised_joins = definition.get("ensemble", [])
-    if promised_joins != [*joins]:
+def _check_model(file: Path, model: Mapping[str, Any], study: Study) -> Salt | None:
+    """Refuses predictions of another model; returns the salt that hid the names of the fit."""
+    channels, joins, salt = study.channels, [*study.joins], None
+    if "calibrator" in model:  # what a calibrator was fitted to went through none
+        if (its_joins := model.get("ensemble", [])) != joins:
+            raise InputError(
+                f"{file}: was made of {_model(its_joins)}, but these are {_model(joins)}; give the "
+                "predictions of the same model, of an ensemble with --ensemble"
+            )
+        its, ours = list(model["calibrator"]), study.calibrator
+        if its != ours:
+            raise InputError(
+                f"{file}: was made of predictions behind {its[0] if its else 'no calibrator'}, but "
+                f"these are behind {ours[0] if ours else 'none'}; give the same with --calibrator"
+            )
+        salt = _same_salt(file, model.get("anonymous"), study.options)
+    if not model["channels"]:
         raise InputError(
-            f"{file}: was made of {_model(promised_joins)}, but these are {_model(joins)}; give the "
-            "predictions of the same model, of an ensemble with --ensemble"
+            f"{file}: is a calibrator of a run, not of saved predictions; give one that calibrate "
+            "fitted to saved predictions"
         )
-    promised = list(definition["calibrator"])
-    if promised != [*behind]:
+    if (model["activation"], [*model["channels"]]) != (channels.activation, channels.names):
         raise InputError(
-            f"{file}: was made of predictions behind {promised[0] if promised else 'no calibrator'}, "
-            f"but these are behind {behind[0] if behind else 'none'}; give the same with --calibrator"
+            f"{file}: was fitted to {', '.join(model['channels'])} by {model['activation']}, but "
+            f"these are {', '.join(channels.names)} by {channels.activation}; give this model's "
+            "calibrator"
         )
+    return salt
 
 
 def _model(joins: Sequence[Any]) -> str:
     return f"the mean {joins[0]} of {joins[1]} folders" if joins else "single predictions"
+
+
+def _same_salt(file: Path, mark: str | None, options: Options) -> Salt | None:
+    """The salt by which names are compared with those of a file, which it must have hidden."""
+    salt = salt_of(options)
+    if mark == (salt and salt.mark):
+        return salt
+    word = _word(options)
+    remedy = f"give the salt that hid them with {word}" if mark else f"leave out {word}"
+    raise InputError(
+        f"{file}: the names of its patients are {'hidden' if mark else 'not hidden'}, and so cannot be "
+        f"compared with these; {remedy}"
+    )

@@ -28,7 +28,7 @@ from nacl_monai.predictions.checks import (
     warn_of_bytes,
     warn_of_voxels,
 )
-from nacl_monai.predictions.identity import Salt, check_calibrator, known_by, salt_of
+from nacl_monai.predictions.identity import check_unseen, known_by, salt_of
 from nacl_monai.predictions.labels import read_labels
 from nacl_monai.predictions.layouts import (
     Layout,
@@ -130,19 +130,6 @@ class Study:
         count = counted(len(self.cases), "case")
         count = f"{len(self.cases)}{few} cases" if few else count
         return f"{self.folder}: {self.layout.label}, {count}, {self.channels.describe()}{by}"
-
-    def check_unseen(self, file: Path, whose: Calibrator, salt: Salt | None = None) -> None:
-        """Refuses a study to which a fit to others cannot be applied.
-
-        Args:
-            file: The file of the fit, for messages.
-            whose: The patients and channels of the fit.
-            salt: What hid their names, if something did.
-
-        Raises:
-            InputError: See `nacl_monai.predictions.identity.check_calibrator`.
-        """
-        check_calibrator(file, whose, self.channels, [*self.patients], self.options, salt)
 
     def unplaced(self) -> list[Path]:
         """The predictions of which no file says where they are: a turned volume goes unnoticed."""
@@ -277,7 +264,7 @@ class Study:
         if file is None:
             return self
         calibrator = calibrator or read_calibrator(file)
-        self.check_unseen(file, calibrator)
+        check_unseen(file, calibrator, self)
         assert calibrator.fit is not None  # noqa: S101 - one of predictions has a fit
         modules = dict.fromkeys(self.patients, calibrator.fit.module)
         record = {

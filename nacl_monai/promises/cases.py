@@ -31,12 +31,11 @@ from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curv
 from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
-from nacl_monai.posthoc import Calibrator
 from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
-from nacl_monai.predictions.identity import check_salt, check_same_model
+from nacl_monai.predictions.identity import check_unseen
 from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
@@ -259,21 +258,8 @@ def check_new(file: Path, promise: Promise, study: Study) -> None:
         InputError: If they are behind another calibrator, of another ensemble, or of a patient who
             calibrated the promise, or contours would have the name of a prediction.
     """
-    definition, channels = promise.definition, study.channels
-    check_same_model(file, definition, study.joins, study.calibrator)
-    salt = check_salt(file, definition.get("anonymous"), study.options)
-    whose = Calibrator(
-        None,
-        promise.patients,
-        promise.known_by,
-        promise.cases,
-        promise.patient_pattern,
-        channels.activation,
-        channels.names,
-        prediction_name=definition.get("prediction_name"),
-    )
-    study.check_unseen(file, whose, salt)
-    kinds, structures = CONTOURS, definition["structures"]
+    check_unseen(file, promise, study)
+    kinds, structures = CONTOURS, promise.definition["structures"]
     names = (contour_name(*parts) for parts in product(study.patients, kinds, structures))
     check_apart(study.folder, names)
 

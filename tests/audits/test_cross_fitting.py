@@ -21,7 +21,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
 from torch.nn.functional import cross_entropy
 
-from nacl_monai import audit, read_audit
+from nacl_monai import audit, predictions, read_audit
 from nacl_monai.audits.calibrate import AFTER, BEFORE
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
@@ -38,7 +38,7 @@ from nacl_monai.posthoc import (
     read_calibrator,
 )
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.identity import check_calibrator, known_by
+from nacl_monai.predictions.identity import check_unseen, known_by
 from nacl_monai.predictions.options import Options
 from nacl_monai.reports import verdicts
 from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
@@ -419,8 +419,10 @@ def test_calibrator_is_of_this_model_and_of_other_people(
     options = Options(patient_pattern=pattern, patients=table and tmp_path / "patients.csv")
     if table:
         (tmp_path / "patients.csv").write_text("\n".join(["case,patient", *table.split()]))
+    cases = [predictions.Case(case, None, ())]
+    study = predictions.Study(tmp_path, "", None, CHANNELS, options, cases)
     with pytest.raises(InputError, match=message) if message else nullcontext():
-        check_calibrator(tmp_path / "calibrator.json", calibrator, CHANNELS, [case], options)
+        check_unseen(tmp_path / "calibrator.json", calibrator, study)
 
 
 def test_record_says_how_patients_were_known(tmp_path):
