@@ -301,14 +301,10 @@ def quieten() -> None:
     if os.environ.get(VERBOSE):
         return
     for name in _TALKATIVE:
-        logging.getLogger(name).addFilter(_is_error)
+        logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
     # MONAI repeats that configurations run code, and its deprecations, on every parse.
     for category in (UserWarning, FutureWarning):
         warnings.simplefilter("ignore", category)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
 
 
 if __name__ == "__main__":  # as runs of 0.4 have it in their records

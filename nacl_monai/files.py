@@ -84,10 +84,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.chmod(0o644)
             temporary.replace(path)
     except Exception as error:
-        refusal = _refusal(error)
-        if refusal is None:
-            raise
-        raise InputError(f"{path}: cannot be written ({refusal}); choose another folder") from error
+        for cause in causes(
+            error
+        ):  # writers wrap the operating system's reason in errors of their own
+            if isinstance(cause, OSError):
+                what = f"cannot be written ({cause.strerror or cause}); choose another folder"
+                raise InputError(f"{path}: {what}") from error
+        raise
 
 
 @contextmanager
@@ -345,12 +348,6 @@ def stamp(path: str | Path) -> str:
     seconds, nanoseconds = divmod(state.st_ctime_ns, 10**9)
     changed = datetime.fromtimestamp(seconds, UTC)
     return f"{state.st_size} bytes of {changed:%Y-%m-%d %H:%M:%S}.{nanoseconds:09d}"
-
-
-def _refusal(error: BaseException) -> str | None:
-    """The operating system's reason, if it is the cause: writers wrap it in errors of their own."""
-    reasons = (e.strerror or str(e) for e in causes(error) if isinstance(e, OSError))
-    return next(reasons, None)
 
 
 def git_commit() -> str | None:

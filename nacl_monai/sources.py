@@ -27,7 +27,10 @@ def source_files(names: Iterable[str]) -> dict[str, str]:
         file = source_file(name)
         if file and file not in files:
             files[file] = name
-            waiting |= _imported(name, file) if is_users(name) else set()
+            if is_users(name):
+                package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
+                imported = imported_names(Path(file).read_bytes(), package)
+                waiting |= {*filter(is_users, imported)}
     return files
 
 
@@ -80,9 +83,3 @@ def imported_names(source: str | bytes, package: str = "") -> set[str]:
                 base = resolve_name("." * node.level + (node.module or ""), package)
                 found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
     return found
-
-
-def _imported(name: str, file: str) -> set[str]:
-    """The user's modules that a module imports."""
-    package = name if Path(file).stem == "__init__" else name.rpartition(".")[0]
-    return {*filter(is_users, imported_names(Path(file).read_bytes(), package))}

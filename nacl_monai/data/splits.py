@@ -209,7 +209,10 @@ def _drawn(
     arguments = {"by": name, **getattr(draw, "keywords", {}), "train_fraction": fraction}
     arguments |= {"train_seed": seed, "patients": len(set(patients))}
     split = _sets("draw_split", split)
-    split = {**split, "train": _part_of(split["train"], fraction, seed)}
+    train = split["train"]
+    order = np.random.default_rng(seed).permutation(len(train))
+    chosen = order[: max(1, round(fraction * len(train)))]
+    split = {**split, "train": sorted(train[index] for index in chosen)}
     drawn: dict[str, Any] = json.loads(json.dumps({**split, _DRAWN: arguments}, default=str))
     return drawn
 
@@ -274,12 +277,6 @@ def _apportion(total: int, weights: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         sizes[sizes.argmax()] -= 1
         sizes[sizes.argmin()] += 1
     return sizes
-
-
-def _part_of(names: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """The first of the names in a random order, at least one; sorted."""
-    order = np.random.default_rng(seed).permutation(len(names))
-    return sorted(names[index] for index in order[: max(1, round(fraction * len(names)))])
 
 
 def complete_split(

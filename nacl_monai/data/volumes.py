@@ -212,18 +212,16 @@ class Pieces(Dataset[dict[str, Any]]):
     def finished(self, item: dict[str, Any], index: int) -> dict[str, Any]:
         """The piece of that index, padded and changed."""
         for key in ("image", "label"):
-            item[key] = _padded(item[key], self.size)
+            # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.
+            shape = item[key].shape[1:]
+            missing = [m - n for m, n in zip(self.size, shape, strict=True)]
+            sides = [side for n in reversed(missing) for side in (n // 2, n - n // 2)]
+            item[key] = F.pad(item[key], sides)
         if self.transform is None:
             return item
         if self.seed is None:
             return self.transform(item)  # type: ignore[no-any-return]
         return seeded(self.transform, item, [self.seed, index])  # type: ignore[no-any-return]
-
-
-def _padded(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    # MONAI's SpatialPad does the same at many times the cost, for the history that it keeps.
-    missing = [m - n for m, n in zip(size, image.shape[1:], strict=True)]
-    return F.pad(image, [side for n in reversed(missing) for side in (n // 2, n - n // 2)])
 
 
 class SliceDataset(Pieces):

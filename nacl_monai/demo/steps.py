@@ -137,7 +137,9 @@ def run(plan: Plan) -> None:
     with _beside([*_trained(plan, "dice_ce", usual), calibrate], log) as steps:
         for arguments in _trained(plan, "nacl", nacl):
             step(*arguments)
-        _wait_for(steps, log)
+        if steps.wait():
+            end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+            raise InputError("\n".join([f"{log}: CE+DSC failed; its last lines:", *end]))
     method, how = next(iter(METHODS.items()))
     calibrated = RunFolder(usual).calibrated(f"{method}_{how.region}").path
     names = ("--names", "CE+DSC", f"CE+DSC, {method}", "NACL")
@@ -223,9 +225,3 @@ def _beside(steps: Sequence[Sequence[str]], log: Path) -> Iterator[subprocess.Po
         if beside.poll() is None:
             os.killpg(beside.pid, signal.SIGTERM)
             beside.wait()
-
-
-def _wait_for(steps: subprocess.Popen[bytes], log: Path) -> None:
-    if steps.wait():
-        end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-        raise InputError("\n".join([f"{log}: CE+DSC failed; its last lines:", *end]))

@@ -416,7 +416,8 @@ def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.Dat
         gap = difference(*pair, same_trainings=trained == _training_of(other))
         low, high = gap.interval()
         differences = _patients_differences(pair[0] - pair[1])
-        margin = shown.margin_at(_mean_beside(*pair))
+        of_both = np.where(np.isnan(pair[1]), np.nan, pair[0])
+        margin = shown.margin_at(estimate([of_both]).mean)
         rows[other] = {
             "patients": gap.patients,
             "trainings": gap.trainings,
@@ -434,11 +435,6 @@ def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.Dat
 def _training_of(method: str) -> str:
     """The training behind a method: ``nacl`` of ``nacl+temperature_near``."""
     return method.partition("+")[0]
-
-
-def _mean_beside(scores: Array, other_scores: Array) -> float:
-    """The mean of one method in the patients and trainings that both have."""
-    return estimate([np.where(np.isnan(other_scores), np.nan, scores)]).mean
 
 
 def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -177,32 +177,12 @@ def _surplus(width: float, waves: Array) -> float:
     return float(scipy.integrate.trapezoid(np.abs(density), dx=1 / steps)) - width
 
 
-def risk_coverage(counts: torch.Tensor, errors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The selective risk at each coverage, the most confident voxels first.
-
-    Args:
-        counts: Voxels at each confidence, ascending, ``(..., M)``.
-        errors: The wrong ones among them, same shape.
-
-    Returns:
-        Coverage and risk, each ``(..., M)``, float64, after the voxels of the highest confidence, of
-        the two highest, and so on. The risk is NaN where no voxel is covered.
-
-    Example:
-        >>> coverage, risk = risk_coverage(torch.tensor([2, 1, 1]), torch.tensor([2, 0, 0]))
-        >>> coverage.tolist(), risk.tolist()
-        ([0.25, 0.5, 1.0], [0.0, 0.0, 0.5])
-    """
-    covered, wrong = (sums.flip(-1).cumsum(-1).double() for sums in (counts, errors))
-    return covered / covered[..., -1:], wrong / covered
-
-
 def aurc(counts: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
     """Area under the risk–coverage curve, ``(...)``, float64; NaN without voxels.
 
     Args:
-        counts: As in :func:`risk_coverage`.
-        errors: As there.
+        counts: Voxels at each confidence, ascending, ``(..., M)``.
+        errors: The wrong ones among them, same shape.
 
     Example:
         >>> aurc(torch.tensor([1, 1]), torch.tensor([1, 0])).item()  # (0/1 + 1/2) / 2
@@ -225,8 +205,8 @@ def error_auroc(counts: torch.Tensor, errors: torch.Tensor) -> torch.Tensor:
     """AUROC of the errors, ``(...)``, float64; NaN where all voxels are right, or all are wrong.
 
     Args:
-        counts: As in :func:`risk_coverage`.
-        errors: As there.
+        counts: Voxels at each confidence, ascending, ``(..., M)``.
+        errors: The wrong ones among them, same shape.
 
     Example:
         >>> error_auroc(torch.tensor([2, 2]), torch.tensor([1, 0])).item()  # of 1·3 pairs, ½ ties

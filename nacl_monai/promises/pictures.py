@@ -259,15 +259,10 @@ def _draw_structure(axis: Axes, masks: dict[str, Array], shown: Array, affine: A
     nothing = np.zeros(background.shape, bool)
     window = structure_window([nothing, *(m for m in slices.values() if not m.all())])
     low, high = gray_ends(background[window], 1)
-    right, anterior = _sizes(affine)
+    known = np.eye(4) if affine is None else affine
+    _, anterior, right = voxel_sizes(known, are_turned=True)
     axis.imshow(background[window], cmap="gray", vmin=low, vmax=high, aspect=anterior / right)
     for kind, mask in slices.items():
         inside = mask[window]
         if inside.any() and not inside.all() and min(inside.shape) > 1:  # a row has no line
             axis.contour(inside, [0.5], **_LINES[kind])
-
-
-def _sizes(affine: Affine) -> tuple[float, float]:
-    """The size of a voxel to the right and forward, in mm."""
-    _, anterior, right = voxel_sizes(np.eye(4) if affine is None else affine, are_turned=True)
-    return right, anterior

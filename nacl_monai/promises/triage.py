@@ -271,7 +271,9 @@ def triage_folder(file: Path, new: Path, output: Path, options: Options) -> list
     if found:
         print(found)
     print_written(visible_files(output))
-    _print_cohort(triage.cohort, new, options)
+    print(*triage.cohort, sep="\n")
+    if options.alarm and ALARMED in triage.cohort[-1]:
+        raise CohortError(f"{new}: {triage.cohort[-1]} Look at why")
     return faults
 
 
@@ -296,13 +298,6 @@ def look_text(table: pd.DataFrame, options: Options) -> str:
         f" Next would be {case}, with Dice of at least {bound:.3f}."
         for case, bound in [*following][:1]
     )
-
-
-def _print_cohort(lines: Sequence[str], new: Path, options: Options) -> None:
-    """Prints the lines about all new cases together, and raises an alarm on request."""
-    print(*lines, sep="\n")
-    if options.alarm and ALARMED in lines[-1]:
-        raise CohortError(f"{new}: {lines[-1]} Look at why")
 
 
 def _cohort(

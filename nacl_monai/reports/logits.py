@@ -73,9 +73,14 @@ def draw_class_logits(runs: Sequence[Run]) -> Figure:
         figure, axes = _panels(runs, "Mean |logit|")
         for ax, profile in zip(axes, profiles, strict=True):
             _draw_bars(ax, profile)
-        _rotate_long_names(axes, classes)
+        if any(len(a) + len(b) + 2 > 2 * LETTERS / len(classes) for a, b in pairwise(classes)):
+            for ax in axes:
+                ax.tick_params(axis="x", rotation=30)
         figure.legend(
-            handles=_class_key(classes),
+            handles=[
+                Patch(facecolor=class_color(c), label=f"logit of {name}")
+                for c, name in enumerate(classes)
+            ],
             loc="outside upper center",
             ncols=5 if len(runs) > 1 else 3,
             handlelength=1.4,
@@ -188,12 +193,6 @@ def _draw_history(axes: Axes, history: EpochLogits, scale: Normalize) -> None:
         axes.plot(history.epochs, line, style, color=LINE, linewidth=1.4, marker=dot)
 
 
-def _rotate_long_names(axes: Sequence[Axes], classes: Sequence[str]) -> None:
-    if any(len(a) + len(b) + 2 > 2 * LETTERS / len(classes) for a, b in pairwise(classes)):
-        for ax in axes:
-            ax.tick_params(axis="x", rotation=30)
-
-
 def _common_range(histories: Sequence[EpochLogits]) -> tuple[float, float]:
     """The range from the lowest to the highest logit in any panel."""
     ends = []
@@ -212,12 +211,6 @@ def _outside(runs: Sequence[Run], histories: Sequence[EpochLogits]) -> str:
     ]
     edges = histories[0].edges
     return f"\nBelow {edges[0]:g} or above {edges[-1]:g}: {', '.join(shares)}." if shares else ""
-
-
-def _class_key(classes: Sequence[str]) -> list[Artist]:
-    return [
-        Patch(facecolor=class_color(c), label=f"logit of {name}") for c, name in enumerate(classes)
-    ]
 
 
 def _line_key() -> list[Artist]:

@@ -113,8 +113,10 @@ def draw_maps(
             members = slice(line * columns, (line + 1) * columns)
             _draw_reference(block[:, 0], first, window)
             for panels, run, shown in zip(block.T[1:], runs[members], maps[members], strict=False):
-                scores = _scores(run, case, region, between)
-                _draw_prediction(panels[0], run.name, scores, shown, window)
+                dice, ece = run.metrics.loc[case, ["dice", f"ece_{region}"]]
+                _title(panels[0], run.name, f"Dice {dice:.3f}{between}ECE {ece:.3f}")
+                _draw_image(panels[0], shown, window, shown.prediction)
+                _draw_outline(panels[0], shown.label, window, len(shown.classes))
                 for ax, quantity in zip(panels[1:], show, strict=True):
                     ax.imshow(getattr(shown, quantity)[window], **scales[quantity], **PIXELS)
                     _title(ax, quantity.capitalize())
@@ -199,12 +201,6 @@ def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: Window) ->
     _draw_image(panels[0], shown, window, shown.label)
 
 
-def _draw_prediction(axes: Axes, name: str, scores: str, shown: CaseMap, window: Window) -> None:
-    _title(axes, name, scores)
-    _draw_image(axes, shown, window, shown.prediction)
-    _draw_outline(axes, shown.label, window, len(shown.classes))
-
-
 def _add_scale(figure: Figure, panel: Axes, quantity: str, scale: Any) -> None:
     figure.colorbar(
         ScalarMappable(**scale),
@@ -228,11 +224,6 @@ def _title(axes: Axes, name: str, scores: str = "") -> None:
         fontsize=9.5,
         in_layout=False,
     )
-
-
-def _scores(run: Run, case: str, region: str, between: str) -> str:
-    dice, ece = run.metrics.loc[case, ["dice", f"ece_{region}"]]
-    return f"Dice {dice:.3f}{between}ECE {ece:.3f}"
 
 
 def _draw_image(

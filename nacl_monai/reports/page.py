@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,16 +112,13 @@ def write_pages(
         write_page(
             run,
             Path(output) / f"{run.name}.html",
-            _command(folder, shown or output, run.name if names else None),
+            shlex.join(
+                ["nacl-monai", "page", str(folder), "--output", str(shown or output)]
+                + ["--names", run.name] * bool(names)
+            ),
         )
         for run, folder in zip(runs, folders, strict=True)
     ]
-
-
-def _command(folder: str | Path, output: str | Path, name: str | None) -> str:
-    """The command that makes a page again."""
-    arguments = ["nacl-monai", "page", str(folder), "--output", str(output)]
-    return shlex.join([*arguments, *(["--names", name] if name else [])])
 
 
 def write_page(
@@ -157,11 +153,11 @@ def write_page(
         InputError: If it cannot be written.
     """
     worst, shown = _worst_table(run), _shown(run)
-    doubtful = [*_suspects(run, suspects)]
+    doubtful, lead = [*_suspects(run, suspects)], leading_verdict(run, data)
     head = Section(
         f"Calibration of {run.name}",
         " ".join([_ABOUT.format(_sample(run)), *_raters_text(run)]),
-        _verdicts(run, data),
+        [lead] if lead else [verdict(run, region) for region in _main_regions(run)],
         notes=[_INTERVALS.format(run.unit) + f" {run.caution}".rstrip()],
         numbers=numbers_of(run, shown),
     )
@@ -214,12 +210,6 @@ def numbers_of(run: Run, shown: _Shown | None = None) -> list[dict[str, Any]]:
         for name, label in labels.items()
         if (number := run.number(name)) is not None
     ]
-
-
-def _verdicts(run: Run, data: Sequence[str]) -> list[str]:
-    """One sentence and one advice where what is led with was counted, or else one of each region."""
-    lead = leading_verdict(run, data)
-    return [lead] if lead else [verdict(run, region) for region in _main_regions(run)]
 
 
 def leading_verdict(run: Run, data: Sequence[str] = ()) -> str:
@@ -358,18 +348,17 @@ def _regions(run: Run) -> Section:
     """Each region with its errors."""
     regions = dict.fromkeys([*_main_regions(run), *run.bins.regions])
     rows = []
-    for region in sorted(regions, key=partial(_of_label, run)):
+    # Over those that the label decides, true probabilities have an error, too.
+    of_label = {
+        region: depends_on_labels(run.bins.region_and_structure(region)[0]) for region in regions
+    }
+    for region in sorted(regions, key=of_label.__getitem__):
         found = [run.number(f"{error}_{region}") for error in AUDITED_ERRORS]
         if any(found):
             texts = (number.text() if number else "–" for number in found)
             rows.append([run.bins.label(region), *texts])
     headings = ["Region", *(error.heading for error in AUDITED_ERRORS.values())]
     return Section("Calibration by region", headings=headings, rows=rows, notes=[_OF_REGIONS])
-
-
-def _of_label(run: Run, region: str) -> bool:
-    """Whether the label decides a region, over which true probabilities have an error, too."""
-    return depends_on_labels(run.bins.region_and_structure(region)[0])
 
 
 def _raters_text(run: Run) -> Iterator[str]:

@@ -17,7 +17,7 @@ from nacl_monai.metrics import (
     negative_log_likelihood,
     region_mask,
 )
-from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc, risk_coverage
+from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
 from nacl_monai.metrics.voxels import LabeledVoxels
 from tests.metrics.oracles import measured, random_case
 from tests.same import same_bits
@@ -250,19 +250,6 @@ def test_area_is_exact_beyond_millions_of_voxels():
     """Harmonic sums of many voxels do not drift: with one error rate everywhere, it is the area."""
     counts = torch.full((1024,), 10**6)
     assert aurc(counts, counts // 4).item() == pytest.approx(0.25, rel=1e-12)
-
-
-@given(VOXELS)
-@settings(max_examples=30, deadline=None)
-def test_curve_ends_at_the_rate_of_all_errors(voxels):
-    """At full coverage the risk is the error rate; the first point is that of the surest voxels."""
-    coverage, risk = risk_coverage(*collected(voxels))
-    surest = [not hit for confidence, hit in voxels if confidence == max(voxels)[0]]
-
-    assert coverage[-1] == 1
-    assert risk[-1].item() == pytest.approx(sum(not hit for _, hit in voxels) / len(voxels))
-    assert risk[0].item() == pytest.approx(sum(surest) / len(surest))
-    assert coverage[0].item() == pytest.approx(len(surest) / len(voxels))
 
 
 def test_without_voxels_nothing_is_defined():
