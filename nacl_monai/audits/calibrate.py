@@ -52,9 +52,8 @@ from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options, Use
-from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case, Reading
-from nacl_monai.predictions.study import Study
+from nacl_monai.predictions.study import Study, processes
 from nacl_monai.reports.sections import PAGE
 from nacl_monai.runs import MARGIN, RunFolder
 

@@ -36,9 +36,8 @@ from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
 from nacl_monai.predictions.options import Options, Use
-from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.reading import Case
-from nacl_monai.predictions.study import Study
+from nacl_monai.predictions.study import Study, processes
 from nacl_monai.reports.viewer import check_images
 
 

@@ -134,7 +134,7 @@ def _triage(
         options_of(Use.TRIAGE_VERDICTS, values)
         if new:
             raise SettingError(f"--verdicts: are of a triage alone; {new[0]} is too much")
-        from nacl_monai.promises.verdicts import print_verdicts
+        from nacl_monai.promises.triage import print_verdicts
 
         return print_verdicts(promise, verdicts)
     if not new:

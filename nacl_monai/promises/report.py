@@ -44,9 +44,15 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
+from nacl_monai.promises.command import (
+    Made,
+    all_promises,
+    asked_controls,
+    make_promise,
+    more_patients,
+)
 from nacl_monai.promises.control import STEPS, Control, level_of
 from nacl_monai.promises.fit import check_cases
-from nacl_monai.promises.page import Made, all_promises, asked_controls, make_promise, more_patients
 from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of

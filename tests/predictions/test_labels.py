@@ -11,8 +11,8 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import pair, read_labels
 from nacl_monai.predictions.names import Names
-from nacl_monai.predictions.processes import processes
 from nacl_monai.predictions.readers import named
+from nacl_monai.predictions.study import processes
 from tests.audits.conftest import save
 from tests.same import same_values
 

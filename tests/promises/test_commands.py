@@ -218,7 +218,7 @@ def test_turned_predictions_are_written_as_their_images_are(new, folder, tmp_pat
 @pytest.fixture
 def undrawn(monkeypatch):
     """A promise has no page."""
-    monkeypatch.setattr("nacl_monai.promises.page.write_sections", lambda *_, **__: None)
+    monkeypatch.setattr("nacl_monai.promises.command.write_sections", lambda *_, **__: None)
 
 
 @pytest.mark.usefixtures("undrawn")
