@@ -194,7 +194,7 @@ def draw_reliability(
             histogram.set_xlabel(_words(class_name)[2])
         for diagram, histogram in panels[::columns]:
             diagram.set_ylabel(_words(class_name)[1])
-            histogram.set_ylabel("Share of\nvoxels")
+            histogram.set_ylabel("Share of voxels")
         add_caption(figure, _caption(runs[0], region, class_name, resamples, errors=errors))
         handles = _key() + [Line2D([], [], **HUMAN, label="raters")] * human
         add_key(figure, handles, 5 if columns > 1 and not human else 3, handlelength=1.6)

@@ -264,6 +264,12 @@ def data_source(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
+def shown_width(source: str) -> int:
+    """The width of a picture in a page, in CSS pixels: a hundred for each inch of its figure."""
+    with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+        return round(100 * image.width / float(image.info.get("dpi", (100, 100))[0]))
+
+
 _HERE = "nacl_monai.reports"
 
 
@@ -278,4 +284,6 @@ def page_template(package: str = _HERE, file: str = "page.html.j2") -> Template:
         file: That of its template.
     """
     loader = ChoiceLoader([PackageLoader(name, ".") for name in (package, _HERE)])
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(file)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.filters["width"] = shown_width
+    return environment.get_template(file)

@@ -550,7 +550,7 @@ class Viewer {
     const button = make("button", { type: "button", textContent: name, onclick: () => this.toggle(name) });
     if (!color) return button;
     const ends = (dashes.length ? dashes : [1, 0]).map((_, k) => dashes.slice(0, k + 1).reduce((a, b) => a + b, 0));
-    const parts = ends.map((end, k) => `${k % 2 ? "transparent" : color} ${ends[k - 1] ?? 0}px ${end || 1}px`);
+    const parts = ends.map((end, k) => `${k % 2 ? "#222" : color} ${ends[k - 1] ?? 0}px ${end || 1}px`);
     button.style.setProperty("--dashes", `repeating-linear-gradient(90deg, ${parts.join()})`);
     return button;
   }

@@ -16,6 +16,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.evaluations.evaluated import by_rater, human_run
 from nacl_monai.reports import page
+from nacl_monai.reports.style import data_source
 from tests.audits.conftest import (
     AFFINE,
     ALL,
@@ -32,6 +33,7 @@ from tests.audits.conftest import (
     write_json,
 )
 from tests.audits.test_contract import slow_ece
+from tests.evaluated_runs import _blank_png
 from tests.same import same_bits, same_values
 
 NAMES = ("anna", "ben", "cara")
@@ -373,7 +375,7 @@ def test_page_sets_raters_side_by_side(shared, tmp_path, monkeypatch):
     folder, drawn = shared[2], []
     monkeypatch.setattr(page.reports, "draw_reliability", lambda runs, **_: drawn.append(runs))
     monkeypatch.setattr(page.reports, "draw_selective", lambda _: [None])
-    monkeypatch.setattr(page, "png_source", lambda _: "data:,")
+    monkeypatch.setattr(page, "png_source", lambda _: data_source(_blank_png()))
     file = page.write_page(read_run(folder), tmp_path / "page.html", "command")
 
     text = file.read_text(encoding="utf-8")

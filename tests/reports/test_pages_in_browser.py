@@ -24,6 +24,16 @@ BROKEN = """[...document.querySelectorAll('td, th')].filter((cell) => {
       return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1;
     }));
 }).map((cell) => cell.textContent)"""
+#: The words of some elements that are on two lines, though they would fit into one.
+TORN = """([selector, letters]) => [...document.querySelectorAll(selector)].flatMap((code) => {
+  const range = document.createRange(), walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  while (walker.nextNode()) texts.push(walker.currentNode);
+  return texts.flatMap((text) => [...text.data.matchAll(/[^ ]+/g)].filter(({ index, 0: word }) => {
+    range.setStart(text, index); range.setEnd(text, index + word.length);
+    return word.length < letters && new Set([...range.getClientRects()].map(({ top }) => top)).size > 1;
+  }).map(([word]) => word));
+})"""
 FOCUSABLE = "a[href], button, select, input, summary, canvas[tabindex], [tabindex='0']"
 
 
@@ -112,6 +122,7 @@ def test_paper_holds_the_last_column_of_every_table(page):
     page.set_viewport_size({"width": 690, "height": 1000})  # within the margins of A4
     first = page.locator("tbody th").all_text_contents()
     assert [cell for cell in page.evaluate(BROKEN) if cell not in first] == []
+    assert page.evaluate(TORN, ["tbody th", 16]) == []
     reader = pypdf.PdfReader(io.BytesIO(page.pdf()))
     text = unicodedata.normalize("NFKC", "".join(each.extract_text() for each in reader.pages))
     printed = re.sub(r"\s", "", text)  # without ligatures
@@ -120,10 +131,31 @@ def test_paper_holds_the_last_column_of_every_table(page):
 
 
 def test_nothing_is_cut_off_on_a_phone(page):
-    """A table may scroll within itself; a number is never broken."""
+    """A table may scroll within itself; a number, or a word of a command, is never broken."""
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(BROKEN) == []
+    assert page.evaluate(TORN, ["code", 30]) == []
+
+
+def test_a_wide_screen_shows_all_columns(page):
+    """A table that is wider than lines of text are goes beyond them, and takes nothing with it."""
+    hidden = page.evaluate(
+        """[...document.querySelectorAll(':not(details) > .wide')].filter((box) => {
+          box.firstElementChild.style.width = '1100px';
+          return box.scrollWidth > box.clientWidth;
+        }).map((box) => box.textContent)"""
+    )
+    assert hidden == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+
+
+def test_a_command_can_be_copied(page):
+    """In a sentence as at the end: each is code, and one click selects it whole."""
+    page.evaluate(
+        "document.querySelectorAll('code, script, #viewer').forEach((part) => part.remove())"
+    )
+    assert "nacl-monai " not in page.locator("main").text_content()
 
 
 @pytest.mark.parametrize("width", [1400, 390])

@@ -138,7 +138,7 @@ class TestFigure:
 
         error, accuracy, confidence = terms
         assert [ax.get_ylabel() for ax in axes] == [accuracy, ""]
-        assert [ax.get_ylabel() for ax in histograms] == ["Share of\nvoxels", ""]
+        assert [ax.get_ylabel() for ax in histograms] == ["Share of voxels", ""]
         assert {ax.get_xlabel() for ax in histograms} == {confidence}
         assert axes[0].texts[0].get_text().startswith(f"{error} 0.")
         assert f"test cases. {error} (cases): mean" in figure.get_supxlabel()

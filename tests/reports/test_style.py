@@ -25,7 +25,16 @@ from nacl_monai.reports import (
     save_figure,
 )
 from nacl_monai.reports.maps import _gray
-from nacl_monai.reports.style import CLASS_COLORS, PNG_LIMIT, gray_ends, panel_grid, png_source
+from nacl_monai.reports.style import (
+    CLASS_COLORS,
+    PNG_LIMIT,
+    data_source,
+    gray_ends,
+    panel_grid,
+    png_source,
+    save_png,
+    shown_width,
+)
 
 DRAW = {
     "reliability": draw_reliability,
@@ -152,6 +161,9 @@ def test_any_number_of_methods(folders, draw, number):
 
     titles = [axes.get_title() for axes in figure.axes]
     assert [title for title in titles if title.startswith("method")] == names
+    with house_style():
+        figure.draw_without_rendering()
+    assert min(axes.get_tightbbox().x0 for axes in figure.axes) >= 0
 
 
 @pytest.mark.parametrize("most", [1, 3, 4])
@@ -196,3 +208,16 @@ def test_voxels_that_are_no_numbers_leave_the_gray_of_the_others(value):
     mask[5:9, 5:9] = True
     _draw_structure(axis, {"outer contour": mask}, spoilt[..., None], None)
     assert np.isfinite(axis.images[0].get_clim()).all()
+
+
+@pytest.mark.usefixtures("painted")
+def test_a_picture_in_a_page_is_as_wide_as_its_figure_whatever_its_pixels(tmp_path):
+    """A hundred CSS pixels for each inch: the letters of all pictures are of one size."""
+    with house_style():
+        figure = new_figure(2, width=3)
+        figure.subplots()
+    save_png(figure, tmp_path / "fine.png")
+
+    sources = png_source(figure), data_source((tmp_path / "fine.png").read_bytes())
+    assert len(sources[0]) < len(sources[1])
+    assert [*map(shown_width, sources)] == [300, 300]
