@@ -327,7 +327,7 @@ def blocks_by_distance(
     for problem, curve in zip(problems, curves, strict=True):
         for volume in problem:
             for (logits, labels), distances in volume.blocks_with_distances():
-                places = module.signed(distances, logits.argmax(0) > 0)
+                places = module.signed(distances, logits[1:].amax(0) > logits[0])
                 after = module.divided(logits, places, curve)
                 yield logits, after, labels, distances, volume.weight
 

@@ -26,6 +26,7 @@ from scipy.special import stdtr
 from nacl_monai.posthoc.fit import Fit, blocks_by_distance, fit_method
 from nacl_monai.posthoc.voxels import RegionLogits, StructureLogits
 from nacl_monai.progress import progress_bar
+from nacl_monai.tensors import top1
 
 #: In mm, or in voxels of unknown size.
 WITHIN = 3.0
@@ -152,7 +153,7 @@ def _sums(voxels: RegionLogits | StructureLogits, module: Any) -> npt.NDArray[np
     """Voxels, sums of probabilities, and right ones, each inside and outside, ``(3, 2)``."""
     sums = torch.zeros(3, 2, dtype=torch.float64)
     for logits, after, labels, distances, _ in blocks_by_distance(voxels, module):
-        near, predicted = distances <= WITHIN, logits.argmax(0)
+        near, predicted = distances <= WITHIN, top1(logits, 0)[1]
         confidence, right = after.softmax(0).amax(0), (predicted == labels).double()
         values = torch.stack([torch.ones_like(confidence), confidence, right])
         sides = torch.stack([near & (predicted > 0), near & (predicted == 0)], 1)
