@@ -171,15 +171,21 @@ def _check_there(promise: Path, new: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The parser, with a part for each verb."""
+
+    def verb(name: str, what: str, run: Callable[..., Sequence[InputError]]) -> Any:
+        about: dict[str, Any] = {"help": what, "examples": _EXAMPLES[name]}
+        part = commands.add_parser(name, argument_default=argparse.SUPPRESS, **about)
+        part.set_defaults(run=run)
+        add_options(part, Use[name.upper()])
+        return part
+
     parser = Parser(
         prog="nacl-monai", description="Contours, volumes and lists of cases with a guarantee."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     what = "contours, volumes and Dice with a guarantee, by calibration patients"
-    promise = commands.add_parser(
-        "promise", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["promise"]
-    )
-    promise.set_defaults(run=_promise)
+    promise = verb("promise", what, _promise)
     add = promise.add_argument
     inputs = (
         "a folder of predictions and one of label maps; or a run; or promise.npz of several sites; "
@@ -194,44 +200,26 @@ def _parser() -> argparse.ArgumentParser:
         "promise.json, whose labeled patients chance has drawn: the mean volumes of new ones, too"
     )
     add("--mean", type=Path, metavar="FILE", help=mean)
-    add_options(promise, Use.PROMISE)
 
     what = "audit, calibrate, promise and triage in one, on one page"
-    report = commands.add_parser(
-        "report", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["report"]
-    )
-    report.set_defaults(run=_report)
+    report = verb("report", what, _report)
     inputs = "a folder of predictions, and one of label maps"
     report.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help=inputs)
-    add_options(report, Use.REPORT)
 
     what = "the new cases that someone must look at, the most doubtful first"
-    triage = commands.add_parser(
-        "triage", help=what, argument_default=argparse.SUPPRESS, examples=_EXAMPLES["triage"]
-    )
-    triage.set_defaults(run=_triage)
-    add = triage.add_argument
+    add = verb("triage", what, _triage).add_argument
     add("promise", type=Path, metavar="PROMISE", help="promise.json; with --verdicts a triage")
     new = "the folder of the new predictions; of an ensemble, one for each member"
     add("new", nargs="*", type=Path, metavar="NEW", help=new)
     verdicts = "count the verdicts that its page let people download, within each budget"
     add("--verdicts", nargs="+", type=Path, metavar="CSV", help=verdicts)
-    add_options(triage, Use.TRIAGE)
 
     what = "whether new patients are like those of a promise, one by one, with an alarm"
-    watch = commands.add_parser(
-        "watch",
-        help=what,
-        argument_default=argparse.SUPPRESS,
-        examples=_EXAMPLES["watch"],
-    )
-    watch.set_defaults(run=_watch)
-    add = watch.add_argument
+    add = verb("watch", what, _watch).add_argument
     add("promise", type=Path, metavar="PROMISE", help="promise.json")
     add(
         "new", nargs="*", type=Path, metavar="NEW", help=f"{new}; those in the log stay as they are"
     )
-    add_options(watch, Use.WATCH)
     return parser
 
 

@@ -68,7 +68,7 @@ from nacl_monai.promises.control import (
     contours_along,
     worst_by_patient,
 )
-from nacl_monai.promises.measure import Measure, errors_of_measures
+from nacl_monai.promises.measure import errors_of_measures
 from nacl_monai.promises.record import PROMISE_FILE, Kept, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of, failed
 
@@ -231,7 +231,12 @@ def judged(
     whole = None if calibration is None else calibration.joined([new])
     tests = [_test(promise, kept, new, whole) for kept in promise.kept]
     found = errors_of_measures(promise.measures, new, phases)
-    tests += [_of_measure(*pair, new) for pair in zip(promise.measures, found, strict=True)]
+    people = sorted({*new.patients})
+    for measure, errors in zip(promise.measures, found, strict=True):
+        # An undefined value counts as missed.
+        fails = ~((errors <= measure.below) & (-errors <= measure.above))
+        of_patient = dict(zip(people, fails.astype(float).tolist(), strict=True))
+        tests.append(_by_law(measure.label, measure.patients, of_patient, measure.law))
     table = pd.DataFrame([row for test in tests for row in _rows_of(test, groups or {})])
     table["p_holm"] = np.nan
     for family in (table["group"] == "", table["group"] != ""):
@@ -283,13 +288,6 @@ def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _T
         return divided(counting(whole, kept.structure, kept.kind), kept, control, names, patients)
 
     return _Test(kept.label, kept.patients, means, None, by_divisions)
-
-
-def _of_measure(measure: Measure, errors: Array, new: Curves) -> _Test:
-    """The test of a measurement; an undefined value counts as missed."""
-    fails = ~((errors <= measure.below) & (-errors <= measure.above))
-    of_patient = dict(zip(sorted({*new.patients}), fails.astype(float).tolist(), strict=True))
-    return _by_law(measure.label, measure.patients, of_patient, measure.law)
 
 
 def _by_law(label: str, calibrated: int, failures: Mapping[str, float], law: Law) -> _Test:
