@@ -49,6 +49,7 @@ from nacl_monai.posthoc import (
 )
 from nacl_monai.posthoc.file import FILE, read_calibrator
 from nacl_monai.posthoc.islands import ISLANDS_FILE, RealIslands
+from nacl_monai.posthoc.sides import FEWEST
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options, Use
@@ -150,7 +151,7 @@ def _fit_and_audit(
     study: Study, folder: Path, output: Path
 ) -> tuple[list[Run], Calibrator, Sides | None, list[InputError]]:
     """Writes the calibrator and the audits to a new folder; returns them, what is left, and faults."""
-    study, fit, parts, sides, faults = _fit(study, folder)
+    study, fit, parts, sides, faults = _fit(study, folder, study.options.folds)
     _check_ends(part.fit for part in parts)
     calibrator = _calibrator(study, fit, [part.record for part in parts])
     # The page of the calibrator has the pictures, side by side.
@@ -172,7 +173,7 @@ def _fit_and_audit(
 
 
 def _fit(
-    study: Study, folder: Path
+    study: Study, folder: Path, folds: int
 ) -> tuple[Study, Fit, list[_Part], Sides | None, list[InputError]]:
     """The readable cases, the fit to all, those to all folds but one, what they leave, and faults."""
     channels = study.channels
@@ -189,7 +190,7 @@ def _fit(
         study = replace(study, cases=cases, faults=(), sizes=sizes)
         fit = fit_method(method, voxels)
         patients = sorted(set(study.patients.values()))
-        parts = _cross_fitted(fit, voxels, patients, study.options.folds)
+        parts = _cross_fitted(fit, voxels, patients, folds) if folds else []
         sides = error_by_side([(part.patients, part.fit) for part in parts], voxels)
     _check_ends([fit])
     return study, fit, parts, sides, faults
@@ -220,12 +221,13 @@ def fit_calibrator(study: Study, file: Path) -> tuple[Calibrator, Sides | None]:
         file: ``calibrator.json``, to write.
 
     Returns:
-        The calibrator, and what is left on each side of the border.
+        The calibrator, and what is left on each side of the border, of people enough to say.
 
     Raises:
         InputError: If nothing can be fitted.
     """
-    read, fit, _, sides, _ = _fit(study, file.parent)
+    folds = study.options.folds if len({*study.patients.values()}) >= FEWEST else 0
+    read, fit, _, sides, _ = _fit(study, file.parent, folds)
     calibrator = _calibrator(read, fit)
     write_calibrator(file, calibrator)
     return calibrator, sides
