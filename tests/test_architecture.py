@@ -29,9 +29,9 @@ APART = {("losses", "metrics"), ("losses", "networks"), ("losses", "phantoms")}
 #: What adapts the instrument to MONAI's and Ignite's classes, and the command that calibrates a run.
 ADAPTERS = {
     *(f"inference.{name}" for name in ("images", "orientation", "saving", "segmenter", "windows")),
-    *("metrics.metric", "promises.handler"),
+    "metrics.metric",
 }
-THROUGH_THE_DOOR = {"audits.calibrate", "promises.handler"}
+THROUGH_THE_DOOR = {"audits.calibrate"}
 
 
 def name_of(file):

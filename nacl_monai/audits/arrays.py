@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from nacl_monai.audits.measuring import joined, measured_cases, scores_of
+from nacl_monai.audits.measuring import Measured, Settings, joined, measured_cases
+from nacl_monai.audits.measuring import measured as numbers_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
-from nacl_monai.metrics.case_sums import CaseSums
-from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.record import Record
-from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study
+from nacl_monai.predictions.arrays import Cases, array_study
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.labels import Folders, check_raters
 from nacl_monai.predictions.options import EVALUATED_REGIONS, Use, options_of
@@ -58,7 +55,8 @@ def audit(
         regions: Names of the regions.
         num_bins: The number of equal bins.
         margin: How far from a prediction contours, volumes and the region "near" reach, in mm.
-        spacing: The size of a voxel of arrays along each axis in mm; None for a margin in voxels.
+        spacing: The size of a voxel of arrays along each axis in mm, of all cases or of each; None for a
+            margin in voxels.
         from_logits: Whether logits are given in place of probabilities.
         channels_as_given: Whether to take channels in their order that agree far better with the labels
             in another.
@@ -99,36 +97,13 @@ def audit(
         structures=structures,
         cases=cases,
         patients=patients,
+        spacing=spacing,
         from_logits=from_logits,
+        channels_as_given=channels_as_given,
     )
-    return _of_arrays(study, spacing, channels_as_given, measured)
-
-
-def _of_arrays(
-    study: ArrayStudy,
-    spacing: Sequence[float] | None,
-    channels_as_given: bool,
-    measured: Mapping[str, Any],
-) -> Audit:
-    overlapping = study.channels.names if study.channels.overlapping else ()
-    shown = () if overlapping else study.channels.names
-    metric = CaseSums(
-        **measured,
-        margin_spacing=spacing,
-        structures=overlapping,
-        decisions={name: [k] for k, name in enumerate(shown) if k},
-        ignore_index=study.ignore_index,
-        from_logits=study.from_logits,
-        num_raters=max(1, len(study.raters)),
-    )
-    metric.add(study.probs, study.labels, study.masks)
-    if not channels_as_given:
-        study.check_order()
-    scores = [scores_of(*case, study.channels, spacing) for case in study.each()]
-    of_cases = {name: torch.stack([case[name] for case in scores]) for name in scores[0]}
-    record = metric.record(study.names, shown, study.patients, study.raters)
-    seen = partial(array_cases, study, spacing)
-    return _of_record(record, score_columns(of_cases, list(study.channels.structures)), seen)
+    settings = Settings(study.channels, raters=study.raters, **measured)
+    numbers = study.each(lambda reading: next(numbers_of(reading, settings)))
+    return _of_numbers(numbers, study.patients, partial(array_cases, study))
 
 
 def _refuse(names: Iterable[str], kind: str) -> None:
@@ -150,16 +125,22 @@ def _of_folders(probs: Any, labels: Any, values: dict[str, Any]) -> Audit:
     if faults:
         raise faults[0]
     identity = {"anonymous": study.identity.get("anonymous")}
-    record = joined(
-        numbers[0], study.patients_of(cases), study.calibrator, options.joins, **identity
-    )
+    how = study.calibrator, options.joins
     seen = None if options.anonymous else partial(viewed_cases, study)
-    return _of_record(record, pd.DataFrame([case.columns for case in numbers[0]]), seen)
+    return _of_numbers(numbers[0], study.patients_of(cases), seen, *how, **identity)
 
 
-def _of_record(record: Record, columns: Any, cases: Viewed | None) -> Audit:
-    """The audit of what was counted, with the columns that do not follow from it."""
-    run = run_of_bins(replace(record, path=Path("<audit>") / "bins.npz"), "audit")
+def _of_numbers(
+    numbers: Sequence[Measured],
+    patients: Sequence[str],
+    cases: Viewed | None,
+    *how: Any,
+    **identity: Any,
+) -> Audit:
+    """The audit of the cases, with the columns that do not follow from what was counted."""
+    record = replace(joined(numbers, patients, *how, **identity), path=Path("<audit>") / "bins.npz")
+    run = run_of_bins(record, "audit")
+    columns = pd.DataFrame([case.columns for case in numbers])
     further = {name: columns[name] for name in columns if name not in run.metrics}
     metrics = pd.DataFrame(further, dtype=float).set_index(run.metrics.index).join(run.metrics)
     return Audit(replace(run, metrics=metrics), cases)

@@ -6,7 +6,7 @@ Against several raters there are as many numbers and one more: those against the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,6 @@ from nacl_monai.predictions.options import EVALUATED_REGIONS
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.runs import MARGIN
-from nacl_monai.tensors import top1
 
 #: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
 SCORES = ("dice", "hd95_mm")
@@ -62,7 +61,9 @@ class Settings:
     raters: Sequence[str] = ()
     margin: float = MARGIN
 
-    def metric(self, rater: int | None, step: float | None, spacing: Sequence[float]) -> CaseSums:
+    def metric(
+        self, rater: int | None, step: float | None, spacing: Sequence[float] | None
+    ) -> CaseSums:
         """Sums that have seen no case; against one of several raters, or their share."""
         return CaseSums(
             num_bins=self.num_bins,
@@ -179,14 +180,7 @@ def _measured(
     islands: Callable[[Reading], Sequence[Mapping[str, Array]]],
 ) -> list[Measured]:
     """The numbers of a case: of several raters against their share, and then against each."""
-    numbers = measured(
-        reading.case.name,
-        reading.stored,
-        reading.labels,
-        settings,
-        reading.predicted.step,
-        None if settings.channels.overlapping else reading.predicted.classes,
-    )
+    numbers = [*measured(reading, settings)]
     numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
@@ -240,54 +234,50 @@ def study_definition(study: Study) -> dict[str, Any]:
     )
 
 
-def measured(
-    case: str,
-    probs: torch.Tensor,
-    raters: Sequence[Labels],
-    settings: Settings,
-    step: float | None = None,
-    classes: torch.Tensor | None = None,
-) -> list[Measured]:
+def measured(reading: Reading, settings: Settings) -> Iterator[Measured]:
     """The numbers of one case; of several raters those against their share, then those against each.
 
     Args:
-        case: Its name.
-        probs: ``(C, *spatial)``, from `Probabilities`.
-        raters: The labels of each, on the same grid.
+        reading: Of the case.
         settings: The audit's settings, with the names of several raters.
-        step: As in `Probabilities`.
-        classes: The most probable class of each voxel, where it is known.
 
     Raises:
         InputError: If the metric refuses.
     """
-    masks, labels = _masks_of(raters), [rater.classes for rater in raters]
+    case, raters, channels = reading.case.name, reading.labels, settings.channels
+    masks, labels, spacing = (
+        _masks_of(raters),
+        [rater.classes for rater in raters],
+        raters[0].spacing,
+    )
     single = len(raters) == 1
-    predicted = _predicted(probs, settings.channels, classes)
-    scores = [_scores(predicted, rater, settings.channels, raters[0].spacing) for rater in raters]
+    predicted = _predicted(reading)
+    scores = [_scores(predicted, rater, channels) for rater in raters]
 
     def count(rater: int | None) -> CaseSums:
-        metric = settings.metric(rater, step, raters[0].spacing)
+        metric = settings.metric(rater, reading.predicted.step, spacing)
         of_case = labels[0] if single else torch.stack(labels)
-        metric.add([probs], [of_case], None if masks is None else [masks[0] if single else masks])
+        counts = None if masks is None else [masks[0] if single else masks]
+        metric.add([reading.stored], [of_case], counts)
         return metric
 
     if single:
-        return [_numbers(case, count(None), scores[0], settings, ())]
-    by_all = torch.ones(probs.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
+        yield _numbers(case, count(None), scores[0], settings, ())
+        return
+    by_all = (
+        torch.ones(reading.stored.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
+    )
     metric = count(None)
-    pairs = [_structures(predicted, rater, settings.channels) for rater in raters]
-    shared = _shared_scores(pairs, by_all, raters[0].spacing)
-    expected = metric.record([case], settings.channels.names).decisions
-    if expected is not None:
+    pairs = [_structures(predicted, rater, channels) for rater in raters]
+    shared = _shared_scores(pairs, by_all, spacing)
+    expected = metric.record([case], channels.names).decisions
+    if expected is not None and spacing is not None:
         rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
-        mm3 = rated * math.prod(raters[0].spacing)
+        mm3 = rated * math.prod(spacing)
         shared["crps"] = volume_crps(expected.expected[0], mm3) / MM3_PER_ML
-    against_each = [
-        _numbers(case, count(rater), of_rater, settings, ())
-        for rater, of_rater in enumerate(scores)
-    ]
-    return [_numbers(case, metric, shared, settings, settings.raters), *against_each]
+    yield _numbers(case, metric, shared, settings, settings.raters)
+    for rater, of_rater in enumerate(scores):
+        yield _numbers(case, count(rater), of_rater, settings, ())
 
 
 def _masks_of(raters: Sequence[Labels]) -> torch.Tensor | None:
@@ -339,25 +329,6 @@ def joined(
     return replace(record, patients=list(patients) or None, definition=definition)
 
 
-def scores_of(
-    probs: torch.Tensor,
-    raters: Sequence[Labels],
-    channels: Channels,
-    spacing: Sequence[float] | None = None,
-) -> dict[str, torch.Tensor]:
-    """Dice and HD95 of each structure of a case, ``(S,)``; in voxels where no spacing is known.
-
-    Against several raters it is Dice where all agree, over the voxels that all have labeled, without
-    a distance.
-    """
-    predicted = _predicted(probs, channels)
-    if len(raters) == 1:
-        return _scores(predicted, raters[0], channels, spacing)
-    pairs = [_structures(predicted, rater, channels) for rater in raters]
-    masks = [mask for rater in raters if (mask := rater.mask) is not None] or [torch.ones(())]
-    return _shared_scores(pairs, torch.stack(masks).all(0), spacing)
-
-
 def _shared_scores(
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
     counted: torch.Tensor,
@@ -369,22 +340,16 @@ def _shared_scores(
     return {"dice": dice, _distance(spacing): torch.full_like(dice, torch.nan)}
 
 
-def _predicted(
-    probs: torch.Tensor, channels: Channels, classes: torch.Tensor | None = None
-) -> torch.Tensor:
+def _predicted(reading: Reading) -> torch.Tensor:
     """The most probable classes, ``(*spatial)``; of structures that overlap their masks."""
-    if channels.overlapping:
-        return predicted_masks(probs, channels)
-    return top1(probs, 0)[1] if classes is None else classes
+    if reading.channels.overlapping:
+        return predicted_masks(reading.stored, reading.channels)
+    return reading.predicted.classes
 
 
-def _scores(
-    predicted: torch.Tensor,
-    labels: Labels,
-    channels: Channels,
-    spacing: Sequence[float] | None,
-) -> dict[str, torch.Tensor]:
-    """Dice and HD95 of each structure, ``(S,)``, against a rater."""
+def _scores(predicted: torch.Tensor, labels: Labels, channels: Channels) -> dict[str, torch.Tensor]:
+    """Dice and HD95 of each structure, ``(S,)``, against a rater; in voxels if no spacing is known."""
+    spacing = labels.spacing
     if channels.overlapping:
         pair = _structures(predicted, labels, channels)
         dice, distances = structure_dice(*pair)[0], hausdorff_distance(*pair, spacing)[0]

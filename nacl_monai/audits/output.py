@@ -19,8 +19,8 @@ from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
     evaluation_record,
-    write_case_table,
     write_evaluation_record,
+    write_numbers,
 )
 from nacl_monai.evaluations.slices import write_slice
 from nacl_monai.evaluations.tables import csv_text, doubtful_labels
@@ -171,10 +171,7 @@ def _write_numbers(
     settings: Mapping[str, Any],
 ) -> None:
     """Writes what reports read."""
-    num_bins, patients = record.sums.num_bins, record.patients or ()
-    pooled = record.pooled_numbers
-    write_case_table(folder, columns, num_bins, name, record.cases, patients, pooled)
-    record.write(folder.bins)
+    write_numbers(folder, name, record, columns)
     write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
 
 

@@ -19,17 +19,22 @@ from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.reading import Reading
 
 
-def picture(reading: Reading) -> dict[str, Any]:
+def picture(reading: Reading, image: torch.Tensor | None = None) -> dict[str, Any]:
     """The axial slice with most foreground in the label, as one looks at it: anterior is up.
 
+    Args:
+        reading: The case.
+        image: Its channels, along right, anterior and superior.
+
     Returns:
-        The arrays of `case_slice`, without an image; ``slice`` counts along the file's own axis.
+        The arrays of `case_slice`; ``slice`` counts along the file's own axis.
     """
     channels = reading.channels
     labels = majority(reading.labels, channels)
     classes = labels.classes if channels.overlapping else labels.classes[None]
     probs, label = reading.seen(reading.stored), reading.seen(classes)
-    return case_slice(probs, label, channels.names, overlapping=channels.overlapping)
+    how: dict[str, Any] = {"image": image, "overlapping": channels.overlapping}
+    return case_slice(probs, label, channels.names, **how)
 
 
 def majority(raters: Sequence[Labels], channels: Channels) -> Labels:

@@ -25,10 +25,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -46,8 +45,7 @@ from nacl_monai.files import (
     write_text,
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
-from nacl_monai.metrics.pooled import Pooled
-from nacl_monai.metrics.record import REMEDY
+from nacl_monai.metrics.record import REMEDY, Record
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 
 _AGAIN = "evaluate the run again"
@@ -363,39 +361,32 @@ def _object(file: Path) -> dict[str, Any]:
     return read_object(file, _AGAIN) if file.is_file() else {}
 
 
-def write_case_table(
-    folder: EvaluationFolder,
-    columns: Mapping[str, torch.Tensor],
-    num_bins: int,
-    dataset: str,
-    cases: Sequence[str],
-    patients: Sequence[str] = (),
-    pooled: Mapping[str, Pooled] = MappingProxyType({}),
+def write_numbers(
+    folder: EvaluationFolder, name: str, record: Record, columns: Mapping[str, torch.Tensor]
 ) -> pd.DataFrame:
-    """Writes ``cases.csv`` and ``summary.json``; returns the table.
+    """Writes ``cases.csv``, ``summary.json`` and ``bins.npz``; returns the table of cases.
 
     Args:
-        folder: The folder of the two files.
-        columns: One value per case each.
-        num_bins: The number of bins.
-        dataset: Name of the dataset, for the summary.
-        cases: Names, in the order of the values.
-        patients: Names in the same order; empty if unknown.
-        pooled: Numbers of all cases together, by name, for the summary.
+        folder: The folder of the files.
+        name: The dataset or the model, for the summary.
+        record: What was counted of the cases.
+        columns: One value per case each, in the order of the record.
     """
     table = pd.DataFrame(
-        {name: values.double().cpu().numpy() for name, values in columns.items()}, index=list(cases)
+        {key: values.double().cpu().numpy() for key, values in columns.items()}, index=record.cases
     )
-    if patients:
-        table.insert(0, "patient", list(patients))
+    if record.patients:
+        table.insert(0, "patient", record.patients)
     table = table.rename_axis("case").sort_index()
     write_text(folder.cases, table.to_csv(float_format="%.6f"))
-    summary = {"dataset": dataset, "cases": len(table), "num_bins": num_bins, **_statistics(table)}
+    summary = {"dataset": name, "cases": len(table), "num_bins": record.sums.num_bins}
+    summary |= _statistics(table)
     summary["pooled"] = {
-        name: {key: _number(value) for key, value in vars(number).items()}
-        for name, number in pooled.items()
+        key: {part: _number(value) for part, value in vars(number).items()}
+        for key, number in record.pooled_numbers.items()
     }
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    record.write(folder.bins)
     return table
 
 

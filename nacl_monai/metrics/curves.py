@@ -138,47 +138,6 @@ def _passed(probs: Array) -> Array:
     return passed
 
 
-def checked_curves(
-    batch: Sequence[Any],
-    named: Mapping[str, Sequence[int]],
-    overlapping: Sequence[str],
-    spacing: Sequence[float],
-    ignore_index: int | None,
-    from_logits: bool,
-) -> dict[str, Array]:
-    """The curves of a case of arrays, once they are checked.
-
-    Args:
-        batch: Probabilities, labels, and the mask of what counts or None, each with a batch axis of 1.
-        named: Name → channels of each structure.
-        overlapping: Names of the channels where these are structures that may overlap.
-        spacing: The size of a voxel along each axis, in mm.
-        ignore_index: The label of voxels that do not count.
-        from_logits: Whether logits are given.
-
-    Raises:
-        InputError: If input is not a probability or not a label.
-    """
-    import torch  # noqa: PLC0415 - which a promise does without, and so do the modules behind it
-
-    from nacl_monai.metrics.voxels import binary_problems, checked_voxels  # noqa: PLC0415 - as above
-
-    probs, labels, mask = batch
-    if overlapping:
-        probs = probs.sigmoid() if from_logits else probs
-        problems = list(binary_problems(probs, labels, overlapping, mask, ignore_index))
-        inside = torch.stack([voxels.probs[0, 1] for voxels in problems])
-        masks = [voxels.labels[0] == 1 for voxels in problems]
-        counts = problems[0].counted
-    else:
-        voxels = checked_voxels(probs, labels, mask, ignore_index, from_logits)
-        inside, counts = voxels.probs[0], voxels.counted
-        masks = [voxels.labels[0] == k for k in range(len(inside))]
-    labeled = [torch.stack([masks[k] for k in channels]).any(0) for channels in named.values()]
-    counts = None if counts is None else counts[0]
-    return curves_of_case(inside, labeled, counts, named, spacing, overlapping=bool(overlapping))
-
-
 def curves_of_case(
     probs: torch.Tensor,
     labels: Sequence[torch.Tensor],

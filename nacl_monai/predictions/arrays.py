@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,26 @@ import torch
 
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError, check_no_formula
-from nacl_monai.metrics.voxels import Voxels, as_tensor, batched, check_mask
+from nacl_monai.metrics.raters import masks_of_raters
+from nacl_monai.metrics.regions import case_spacings
+from nacl_monai.metrics.voxels import (
+    Voxels,
+    as_tensor,
+    batched,
+    binary_problems,
+    check_mask,
+    checked_voxels,
+)
 from nacl_monai.predictions.channels import Channels, class_names
 from nacl_monai.predictions.checks import channel_dice, check_order
+from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
+from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.runs import check_class_names
 from nacl_monai.tensors import without_metadata
 
+T = TypeVar("T")
 Cases = Voxels | Sequence[Voxels]
 
 
@@ -32,8 +45,86 @@ def on_cpu(voxels: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class ArrayReading(Reading):
+    """A case in memory, whose two or three axes run right, anterior and superior, in this order.
+
+    Attributes:
+        sizes: The size of a voxel along each axis in mm; None if unknown.
+    """
+
+    sizes: tuple[float, ...] | None = None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The size of a voxel along each axis; 1 where it is unknown."""
+        return self.sizes or (1.0,) * (self.stored.ndim - 1)
+
+    def seen(self, voxels: torch.Tensor) -> torch.Tensor:
+        """The voxels as they are."""
+        return voxels
+
+    def as_read(self) -> Reading:
+        """The case as if it were read from files, ``(z, y, x)``."""
+        sizes, leading = (*self.spacing, 1.0, 1.0)[:3], int(self.channels.overlapping)
+        predicted = replace(
+            self.predicted, voxels=_zyx(self.stored, 1).numpy(), affine=np.diag([*sizes, 1.0])
+        )
+        labels = [Labels(_zyx(rater.classes, leading), None) for rater in self.labels]
+        return Reading(self.case, predicted, labels, self.channels, self.tolerance)
+
+
+def _zyx(voxels: torch.Tensor, leading: int) -> torch.Tensor:
+    """Voxels ``(…, x[, y[, z]])`` as ``(…, z, y, x)``."""
+    missing = 3 + leading - voxels.ndim
+    volume = voxels.reshape(*voxels.shape, *(1,) * missing)
+    return volume.permute(*range(leading), *range(volume.ndim - 1, leading - 1, -1))
+
+
+def array_reading(
+    name: str,
+    probs: torch.Tensor,
+    raters: Sequence[torch.Tensor],
+    masks: Sequence[torch.Tensor | None],
+    channels: Channels,
+    sizes: tuple[float, ...] | None = None,
+    from_logits: bool = False,
+) -> ArrayReading:
+    """A case of arrays, once they are checked.
+
+    Args:
+        name: The name of the case.
+        probs: ``(C, *spatial)``, probabilities in any floating dtype or in bytes, or logits.
+        raters: The labels by each rater, in every form that `checked_voxels` or, where structures
+            overlap, `binary_problems` takes, without the axis of the batch.
+        masks: The voxels that count, by each rater; None for all.
+        channels: What the channels mean, and the label of voxels that do not count.
+        sizes: The size of a voxel along each axis in mm; None if unknown.
+        from_logits: Whether logits are given.
+
+    Raises:
+        InputError: If input is not a probability or not a label.
+    """
+    if channels.overlapping and from_logits:
+        probs = probs.float().sigmoid()
+    stored, labels = without_metadata(probs.detach()), []
+    for label, mask in zip(raters, masks, strict=True):
+        batch = probs[None], label[None]
+        counts = None if mask is None else mask[None]
+        if channels.overlapping:
+            problems = [*binary_problems(*batch, channels.names, counts, channels.ignore)]
+            classes = torch.cat([voxels.labels for voxels in problems])
+            counted = problems[0].counted
+        else:
+            voxels = checked_voxels(*batch, counts, channels.ignore, from_logits)
+            stored, classes, counted = voxels.probs[0], voxels.labels[0].long(), voxels.counted
+        labels.append(Labels(classes, None if counted is None else counted[0], spacing=sizes))
+    predicted = Probabilities(stored, None, Path(name), Path(name))
+    return ArrayReading(Case(name, Prediction(name, {})), predicted, labels, channels, 0.0, sizes)
+
+
+@dataclass(frozen=True)
 class ArrayStudy:
-    """Cases in memory; the metric checks whether they are probabilities and labels.
+    """Cases in memory, each checked when it is read.
 
     Attributes:
         probs: ``(C, *spatial)`` each.
@@ -41,10 +132,11 @@ class ArrayStudy:
         masks: Where voxels count; None for all.
         names: Of the cases.
         patients: The patient of each; empty if unknown.
-        channels: What the channels mean.
+        channels: What the channels mean, and the label of voxels that do not count.
         raters: Their names, if there are several.
-        ignore_index: The label of voxels that do not count.
+        spacing: The size of a voxel of each case in mm; None if unknown.
         from_logits: Whether logits are given in place of probabilities.
+        channels_as_given: Whether their order is right though another would agree far better.
     """
 
     probs: Sequence[torch.Tensor]
@@ -54,48 +146,39 @@ class ArrayStudy:
     patients: list[str]
     channels: Channels
     raters: Sequence[str]
-    ignore_index: int | None
+    spacing: Sequence[tuple[float, ...]] | None
     from_logits: bool
+    channels_as_given: bool
 
-    def each(self) -> Iterator[tuple[torch.Tensor, list[Labels]]]:
-        """Each case, in which the largest value decides, and its labels by each rater, as of files.
-
-        Logits of structures that may overlap become their sigmoid.
-        """
-        sigmoid = self.channels.overlapping and self.from_logits
-        masks: Sequence[torch.Tensor | None] = self.masks or [None] * len(self.probs)
-        for case, label, mask in zip(self.probs, self.labels, masks, strict=True):
-            probs = without_metadata(case.sigmoid() if sigmoid else case)
-            several = without_metadata(label if self.raters else label[None])
-            counts = torch.ones(probs.shape[1:]) if mask is None else without_metadata(mask)
-            by_rater = (
-                counts.bool().reshape(-1, *probs.shape[1:]).expand(len(several), *probs.shape[1:])
-            )
-            yield (
-                probs,
-                [self._labels(probs, *pair) for pair in zip(several, by_rater, strict=True)],
-            )
-
-    def _labels(self, probs: torch.Tensor, labels: torch.Tensor, counted: torch.Tensor) -> Labels:
-        """Labels that the metric has taken, in whatever form."""
-        if labels.shape == probs.shape and not self.channels.overlapping:  # one-hot
-            counted = counted & labels.bool().any(0)
-            labels = labels.long().argmax(0)
-        elif not self.channels.overlapping:
-            labels = labels.long().reshape(counted.shape)
-        if self.ignore_index is not None:
-            known = labels != self.ignore_index
-            counted = counted & known.reshape(-1, *counted.shape).all(0)
-        return Labels(labels, counted)
-
-    def check_order(self) -> None:
-        """Refuses channels that agree far better with the labels in another order.
+    def read(self, name: str) -> ArrayReading:
+        """A case.
 
         Raises:
-            InputError: If they do; see `nacl_monai.predictions.checks.check_order`.
+            InputError: If it is no probability or no label.
         """
-        dice = [channel_dice(probs, first, self.channels) for probs, (first, *_) in self.each()]
-        check_order("probs", np.mean(dice, axis=0), self.channels, "channels_as_given=True")
+        k = self.names.index(name)
+        probs, raters = self.probs[k], self.labels[k] if self.raters else self.labels[k][None]
+        mask = self.masks[k][None] if self.masks else None
+        by_rater = masks_of_raters(mask, probs.ndim + 1, len(raters))
+        masks = [None if of_rater is None else of_rater[0] for of_rater in by_rater]
+        sizes = self.spacing[k] if self.spacing else None
+        return array_reading(name, probs, [*raters], masks, self.channels, sizes, self.from_logits)
+
+    def each(self, compute: Callable[[Reading], T]) -> list[T]:
+        """A function of each case.
+
+        Raises:
+            InputError: As `read`, or if channels agree far better with the labels in another order; see
+                `nacl_monai.predictions.checks.check_order`.
+        """
+        results, dice = [], []
+        for reading in map(self.read, self.names):
+            results.append(compute(reading))
+            if not self.channels_as_given:
+                dice.append(channel_dice(reading.stored, reading.labels[0], self.channels))
+        if dice:
+            check_order("probs", np.mean(dice, axis=0), self.channels, "channels_as_given=True")
+        return results
 
 
 def array_study(
@@ -108,7 +191,9 @@ def array_study(
     structures: Sequence[str] = (),
     cases: Sequence[str] = (),
     patients: Any = (),
+    spacing: Any = None,
     from_logits: bool = False,
+    channels_as_given: bool = False,
 ) -> ArrayStudy:
     """Arrays in every form that `nacl_monai.audit` takes, as cases.
 
@@ -127,7 +212,7 @@ def array_study(
         raise InputError("probs: hold no case; give a list of cases, (C, *spatial) each")
     if from_logits:
         _check_logits(several)
-    channels = _named_channels(len(several[0]), classes, structures)
+    channels = _named_channels(len(several[0]), classes, structures, ignore_index)
     masks = None if mask is None else _masks(mask, several)
     for what, arrays in {"labels": labeled, "mask": masks or labeled}.items():
         if len(arrays) != len(several):
@@ -140,9 +225,14 @@ def array_study(
         names_of_patients,
         channels,
         list(raters),
-        ignore_index,
+        _sizes(spacing, several),
         from_logits,
+        channels_as_given,
     )
+
+
+def _sizes(spacing: Any, several: Sequence[torch.Tensor]) -> Sequence[tuple[float, ...]] | None:
+    return None if spacing is None else case_spacings(spacing, len(several), several[0].ndim - 1)
 
 
 def _check_forms(arrays: Mapping[str, Any]) -> None:
@@ -159,7 +249,9 @@ def _check_logits(several: Sequence[torch.Tensor]) -> None:
         )
 
 
-def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str]) -> Channels:
+def _named_channels(
+    count: int, classes: Sequence[str], structures: Sequence[str], ignored: int | None
+) -> Channels:
     """The meaning of the channels: classes, background first, or structures that may overlap."""
     what = "structures" if structures else "classes"
     names = list(structures) or list(classes) or class_names(count)
@@ -170,7 +262,7 @@ def _named_channels(count: int, classes: Sequence[str], structures: Sequence[str
         raise InputError(f"{what}: two are called {repeated!r}; give each a name of its own")
     first = 1 if structures else 0  # the label value of the first channel is 1, or background's 0
     values = {name: (k + first,) for k, name in enumerate(names)}
-    return Channels(SIGMOID if structures else SOFTMAX, values)
+    return Channels(SIGMOID if structures else SOFTMAX, values, ignored)
 
 
 def patient_names(names: Any) -> list[str]:

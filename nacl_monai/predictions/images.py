@@ -48,7 +48,8 @@ class Probabilities:
     """The voxels of a case.
 
     Attributes:
-        voxels: ``(C, z, y, x)``, as they were stored: half precision stays, and uint8 counts 255ths.
+        voxels: ``(C, z, y, x)``, as they were stored: half precision stays, and uint8 counts 255ths;
+            a tensor in memory.
         affine: From ``(x, y, z)`` to mm, RAS+; None if unknown.
         file: The file of the voxels.
         source: The file that says where they are.
@@ -63,7 +64,7 @@ class Probabilities:
         behind: The calibrator and the ensemble that they went through, for maps of them.
     """
 
-    voxels: npt.NDArray[Any]
+    voxels: Any
     affine: Affine
     file: Path
     source: Path
@@ -83,7 +84,7 @@ class Probabilities:
     @cached_property
     def classes(self) -> torch.Tensor:
         """The most probable class of each voxel, ``(z, y, x)``, which is found once."""
-        return top1(torch.from_numpy(self.voxels), 0)[1]
+        return top1(torch.as_tensor(self.voxels), 0)[1]
 
 
 class Image(NamedTuple):

@@ -36,14 +36,14 @@ class Labels:
         classes: Class indices ``(z, y, x)``; for overlapping structures one mask each, ``(S, z, y, x)``.
         mask: The voxels that count, ``(z, y, x)``; None for all.
         affine: The file's affine, from ``(x, y, z)`` to mm, RAS+; None where there is no file.
-        spacing: The size of a voxel along z, y and x in mm.
+        spacing: The size of a voxel along z, y and x in mm; None where nobody knows.
         grid: That of the file, if there is one.
     """
 
     classes: torch.Tensor
     mask: torch.Tensor | None
     affine: Affine = None
-    spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
+    spacing: tuple[float, ...] | None = (1.0, 1.0, 1.0)
     grid: VoxelGrid | None = None
 
 

@@ -63,7 +63,7 @@ class Reading:
     @property
     def stored(self) -> torch.Tensor:
         """The probabilities as they were stored, ``(C, z, y, x)``."""
-        return torch.from_numpy(self.predicted.voxels)
+        return torch.as_tensor(self.predicted.voxels)
 
     @property
     def probs(self) -> torch.Tensor:
@@ -74,7 +74,7 @@ class Reading:
     def size(self) -> int:
         """Bytes of its voxels, with the most probable classes and the labels."""
         of_labels = (rater.classes.nbytes + self.stored[0].numel() for rater in self.labels)
-        return self.predicted.voxels.nbytes + 8 * self.stored[0].numel() + sum(of_labels)
+        return self.stored.nbytes + 8 * self.stored[0].numel() + sum(of_labels)
 
     @property
     def affine(self) -> Affine:

@@ -2,12 +2,10 @@ from .cases import Applied, Curves, applied, promise, read_curves
 from .check import Check, check_promise
 from .command import promise_page
 from .fit import fit
-from .handler import CaseCurves
 from .record import Promise, read_promise
 
 __all__ = [
     "Applied",
-    "CaseCurves",
     "Check",
     "Curves",
     "Promise",

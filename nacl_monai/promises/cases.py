@@ -27,7 +27,7 @@ from nacl_monai.inference.promised import (
 )
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
-from nacl_monai.metrics.curves import checked_curves, definition_of, joined_curves
+from nacl_monai.metrics.curves import definition_of, joined_curves
 from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
@@ -46,8 +46,7 @@ from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
 _ARRAYS = "arrays"
-_BESIDE = ("spacing", "channels_as_given")
-_OF_ARRAYS = {*_BESIDE, *signature(array_study).parameters}
+_OF_ARRAYS = {*signature(array_study).parameters}
 
 
 def read_study(study: Study) -> tuple[Curves, list[InputError]]:
@@ -78,64 +77,39 @@ def labeled_case(reading: Reading, promise: Promise, kept: Sequence[Kept]) -> Ne
     )
 
 
-def curves_of_arrays(
-    probs: Any,
-    labels: Any,
-    *,
-    spacing: Sequence[float] | Sequence[Sequence[float]] | None = None,
-    channels_as_given: bool = False,
-    **form: Any,
-) -> Curves:
+def curves_of_arrays(probs: Any, labels: Any, **form: Any) -> Curves:
     """The curves of arrays, as `nacl_monai.promise` takes them.
 
     Args:
         probs: As for `nacl_monai.audit`.
         labels: Those of one rater.
-        spacing: The size of a voxel along each axis in mm, of all cases or of each.
-        channels_as_given: Whether to take channels that agree far better with the labels in another
-            order.
         **form: What else `nacl_monai.predictions.arrays.array_study` takes.
 
     Raises:
         InputError: If input is not a probability or not a label, or numbers of cases, names or sizes
             differ.
     """
-    return _curves_of(array_study(probs, labels, **form), spacing, channels_as_given)
+    return _curves_of(array_study(probs, labels, **form))
 
 
-def _curves_of(study: ArrayStudy, spacing: Any, channels_as_given: bool) -> Curves:
-    """The curves of arrays that have the right form."""
-    _check_alike(study)
-    channels = study.channels
-    overlapping = channels.names if channels.overlapping else ()
-    sizes = case_spacings(spacing, len(study.probs), study.probs[0].ndim - 1)
-    masks: Sequence[Any] = study.masks or [None] * len(study.probs)
-    how = study.ignore_index, study.from_logits
-    curves = []
-    for case, label, counts, size in zip(study.probs, study.labels, masks, sizes, strict=True):
-        batch = [None if part is None else part[None] for part in (case, label, counts)]
-        curves.append(checked_curves(batch, channels.structures, overlapping, size, *how))
-    if not channels_as_given:
-        study.check_order()
-    definition = definition_of(
-        channels.values,
-        channels.structures,
-        channels.activation,
-        _ARRAYS,
-        ignored=study.ignore_index,
-        known_by=BY_TABLE if study.patients else BY_CASE,
-    )
-    return joined_curves(study.names, curves, study.patients, definition)
-
-
-def _check_alike(study: ArrayStudy) -> None:
-    """Refuses several raters, and slices beside volumes."""
+def _curves_of(study: ArrayStudy) -> Curves:
+    """The curves of arrays that have the right form, of one rater, and no slices beside volumes."""
     if study.raters:
         raise InputError("labels: are of several raters; a promise is against one")
     if len({case.ndim for case in study.probs}) > 1:
         raise InputError(
             "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
         )
+    channels = study.channels
+    definition = definition_of(
+        channels.values,
+        channels.structures,
+        channels.activation,
+        _ARRAYS,
+        ignored=channels.ignore,
+        known_by=BY_TABLE if study.patients else BY_CASE,
+    )
+    return joined_curves(study.names, study.each(curve_of), study.patients, definition)
 
 
 def applied(
@@ -385,10 +359,9 @@ def promise(
     else:
         if of_folders := sorted(options.keys() - _OF_ARRAYS):
             raise SettingError(f"{of_folders[0]}: is no option for arrays; leave it out")
-        spacing, as_given = (options.pop(name, None) for name in _BESIDE)
         arrays = array_study(probs, labels, **options)
-        curves = _curves_of(arrays, spacing, bool(as_given))
-        read = partial(array_readings, arrays, spacing)
+        curves = _curves_of(arrays)
+        read = partial(array_readings, arrays)
     controls = controls_of(control, levels, misses, confidence)
     measured: dict[str, Any] = {"measures": measures, "phases": phases, "asymmetric": asymmetric}
     return replace(fit(curves, controls, family, margin, compare=compare, **measured), read=read)

@@ -24,16 +24,23 @@ from nacl_monai.audits.calibrate import calibrate_folder
 from nacl_monai.audits.maps import view_folder
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.voxels import Voxels
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
-from nacl_monai.predictions.arrays import ArrayStudy, Cases, array_study, check_form, on_cpu
+from nacl_monai.predictions.arrays import (
+    ArrayReading,
+    ArrayStudy,
+    Cases,
+    array_study,
+    check_form,
+    on_cpu,
+)
 from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, report_folders
 from nacl_monai.promises.triage import TRIAGE, triage_folder
 from nacl_monai.reports.sections import PAGE
-from nacl_monai.reports.viewer import array_readings
 
 __all__ = ["calibrate", "report", "triage", "view"]
 
@@ -238,9 +245,8 @@ class _Call:
         """The folders of predictions and of label maps."""
         if isinstance(probs, (str, Path)) and isinstance(labels, (str, Path)):
             return [Path(probs), Path(labels)]
-        form = self._arrays_form()
-        spacing = form.pop("spacing", None)
-        self._save("predictions", array_study(probs, labels, **form), spacing, are_labeled=True)
+        study = array_study(probs, labels, **self._arrays_form())
+        self._save("predictions", study, are_labeled=True)
         return [self.folder / "predictions", self.folder / "labels"]
 
     def unlabeled(
@@ -256,12 +262,11 @@ class _Call:
             form = {key: self._form[key] for key in self._form.keys() - _OF_CASES} | names
         else:
             form = names | self._arrays_form()
-        spacing = form.pop("spacing", None)
         if channels:
             form["structures" if activation == SIGMOID else "classes"] = channels
         axis = 0 if form.get("structures") else 1
         nothing = [np.zeros(tuple(case.shape)[axis:], np.uint8) for case in several]
-        self._save(name, array_study(several, nothing, **form), spacing)
+        self._save(name, array_study(several, nothing, **form))
         return self.folder / name
 
     def run(self, write: Callable[..., Sequence[InputError]], *places: Path) -> Path:
@@ -286,9 +291,7 @@ class _Call:
         self._form = {key: self.values.pop(key) for key in _FORM & self.values.keys()}
         return dict(self._form)
 
-    def _save(
-        self, name: str, study: ArrayStudy, spacing: Any, *, are_labeled: bool = False
-    ) -> None:
+    def _save(self, name: str, study: ArrayStudy, *, are_labeled: bool = False) -> None:
         """Writes cases as nnU-Net does, with label maps, and what says their values."""
         if study.raters:
             raise InputError("labels: are of several raters; give those of one")
@@ -302,22 +305,27 @@ class _Call:
             self.values["activation"] = SIGMOID
         if self.use == Use.VIEW:
             self.values["dataset"] = self.folder / "dataset.json"
-        readings = array_readings(study, spacing, study.names)
-        for (reading, _), (_, (label,)) in zip(readings, study.each(), strict=True):
+        for case in map(study.read, study.names):
+            reading = case.as_read()
             file, affine = self.folder / name / f"{reading.case.name}.npz", reading.affine
             np.savez(file, probabilities=reading.predicted.voxels)
             place = {"nibabel_stuff": {"original_affine": np.asarray(affine).tolist()}}
             file.with_suffix(".pkl").write_bytes(pickle.dumps(place))
             if are_labeled:
-                classes = reading.labels[0].classes.numpy().T  # (x, y, z[, S])
-                if study.channels.overlapping:
-                    classes = classes.astype(bool) @ (2 ** np.arange(classes.shape[-1]))
-                counted = np.asarray(label.mask).reshape(classes.shape)
-                stored = np.where(counted, classes, numbers["ignore"]).astype(np.uint16)
                 new: Any = nibabel.Nifti1Image
-                image = new(stored, np.asarray(affine))
+                image = new(_label_map(case, numbers["ignore"]), np.asarray(affine))
                 (self.folder / "labels").mkdir(exist_ok=True)
                 nibabel.save(image, self.folder / "labels" / f"{reading.case.name}.nii.gz")
+
+
+def _label_map(case: ArrayReading, ignored: int) -> Array:
+    """The labels of a case ``(x, y, z)``; of structures, a number per set of them."""
+    classes: Array = case.as_read().labels[0].classes.numpy().T  # (x, y, z[, S])
+    if case.channels.overlapping:
+        classes = classes.astype(bool) @ (2 ** np.arange(classes.shape[-1]))
+    if (mask := case.labels[0].mask) is not None:
+        classes = np.where(mask.numpy().reshape(classes.shape), classes, ignored)
+    return classes.astype(np.uint16)
 
 
 def _label_values(study: ArrayStudy) -> dict[str, Any]:

@@ -27,13 +27,10 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import confidence_of, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import Array
-from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.predictions.arrays import ArrayStudy
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import Labels
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options
-from nacl_monai.predictions.reading import Case, Reading
+from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.reports.style import OKABE_ITO, gray_ends, page_template
 
@@ -351,38 +348,13 @@ def viewed_cases(study: Study, names: Sequence[str]) -> Iterator[dict[str, Any]]
         yield viewed(reading, image, raters=study.raters)
 
 
-def array_cases(study: ArrayStudy, spacing: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The layers of some cases in memory, as `array_readings` has them."""
-    for reading, _ in array_readings(study, spacing, names):
-        yield viewed(reading, raters=study.raters)
-
-
-def array_readings(
-    study: ArrayStudy, spacing: Any, names: Sequence[str]
-) -> Iterator[tuple[Reading, None]]:
-    """Some cases in memory, whose axes run right, anterior and superior, as if they were read.
-
-    Args:
-        study: From `nacl_monai.predictions.arrays.array_study`.
-        spacing: As `nacl_monai.metrics.regions.case_spacings` takes it.
-        names: Of the cases.
-    """
-    several = case_spacings(spacing, len(study.names), study.probs[0].ndim - 1)
-    by_name = dict(zip(study.names, zip(study.each(), several, strict=True), strict=True))
-    channels = study.channels
+def array_readings(study: ArrayStudy, names: Sequence[str]) -> Iterator[tuple[Reading, None]]:
+    """Some cases in memory, as if they were read."""
     for name in names:
-        (probs, raters), sizes = by_name[name]
-        if study.from_logits and not channels.overlapping:
-            probs = probs.float().softmax(0)
-        sizes = (*sizes, 1.0, 1.0)[:3]
-        affine, place = np.diag([*sizes, 1.0]), Path(name)
-        predicted = Probabilities(_zyx(probs, 1).numpy(), affine, place, place)
-        labels = [Labels(_zyx(rater.classes, int(channels.overlapping)), None) for rater in raters]
-        yield Reading(Case(name, Prediction(name, {})), predicted, labels, channels, 0.0), None
+        yield study.read(name).as_read(), None
 
 
-def _zyx(voxels: torch.Tensor, leading: int) -> torch.Tensor:
-    """Voxels ``(…, x[, y[, z]])`` as ``(…, z, y, x)``."""
-    missing = 3 + leading - voxels.ndim
-    volume = voxels.reshape(*voxels.shape, *(1,) * missing)
-    return volume.permute(*range(leading), *range(volume.ndim - 1, leading - 1, -1))
+def array_cases(study: ArrayStudy, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The layers of some cases in memory."""
+    for reading, _ in array_readings(study, names):
+        yield viewed(reading, raters=study.raters)

@@ -1,5 +1,5 @@
 from .calibrators import calibrated_network, fit_calibrator
-from .case_files import CalibrationError, CaseBins, CaseTable, ReliabilityPlot, SliceMaps
+from .case_files import Audited, CalibrationError, ReliabilityPlot
 from .checkpoints import (
     BestModel,
     Checkpoints,
@@ -43,11 +43,10 @@ from .run_settings import evaluation_settings, follow_run, run_parameters
 from .weights import load_pretrained, load_weights
 
 __all__ = [
+    "Audited",
     "BestModel",
     "BroadcastBuffers",
     "CalibrationError",
-    "CaseBins",
-    "CaseTable",
     "Checkpoints",
     "EpochSeed",
     "EvaluationRecord",
@@ -61,7 +60,6 @@ __all__ = [
     "RunRecord",
     "SampleOutputs",
     "ScheduleState",
-    "SliceMaps",
     "StopOnDivergence",
     "StopOnTermination",
     "TrackedRun",

@@ -1,7 +1,7 @@
 """The names of an evaluator's cases, their measurements, and the files that keep them.
 
-Handlers for an evaluator of MONAI or Ignite: `CalibrationError` measures; `CaseTable`, `CaseBins`,
-`SliceMaps` and `ReliabilityPlot` write one file or picture after the last case.
+Handlers for an evaluator of MONAI or Ignite: `CalibrationError` measures; `Audited` writes the files of
+an audit after the last case, and `ReliabilityPlot` a picture.
 """
 
 from __future__ import annotations
@@ -18,15 +18,25 @@ from ignite.engine import Engine, Events
 from monai.handlers import IgniteMetricHandler
 from monai.utils.enums import CommonKeys
 
+from nacl_monai.audits.measuring import curve_of
+from nacl_monai.audits.pictures import picture
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.evaluation_files import write_case_table
-from nacl_monai.evaluations.slices import case_slice, write_slice
+from nacl_monai.evaluations.evaluation_files import write_numbers
+from nacl_monai.evaluations.slices import write_slice
 from nacl_monai.evaluations.tables import leading_text
+from nacl_monai.inference.promised import Array
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.regions import Region
+from nacl_monai.metrics.curves import CURVES_FILE, definition_of, joined_curves
+from nacl_monai.metrics.regions import Region, case_spacings
+from nacl_monai.posthoc.file import BY_DATASET
+from nacl_monai.predictions.arrays import ArrayReading, array_reading
+from nacl_monai.predictions.channels import Channels
+from nacl_monai.predictions.options import SIGMOID, SOFTMAX
+from nacl_monai.predictions.reading import Reading
 from nacl_monai.runs import MARGIN, EvaluationFolder
+from nacl_monai.training.evaluation_record import EvaluationRecord
 from nacl_monai.training.outputs import (
     batch_entries,
     case_names,
@@ -49,7 +59,7 @@ class CalibrationError(IgniteMetricHandler):
     At the end of a run ``engine.state.metrics`` holds ``ece_<region>`` and ``cece_<region>`` (paper,
     equations 10 and 11; mean over cases), their pooled values and more, for every region: the keys
     of `nacl_monai.metrics.CalibrationMetric.aggregate`. The bins remain in ``metric_fn``, from which
-    `CaseBins` and `CaseTable` write them.
+    `Audited` writes them.
 
     Args:
         num_bins: Equal bins ``(lo, hi]`` of [0, 1]; the paper uses 15.
@@ -156,168 +166,170 @@ class CaseHandler(ABC):
             self.write(engine, cases or case_names(files), patients)
 
 
+#: The tool of the predictions, in the definition of a promise's sums.
+_EVALUATOR = "evaluator"
+
+
 @dataclass(eq=False)
-class CaseTable(CaseHandler):
-    """Writes ``cases.csv`` and ``summary.json``, and prints the summary.
+class Audited(CaseHandler):
+    """Writes what an audit of the evaluator's predictions writes, and prints the summary.
 
     ``cases.csv`` has one row per case: ``case``, and ``patient`` where it is known; each metric of
     each structure, ``<metric>_<structure>``, and its mean over the structures that are present,
     ``<metric>``; each calibration error over each region, ``<error>_<region>``. An undefined value
     (an absent structure, an empty region) is an empty field.
     ``summary.json`` holds the mean, the standard deviation and the number of defined values of every
-    column.
+    column, and ``bins.npz`` the exact bin sums of every case, from which all calibration follows.
+    ``promise.npz`` is what `nacl-monai promise` makes promises from without the images; where the
+    calibration metric measures margins in voxels, no size in mm is known, and it says so.
+
+    ``maps/<case>.npz`` is the slice with most foreground in the label, which is the same for all
+    methods. Arrays: ``image`` float32 (first channel), ``label`` and ``prediction`` uint8,
+    ``confidence`` float32 (the largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0,
+    certain, to 1, equal probabilities), each ``(rows, columns)`` as one looks at it: where an axis pair
+    runs right and anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names. For
+    structures that overlap, see `case_slice`. Voxels to be ignored are shown as background.
+
+    Structures, ignored label and size of voxels are those of the calibration metric.
 
     Args:
-        output_dir: Folder of the two files.
-        structures: Names of what was scored: foreground classes, or unions of them.
-        metrics: Names of the metrics of these structures, as in ``engine.state.metric_details``.
+        output_dir: Folder of the files.
+        classes: Names of all classes, background first; of structures that may overlap, the names are
+            the metric's.
         calibration: The evaluator's calibration metric.
         dataset: Name of the dataset, for the summary.
-
-    Raises:
-        InputError: In the end, if the evaluator has no such metric, or one of other structures.
-    """
-
-    output_dir: str | Path
-    structures: Sequence[str]
-    metrics: Sequence[str]
-    calibration: CalibrationError
-    dataset: str
-
-    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
-        """Writes both files; see the class."""
-        scores = {metric: self._score(engine, metric) for metric in self.metrics}
-        calibration = self.calibration.metric_fn
-        columns = score_columns(scores, list(self.structures)) | calibration.columns()
-        folder, bins = EvaluationFolder(Path(self.output_dir)), calibration.options.num_bins
-        record = calibration.record(cases, patients=patients)
-        pooled = record.pooled_numbers
-        table = write_case_table(folder, columns, bins, self.dataset, cases, patients, pooled)
-        names = ("dice", "hd95", "ece_foreground", "cece_foreground")
-        means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
-        print(f"{counted(len(table), 'case')}, mean over cases: {means}")
-        if led := leading_text(pooled):
-            print(f"all cases together [95% interval over patients]: {led}")
-
-    def _score(self, engine: Engine, metric: str) -> torch.Tensor:
-        """The values of a metric for every case, ``(cases, structures)``."""
-        details: dict[str, torch.Tensor] = getattr(engine.state, "metric_details", {})
-        if metric not in details:
-            raise InputError(
-                f"CaseTable: the evaluator has no metric {metric!r} with details; attach it under this "
-                f"name, or choose from {', '.join(details) or 'none'}"
-            )
-        columns = details[metric].shape[1]
-        if columns != len(self.structures):
-            raise InputError(
-                f"CaseTable: {metric!r} is of {columns} structures, but {len(self.structures)} are "
-                f"named ({', '.join(self.structures)}); name each that the metric scores"
-            )
-        return details[metric]
-
-
-@dataclass(eq=False)
-class CaseBins(CaseHandler):
-    """Writes ``bins.npz``: the exact bin sums of every case, from which all calibration follows.
-
-    `nacl_monai.metrics.record` says what it holds: fine bins only where an error of equal mass or of
-    selective prediction was asked for.
-
-    Args:
-        output_dir: Folder of the file.
-        classes: Names of all classes, background first; those of structures that may overlap, which are
-            the metric's, are "outside" and "inside" whatever is given.
-        calibration: The evaluator's calibration metric.
+        metrics: Names of further metrics, of the structures of the calibration metric's decisions, as in
+            ``engine.state.metric_details``.
         calibrator: Name of what is behind the network; None without.
+        record: The source of the evaluation's weights, run and set of the split; None if unknown.
 
     Raises:
-        InputError: In the end, if there are not as many names as classes.
+        InputError: While the evaluator runs, if there are no probabilities, or other channels; in the
+            end, if it has no such metric, or one of other structures.
     """
 
     output_dir: str | Path
     classes: Sequence[str]
     calibration: CalibrationError
+    dataset: str
+    metrics: Sequence[str] = ()
     calibrator: str | None = None
+    record: EvaluationRecord | None = None
 
-    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
-        """Writes the file; see the class."""
-        calibrator = [self.calibrator] if self.calibrator else []
-        metric, classes = self.calibration.metric_fn, list(self.classes)
-        record = metric.record(cases, classes, patients, calibrator=calibrator)
-        record.write(EvaluationFolder(Path(self.output_dir)).bins)
+    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:
+        """Writes the files; see the class."""
+        metric, folder = self.calibration.metric_fn, EvaluationFolder(Path(self.output_dir))
+        behind = [self.calibrator] if self.calibrator else []
+        scores = {name: self._score(engine, name) for name in self.metrics}
+        columns = score_columns(scores, metric.decided) | metric.columns()
+        record = metric.record(cases, self.classes, patients, calibrator=behind)
+        table = write_numbers(folder, self.dataset, record, columns)
+        curves = [curve for _, curve in self._kept if curve]
+        if curves:
+            definition = self._definition(behind)
+            joined_curves(cases, curves, patients, definition).write(folder.path / CURVES_FILE)
+        else:
+            print(
+                f"no {CURVES_FILE}: nothing says how large voxels are; give margin_spacing: pixdim"
+            )
+        self._name_slices(folder, cases)
+        names = ("dice", "hd95", "ece_foreground", "cece_foreground")
+        means = ", ".join(f"{name} {table[name].mean():.4f}" for name in names if name in table)
+        print(f"{counted(len(table), 'case')}, mean over cases: {means}")
+        if led := leading_text(record.pooled_numbers):
+            print(f"all cases together [95% interval over patients]: {led}")
 
-
-@dataclass(eq=False)
-class SliceMaps(CaseHandler):
-    """Writes ``maps/<case>.npz``: the slice with most foreground in the label.
-
-    The choice depends only on the label, so that all methods show the same slice. Arrays:
-    ``image`` float32 (first channel), ``label`` and ``prediction`` uint8, ``confidence`` float32 (the
-    largest probability), ``entropy`` float32 (``−Σ p ln p / ln C``, from 0, certain, to 1, equal
-    probabilities), each ``(rows, columns)`` as one looks at it: where an axis pair runs right and
-    anterior, anterior is up; ``slice``, its position; ``classes`` (C,), their names. For structures that
-    overlap, see `case_slice`. Voxels to be ignored are shown as background in the label.
-
-    Args:
-        output_dir: The folder in which ``maps/`` is made.
-        classes: Names of all classes, background first.
-        structures: In their place, names of the channels where these are structures that may overlap.
-        ignore_index: The label of voxels to be ignored.
-
-    Raises:
-        InputError: While the evaluator runs, if there are no probabilities, or other channels.
-    """
-
-    output_dir: str | Path
-    classes: Sequence[str] = ()
-    structures: Sequence[str] = ()
-    ignore_index: int | None = None
-
-    def _file(self, case: str) -> Path:
-        return EvaluationFolder(Path(self.output_dir)).map_of(case)
-
-    def write(self, engine: Engine, cases: list[str], patients: list[str]) -> None:  # noqa: ARG002
-        """Gives every slice the name of its case."""
-        for case, kept in zip(cases, self._kept, strict=True):
-            file = self._file(case)
-            if isinstance(kept, Path):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                kept.replace(file)
+    def _name_slices(self, folder: EvaluationFolder, cases: Sequence[str]) -> None:
+        for case, (arrays, _) in zip(cases, self._kept, strict=True):
+            if isinstance(arrays, Path):
+                arrays.replace(folder.map_of(case))
             else:
-                write_slice(file, kept)
+                write_slice(folder.map_of(case), arrays)
+
+    def _score(self, engine: Engine, metric: str) -> torch.Tensor:
+        """The values of a metric for every case, ``(cases, structures)``."""
+        details: dict[str, torch.Tensor] = getattr(engine.state, "metric_details", {})
+        structures = self.calibration.metric_fn.decided
+        if metric not in details:
+            raise InputError(
+                f"Audited: the evaluator has no metric {metric!r} with details; attach it under this "
+                f"name, or choose from {', '.join(details) or 'none'}"
+            )
+        columns = details[metric].shape[1]
+        if columns != len(structures):
+            raise InputError(
+                f"Audited: {metric!r} is of {columns} structures, but the decisions of the calibration "
+                f"metric are on {len(structures)} ({', '.join(structures)}); give both the same ones"
+            )
+        return details[metric]
+
+    def _channels(self) -> Channels:
+        metric = self.calibration.metric_fn
+        first, names = (1, metric.structures) if metric.structures else (0, self.classes)
+        scored = None if metric.structures else {k: tuple(v) for k, v in metric.decisions.items()}
+        values = {name: (k + first,) for k, name in enumerate(names)}
+        activation = SIGMOID if metric.structures else SOFTMAX
+        return Channels(activation, values, metric.ignore_index, scored=scored)
+
+    def _definition(self, behind: Sequence[str]) -> dict[str, Any]:
+        channels, identity = self._channels(), dict[str, Any]()
+        if self.record is not None:
+            run = self.record.files["weights"].absolute().parent.name
+            weights = self.record.record.get("weights")
+            identity = {"weights": weights, "split": self.record.set, "run": run}
+        return definition_of(
+            channels.values,
+            channels.structures,
+            channels.activation,
+            _EVALUATOR,
+            behind,
+            channels.ignore,
+            **identity,
+            known_by=BY_DATASET,
+        )
 
     def _start(self) -> None:
         super()._start()
-        self._kept: list[Path | dict[str, Any]] = []
+        self._kept: list[tuple[Path | dict[str, Any], dict[str, Array] | None]] = []
 
     def _collect(self, engine: Engine) -> None:
-        """Writes the slices of a batch under numbers, since names are known only in the end.
+        """Takes what is kept of each case of a batch.
 
-        Processes other than the first keep theirs, which that one writes.
+        Slices are written under numbers, since names are known only in the end. Processes other than
+        the first keep theirs, which that one writes.
         """
         super()._collect(engine)
         for output in case_outputs(engine.state.output):
-            arrays = self._arrays(output)
+            reading = self._reading(output)
+            curve = None if self.calibration.metric_fn.margin_spacing is None else curve_of(reading)
+            arrays: Any = picture(_shown(reading), output.get(CommonKeys.IMAGE))
             if idist.get_rank() == 0:
-                numbered = self._file(f".{len(self._kept)}")
-                write_slice(numbered, arrays)
-                self._kept.append(numbered)
-            else:
-                self._kept.append(arrays)
+                file = EvaluationFolder(Path(self.output_dir)).map_of(f".{len(self._kept)}")
+                write_slice(file, arrays)
+                arrays = file
+            self._kept.append((arrays, curve))
 
-    def _arrays(self, output: Mapping[str, Any]) -> dict[str, Any]:
-        label = label_of(output)
-        return case_slice(
+    def _reading(self, output: Mapping[str, Any]) -> ArrayReading:
+        metric, probs, label = (
+            self.calibration.metric_fn,
             probabilities_of(output),
-            label if self.ignore_index is None else label.where(label != self.ignore_index, 0),
-            list(self.structures or self.classes),
-            image=output.get(CommonKeys.IMAGE),
-            overlapping=bool(self.structures),
+            label_of(output),
         )
+        (sizes,) = case_spacings(metric.margin_spacing, 1, probs.ndim - 1, label)
+        how = self._channels(), sizes, metric.from_logits
+        return array_reading("", probs.cpu(), [label.cpu()], [None], *how)
 
     def _finish(self, engine: Engine) -> None:
         self._kept = joined(self._kept)
         super()._finish(engine)
+
+
+def _shown(reading: ArrayReading) -> Reading:
+    """A case whose ignored voxels are background."""
+    (labels,) = reading.labels
+    if labels.mask is None:
+        return reading
+    return replace(reading, labels=[replace(labels, classes=labels.classes.where(labels.mask, 0))])
 
 
 #: Under which name TensorBoard and MLflow keep the diagrams.

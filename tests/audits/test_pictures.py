@@ -11,6 +11,7 @@ import torch
 from nacl_monai.audits.measuring import Settings, measured
 from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
+from nacl_monai.predictions.arrays import array_reading
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
@@ -90,7 +91,10 @@ def test_only_the_worst_are_in_memory():
     worst = WorstCases(settings, most=2)
     probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])
     for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
-        numbers = measured("case", probs, [Labels(torch.tensor([[label]]), None)], settings)[0]
+        labels = [torch.tensor([[label]])]
+        numbers = next(
+            measured(array_reading(case, probs, labels, [None], settings.channels), settings)
+        )
         kept = worst.keep(case, replace(numbers, picture={"case": case}))
         assert kept.picture is None
 

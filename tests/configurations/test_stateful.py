@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from nacl_monai.cli import main
-from nacl_monai.training import CaseBins, RunRecord, checkpoints
+from nacl_monai.metrics import Record
+from nacl_monai.training import RunRecord, checkpoints
 from tests.configurations.conftest import arguments, contents, one_line
 from tests.configurations.test_dead_ends import SMALL
 
@@ -157,7 +158,7 @@ def machine(start, bundle, monkeypatch, capfd):
                 raise RuntimeError("killed")
 
             with monkeypatch.context() as killing:
-                killing.setattr(CaseBins, "write", die)
+                killing.setattr(Record, "write", die)
                 code, _ = self.command("evaluating", run, "--cases_to_evaluate", part)
             assert code == 1
             assert contents(root / "runs" / run / "evaluation") == before

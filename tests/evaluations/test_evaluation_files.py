@@ -20,8 +20,8 @@ from nacl_monai.evaluations.evaluation_files import (
     check_evaluated_so,
     read_cases,
     trained_with,
-    write_case_table,
     write_evaluation_record,
+    write_numbers,
 )
 from nacl_monai.evaluations.logits import EpochLogits, read_class_logits, read_epoch_logits
 from nacl_monai.evaluations.slices import read_map
@@ -157,8 +157,8 @@ def write_evaluated(folder):
     metric = CalibrationMetric()
     metric(*drawn(0))
     scores = {"dice": torch.full((3,), 0.5), "hd95": torch.full((3,), 2.0)}
-    write_case_table(run.evaluation, scores | metric.columns(), 15, "mine", CASES, CASES)
-    metric.record(CASES, CLASSES, CASES).write(run.evaluation.bins)
+    counted = metric.record(CASES, CLASSES, CASES)
+    write_numbers(run.evaluation, "mine", counted, scores | metric.columns())
     record = EvaluationRecord(run.evaluation, run.model, run.split, "test", SETTINGS).record
     write_evaluation_record(run.evaluation, record)
     return run

@@ -12,12 +12,10 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lam
 
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
 from nacl_monai.training import (
+    Audited,
     CalibrationError,
-    CaseBins,
-    CaseTable,
     LogitProfile,
     ReliabilityPlot,
-    SliceMaps,
 )
 
 CLASSES = ["background", "left", "right"]
@@ -55,7 +53,7 @@ def evaluated(tmp_path_factory):
             }
         )
     output_dir = tmp_path_factory.mktemp("evaluation")
-    calibration = CalibrationError(num_bins=15, regions=REGIONS)
+    calibration = CalibrationError(num_bins=15, regions=REGIONS, decisions=STRUCTURES)
     masks = ["pred_masks", "label_masks"]
     evaluator = SupervisedEvaluator(
         device="cpu",
@@ -78,10 +76,8 @@ def evaluated(tmp_path_factory):
             "calibration": calibration,
         },
         val_handlers=[
-            CaseTable(output_dir, list(STRUCTURES), ["dice", "hd95"], calibration, "synthetic"),
-            CaseBins(output_dir, CLASSES, calibration),
+            Audited(output_dir, CLASSES, calibration, "synthetic", ["dice", "hd95"]),
             LogitProfile(output_dir, CLASSES),
-            SliceMaps(output_dir, CLASSES),
             ReliabilityPlot(calibration, output_dir, name="synthetic", cases="audited"),
         ],
     )

@@ -21,7 +21,7 @@ from monai.transforms import (
 
 from nacl_monai import audit, read_audit
 from nacl_monai.errors import InputError
-from nacl_monai.training import CalibrationError, CaseBins, CaseTable, SliceMaps
+from nacl_monai.training import Audited, CalibrationError
 from tests.conftest import save_nifti
 
 CLASSES = ["background", "left", "right"]
@@ -80,11 +80,7 @@ def evaluated(folder, loader, postprocessing=SOFTMAX, network=None, structures=(
         loader,
         network or Logits(),
         postprocessing=postprocessing,
-        val_handlers=[
-            CaseTable(folder, [], [], calibration, "ours"),
-            CaseBins(folder, CLASSES, calibration),
-            SliceMaps(folder, CLASSES, structures),
-        ],
+        val_handlers=[Audited(folder, CLASSES, calibration, "ours")],
         **options,
     )
     calibration.attach(evaluator, "calibration")
@@ -186,12 +182,12 @@ def test_what_is_no_probability_is_refused(files, tmp_path, postprocessing, mess
 
 
 def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
-    """The documentation's: sixteen lines, and the numbers of the audit."""
+    """The documentation's: fifteen lines, and the numbers of the audit."""
     text = GUIDE.read_text(encoding="utf-8")
     block = next(
         code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "SupervisedEv" in code
     )
-    assert len([line for line in block.splitlines() if line]) <= 16
+    assert len([line for line in block.splitlines() if line]) <= 15
     names = {"classes": CLASSES, "device": torch.device("cpu"), "network": Logits()}
     names["loader"] = loaded(files, batch_size=2)
     monkeypatch.chdir(tmp_path)
@@ -207,7 +203,7 @@ def test_example_runs_as_printed(files, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("structures", "metrics", "message"),
     [
-        (["left"], ["dice"], "'dice' is of 2 structures, but 1 are named \\(left\\)"),
+        (["left"], ["dice"], "'dice' is of 2 structures, but the decisions .* on 1 \\(left\\)"),
         (["left", "right"], ["hd95"], "no metric 'hd95' with details; .*choose from dice"),
     ],
 )
@@ -215,7 +211,9 @@ def test_scores_that_do_not_fit_are_refused(tmp_path, structures, metrics, messa
     """Rather than written in the wrong column."""
     engine = Engine(lambda *_: None)
     engine.state.metric_details = {"dice": torch.zeros(5, 2)}
-    table = CaseTable(tmp_path, structures, metrics, CalibrationError(errors=["ece"]), "ours")
+    decisions = {name: [k] for k, name in enumerate(structures, 1)}
+    calibration = CalibrationError(errors=["ece"], decisions=decisions)
+    handler = Audited(tmp_path, CLASSES, calibration, "ours", metrics)
 
-    with pytest.raises(InputError, match=f"^CaseTable: .*{message}"):
-        table.write(engine, list("abcde"), [])
+    with pytest.raises(InputError, match=f"^Audited: .*{message}"):
+        handler.write(engine, list("abcde"), [])

@@ -10,11 +10,11 @@ from monai.data import DataLoader, MetaTensor
 from monai.engines import SupervisedEvaluator
 
 from nacl_monai.errors import InputError
-from nacl_monai.promises import CaseCurves, fit, read_curves
+from nacl_monai.promises import fit, read_curves
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from nacl_monai.runs import EvaluationFolder
-from nacl_monai.training import CalibrationError, EvaluationRecord
+from nacl_monai.training import Audited, CalibrationError, EvaluationRecord
 from tests.same import same_bits
 
 SIZES = (3.0, 1.0, 1.5)
@@ -39,16 +39,25 @@ def volumes(overlapping):
         }
 
 
+def evaluate(folder, cases, calibration, **options):
+    """Audits an evaluator whose network gives what it gets."""
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(cases, batch_size=1),
+        network=torch.nn.Identity(),
+        val_handlers=[Audited(folder, CLASSES, calibration, "ours", **options)],
+    )
+    calibration.attach(evaluator, "calibration")
+    evaluator.run()
+
+
 def evaluated(folder, overlapping, **options):
     """The file, and the cases that went through the evaluator."""
-    calibration = CalibrationError(margin_spacing="pixdim", **options)
-    handler = CaseCurves(folder, CLASSES, calibration, "temperature_near")
-    cases = list(volumes(overlapping))
-    loader = DataLoader(cases, batch_size=1)
-    network = torch.nn.Identity()
-    SupervisedEvaluator(
-        device="cpu", val_data_loader=loader, network=network, val_handlers=[handler]
-    ).run()
+    calibration, cases = (
+        CalibrationError(margin_spacing="pixdim", **options),
+        list(volumes(overlapping)),
+    )
+    evaluate(folder, cases, calibration, calibrator="temperature_near")
     return read_curves(folder), cases
 
 
@@ -98,16 +107,9 @@ def test_structure_of_several_classes_is_their_union(tmp_path):
 
 def test_nothing_is_kept_where_no_size_in_mm_is_known(tmp_path, capsys):
     """A margin in voxels would be taken for one in mm; it says why there is no file."""
-    calibration = CalibrationError(decisions={"left": [1]})
-    handler = CaseCurves(tmp_path, CLASSES, calibration)
-    SupervisedEvaluator(
-        device="cpu",
-        val_data_loader=DataLoader(list(volumes(False)), batch_size=1),
-        network=torch.nn.Identity(),
-        val_handlers=[handler],
-    ).run()
+    evaluate(tmp_path, list(volumes(False)), CalibrationError(decisions={"left": [1]}))
 
-    assert not [*tmp_path.iterdir()]
+    assert not (tmp_path / "promise.npz").exists()
     assert "no promise.npz: nothing says how large voxels are" in capsys.readouterr().out
 
 
@@ -120,12 +122,7 @@ def test_curves_say_whose_weights_and_which_set_they_are_of(tmp_path):
     for name in ("val", "train"):
         record = EvaluationRecord(*where, name, {})
         calibration = CalibrationError(margin_spacing="pixdim", decisions={"left": [1]})
-        SupervisedEvaluator(
-            device="cpu",
-            val_data_loader=DataLoader(list(volumes(False)), batch_size=1),
-            network=torch.nn.Identity(),
-            val_handlers=[CaseCurves(tmp_path, CLASSES, calibration, record=record)],
-        ).run()
+        evaluate(tmp_path, list(volumes(False)), calibration, record=record)
         curves = read_curves(tmp_path)
 
         assert curves.definition["weights"] == hashlib.sha256(b"weights").hexdigest()
