@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nacl_monai.promises import Promise, promise, read_promise
     from nacl_monai.promises.verbs import calibrate, report, triage, view
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 _PACKAGES = ("losses", "metrics", "posthoc", "networks", "training", "audits", "promises")
 _NAMES = {
