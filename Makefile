@@ -35,7 +35,7 @@ setup: .venv/runtime ## Install what training, evaluation and inference need int
 	$(BIN)/pip install --quiet --editable '.[reproduce]'
 	@touch $@
 
-.venv/development: .venv/runtime
+.venv/development: .venv/runtime nacl_monai/__init__.py # whose version the tests ask for
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
