@@ -51,6 +51,29 @@ def of_today(word: str, value: Any) -> tuple[str, Any]:
     return successor, translated(value)
 
 
+def with_settings_of(function: Callable[..., Any], *but: str) -> Callable[[Called], Called]:
+    """Decorates what passes further settings on: its signature names those of a function, too.
+
+    Args:
+        function: Its arguments with a default are the settings.
+        *but: Those that are not passed on.
+    """
+    further = [
+        p.replace(kind=p.KEYWORD_ONLY)
+        for p in signature(function, eval_str=True).parameters.values()
+        if p.default is not p.empty
+    ]
+
+    def decorate(item: Called) -> Called:
+        own = signature(item)
+        named = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
+        added = [p for p in further if p.name not in {*named, *but}]
+        item.__signature__ = own.replace(parameters=[*named.values(), *added])  # type: ignore[attr-defined]
+        return item
+
+    return decorate
+
+
 def in_our_words(function: Called, accepted: frozenset[str] = frozenset()) -> Called:
     """Decorates a function or an ``__init__``: a keyword that it does not take ends in one line.
 

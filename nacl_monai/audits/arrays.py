@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from nacl_monai.audits.measuring import Measured, Settings, joined, measured_cases
+from nacl_monai.audits.measuring import Measured, joined, measured_cases, measurement_of
 from nacl_monai.audits.measuring import measured as numbers_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
@@ -101,8 +101,8 @@ def audit(
         from_logits=from_logits,
         channels_as_given=channels_as_given,
     )
-    settings = Settings(study.channels, raters=study.raters, **measured)
-    numbers = study.each(lambda reading: next(numbers_of(reading, settings)))
+    measurement = measurement_of(study, **measured)
+    numbers = study.each(lambda reading: next(numbers_of(reading, measurement, study.raters)))
     return _of_numbers(numbers, study.patients, partial(array_cases, study))
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
-from nacl_monai.audits.measuring import Measured, curves_of, measured_cases, no_islands, settings_of
+from nacl_monai.audits.measuring import (
+    Measured,
+    curves_of,
+    measured_cases,
+    no_islands,
+    study_measurement,
+)
 from nacl_monai.audits.output import (
     NIFTI,
     WorstCases,
@@ -184,7 +190,7 @@ def audit_study(
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
-    worst, nifti = WorstCases(settings_of(study)), folder / NIFTI
+    worst, nifti = WorstCases([*study_measurement(study).functions]), folder / NIFTI
     cases, numbers, faults = measured_cases(
         study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
     )

@@ -19,7 +19,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.inference.promised import MM3_PER_ML, Array
 from nacl_monai.metrics.case_sums import CaseSums
 from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.curves import Curves, curves_of_case, definition_of, joined_curves
+from nacl_monai.metrics.curves import Curves, curves_of_case, joined_curves
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.structures import (
     agreed_dice,
@@ -31,66 +32,15 @@ from nacl_monai.metrics.structures import (
     structure_masks,
     volume_crps,
 )
+from nacl_monai.predictions.arrays import ArrayStudy
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.checks import predicted_masks
 from nacl_monai.predictions.labels import Labels
-from nacl_monai.predictions.options import EVALUATED_REGIONS
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
-from nacl_monai.runs import MARGIN
 
 #: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
 SCORES = ("dice", "hd95_mm")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings that, beside its files, decide the numbers of an audit.
-
-    Attributes:
-        channels: What the channels mean.
-        regions: Names of the regions.
-        num_bins: The number of equal bins.
-        raters: Their names, if there are several.
-        margin: How far around a prediction a voxel is near it, in mm.
-    """
-
-    channels: Channels
-    regions: Sequence[str] = EVALUATED_REGIONS
-    num_bins: int = 15
-    raters: Sequence[str] = ()
-    margin: float = MARGIN
-
-    def metric(
-        self, rater: int | None, step: float | None, spacing: Sequence[float] | None
-    ) -> CaseSums:
-        """Sums that have seen no case; against one of several raters, or their share."""
-        return CaseSums(
-            num_bins=self.num_bins,
-            regions=self.regions,
-            margin=self.margin,
-            margin_spacing=spacing,
-            structures=self.channels.names if self.channels.overlapping else (),
-            decisions=self.channels.structures,
-            num_raters=max(1, len(self.raters)),
-            rater=rater,
-            step=step,
-        )
-
-    def as_record(self) -> Mapping[str, Any]:
-        """The settings as ``evaluation.json`` keeps them, under the keys of a run's evaluation."""
-        channels = self.channels
-        return {
-            "classes": channels.names,
-            "label_values": [list(values) for values in channels.values.values()],
-            "structures": {name: list(classes) for name, classes in channels.structures.items()},
-            "calibration::activation": channels.activation,
-            "calibration::ignore": channels.ignore,
-            "calibration::num_bins": self.num_bins,
-            "calibration::regions": list(self.regions),
-            "calibration::margin": self.margin,
-            **({"calibration::raters": list(self.raters)} if self.raters else {}),
-        }
 
 
 @dataclass(frozen=True)
@@ -112,11 +62,41 @@ class Measured:
     islands: Sequence[Mapping[str, Array]] = ()
 
 
-def settings_of(study: Study) -> Settings:
-    """The settings of the audit of a study."""
+def measurement_of(
+    study: Study | ArrayStudy, regions: Sequence[str], num_bins: int, margin: float
+) -> Measurement:
+    """What an audit measures of a study, of all its raters together."""
+    channels = study.channels
+    return Measurement(
+        num_bins,
+        regions=regions,
+        margin=margin,
+        structures=channels.names if channels.overlapping else (),
+        decisions=channels.structures,
+        num_raters=max(1, len(study.raters)),
+    )
+
+
+def study_measurement(study: Study) -> Measurement:
+    """What the audit of a study measures."""
     options = study.options
     regions = tuple(dict.fromkeys(("foreground", *options.regions)))
-    return Settings(study.channels, regions, options.num_bins, study.raters, options.margin)
+    return measurement_of(study, regions, options.num_bins, options.margin)
+
+
+def study_settings(study: Study) -> Mapping[str, Any]:
+    """The settings that decide the numbers of an audit, under the keys of a run's evaluation."""
+    channels, what = study.channels, study_measurement(study)
+    return {
+        "classes": channels.names,
+        "label_values": [list(values) for values in channels.values.values()],
+        "structures": {name: list(classes) for name, classes in channels.structures.items()},
+        "calibration::activation": channels.activation,
+        "calibration::ignore": channels.ignore,
+        "calibration::num_bins": what.num_bins,
+        "calibration::regions": list(what.regions),
+        "calibration::margin": what.margin,
+    }
 
 
 def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
@@ -156,7 +136,8 @@ def measured_cases(
         )
     compute = partial(
         _measured,
-        settings=settings_of(study),
+        measurement=study_measurement(study),
+        raters=study.raters,
         nifti=nifti,
         curves=curves and not study.raters,
         pictures=study.options.shows_patients,
@@ -173,18 +154,19 @@ def measured_cases(
 
 def _measured(
     reading: Reading,
-    settings: Settings,
+    measurement: Measurement,
+    raters: Sequence[str],
     nifti: Path | None,
     curves: bool,
     pictures: bool,
     islands: Callable[[Reading], Sequence[Mapping[str, Array]]],
 ) -> list[Measured]:
     """The numbers of a case: of several raters against their share, and then against each."""
-    numbers = [*measured(reading, settings)]
+    numbers = [*measured(reading, measurement, raters)]
     numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
-        columns = score_columns(alike, [*settings.channels.structures])
+        columns = score_columns(alike, [*reading.channels.structures])
         added = {name: float(value) for name, value in columns.items()}
         numbers = [replace(part, columns={**part.columns, **added}) for part in numbers]
     if curves:
@@ -221,30 +203,26 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
 
 def study_definition(study: Study) -> dict[str, Any]:
     """The definition of what is counted of a study, as files of sums keep it."""
-    channels = study.channels
-    return definition_of(
-        channels.values,
-        channels.structures,
-        channels.activation,
-        study.layout.label,
-        study.calibrator,
-        channels.ignore,
-        [*study.joins],
-        **study.identity,
+    ensemble = [*study.joins]
+    return study.channels.definition(
+        study.layout.label, study.calibrator, ensemble, **study.identity
     )
 
 
-def measured(reading: Reading, settings: Settings) -> Iterator[Measured]:
+def measured(
+    reading: Reading, measurement: Measurement, names: Sequence[str] = ()
+) -> Iterator[Measured]:
     """The numbers of one case; of several raters those against their share, then those against each.
 
     Args:
         reading: Of the case.
-        settings: The audit's settings, with the names of several raters.
+        measurement: What the audit measures.
+        names: Those of several raters.
 
     Raises:
         InputError: If the metric refuses.
     """
-    case, raters, channels = reading.case.name, reading.labels, settings.channels
+    raters, channels = reading.labels, reading.channels
     masks, labels, spacing = (
         _masks_of(raters),
         [rater.classes for rater in raters],
@@ -255,14 +233,17 @@ def measured(reading: Reading, settings: Settings) -> Iterator[Measured]:
     scores = [_scores(predicted, rater, channels) for rater in raters]
 
     def count(rater: int | None) -> CaseSums:
-        metric = settings.metric(rater, reading.predicted.step, spacing)
-        of_case = labels[0] if single else torch.stack(labels)
+        of_case = replace(
+            measurement, rater=rater, step=reading.predicted.step, margin_spacing=spacing
+        )
+        metric = CaseSums(of_case)
+        maps = labels[0] if single else torch.stack(labels)
         counts = None if masks is None else [masks[0] if single else masks]
-        metric.add([reading.stored], [of_case], counts)
+        metric.add([reading.stored], [maps], counts)
         return metric
 
     if single:
-        yield _numbers(case, count(None), scores[0], settings, ())
+        yield _numbers(reading, count(None), scores[0])
         return
     by_all = (
         torch.ones(reading.stored.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
@@ -270,14 +251,14 @@ def measured(reading: Reading, settings: Settings) -> Iterator[Measured]:
     metric = count(None)
     pairs = [_structures(predicted, rater, channels) for rater in raters]
     shared = _shared_scores(pairs, by_all, spacing)
-    expected = metric.record([case], channels.names).decisions
+    expected = metric.case_decisions()
     if expected is not None and spacing is not None:
         rated = torch.stack([(label[0] * by_all).flatten(1).sum(1) for _, label in pairs], -1)
         mm3 = rated * math.prod(spacing)
         shared["crps"] = volume_crps(expected.expected[0], mm3) / MM3_PER_ML
-    yield _numbers(case, metric, shared, settings, settings.raters)
+    yield _numbers(reading, metric, shared, names)
     for rater, of_rater in enumerate(scores):
-        yield _numbers(case, count(rater), of_rater, settings, ())
+        yield _numbers(reading, count(rater), of_rater)
 
 
 def _masks_of(raters: Sequence[Labels]) -> torch.Tensor | None:
@@ -290,14 +271,13 @@ def _masks_of(raters: Sequence[Labels]) -> torch.Tensor | None:
 
 
 def _numbers(
-    case: str,
+    reading: Reading,
     metric: CaseSums,
     scores: Mapping[str, torch.Tensor],
-    settings: Settings,
-    raters: Sequence[str],
+    raters: Sequence[str] = (),
 ) -> Measured:
     """The counts of a metric for a case, and its scores."""
-    channels = settings.channels
+    case, channels = reading.case.name, reading.channels
     record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
     of_case = {name: values.double()[None] for name, values in scores.items()}
     columns = score_columns(of_case, list(channels.structures)) | metric.columns()

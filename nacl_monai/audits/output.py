@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, Settings, joined, settings_of
+from nacl_monai.audits.measuring import SCORES, Measured, joined, study_settings
 from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -47,12 +47,12 @@ class WorstCases:
     """Keeps the pictures of the cases that the page of an audit shows, and forgets all others.
 
     Attributes:
-        settings: The audit's settings.
+        regions: Those of the audit.
         most: So many are kept.
         pictures: Case → picture, the worst first.
     """
 
-    settings: Settings
+    regions: Sequence[str]
     most: int = DRAWN
     pictures: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _errors: dict[str, float] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class WorstCases:
         """Takes the picture of a case out of its numbers; among equal cases, the first stay."""
         if measured.picture is None:
             return measured
-        region = error_region(self.settings.regions, measured.columns)
+        region = error_region(self.regions, measured.columns)
         error = round(measured.columns[f"ece_{region}"], _DECIMALS)
         if not np.isnan(error):
             self._errors[case] = error
@@ -99,11 +99,14 @@ def write_audit(
     Raises:
         InputError: If it cannot be written.
     """
-    settings = settings_of(study)
-    places = [folder, *(folder / RATERS / rater for rater in settings.raters)]
-    for place, of_place in zip(places, numbers, strict=True):
-        used = settings if place is folder else replace(settings, raters=())
-        _write_view(EvaluationFolder(place), study, cases, of_place, used)
+    raters = [*study.raters]
+    settings = [
+        {"calibration::raters": raters} if raters else {},
+        *[dict[str, Any]()] * len(raters),
+    ]
+    places = [folder, *(folder / RATERS / rater for rater in raters)]
+    for place, of_place, further in zip(places, numbers, settings, strict=True):
+        _write_view(EvaluationFolder(place), study, cases, of_place, further)
     if curves:
         curves.write(folder / CURVES_FILE)
     for case, arrays in pictures.items():
@@ -127,7 +130,7 @@ def _write_view(
     study: Study,
     cases: Sequence[Case],
     numbers: Sequence[Measured],
-    settings: Settings,
+    settings: Mapping[str, Any],
 ) -> None:
     """The numbers of all cases against one rater, or against the share of several."""
     joins = [*study.joins]
@@ -138,7 +141,7 @@ def _write_view(
     identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
     record = joined(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
-    about = {**settings.as_record(), **study.calibrated, **ensemble}
+    about = {**study_settings(study), **settings, **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from inspect import signature
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +13,6 @@ from nacl_monai.errors import InputError
 from nacl_monai.losses.inputs import check_not_negative, check_option, check_values, one_hot
 from nacl_monai.tensors import without_channel, without_metadata
 from nacl_monai.words import in_our_words
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-
-def with_settings_of(function: Callable[..., Any], *but: str) -> Callable[[Decorated], Decorated]:
-    """Decorates what passes further settings on: its signature names those of a function, too.
-
-    Args:
-        function: Its keyword arguments are the settings.
-        *but: Those that are not passed on.
-    """
-    further = [p for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-
-    def decorate(item: Decorated) -> Decorated:
-        own = signature(item)
-        named = {p.name: p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD}
-        added = [p for p in further if p.name not in {*named, *but}]
-        item.__signature__ = own.replace(parameters=[*named.values(), *added])  # type: ignore[attr-defined]
-        return item
-
-    return decorate
 
 
 class FunctionModule(nn.Module):

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nacl_monai.errors import SettingError
-from nacl_monai.losses.base import ComposedLoss, Penalty, with_settings_of
+from nacl_monai.losses.base import ComposedLoss, Penalty
 from nacl_monai.losses.cross_entropy import CrossEntropyLoss, cross_entropy
 from nacl_monai.losses.dice_ce import DiceCELoss, dice_ce_loss
 from nacl_monai.losses.inputs import (
@@ -47,7 +47,7 @@ from nacl_monai.losses.neighborhood import (
     proportions_of,
     window_in_voxels,
 )
-from nacl_monai.words import in_our_words
+from nacl_monai.words import in_our_words, with_settings_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -10,34 +10,15 @@ from typing import Any, cast
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins, VoxelSums, check_threshold
-from nacl_monai.metrics.columns import (
-    COLLECTORS,
-    DEFAULT_ERRORS,
-    Options,
-    named_errors,
-    score_columns,
-)
+from nacl_monai.metrics.bins import CalibrationBins, VoxelSums
+from nacl_monai.metrics.columns import COLLECTORS, score_columns
 from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.pooled import Pooled
-from nacl_monai.metrics.raters import (
-    HumanBins,
-    check_raters,
-    masks_of_raters,
-    of_raters,
-    rater_sums,
-)
-from nacl_monai.metrics.record import Record, definition_of
-from nacl_monai.metrics.regions import (
-    REGIONS,
-    Region,
-    RegionPieces,
-    Spacing,
-    case_spacings,
-    named_regions,
-    region_masks,
-)
+from nacl_monai.metrics.raters import HumanBins, masks_of_raters, of_raters, rater_sums
+from nacl_monai.metrics.record import Record
+from nacl_monai.metrics.regions import REGIONS, RegionPieces, case_spacings, region_masks
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import (
     OUTSIDE_INSIDE,
@@ -45,10 +26,8 @@ from nacl_monai.metrics.voxels import (
     as_tensor,
     binary_problems,
     checked_voxels,
-    structure_regions,
 )
-from nacl_monai.runs import MARGIN, TOP, check_class_names, check_num_bins
-from nacl_monai.words import in_our_words
+from nacl_monai.runs import TOP, check_class_names
 
 _NAMES = {"y": "labels"}
 
@@ -84,66 +63,33 @@ def of_each_case(compute: Callable[..., Any], y_pred: Sequence[torch.Tensor], **
 
 
 class CalibrationSums:
-    """The measurements of `nacl_monai.metrics.CalibrationMetric`, which documents the arguments.
+    """The sums of a measurement over cases, and the numbers that follow from them.
 
     A subclass keeps the sums of cases: a metric of MONAI, or `CaseSums`.
+
+    Args:
+        measurement: What is measured.
     """
 
-    @in_our_words
-    def __init__(
-        self,
-        num_bins: int = 15,
-        errors: Iterable[str] = DEFAULT_ERRORS,
-        regions: Iterable[str] | Mapping[str, Region | None] = tuple(REGIONS),
-        include_background: bool = True,
-        include_absent: bool = True,
-        boundary_width: float = 3.0,
-        spacing: Spacing | str | None = None,
-        margin: float = MARGIN,
-        margin_spacing: Spacing | str | None = None,
-        structures: Sequence[str] = (),
-        decisions: Mapping[str, Sequence[int]] | None = None,
-        from_logits: bool = False,
-        ignore_index: int | None = None,
-        num_raters: int = 1,
-        rater: int | None = None,
-        threshold: float = 0.001,
-        step: float | None = None,
-    ) -> None:
+    def __init__(self, measurement: Measurement) -> None:
         super().__init__()
-        check_num_bins(num_bins)
-        check_raters(num_raters, rater)
-        check_threshold(threshold)
-        self.options = Options(num_bins, include_background, include_absent, threshold)
-        self.errors = named_errors(errors)
-        self.regions = named_regions(regions)
-        self.boundary_width = boundary_width
-        self.spacing = spacing
-        self.margin = margin
-        self.margin_spacing = margin_spacing
-        self.structures = tuple(structures)
-        self.decisions = dict(decisions or {})
-        self.from_logits = from_logits
-        self.ignore_index = ignore_index
-        self.num_raters = num_raters
-        self.rater = rater
-        self.step = step
+        self.measurement = measurement
         # Bins are always kept, since they say which regions are empty, and reports are drawn from them.
-        needed = {CalibrationBins, *(error.sums for error in self.errors.values())}
+        needed = {CalibrationBins, *(error.sums for error in measurement.computed.values())}
         self._kinds = [kind for kind in COLLECTORS if kind in needed]
-        human: list[type[VoxelSums]] = [HumanBins] if num_raters > 1 else []
-        decided: list[type[VoxelSums]] = [Decisions] if self.decided else []
+        human: list[type[VoxelSums]] = [HumanBins] if measurement.num_raters > 1 else []
+        decided: list[type[VoxelSums]] = [Decisions] if measurement.decided else []
         self._gathered_kinds = [*self._kinds, *human, *decided]
 
     @property
     def region_names(self) -> tuple[str, ...]:
         """The names of the regions, in the order of the buffers' second axis."""
-        return structure_regions(self.regions, self.structures)
+        return self.measurement.region_names
 
     @property
     def decided(self) -> tuple[str, ...]:
         """The names of the structures that decisions are on."""
-        return self.structures or tuple(self.decisions)
+        return self.measurement.decided
 
     def _all_sums(self) -> Sequence[torch.Tensor] | None:
         """The sums of all cases so far."""
@@ -159,8 +105,8 @@ class CalibrationSums:
         """The sums of each case and region, ``(B, regions, …)``; see `add`."""
         if y is None:
             raise InputError("labels: are missing; a calibration metric compares with them")
-        masks = masks_of_raters(mask, y_pred.ndim, self.num_raters)
-        of_each = zip(of_raters(y, self.num_raters), masks, strict=True)
+        number = self.measurement.num_raters
+        of_each = zip(of_raters(y, number), masks_of_raters(mask, y_pred.ndim, number), strict=True)
         raters = [self._problems(y_pred, labels, counted) for labels, counted in of_each]
         sums = [self._sums(problem, y) for problem in zip(*raters, strict=True)]
         return [torch.cat(parts, 1) for parts in zip(*sums, strict=True)]
@@ -169,37 +115,38 @@ class CalibrationSums:
         self, y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor | None
     ) -> Iterable[LabeledVoxels]:
         """The checked voxels; with structures, those of each."""
-        if not self.structures:
-            how = (self.ignore_index, self.from_logits, self.step)
+        what = self.measurement
+        if not what.structures:
+            how = (what.ignore_index, what.from_logits, what.step)
             return [checked_voxels(y_pred, y, mask, *how)]
-        probs = y_pred.float().sigmoid() if self.from_logits else y_pred
-        return binary_problems(probs, y, self.structures, mask, self.ignore_index, self.step)
+        probs = y_pred.float().sigmoid() if what.from_logits else y_pred
+        return binary_problems(probs, y, what.structures, mask, what.ignore_index, what.step)
 
     def _sums(self, raters: Sequence[LabeledVoxels], image: torch.Tensor) -> list[torch.Tensor]:
         """The sums of one problem; ``image`` knows its spacing if anything does."""
         cases, *spatial = raters[0].labels.shape
-        axes = (cases, len(spatial), image)
-        of_width = partial(case_spacings, self.spacing, *axes)
-        of_margin = partial(case_spacings, self.margin_spacing, *axes)
+        axes, what = (cases, len(spatial), image), self.measurement
+        of_width = partial(case_spacings, what.spacing, *axes)
+        of_margin = partial(case_spacings, what.margin_spacing, *axes)
         predicted: dict[str, torch.Tensor | None] = {}
         decided: list[torch.Tensor] = []
-        if self.decided:
-            against = raters if self.rater is None else [raters[self.rater]]
-            classes = {"inside": [1]} if self.structures else self.decisions
-            decisions, near = problem_decisions(against, classes, of_margin(), self.margin)
+        if what.decided:
+            against = raters if what.rater is None else [raters[what.rater]]
+            classes = {"inside": [1]} if what.structures else what.decisions or {}
+            decisions, near = problem_decisions(against, classes, of_margin(), what.margin)
             decided = decisions.tensors()
             whole = {*chain(*classes.values())} == {*range(1, raters[0].probs.shape[1])}
-            if whole and self.regions.get("near") is REGIONS["near"]:
+            if whole and what.functions.get("near") is REGIONS["near"]:
                 predicted["near"] = near  # distances are computed once
 
         def masks_of(voxels: LabeledVoxels) -> list[torch.Tensor | None]:
-            widths = (self.boundary_width, of_width, self.margin, of_margin)
-            return region_masks(self.regions, voxels, *widths, predicted)
+            widths = (what.boundary_width, of_width, what.margin, of_margin)
+            return region_masks(what.functions, voxels, *widths, predicted)
 
         def collected(pieces: RegionPieces) -> list[VoxelSums]:
-            return [COLLECTORS[kind](pieces, self.options) for kind in self._kinds]
+            return [COLLECTORS[kind](pieces, what) for kind in self._kinds]
 
-        sums = rater_sums(raters, self.rater, masks_of, collected, self.options.num_bins)
+        sums = rater_sums(raters, what.rater, masks_of, collected, what.num_bins)
         return [*sums, *decided]
 
     def _gathered(self, *, on_cpu: bool = False) -> dict[type[VoxelSums], VoxelSums]:
@@ -214,8 +161,8 @@ class CalibrationSums:
 
     def _errors(self, sums: Mapping[type[VoxelSums], VoxelSums]) -> dict[str, torch.Tensor]:
         return {
-            name: error.compute(sums[error.sums], self.options)
-            for name, error in self.errors.items()
+            name: error.compute(sums[error.sums], self.measurement)
+            for name, error in self.measurement.computed.items()
         }
 
     def case_bins(self) -> CalibrationBins:
@@ -255,9 +202,9 @@ class CalibrationSums:
         """
         gathered = self._gathered(on_cpu=True)
         sums, fine = cast("CalibrationBins", gathered[CalibrationBins]), gathered.get(FineBins)
-        _, _, channels, num_bins = sums.counts.shape
+        channels = sums.counts.shape[2]
         numbered = [*map(str, range(channels - 1))] if classes is None else classes
-        names = list(OUTSIDE_INSIDE if self.structures else numbered)
+        names = list(OUTSIDE_INSIDE if self.measurement.structures else numbered)
         check_class_names(names)
         if len(names) != channels - 1:
             raise InputError(
@@ -275,18 +222,7 @@ class CalibrationSums:
             human=cast("CalibrationBins | None", gathered.get(HumanBins)),
             decisions=cast("Decisions | None", gathered.get(Decisions)),
             raters=list(raters),
-            definition=definition_of(
-                self.regions,
-                num_bins=num_bins,
-                width=self.boundary_width,
-                spacing=self.spacing,
-                margin=self.margin,
-                margin_spacing=self.margin_spacing,
-                structures=self.structures,
-                decided=self.decided,
-                ignored=self.ignore_index if ignored is None else ignored,
-                calibrator=calibrator,
-            ),
+            definition=self.measurement.definition(calibrator, ignored),
         )
 
     def case_errors(self) -> dict[str, torch.Tensor]:
@@ -316,9 +252,10 @@ class CalibrationSums:
         named: dict[str, torch.Tensor] = {}
         for position, region in enumerate(self.region_names):
             named |= {f"{name}_{region}": values[..., position] for name, values in errors.items()}
-        if self.structures:
-            for position, region in enumerate(self.regions):
-                of_region = slice(position, None, len(self.regions))
+        regions = self.measurement.functions
+        if self.measurement.structures:
+            for position, region in enumerate(regions):
+                of_region = slice(position, None, len(regions))
                 named |= {
                     f"{name}_{region}": values[..., of_region].nanmean(-1)
                     for name, values in errors.items()
@@ -335,8 +272,8 @@ class CalibrationSums:
         cases, pooled = map(self.by_region, (self.case_errors(), self.pooled_errors()))
         empty = dict(zip(self.region_names, self.empty_regions().tolist(), strict=True))
         numbers: dict[str, float] = {}
-        for region in dict.fromkeys((*self.region_names, *self.regions)):
-            for name in (f"{error}_{region}" for error in self.errors):
+        for region in dict.fromkeys((*self.region_names, *self.measurement.functions)):
+            for name in (f"{error}_{region}" for error in self.measurement.computed):
                 numbers[name] = cases[name].nanmean().item()
                 numbers[f"{name}_pooled"] = pooled[name].item()
             if region in empty:
@@ -355,15 +292,15 @@ class CaseSums(CalibrationSums):
     """The same of cases that one process adds, without MONAI, whose import takes seconds.
 
     Example:
-        >>> sums = CaseSums(errors=["ece"], regions=["foreground"])
+        >>> sums = CaseSums(Measurement(errors=["ece"], regions=["foreground"]))
         >>> probs = torch.tensor([[[[0.1, 0.4, 0.8]], [[0.9, 0.6, 0.2]]]])
         >>> sums.add(probs, torch.tensor([[[[1, 1, 0]]]]))
         >>> round(sums.aggregate()["ece_foreground"], 6)
         0.25
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, measurement: Measurement) -> None:
+        super().__init__(measurement)
         self._added: list[Sequence[torch.Tensor]] = []
 
     def add(self, probs: Any, labels: Any, mask: Any = None) -> None:

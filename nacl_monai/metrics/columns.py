@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from sys import float_info
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,15 +22,18 @@ from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
 from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.scores import ScoreSums
 
+if TYPE_CHECKING:
+    from nacl_monai.metrics.measurement import Measurement
+
 #: The smallest difference of two values that matters, as a share of what they are compared with.
 MARGIN_SHARE = 0.05
-#: Kind of sums → function of the pieces of a batch and of the options.
-COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Options], VoxelSums]] = {
-    CalibrationBins: lambda pieces, options: CalibrationBins.collect(pieces, options.num_bins),
+#: Kind of sums → function of the pieces of a batch and of what is measured.
+COLLECTORS: dict[type[VoxelSums], Callable[[RegionPieces, Measurement], VoxelSums]] = {
+    CalibrationBins: lambda pieces, measured: CalibrationBins.collect(pieces, measured.num_bins),
     FineBins: lambda pieces, _: FineBins.collect(pieces),
     ScoreSums: lambda pieces, _: ScoreSums.collect(pieces),
-    ThresholdedBins: lambda pieces, options: ThresholdedBins.collect(
-        pieces, options.num_bins, options.threshold
+    ThresholdedBins: lambda pieces, measured: ThresholdedBins.collect(
+        pieces, measured.num_bins, measured.threshold
     ),
 }
 #: The name of a region's voxels in a caption, and the end of the label of an error there.
@@ -117,29 +120,19 @@ class Metric:
         return shown, "–" if isnan(low) else f"[{start}, {end}]"
 
 
-@dataclass(frozen=True)
-class Options:
-    """The arguments of a `nacl_monai.metrics.CalibrationMetric` that decide an error."""
-
-    num_bins: int = 15
-    include_background: bool = True
-    include_absent: bool = True
-    threshold: float = 0.001
-
-
 @dataclass(frozen=True, kw_only=True)
 class Error(Metric):
     """A number per region.
 
     Attributes:
         sums: What it is computed from, a key of :data:`COLLECTORS`.
-        compute: Function of these sums and of the options.
+        compute: Function of these sums and of what is measured.
         default: Whether an evaluation measures it unless others are asked for.
         decimals_of_all: Digits over all voxels, most of which are easy.
     """
 
     sums: type[VoxelSums]
-    compute: Callable[[Any, Options], torch.Tensor]
+    compute: Callable[[Any, Measurement], torch.Tensor]
     default: bool = True
     decimals_of_all: int = 3
 
@@ -166,13 +159,15 @@ ERRORS: dict[str, Error] = {
     "adaptive_ece": Error(
         "Adaptive ECE",
         sums=FineBins,
-        compute=lambda fine, options: fine.adaptive_ece(options.num_bins),
+        compute=lambda fine, measured: fine.adaptive_ece(measured.num_bins),
     ),
     "cece": Error(
         "CECE",
         audited=True,
         sums=CalibrationBins,
-        compute=lambda bins, options: bins.cece(options.include_background, options.include_absent),
+        compute=lambda bins, measured: bins.cece(
+            measured.include_background, measured.include_absent
+        ),
     ),
     "nll": Error(
         "NLL", high=inf, decimals_of_all=4, sums=ScoreSums, compute=lambda scores, _: scores.nll()
@@ -201,7 +196,9 @@ ERRORS: dict[str, Error] = {
         "Thresholded CECE",
         default=False,
         sums=ThresholdedBins,
-        compute=lambda bins, options: bins.cece(options.include_background, options.include_absent),
+        compute=lambda bins, measured: bins.cece(
+            measured.include_background, measured.include_absent
+        ),
     ),
     "smooth_ece": Error(
         "Smooth ECE", default=False, sums=FineBins, compute=lambda fine, _: fine.smooth_ece()

@@ -5,6 +5,7 @@ Each takes batches or lists of cases, tensors or arrays, and gathers its numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ignite.distributed as idist
@@ -14,9 +15,12 @@ from monai.metrics.metric import Cumulative, CumulativeIterationMetric
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.case_sums import CalibrationSums, of_each_case
-from nacl_monai.metrics.regions import Spacing, case_spacings
+from nacl_monai.metrics.columns import DEFAULT_ERRORS
+from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.regions import REGIONS, Region, Spacing, case_spacings
 from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import as_tensor
+from nacl_monai.words import in_our_words, with_settings_of
 
 
 class GatheredTogether(Cumulative):
@@ -124,6 +128,17 @@ class CalibrationMetric(CalibrationSums, GatheredTogether, CumulativeIterationMe
         >>> {name: round(number, 6) for name, number in metric.aggregate().items()}
         {'ece_foreground': 0.25, 'ece_foreground_pooled': 0.25, 'empty_foreground': 0}
     """
+
+    @in_our_words
+    @with_settings_of(Measurement)
+    def __init__(
+        self,
+        num_bins: int = 15,
+        errors: Iterable[str] = DEFAULT_ERRORS,
+        regions: Iterable[str] | Mapping[str, Region | None] = tuple(REGIONS),
+        **settings: Any,
+    ) -> None:
+        super().__init__(Measurement(num_bins, errors, regions, **settings))
 
     def _all_sums(self) -> Any:
         return self.get_buffer()  # type: ignore[no-untyped-call]

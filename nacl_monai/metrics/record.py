@@ -46,21 +46,14 @@ from nacl_monai.metrics.columns import (
     DEFAULT_ERRORS,
     ERRORS,
     POOLED_ERRORS,
-    Options,
     region_label,
     score_columns,
 )
-from nacl_monai.metrics.decisions import MISS, Decisions, decision_numbers
+from nacl_monai.metrics.decisions import Decisions, decision_numbers
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins, fine_faults
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.pooled import Pooled, pooled_error, pooled_gap
-from nacl_monai.metrics.regions import (
-    REGIONS,
-    Region,
-    Spacing,
-    decided_by_labels,
-    depends_on_labels,
-    region_parameters,
-)
+from nacl_monai.metrics.regions import decided_by_labels, depends_on_labels
 from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.sums_file import (
     FINE,
@@ -76,7 +69,7 @@ from nacl_monai.metrics.sums_file import (
     score_faults,
     write_sums,
 )
-from nacl_monai.runs import EVALUATE_AGAIN, MARGIN, TOP
+from nacl_monai.runs import EVALUATE_AGAIN, TOP
 
 FOREGROUND, NEAR = "foreground", "near"
 # The regions of files that record no definition.
@@ -129,7 +122,7 @@ class Record:
         human: The bins of raters who are predicted by the share of the others, where there are several.
         decisions: The volumes of structures, where they were kept.
         raters: Their names, where ``sums`` are against the share of them.
-        definition: What was counted, from `definition_of`; files of earlier versions say less.
+        definition: What was counted, from `Measurement.definition`; files of earlier versions say less.
         path: The file that it is from.
     """
 
@@ -296,9 +289,9 @@ class Record:
         positions = [self.regions.index(name) for name in self.regions_of(region)]
         if error not in self.known_errors:
             raise InputError(f"error: is {error!r}; choose from {', '.join(self.known_errors)}")
-        sums, options = self._kept[ERRORS[error].sums], Options(self.sums.num_bins)
+        sums, measured = self._kept[ERRORS[error].sums], Measurement(self.sums.num_bins)
         parts = (sums[some, positions] for some in blocks(len(self.cases)))
-        return torch.cat([ERRORS[error].compute(part, options).nanmean(-1) for part in parts])
+        return torch.cat([ERRORS[error].compute(part, measured).nanmean(-1) for part in parts])
 
     @property
     def known_errors(self) -> list[str]:
@@ -447,69 +440,6 @@ class Record:
             sums = getattr(self, name)
             arrays |= {} if sums is None else sums.arrays(prefix)
         return write_sums(file, arrays, self.definition)
-
-
-def definition_of(
-    regions: Mapping[str, Region],
-    *,
-    num_bins: int,
-    width: float,
-    spacing: Spacing | str | None,
-    margin: float = MARGIN,
-    margin_spacing: Spacing | str | None = None,
-    structures: Sequence[str] = (),
-    decided: Sequence[str] = (),
-    ignored: int | None = None,
-    calibrator: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The definition of what a metric counts, as files keep it.
-
-    Args:
-        regions: Name → function, from `nacl_monai.metrics.regions.named_regions`.
-        num_bins: The number of equal bins.
-        width: The width of the regions that have one.
-        spacing: The unit of the width: None for voxels, "pixdim" or sizes of a voxel for mm.
-        margin: The margin of the regions that have one, and of decisions.
-        margin_spacing: The unit of the margin.
-        structures: Names of structures that may overlap.
-        decided: Names of the structures that decisions are on.
-        ignored: The label of voxels that do not count.
-        calibrator: Name of what the probabilities went through, and its checksum.
-
-    Example:
-        >>> definition_of({"boundary": REGIONS["boundary"]}, num_bins=15, width=3.0, spacing=None)
-        {'num_bins': 15, 'regions': {'boundary': {'width': 3.0, 'unit': 'voxels'}}, 'structures': [], \
-'ignored': None, 'calibrator': []}
-    """
-    sizes = {
-        name: {name: size, "unit": "voxels" if unit is None else "mm"}
-        for name, size, unit in (("width", width, spacing), ("margin", margin, margin_spacing))
-    }
-    return {
-        "num_bins": num_bins,
-        "regions": {
-            name: {
-                key: value
-                for parameter in ("width", "margin")
-                if parameter in region_parameters(region)
-                for key, value in sizes[parameter].items()
-            }
-            | (
-                {}
-                if REGIONS.get(name) is region
-                else {"function": str(getattr(region, "__qualname__", type(region).__name__))}
-            )
-            for name, region in regions.items()
-        },
-        "structures": list(structures),
-        **(
-            {"decisions": {"structures": list(decided), "miss": MISS, **sizes["margin"]}}
-            if decided
-            else {}
-        ),
-        "ignored": ignored,
-        "calibrator": list(calibrator),
-    }
 
 
 def read_record(file: str | Path) -> Record:

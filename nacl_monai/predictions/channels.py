@@ -13,6 +13,7 @@ from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.inference.maps import names_in
+from nacl_monai.metrics.curves import definition_of
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.runs import check_class_names
 
@@ -46,7 +47,7 @@ class Channels:
         """The channels in the definition of a promise's sums.
 
         Args:
-            definition: From `nacl_monai.metrics.curves.definition_of`.
+            definition: From `definition`.
             source: The source of this, for messages.
         """
         values = {name: tuple(labels) for name, labels in definition["channels"].items()}
@@ -58,6 +59,25 @@ class Channels:
                 for name, channels in definition["structures"].items()
             }
         return cls(activation, values, definition["ignored"], source, scored)
+
+    def definition(
+        self,
+        tool: str,
+        calibrator: Sequence[str] = (),
+        ensemble: Sequence[Any] = (),
+        **identity: str | None,
+    ) -> dict[str, Any]:
+        """The definition of a promise's sums over these channels; see `definition_of`."""
+        return definition_of(
+            self.values,
+            self.structures,
+            self.activation,
+            tool,
+            calibrator,
+            self.ignore,
+            ensemble,
+            **identity,
+        )
 
     @property
     def overlapping(self) -> bool:

@@ -27,7 +27,7 @@ from nacl_monai.inference.promised import (
 )
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
-from nacl_monai.metrics.curves import definition_of, joined_curves
+from nacl_monai.metrics.curves import joined_curves
 from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
@@ -100,15 +100,8 @@ def _curves_of(study: ArrayStudy) -> Curves:
         raise InputError(
             "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
         )
-    channels = study.channels
-    definition = definition_of(
-        channels.values,
-        channels.structures,
-        channels.activation,
-        _ARRAYS,
-        ignored=channels.ignore,
-        known_by=BY_TABLE if study.patients else BY_CASE,
-    )
+    known_by = BY_TABLE if study.patients else BY_CASE
+    definition = study.channels.definition(_ARRAYS, known_by=known_by)
     return joined_curves(study.names, study.each(curve_of), study.patients, definition)
 
 

@@ -28,14 +28,15 @@ from nacl_monai.evaluations.tables import leading_text
 from nacl_monai.inference.promised import Array
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.columns import score_columns
-from nacl_monai.metrics.curves import CURVES_FILE, definition_of, joined_curves
+from nacl_monai.metrics.curves import CURVES_FILE, joined_curves
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.regions import Region, case_spacings
 from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.predictions.arrays import ArrayReading, array_reading
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.predictions.reading import Reading
-from nacl_monai.runs import MARGIN, EvaluationFolder
+from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
 from nacl_monai.training.outputs import (
     batch_entries,
@@ -48,6 +49,7 @@ from nacl_monai.training.outputs import (
 )
 from nacl_monai.training.processes import joined
 from nacl_monai.training.run_record import trackers
+from nacl_monai.words import with_settings_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,19 +69,10 @@ class CalibrationError(IgniteMetricHandler):
             unless asked for others.
         regions: Names in `nacl_monai.metrics.REGIONS`, or a mapping that adds functions of your own, as
             `CalibrationMetric` takes it.
-        boundary_width: The width of the regions ``boundary`` and ``predicted_boundary``, on each side of
-            a boundary.
-        spacing: None measures that width in voxels, "pixdim" in the unit of the labels' affine (mm).
-        margin: How far the region ``near``, contours and volumes reach beyond what is predicted.
-        margin_spacing: The same for that margin.
-        structures: Names of the channels where these are structures that may overlap (sigmoid), and the
-            label has one mask each; empty where exactly one class is right (softmax).
-        decisions: There, the classes of each structure whose contour, volume and Dice are measured.
-        from_logits: Whether the evaluator leaves logits under ``pred``, without an activation.
-        ignore_index: Voxels with this label do not count.
         output_transform: Picks probabilities and labels from ``engine.state.output``. By default these
             are under ``probabilities``, or else under ``pred``, and under ``label``; the label may be
             one-hot.
+        **settings: Further ones of `CalibrationMetric`, of one rater.
 
     Raises:
         InputError: If an error or a region is unknown; while the evaluator runs, if ``pred`` holds
@@ -88,38 +81,18 @@ class CalibrationError(IgniteMetricHandler):
 
     metric_fn: CalibrationMetric
 
+    @with_settings_of(Measurement, "num_raters", "rater")
     def __init__(
         self,
         num_bins: int = 15,
         errors: Sequence[str] = DEFAULT_ERRORS,
         regions: Sequence[str] | Mapping[str, Region | None] = ("foreground",),
-        boundary_width: float = 3.0,
-        spacing: str | None = None,
-        margin: float = MARGIN,
-        margin_spacing: str | None = None,
-        structures: Sequence[str] = (),
-        decisions: Mapping[str, Sequence[int]] | None = None,
-        from_logits: bool = False,
-        ignore_index: int | None = None,
+        *,
         output_transform: Callable[[Any], Any] = probabilities_and_labels,
+        **settings: Any,
     ) -> None:
-        super().__init__(
-            metric_fn=CalibrationMetric(
-                num_bins=num_bins,
-                errors=errors,
-                regions=regions,
-                boundary_width=boundary_width,
-                spacing=spacing,
-                margin=margin,
-                margin_spacing=margin_spacing,
-                structures=structures,
-                decisions=decisions,
-                from_logits=from_logits,
-                ignore_index=ignore_index,
-            ),
-            output_transform=output_transform,
-            save_details=False,
-        )
+        metric = CalibrationMetric(num_bins, errors, regions, **settings)
+        super().__init__(metric_fn=metric, output_transform=output_transform, save_details=False)
 
 
 class CaseHandler(ABC):
@@ -264,29 +237,23 @@ class Audited(CaseHandler):
         return details[metric]
 
     def _channels(self) -> Channels:
-        metric = self.calibration.metric_fn
-        first, names = (1, metric.structures) if metric.structures else (0, self.classes)
-        scored = None if metric.structures else {k: tuple(v) for k, v in metric.decisions.items()}
-        values = {name: (k + first,) for k, name in enumerate(names)}
-        activation = SIGMOID if metric.structures else SOFTMAX
-        return Channels(activation, values, metric.ignore_index, scored=scored)
+        what = self.calibration.metric_fn.measurement
+        values = {
+            name: (k,)
+            for k, name in enumerate(what.structures or self.classes, bool(what.structures))
+        }
+        if what.structures:
+            return Channels(SIGMOID, values, what.ignore_index)
+        scored = {name: tuple(classes) for name, classes in (what.decisions or {}).items()}
+        return Channels(SOFTMAX, values, what.ignore_index, scored=scored)
 
     def _definition(self, behind: Sequence[str]) -> dict[str, Any]:
-        channels, identity = self._channels(), dict[str, Any]()
+        identity = dict[str, Any]()
         if self.record is not None:
             run = self.record.files["weights"].absolute().parent.name
             weights = self.record.record.get("weights")
             identity = {"weights": weights, "split": self.record.set, "run": run}
-        return definition_of(
-            channels.values,
-            channels.structures,
-            channels.activation,
-            _EVALUATOR,
-            behind,
-            channels.ignore,
-            **identity,
-            known_by=BY_DATASET,
-        )
+        return self._channels().definition(_EVALUATOR, behind, **identity, known_by=BY_DATASET)
 
     def _start(self) -> None:
         super()._start()
@@ -301,7 +268,8 @@ class Audited(CaseHandler):
         super()._collect(engine)
         for output in case_outputs(engine.state.output):
             reading = self._reading(output)
-            curve = None if self.calibration.metric_fn.margin_spacing is None else curve_of(reading)
+            sized = self.calibration.metric_fn.measurement.margin_spacing is not None
+            curve = curve_of(reading) if sized else None
             arrays: Any = picture(_shown(reading), output.get(CommonKeys.IMAGE))
             if idist.get_rank() == 0:
                 file = EvaluationFolder(Path(self.output_dir)).map_of(f".{len(self._kept)}")
@@ -310,13 +278,13 @@ class Audited(CaseHandler):
             self._kept.append((arrays, curve))
 
     def _reading(self, output: Mapping[str, Any]) -> ArrayReading:
-        metric, probs, label = (
-            self.calibration.metric_fn,
+        what, probs, label = (
+            self.calibration.metric_fn.measurement,
             probabilities_of(output),
             label_of(output),
         )
-        (sizes,) = case_spacings(metric.margin_spacing, 1, probs.ndim - 1, label)
-        how = self._channels(), sizes, metric.from_logits
+        (sizes,) = case_spacings(what.margin_spacing, 1, probs.ndim - 1, label)
+        how = self._channels(), sizes, what.from_logits
         return array_reading("", probs.cpu(), [label.cpu()], [None], *how)
 
     def _finish(self, engine: Engine) -> None:

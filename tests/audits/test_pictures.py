@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai.audits.measuring import Settings, measured
+from nacl_monai.audits.measuring import measured
 from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.predictions.arrays import array_reading
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
@@ -87,14 +88,14 @@ def test_overlapping_structures_are_painted(regions, audited):
 
 def test_only_the_worst_are_in_memory():
     """Among equal cases the first, and none that has no error."""
-    settings = Settings(Channels("softmax", {"background": (0,), "a": (1,)}), ("foreground",))
-    worst = WorstCases(settings, most=2)
+    channels = Channels("softmax", {"background": (0,), "a": (1,)})
+    measurement = Measurement(regions=["foreground"], decisions=channels.structures)
+    worst = WorstCases(["foreground"], most=2)
     probs = torch.tensor([[[[0.4, 0.2]]], [[[0.6, 0.8]]]])
     for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
         labels = [torch.tensor([[label]])]
-        numbers = next(
-            measured(array_reading(case, probs, labels, [None], settings.channels), settings)
-        )
+        reading = array_reading(case, probs, labels, [None], channels)
+        numbers = next(measured(reading, measurement))
         kept = worst.keep(case, replace(numbers, picture={"case": case}))
         assert kept.picture is None
 

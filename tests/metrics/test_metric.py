@@ -249,8 +249,8 @@ def test_settings_default_to_those_of_the_paper():
 
     assert metric.case_bins().voxels().tolist() == [[2 * 6]]
     assert metric.case_bins().num_bins == 15
-    assert metric.options.include_background
-    assert metric.options.include_absent
+    assert metric.measurement.include_background
+    assert metric.measurement.include_absent
 
 
 def test_buffers_are_exact():

@@ -10,8 +10,8 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, read_record
 from nacl_monai.metrics.columns import ERRORS
-from nacl_monai.metrics.record import definition_of
-from nacl_monai.metrics.regions import REGIONS, named_regions
+from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.regions import REGIONS
 from tests.metrics.oracles import measured
 from tests.same import same_bits, same_values
 
@@ -97,7 +97,7 @@ def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
         ({"boundary_width": 9.0}, "region::boundary::width (3.0, now 9.0)"),
         ({"spacing": "pixdim"}, "region::boundary::unit (voxels, now mm)"),
         ({"spacing": (1, 1, 2)}, "region::boundary::unit (voxels, now mm)"),
-        ({"ignored": 2}, "ignored (None, now 2)"),
+        ({"ignore_index": 2}, "ignored (None, now 2)"),
         ({"calibrator": ["temperature", "11"]}, "calibrator (none, now temperature 11)"),
         ({"structures": ["WT"]}, "structures::0 (not set, now WT)"),
         ({"boundary": lambda labels: labels > 0}, "region::boundary::function (not set, now "),
@@ -106,9 +106,9 @@ def test_file_that_was_edited_is_refused(tmp_path, change_arrays, edit):
 )
 def test_records_of_other_definitions_are_not_joined(options, message):
     """The sums alone would not show it."""
-    regions = named_regions({"boundary": options.pop("boundary", None)})
-    plain = {"num_bins": 15, "width": options.pop("boundary_width", 3.0), "spacing": None}
-    definition = definition_of(regions, **{**plain, **options})
+    regions = {"boundary": options.pop("boundary", None)}
+    calibrator = options.pop("calibrator", ())
+    definition = Measurement(regions=regions, **options).definition(calibrator)
     first = counted(regions=["boundary"])
     other = replace(counted(["c"], regions=["boundary"]), definition=definition)
 
@@ -164,8 +164,8 @@ def test_what_is_shown_side_by_side_may_be_calibrated():
 
 def test_only_regions_with_a_width_or_a_margin_record_it():
     """Another width does not matter to the others."""
-    options = {"margin": 4.0, "margin_spacing": "pixdim"}
-    regions = definition_of(REGIONS, num_bins=15, width=2.0, spacing=None, **options)["regions"]
+    measurement = Measurement(boundary_width=2.0, margin=4.0, margin_spacing="pixdim")
+    regions = measurement.definition()["regions"]
 
     width = {"width": 2.0, "unit": "voxels"}
     assert regions == {name: {} for name in REGIONS} | {

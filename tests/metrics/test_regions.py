@@ -12,7 +12,8 @@ from monai.data.meta_tensor import MetaTensor
 
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, CalibrationMetric, boundary_band, region_mask
-from nacl_monai.metrics.columns import COLLECTORS, Options
+from nacl_monai.metrics.columns import COLLECTORS
+from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.regions import (
     RegionPieces,
     distances_to,
@@ -419,9 +420,9 @@ def test_overlapping_regions_get_the_sums_of_each_alone(shares, seed):
     alone = [RegionPieces(voxels, [mask]) for mask in masks]
 
     for collect in COLLECTORS.values():
-        sums = collect(together, Options())
+        sums = collect(together, Measurement())
         for region, pieces in enumerate(alone):
-            found, expected = sums[:, [region]], collect(pieces, Options())
+            found, expected = sums[:, [region]], collect(pieces, Measurement())
             torch.testing.assert_close(found.tensors(), expected.tensors(), rtol=1e-12, atol=1e-12)
 
 
@@ -460,7 +461,7 @@ def test_sums_of_a_case_are_the_same_to_the_bit_in_any_batch(kind, monkeypatch):
     def sums(cases):
         voxels = LabeledVoxels(probs[cases], labels[cases])
         regions = [mask if mask is None else mask[cases] for mask in masks]
-        return COLLECTORS[kind](RegionPieces(voxels, regions), Options())
+        return COLLECTORS[kind](RegionPieces(voxels, regions), Measurement())
 
     together = sums(slice(None))
     for case in range(3):

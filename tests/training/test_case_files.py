@@ -84,11 +84,13 @@ def test_summary_leaves_undefined_values_out(table, evaluated):
 
 def test_settings_reach_the_metric():
     """Bins, errors, regions, width and spacing."""
-    metric = CalibrationError(7, ["nll"], ["boundary", "all"], 2.0, "pixdim").metric_fn
+    settings = {"boundary_width": 2.0, "spacing": "pixdim"}
+    metric = CalibrationError(7, ["nll"], ["boundary", "all"], **settings).metric_fn
 
-    assert (metric.options.num_bins, list(metric.errors)) == (7, ["nll"])
+    what = metric.measurement
+    assert (what.num_bins, what.errors) == (7, ["nll"])
     assert metric.region_names == ("boundary", "all")
-    assert (metric.boundary_width, metric.spacing) == (2.0, "pixdim")
+    assert (what.boundary_width, what.spacing) == (2.0, "pixdim")
 
 
 def test_axes_are_named(evaluated):
