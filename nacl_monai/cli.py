@@ -48,7 +48,7 @@ class Command(NamedTuple):
 
 
 #: Heading → command → what it is.
-GROUPS = {
+_GROUPS = {
     "six verbs": {
         "audit": Command(
             "audits", "how far the probabilities of nnU-Net or any tool can be trusted"
@@ -96,7 +96,7 @@ GROUPS = {
         "completion": Command("completion", "print a script that completes commands"),
     },
 }
-COMMANDS = {word: command for group in GROUPS.values() for word, command in group.items()}
+COMMANDS = {word: command for group in _GROUPS.values() for word, command in group.items()}
 _MANY = 8  # so many options make a usage too long to be read
 
 
@@ -205,7 +205,7 @@ def usage() -> str:
     """The list of commands, in groups."""
     width = max(map(len, COMMANDS))
     lines = ["usage: nacl-monai [--verbose] COMMAND …", ""]
-    for heading, group in GROUPS.items():
+    for heading, group in _GROUPS.items():
         lines += [f"{heading}:"]
         lines += [f"  {word:<{width}}  {command.purpose}" for word, command in group.items()]
         lines += [""]

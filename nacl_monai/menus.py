@@ -32,13 +32,13 @@ DATASET_FILE = "configs/dataset.yaml"
 #: The folder of bundles from which `nacl-monai new` makes others.
 TEMPLATE = "folder"
 #: The folder of what all datasets share.
-SHARED = "common"
+_SHARED = "common"
 #: Each menu, and the file in ``bundles/`` that has it.
 MENUS = {"losses": "common/train.yaml", "networks": "common/model.yaml"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class MenuEntry:
     """One entry of a menu.
 
     Attributes:
@@ -78,7 +78,7 @@ def search_path(bundles: str | Path | None) -> list[Path]:
         InputError: If there is none.
     """
     first = Path("bundles" if bundles is None else bundles)
-    if (first / SHARED).is_dir():
+    if (first / _SHARED).is_dir():
         return [first]
     own = [first] if _files(first) else []
     if own or bundles is None:
@@ -141,7 +141,7 @@ def fragments(name: str, kind: str, bundles: str | Path | None = None) -> list[P
     Raises:
         InputError: If there is no such dataset.
     """
-    common = bundles_folder(bundles) / SHARED
+    common = bundles_folder(bundles) / _SHARED
     return [dataset_file(name, bundles), common / "model.yaml", common / f"{kind}.yaml"]
 
 
@@ -159,9 +159,9 @@ def check_fragments(files: Sequence[Path]) -> None:
     owners: dict[str, Path] = {}
     for file in files:
         keys = {key.partition("::")[0] for key in read_keys(file)}
-        for key in sorted(keys & owners.keys()) if file.parent.name == SHARED else ():
+        for key in sorted(keys & owners.keys()) if file.parent.name == _SHARED else ():
             raise SettingError(
-                f"{owners[key]}: {key} is of {SHARED}/{file.name}, which would replace it; leave it "
+                f"{owners[key]}: {key} is of {_SHARED}/{file.name}, which would replace it; leave it "
                 f"out, and write --{key} VALUE behind the command"
             )
         owners |= dict.fromkeys(keys, file)
@@ -181,7 +181,7 @@ def read_shared(bundles: str | Path | None = None) -> dict[str, Any]:
     return read_keys(bundles_folder(bundles) / MENUS["networks"])
 
 
-def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]:
+def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, MenuEntry]:
     """Returns the menu ``losses`` or ``networks``, in the order of tables and figures.
 
     Example:
@@ -190,7 +190,7 @@ def read_menu(menu: str, bundles: str | Path | None = None) -> dict[str, Choice]
     """
     entries = _keys_of(bundles_folder(bundles) / MENUS[menu])[menu]
     return {
-        name: Choice(name, str(entry["_target_"]), _settings(entry), entry.get("_desc_", {}))
+        name: MenuEntry(name, str(entry["_target_"]), _settings(entry), entry.get("_desc_", {}))
         for name, entry in entries.items()
     }
 
@@ -199,7 +199,7 @@ def _settings(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if not key.startswith("_")}
 
 
-def choose_loss(name: str) -> Choice:
+def choose_loss(name: str) -> MenuEntry:
     """The entry of a loss in the menu.
 
     Raises:

@@ -14,10 +14,8 @@ from pathlib import Path
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
-from nacl_monai.inference import records
 from nacl_monai.output import aside_of
 
-MARGIN = records.MARGIN
 #: The regions that are known by name, as `nacl_monai.metrics.REGIONS` computes them.
 KNOWN_REGIONS = (
     "all",

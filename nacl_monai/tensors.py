@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from nacl_monai.errors import InputError
@@ -19,6 +20,7 @@ from nacl_monai.errors import InputError
 if TYPE_CHECKING:
     from monai.data.meta_tensor import MetaTensor
 
+Floats = npt.NDArray[np.float64]
 # How many classes a byte tells apart, and how many voxels a block has.
 _BYTE, _BLOCK = 256, 2**15
 # Labels that stay as they are.
@@ -189,7 +191,7 @@ def is_label(labels: torch.Tensor, value: int) -> torch.Tensor:
     return exact == value
 
 
-def check_labels(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
+def check_indices(labels: torch.Tensor, num_classes: int, ignore_index: int | None = None) -> None:
     """Refuses labels that are not class indices.
 
     Args:

@@ -288,7 +288,7 @@ def reproduced(grid, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nacl_monai.reports.style.paint", blank)
         paper.write_all([grid], output)
-        paper.write_page([grid], output)
+        paper.write_report([grid], output)
     return output
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -174,6 +175,27 @@ def test_imports_form_no_circle():
     del graph["nacl_monai"]  # which loads its names when they are asked for
 
     assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+def defined(node):
+    """The names that a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = getattr(node, "targets", [getattr(node, "target", node)])
+    names = chain(*map(ast.walk, targets)) if isinstance(node, ast.Assign | ast.AnnAssign) else ()
+    return {n.id for n in names if isinstance(n, ast.Name)}
+
+
+def test_a_public_name_is_defined_once():
+    """Whoever reads it in one room need not ask which one is meant; each command has its `main`."""
+    owners = defaultdict(set)
+    for module, file in MODULES.items():
+        for node in ast.parse(file.read_text("utf-8")).body:
+            for name in defined(node):
+                owners[name].add(module)
+
+    public = {name for name in owners if not name.startswith("_")} - {"main"}
+    assert {name: owners[name] for name in public if len(owners[name]) > 1} == {}
 
 
 VAGUE = {"given", "made", "of", "one", "others", "said", "told", "words"}

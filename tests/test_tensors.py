@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 
 from nacl_monai.errors import InputError
 from nacl_monai.tensors import (
-    check_labels,
+    check_indices,
     check_outputs,
     check_probabilities,
     top1,
@@ -95,8 +95,8 @@ def test_one_hot_labels_are_refused_by_name():
 )
 def test_class_indices_of_any_dtype_pass(dtype):
     """0 to K - 1 are classes, whatever their dtype; labels without a voxel hold no wrong one."""
-    check_labels(torch.tensor([0, 1]).to(dtype), 2)
-    check_labels(torch.zeros(0, 4, dtype=dtype), 2)
+    check_indices(torch.tensor([0, 1]).to(dtype), 2)
+    check_indices(torch.zeros(0, 4, dtype=dtype), 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
@@ -105,12 +105,12 @@ def test_label_that_is_no_class_is_refused(dtype, value):
     """A label beyond the classes is named with their number, and may be ignored instead."""
     labels = torch.tensor([[0, 2], [value, 1]], dtype=dtype)
 
-    assert refusal(check_labels, labels, 3) == (
+    assert refusal(check_indices, labels, 3) == (
         f"labels: hold {value}, but there are 3 classes (0 to 2); map the labels to classes, "
         f"or ignore this one where the loss can: ignore_index={value}"
     )
-    check_labels(labels, 3, ignore_index=value)
-    check_labels(labels, 256 if value > 0 else 3, ignore_index=value)
+    check_indices(labels, 3, ignore_index=value)
+    check_indices(labels, 256 if value > 0 else 3, ignore_index=value)
 
 
 FRACTION = "which is not a class index; resample labels with mode 'nearest'"
@@ -131,7 +131,7 @@ def test_label_that_is_no_class_and_not_ignored_is_refused(labels, ignored, mess
     """Whatever makes it none."""
     dtype = torch.uint8 if isinstance(labels[0], int) else torch.float32
     tensor = torch.tensor(labels, dtype=dtype)
-    assert refusal(check_labels, tensor, 3, ignored).startswith(message)
+    assert refusal(check_indices, tensor, 3, ignored).startswith(message)
 
 
 @pytest.mark.parametrize("scale", [5, 1e4])

@@ -10,17 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from nacl_monai.audits.measuring import Measured, joined, measured_cases, measurement_of
-from nacl_monai.audits.measuring import measured as numbers_of
+from nacl_monai.audits.measuring import CaseNumbers, join_cases, measured_cases, measurement_of
+from nacl_monai.audits.measuring import case_numbers as numbers_of
 from nacl_monai.audits.result import Audit
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.predictions.arrays import Cases, array_study
 from nacl_monai.predictions.finding import find
-from nacl_monai.predictions.labels import Folders, check_raters
+from nacl_monai.predictions.labels import Folders, check_rater_folders
 from nacl_monai.predictions.options import EVALUATED_REGIONS, Use, options_of
 from nacl_monai.reports.viewer import Viewed, array_cases, viewed_cases
-from nacl_monai.runs import MARGIN
 
 
 def audit(
@@ -119,7 +119,7 @@ def _of_folders(probs: Any, labels: Any, values: dict[str, Any]) -> Audit:
     places: Folders = Path(str(labels))
     if isinstance(labels, Mapping):
         places = {name: Path(str(place)) for name, place in labels.items()}
-    check_raters(places)
+    check_rater_folders(places)
     study = find(Path(str(probs)), places, options)
     cases, numbers, faults = measured_cases(study, curves=False)
     if faults:
@@ -131,14 +131,16 @@ def _of_folders(probs: Any, labels: Any, values: dict[str, Any]) -> Audit:
 
 
 def _of_numbers(
-    numbers: Sequence[Measured],
+    numbers: Sequence[CaseNumbers],
     patients: Sequence[str],
     cases: Viewed | None,
     *how: Any,
     **identity: Any,
 ) -> Audit:
     """The audit of the cases, with the columns that do not follow from what was counted."""
-    record = replace(joined(numbers, patients, *how, **identity), path=Path("<audit>") / "bins.npz")
+    record = replace(
+        join_cases(numbers, patients, *how, **identity), path=Path("<audit>") / "bins.npz"
+    )
     run = run_of_bins(record, "audit")
     columns = pd.DataFrame([case.columns for case in numbers])
     further = {name: columns[name] for name in columns if name not in run.metrics}

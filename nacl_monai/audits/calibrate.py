@@ -31,6 +31,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
 from nacl_monai.evaluations.evaluation_files import check_evaluated_so
 from nacl_monai.files import atomic_path, partial_folder
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc import (
@@ -56,13 +57,13 @@ from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study, processes
 from nacl_monai.reports.sections import PAGE
-from nacl_monai.runs import MARGIN, RunFolder
+from nacl_monai.runs import RunFolder
 
 #: The folders of the two audits.
 BEFORE, AFTER = "before", "after"
 #: For programs without this package, in place of calibrator.json.
 _SCRIPTED = "calibrator.ts"
-Kept = RegionLogits | StructureLogits
+_Kept = RegionLogits | StructureLogits
 
 
 def calibrate_folder(
@@ -213,7 +214,7 @@ def _calibrator(study: Study, fit: Fit, folds: Sequence[Mapping[str, Any]] = ())
     )
 
 
-def fit_calibrator(study: Study, file: Path) -> tuple[Calibrator, Sides | None]:
+def fit_usual_calibrator(study: Study, file: Path) -> tuple[Calibrator, Sides | None]:
     """Writes the usual calibrator, fitted to all patients of a study; folds of them say what it leaves.
 
     Args:
@@ -275,7 +276,7 @@ class _Part:
         return {"patients": sorted(self.patients), "parameters": self.fit.parameters}
 
 
-def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[list[float]], list[InputError]]:
+def _read(study: Study, voxels: _Kept) -> tuple[list[Case], list[list[float]], list[InputError]]:
     """Reads all cases into the region; returns them, their sizes of voxels, and faults."""
     faults: list[InputError] = []
 
@@ -294,7 +295,7 @@ def _read(study: Study, voxels: Kept) -> tuple[list[Case], list[list[float]], li
     return [case for case, _ in read], ends, faults
 
 
-def _cross_fitted(fit: Fit, voxels: Kept, patients: Sequence[str], folds: int) -> list[_Part]:
+def _cross_fitted(fit: Fit, voxels: _Kept, patients: Sequence[str], folds: int) -> list[_Part]:
     """The folds of the patients, each with the fit to the others."""
     if len(patients) < 2:
         raise InputError(
@@ -328,7 +329,7 @@ def calibrate_run(
 
     Args:
         run: Folder of a finished training.
-        name: Method and region, ``ensemble``, or both; see `nacl_monai.training.calibrators.read_name`.
+        name: Method and region, ``ensemble``, or both; see `nacl_monai.training.calibrators.read_steps`.
         dataset_dir: Where the dataset is.
         overrides: More ``--key value`` of the evaluation.
         bundles: Folder of the bundles; that of the working directory or of the package if None.
@@ -346,9 +347,9 @@ def calibrate_run(
         raise InputError("--dataset_dir: is missing; say where the dataset of this run is")
     from nacl_monai.bundles.command_line import keys_and_values
     from nacl_monai.menus import fragments
-    from nacl_monai.training.run_settings import read_record  # needs MONAI
+    from nacl_monai.training.run_settings import read_trained_config  # needs MONAI
 
-    dataset = str(read_record(folder.config).get("dataset"))
+    dataset = str(read_trained_config(folder.config).get("dataset"))
     config = list(map(str, fragments(dataset, "evaluate", bundles)))
     common_words = [
         *("--config_file", str(config)),

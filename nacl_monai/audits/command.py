@@ -10,14 +10,14 @@ from typing import Any
 
 from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
 from nacl_monai.audits.measuring import (
-    Measured,
+    CaseNumbers,
     curves_of,
     measured_cases,
     no_islands,
     study_measurement,
 )
 from nacl_monai.audits.output import (
-    NIFTI,
+    NIFTI_FOLDER,
     WorstCases,
     draw_all,
     visible_files,
@@ -31,7 +31,7 @@ from nacl_monai.counting import counted
 from nacl_monai.differences import first_repeated, listed
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.evaluations import Run, check_alike, read_runs
-from nacl_monai.evaluations.groups import VOLUME, read_groups, thirds
+from nacl_monai.evaluations.groups import PREDICTED_VOLUME, read_groups, thirds
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
@@ -40,7 +40,7 @@ from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
-from nacl_monai.predictions.labels import Folders, by_name, check_name, check_raters
+from nacl_monai.predictions.labels import Folders, by_name, check_name, check_rater_folders
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, processes
@@ -70,7 +70,7 @@ def audit_folders(
         InputError: If a folder as a whole cannot be audited; nothing is written then.
     """
     names = distinct_names(predictions, names, "--names", "models")
-    check_raters(labels)
+    check_rater_folders(labels)
     read = [*predictions, *by_name(labels).values(), *options.files]
     parts = names if len(names) > 1 else [""]
     with written_folder(output, "audit", read=read) as aside, processes(options.jobs):
@@ -113,7 +113,7 @@ def _by_groups(
         if groups and (folder / CURVES_FILE).is_file():
             curves = read_curves(folder / CURVES_FILE)
             volumes = thirds(curves.predicted_volumes.sum(1), curves.patients)
-            groups = {VOLUME: volumes, **groups}
+            groups = {PREDICTED_VOLUME: volumes, **groups}
         if groups:
             text, table = group_tables(audit, groups)
             write_text(folder / "groups.csv", csv_text(table))
@@ -190,7 +190,7 @@ def audit_study(
     Raises:
         InputError: If no case can be audited, or if a file cannot be written.
     """
-    worst, nifti = WorstCases([*study_measurement(study).functions]), folder / NIFTI
+    worst, nifti = WorstCases([*study_measurement(study).functions]), folder / NIFTI_FOLDER
     cases, numbers, faults = measured_cases(
         study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
     )
@@ -209,7 +209,7 @@ def audit_study(
     return audit, promising, faults
 
 
-def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[Measured]) -> Curves | None:
+def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[CaseNumbers]) -> Curves | None:
     """The curves of all cases, if they are counted."""
     curves = [measured.curve for measured in numbers if measured.curve is not None]
     return curves_of(study, cases, curves) if curves else None

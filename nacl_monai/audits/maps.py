@@ -27,8 +27,8 @@ from nacl_monai.evaluations.slices import (
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables
-from nacl_monai.inference.promised import MARGINS, MM3_PER_ML, dice_of, structure_levels
-from nacl_monai.inference.records import MARGIN
+from nacl_monai.inference.promised import MM3_PER_ML, dice_of, structure_levels
+from nacl_monai.inference.records import MARGIN, MARGINS
 from nacl_monai.metrics.islands import label_islands
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
@@ -37,11 +37,11 @@ from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.reports.style import page_template
-from nacl_monai.reports.viewer import MOST, scripts, viewed
+from nacl_monai.reports.viewer import MOST_VIEWED, scripts, viewed
 from nacl_monai.tensors import top1
 
 #: What each structure of a case is expected to be, without its label.
-TABLE = "maps.csv"
+_TABLE = "maps.csv"
 #: Which slices to correct first.
 SLICES = "slices.csv"
 SLICE_COLUMNS = ("case", "axis", "slice", "expected_errors", "share")
@@ -83,7 +83,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
         for _, (number, of_case, expected, doubtful) in study.each(compute, faults, "Writing"):
             count, rows, table = count + number, rows + of_case, table + expected
             slices += doubtful
-        write_text(folder / TABLE, csv_text(pd.DataFrame(table)))
+        write_text(folder / _TABLE, csv_text(pd.DataFrame(table)))
         write_text(folder / SLICES, csv_text(pd.DataFrame(slices, columns=SLICE_COLUMNS)))
         if real:
             write_rows(rows, folder)
@@ -91,7 +91,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
             write_text(folder / name, text)
     print_faults(faults)
     print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
-    print(f"wrote {output / TABLE}; what it expects is as good as the calibration")
+    print(f"wrote {output / _TABLE}; what it expects is as good as the calibration")
     print(f"wrote {output / SLICES}: the slices to correct first")
     return faults
 
@@ -118,9 +118,9 @@ def view_folder(predictions: Path, output: Path, options: Options) -> list[Input
         names = list(options.cases or study.patients)
         if unknown := sorted({*names} - study.patients.keys()):
             raise SettingError(f"--cases: {unknown[0]!r} is not in {predictions}; correct it")
-        if options.cases and len(names) > MOST:
-            raise SettingError(f"--cases: are {len(names)}; give at most {MOST}")
-        by_name, names = {case.name: case for case in study.cases}, names[:MOST]
+        if options.cases and len(names) > MOST_VIEWED:
+            raise SettingError(f"--cases: are {len(names)}; give at most {MOST_VIEWED}")
+        by_name, names = {case.name: case for case in study.cases}, names[:MOST_VIEWED]
         images = images_of_cases(options.images, names) if options.images else {}
         seen = replace(study, cases=[by_name[name] for name in names])
         found = seen.each(partial(_viewed, images=images), faults, "Viewing")

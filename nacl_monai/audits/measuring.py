@@ -40,11 +40,11 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
 
 #: The scores of structures; the distance is in mm, since the label maps of files say their spacing.
-SCORES = ("dice", "hd95_mm")
+FILE_SCORES = ("dice", "hd95_mm")
 
 
 @dataclass(frozen=True)
-class Measured:
+class CaseNumbers:
     """The numbers kept of a case: a few kilobytes, whatever its size, and a slice on request.
 
     Attributes:
@@ -106,11 +106,11 @@ def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
 
 def measured_cases(
     study: Study,
-    keep: Callable[[str, Measured], Measured] = lambda _, numbers: numbers,
+    keep: Callable[[str, CaseNumbers], CaseNumbers] = lambda _, numbers: numbers,
     nifti: Path | None = None,
     curves: bool = True,
     islands: Callable[[Reading], Sequence[Mapping[str, Array]]] = no_islands,
-) -> tuple[list[Case], list[list[Measured]], list[InputError]]:
+) -> tuple[list[Case], list[list[CaseNumbers]], list[InputError]]:
     """The numbers of all cases.
 
     Args:
@@ -144,7 +144,7 @@ def measured_cases(
         islands=islands,
     )
     cases: list[Case] = []
-    numbers: list[list[Measured]] = []
+    numbers: list[list[CaseNumbers]] = []
     faults: list[InputError] = []
     for case, (first, *against_each) in study.each(compute, faults, f"Auditing {study.name}"):
         cases.append(case)
@@ -160,9 +160,9 @@ def _measured(
     curves: bool,
     pictures: bool,
     islands: Callable[[Reading], Sequence[Mapping[str, Array]]],
-) -> list[Measured]:
+) -> list[CaseNumbers]:
     """The numbers of a case: of several raters against their share, and then against each."""
-    numbers = [*measured(reading, measurement, raters)]
+    numbers = [*case_numbers(reading, measurement, raters)]
     numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
@@ -209,9 +209,9 @@ def study_definition(study: Study) -> dict[str, Any]:
     )
 
 
-def measured(
+def case_numbers(
     reading: Reading, measurement: Measurement, names: Sequence[str] = ()
-) -> Iterator[Measured]:
+) -> Iterator[CaseNumbers]:
     """The numbers of one case; of several raters those against their share, then those against each.
 
     Args:
@@ -275,17 +275,17 @@ def _numbers(
     metric: CaseSums,
     scores: Mapping[str, torch.Tensor],
     raters: Sequence[str] = (),
-) -> Measured:
+) -> CaseNumbers:
     """The counts of a metric for a case, and its scores."""
     case, channels = reading.case.name, reading.channels
     record = metric.record([case], channels.names, raters=raters, ignored=channels.ignore)
     of_case = {name: values.double()[None] for name, values in scores.items()}
     columns = score_columns(of_case, list(channels.structures)) | metric.columns()
-    return Measured(record, {key: float(value) for key, value in columns.items()})
+    return CaseNumbers(record, {key: float(value) for key, value in columns.items()})
 
 
-def joined(
-    numbers: Sequence[Measured],
+def join_cases(
+    numbers: Sequence[CaseNumbers],
     patients: Sequence[str],
     calibrator: Sequence[str] = (),
     ensemble: Sequence[Any] = (),

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from nacl_monai import reports
-from nacl_monai.audits.measuring import SCORES, Measured, joined, study_settings
+from nacl_monai.audits.measuring import FILE_SCORES, CaseNumbers, join_cases, study_settings
 from nacl_monai.evaluations.evaluated import DRAWN, RATERS, Run, by_rater, error_region, read_run
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -30,12 +30,12 @@ from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.options import Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
-from nacl_monai.reports.sections import PAGE, RECORD
+from nacl_monai.reports.sections import PAGE, PAGE_RECORD
 from nacl_monai.reports.viewer import is_seen, viewed_cases
 from nacl_monai.runs import EvaluationFolder
 
 #: The folder of the maps of single cases.
-NIFTI = "nifti"
+NIFTI_FOLDER = "nifti"
 #: The labels that look wrong, on request.
 LISTED = "suspects.csv"
 # Decimals of the table of cases, by which the page orders them.
@@ -57,7 +57,7 @@ class WorstCases:
     pictures: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _errors: dict[str, float] = field(default_factory=dict)
 
-    def keep(self, case: str, measured: Measured) -> Measured:
+    def keep(self, case: str, measured: CaseNumbers) -> CaseNumbers:
         """Takes the picture of a case out of its numbers; among equal cases, the first stay."""
         if measured.picture is None:
             return measured
@@ -76,7 +76,7 @@ def write_audit(
     output: Path,
     study: Study,
     cases: Sequence[Case],
-    numbers: Sequence[Sequence[Measured]],
+    numbers: Sequence[Sequence[CaseNumbers]],
     pictures: Mapping[str, Mapping[str, Any]],
     curves: Curves | None,
 ) -> Run:
@@ -129,7 +129,7 @@ def _write_view(
     folder: EvaluationFolder,
     study: Study,
     cases: Sequence[Case],
-    numbers: Sequence[Measured],
+    numbers: Sequence[CaseNumbers],
     settings: Mapping[str, Any],
 ) -> None:
     """The numbers of all cases against one rater, or against the share of several."""
@@ -139,7 +139,7 @@ def _write_view(
         str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
     }
     identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
-    record = joined(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
+    record = join_cases(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
     about = {**study_settings(study), **settings, **study.calibrated, **ensemble}
     _write_numbers(folder, study.name, record, columns, about)
@@ -160,7 +160,7 @@ def write_merged(folder: Path, output: Path, merged: Run) -> Run:
         InputError: As there.
     """
     name, table = merged.name, merged.metrics
-    columns = dict.fromkeys(SCORES, torch.full((len(table),), torch.nan))
+    columns = dict.fromkeys(FILE_SCORES, torch.full((len(table),), torch.nan))
     columns |= {str(key): torch.from_numpy(table[key].to_numpy(float, copy=True)) for key in table}
     _write_numbers(EvaluationFolder(folder), name, merged.bins, columns, {})
     return _drawn(folder, output, name)
@@ -197,7 +197,7 @@ def _drawn(
     files = draw_all(audits, folder) if pictures else {}
     drawn = files if len(audits) == 1 else {}  # several are side by side
     command = f"nacl-monai page {shlex.quote(str(output))} --output DIR"
-    how = {"pictures": pictures, "beside": RECORD, **seen}
+    how = {"pictures": pictures, "beside": PAGE_RECORD, **seen}
     reports.write_page(audit, folder / PAGE, command, drawn, **how)
     return audit
 

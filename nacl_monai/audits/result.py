@@ -12,7 +12,7 @@ import pandas as pd
 
 from nacl_monai import reports
 from nacl_monai.audits.output import write_merged
-from nacl_monai.audits.table import audit_table, note, number_table, text_table
+from nacl_monai.audits.table import audit_table, averaging_note, number_table, text_table
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import Run, run_of_bins
 from nacl_monai.metrics.record import Record, read_record
@@ -49,7 +49,7 @@ class Audit:
         return audit_table([self.run])
 
     def _repr_html_(self) -> str:
-        return f"{text_table([self.run]).to_html()}<p>{note(self.run)}</p>"
+        return f"{text_table([self.run]).to_html()}<p>{averaging_note(self.run)}</p>"
 
     @property
     def table(self) -> pd.DataFrame:

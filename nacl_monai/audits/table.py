@@ -23,7 +23,9 @@ _BY_GROUP = ("dice", "hd95", "hd95_mm", "ece_near", "contour_misses", "expected_
 
 def audit_table(audits: Sequence[Run]) -> str:
     """The main numbers of audits for a terminal."""
-    return "\n".join([*_lines(audits), "", *dict.fromkeys(note(audit) for audit in audits)])
+    return "\n".join(
+        [*_lines(audits), "", *dict.fromkeys(averaging_note(audit) for audit in audits)]
+    )
 
 
 def rater_table(audit: Run) -> str:
@@ -119,7 +121,7 @@ def _errors(audit: Run) -> Iterator[tuple[Any, ...]]:
         yield f"ece_{region}", AUDITED_ERRORS["ece"], *audit.bins.region_and_structure(region)
 
 
-def note(audit: Run) -> str:
+def averaging_note(audit: Run) -> str:
     """The sentence on what the numbers average over."""
     units = audit.patients.nunique()
     cases = counted(len(audit.cases), "case")

@@ -410,7 +410,7 @@ def _export(options: argparse.Namespace, arguments: Sequence[str]) -> list[Path]
     """Exports the run that is named, or the newest of a network and a loss."""
     from nacl_monai.bundles.command_line import keys_and_values
     from nacl_monai.bundles.export import export_bundle, newest_run
-    from nacl_monai.training.run_settings import read_record
+    from nacl_monai.training.run_settings import read_trained_config
 
     overrides = keys_and_values(arguments)
     network = short_name(options.network or NETWORK, options.dims)
@@ -418,7 +418,7 @@ def _export(options: argparse.Namespace, arguments: Sequence[str]) -> list[Path]
     run = options.run or newest_run(options.runs, *names, options.seed)
     print(f"packing {run}", flush=True)
     config = RunFolder(run).config
-    record = read_record(config) if config.is_file() else _DEFAULTS
+    record = read_trained_config(config) if config.is_file() else _DEFAULTS
     choices = {
         **({} if config.is_file() else _DEFAULTS),
         **_choice("network_def", "networks", options.network, record),

@@ -35,7 +35,7 @@ from nacl_monai.training.hints import referred
 
 DIAGRAM = "reliability.png"
 #: What is led with, and for which value of it a model is right.
-SHOWN = {
+_SHOWN = {
     "dice": "1 is best",
     "hd95_mm": "0 is best; where voxels have a size",
     "ece_near": "0 for true probabilities",
@@ -46,10 +46,10 @@ SHOWN = {
     "expected_volume_error": "0 is best; as a share of the volume",
 }
 #: The end of a bundle's name, for a run that was evaluated.
-MEASURED = " with measured confidence"
+_MEASURED = " with measured confidence"
 
 
-def measured(run: RunFolder) -> Evaluated | None:
+def evaluation_of_run(run: RunFolder) -> Evaluated | None:
     """The evaluation of a run on its test cases; None without one."""
     return read_tested(run.path) if run.evaluation.path.is_dir() else None
 
@@ -117,7 +117,7 @@ def _leading_section(run: Evaluated) -> str:
     if not _pooled(run):
         return ""
     rows = [
-        (METRICS[name].label, _text(name, number), SHOWN[name])
+        (METRICS[name].label, _text(name, number), _SHOWN[name])
         for name, number in _shown(run).items()
     ]
     return (
@@ -149,7 +149,7 @@ def write_card(found: Evaluated | None, *folders: Path) -> str:
     """Writes the card's diagram into every folder that has the card; returns its section.
 
     Args:
-        found: From `measured`; without an evaluation there is no card.
+        found: From `evaluation_of_run`; without an evaluation there is no card.
         folders: The diagram's folders.
     """
     if found is None:
@@ -167,7 +167,7 @@ def _pooled(run: Evaluated) -> dict[str, Pooled]:
     numbers = {} if run.bins is None else run.bins.pooled_numbers
     return {
         name: numbers[name]
-        for name in SHOWN
+        for name in _SHOWN
         if name in numbers and not np.isnan(numbers[name].value)
     }
 
@@ -178,7 +178,7 @@ def _shown(run: Evaluated) -> dict[str, Estimate | Pooled]:
     for name in ("dice", "hd95_mm", "nll_all"):
         if name in run.metrics and run.metrics[name].notna().any():
             numbers[name] = run.mean(name)
-    return {name: numbers[name] for name in SHOWN if name in numbers}
+    return {name: numbers[name] for name in _SHOWN if name in numbers}
 
 
 def _text(name: str, number: Estimate | Pooled) -> str:
@@ -257,7 +257,7 @@ def bundle_metadata(
         InputError: If the dataset's metadata are missing or damaged, or a package is not installed.
     """
     source = dataset_folder(dataset, bundles) / "configs/metadata.json"
-    metadata = read_object(needed(source), "correct it")
+    metadata = read_object(required_file(source), "correct it")
     declared = metadata.get("network_data_format")
     if not (isinstance(declared, dict) and {"inputs", "outputs"} <= declared.keys()):
         raise InputError(
@@ -276,7 +276,7 @@ def bundle_metadata(
     name = str(metadata.get("name", ""))
     return {
         **metadata,
-        "name": name.removesuffix(MEASURED) if found is None else name,
+        "name": name.removesuffix(_MEASURED) if found is None else name,
         "version": nacl_monai.__version__,
         "changelog": {nacl_monai.__version__: f"weights of the run {run.trained.path.name}"},
         "description": f"{_class_name(network)} trained on {seen} with {_class_name(loss)}"
@@ -290,7 +290,7 @@ def bundle_metadata(
     }
 
 
-def needed(file: Path) -> Path:
+def required_file(file: Path) -> Path:
     """Returns a file that an export is made of.
 
     Raises:

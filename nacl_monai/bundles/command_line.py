@@ -23,7 +23,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from monai.utils import OptionalImportError, ensure_tuple, optional_import
 
-from nacl_monai.bundles.overrides import checked_overrides, joined, keys_referred_to
+from nacl_monai.bundles.overrides import checked_overrides, joined_keys, keys_referred_to
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.training.hints import is_made_later
 
@@ -199,7 +199,7 @@ def _loaded(files: Any, key: str) -> dict[str, Any]:
     if any(file.parent.name == "common" for file in places) and find_spec("nacl_monai"):
         # The bundles' check; an export has no bundles, and may be without this package.
         import_module("nacl_monai.menus").check_fragments(places)
-    return joined(parts)
+    return joined_keys(parts)
 
 
 def _read(file: Any, key: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from torch import nn
 
 from nacl_monai.bundles.card import (
     bundle_metadata,
-    measured,
-    needed,
+    evaluation_of_run,
     promise_section,
+    required_file,
     write_card,
 )
 from nacl_monai.bundles.scripts import SCRIPTS, write_scripts
@@ -52,7 +52,7 @@ from nacl_monai.predictions.identity import Salt
 from nacl_monai.promises import Promise
 from nacl_monai.promises.record import PROMISE_FILE, read_promise
 from nacl_monai.runs import RunFolder, RunName
-from nacl_monai.training.calibrators import calibrator_of, read_name
+from nacl_monai.training.calibrators import calibrator_of, read_steps
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
 
@@ -226,7 +226,7 @@ def _measured_average(run: RunFolder) -> dict[str, str]:
     """What the evaluation averaged where windows overlap; the card's numbers hold for that alone."""
     file = run.evaluation.record
     record = read_object(file, "evaluate the run again") if file.is_file() else {}
-    settings = record.get("settings")  # where it is damaged, `measured` says so
+    settings = record.get("settings")  # where it is damaged, `evaluation_of_run` says so
     if isinstance(settings, dict) and "average" in settings:
         return {"average": settings["average"]}
     return {}
@@ -254,7 +254,7 @@ def _write_bundle(
     salt: Salt | None,
 ) -> Mapping[str, Any]:
     """Writes all but what a calibrator changes; returns what the metadata say of the image."""
-    found = measured(run)
+    found = evaluation_of_run(run)
     metadata = bundle_metadata(bundles, dataset, configs, run, found, code.packages)
     moved = {kind: code.moved(config) for kind, config in configs.items()}
     for name, content in {**moved, "metadata": metadata}.items():
@@ -282,7 +282,9 @@ def _write_bundle(
         **_HOW[how],
         requirements=" ".join(f'"{name}=={number}"' for name, number in required.items()),
     )
-    data = needed(dataset_folder(dataset, bundles) / "docs/README.md").read_text(encoding="utf-8")
+    data = required_file(dataset_folder(dataset, bundles) / "docs/README.md").read_text(
+        encoding="utf-8"
+    )
     write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
     return image
 
@@ -306,7 +308,7 @@ def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, datase
         dataset_folder(dataset, bundles) / "docs/data_license.txt": "docs/data_license.txt",
         shared.absolute().parent / "LICENSE": "LICENSE",
     }.items():
-        shutil.copyfile(needed(source), folder / target)
+        shutil.copyfile(required_file(source), folder / target)
     save_weights(load_state(run.model), folder / "models/model.pt")  # of a GPU, for any machine
 
 
@@ -440,7 +442,7 @@ def find_calibrator(run: RunFolder, name: str) -> Fit:
         SettingError: If there is no such calibrator.
         InputError: If it was not fitted to this run's weights, was not evaluated, or is an ensemble.
     """
-    joins = read_name(name).joins
+    joins = read_steps(name).joins
     fit = None if joins else calibrator_of(run, name).fit
     if fit is None:
         raise InputError(

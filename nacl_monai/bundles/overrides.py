@@ -148,7 +148,7 @@ def checked_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -
     return overrides
 
 
-def joined(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def joined_keys(files: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The keys of several files, joined as MONAI joins them."""
     config = ConfigParser(config={})
     for name, value in chain.from_iterable(file.items() for file in files):

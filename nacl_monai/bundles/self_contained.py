@@ -27,7 +27,7 @@ from typing import Any
 from monai.bundle import ConfigComponent, ConfigParser
 from torch import nn
 
-from nacl_monai.bundles.overrides import checked_overrides, joined, keys_referred_to
+from nacl_monai.bundles.overrides import checked_overrides, joined_keys, keys_referred_to
 from nacl_monai.bundles.scripts import SCRIPTS, scripted
 from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
@@ -38,10 +38,10 @@ from nacl_monai.sources import imported_names, is_users
 from nacl_monai.training.definitions import WITHOUT, completed, components_of
 from nacl_monai.training.hints import locator, referred
 from nacl_monai.training.run_folder import warn_of_changed_code
-from nacl_monai.training.run_settings import check_agrees, read_record
+from nacl_monai.training.run_settings import check_agrees, read_trained_config
 
 Config = dict[str, Any]
-KINDS = ("train", "evaluate", "inference")
+_KINDS = ("train", "evaluate", "inference")
 # Where an exported bundle reads and writes: everything is below its own folder. The source finds the
 # device by a function of this package, which inference cannot call.
 _REPLACED: dict[str, Config] = {
@@ -119,11 +119,13 @@ def run_configs(
         InputError: If there is no such dataset or key, or if the record is damaged, says otherwise, or
             is not trusted, see `check_known_code`.
     """
-    shared = joined(map(read_keys, fragments(dataset, "train", bundles)[:2]))
-    configs = {kind: joined(map(read_keys, fragments(dataset, kind, bundles))) for kind in KINDS}
+    shared = joined_keys(map(read_keys, fragments(dataset, "train", bundles)[:2]))
+    configs = {
+        kind: joined_keys(map(read_keys, fragments(dataset, kind, bundles))) for kind in _KINDS
+    }
     folder = RunFolder(Path(run))
     file = folder.config
-    record = read_record(file) if file.is_file() else {}
+    record = read_trained_config(file) if file.is_file() else {}
     warn_of_changed_code(folder, record)
     asked = {key.replace("#", "::"): value for key, value in overrides.items()}
     check_agrees(file, record, {"dataset": dataset, **asked})

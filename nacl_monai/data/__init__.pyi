@@ -1,5 +1,5 @@
 from .augmentation import random_augmentation
-from .cases import Case
+from .cases import LabeledCase
 from .layouts import (
     acdc_cases,
     brats_cases,
@@ -36,7 +36,7 @@ from .volumes import (
 
 __all__ = [
     "CachedVolumes",
-    "Case",
+    "LabeledCase",
     "LoadCase",
     "PatchDataset",
     "SliceDataset",

@@ -52,13 +52,13 @@ def _check(options: argparse.Namespace) -> Sequence[InputError]:
 
 def _new(options: argparse.Namespace) -> Sequence[InputError]:
     from nacl_monai.data.new_bundle import as_comment, new_bundle
-    from nacl_monai.data.survey import Options
+    from nacl_monai.data.survey import Statements
 
     folders = [folder for folder in (options.directory, options.dataset_dir) if folder]
     if len(folders) != 1:
         raise SettingError("--dataset_dir: name the folder of the data, once")
     names = ("patient_pattern", "patients", "modality", "window", "spacing")
-    of_data = Options(**{word: getattr(options, word) for word in names})
+    of_data = Statements(**{word: getattr(options, word) for word in names})
     found = new_bundle(options.name, folders[0], options.bundles, options.template, of_data)
     if found.folder is not None:
         for choice in found.choices:

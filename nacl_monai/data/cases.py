@@ -27,7 +27,7 @@ class _Files(TypedDict):
     label: str
 
 
-class Case(_Files, total=False):
+class LabeledCase(_Files, total=False):
     """An image with its label, and the patient whom the split follows.
 
     Without ``patient``, nobody knows whether two cases are of one person: the split follows the
@@ -37,12 +37,12 @@ class Case(_Files, total=False):
     patient: str
 
 
-def split_unit(case: Case) -> str:
+def split_unit(case: LabeledCase) -> str:
     """Returns what the split follows: the patient of a case, or its own name where nobody knows."""
     return case.get("patient", case["case"])
 
 
-def names_of(case: Case) -> set[str]:
+def names_of(case: LabeledCase) -> set[str]:
     """The names of a case and its patient in tables."""
     return {case["case"], split_unit(case)}
 
@@ -64,7 +64,7 @@ def reported(report_fault: ReportFault) -> Iterator[None]:
         report_fault(fault)
 
 
-def image_files(case: Case) -> list[str]:
+def image_files(case: LabeledCase) -> list[str]:
     """Returns the files of a case's image, one per modality."""
     return [case["image"]] if isinstance(case["image"], str) else case["image"]
 
@@ -88,14 +88,14 @@ def names_by_path(files: Sequence[str]) -> list[str]:
 
 def make_case(
     name: str, image: Path | Sequence[Path], label: Path, patient: str | None = None
-) -> Case:
+) -> LabeledCase:
     """Makes a case from its files; without ``patient``, nobody knows whose it is."""
     images = str(image) if isinstance(image, Path) else list(map(str, image))
-    case: Case = {"case": name, "image": images, "label": str(label)}
+    case: LabeledCase = {"case": name, "image": images, "label": str(label)}
     return case if patient is None else {**case, "patient": patient}
 
 
-def fault_of_name(names: str, file: str) -> InputError | None:
+def fault_of_encoding(names: str, file: str) -> InputError | None:
     """The fault of names that are not UTF-8, as the tables and configurations are that hold them.
 
     Args:

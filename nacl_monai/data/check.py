@@ -20,8 +20,8 @@ import pandas as pd
 from monai.bundle import ConfigParser
 
 from nacl_monai.counting import counted
-from nacl_monai.data.cases import Case, names_of, reported, split_unit
-from nacl_monai.data.faults import check_new
+from nacl_monai.data.cases import LabeledCase, names_of, reported, split_unit
+from nacl_monai.data.faults import check_not_repeated
 from nacl_monai.data.loading import LoadCase, LoadedCase, LostVoxels, preprocess_label
 from nacl_monai.data.volumes import transforms_hash
 from nacl_monai.errors import (
@@ -102,7 +102,7 @@ def check_dataset(
         if loaded is not None:
             with reported(summary.faults.append):
                 check_no_formula(dataset_dir, names_of(case))
-                check_new(case, loaded.fingerprints, known)
+                check_not_repeated(case, loaded.fingerprints, known)
                 summary.add(case, loaded)
                 if preprocess:
                     _check_preprocessed(case, loaded, summary, steps, spatial_size)
@@ -141,7 +141,7 @@ def _content(parser: ConfigParser, file: Path, key: str) -> Any:
 
 
 def _check_preprocessed(
-    case: Case,
+    case: LabeledCase,
     loaded: LoadedCase,
     summary: DatasetSummary,
     steps: Sequence[Callable[[Any], Any]],
@@ -212,7 +212,7 @@ class DatasetSummary:
     holders: Counter[int] = field(default_factory=Counter)
     lost: list[LostVoxels] | None = None
 
-    def add(self, case: Case, loaded: LoadedCase) -> None:
+    def add(self, case: LabeledCase, loaded: LoadedCase) -> None:
         """Counts a sound case."""
         self.units.append(split_unit(case))
         self.patients_known &= "patient" in case

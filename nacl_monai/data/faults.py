@@ -14,14 +14,14 @@ import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from nacl_monai.data.cases import AFFINE_TOLERANCE, Case, image_files
+from nacl_monai.data.cases import AFFINE_TOLERANCE, LabeledCase, image_files
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.inference.grids import (
     ITK,
     REAL_KINDS,
+    affine_spacing,
     check_compressed,
     distance_of_grids,
-    spacing_of,
 )
 from nacl_monai.progress import process_rank
 
@@ -93,7 +93,9 @@ def check_same_grid(grid: VoxelGrid, first: VoxelGrid, tolerance: float = AFFINE
         )
 
 
-def check_new(case: Case, fingerprints: Sequence[str], known: dict[str, str]) -> None:
+def check_not_repeated(
+    case: LabeledCase, fingerprints: Sequence[str], known: dict[str, str]
+) -> None:
     """Checks that no earlier case holds the same image or the same label.
 
     Args:
@@ -184,7 +186,7 @@ def warn_of_forms(file: str) -> None:
                 "do so; the one with the voxel size of pixdim counts, or else the sform"
             )
     elif scode:
-        _warn_of_sizes(file, shape, spacing_of(sform), header["pixdim"][1:4])
+        _warn_of_sizes(file, shape, affine_spacing(sform), header["pixdim"][1:4])
 
 
 def _warn_of_sizes(file: str, shape: Sequence[int], *sizes: npt.NDArray[Any]) -> None:

@@ -24,19 +24,19 @@ from typing import Any, NamedTuple
 
 from nacl_monai.data.cases import ENDING
 from nacl_monai.data.layouts import (
-    ENDINGS,
+    IMAGE_ENDINGS,
     entries_of,
     entry_names,
     existing_folder,
     files_of,
-    names_in,
+    names_ending,
     paired_names,
 )
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 from nacl_monai.runs import check_class_names
 
-Labels = dict[str, list[int]]
+_Labels = dict[str, list[int]]
 #: nnU-Net's name of the label for unlabeled voxels.
 IGNORE = "ignore"
 #: Labels are read as bytes.
@@ -71,7 +71,7 @@ class Description:
     cases: dict[str, Any]
     modalities: list[str] = field(default_factory=lambda: [""])
     channels: list[str] = field(default_factory=list)
-    labels: Labels | None = None
+    labels: _Labels | None = None
     ignored: int | None = None
     sets: dict[str, list[str]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
@@ -83,7 +83,7 @@ def is_word_for_ct(name: str) -> bool:
     return name.strip().casefold() == "ct"
 
 
-def read_labels(source: Path, labels: Mapping[str, Any]) -> Labels:
+def read_label_values(source: Path, labels: Mapping[str, Any]) -> _Labels:
     """The labels of a ``dataset.json``: names to values, as nnU-Net has them, or values to names.
 
     Args:
@@ -117,7 +117,7 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
 
     Args:
         source: The file, for messages.
-        labels: As for `read_labels`.
+        labels: As for `read_label_values`.
 
     Raises:
         InputError: If it is not one value above those of all labels, as in nnU-Net, or above 255.
@@ -139,12 +139,12 @@ def read_ignored(source: Path, labels: Mapping[str, Any]) -> int | None:
     return ignored[0]
 
 
-def label_values(source: Path, labels: Mapping[str, Any]) -> Labels:
+def label_values(source: Path, labels: Mapping[str, Any]) -> _Labels:
     """The values of every name in the labels of a ``dataset.json``, whichever way they are written.
 
     Args:
         source: The file, for messages.
-        labels: As for `read_labels`.
+        labels: As for `read_label_values`.
 
     Raises:
         InputError: If a value is not a whole number, or two values have one name.
@@ -224,7 +224,7 @@ def _described(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     labels = content.get("labels")
     return {
         "source": file,
-        "labels": read_labels(file, labels) if labels else None,
+        "labels": read_label_values(file, labels) if labels else None,
         "ignored": read_ignored(file, labels) if labels else None,
         "title": str(content.get("name", "")),
     }
@@ -264,7 +264,7 @@ def describe_nnunet(root: Path) -> Description:
         cases=_found_by("paired_cases", folders=folders, channels=suffixes, file_ending=ending),
         modalities=suffixes,
         channels=names,
-        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
+        sets={"test": sorted(names_ending(root / _TEST[1], ending))} if tested else {},
         folds=read_splits(root / _SPLITS),
         **_described(file, content),
     )
@@ -278,7 +278,7 @@ def _readable_ending(file: Path, content: Mapping[str, Any]) -> str:
             "datalist"
         )
     ending = content.get("file_ending")
-    if ending not in ENDINGS:
+    if ending not in IMAGE_ENDINGS:
         raise InputError(
             f"{file}: file_ending is {ending!r}, which cannot be read; convert the files to .nii.gz"
         )
@@ -493,19 +493,19 @@ def describe_folders(root: Path) -> Description:
         source=root / training[0],
         cases=_found_by("paired_cases", folders=pairs, channels=channels, file_ending=ending),
         modalities=channels,
-        sets={"test": sorted(names_in(root / _TEST[1], ending))} if tested else {},
+        sets={"test": sorted(names_ending(root / _TEST[1], ending))} if tested else {},
     )
 
 
 def _common_ending(root: Path, folders: Sequence[str]) -> str:
     """The ending of all files, which is that of the first image."""
     for folder in folders:
-        check_endings(root / folder, ENDINGS, "no other file can be read, so convert it")
+        check_endings(root / folder, IMAGE_ENDINGS, "no other file can be read, so convert it")
     names = sorted(path.name for path in (root / folders[0]).glob("[!.]*"))
     if not names:
         raise InputError(f"{root / folders[0]}: holds no images; put NAME.nii.gz there")
     first = names[0]
-    ending = next(ending for ending in ENDINGS if first.endswith(ending))
+    ending = next(ending for ending in IMAGE_ENDINGS if first.endswith(ending))
     for folder in folders:
         check_endings(root / folder, [ending], f"as {first} does; convert one of both")
     return ending
@@ -513,7 +513,7 @@ def _common_ending(root: Path, folders: Sequence[str]) -> str:
 
 def _channels(root: Path, pair: Sequence[str], ending: str) -> list[str]:
     """The endings of the channels' files, in their order."""
-    images, labels = (names_in(root / folder, ending) for folder in pair)
+    images, labels = (names_ending(root / folder, ending) for folder in pair)
     if images & labels:  # a number that the label's name has, too, is not a channel
         return [""]
     names = sorted(images)

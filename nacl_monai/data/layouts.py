@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.data.cases import (
-    Case,
+    LabeledCase,
     ReportFault,
-    fault_of_name,
+    fault_of_encoding,
     image_files,
     make_case,
     names_by_path,
@@ -33,14 +33,19 @@ from nacl_monai.files import read_object
 
 PatientOf = Callable[[str], str]
 #: Endings of files that can be read.
-ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")  # inference reads these; importing it takes seconds
+IMAGE_ENDINGS = (
+    ".nii.gz",
+    ".nii",
+    ".mha",
+    ".nrrd",
+)  # inference reads these; importing it takes seconds
 # nnU-Net's number of the first channel is not part of a name.
-_CHANNEL = re.compile(rf"_0000(?=({'|'.join(map(re.escape, ENDINGS))})$)")
+_CHANNEL = re.compile(rf"_0000(?=({'|'.join(map(re.escape, IMAGE_ENDINGS))})$)")
 
 
 def acdc_cases(
     dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of ACDC (Bernard et al., 2018): the ED and the ES frame of every training patient.
 
     Reads ``training/patientXXX/`` with ``Info.cfg`` and ``patientXXX_frameYY[_gt].nii.gz``, below
@@ -72,7 +77,7 @@ def brats_cases(
     dataset_dir: str | Path | None,
     modalities: Sequence[str],
     report_fault: ReportFault = raise_fault,
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of BraTS 2019 (Menze et al., 2015; Bakas et al., 2017, 2018), one per patient.
 
     Reads ``{HGG,LGG}/NAME/NAME_{flair,t1,t1ce,t2,seg}.nii.gz``, below ``dataset_dir`` or below its
@@ -100,7 +105,7 @@ def decathlon_cases(
     dataset_dir: str | Path | None,
     report_fault: ReportFault = raise_fault,
     patient_of: PatientOf | None = None,
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of a Medical Segmentation Decathlon task (Antonelli et al., 2022).
 
     Pairs ``imagesTr/NAME.nii.gz`` with ``labelsTr/NAME.nii.gz`` below ``dataset_dir`` and skips the
@@ -123,7 +128,7 @@ def decathlon_cases(
 
 def flare_cases(
     dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of FLARE 2021 (Ma et al., 2021), one per patient.
 
     Pairs ``TrainingImg/NAME_0000.nii.gz`` with ``TrainingMask/NAME.nii.gz`` below ``dataset_dir``.
@@ -143,7 +148,7 @@ def flare_cases(
 
 def kits_cases(
     dataset_dir: str | Path | None, report_fault: ReportFault = raise_fault
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of KiTS19 (Heller et al., 2019) that have a segmentation, one per patient.
 
     Reads ``case_XXXXX/{imaging,segmentation}.nii.gz`` below ``dataset_dir`` or its ``data/``. Cases
@@ -167,7 +172,7 @@ def mrbrains_cases(
     dataset_dir: str | Path | None,
     modalities: Sequence[str],
     report_fault: ReportFault = raise_fault,
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of MRBrainS18 (Kuijf and Bennink), one per patient.
 
     Reads ``PATIENT/pre/{reg_T1,reg_IR,FLAIR}.nii.gz`` and ``PATIENT/segm.nii.gz`` below
@@ -238,10 +243,10 @@ def _folders(
 
 def _one_each(
     folders: Iterable[Path], images: Sequence[str], label: str, report_fault: ReportFault
-) -> list[Case]:
+) -> list[LabeledCase]:
     """The case of each folder; ``*`` in the names of its files is the folder's own name."""
 
-    def case_of(folder: Path) -> Case:
+    def case_of(folder: Path) -> LabeledCase:
         *channels, labels = (
             folder / f"{name.replace('*', folder.name)}.nii.gz" for name in (*images, label)
         )
@@ -268,7 +273,7 @@ def existing_folder(dataset_dir: str | Path | None) -> Path:
     return root
 
 
-def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case]:
+def keep_complete(cases: Iterable[LabeledCase], report_fault: ReportFault) -> list[LabeledCase]:
     """The cases whose files are all there, under names that can be written; others are reported."""
     complete = []
     for case in cases:
@@ -280,10 +285,10 @@ def keep_complete(cases: Iterable[Case], report_fault: ReportFault) -> list[Case
     return complete
 
 
-def _faults_of_files(case: Case) -> Iterator[InputError]:
+def _faults_of_files(case: LabeledCase) -> Iterator[InputError]:
     """The fault of a case's files, whatever they hold."""
     images = image_files(case)
-    misnamed = fault_of_name("".join([*images, case["label"], split_unit(case)]), images[0])
+    misnamed = fault_of_encoding("".join([*images, case["label"], split_unit(case)]), images[0])
     if misnamed is not None:
         yield misnamed
         return
@@ -302,7 +307,7 @@ def paired_cases(
     patient_of: PatientOf | None = None,
     report_fault: ReportFault = raise_fault,
     layout: str = "as expected",
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases of pairs of folders: ``IMAGES/NAME[_0000].nii.gz`` and ``LABELS/NAME.nii.gz``.
 
     Args:
@@ -347,11 +352,11 @@ def paired_names(images: Path, endings: Sequence[str], labels: Path, ending: str
         labels: Folder of the files ``NAME`` + ``ending``.
         ending: What the names of labels end with.
     """
-    names = set().union(*(names_in(images, end) for end in endings))
-    return names | names_in(labels, ending) if names else names
+    names = set().union(*(names_ending(images, end) for end in endings))
+    return names | names_ending(labels, ending) if names else names
 
 
-def names_in(folder: Path, ending: str) -> set[str]:
+def names_ending(folder: Path, ending: str) -> set[str]:
     """The names of the files that end so, without the ending; none of hidden ones."""
     paths = folder.glob(f"*{ending}")
     return {path.name.removesuffix(ending) for path in paths if not path.name.startswith(".")}
@@ -363,7 +368,7 @@ def listed_cases(
     lists: Sequence[str] = ("training",),
     patient_of: PatientOf | None = None,
     report_fault: ReportFault = raise_fault,
-) -> list[Case]:
+) -> list[LabeledCase]:
     """Cases that a JSON file lists: the Decathlon's ``dataset.json``, or a datalist of MONAI.
 
     Its entries are ``{"image": FILE or [FILE of each channel], "label": FILE}``. A case is called by the
@@ -442,9 +447,9 @@ def _complete(
     cases: Iterable[tuple[str, list[Path], Path]],
     patient_of: PatientOf | None,
     report_fault: ReportFault,
-) -> list[Case]:
+) -> list[LabeledCase]:
     """The complete cases in the order of their names, of which none is there twice."""
-    found: dict[str, Case] = {}
+    found: dict[str, LabeledCase] = {}
     for name, images, label in sorted(cases, key=lambda case: case[0]):
         if name in found:
             other = found[name]["label"]

@@ -22,7 +22,7 @@ from monai.transforms import Transform
 from nacl_monai.data import faults
 from nacl_monai.data.cases import (
     AFFINE_TOLERANCE,
-    Case,
+    LabeledCase,
     ReportFault,
     image_files,
     raise_fault,
@@ -94,10 +94,10 @@ class LoadCase(Transform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Loads the files that ``data["image"]`` and ``data["label"]`` name."""
-        image, label, _, fingerprints = cast("LoadedCase", self.read(cast("Case", data)))
+        image, label, _, fingerprints = cast("LoadedCase", self.read(cast("LabeledCase", data)))
         return {**data, "image": image, "label": label, "fingerprints": fingerprints}
 
-    def read(self, case: Case, report_fault: ReportFault = raise_fault) -> LoadedCase | None:
+    def read(self, case: LabeledCase, report_fault: ReportFault = raise_fault) -> LoadedCase | None:
         """Loads a case.
 
         Args:
@@ -236,7 +236,7 @@ def scaling_intensities(file: str) -> Iterator[None]:
             ) from error
 
 
-def check_preprocessed(case: Case, volume: Mapping[Hashable, Any]) -> None:
+def check_preprocessed(case: LabeledCase, volume: Mapping[Hashable, Any]) -> None:
     """Checks that preprocessing and cropping leave an image, and a label of classes on the same grid.
 
     Args:
@@ -277,7 +277,7 @@ def _are_on_one_grid(image: torch.Tensor, label: torch.Tensor) -> bool:
     return faults.on_one_grid(shape, *affines)
 
 
-def check_slice_size(case: Case, size: Sequence[int], spatial_size: Sequence[int]) -> None:
+def check_slice_size(case: LabeledCase, size: Sequence[int], spatial_size: Sequence[int]) -> None:
     """Checks that the slices of a case fit into a network's.
 
     Args:
@@ -314,7 +314,7 @@ class LostVoxels(NamedTuple):
 
 
 def preprocess_label(
-    case: Case,
+    case: LabeledCase,
     volume: Mapping[Hashable, Any],
     steps: Sequence[Callable[[Any], Any]],
     classes: Sequence[str],

@@ -17,13 +17,13 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.data.cases import LabeledCase, split_unit
 from nacl_monai.data.formats import Description, describe
 from nacl_monai.data.patients import alike_in_two_sets, patients_of
 from nacl_monai.data.splits import complete_split, split_by_folds, split_patients
 from nacl_monai.data.survey import (
     Choice,
-    Options,
+    Statements,
     choose_channels,
     choose_classes,
     choose_preprocessing,
@@ -59,7 +59,7 @@ def new_bundle(
     dataset_dir: str | Path,
     bundles: str | Path = "bundles",
     template: str | Path | None = None,
-    options: Options | None = None,
+    options: Statements | None = None,
 ) -> NewBundle:
     """Writes a bundle for a dataset of one's own.
 
@@ -75,7 +75,7 @@ def new_bundle(
         InputError: If the bundle is there already, if there is no such template, or if the dataset as a
             whole cannot be used, as where MONAI would evaluate a name.
     """
-    options = options or Options()
+    options = options or Statements()
     source = bundles_folder() / TEMPLATE if template is None else Path(template)
     target = Path(bundles) / name
     _check(name, target, source)
@@ -114,7 +114,7 @@ def _check(name: str, target: Path, template: Path) -> None:
 
 
 def _choose(
-    description: Description, dataset_dir: str, options: Options, faults: list[InputError]
+    description: Description, dataset_dir: str, options: Statements, faults: list[InputError]
 ) -> list[Choice]:
     """All choices; fewer where there are faults."""
     source = description.source
@@ -122,7 +122,7 @@ def _choose(
     check_no_code(dataset_dir, [dataset_dir], FOLDER_REMEDY)
     config = {"cases": {**description.cases, "_mode_": "callable"}, "dataset_dir": dataset_dir}
     find = ConfigParser(config).get_parsed_content("cases")
-    cases: list[Case] = find(report_fault=faults.append)
+    cases: list[LabeledCase] = find(report_fault=faults.append)
     tested = set(description.sets.get("test", ()))
     # Those who train decide on a window; a CT beside another modality is refused in any case.
     windowed = is_ct(description, options) and options.window is None
@@ -142,7 +142,9 @@ def _choose(
     ]
 
 
-def _check_no_code(description: Description, cases: Sequence[Case], options: Options) -> None:
+def _check_no_code(
+    description: Description, cases: Sequence[LabeledCase], options: Statements
+) -> None:
     """Refuses names that MONAI would evaluate in the new configuration."""
     source = description.source
     check_no_code(source, [description.title.strip(), *description.modalities])
@@ -208,7 +210,9 @@ def _by(function: str, **arguments: Any) -> dict[str, Any]:
     return {"_target_": f"nacl_monai.data.{function}", "_mode_": "callable", **arguments}
 
 
-def choose_cases(description: Description, cases: Sequence[Case], options: Options) -> Choice:
+def choose_cases(
+    description: Description, cases: Sequence[LabeledCase], options: Statements
+) -> Choice:
     """How the cases are found, and the patient of each; the cases get theirs.
 
     Raises:
@@ -239,7 +243,7 @@ def choose_cases(description: Description, cases: Sequence[Case], options: Optio
     )
 
 
-def choose_split(description: Description, cases: Sequence[Case]) -> Choice:
+def choose_split(description: Description, cases: Sequence[LabeledCase]) -> Choice:
     """The patients who train, validate and test; refuses what a training would refuse.
 
     Official test and validation sets and folds are kept, and the rest is drawn.

@@ -13,7 +13,7 @@ import ignite.distributed as idist
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.cases import Case, names_of, split_unit
+from nacl_monai.data.cases import LabeledCase, names_of, split_unit
 from nacl_monai.data.patients import alike_in_two_sets
 from nacl_monai.errors import InputError, SettingError, check_no_formula, print_line
 from nacl_monai.files import write_text
@@ -86,12 +86,12 @@ def leave_one_out(patients: Sequence[str], fold: int) -> Split:
 
 
 def split_cases(
-    cases: Sequence[Case],
+    cases: Sequence[LabeledCase],
     draw: Callable[[Sequence[str]], Split],
     file: str | Path,
     train_fraction: float = 1.0,
     seed: int = 0,
-) -> dict[str, list[Case]]:
+) -> dict[str, list[LabeledCase]]:
     """Splits ``cases`` by patient as ``file`` says, or draws the split and writes it there.
 
     The file is JSON, ``{"train": ["patient001", …], "val": […], "test": […]}``. One that was written by
@@ -136,7 +136,7 @@ def split_cases(
     return _warned(read_split(cases, file))
 
 
-def _warned(sets: dict[str, list[Case]]) -> dict[str, list[Case]]:
+def _warned(sets: dict[str, list[LabeledCase]]) -> dict[str, list[LabeledCase]]:
     """The sets; a warning says if one person may be in two of them, where nobody knows the patients."""
     unknown = [[c["case"] for c in cases if "patient" not in c] for cases in sets.values()]
     alike = alike_in_two_sets(unknown)
@@ -149,18 +149,18 @@ def _warned(sets: dict[str, list[Case]]) -> dict[str, list[Case]]:
     return sets
 
 
-class Sets(dict[str, list[Case]]):
+class Sets(dict[str, list[LabeledCase]]):
     """The cases of every set of a split; a set that is not there is an `InputError`."""
 
-    def __init__(self, sets: Mapping[str, list[Case]], file: Path) -> None:
+    def __init__(self, sets: Mapping[str, list[LabeledCase]], file: Path) -> None:
         super().__init__(sets)
         self.file = file
 
-    def __missing__(self, name: str) -> list[Case]:
+    def __missing__(self, name: str) -> list[LabeledCase]:
         raise InputError(f"{self.file}: has no set {name!r}; choose from {', '.join(self)}")
 
 
-def read_split(cases: Sequence[Case], file: str | Path) -> dict[str, list[Case]]:
+def read_split(cases: Sequence[LabeledCase], file: str | Path) -> dict[str, list[LabeledCase]]:
     """Splits ``cases`` as the JSON ``file`` says; patients it does not name are left out.
 
     Raises:

@@ -17,13 +17,13 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import compute_shape_offset, zoom_affine
 
-from nacl_monai.data.cases import Case, ReportFault, image_files, names_of, reported
+from nacl_monai.data.cases import LabeledCase, ReportFault, image_files, names_of, reported
 from nacl_monai.data.faults import SPATIAL_AXES, VoxelGrid, readable
 from nacl_monai.data.formats import Description, is_word_for_ct
 from nacl_monai.data.loading import LoadCase
 from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.inference.grids import stored_shape
-from nacl_monai.inference.orientation import TurnAxesd
+from nacl_monai.inference.orientation import THICK, TurnAxesd
 from nacl_monai.progress import progress_bar
 
 #: The most foreground voxels of a case for percentiles, as in nnU-Net.
@@ -33,10 +33,8 @@ _Load = Callable[[str, bool], Any]
 PERCENTILES = (0.5, 99.5)
 #: A slice is thick if it is this many times as thick as its pixels are wide; nnU-Net's threshold too.
 ANISOTROPIC = 3.0
-#: A voxel is clearly the longest along an axis, as `TurnAxesd` has it.
-THICK = 1.5
 #: Networks halve slices four times.
-MULTIPLE, SMALLEST = 16, 32
+MULTIPLE, _SMALLEST = 16, 32
 #: The longest side of a patch of 3-D training, for its memory.
 LARGEST_PATCH = 96
 _UNIFORM = 0.01  # relative difference of spacings by rounding
@@ -45,7 +43,7 @@ _TO_RAS: dict[str, Any] = {"keys": ["image", "label"], "axcodes": "RAS"}
 
 
 @dataclass(frozen=True)
-class Options:
+class Statements:
     """A user's statements about a dataset beside its files.
 
     Attributes:
@@ -85,7 +83,7 @@ class Survey:
     """
 
     ignored: int | None = None
-    cases: list[Case] = field(default_factory=list)
+    cases: list[LabeledCase] = field(default_factory=list)
     channels: int = 0
     holders: Counter[int] = field(default_factory=Counter)
     first_holder: dict[int, str] = field(default_factory=dict)
@@ -94,7 +92,7 @@ class Survey:
 
 
 def survey(
-    cases: Sequence[Case],
+    cases: Sequence[LabeledCase],
     report_fault: ReportFault,
     intensities_of: Sequence[str] = (),
     ignored: int | None = None,
@@ -116,7 +114,7 @@ def survey(
     return found
 
 
-def _add(found: Survey, case: Case, load: _Load, is_sampled: bool) -> None:
+def _add(found: Survey, case: LabeledCase, load: _Load, is_sampled: bool) -> None:
     label = load(case["label"], False)
     voxels = label.as_tensor()
     values = _whole_numbers(case["label"], voxels)
@@ -160,7 +158,7 @@ def _channels(file: str, shape: tuple[int, ...]) -> int:
 
 
 def _foreground(
-    case: Case, load: _Load, label: torch.Tensor, ignored: int | None
+    case: LabeledCase, load: _Load, label: torch.Tensor, ignored: int | None
 ) -> npt.NDArray[np.float32]:
     """A sample of the intensities of all channels where the label is a class but the background."""
     inside = label[0] != 0
@@ -267,7 +265,7 @@ def _check_names(source: Path, names: Sequence[str]) -> None:
             )
 
 
-def is_ct(description: Description, options: Options) -> bool:
+def is_ct(description: Description, options: Statements) -> bool:
     """Whether the image is only a CT, whose intensities mean the same in every volume.
 
     Raises:
@@ -308,7 +306,9 @@ def choose_channels(description: Description, found: Survey) -> Choice:
     return Choice(f"{named}; {files}", {"modalities": ends, "in_channels": found.channels})
 
 
-def choose_preprocessing(description: Description, found: Survey, options: Options) -> list[Choice]:
+def choose_preprocessing(
+    description: Description, found: Survey, options: Statements
+) -> list[Choice]:
     """How volumes are turned, resampled and scaled, and how large a network's slice is.
 
     Raises:
@@ -328,7 +328,7 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
         np.percentile(shapes, 90, axis=0),
     )
     padded = -(-largest // MULTIPLE) * MULTIPLE
-    slice_size = np.maximum(padded[:2], SMALLEST).tolist()
+    slice_size = np.maximum(padded[:2], _SMALLEST).tolist()
     modes = {"pixdim": pixdim, "mode": ["bilinear", "nearest"], "allow_missing_keys": True}
     resample = {"_target_": "Spacingd", "keys": ["image", "label"], **modes}
     why_scaled, scale = _intensity(description, found, options)
@@ -355,7 +355,7 @@ def choose_preprocessing(description: Description, found: Survey, options: Optio
     ]
 
 
-def _intensity(description: Description, found: Survey, options: Options) -> tuple[str, Any]:
+def _intensity(description: Description, found: Survey, options: Statements) -> tuple[str, Any]:
     """How intensities become numbers in [0, 1]: the reason and the step."""
     if options.window is not None:
         return _window(*options.window, "The window is as given")

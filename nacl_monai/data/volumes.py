@@ -34,8 +34,8 @@ from torch.utils.data import Dataset
 
 import nacl_monai
 from nacl_monai.data.augmentation import seeded
-from nacl_monai.data.cases import Case, image_files
-from nacl_monai.data.faults import check_new
+from nacl_monai.data.cases import LabeledCase, image_files
+from nacl_monai.data.faults import check_not_repeated
 from nacl_monai.data.loading import check_preprocessed, check_slice_size, scaling_intensities
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import atomic_path, remove_partial_files, stamp
@@ -85,7 +85,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        cases: Sequence[Case] | None,
+        cases: Sequence[LabeledCase] | None,
         transforms: Sequence[Transform],
         cache_dir: str | Path,
         description: str = "Caching volumes",
@@ -105,7 +105,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
         remove_partial_files(self.cache_dir)
         bar = progress_bar(self.cases, description=description, unit="volume")
         for case, file in zip(bar, self._files, strict=True):
-            if not is_whole(file):
+            if not _is_whole(file):
                 _write(case, transform, file)
             _, empty, voxels, fingerprints = _read_properties(file)
             self.empty.append(empty)
@@ -184,7 +184,7 @@ def check_distinct(sets: Sequence[CachedVolumes]) -> None:
     known: dict[str, str] = {}
     for volumes in sets:
         for case, fingerprints in zip(volumes.cases, volumes.fingerprints, strict=True):
-            check_new(case, fingerprints, known)
+            check_not_repeated(case, fingerprints, known)
 
 
 class Pieces(Dataset[dict[str, Any]]):
@@ -369,7 +369,7 @@ def slices_or_patches(
     return PatchDataset(volumes, window, transform, per_volume, class_centered, ignore_index)
 
 
-def _key(case: Case, preprocessing: str) -> str:
+def _key(case: LabeledCase, preprocessing: str) -> str:
     files = [Path(file).absolute() for file in (*image_files(case), case["label"])]
     states = [(str(file), stamp(file)) for file in files]
     content = "voxels, affine, empty, voxels of classes, fingerprints"
@@ -378,7 +378,7 @@ def _key(case: Case, preprocessing: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def _write(case: Case, transform: Transform, file: Path) -> None:
+def _write(case: LabeledCase, transform: Transform, file: Path) -> None:
     with scaling_intensities(image_files(case)[0]):
         volume: Mapping[Hashable, Any] = transform(dict(case))
     check_preprocessed(case, volume)
@@ -418,7 +418,7 @@ def append_checksum(file: Path) -> None:
         stream.write(checksum)
 
 
-def is_whole(file: Path) -> bool:
+def _is_whole(file: Path) -> bool:
     """Tells whether ``file`` is there and ends with its checksum; one line says that it is damaged."""
     if not file.is_file():
         return False

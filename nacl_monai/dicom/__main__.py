@@ -83,9 +83,9 @@ def _write_contours(
     options: argparse.Namespace, source: Series, names: list[str], output: Path
 ) -> list[Path]:
     from nacl_monai.dicom.frames import read_contours
-    from nacl_monai.dicom.segmentation import check_names
+    from nacl_monai.dicom.segmentation import check_segment_names
 
-    check_names(names)
+    check_segment_names(names)
     frames = read_contours(options.files, source, options.affine_tolerance)
     return _write_segments(frames, source, names, output, options.files[0])
 
@@ -93,11 +93,11 @@ def _write_contours(
 def _write_label(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
     """A label map, or probabilities, as one segmentation."""
     from nacl_monai.dicom.frames import read_frames
-    from nacl_monai.dicom.segmentation import check_names, class_names
+    from nacl_monai.dicom.segmentation import check_segment_names, class_names
 
     file = options.files[0]
     names = options.names or class_names(file)
-    check_names(names)
+    check_segment_names(names)
     frames = read_frames(file, source, len(names), options.affine_tolerance)
     return _write_segments(frames, source, names, output, file)
 
@@ -105,13 +105,13 @@ def _write_label(options: argparse.Namespace, source: Series, output: Path) -> l
 def _write_maps(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
     """Numbers as a Parametric Map, or as one of each class."""
     from nacl_monai.dicom.frames import read_values
-    from nacl_monai.dicom.segmentation import check_names, class_names, write_map
+    from nacl_monai.dicom.segmentation import check_segment_names, class_names, write_map
 
     file, names = options.files[0], options.names
     if stem_of(file).endswith("_probabilities"):
         names = names or class_names(file)
     if names:
-        check_names(names)
+        check_segment_names(names)
     maps = read_values(file, source, names, options.affine_tolerance)
     files = [output]
     if len(maps) > 1:

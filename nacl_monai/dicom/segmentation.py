@@ -203,7 +203,7 @@ def case_of(contour: Path) -> str:
     return match[1] if match else stem_of(contour)
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_segment_names(names: Sequence[str]) -> None:
     """Checks that every class but the background can be a segment.
 
     Raises:

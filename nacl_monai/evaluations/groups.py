@@ -14,7 +14,7 @@ from nacl_monai.files import check_unique, read_table
 
 #: Name of a group → patient → value.
 Groups = Mapping[str, Mapping[str, str]]
-VOLUME = "predicted volume"
+PREDICTED_VOLUME = "predicted volume"
 _MOST = 20  # values that make groups, at most
 _UNKNOWN = "unknown"
 _KEYS = ("case", "patient")

@@ -22,8 +22,7 @@ from nacl_monai.evaluations.evaluated import folds_of
 from nacl_monai.metrics.record import REMEDY
 from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.runs import RunFolder
-
-Array = npt.NDArray[np.float64]
+from nacl_monai.tensors import Floats
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class ClassLogits:
     """The content of ``logits.npz``, as means: (true class, output); NaN where a class is absent."""
 
     classes: list[str]
-    means: Array
+    means: Floats
 
 
 @dataclass(frozen=True)
@@ -39,13 +38,13 @@ class EpochLogits:
     """The content of ``logit_histogram.npz``."""
 
     epochs: npt.NDArray[np.int64]
-    edges: Array
+    edges: Floats
     counts: npt.NDArray[np.int64]
 
     @property
-    def shares(self) -> Array:
+    def shares(self) -> Floats:
         """The share of each epoch's voxels per bin, (E, M); those outside the edges are missing."""
-        shares: Array = self.counts[:, 1:-1] / self.counts.sum(axis=1, keepdims=True)
+        shares: Floats = self.counts[:, 1:-1] / self.counts.sum(axis=1, keepdims=True)
         return shares
 
     @property
@@ -53,7 +52,7 @@ class EpochLogits:
         """The share of all voxels that are outside the edges."""
         return float(self.counts[:, [0, -1]].sum() / self.counts.sum())
 
-    def quantiles(self, levels: Sequence[float]) -> Array:
+    def quantiles(self, levels: Sequence[float]) -> Floats:
         """Quantiles of each epoch's largest logits, (E, levels), linear within a bin.
 
         A quantile outside the edges is the outermost edge.

@@ -46,15 +46,12 @@ from scipy.special import stdtr, stdtrit
 from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import METRICS, metric_of
-from nacl_monai.metrics.pooled import draws
+from nacl_monai.metrics.pooled import COVERAGE, draws
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
-
-#: The share of the samples that an interval or a band covers.
-COVERAGE = 0.95
 #: As many trainings say something about another one.
 ENOUGH_TRAININGS = 3
-RESAMPLES = 10_000
+_RESAMPLES = 10_000
 #: A test whose corrected p is below this decides.
 SIGNIFICANCE = 0.05
 _ROUNDING = 1e-12
@@ -68,7 +65,7 @@ EQUIVALENT = "equivalent"
 TOO_FEW = "too few patients"
 CANNOT_TELL = "cannot tell"
 #: All that a test can decide about the reference.
-DECISIONS = (
+OUTCOMES = (
     *(SLIGHTLY * few + word for few in (False, True) for word in (BETTER, WORSE, HIGHER, LOWER)),
     *(EQUIVALENT, TOO_FEW, CANNOT_TELL),
 )
@@ -126,7 +123,7 @@ class Estimate:
         return float(stdtr(self.freedom, -distance / self.error))
 
 
-def estimate(scores: Sequence[Array]) -> Estimate:
+def estimate(scores: Sequence[Floats]) -> Estimate:
     """The mean of patients' scores, and its standard error.
 
     Args:
@@ -143,7 +140,7 @@ def estimate(scores: Sequence[Array]) -> Estimate:
     return _estimated(defined, [[cells] for cells in defined])
 
 
-def difference(scores: Array, other_scores: Array, *, same_trainings: bool = False) -> Estimate:
+def difference(scores: Floats, other_scores: Floats, *, same_trainings: bool = False) -> Estimate:
     """The mean of one method's scores minus another's, and its standard error.
 
     Args:
@@ -164,7 +161,7 @@ def difference(scores: Array, other_scores: Array, *, same_trainings: bool = Fal
     return _estimated([cells], [[cells] if same_trainings else pair])
 
 
-def _estimated(datasets: Sequence[Array], methods: Sequence[Sequence[Array]]) -> Estimate:
+def _estimated(datasets: Sequence[Floats], methods: Sequence[Sequence[Floats]]) -> Estimate:
     """The mean over datasets, and the methods of each whose trainings make it uncertain."""
     patients = sum(map(len, datasets))
     trainings = max(cells.shape[1] for cells in datasets)
@@ -179,18 +176,18 @@ def _estimated(datasets: Sequence[Array], methods: Sequence[Sequence[Array]]) ->
     return Estimate(mean, *_error(terms, len(datasets)), patients, trainings)
 
 
-def _defined(cells: Array) -> Array:
+def _defined(cells: Floats) -> Floats:
     """Without the patients and the trainings that have no score at all."""
     known = ~np.isnan(cells)
     return cells[known.any(axis=1)][:, known.any(axis=0)]
 
 
-def _says_enough(cells: Array) -> bool:
+def _says_enough(cells: Floats) -> bool:
     """Whether its trainings say something about another one."""
     return len(cells.T) >= ENOUGH_TRAININGS
 
 
-def _term(cells: Array, axis: int) -> tuple[float, int]:
+def _term(cells: Floats, axis: int) -> tuple[float, int]:
     """The squared error of a mean, of the means over an axis, with its degrees of freedom."""
     means = np.nanmean(cells, axis=axis)
     if len(means) < 2:
@@ -215,7 +212,7 @@ def trainings_text(low: int, high: int) -> str:
     return f"{high} trainings" if low == high else f"{low} to {high} trainings"
 
 
-def cells_of(scores: pd.Series[float]) -> Array:
+def cells_of(scores: pd.Series[float]) -> Floats:
     """The column of a `patient_scores` as an array (patients, trainings)."""
     return scores.unstack("seed").to_numpy(np.float64)
 
@@ -259,8 +256,8 @@ def _check_same_patients(cases: pd.DataFrame, by: str) -> None:
 
 
 def bootstrap_ratios(
-    numerators: npt.ArrayLike, denominators: npt.ArrayLike, weights: Array
-) -> Array:
+    numerators: npt.ArrayLike, denominators: npt.ArrayLike, weights: Floats
+) -> Floats:
     """The ratio of two sums over patients in each resampling.
 
     Args:
@@ -272,11 +269,11 @@ def bootstrap_ratios(
         (resamples, columns); NaN where both sums are 0.
     """
     with np.errstate(invalid="ignore"):
-        ratios: Array = (weights @ np.asarray(numerators)) / (weights @ np.asarray(denominators))
+        ratios: Floats = (weights @ np.asarray(numerators)) / (weights @ np.asarray(denominators))
     return ratios
 
 
-def bootstrap_means(scores: Array, weights: Array) -> Array:
+def bootstrap_means(scores: Floats, weights: Floats) -> Floats:
     """The mean of each column in each resampling, over the patients in whom it is defined.
 
     Args:
@@ -290,7 +287,7 @@ def bootstrap_means(scores: Array, weights: Array) -> Array:
     return bootstrap_ratios(np.where(defined, scores, 0), defined, weights)
 
 
-def percentile_interval(samples: Array, coverage: float = COVERAGE) -> Array:
+def percentile_interval(samples: Floats, coverage: float = COVERAGE) -> Floats:
     """The ends of the percentile interval (Efron 1979) of each column, (2, columns).
 
     Args:
@@ -301,11 +298,11 @@ def percentile_interval(samples: Array, coverage: float = COVERAGE) -> Array:
         >>> percentile_interval(np.arange(101.0), coverage=0.9).round(6).tolist()
         [5.0, 95.0]
     """
-    ends: Array = np.nanquantile(samples, [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
+    ends: Floats = np.nanquantile(samples, [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
     return ends
 
 
-def studentized_interval(scores: Array, weights: Array, coverage: float = COVERAGE) -> Array:
+def studentized_interval(scores: Floats, weights: Floats, coverage: float = COVERAGE) -> Floats:
     r"""The ends of the bootstrap-t interval of the mean of each column, (2, columns).
 
     Each resampling has its own standard error, and the quantiles of
@@ -322,7 +319,7 @@ def studentized_interval(scores: Array, weights: Array, coverage: float = COVERA
         NaN for fewer than four patients; a point where all scores are equal.
 
     Example:
-        >>> from nacl_monai.metrics.pooled import draws
+        >>> from nacl_monai.metrics.pooled import COVERAGE, draws
         >>> scores = np.array([[1.0], [1.1], [1.2], [1.3], [1.4], [1.5], [1.6], [3.0]])
         >>> studentized_interval(scores, draws(8)).round(1).ravel().tolist()
         [1.2, 2.7]
@@ -339,7 +336,7 @@ def studentized_interval(scores: Array, weights: Array, coverage: float = COVERA
         warnings.simplefilter("ignore")  # where nothing varies
         ends = np.nanquantile(t, [(1 + coverage) / 2, (1 - coverage) / 2], axis=0)
     error = scores.std(0, ddof=1) / np.sqrt(patients)
-    interval: Array = scores.mean(0) - np.nan_to_num(ends) * error
+    interval: Floats = scores.mean(0) - np.nan_to_num(ends) * error
     return interval
 
 
@@ -348,10 +345,10 @@ def pooled_band(
     counts: npt.NDArray[np.int64],
     patients: npt.ArrayLike,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int = _RESAMPLES,
     coverage: float = COVERAGE,
     seed: int = 0,
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     """The percentile band of the pooled accuracy per bin when patients are drawn with replacement.
 
     Voxels of a case, and cases of a patient, are right or wrong together; hence patients are the
@@ -399,7 +396,7 @@ def paired_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFr
         ``difference``, the mean of reference minus other, ``low`` and ``high``, the ends of its 95 %
         interval; ``p`` and ``p_holm``; ``margin``, the smallest difference that matters, and
         ``p_equivalent``, corrected; ``effect``, the rank-biserial correlation over patients, positive
-        where the reference is better, or higher; ``decision``, one of `DECISIONS`.
+        where the reference is better, or higher; ``decision``, one of `OUTCOMES`.
     """
     return decided(undecided_tests(scores, reference, metric), metric)
 
@@ -463,7 +460,7 @@ def decided(tests: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table
 
 
-def rank_biserial(differences: Array) -> float:
+def rank_biserial(differences: Floats) -> float:
     """The matched-pairs rank-biserial correlation (Kerby 2014).
 
     The absolute differences are ranked; the share of the ranks that belongs to positive differences
@@ -493,20 +490,20 @@ def smallest_p(patients: int, rivals: int) -> float:
     return min(1.0, rivals * 2.0 ** (1 - patients))
 
 
-def _patients_differences(cells: Array) -> Array:
+def _patients_differences(cells: Floats) -> Floats:
     """Each patient's mean over the trainings, so rounded that equal differences are ties."""
     defined = cells[~np.isnan(cells).all(axis=1)]
-    means: Array = np.atleast_1d(np.nanmean(defined, axis=1)) if len(defined) else np.zeros(0)
+    means: Floats = np.atleast_1d(np.nanmean(defined, axis=1)) if len(defined) else np.zeros(0)
     return means.round(DIGITS)
 
 
-def _p_value(mean: Estimate, differences: Array) -> float:
+def _p_value(mean: Estimate, differences: Floats) -> float:
     if mean.trainings >= ENOUGH_TRAININGS or mean.patients < 2:
         return mean.p_different()
     return float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
-def holm(p: pd.Series[float]) -> Array:
+def holm(p: pd.Series[float]) -> Floats:
     """Corrected p-values; a test that could not be made decides nothing.
 
     Of M values the k-th smallest is multiplied by M + 1 − k, and none is below a smaller one's. The
@@ -516,12 +513,12 @@ def holm(p: pd.Series[float]) -> Array:
     values = p.fillna(1.0).to_numpy()
     order = values.argsort()
     scaled = np.minimum(1.0, values[order] * np.arange(len(values), 0, -1))
-    corrected: Array = np.maximum.accumulate(scaled)[order.argsort()]
+    corrected: Floats = np.maximum.accumulate(scaled)[order.argsort()]
     return corrected
 
 
 def _decision(row: Mapping[Any, Any], word: str, rivals: int) -> str:
-    """The decision of a row of the tests about the reference; see `DECISIONS`.
+    """The decision of a row of the tests about the reference; see `OUTCOMES`.
 
     The word is what the difference says; empty where the mean and the ranks disagree about it.
     """

@@ -11,10 +11,10 @@ from nacl_monai.errors import InputError
 
 from .maps import is_map
 
-Case = dict[str, list[str]]
+_Case = dict[str, list[str]]
 
 
-def find_cases(images: str | None, modalities: Sequence[str]) -> list[Case]:
+def find_cases(images: str | None, modalities: Sequence[str]) -> list[_Case]:
     """Finds the files of every case.
 
     In folders and among matches of a pattern, maps that inference has written are not images, so that

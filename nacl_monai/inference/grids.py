@@ -52,7 +52,7 @@ def _simple_itk() -> Any:
         raise ValueError("needs SimpleITK: pip install SimpleITK") from error
 
 
-def spacing_of(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def affine_spacing(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The size of a voxel along each axis, in mm; 1 for an axis of length zero, as in MONAI."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     return np.where(sizes == 0, 1.0, sizes)
@@ -79,7 +79,7 @@ def affine_of(image: Any) -> npt.NDArray[np.float64]:
     """
     header = image.header
     both = header["sform_code"] and header["qform_code"]
-    if both and not np.allclose(spacing_of(image.affine), header["pixdim"][1:4]):
+    if both and not np.allclose(affine_spacing(image.affine), header["pixdim"][1:4]):
         return cast("npt.NDArray[np.float64]", header.get_qform())
     return cast("npt.NDArray[np.float64]", image.affine)
 

@@ -32,7 +32,7 @@ from .grids import (
     is_nifti,
     read_itk,
 )
-from .windows import without_metadata
+from .windows import without_spacing
 
 #: How far from the even stack a slice may be, as a share of the distance of slices.
 UNEVEN = 0.1
@@ -264,7 +264,7 @@ def _channels_first(voxels: torch.Tensor) -> Any:
     channel = "no_channel" if image.ndim == 3 else meta.get("original_channel_dim", 0)
     channels_first = EnsureChannelFirst(channel_dim=channel)(image)
     # A new one: MONAI counts the axes when it makes one, and would take the first for that of channels.
-    return MetaTensor(without_metadata(channels_first).float(), meta=meta)
+    return MetaTensor(without_spacing(channels_first).float(), meta=meta)
 
 
 def read_volume(file: str) -> Any:

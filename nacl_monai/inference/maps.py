@@ -27,7 +27,7 @@ from nibabel.spatialimages import HeaderDataError
 #: ITK-SNAP's label descriptions, and 3D Slicer's color table.
 ITK_SNAP, SLICER = "labels.txt", "labels.ctbl"
 #: The colors of the background, and of the classes behind it, which begin anew after the last.
-BACKGROUND = (178, 178, 178)
+_BACKGROUND = (178, 178, 178)
 COLORS = (
     *((204, 121, 167), (240, 228, 66), (0, 114, 178), (230, 159, 0)),
     *((0, 158, 115), (86, 180, 233), (213, 94, 0)),
@@ -97,7 +97,7 @@ def label_tables(names: Mapping[int, str]) -> dict[str, str]:
         1 left_atrium 204 121 167 255
         <BLANKLINE>
     """
-    colors = chain([BACKGROUND], cycle(COLORS))
+    colors = chain([_BACKGROUND], cycle(COLORS))
     rows = [
         (value, name.replace('"', "'"), *color, int(value > 0))
         for (value, name), color in zip(names.items(), colors, strict=False)

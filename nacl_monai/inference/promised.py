@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import records
-from .records import CONTOURS, DICE, FINGERPRINT, INNER, MARGIN_ONLY, VOLUME
+from .records import CONTOURS, DICE, FINGERPRINT, INNER, MARGIN, MARGIN_ONLY, MARGINS, VOLUME
 
 if TYPE_CHECKING:
     import torch
 
 Array = npt.NDArray[Any]
-MARGINS, MARGIN = records.MARGINS, records.MARGIN
 #: The file of an applied promise.
 APPLIED = "promised.csv"
 #: An inner contour has so much of the predicted structure, or nothing.

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-Check = Callable[[Any], bool]
+Condition = Callable[[Any], bool]
 CHECKSUM = "checksum"
 #: Distances to the predicted structure in mm; the last holds every voxel.
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
@@ -55,7 +55,7 @@ def own_checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def fault_in(record: Mapping[str, Any], table: Mapping[str, Check]) -> str:
+def fault_in(record: Mapping[str, Any], table: Mapping[str, Condition]) -> str:
     """The sign that a record is not as it was written; empty without one.
 
     Args:
@@ -130,7 +130,7 @@ def numbers(value: Any) -> bool:
     return each(numbers)(value) or number()(value)
 
 
-def number(low: float = -math.inf, high: float = math.inf) -> Check:
+def number(low: float = -math.inf, high: float = math.inf) -> Condition:
     """A finite number from ``low`` to ``high``, and no truth value."""
     low, high = max(low, -sys.float_info.max), min(high, sys.float_info.max)
     return lambda value: type(value) in (int, float) and low <= value <= high
@@ -141,22 +141,22 @@ def share(value: Any) -> bool:
     return number(0, 1)(value) and value not in (0, 1)
 
 
-def whole(low: int = 0) -> Check:
+def whole(low: int = 0) -> Condition:
     """An integer that 64 bits hold."""
     return lambda value: type(value) is int and low <= value < 2**63
 
 
-def any_of(*values: Any) -> Check:
+def any_of(*values: Any) -> Condition:
     """One of some values."""
     return lambda value: type(value) is not bool and value in values
 
 
-def maybe(check: Check) -> Check:
+def maybe(check: Condition) -> Condition:
     """None, or what a check lets pass."""
     return lambda value: value is None or check(value)
 
 
-def each(check: Check, least: int = 0, most: float = math.inf) -> Check:
+def each(check: Condition, least: int = 0, most: float = math.inf) -> Condition:
     """A list, each part of which passes."""
 
     def passes(value: Any) -> bool:
@@ -165,7 +165,7 @@ def each(check: Check, least: int = 0, most: float = math.inf) -> Check:
     return passes
 
 
-def mapped(check: Check, key: Check = text) -> Check:
+def mapped(check: Condition, key: Condition = text) -> Condition:
     """A mapping, each value of which passes, and each key."""
 
     def passes(value: Any) -> bool:
@@ -174,7 +174,7 @@ def mapped(check: Check, key: Check = text) -> Check:
     return passes
 
 
-def keyed(table: Mapping[str, Check]) -> Check:
+def keyed(table: Mapping[str, Condition]) -> Condition:
     """A record as a table says."""
     return lambda value: isinstance(value, dict) and not fault_in(value, table)
 
@@ -188,7 +188,7 @@ def sizes(value: Any) -> bool:
     return each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1])
 
 
-_COUNTED: dict[str, Check] = {
+_COUNTED: dict[str, Condition] = {
     "logits": each(number(), 3, 3),
     "margins": each(any_of(*MARGINS[:-1], "all"), len(MARGINS), len(MARGINS)),
     "channels": mapped(each(whole(-(2**62)))),
@@ -204,7 +204,7 @@ _COUNTED: dict[str, Check] = {
     "prediction_name": maybe(pattern),
     "shard": maybe(lambda value: text(value) and bool(_SHARD.fullmatch(value))),
 }
-_KEPT: dict[str, Check] = {
+_KEPT: dict[str, Condition] = {
     "structure": name,
     "kind": any_of(*KINDS),
     "level": share,
@@ -232,7 +232,7 @@ def definition(value: Any) -> bool:
     }
 
 
-_MEASURE: dict[str, Check] = {
+_MEASURE: dict[str, Condition] = {
     "name": name,
     "formula": text,
     "phases": maybe(text),
@@ -255,7 +255,7 @@ def _promised(value: Any) -> bool:
     return len(values) == 1 and (value["kind"] == DICE or values[0] >= 0)
 
 
-_PROMISE: dict[str, Check] = {
+_PROMISE: dict[str, Condition] = {
     "definition": definition,
     "kept": each(_promised, 1),
     "control": any_of(*CONTROLS),

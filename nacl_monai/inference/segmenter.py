@@ -23,10 +23,10 @@ from torch import nn
 from nacl_monai.errors import InputError, causes
 
 from .images import ImageFault
-from .windows import without_metadata
+from .windows import without_spacing
 
 
-def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
+def load_checkpoint(network: nn.Module, checkpoint: str | Path) -> None:
     """Loads the state dictionary in ``checkpoint`` into ``network``.
 
     Args:
@@ -43,7 +43,7 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
         raise InputError(
             f"{file}: no trained model there; train first, or name another: --checkpoint"
         )
-    if not is_whole(file):
+    if not is_intact(file):
         raise InputError(
             f"{file}: is damaged, or not the file that was trained; copy it again, or train again"
         )
@@ -58,7 +58,7 @@ def load_weights(network: nn.Module, checkpoint: str | Path) -> None:
             raise InputError(f"{file}: holds NaN or infinite weights ({name}); train again")
 
 
-def is_whole(file: str | Path) -> bool:
+def is_intact(file: str | Path) -> bool:
     """Whether a file that torch wrote still has the bytes that were written.
 
     If a checksum is beside it, the file has to be the one that it is of.
@@ -120,7 +120,7 @@ class Segmenter:
             InputError: If the weights cannot be used, a file cannot be written, or an image could not
                 be segmented; a line for each fault.
         """
-        load_weights(self.network, self.checkpoint)
+        load_checkpoint(self.network, self.checkpoint)
         files: list[Path] = []
         faults: list[str] = []
         done, newline = 0, not sys.stderr.isatty()
@@ -159,6 +159,6 @@ class Segmenter:
         case = dict(self.dataset[index])
         with eval_mode(self.network):
             logits = self.inferer(case["image"][None].to(self.device), self.network)
-            case["pred"] = without_metadata(logits[0])
+            case["pred"] = without_spacing(logits[0])
             files: list[Path] = self.saving(case)["files"]
         return files

@@ -51,7 +51,7 @@ def spacing_of(image: torch.Tensor) -> list[float] | None:
     return [float(size) for size in of_first[: image.ndim - 2]]
 
 
-def without_metadata(image: torch.Tensor) -> torch.Tensor:
+def without_spacing(image: torch.Tensor) -> torch.Tensor:
     """The same voxels, which know no spacing."""
     return image.as_tensor() if isinstance(image, MetaTensor) else image
 
@@ -150,8 +150,8 @@ class WindowInferer(SlidingWindowInferer):
             return mean_of([self(inputs, member, *args, **kwargs) for member in network.members])
         if (calibrator := getattr(network, "calibrator", None)) is not None:
             logits = self(inputs, network.network, *args, **kwargs)
-            return calibrator(logits, without_metadata(inputs), spacing_of(inputs))
-        inputs = without_metadata(inputs)  # with them a network is slower
+            return calibrator(logits, without_spacing(inputs), spacing_of(inputs))
+        inputs = without_spacing(inputs)  # with them a network is slower
         if all(n <= side for n, side in zip(inputs.shape[2:], self.sides, strict=False)):
             return self.one_by_one(inputs, logits_of)
         if self.average == "logits":
@@ -192,7 +192,7 @@ class CalibratedInferer(WindowInferer):
             return logits
         if isinstance(self.calibrator, nn.Module):  # a host may choose another device each time
             self.calibrator.to(logits.device)
-        return self.calibrator(logits, without_metadata(inputs), spacing_of(inputs))
+        return self.calibrator(logits, without_spacing(inputs), spacing_of(inputs))
 
 
 def bundled(file: str) -> Any:

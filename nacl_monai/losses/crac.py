@@ -37,7 +37,7 @@ from nacl_monai.losses.neighborhood import (
 from nacl_monai.words import in_our_words
 
 # The range of a multiplier, which starts with the least.
-LEAST, MOST = 1e-6, 1e6
+_LEAST, _MOST = 1e-6, 1e6
 
 
 @in_our_words
@@ -47,7 +47,7 @@ def crac_loss(
     *,
     margin: float = 5.0,
     kernel_size: int = 3,
-    multipliers: Tensor | float = LEAST,
+    multipliers: Tensor | float = _LEAST,
     penalty_parameter: Tensor | float = 0.1,
     class_weights: Sequence[float] | None = None,
     ignore_index: int | None = None,
@@ -100,7 +100,7 @@ def crac_penalty(
     *,
     margin: float = 5.0,
     kernel_size: int = 3,
-    multipliers: Tensor | float = LEAST,
+    multipliers: Tensor | float = _LEAST,
     penalty_parameter: Tensor | float = 0.1,
     ignore_index: int | None = None,
 ) -> Tensor:
@@ -220,7 +220,7 @@ class LearnedPenalty(Penalty):
         check_not_negative("penalty_parameter", penalty_parameter)
         self.penalty_parameter = penalty_parameter
         for name, start in (
-            ("multipliers", LEAST),
+            ("multipliers", _LEAST),
             ("penalty_parameters", penalty_parameter),
             ("violations", 0.0),
         ):
@@ -264,7 +264,7 @@ class LearnedPenalty(Penalty):
             return
         before, self.violations = self.violations, sums.to(self.violations) / voxels
         learned = self.multipliers + self.penalty_parameters * self.violations
-        self.multipliers = learned.clamp(LEAST, MOST)
+        self.multipliers = learned.clamp(_LEAST, _MOST)
         self.updates = self.updates + 1
         parameters = self.penalty_parameters.expand_as(self.violations).clone()
         if self.updates % interval == 0 and self.updates > 1:

@@ -24,7 +24,7 @@ from nacl_monai.losses.base import (
 from nacl_monai.losses.inputs import check_weights
 from nacl_monai.tensors import has_metadata, valid_soft_labels, without_metadata
 
-Outputs = Tensor | Sequence[Tensor]
+_Outputs = Tensor | Sequence[Tensor]
 
 
 class DeepSupervisionLoss(SegmentationLoss):
@@ -80,11 +80,11 @@ class DeepSupervisionLoss(SegmentationLoss):
         super().__init__(weights=None if weights is None else list(weights))
         self.loss = as_segmentation_loss(loss)
 
-    def forward(self, logits: Outputs, labels: Outputs) -> Tensor:
+    def forward(self, logits: _Outputs, labels: _Outputs) -> Tensor:
         """The loss, a scalar; :attr:`latest_terms` are summed over the outputs."""
         return super().forward(logits, labels)  # type: ignore[arg-type]
 
-    def terms(self, logits: Outputs, labels: Outputs) -> dict[str, Tensor]:
+    def terms(self, logits: _Outputs, labels: _Outputs) -> dict[str, Tensor]:
         """The loss's terms, each summed over the outputs."""
         if isinstance(logits, Tensor):
             with_image = needs_image(self.loss)
@@ -159,7 +159,7 @@ def _soft_of_heads(labels: Tensor) -> bool:
     return bool(fractions and shares)
 
 
-def _labels_of(heads: Outputs, labels: Outputs) -> list[Tensor]:
+def _labels_of(heads: _Outputs, labels: _Outputs) -> list[Tensor]:
     """The labels of each head."""
     if isinstance(labels, Tensor):
         return [_resized(labels, head) for head in heads]

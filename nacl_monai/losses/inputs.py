@@ -13,7 +13,7 @@ from torch import Tensor
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.tensors import (
     check_channels_first,
-    check_labels,
+    check_indices,
     check_outputs,
     check_soft_labels,
     check_tensor,
@@ -104,10 +104,12 @@ def convert_inputs(
     check_outputs(logits)
     if labels.shape != logits.shape:
         return converted, without_channel(labels, logits).long()
-    return converted, without_ignored(without_metadata(labels).to(converted.dtype), ignore_index)
+    return converted, shares_without_ignored(
+        without_metadata(labels).to(converted.dtype), ignore_index
+    )
 
 
-def without_ignored(shares: Tensor, ignore_index: int | None) -> Tensor:
+def shares_without_ignored(shares: Tensor, ignore_index: int | None) -> Tensor:
     """Shares ``(B, C, *spatial)`` of the classes, 0 where a voxel is of the class to be ignored."""
     if ignore_index is None or not 0 <= ignore_index < shares.shape[1]:
         return shares
@@ -160,7 +162,7 @@ def check_values(
     refuse = (
         partial(check_soft_labels, labels, ignore_index)
         if soft
-        else partial(check_labels, labels, logits.shape[1], ignore_index)
+        else partial(check_indices, labels, logits.shape[1], ignore_index)
     )
     compiling = torch.compiler.is_compiling()
     checks = None if compiling else _CHECKS.get()  # which Dynamo cannot trace

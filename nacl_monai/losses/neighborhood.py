@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.losses.inputs import check_option, one_hot, require, without_ignored
+from nacl_monai.losses.inputs import check_option, one_hot, require, shares_without_ignored
 from nacl_monai.tensors import check_outputs, check_soft_labels, has_metadata, without_metadata
 from nacl_monai.words import in_our_words
 
@@ -29,7 +29,7 @@ Number = TypeVar("Number", int, float)
 #: One for all axes, or one for each.
 PerAxis: TypeAlias = Number | Sequence[Number]
 #: Standard deviations of a Gaussian in a window, to either side of its center.
-REACH = 3
+_REACH = 3
 #: In voxels; below, the neighbors along an axis weigh nothing.
 LEAST_SIGMA = 0.1
 
@@ -141,7 +141,7 @@ def window_in_voxels(
     check_width(width_mm, spacing)
     if width_mm is None:
         return kernel_size, sigma
-    sizes = spacing_of(labels, axes) if spacing is None else spacing
+    sizes = label_spacing(labels, axes) if spacing is None else spacing
     return window_of_width(prior, width_mm, sizes)
 
 
@@ -219,7 +219,7 @@ def _members(labels: Tensor, num_classes: int | None, ignore_index: int | None) 
     check_outputs(labels, "labels")
     shares = without_metadata(labels)
     check_soft_labels(shares, ignore_index)
-    return without_ignored(shares, ignore_index)
+    return shares_without_ignored(shares, ignore_index)
 
 
 def _with_channel(labels: Tensor) -> Tensor:
@@ -301,10 +301,10 @@ def extent_of(prior: str, sigma: float) -> int:
     """The odd number of voxels of a window along an axis, for a standard deviation in voxels."""
     if prior == "mean":
         return 1 + 2 * round((math.sqrt(12 * sigma**2 + 1) - 1) / 2)
-    return 1 if sigma < LEAST_SIGMA else 1 + 2 * math.ceil(REACH * sigma)
+    return 1 if sigma < LEAST_SIGMA else 1 + 2 * math.ceil(_REACH * sigma)
 
 
-def spacing_of(labels: Tensor, axes: int) -> list[float]:
+def label_spacing(labels: Tensor, axes: int) -> list[float]:
     """Size of a voxel along each spatial axis of a batch of labels, in mm.
 
     Args:

@@ -43,15 +43,9 @@ from scipy.special import expit
 from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
-from nacl_monai.inference.promised import (
-    MARGINS,
-    MM3_PER_ML,
-    Array,
-    Levels,
-    dice_of,
-    structure_levels,
-)
+from nacl_monai.inference.promised import MM3_PER_ML, Array, Levels, dice_of, structure_levels
 from nacl_monai.inference.promised import SCALE as _SCALE
+from nacl_monai.inference.records import MARGINS
 from nacl_monai.metrics.sums_file import (
     Entry,
     Form,
@@ -83,7 +77,7 @@ _FORM: Form = {
     "spacings": Entry(("cases", "axes"), np.float64),
     "patients": Entry(("cases",), group="patients"),
 }
-_MAY_BE: dict[str, records.Check] = {
+_MAY_BE: dict[str, records.Condition] = {
     "definition": records.definition,
     "cases": _NAMES,
     "structures": _NAMES,
@@ -92,7 +86,7 @@ _MAY_BE: dict[str, records.Check] = {
 }
 
 
-def counted(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
+def label_curve(levels: Levels, label: Array, mask: Array | None = None) -> dict[str, Array]:
     """The curve of one structure of one case: "counts", "hits" and "sums", each (K, M), int64.
 
     Args:
@@ -160,7 +154,8 @@ def curves_of_case(
     levels = structure_levels(probs, structures, spacing, overlapping)
     counts = None if mask is None else mask.numpy()
     parts = [
-        counted(level, label.numpy(), counts) for level, label in zip(levels, labels, strict=True)
+        label_curve(level, label.numpy(), counts)
+        for level, label in zip(levels, labels, strict=True)
     ]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]} | {
         "spacings": np.array(spacing, np.float64)
@@ -328,7 +323,7 @@ def joined_curves(
         cases: Names.
         curves: Of each case, from `curves_of_case`.
         patients: The patient of each; empty if unknown.
-        definition: From `definition_of`.
+        definition: From `curves_definition`.
     """
     arrays: dict[str, Any] = {
         name: np.stack([curve[name] for curve in curves]) for name in curves[0]
@@ -374,7 +369,7 @@ def _dice(both: Array, size: Array, other: Array, of_nothing: float) -> Array:
         return np.where(size + other > 0, dice_of(both, size, other), of_nothing)
 
 
-def definition_of(
+def curves_definition(
     channels: Mapping[str, Sequence[int]],
     structures: Mapping[str, Sequence[int]],
     activation: str,

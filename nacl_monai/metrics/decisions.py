@@ -43,6 +43,7 @@ import torch
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.distances import ROUNDED
 from nacl_monai.inference.promised import dice_of
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.bins import VoxelSums
 from nacl_monai.metrics.pooled import RESAMPLES, Pooled, pooled_ratio
 from nacl_monai.metrics.raters import masks_of_raters, of_raters
@@ -57,9 +58,7 @@ from nacl_monai.metrics.voxels import (
     checked_voxels,
     of_classes,
 )
-from nacl_monai.runs import MARGIN
-
-Array = npt.NDArray[np.float64]
+from nacl_monai.tensors import Floats
 
 #: What follows from the volumes of a single case.
 CASE_NUMBERS = (
@@ -68,9 +67,9 @@ CASE_NUMBERS = (
 #: The share of a structure that its contour is expected to miss.
 MISS = 0.05
 #: The share of the cases that someone looks at, and that of the cases that are to be found among them.
-LOOKED, WORST = 0.2, 0.1
+LOOKED, _WORST = 0.2, 0.1
 #: Fewer cases have no order worth a number.
-FEWEST = 3
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -355,7 +354,7 @@ def _volumes(
     box: Box | None,
     near: torch.Tensor | None,
     miss: float,
-    labeled_voxels: Array,
+    labeled_voxels: Floats,
 ) -> tuple[float, ...]:
     """The attributes of `Decisions` of one structure in one case, in voxels."""
     first = raters[0]
@@ -397,7 +396,7 @@ def _share(masks: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _labeled(
     raters: Sequence[LabeledVoxels], case: int, counts: torch.Tensor | None, number: int
-) -> Array:
+) -> Floats:
     """How many voxels that count have each label, a sum over raters."""
     total = np.zeros(number)
     for rater in raters:
@@ -525,10 +524,10 @@ def decision_numbers(
     )
 
 
-def _means(values: Array, owners: npt.NDArray[np.generic]) -> Array:
+def _means(values: Floats, owners: npt.NDArray[np.generic]) -> Floats:
     """The mean of each patient, in the order of their names."""
     names, owner = np.unique(owners, return_inverse=True)
-    sums: Array = np.bincount(owner, values, len(names)) / np.bincount(owner, minlength=len(names))
+    sums: Floats = np.bincount(owner, values, len(names)) / np.bincount(owner, minlength=len(names))
     return sums
 
 
@@ -547,16 +546,13 @@ def rank_correlation(expected: npt.ArrayLike, true: npt.ArrayLike) -> float:
         1.0
     """
     first, second = (pd.Series(np.asarray(values)).rank().to_numpy() for values in (expected, true))
-    if len(first) < FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if len(first) < _FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(np.corrcoef(first, second)[0, 1].round(12))
 
 
 def worst_found(
-    expected: npt.ArrayLike,
-    true: npt.ArrayLike,
-    looked: float = LOOKED,
-    worst: float = WORST,
+    expected: npt.ArrayLike, true: npt.ArrayLike, looked: float = LOOKED, worst: float = _WORST
 ) -> float:
     """The share of the worst cases that are found by looking at those of which the least is expected.
 
@@ -588,12 +584,12 @@ def worst_found(
     return float(first @ bad / bad.sum()) if len(bad) else math.nan
 
 
-def _lowest(values: Array, share: float) -> Array:
+def _lowest(values: Floats, share: float) -> Floats:
     """How much of each value is among the lowest: 1, 0, or a part where values alike share the rest."""
     number = math.ceil(round(share * len(values), 9))
     if not number:
         return np.zeros(len(values))
     last = np.sort(values)[number - 1]
     below, alike = values < last, values == last
-    parts: Array = below + alike * (number - below.sum()) / alike.sum()
+    parts: Floats = below + alike * (number - below.sum()) / alike.sum()
     return parts

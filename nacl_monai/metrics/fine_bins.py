@@ -78,7 +78,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy
 import torch
 from torch.nn import functional as F
@@ -88,13 +87,13 @@ from nacl_monai.metrics.regions import RegionPieces, selected_voxels
 from nacl_monai.metrics.sums_file import Faults, SparseArray
 from nacl_monai.metrics.voxels import LabeledVoxels, Voxels, checked_voxels
 from nacl_monai.runs import check_num_bins
+from nacl_monai.tensors import Floats
 from nacl_monai.words import in_our_words
 
 #: The narrowest kernel. A smaller error is known to this number only.
 NARROWEST = 1e-4
 _STEPS_PER_WIDTH = 32
 
-Array = npt.NDArray[np.float64]
 FINE_BINS = 1024
 _LARGEST_LOGIT = 18.0  # of a float32 below 1
 
@@ -123,7 +122,7 @@ def smooth_ece(counts: torch.Tensor, excess: torch.Tensor, errors: torch.Tensor)
     return torch.tensor(values, dtype=torch.float64, device=counts.device).view(counts.shape[:-1])
 
 
-def _of_histogram(counts: Array, excess: Array, errors: Array) -> float:
+def _of_histogram(counts: Floats, excess: Floats, errors: Floats) -> float:
     filled = counts > 0
     if not filled.any():
         return math.nan
@@ -132,7 +131,7 @@ def _of_histogram(counts: Array, excess: Array, errors: Array) -> float:
     return _fixed_point(1 + (excess - errors) / counts, excess / counts.sum())
 
 
-def _fixed_point(places: Array, residuals: Array) -> float:
+def _fixed_point(places: Floats, residuals: Floats) -> float:
     """The width that is equal to the error at this width.
 
     It is at least the size of the sum of the residuals, which no kernel changes, and at most the sum
@@ -155,7 +154,7 @@ def _fixed_point(places: Array, residuals: Array) -> float:
     return float(width + surplus)
 
 
-def _waves(places: Array, residuals: Array, steps: int) -> Array:
+def _waves(places: Floats, residuals: Floats, steps: int) -> Floats:
     """The cosine waves that make up the residuals, on a grid of ``steps + 1`` points.
 
     A residual is shared between the two nearest points, so that its place is kept.
@@ -169,7 +168,7 @@ def _waves(places: Array, residuals: Array, steps: int) -> Array:
     return np.asarray(scipy.fft.dct(masses, type=1))
 
 
-def _surplus(width: float, waves: Array) -> float:
+def _surplus(width: float, waves: Floats) -> float:
     """The error at a width, less the width. A reflected Gaussian damps each wave by itself."""
     steps = len(waves) - 1
     damping = np.exp(-((width * math.pi * np.arange(steps + 1)) ** 2) / 2)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.bins import check_threshold
 from nacl_monai.metrics.columns import DEFAULT_ERRORS, Error, named_errors
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.raters import check_raters
 from nacl_monai.metrics.regions import REGIONS, Region, Spacing, named_regions, region_parameters
 from nacl_monai.metrics.voxels import structure_regions
-from nacl_monai.runs import MARGIN, check_num_bins
+from nacl_monai.runs import check_num_bins
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,10 @@ from scipy.special import ndtr, stdtrit
 from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
 #: Function of sums, each (…, K, M), to (…).
-Statistic = Callable[..., Array]
+Statistic = Callable[..., Floats]
 Direction = Literal["overconfident", "underconfident", "cannot tell"]
 
 #: How often patients are drawn anew.
@@ -296,9 +296,9 @@ def pooled_offsets(
     parts = [part.reshape(len(part), -1, 1) for part in parts]
     used = np.any([part != 0 for part in parts], axis=(0, 2, 3))
 
-    def farther(above: Array, below: Array, others_above: Array, others_below: Array) -> Array:
+    def farther(above: Floats, below: Floats, others_above: Floats, others_below: Floats) -> Floats:
         offset, other = _gaps(above, below) - target, _gaps(others_above, others_below) - target
-        difference: Array = np.abs(offset) - np.abs(other)
+        difference: Floats = np.abs(offset) - np.abs(other)
         return difference
 
     of_patients = _PatientSums.of_cases(parts, used, patients)
@@ -309,7 +309,7 @@ def pooled_offsets(
 class _PatientSums:
     """Sums of each patient, (patients, K, M), in the order of the patients' names."""
 
-    parts: list[Array]
+    parts: list[Floats]
     empty: int
 
     @classmethod
@@ -329,7 +329,7 @@ class _PatientSums:
     @classmethod
     def of_cases(
         cls,
-        parts: Sequence[Array],
+        parts: Sequence[Floats],
         used: npt.NDArray[np.bool_],
         patients: Sequence[str] | None,
     ) -> _PatientSums:
@@ -345,7 +345,7 @@ class _PatientSums:
             np.add.at(total, owner, part[used])
         return cls(sums, int((~used).sum()))
 
-    def resampled(self, statistic: Statistic, resamples: int, seed: int) -> Array:
+    def resampled(self, statistic: Statistic, resamples: int, seed: int) -> Floats:
         """A statistic of the summed parts, (…, K, M) to (…), of each draw of patients, (resamples,)."""
         weights = draws(len(self.parts[0]), resamples, seed)
         return statistic(*(_weighted(weights, part) for part in self.parts))
@@ -387,7 +387,7 @@ def _tail(patients: int, coverage: float) -> float:
 
 
 @lru_cache(maxsize=4)  # the numbers of a table have the same patients
-def draws(patients: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...] = 0) -> Array:
+def draws(patients: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...] = 0) -> Floats:
     """How often each patient is drawn with replacement, ``(resamples, patients)``.
 
     Example:
@@ -402,43 +402,45 @@ def draws(patients: int, resamples: int = RESAMPLES, seed: int | tuple[int, ...]
     return times
 
 
-def _weighted(weights: Array, part: Array) -> Array:
+def _weighted(weights: Floats, part: Floats) -> Floats:
     """Sums over patients as often as each is drawn, (resamples, K, M)."""
     return (weights @ part.reshape(len(part), -1)).reshape(len(weights), *part.shape[1:])
 
 
-def _mean(values: Array, totals: Array) -> Array:
+def _mean(values: Floats, totals: Floats) -> Floats:
     """The mean over K, (…), of those with a voxel."""
     with np.errstate(invalid="ignore"):
-        mean: Array = (values * (totals > 0)).sum(-1) / (totals > 0).sum(-1)
+        mean: Floats = (values * (totals > 0)).sum(-1) / (totals > 0).sum(-1)
     return mean
 
 
-def _shares(excess: Array, counts: Array) -> Array:
+def _shares(excess: Floats, counts: Floats) -> Floats:
     """The excess of each bin over all voxels, (…, K, M); 0 without a voxel."""
     totals = counts.sum(-1, keepdims=True)
-    shares: Array = np.divide(excess, totals, out=np.zeros_like(excess), where=totals > 0)
+    shares: Floats = np.divide(excess, totals, out=np.zeros_like(excess), where=totals > 0)
     return shares
 
 
-def _errors(excess: Array, counts: Array) -> Array:
+def _errors(excess: Floats, counts: Floats) -> Floats:
     return _mean(np.abs(_shares(excess, counts)).sum(-1), counts.sum(-1))
 
 
-def _gaps(excess: Array, counts: Array) -> Array:
+def _gaps(excess: Floats, counts: Floats) -> Floats:
     return _mean(_shares(excess, counts).sum(-1), counts.sum(-1))
 
 
-def _noise(excess: Array, counts: Array) -> Statistic:
+def _noise(excess: Floats, counts: Floats) -> Statistic:
     """How far the shares of other sums are from those of these."""
     center = _shares(excess, counts)
 
-    def noise(drawn: Array, of_them: Array) -> Array:
+    def noise(drawn: Floats, of_them: Floats) -> Floats:
         apart = np.abs(_shares(drawn, of_them) - center).sum(-1)
         return _mean(apart, of_them.sum(-1))
 
     return noise
 
 
-def _differences(excess: Array, counts: Array, other_excess: Array, other_counts: Array) -> Array:
+def _differences(
+    excess: Floats, counts: Floats, other_excess: Floats, other_counts: Floats
+) -> Floats:
     return _errors(excess, counts) - _errors(other_excess, other_counts)

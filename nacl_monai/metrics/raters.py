@@ -35,7 +35,7 @@ from nacl_monai.metrics.regions import RegionPieces
 from nacl_monai.metrics.voxels import LabeledVoxels
 
 #: Before the names of the raters' own bins in a file that holds the model's as well.
-HUMAN = "human_"
+_HUMAN = "human_"
 Masks = Sequence["torch.Tensor | None"]
 # Regions that are cut into pieces together.
 _AT_ONCE = 7

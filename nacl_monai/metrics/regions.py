@@ -25,6 +25,7 @@ import torch
 
 from nacl_monai.errors import InputError
 from nacl_monai.inference.distances import ROUNDED, bounding_box, squared_distances
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.voxels import (
     LabeledVoxels,
     Voxels,
@@ -33,7 +34,7 @@ from nacl_monai.metrics.voxels import (
     checked_voxels,
     rounded_to_zero,
 )
-from nacl_monai.runs import KNOWN_REGIONS, MARGIN
+from nacl_monai.runs import KNOWN_REGIONS
 
 Spacing = Sequence[float]
 # Neighbors tend to belong to the same bin, and an addition to a number has to wait for the one before.

@@ -30,6 +30,7 @@ import scipy
 from nacl_monai.differences import differences, first_of, leaves, listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
+from nacl_monai.inference.records import CHECKSUM
 
 if TYPE_CHECKING:
     from nacl_monai.metrics.bins import CalibrationBins
@@ -49,7 +50,7 @@ UNREADABLE_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
-DEFINITION, CHECKSUM = "definition", "checksum"
+DEFINITION = "definition"
 #: Before the names of sums of cases that are nearly all 0.
 FINE = "fine_"
 Arrays = dict[str, Any]  # NumPy's, or sparse

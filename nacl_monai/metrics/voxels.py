@@ -20,7 +20,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.tensors import (
     check_channels_first,
-    check_labels,
+    check_indices,
     check_outputs,
     check_probabilities,
     check_tensor,
@@ -291,7 +291,7 @@ def checked_voxels(
     least = torch.full((probs.shape[1],), rounded_to_zero(probs.dtype, step), device=probs.device)
     labels = aligned("labels", class_indices(labels, probs, ignore_index), probs)
     labels, labeled = without_ignored(labels, ignore_index)
-    check_labels(labels, probs.shape[1])
+    check_indices(labels, probs.shape[1])
     voxels = LabeledVoxels(probs, labels, labeled, least)
     if mask is None:
         return voxels

@@ -89,7 +89,7 @@ class CalibratedTrainer:
             InputError: If the dataset or the settings do not suit it. It ends nnU-Net's command in one
                 line.
         """
-        one_line_errors()
+        _one_line_errors()
         if self.label_manager.has_regions:
             raise self._refusal(
                 "is for classes of which one is right, but dataset.json has regions; train these by "
@@ -154,7 +154,7 @@ class CalibratedTrainer:
         return SettingError(f"{type(self).__name__}: {what}")
 
 
-def one_line_errors() -> None:
+def _one_line_errors() -> None:
     """From now on an `InputError` ends the process with its message alone, and nothing else does."""
     sys.excepthook = _show
 

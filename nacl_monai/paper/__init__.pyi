@@ -1,6 +1,6 @@
 from .comparisons import Comparison, compare_methods
 from .exhibits import EXHIBITS, Exhibit
-from .page import write_page
+from .page import write_report
 from .ranking import rank_methods
 from .reproduce import write_all, write_exhibit
 from .results import Results, read_results
@@ -19,5 +19,5 @@ __all__ = [
     "summarize",
     "write_all",
     "write_exhibit",
-    "write_page",
+    "write_report",
 ]

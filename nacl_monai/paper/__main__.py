@@ -12,7 +12,7 @@ from typing import Any
 from nacl_monai.cli import Parser, write_files
 from nacl_monai.output import link_earlier, written_folder
 from nacl_monai.paper.exhibits import EXHIBITS
-from nacl_monai.paper.page import write_page
+from nacl_monai.paper.page import write_report
 from nacl_monai.paper.reproduce import write_all, write_exhibit
 from nacl_monai.paper.results import CONVENTIONS, PROJECT
 
@@ -20,9 +20,9 @@ Writer = Callable[..., list[Path]]
 _COMMAND = "paper"
 _PATIENCE = 600.0  # seconds; a figure takes some
 #: Commands that write more than one exhibit: what each does, and by which function.
-WRITERS: dict[str, tuple[str, Writer]] = {
+_WRITERS: dict[str, tuple[str, Writer]] = {
     "all": ("every table and figure that has runs", write_all),
-    "report": ("one HTML page, with the tables and figures in --output", write_page),
+    "report": ("one HTML page, with the tables and figures in --output", write_report),
 }
 
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         name: (f"{name}: {exhibit.title}", partial(write_exhibit, name))
         for name, exhibit in EXHIBITS.items()
     }
-    for name, (purpose, writer) in {**exhibits, **WRITERS}.items():
+    for name, (purpose, writer) in {**exhibits, **_WRITERS}.items():
         command = commands.add_parser(name, help=purpose)
         command.set_defaults(writer=writer)
         add = command.add_argument

@@ -39,7 +39,7 @@ from nacl_monai.reports.style import (
 )
 
 #: Most panels side by side.
-COLUMNS = 3
+_COLUMNS = 3
 #: The color and marker of each kind of decision; whatever is undecided is gray.
 STYLES: dict[str, dict[str, Any]] = {
     BETTER: {"color": OKABE_ITO["blue"], "marker": "o"},
@@ -47,7 +47,7 @@ STYLES: dict[str, dict[str, Any]] = {
     EQUIVALENT: {"color": OKABE_ITO["green"], "marker": "D"},
     "not decided": {"color": "0.45", "marker": "x"},
 }
-MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
+_MARGIN: dict[str, Any] = {"color": "0.92", "zorder": 0}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
     tests = comparison.tests[comparison.tests["metric"] == metric]
     groups = list(tests.groupby("dataset", sort=False))
     methods = list(dict.fromkeys(tests["method"]))
-    lines, columns = panel_grid(len(groups), COLUMNS)
+    lines, columns = panel_grid(len(groups), _COLUMNS)
     reference = method_label(comparison.reference)
     shown, margin = METRICS[metric], margins_text([metric], reference)
     with house_style():
@@ -197,7 +197,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
             for name, style in STYLES.items()
         ]
         figure.legend(
-            handles=[*marks, Patch(label=f"less than {margin}", color=MARGIN["color"])],
+            handles=[*marks, Patch(label=f"less than {margin}", color=_MARGIN["color"])],
             loc="outside upper center",
             ncols=entries,
             columnspacing=1.2,
@@ -215,7 +215,7 @@ def draw_forest(comparison: Comparison, metric: str) -> Figure:
 def _draw_panel(axes: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
     """One dataset: a line per other method, the first at the top."""
     margin = rows["margin"].min()
-    axes.axvspan(-margin, margin, **MARGIN)
+    axes.axvspan(-margin, margin, **_MARGIN)
     axes.axvline(0, color="black", linewidth=1)
     for row in rows.to_dict("records"):
         decision = row["decision"].removeprefix(SLIGHTLY)  # drawn as a difference

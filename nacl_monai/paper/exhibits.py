@@ -302,7 +302,7 @@ _LIST = (
         "figure10",
         "DSC against calibration over prediction ∪ label",
         main_grid,
-        Plot(figures.draw_figure10, tested=tuple(figures.ERRORS)),
+        Plot(figures.draw_figure10, tested=tuple(figures.UNION_ERRORS)),
     ),
     Exhibit(
         "figure11",

@@ -41,16 +41,16 @@ from nacl_monai.runs import RunFolder
 SHOWN = ("dice", "ece_foreground")
 LOOK: dict[str, Any] = {"markersize": 8, "markeredgecolor": "0.2"}
 #: Figure 3: a color per dataset, a marker per space.
-COLORS = ("blue", "vermillion", "green", "orange", "purple", "sky", "black")
+_COLORS = ("blue", "vermillion", "green", "orange", "purple", "sky", "black")
 MARKERS = {"nacl": "o", "nacl_space=softmax": "X"}
 #: Figure 7: the standard deviations of both priors.
 SIGMAS = (1.0, 2.0, 3.0)
 #: Figure 9: the shares of the training patients.
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 #: Figure 10: the labels of the errors; the caption says the region.
-ERRORS = {"ece_union": "ECE ↓", "cece_union": "CECE ↓"}
+UNION_ERRORS = {"ece_union": "ECE ↓", "cece_union": "CECE ↓"}
 #: Figure 10: most datasets side by side.
-COLUMNS = 4
+_COLUMNS = 4
 
 
 def loss_style(loss: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def draw_figure3(results: Results) -> tuple[Figure, pd.DataFrame]:
         figure = new_figure(5.2, WIDTH * 0.75)
         axes = figure.subplots()
         for k, dataset in enumerate(results.datasets):
-            style: dict[str, Any] = {"color": OKABE_ITO[COLORS[k % len(COLORS)]]}
+            style: dict[str, Any] = {"color": OKABE_ITO[_COLORS[k % len(_COLORS)]]}
             points = [
                 draw_point(axes, rows, *SHOWN, marker=MARKERS[name], **style)
                 for name in MARKERS
@@ -278,10 +278,12 @@ def draw_figure10(results: Results) -> tuple[Figure, pd.DataFrame]:
     Raises:
         NothingToShow: If no run has any of the errors.
     """
-    means = mean_scores(results, ["dice", *ERRORS])
+    means = mean_scores(results, ["dice", *UNION_ERRORS])
     scored = set(zip(means["dataset"], means["column"], strict=True))
-    if not means["column"].isin(ERRORS).any():
-        raise NothingToShow(f"figure10: no run has {' or '.join(ERRORS)}; evaluate the runs again")
+    if not means["column"].isin(UNION_ERRORS).any():
+        raise NothingToShow(
+            f"figure10: no run has {' or '.join(UNION_ERRORS)}; evaluate the runs again"
+        )
     losses = losses_of(results)
     with house_style():
         figure, panels = new_pairs(results.datasets)
@@ -295,7 +297,7 @@ def draw_figure10(results: Results) -> tuple[Figure, pd.DataFrame]:
                     draw_point(axes, points, "dice", error, **loss_style(loss))
             axes.set_title(dataset_label(dataset))
             axes.set_xlabel(METRICS["dice"].heading)
-            axes.set_ylabel(ERRORS[error])
+            axes.set_ylabel(UNION_ERRORS[error])
             axes.margins(0.12)
         add_loss_legend(figure, losses)
         add_caption(
@@ -311,18 +313,18 @@ def new_pairs(datasets: Sequence[str]) -> tuple[Figure, dict[tuple[str, str], Ax
     if len(datasets) == 1:
         figure = new_figure(3.6 + 1.2, WIDTH)
         return figure, dict(
-            zip(product(datasets, ERRORS), figure.subplots(1, len(ERRORS)), strict=True)
+            zip(product(datasets, UNION_ERRORS), figure.subplots(1, len(UNION_ERRORS)), strict=True)
         )
-    columns = min(len(datasets), COLUMNS)
-    rows = len(ERRORS) * math.ceil(len(datasets) / columns)
+    columns = min(len(datasets), _COLUMNS)
+    rows = len(UNION_ERRORS) * math.ceil(len(datasets) / columns)
     figure = new_figure(2.5 * rows + 1.2, WIDTH)
     axes = figure.subplots(rows, columns, squeeze=False)
     for panel in axes.flat:
         panel.set_axis_off()
     return figure, {
-        (dataset, error): axes[len(ERRORS) * (k // columns) + row, k % columns]
+        (dataset, error): axes[len(UNION_ERRORS) * (k // columns) + row, k % columns]
         for k, dataset in enumerate(datasets)
-        for row, error in enumerate(ERRORS)
+        for row, error in enumerate(UNION_ERRORS)
     }
 
 

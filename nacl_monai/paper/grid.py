@@ -42,7 +42,7 @@ class Method:
     Attributes:
         loss: A name from the menu of losses.
         settings: Arguments of the loss and their values; make one with `method`.
-        after: Names that `nacl_monai.training.calibrators.read_name` reads.
+        after: Names that `nacl_monai.training.calibrators.read_steps` reads.
     """
 
     loss: str

@@ -22,17 +22,17 @@ from nacl_monai.paper.exhibits import EXHIBITS, MAIN, TABLE1, TABLE2, MethodTabl
 from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.reproduce import command_line
 from nacl_monai.paper.results import PROJECT, Results, first_runs, read_results
-from nacl_monai.paper.tables import MEAN, note
+from nacl_monai.paper.tables import AVERAGE, table_caption
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability
 from nacl_monai.reports.selective import draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
 
-PAGE = "report.html"
+_PAGE = "report.html"
 
 
-def write_page(
+def write_report(
     roots: Sequence[str | Path],
     output: str | Path,
     *,
@@ -65,7 +65,7 @@ def write_page(
         command=command_line("report", roots, shown or output, {"conventions": conventions}),
         items=items,
     )
-    return [write_text(output / PAGE, text + "\n")]
+    return [write_text(output / _PAGE, text + "\n")]
 
 
 def _section(results: Results, dataset: str) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def _section(results: Results, dataset: str) -> dict[str, Any]:
 
 def _sortable(title: str, summary: pd.DataFrame, results: Results) -> dict[str, Any]:
     """A table of the means over structures, a row per method."""
-    summary = summary[summary["structure"] == MEAN]
+    summary = summary[summary["structure"] == AVERAGE]
     metrics = list(dict.fromkeys(summary["metric"]))
     return {
         "title": title,
         "metrics": [METRICS[metric].heading for metric in metrics],
         "rows": _rows(summary, metrics),
-        "note": note(summary, remarks(results.folders)).replace("`", ""),  # no Markdown
+        "note": table_caption(summary, remarks(results.folders)).replace("`", ""),  # no Markdown
     }
 
 

@@ -30,15 +30,15 @@ from nacl_monai.paper.tables import mean_scores
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
 
 #: Most radars side by side.
-COLUMNS = 3
-Style = Mapping[str, Any]
+_COLUMNS = 3
+_Style = Mapping[str, Any]
 #: The lines of figure 1.
-METRIC_STYLES: dict[str, Style] = {
+METRIC_STYLES: dict[str, _Style] = {
     "dice": {"color": OKABE_ITO["blue"], "marker": "o", "linestyle": "-"},
     "ece_foreground": {"color": OKABE_ITO["vermillion"], "marker": "s", "linestyle": "--"},
 }
 #: The lines of figure 6, by the place of the value in the sweep.
-SWEEP_STYLES: dict[str, Style] = {
+SWEEP_STYLES: dict[str, _Style] = {
     "HP1": {"color": OKABE_ITO["blue"], "marker": "o", "linestyle": "-"},
     "HP2": {"color": OKABE_ITO["orange"], "marker": "s", "linestyle": "--"},
     "HP3": {"color": OKABE_ITO["green"], "marker": "^", "linestyle": ":"},
@@ -48,7 +48,7 @@ SWEEP_STYLES: dict[str, Style] = {
 def new_radars(
     datasets: Sequence[str], kinds: Sequence[str], height: float, margin: float
 ) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """Empty radars in rows of at most `COLUMNS`, the kinds of a dataset below each other.
+    """Empty radars in rows of at most `_COLUMNS`, the kinds of a dataset below each other.
 
     Args:
         datasets: One radar of each kind for each.
@@ -59,7 +59,7 @@ def new_radars(
     Returns:
         The figure, and its radars by dataset and kind.
     """
-    columns = min(len(datasets), COLUMNS)
+    columns = min(len(datasets), _COLUMNS)
     rows = len(kinds) * math.ceil(len(datasets) / columns)
     figure = new_figure(rows * height + margin, WIDTH if columns > 1 else WIDTH * 0.6)
     radars = {}
@@ -73,7 +73,7 @@ def new_radars(
 
 
 def draw_lines(
-    axes: Axes, spokes: Sequence[str], lines: Sequence[tuple[Sequence[float], Style]]
+    axes: Axes, spokes: Sequence[str], lines: Sequence[tuple[Sequence[float], _Style]]
 ) -> None:
     """Draws closed lines, each of its values and its style, over spokes with labels."""
     angles = np.linspace(0, 2 * np.pi, len(spokes), endpoint=False)
@@ -97,7 +97,7 @@ def zoom(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def add_legend(figure: Figure, styles: Mapping[str, Style]) -> None:
+def add_legend(figure: Figure, styles: Mapping[str, _Style]) -> None:
     """Puts the styles of lines, by label, above the radars."""
     handles = [Line2D([], [], **style, label=label) for label, style in styles.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

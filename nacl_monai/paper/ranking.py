@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,10 +28,9 @@ from nacl_monai.metrics.pooled import draws
 from nacl_monai.paper.grid import dataset_label, method_label
 from nacl_monai.paper.results import Results
 from nacl_monai.reports.style import WIDTH, add_caption, house_style, new_figure
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
-
-RESAMPLES = 2000
+_RESAMPLES = 2000
 #: Ends of the 95 % interval.
 QUANTILES = (0.025, 0.975)
 SUM_RANK, MEAN_CASE_RANK = RULES = ("sum-rank", "mean-case-rank")
@@ -47,7 +45,7 @@ COLORMAP = "Blues"
 Scores = Mapping[tuple[str, str], pd.DataFrame]
 
 
-def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
+def rank_methods(scores: Scores, *, resamples: int = _RESAMPLES) -> pd.DataFrame:
     """Mean ranks by both rules, per metric and over all metrics, with their stability.
 
     Patients are resampled within each dataset, and so are its trainings where there are several: the
@@ -73,14 +71,14 @@ def rank_methods(scores: Scores, *, resamples: int = RESAMPLES) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list[Array]]]:
+def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list[Floats]]]:
     """The ranks (1 + resamples, methods) by each score of a metric, by rule and metric."""
     cells = _cells(scores)
     weights = {
         dataset: _weights(index, resamples, seed)
         for seed, (dataset, index) in enumerate(cells.items())
     }
-    ranks: dict[str, dict[str, list[Array]]] = {rule: {} for rule in RULES}
+    ranks: dict[str, dict[str, list[Floats]]] = {rule: {} for rule in RULES}
     for (dataset, column), table in scores.items():
         metric = metric_of(column)
         values = table.reindex(cells[dataset]).to_numpy(np.float64).round(DIGITS)
@@ -90,7 +88,7 @@ def _resampled_ranks(scores: Scores, resamples: int) -> dict[str, dict[str, list
     return ranks
 
 
-def _mean_ranks(ranks: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+def _mean_ranks(ranks: Mapping[str, Sequence[Floats]]) -> dict[str, Floats]:
     """The mean over the scores of each metric, behind that over all metrics."""
     means = {metric: np.mean(parts, axis=0) for metric, parts in ranks.items()}
     return {GLOBAL: np.mean(list(means.values()), axis=0), **means}
@@ -109,7 +107,7 @@ def _cells(scores: Scores) -> dict[str, pd.MultiIndex]:
     }
 
 
-def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
+def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Floats:
     """How often each cell counts, (1 + resamples, cells): once, then as often as drawn.
 
     A cell is drawn as often as its patient times as often as its training.
@@ -121,7 +119,7 @@ def _weights(cells: pd.MultiIndex, resamples: int, seed: int) -> Array:
     return np.vstack([np.ones(patients * seeds), weights])
 
 
-def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
+def _ranks(errors: Floats, weights: Floats) -> dict[str, Floats]:
     """Ranks (1 + resamples, methods) by each rule; NaN where nothing is defined."""
     means = bootstrap_means(errors, weights).round(DIGITS)
     # A row in which a method's score is undefined ranks nobody.
@@ -132,7 +130,7 @@ def _ranks(errors: Array, weights: Array) -> dict[str, Array]:
     }
 
 
-def _summary(ranks: Array) -> dict[str, Array]:
+def _summary(ranks: Floats) -> dict[str, Floats]:
     """The first row of ``ranks`` is of the patients as they are, the others are resamplings.
 
     A resampling in which a method has no score at all crowns nobody.

@@ -48,8 +48,8 @@ from nacl_monai.paper.grid import (
 )
 from nacl_monai.paper.trainings import (
     check_folds,
-    check_name,
     check_trained_alike,
+    check_training,
     common_seeds,
     seeds_of,
 )
@@ -282,7 +282,7 @@ def read_results(roots: Sequence[str | Path], conventions: str = PROJECT) -> Res
             experiment = _experiment(folder)
         except InputError:
             continue
-        check_name(folder, experiment)
+        check_training(folder, experiment)
         experiment = replace(experiment, dataset=_dataset(folder))
         if experiment in folders:
             raise InputError(

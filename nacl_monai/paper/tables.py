@@ -39,9 +39,9 @@ EXPERIMENT = ["method", "network", "fraction"]
 #: What says which number of the paper one is.
 PUBLISHED = ["table", "dataset", "structure", "metric", "method"]
 #: In the column ``structure``: the mean over those of a case.
-MEAN = "mean"
+AVERAGE = "mean"
 #: In the column ``dataset``: the mean over all.
-ALL = "all"
+OVERALL = "all"
 #: The metric that is not a column of ``cases.csv``.
 CORRELATION = "rank_correlation"
 COLUMNS = ["dataset", "structure", "metric", "method", "mean", "low", "high", "patients", "seeds"]
@@ -136,7 +136,7 @@ def summarize(
         columns[metric] = None
     means = mean_scores(results, list(columns))
     means["metric"] = means["column"].map(metric_of)
-    means["structure"] = means["column"].map(structure_of).replace("", MEAN)
+    means["structure"] = means["column"].map(structure_of).replace("", AVERAGE)
     if over_datasets and len(results.datasets) > 1:
         overall = [_over_datasets(results, metric) for metric in metrics]
         return pd.concat([means[COLUMNS], *overall], ignore_index=True)
@@ -181,8 +181,8 @@ def beside_paper(summary: pd.DataFrame, number: str, conventions: str = PROJECT)
     """
     published = read_published()
     published = published[published["table"] == number]
-    if set(summary["dataset"]) - {ALL} != set(PAPER_DATASETS):
-        published = published[published["dataset"] != ALL]
+    if set(summary["dataset"]) - {OVERALL} != set(PAPER_DATASETS):
+        published = published[published["dataset"] != OVERALL]
     keys = PUBLISHED[1:]
     known = published.assign(structure=published["structure"].str.casefold())
     wanted = summary[keys].assign(structure=summary["structure"].str.casefold())
@@ -198,7 +198,7 @@ def _over_datasets(results: Results, metric: str) -> pd.DataFrame:
     for method in scores[0]:
         if all(method in table for table in scores):
             mean = estimate([cells_of(table[method]) for table in scores])
-            key = {"dataset": ALL, "structure": MEAN, "metric": metric, "method": method}
+            key = {"dataset": OVERALL, "structure": AVERAGE, "metric": metric, "method": method}
             rows.append({**key, **mean_columns(mean)})
     return pd.DataFrame(rows)
 
@@ -217,7 +217,7 @@ def to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
         rows = [[*index, *row] for index, row in zip(grid.index, grid.to_numpy(), strict=True)]
         table = markdown_table(header, rows, "ll" + "r" * len(grid.columns))
         parts.append(f"**{METRICS[metric].heading}**\n\n{table}")
-    return "\n\n".join([*parts, note(summary, remarks)]) + "\n"
+    return "\n\n".join([*parts, table_caption(summary, remarks)]) + "\n"
 
 
 def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
@@ -227,7 +227,7 @@ def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> s
         summary: From `nacl_monai.paper.exhibits.MethodTable.summary`.
         remarks: As for `to_markdown`.
     """
-    means = summary[summary["structure"] == MEAN]
+    means = summary[summary["structure"] == AVERAGE]
     parts = []
     for dataset, rows in means.groupby("dataset", sort=False):
         grid = rows.pivot(index="method", columns="metric", values="mean")
@@ -238,7 +238,7 @@ def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> s
         table = markdown_table(header, list(lines), "l" + "r" * len(cells))
         parts.append(f"**{dataset_label(str(dataset))}**\n\n{table}")
     alone = "ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
-    return "\n\n".join([*parts, f"{note(means, remarks)} {alone}"]) + "\n"
+    return "\n\n".join([*parts, f"{table_caption(means, remarks)} {alone}"]) + "\n"
 
 
 def _corner(heading: str, remarks: Sequence[str]) -> str:
@@ -255,9 +255,11 @@ def _marked(values: pd.Series[float], metric: str) -> list[str]:
     ]
 
 
-def note(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
+def table_caption(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """The caption that the numbers need."""
-    patients = summary[summary["dataset"] != ALL].groupby("dataset", sort=False)["patients"].max()
+    patients = (
+        summary[summary["dataset"] != OVERALL].groupby("dataset", sort=False)["patients"].max()
+    )
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
     if CORRELATION in set(summary["metric"]):
@@ -293,8 +295,8 @@ def _grid(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     for (dataset, structure), group in part.groupby(["dataset", "structure"], sort=False):
         by_method = group.set_index("method").reindex(methods)
         places = best_places(by_method["mean"].tolist(), metric)
-        label = "Mean over datasets" if dataset == ALL else dataset_label(str(dataset))
-        rows[label, "Mean" if structure == MEAN else str(structure)] = [
+        label = "Mean over datasets" if dataset == OVERALL else dataset_label(str(dataset))
+        rows[label, "Mean" if structure == AVERAGE else str(structure)] = [
             _cell(row, metric, place)
             for row, place in zip(by_method.to_dict("records"), places, strict=True)
         ]

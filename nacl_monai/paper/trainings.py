@@ -84,7 +84,7 @@ def _resolved_text(text: str, config: Mapping[str, Any]) -> Any:
     return int(text) if choices and text.isdecimal() else text
 
 
-def check_name(folder: Path, experiment: Experiment) -> None:
+def check_training(folder: Path, experiment: Experiment) -> None:
     """Refuses a run that was trained otherwise than its name says, where its configuration was kept.
 
     Args:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nacl_monai.phantoms.painting import Array, Grid, Part, draw_person, paint
+from nacl_monai.inference.promised import Array
+from nacl_monai.phantoms.painting import Piece, ScanGrid, draw_person, paint_scan
 from nacl_monai.phantoms.writing import CaseRequest, Phantom, save_nifti
 
 _GROUPS = ("NOR", "DCM", "HCM", "MINF", "RV")
@@ -15,16 +16,16 @@ _FRAMES = 3  # of the cine; the real ones have about thirty
 _MUSCLE, _BLOOD = (0.36,), (1.0,)
 # In the image, x runs to the right and y down; z runs from the base of the heart to its apex.
 _CHEST = (
-    Part(0, (0.8,), (0.0, 0.0, 0.0), (1.1, 1.0, 9.0)),
-    Part(0, (0.1,), (0.0, -0.1, 0.0), (0.9, 0.8, 9.0)),
-    Part(0, (0.5,), (-0.3, 0.8, 0.0), (0.8, 0.4, 9.0)),
-    Part(0, _BLOOD, (0.6, 0.4, 0.0), (0.12, 0.12, 9.0)),
+    Piece(0, (0.8,), (0.0, 0.0, 0.0), (1.1, 1.0, 9.0)),
+    Piece(0, (0.1,), (0.0, -0.1, 0.0), (0.9, 0.8, 9.0)),
+    Piece(0, (0.5,), (-0.3, 0.8, 0.0), (0.8, 0.4, 9.0)),
+    Piece(0, _BLOOD, (0.6, 0.4, 0.0), (0.12, 0.12, 9.0)),
 )
 _HEART = (
-    Part(0, _MUSCLE, (-0.24, 0.0, -0.5), (0.39, 0.34, 1.25)),
-    Part(1, _BLOOD, (-0.24, 0.0, -0.5), (0.35, 0.30, 1.2)),
-    Part(2, _MUSCLE, (0.12, 0.0, -0.5), (0.34, 0.34, 1.4)),
-    Part(3, _BLOOD, (0.12, 0.0, -0.5), (0.24, 0.24, 1.3)),
+    Piece(0, _MUSCLE, (-0.24, 0.0, -0.5), (0.39, 0.34, 1.25)),
+    Piece(1, _BLOOD, (-0.24, 0.0, -0.5), (0.35, 0.30, 1.2)),
+    Piece(2, _MUSCLE, (0.12, 0.0, -0.5), (0.34, 0.34, 1.4)),
+    Piece(3, _BLOOD, (0.12, 0.0, -0.5), (0.24, 0.24, 1.3)),
 )
 
 
@@ -42,7 +43,7 @@ def _write_patient(root: Path, case: CaseRequest) -> None:
     turn = Rotation.from_rotvec(rng.normal(0, 0.1, 3)).as_matrix() @ left @ right
     origin = tuple(rng.uniform(-80, 80, 3))
     spacing = (in_plane, in_plane, float(rng.choice([7.0, 8.0, 10.0])))
-    grid = Grid(shape, spacing, origin=origin, turn=turn)
+    grid = ScanGrid(shape, spacing, origin=origin, turn=turn)
     chest, heart = draw_person(rng, _CHEST), draw_person(rng, _HEART)
     gain = case.scanner.uniform(180, 600)
 
@@ -52,7 +53,7 @@ def _write_patient(root: Path, case: CaseRequest) -> None:
     for frame in range(1, _FRAMES + 1):
         contraction = {diastole: 0.0, systole: 1.0}.get(frame, 0.5)
         parts = [*chest, *(_contracted(part, contraction) for part in heart)]
-        images, label = paint(case.scanner, parts, grid, noise=(0.12,))
+        images, label = paint_scan(case.scanner, parts, grid, noise=(0.12,))
         frames.append(np.round(gain * np.abs(images[0])).astype(np.int16))
         if frame in (diastole, systole):
             stem = f"{name}_frame{frame:02d}"
@@ -67,7 +68,7 @@ def _write_patient(root: Path, case: CaseRequest) -> None:
     )
 
 
-def _contracted(part: Part, contraction: float) -> Part:
+def _contracted(part: Piece, contraction: float) -> Piece:
     """Blood leaves the heart at the end of systole, and the wall around it grows thicker."""
     factor = 1 - (0.3 if part.signals == _BLOOD else 0.1) * contraction
     x, y, z = part.radii

@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-Array = npt.NDArray[Any]
+from nacl_monai.inference.promised import Array
+
 Triple = tuple[float, float, float]
 
 # How far the drawn border is from the true one: a standard deviation, in half axes of the ellipsoid.
 _MISSED = 0.06
 
 
-class Part(NamedTuple):
+class Piece(NamedTuple):
     """A piece of an anatomy; a later part covers the earlier ones.
 
     Attributes:
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     radii: Triple
 
 
-class Grid(NamedTuple):
+class ScanGrid(NamedTuple):
     """The voxels of a scan, which fill the box around the anatomy whatever their number.
 
     Attributes:
@@ -74,7 +74,7 @@ class Grid(NamedTuple):
         return [(int(world), int(sign)) for world, sign in table]
 
 
-def draw_person(rng: np.random.Generator, parts: Sequence[Part]) -> list[Part]:
+def draw_person(rng: np.random.Generator, parts: Sequence[Piece]) -> list[Piece]:
     """One person: the typical anatomy, a little larger or smaller and elsewhere."""
     size, shift = rng.uniform(0.92, 1.08, 3), rng.uniform(-0.03, 0.03, 3)
     person = []
@@ -85,8 +85,8 @@ def draw_person(rng: np.random.Generator, parts: Sequence[Part]) -> list[Part]:
     return person
 
 
-def paint(
-    rng: np.random.Generator, parts: Sequence[Part], grid: Grid, noise: Sequence[float]
+def paint_scan(
+    rng: np.random.Generator, parts: Sequence[Piece], grid: ScanGrid, noise: Sequence[float]
 ) -> tuple[Array, Array]:
     """Images and label of a person.
 

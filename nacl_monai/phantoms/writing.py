@@ -14,11 +14,11 @@ import numpy as np
 
 from nacl_monai.errors import InputError
 from nacl_monai.files import check_folder
+from nacl_monai.inference.promised import Array
 from nacl_monai.output import written_folder
-from nacl_monai.phantoms.painting import Array
 from nacl_monai.progress import progress_bar
 
-RECORD = "phantom.json"
+_RECORD = "phantom.json"
 DEFAULT_CASES = 20
 _REMEDY = "name an empty or new folder, or delete this one"
 
@@ -120,7 +120,7 @@ class Phantom:
                 path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()
             )
             text = json.dumps({**record, "files": files}, indent=2) + "\n"
-            (root / RECORD).write_text(text, encoding="utf-8")
+            (root / _RECORD).write_text(text, encoding="utf-8")
         return directory
 
     def _check_numbers(self, cases: int, seed: int) -> None:
@@ -147,7 +147,7 @@ def _holds_phantom(directory: Path, record: Mapping[str, Any]) -> bool:
     if not directory.exists() or not any(directory.iterdir()):
         return False
     try:
-        present = dict(json.loads((directory / RECORD).read_text(encoding="utf-8")))
+        present = dict(json.loads((directory / _RECORD).read_text(encoding="utf-8")))
         files = present.pop("files")
     except (OSError, ValueError, TypeError, KeyError):
         raise InputError(f"{directory}: holds files that are not a phantom's; {_REMEDY}") from None

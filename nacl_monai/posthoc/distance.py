@@ -53,7 +53,7 @@ from torch import nn
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import border_distances
 from nacl_monai.posthoc.scaling import LARGEST, SMALLEST, known_values
-from nacl_monai.posthoc.voxels import FARTHEST, Voxels
+from nacl_monai.posthoc.voxels import FARTHEST, FitVoxels
 
 #: Distances between which log T is linear.
 KNOTS = (0.0, 1.0, 2.0, 3.0, 5.0, FARTHEST)
@@ -176,7 +176,7 @@ class DistanceTemperatures(nn.Module):
 
 
 def fit_curve(
-    voxels: Iterable[Voxels],
+    voxels: Iterable[FitVoxels],
     knots: Sequence[float] = KNOTS,
     ridge: float = _RIDGE,
     start: Sequence[float] | None = None,
@@ -235,7 +235,7 @@ def _drawn(knots: Sequence[float], ridge: float, ridge_of_sides: float) -> _Arra
     return drawn + ridge_of_sides * difference.T @ difference
 
 
-def _is_wrong(volume: Voxels) -> bool:
+def _is_wrong(volume: FitVoxels) -> bool:
     """Whether any voxel's most probable class is not its label."""
     blocks = volume.blocks()
     return any(
@@ -244,7 +244,7 @@ def _is_wrong(volume: Voxels) -> bool:
     )
 
 
-def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:
+def _sums(voxels: Iterable[FitVoxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:
     """The mean NLL, its slopes and its second derivatives by log T at the knots."""
     # log T is that of the first knot, and of each step to the next the share that a voxel has passed.
     steps = np.eye(len(theta)) - np.eye(len(theta), k=-1)
@@ -261,7 +261,7 @@ def _sums(voxels: Iterable[Voxels], knots: torch.Tensor, theta: _Array) -> tuple
 
 
 def _volume_sums(
-    volume: Voxels, knots: torch.Tensor, curve: torch.Tensor
+    volume: FitVoxels, knots: torch.Tensor, curve: torch.Tensor
 ) -> tuple[float, torch.Tensor, torch.Tensor]:
     """The NLL of a volume, its slopes and its second derivatives by log T of the steps."""
     total, widths = 0.0, knots.diff()[:, None]

@@ -11,21 +11,19 @@ from typing import Any
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import records
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.posthoc.distance import UNITS
 from nacl_monai.posthoc.ensemble import ENSEMBLE
 from nacl_monai.posthoc.fit import METHODS, OUTPUTS, SIGMOID_METHODS, Fit, module_of
-from nacl_monai.runs import MARGIN
 
 #: Its name in a folder.
 FILE = "calibrator.json"
-#: How the patients of a fit were known.
-WAYS = BY_DATASET, BY_TABLE, BY_PATTERN, BY_CASE, ONE_EACH = records.WAYS
-_METHOD: dict[str, records.Check] = {
+_METHOD: dict[str, records.Condition] = {
     "method": records.any_of(*METHODS, *SIGMOID_METHODS),
     "parameters": records.mapped(lambda value: records.numbers(value) or value in UNITS),
 }
-_FIT: dict[str, records.Check] = {
+_FIT: dict[str, records.Condition] = {
     **_METHOD,
     **dict.fromkeys(("nll_before", "nll"), records.number()),
     "moved": records.number(0, 1),
@@ -33,9 +31,9 @@ _FIT: dict[str, records.Check] = {
     "voxels": records.whole(),
 }
 _TEXTS = records.maybe(records.each(records.text))
-_CALIBRATOR: dict[str, records.Check] = {
+_CALIBRATOR: dict[str, records.Condition] = {
     "patients": records.each(records.text),
-    "known_by": records.any_of(*WAYS),
+    "known_by": records.any_of(*records.WAYS),
     **dict.fromkeys(("patient_pattern", "prediction_name"), records.maybe(records.pattern)),
     **dict.fromkeys(("cases", "channels"), _TEXTS),
     **dict.fromkeys(("weights", "average"), records.maybe(records.text)),
@@ -58,7 +56,7 @@ class Calibrator:
     Attributes:
         fit: What was fitted; None of an ensemble to whose mean nothing was.
         patients: Whose images decided it; also those of the fits to an ensemble's members.
-        known_by: One of `WAYS`.
+        known_by: One of `nacl_monai.inference.records.WAYS`.
         cases: The cases of these patients, where predictions were given.
         patient_pattern: The regular expression that told the patients, if one did.
         activation: What the channels of the predictions came out of.

@@ -47,14 +47,14 @@ from nacl_monai.posthoc.scaling import (
     fit_temperature,
     fit_vector_scaling,
 )
-from nacl_monai.posthoc.voxels import RegionLogits, StructureLogits, Voxels
+from nacl_monai.posthoc.voxels import FitVoxels, RegionLogits, StructureLogits
 from nacl_monai.tensors import top1
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Method:
+class FitMethod:
     """A way to calibrate logits.
 
     Attributes:
@@ -258,7 +258,7 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
     )
 
 
-def _calibrated(method: Method, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
+def _calibrated(method: FitMethod, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
     """The inputs of `_compared`: the voxels before and after a fit."""
     if method.sees_distance:
         return _calibrated_by_distance(voxels, module)
@@ -379,7 +379,7 @@ def _fit_platt(voxels: StructureLogits) -> VectorScaling:
     return VectorScaling(scales, [inside - outside for _, (outside, inside) in found])
 
 
-def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[Voxels]], T]) -> list[T]:
+def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[FitVoxels]], _T]) -> list[_T]:
     """The results of a fit to each structure by itself, whose name precedes a refusal."""
     found = []
     for name, problem in zip(voxels.structures, voxels.problems, strict=True):
@@ -391,7 +391,7 @@ def _by_structure(voxels: StructureLogits, fit: Callable[[Iterable[Voxels]], T])
     return found
 
 
-def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
+def _check_labels(problem: Iterable[FitVoxels], region: str, name: str) -> None:
     """Refuses voxels that are all inside or all outside, or none at all."""
     seen = {int(bound) for volume in problem for bound in volume.labels.aminmax()}
     if len(seen) < 2:
@@ -402,26 +402,26 @@ def _check_labels(problem: Iterable[Voxels], region: str, name: str) -> None:
         )
 
 
-_DISTANCE = Method(
+_DISTANCE = FitMethod(
     DistanceTemperatures, _fit_distance, sees_distance=True, region="all", resumes="temperatures"
 )
 _SIGNED = replace(_DISTANCE, fit=partial(_fit_distance, knots=SIGNED_KNOTS))
 #: By the name that a command asks for, the first where it asks for none: of exclusive classes, and of
 #: structures that may overlap. Those by distance are in both; their parameters say of which one is.
-METHODS: dict[str, Method] = {
+METHODS: dict[str, FitMethod] = {
     "signed_distance": _SIGNED,
     "distance": _DISTANCE,
-    "temperature": Method(Temperature, fit_temperature, resumes="temperature"),
-    "class_temperatures": Method(ClassTemperatures, fit_class_temperatures),
-    "vector": Method(VectorScaling, fit_vector_scaling),
-    "local_temperatures": Method(LocalTemperatures, fit_local_temperatures, sees_image=True),
+    "temperature": FitMethod(Temperature, fit_temperature, resumes="temperature"),
+    "class_temperatures": FitMethod(ClassTemperatures, fit_class_temperatures),
+    "vector": FitMethod(VectorScaling, fit_vector_scaling),
+    "local_temperatures": FitMethod(LocalTemperatures, fit_local_temperatures, sees_image=True),
 }
-SIGMOID_METHODS: dict[str, Method] = {
+SIGMOID_METHODS: dict[str, FitMethod] = {
     "signed_distance": _SIGNED,
     "distance": _DISTANCE,
-    "sigmoid_temperature": Method(Temperature, _fit_one, resumes="temperature"),
-    "structure_temperatures": Method(ClassTemperatures, _fit_each, resumes="temperatures"),
-    "platt": Method(VectorScaling, _fit_platt),
+    "sigmoid_temperature": FitMethod(Temperature, _fit_one, resumes="temperature"),
+    "structure_temperatures": FitMethod(ClassTemperatures, _fit_each, resumes="temperatures"),
+    "platt": FitMethod(VectorScaling, _fit_platt),
 }
 
 
@@ -451,7 +451,7 @@ class Outputs:
         probs_of: Logits ``(C, *spatial)`` → probabilities.
     """
 
-    methods: Mapping[str, Method]
+    methods: Mapping[str, FitMethod]
     voxels: Callable[..., RegionLogits | StructureLogits]
     logits_of: Callable[[torch.Tensor, float | None], torch.Tensor]
     probs_of: Callable[[torch.Tensor], torch.Tensor]

@@ -30,15 +30,15 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.islands import Islands
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
 #: The file of the fit.
 ISLANDS_FILE = "islands.json"
 _REMEDY = "write it anew: nacl-monai calibrate PREDICTIONS LABELS --components"
 _CLIP = 1e-6  # a probability of 1 has no logit
 _VARIANCE = 10.0
 _LEAST_SPREAD, _TINY = 1e-9, 1e-12
-_FILE: dict[str, records.Check] = {
+_FILE: dict[str, records.Condition] = {
     "numbers": records.mapped(
         lambda value: records.each(records.number(), 4, 4)(value) and 0 <= value[3] <= 1 / 2
     ),
@@ -54,7 +54,7 @@ _FILE: dict[str, records.Check] = {
 }
 
 
-def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Array:
+def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Floats:
     """1, the logit of the largest probability, and the logarithm of the volume, (n, 3)."""
     score, mm3 = np.asarray(score, float), np.asarray(mm3, float)
     return np.stack(
@@ -62,7 +62,7 @@ def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Array:
     )
 
 
-def fit_real(score: npt.ArrayLike, mm3: npt.ArrayLike, real: npt.ArrayLike) -> Array:
+def fit_real(score: npt.ArrayLike, mm3: npt.ArrayLike, real: npt.ArrayLike) -> Floats:
     """The numbers a, b, c and f; "one half" where there is no island.
 
     Args:
@@ -83,7 +83,7 @@ def fit_real(score: npt.ArrayLike, mm3: npt.ArrayLike, real: npt.ArrayLike) -> A
     spread = np.where(spread > _LEAST_SPREAD, spread, np.inf)
     x = np.concatenate([plain[:, :1], (plain[:, 1:] - mean) / spread], 1)
 
-    def loss(beta: Array) -> float:
+    def loss(beta: Floats) -> float:
         found = _probability(x, beta[:3], expit(beta[3]) / 2)
         prior = (beta[:3] ** 2).sum() + (beta[3] + 4) ** 2
         return float(prior / (2 * _VARIANCE) - np.log(np.where(real, found, 1 - found)).sum())
@@ -93,8 +93,8 @@ def fit_real(score: npt.ArrayLike, mm3: npt.ArrayLike, real: npt.ArrayLike) -> A
     return np.array([beta[0] - slopes @ mean, *slopes, expit(beta[3]) / 2])
 
 
-def _probability(x: Array, beta: Array, floor: float) -> Array:
-    found: Array = floor + (1 - floor) * expit(x @ beta)
+def _probability(x: Floats, beta: Floats, floor: float) -> Floats:
+    found: Floats = floor + (1 - floor) * expit(x @ beta)
     return found.clip(_TINY, 1 - _TINY)
 
 
@@ -133,7 +133,7 @@ class RealIslands:
         people = sorted({*islands.patients})
         return cls(numbers, counts, definition, people, islands.cases, *how)
 
-    def probability(self, structure: str, score: npt.ArrayLike, mm3: npt.ArrayLike) -> Array:
+    def probability(self, structure: str, score: npt.ArrayLike, mm3: npt.ArrayLike) -> Floats:
         """P(real) of islands of a structure, by their largest probabilities and volumes."""
         *beta, floor = self.numbers[structure]
         return _probability(features(score, mm3), np.array(beta), floor)

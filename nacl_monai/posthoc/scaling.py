@@ -47,7 +47,7 @@ import torch
 from torch import nn
 
 from nacl_monai.errors import InputError
-from nacl_monai.posthoc.voxels import Voxels
+from nacl_monai.posthoc.voxels import FitVoxels
 
 #: Between these a temperature is looked for.
 SMALLEST, LARGEST = 0.01, 100.0
@@ -97,7 +97,7 @@ class Temperature(nn.Module):
         return logits / self.temperature.to(logits.dtype)
 
 
-def fit_temperature(voxels: Iterable[Voxels], start: float | None = None) -> Temperature:
+def fit_temperature(voxels: Iterable[FitVoxels], start: float | None = None) -> Temperature:
     """Fits one temperature by NLL.
 
     For logits worse than chance, hotter is always better. The temperature is then 100, at
@@ -135,10 +135,10 @@ def fit_temperature(voxels: Iterable[Voxels], start: float | None = None) -> Tem
     return Temperature(math.exp(scipy.optimize.brentq(slope, *ends, xtol=_TOLERANCE)))
 
 
-def _slope(voxels: Iterable[Voxels], log_temperature: float) -> float:
+def _slope(voxels: Iterable[FitVoxels], log_temperature: float) -> float:
     """The sign and the size of the NLL's slope; positive where a hotter temperature is worse."""
 
-    def of_volume(volume: Voxels) -> float:
+    def of_volume(volume: FitVoxels) -> float:
         total = 0.0
         for logits, labels in volume.blocks():
             above_label = logits - logits.gather(0, labels[None])
@@ -172,7 +172,7 @@ def known_values(
     return torch.tensor(list(values), dtype=torch.float32)
 
 
-def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[float], list[float]]:
+def fit_affine(voxels: Iterable[FitVoxels], largest_bias: float) -> tuple[list[float], list[float]]:
     r"""The scales and biases of the smallest mean NLL of :math:`\mathrm{softmax}(s \odot l + b)`.
 
     The fit begins at the best single temperature, so that it is never worse. A common bias changes no
@@ -204,7 +204,7 @@ def fit_affine(voxels: Iterable[Voxels], largest_bias: float) -> tuple[list[floa
 
 
 def _nll(
-    voxels: Iterable[Voxels], theta: npt.NDArray[np.float64]
+    voxels: Iterable[FitVoxels], theta: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """The mean NLL, and its slopes in scales and biases."""
     scales, biases = torch.from_numpy(theta)[:, None].chunk(2)
@@ -254,7 +254,7 @@ class ClassTemperatures(nn.Module):
         return logits / along_classes(self.temperatures, logits)
 
 
-def fit_class_temperatures(voxels: Iterable[Voxels]) -> ClassTemperatures:
+def fit_class_temperatures(voxels: Iterable[FitVoxels]) -> ClassTemperatures:
     """Fits the temperatures by NLL, which is convex in their inverses.
 
     Args:
@@ -303,7 +303,7 @@ class VectorScaling(nn.Module):
         return logits * along_classes(self.scales, logits) + along_classes(self.biases, logits)
 
 
-def fit_vector_scaling(voxels: Iterable[Voxels]) -> VectorScaling:
+def fit_vector_scaling(voxels: Iterable[FitVoxels]) -> VectorScaling:
     """Fits scales and biases by NLL, which is convex in them; the fit begins at the best temperature.
 
     Args:

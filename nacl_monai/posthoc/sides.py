@@ -1,6 +1,6 @@
 r"""What a calibrator leaves on each side of the predicted border.
 
-In the voxels at most :data:`WITHIN` from the nearest change of the predicted label, on one side of it,
+In the voxels at most :data:`SIDE_WIDTH` from the nearest change of the predicted label, on one side,
 each patient has the mean probability :math:`s` of the predicted class, which is what the model says, and
 the share :math:`r` in which this class is right. Where probabilities are true, or both sides err alike,
 
@@ -29,7 +29,7 @@ from nacl_monai.progress import progress_bar
 from nacl_monai.tensors import top1
 
 #: In mm, or in voxels of unknown size.
-WITHIN = 3.0
+SIDE_WIDTH = 3.0
 #: Of fewer patients nothing is said.
 FEWEST = 5
 #: A difference that is larger so seldom by chance is told.
@@ -89,7 +89,7 @@ class Sides:
             self.accuracy.mean(0),
         )
         return (
-            f"Up to {WITHIN:g} {self.unit} inside the predicted border it says {inside:.1%} and is "
+            f"Up to {SIDE_WIDTH:g} {self.unit} inside the predicted border it says {inside:.1%} and is "
             f"right in {true_inside:.1%}, outside {outside:.1%} and {true_outside:.1%}"
         )
 
@@ -153,7 +153,7 @@ def _sums(voxels: RegionLogits | StructureLogits, module: Any) -> npt.NDArray[np
     """Voxels, sums of probabilities, and right ones, each inside and outside, ``(3, 2)``."""
     sums = torch.zeros(3, 2, dtype=torch.float64)
     for logits, after, labels, distances, _ in blocks_by_distance(voxels, module):
-        near, predicted = distances <= WITHIN, top1(logits, 0)[1]
+        near, predicted = distances <= SIDE_WIDTH, top1(logits, 0)[1]
         confidence, right = after.softmax(0).amax(0), (predicted == labels).double()
         values = torch.stack([torch.ones_like(confidence), confidence, right])
         sides = torch.stack([near & (predicted > 0), near & (predicted == 0)], 1)

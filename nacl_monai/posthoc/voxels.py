@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from nacl_monai.errors import InputError
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.regions import Spacing, border_distances, known_region, region_masks
 from nacl_monai.metrics.voxels import LabeledVoxels, without_ignored
-from nacl_monai.runs import MARGIN
-from nacl_monai.tensors import check_labels, check_outputs, without_channel, without_metadata
+from nacl_monai.tensors import check_indices, check_outputs, without_channel, without_metadata
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 #: The largest distance to the predicted border that is kept, in mm, or in voxels of unknown size.
 FARTHEST = 8.0
 #: The voxels around a region that a calibrator may see in a slice.
@@ -26,7 +26,7 @@ REACH = 4
 _BLOCK = 16_384
 
 
-class Voxels(NamedTuple):
+class FitVoxels(NamedTuple):
     """The voxels of one volume in a region.
 
     Attributes:
@@ -43,9 +43,9 @@ class Voxels(NamedTuple):
     distances: torch.Tensor = torch.empty(0)
     known: dict[Any, Any] | None = None
 
-    def once(self, key: Any, compute: Callable[[], T]) -> T:
+    def once(self, key: Any, compute: Callable[[], _T]) -> _T:
         """A result for this volume, computed once for each key."""
-        known: dict[Any, T] = {} if self.known is None else self.known
+        known: dict[Any, _T] = {} if self.known is None else self.known
         if key not in known:
             known[key] = compute()
         return known[key]
@@ -176,7 +176,7 @@ class RegionLogits:
             )
         indices = without_channel(labels.detach()[None], logits)
         indices, labeled = without_ignored(indices, ignore_index)
-        check_labels(indices, logits.shape[1])
+        check_indices(indices, logits.shape[1])
         indices = indices.long().to(logits.device)
         # The most probable class has the largest logit, so that regions need no probabilities.
         voxels = LabeledVoxels(
@@ -235,12 +235,12 @@ class RegionLogits:
         )
         return rest
 
-    def __iter__(self) -> Iterator[Voxels]:
+    def __iter__(self) -> Iterator[FitVoxels]:
         for patient, file in self._volumes:
             logits, labels, distances = torch.load(file, mmap=True)
             if len(labels):
                 known = self._known.setdefault(file, {})
-                yield Voxels(logits, labels, 1 / self.voxels_of[patient], distances, known)
+                yield FitVoxels(logits, labels, 1 / self.voxels_of[patient], distances, known)
 
     def volumes(self) -> Iterator[Volume]:
         """The volumes with a voxel in the region, where they were added with their images.
@@ -396,7 +396,7 @@ class StructureLogits:
         rest.problems = [problem.without(patients) for problem in self.problems]
         return rest
 
-    def __iter__(self) -> Iterator[Voxels]:
+    def __iter__(self) -> Iterator[FitVoxels]:
         """The voxels of all structures, as a softmax of two classes would have them."""
         for problem in self.problems:
             yield from problem

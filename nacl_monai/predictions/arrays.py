@@ -23,7 +23,7 @@ from nacl_monai.metrics.voxels import (
     check_mask,
     checked_voxels,
 )
-from nacl_monai.predictions.channels import Channels, class_names
+from nacl_monai.predictions.channels import Channels, numbered_names
 from nacl_monai.predictions.checks import channel_dice, check_order
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.labels import Labels
@@ -32,7 +32,7 @@ from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.runs import check_class_names
 from nacl_monai.tensors import without_metadata
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 Cases = Voxels | Sequence[Voxels]
 
 
@@ -164,7 +164,7 @@ class ArrayStudy:
         sizes = self.spacing[k] if self.spacing else None
         return array_reading(name, probs, [*raters], masks, self.channels, sizes, self.from_logits)
 
-    def each(self, compute: Callable[[Reading], T]) -> list[T]:
+    def each(self, compute: Callable[[Reading], _T]) -> list[_T]:
         """A function of each case.
 
         Raises:
@@ -221,7 +221,7 @@ def array_study(
         several,
         labeled,
         masks,
-        case_names(cases, len(several), names_of_patients),
+        _case_names(cases, len(several), names_of_patients),
         names_of_patients,
         channels,
         list(raters),
@@ -254,7 +254,7 @@ def _named_channels(
 ) -> Channels:
     """The meaning of the channels: classes, background first, or structures that may overlap."""
     what = "structures" if structures else "classes"
-    names = list(structures) or list(classes) or class_names(count)
+    names = list(structures) or list(classes) or numbered_names(count)
     if len(names) != count:
         raise InputError(f"{what}: {len(names)} names for {count} channels; give one each")
     check_class_names(names, what)
@@ -325,7 +325,7 @@ def _check_axes(probs: torch.Tensor, labels: torch.Tensor, structures: int) -> N
         )
 
 
-def case_names(cases: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
+def _case_names(cases: Sequence[str], count: int, patients: Sequence[str]) -> list[str]:
     """Names of cases of arrays; numbers by default.
 
     Args:

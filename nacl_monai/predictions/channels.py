@@ -13,7 +13,7 @@ from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
 from nacl_monai.inference.maps import names_in
-from nacl_monai.metrics.curves import definition_of
+from nacl_monai.metrics.curves import curves_definition
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.runs import check_class_names
 
@@ -67,8 +67,8 @@ class Channels:
         ensemble: Sequence[Any] = (),
         **identity: str | None,
     ) -> dict[str, Any]:
-        """The definition of a promise's sums over these channels; see `definition_of`."""
-        return definition_of(
+        """The definition of a promise's sums over these channels; see `curves_definition`."""
+        return curves_definition(
             self.values,
             self.structures,
             self.activation,
@@ -138,7 +138,7 @@ class Channels:
         return f"{several} by {self.activation} ({self.source})"
 
 
-def read_dataset(file: Path, activation: str | None = None) -> Channels:
+def read_dataset_json(file: Path, activation: str | None = None) -> Channels:
     """Reads an nnU-Net ``dataset.json``: classes, or regions where a label is a list of several values.
 
     The Decathlon's form of ``labels``, from value to name, is read as well.
@@ -210,7 +210,7 @@ def numbered(channels: int, activation: str | None, table: Path) -> Channels:
             "for; write --structures NAME=1,2 NAME=2, one for each, or give --dataset dataset.json"
         )
     source = "the number of channels; name them with --dataset dataset.json"
-    values = {name: (k,) for k, name in enumerate(class_names(channels))}
+    values = {name: (k,) for k, name in enumerate(numbered_names(channels))}
     if table.is_file():
         text = table.read_text(encoding="utf-8", errors="replace")
         named = {name: (k,) for k, name in names_in(text).items()}
@@ -219,7 +219,7 @@ def numbered(channels: int, activation: str | None, table: Path) -> Channels:
     return Channels(SOFTMAX, values, source=source)
 
 
-def class_names(channels: int) -> list[str]:
+def numbered_names(channels: int) -> list[str]:
     """The names of unnamed classes."""
     return ["background", *(f"class_{k}" for k in range(1, channels))]
 

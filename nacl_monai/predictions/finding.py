@@ -15,7 +15,7 @@ from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import check_apart
 from nacl_monai.inference.maps import ITK_SNAP, behind_map
 from nacl_monai.inference.records import fault_of_name
-from nacl_monai.predictions.channels import Channels, numbered, read_dataset, with_structures
+from nacl_monai.predictions.channels import Channels, numbered, read_dataset_json, with_structures
 from nacl_monai.predictions.identity import salt_of
 from nacl_monai.predictions.images import Prediction
 from nacl_monai.predictions.labels import Folders, by_name, label_files, pair
@@ -23,7 +23,7 @@ from nacl_monai.predictions.layouts import (
     Layout,
     check_one_layout,
     count_files,
-    dataset_file,
+    dataset_json,
     in_order,
     numbered_cases,
     recognized,
@@ -134,9 +134,9 @@ class _Steps:
         if self.labeled:
             return None
         options, channels = self.options, None
-        dataset = options.dataset or dataset_file(self.folder)
+        dataset = options.dataset or dataset_json(self.folder)
         if dataset is not None and dataset.is_file():
-            channels = read_dataset(dataset, options.activation)
+            channels = read_dataset_json(dataset, options.activation)
         if options.structures and options.activation == SIGMOID:
             return with_structures(channels, options.structures, options.activation)
         return channels
@@ -174,7 +174,7 @@ class _Steps:
             raise InputError(f"{options.dataset}: no such file; correct --dataset")
         activation = options.activation
         dataset = options.dataset or self.stored[0].dataset(self.folder) or self.beside_labels
-        channels = read_dataset(dataset, activation) if dataset else None
+        channels = read_dataset_json(dataset, activation) if dataset else None
         if self.promised is not None:
             return _as_promised(self.folder, channels, self.promised, options)
         if options.structures:
@@ -188,8 +188,8 @@ class _Steps:
         files = dict.fromkeys(folder.resolve().parent / "dataset.json" for folder in folders)
         found = [file for file in files if file.is_file()]
         for file in found[1:]:
-            first = read_dataset(found[0], activation)
-            if read_dataset(file, activation) != replace(first, source=str(file)):
+            first = read_dataset_json(found[0], activation)
+            if read_dataset_json(file, activation) != replace(first, source=str(file)):
                 raise InputError(
                     f"{file}: has other labels than {found[0]}; say which with --dataset"
                 )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from nacl_monai.data.patients import patients_of
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference.records import alias, patient_of
-from nacl_monai.posthoc.file import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH
+from nacl_monai.inference.records import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH, alias, patient_of
 from nacl_monai.predictions.options import Options
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from nacl_monai.metrics.record import Record
     from nacl_monai.predictions.study import Study
 
-SumsT = TypeVar("SumsT", "Record", "Curves", "Islands")
+_SumsT = TypeVar("_SumsT", "Record", "Curves", "Islands")
 # Bytes of a secret that cannot be guessed, and digits in which no two names are the same.
 _LEAST, _HIDDEN = 32, 24
 
@@ -126,7 +125,7 @@ class Salt:
         return self.hide("\N{NULL}")
 
 
-def hidden(parts: Iterable[SumsT], anonymous: str | Path | None) -> list[SumsT]:
+def hidden(parts: Iterable[_SumsT], anonymous: str | Path | None) -> list[_SumsT]:
     """Sums as they are, or with names that the salt in a file hides.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy
 import torch
 
-from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_name
+from nacl_monai.data.cases import AFFINE_TOLERANCE, fault_of_encoding
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference import records
@@ -60,7 +60,7 @@ def label_files(folder: Path) -> dict[str, Path]:
     if not files:
         raise InputError(f"{folder}: holds no label map; give the folder of the label maps")
     for file in files.values():
-        misnamed = fault_of_name(file.name, str(file))
+        misnamed = fault_of_encoding(file.name, str(file))
         if misnamed is not None:
             raise misnamed
     predicted = [name for name, file in files.items() if file.with_name(f"{name}.npz").is_file()]
@@ -278,7 +278,7 @@ def by_name(labels: Folders) -> Mapping[str, Path]:
     return {"": labels} if isinstance(labels, Path) else labels
 
 
-def check_raters(labels: Folders) -> None:
+def check_rater_folders(labels: Folders) -> None:
     """Refuses wrong raters before the first prediction is read.
 
     Raises:

@@ -42,8 +42,8 @@ from nacl_monai.predictions.images import (
 from nacl_monai.predictions.names import (
     CHANNEL,
     ENDINGS,
-    image_files,
     images_by_name,
+    images_in,
     named_once,
     stem_of,
 )
@@ -77,10 +77,10 @@ def find_npz(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
 
 def find_nnunet(folder: Path, names: Collection[str] = ()) -> list[Prediction]:
     """The same, where nnU-Net says what the channels mean."""
-    return find_npz(folder, names) if dataset_file(folder) else []
+    return find_npz(folder, names) if dataset_json(folder) else []
 
 
-def dataset_file(folder: Path) -> Path | None:
+def dataset_json(folder: Path) -> Path | None:
     """The ``dataset.json`` of predictions, or of the training that a ``validation`` belongs to."""
     return _beside(folder, "dataset.json")
 
@@ -247,7 +247,7 @@ def find_channels(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
 
     The first readable file decides for all; each file is a case.
     """
-    files = image_files(folder)
+    files = images_in(folder)
     for file in files:
         with suppress(InputError):
             axes, whole = stored_as(file)
@@ -369,7 +369,7 @@ class Layout:
     label: str
     find: Callable[[Path, Collection[str]], list[Prediction]]
     read: Callable[[Prediction], Probabilities]
-    dataset: Callable[[Path], Path | None] = dataset_file
+    dataset: Callable[[Path], Path | None] = dataset_json
     is_placed: Callable[[Prediction], bool] = bool  # every case is
 
 
@@ -407,7 +407,7 @@ def recognized(folder: Path, names: Collection[str]) -> tuple[Layout, list[Predi
         if predictions:
             named_once((prediction.case, prediction.file) for prediction in predictions)
             return layout, predictions
-    if files := image_files(folder):
+    if files := images_in(folder):
         for file in files:
             stored_as(file)  # one that cannot be read says so
         raise labels_instead(folder)  # volumes of whole numbers
@@ -429,7 +429,7 @@ def check_one_layout(folder: Path, predictions: Sequence[Prediction], channels: 
         InputError: If there are both a file with all channels of a case and others of them.
     """
     by_start: dict[str, dict[str, Path]] = defaultdict(dict)
-    for stem, file in ((stem_of(file), file) for file in image_files(folder)):
+    for stem, file in ((stem_of(file), file) for file in images_in(folder)):
         for start in _starts(stem):
             by_start[start][stem[len(start) + 1 :]] = file
     for prediction in predictions:
@@ -439,7 +439,7 @@ def check_one_layout(folder: Path, predictions: Sequence[Prediction], channels: 
         case = stem_of(file).removesuffix(_OWN)
         beside = {**by_start.get(case, {})}
         own = beside.pop(_OWN[1:], file)
-        below = {stem_of(image): image for image in image_files(folder / case)}
+        below = {stem_of(image): image for image in images_in(folder / case)}
         rivals = [own] if own != file else []
         for files in filter(None, (beside, below)):
             with suppress(InputError):

@@ -33,7 +33,7 @@ def stem_of(file: Path) -> str:
     return file.name[: len(file.name) - len(ending)]
 
 
-def image_files(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The images in a folder by name, without the hidden ones that macOS adds."""
     return sorted(
         file
@@ -63,7 +63,7 @@ def images_by_name(folder: Path) -> dict[str, Path]:
     Raises:
         InputError: If two have one name.
     """
-    return named_once((stem_of(file), file) for file in image_files(folder))
+    return named_once((stem_of(file), file) for file in images_in(folder))
 
 
 def images_of_cases(
@@ -213,7 +213,7 @@ def check_names(folder: Path, labels: Path, names: Names) -> None:
             raise InputError(f"{place}: is not a folder; give the folder of the {what}")
     if not (folder.is_dir() and labels.is_dir()):
         return
-    labeled = names.labels({stem_of(file): file for file in image_files(labels)})
+    labeled = names.labels({stem_of(file): file for file in images_in(labels)})
     cases = _predicted(folder, names)
     if not (cases and labeled):
         return

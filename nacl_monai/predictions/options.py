@@ -17,6 +17,7 @@ from typing import Any
 from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
+from nacl_monai.inference.records import MARGIN
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import Names
 from nacl_monai.predictions.rows import (
@@ -34,7 +35,7 @@ from nacl_monai.predictions.rows import (
     whose,
     written,
 )
-from nacl_monai.runs import KNOWN_REGIONS, MARGIN, check_num_bins
+from nacl_monai.runs import KNOWN_REGIONS, check_num_bins
 
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
@@ -557,8 +558,7 @@ def options_of(use: Use, values: Mapping[str, Any]) -> Options:
         nacl_monai.errors.SettingError: --patients: has no effect on promise.npz, an audit or a run, \
 which are sums already; leave it out
     """
-    unknown = sorted(values.keys() - {row.name for row in fields(Options)})
-    if unknown:
+    if unknown := sorted(values.keys() - {row.name for row in fields(Options)}):
         names = ", ".join(row.name for row in rows(use))
         raise SettingError(f"{unknown[0]}: is no option; choose from {names}")
     uses = {row.name: row.metadata["uses"] for row in rows()}

@@ -17,7 +17,7 @@ from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.voxels import dequantized
 from nacl_monai.posthoc import OUTPUTS
-from nacl_monai.predictions.channels import Channels, read_dataset, with_structures
+from nacl_monai.predictions.channels import Channels, read_dataset_json, with_structures
 from nacl_monai.predictions.checks import check_agreement, check_channels, predicted_masks
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.layouts import Layout, check_one_layout, in_order, recognized
@@ -86,7 +86,7 @@ def read_as_asked(
                 f"{', '.join(channels.names)}; an ensemble takes the same channels of every member"
             )
         members.append((_of_logits(its_layout, channels, options).read, its_cases))
-    return replace(layout, read=Ensemble(members, channels, options.ensemble == LOGITS))
+    return replace(layout, read=_Ensemble(members, channels, options.ensemble == LOGITS))
 
 
 def _channels_of(place: Path, layout: Layout, channels: Channels, options: Options) -> Channels:
@@ -94,7 +94,7 @@ def _channels_of(place: Path, layout: Layout, channels: Channels, options: Optio
     dataset = None if options.dataset else layout.dataset(place)
     if dataset is None:
         return channels
-    found = read_dataset(dataset, options.activation)
+    found = read_dataset_json(dataset, options.activation)
     if options.structures:
         return with_structures(found, options.structures, options.activation)
     return found
@@ -156,7 +156,7 @@ Member = tuple[Callable[[Prediction], Probabilities], Mapping[str, Prediction]]
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class _Ensemble:
     r"""Reads several predictions of a case as one: each is checked, then all are averaged.
 
     The mean of probabilities is :math:`\frac{1}{M} \sum_m p_m`; that of logits, as nnU-Net has it, is

@@ -86,7 +86,7 @@ def _start(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -223,11 +223,11 @@ class Study:
 
     def each(
         self,
-        compute: Callable[[Reading], T],
+        compute: Callable[[Reading], _T],
         faults: list[InputError],
         description: str = "Reading",
         jobs: int | None = None,
-    ) -> Iterator[tuple[Case, T]]:
+    ) -> Iterator[tuple[Case, _T]]:
         """Reads and computes case by case, one volume in memory at a time and process.
 
         Args:

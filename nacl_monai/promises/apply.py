@@ -28,7 +28,7 @@ from nacl_monai.promises.record import Promise, read_promise
 
 _ENDS = {"value": "", "low": " at least", "high": " at most"}  # of a measurement
 #: The measurements of new patients.
-MEASURED = "measures.csv"
+_MEASURED = "measures.csv"
 _ROWS = 20  # rows of a table that are printed
 
 
@@ -167,8 +167,8 @@ class Measuring:
         """Writes ``measures.csv``; returns the names of what it wrote."""
         if not self.measures:
             return []
-        write_text(folder / MEASURED, csv_text(pd.DataFrame(self.rows)))
-        return [MEASURED]
+        write_text(folder / _MEASURED, csv_text(pd.DataFrame(self.rows)))
+        return [_MEASURED]
 
     def insert(self, table: pd.DataFrame) -> dict[str, str]:
         """Gives each case the values of its patient, and the ends of their intervals.

@@ -15,23 +15,16 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from nacl_monai.evaluations.groups import VOLUME as VOLUME_GROUP
+from nacl_monai.evaluations.groups import PREDICTED_VOLUME as VOLUME_GROUP
 from nacl_monai.evaluations.groups import Groups, thirds
 from nacl_monai.evaluations.statistics import studentized_interval
-from nacl_monai.inference.promised import MARGIN, MARGINS, Array
+from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import EACH, KINDS, MARGIN, MARGIN_ONLY, MARGINS, OUTER, WITHIN
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, Curves
 from nacl_monai.metrics.pooled import draws as drawn_weights
-from nacl_monai.promises.control import (
-    EACH,
-    MARGIN_ONLY,
-    OUTER,
-    WITHIN,
-    Control,
-    by_patient,
-    worst_by_patient,
-)
-from nacl_monai.promises.record import HEAD, KINDS, UNCONTROLLED, law_text
-from nacl_monai.promises.rules import Rules, asked, failed, miss_of, size_of
+from nacl_monai.promises.control import Control, by_patient, worst_by_patient
+from nacl_monai.promises.record import HEAD, UNCONTROLLED, law_text
+from nacl_monai.promises.rules import Rules, distinct, failed, miss_of, size_of
 
 _RESAMPLES = 9_999
 
@@ -97,7 +90,9 @@ def compared(
 def enough(rules: Rules, controls: Sequence[Control]) -> list[Control]:
     """The controls of a kind for which those who count are enough."""
     return [
-        control for control in asked(rules.kind, controls) if control.needed <= len(rules.patients)
+        control
+        for control in distinct(rules.kind, controls)
+        if control.needed <= len(rules.patients)
     ]
 
 

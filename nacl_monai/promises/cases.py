@@ -17,7 +17,6 @@ from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import check_apart
 from nacl_monai.inference.promised import (
-    MARGIN,
     MM3_PER_ML,
     Array,
     apply_kept,
@@ -26,12 +25,12 @@ from nacl_monai.inference.promised import (
     unlike_spacing,
 )
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
+from nacl_monai.inference.records import BY_CASE, BY_TABLE, CONTOURS, EACH, MARGIN, WITHIN
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import joined_curves
 from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
 from nacl_monai.metrics.regions import case_spacings
 from nacl_monai.metrics.voxels import Voxels, dequantized
-from nacl_monai.posthoc.file import BY_CASE, BY_TABLE
 from nacl_monai.predictions.arrays import ArrayStudy, array_study, check_form, on_cpu
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
@@ -39,9 +38,9 @@ from nacl_monai.predictions.identity import check_unseen
 from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
-from nacl_monai.promises.control import CONTOURS, EACH, WITHIN, controls_of
+from nacl_monai.promises.control import controls_of
 from nacl_monai.promises.fit import fit
-from nacl_monai.promises.record import Kept, Promise
+from nacl_monai.promises.record import Guarantee, Promise
 from nacl_monai.reports.viewer import Read, array_readings, read_again
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
@@ -61,7 +60,7 @@ def read_study(study: Study) -> tuple[Curves, list[InputError]]:
     return curves_of(study, cases, curves), faults
 
 
-def labeled_case(reading: Reading, promise: Promise, kept: Sequence[Kept]) -> NewCase:
+def labeled_case(reading: Reading, promise: Promise, kept: Sequence[Guarantee]) -> NewCase:
     """A case of a calibration patient, with its label, by the promise as it was made.
 
     Args:

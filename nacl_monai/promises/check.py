@@ -50,7 +50,8 @@ from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import holm
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, read_object, write_text
-from nacl_monai.inference.promised import MARGINS, Array
+from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import CONTOURS, EACH, MARGINS
 from nacl_monai.metrics.curves import CURVES_FILE, THRESHOLDS, Curves, read_curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import hidden
@@ -59,8 +60,6 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import curves_of_arrays, find_new, read_study
 from nacl_monai.promises.cohort import check_strangers
 from nacl_monai.promises.control import (
-    CONTOURS,
-    EACH,
     SIZE,
     Control,
     Law,
@@ -69,14 +68,14 @@ from nacl_monai.promises.control import (
     worst_by_patient,
 )
 from nacl_monai.promises.measure import errors_of_measures
-from nacl_monai.promises.record import PROMISE_FILE, Kept, Promise, read_promise
+from nacl_monai.promises.record import PROMISE_FILE, Guarantee, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of, failed
 
 #: How the new patients were chosen.
 ALL, RANDOM, TRIAGE = CHOSEN = ("all", "random", "triage")
 DIVISIONS = 999
 #: The file of all numbers.
-TABLE = "check.csv"
+_TABLE = "check.csv"
 _ROUNDING = 1e-9
 
 
@@ -269,7 +268,7 @@ def _rows_of(test: _Test, groups: Groups) -> Iterator[dict[str, Any]]:
             yield test.row(part) | {"group": group, "value": value}
 
 
-def _test(promise: Promise, kept: Kept, new: Curves, whole: Curves | None) -> _Test:
+def _test(promise: Promise, kept: Guarantee, new: Curves, whole: Curves | None) -> _Test:
     """The test of one sentence, by the law of its failures or by divisions."""
     control = promise.control_of(kept)
     single = len(promise.patients) == len(promise.cases) and len({*new.patients}) == len(new.cases)
@@ -300,7 +299,7 @@ def _by_law(label: str, calibrated: int, failures: Mapping[str, float], law: Law
     return _Test(label, calibrated, failures, law, p_value)
 
 
-def losses(kept: Kept, curves: Curves) -> Array:
+def losses(kept: Guarantee, curves: Curves) -> Array:
     """What each case loses: the share missed, or wrong; of a number 1 if it is not as promised."""
     structure = curves.structures.index(kept.structure)
     if kept.kind in CONTOURS:
@@ -311,7 +310,7 @@ def losses(kept: Kept, curves: Curves) -> Array:
 
 
 def divided(
-    whole: Curves, kept: Kept, control: Control, new: Sequence[str], judges: Sequence[str]
+    whole: Curves, kept: Guarantee, control: Control, new: Sequence[str], judges: Sequence[str]
 ) -> float:
     """The share of divisions of the patients in which those who do not calibrate lose as much.
 
@@ -397,10 +396,10 @@ def check_folders(
         check = judged(
             promise, new, str(options.chosen), groups, curves_beside(file, promise), options.phases
         )
-        write_text(folder / TABLE, csv_text(check.table))
+        write_text(folder / _TABLE, csv_text(check.table))
     print_faults(faults)
     print(check, *_looks(file, new.patients), sep="\n")
-    print_written([output / TABLE])
+    print_written([output / _TABLE])
     if options.alarm and len(check.broken):
         raise BrokenError(f"{folders[0]}: {check.verdict} Look at why")
     return faults

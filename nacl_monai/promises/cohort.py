@@ -35,19 +35,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.special import entr, stdtrit
 
 from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
-from nacl_monai.inference.promised import MARGIN, MARGINS, SCALE, known_case
-from nacl_monai.inference.records import FINGERPRINT
+from nacl_monai.inference.promised import SCALE, known_case
+from nacl_monai.inference.records import FINGERPRINT, MARGIN, MARGINS
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
 #: Structure → statistic → its values, by the names of patients.
 Known = Mapping[str, Mapping[str, Sequence[float]]]
 DRAWS = 9_999
@@ -71,7 +70,7 @@ class CohortError(InputError):
     exit_code = 3
 
 
-def statistics(curves: Curves) -> dict[str, Array]:
+def statistics(curves: Curves) -> dict[str, Floats]:
     """The statistics of each case without a label, (N, S) each.
 
     They are expected Dice, the logarithm of the predicted volume in ml, the mean probability in it, the
@@ -145,7 +144,7 @@ class MeanDice(NamedTuple):
     high: float
 
 
-def mean_dice(dice: Array, expected: Array, new: Array) -> MeanDice | None:
+def mean_dice(dice: Floats, expected: Floats, new: Floats) -> MeanDice | None:
     """The mean Dice of new patients by the line of the calibration patients.
 
     Args:
@@ -176,7 +175,7 @@ def mean_dice(dice: Array, expected: Array, new: Array) -> MeanDice | None:
 
 
 def permutation_test(
-    calibration: Array, new: Array, draws: int = DRAWS, seed: int = 0
+    calibration: Floats, new: Floats, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, int]:
     """The p-value that new patients are like others, and the position of what moved most.
 

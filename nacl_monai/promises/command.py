@@ -21,11 +21,10 @@ from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
-from nacl_monai.inference.records import fault_of_name
+from nacl_monai.inference.records import BY_CASE, EACH, MARGIN_ONLY, OUTER, fault_of_name
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.record import read_record
 from nacl_monai.output import written_folder
-from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
@@ -39,12 +38,12 @@ from nacl_monai.promises.beside import (
     number_note,
 )
 from nacl_monai.promises.cases import labeled_case, read_study
-from nacl_monai.promises.control import EACH, MARGIN_ONLY, OUTER, Control, controls_of
+from nacl_monai.promises.control import Control, controls_of
 from nacl_monai.promises.fit import check_cases, fit
 from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise, one_in, size_text
 from nacl_monai.promises.rules import Rules
 from nacl_monai.promises.seen import meaning, seen_case
-from nacl_monai.reports.sections import PAGE, RECORD, Section, write_sections
+from nacl_monai.reports.sections import PAGE, PAGE_RECORD, Section, write_sections
 from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import Read, is_seen, read_again
 from nacl_monai.runs import EvaluationFolder, curves_file
@@ -144,7 +143,7 @@ def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
     return groups
 
 
-def _print_made(fitted: Made, output: Path, options: Options) -> None:
+def _print_made(fitted: FittedPromise, output: Path, options: Options) -> None:
     promise = fitted.promise
     print(promise.text(), *map("- {}".format, lines(fitted.by_group)), sep="\n")
     for name, own in fitted.promises.items():
@@ -226,19 +225,19 @@ _FIGURES = {
     ),
 }
 #: Caption, picture and layers of a case.
-Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
+_Drawn: TypeAlias = "tuple[str, str, dict[str, Any] | None]"
 _GROUPS = "groups.csv"
 _SIDE_BY_SIDE = 3  # so many structures of a case
 
 
 @dataclass(frozen=True)
-class Made:
+class FittedPromise:
     """A promise, its numbers in groups, and the cases of its page."""
 
     promise: Promise
     by_group: pd.DataFrame
     promises: Mapping[str, Promise]
-    cases: Sequence[Drawn] = ()
+    cases: Sequence[_Drawn] = ()
 
     @property
     def layers(self) -> list[dict[str, Any]]:
@@ -258,7 +257,7 @@ def make_promise(
     options: Options,
     groups: Groups,
     read: Read | None = None,
-) -> Made:
+) -> FittedPromise:
     """Fits a promise, and writes its numbers, those of its groups, its figures and its page.
 
     Args:
@@ -282,11 +281,11 @@ def make_promise(
         fitted = replace(fitted, cases=list(contours(seen, viewer=is_seen(options))))
     settings = options.words(Use.PROMISE_FOLDERS, travels=False)
     command = options.command("promise", *paths[:-1], *options.members, paths[-1], *settings)
-    _write_page(fitted, folder / PAGE, command, figures, RECORD)
+    _write_page(fitted, folder / PAGE, command, figures, PAGE_RECORD)
     return fitted
 
 
-def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> Made:
+def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> FittedPromise:
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
     measured: dict[str, Any] = {
@@ -316,7 +315,7 @@ def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> M
         sums = checksum(part.write(place / CURVES_FILE))
         of_groups[name] = fit(part, controls, sums=sums, group=name, **settings, **measured)
         of_groups[name].write(place / PROMISE_FILE)
-    return Made(promise, found, of_groups)
+    return FittedPromise(promise, found, of_groups)
 
 
 def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
@@ -334,7 +333,7 @@ def draw_figures(promise: Promise) -> Iterator[tuple[str, Figure]]:
     yield "volumes", pictures.draw_volumes(promise.curves, promise.controls[0], **settings)
 
 
-def contours(promise: Promise, *, viewer: bool = True) -> Iterator[Drawn]:
+def contours(promise: Promise, *, viewer: bool = True) -> Iterator[_Drawn]:
     """The contours of calibration patients with the usual miss and with the largest.
 
     Args:
@@ -386,12 +385,16 @@ def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
     """Writes `nacl_monai.promises.Promise.page`, with what was fitted and cases that can be read."""
     figures = {name: reports.png_source(figure) for name, figure in draw_figures(promise)}
     cases = [*contours(promise)] if viewer else []
-    fitted = Made(promise, pd.DataFrame(), {}, cases)
+    fitted = FittedPromise(promise, pd.DataFrame(), {}, cases)
     return _write_page(fitted, file, "nacl_monai.promises.Promise.page", figures)
 
 
 def _write_page(
-    fitted: Made, file: Path, command: str, figures: Mapping[str, str], beside: str | None = None
+    fitted: FittedPromise,
+    file: Path,
+    command: str,
+    figures: Mapping[str, str],
+    beside: str | None = None,
 ) -> Path:
     """Writes the page and, under a name beside it, what it says; returns its path.
 

@@ -79,19 +79,28 @@ from scipy.special import betaincinv, expit, logit, xlogy
 
 from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.inference import records
-from nacl_monai.inference.promised import LEAST, MARGIN, MARGINS, Array
+from nacl_monai.inference.promised import LEAST, Array
+from nacl_monai.inference.records import (
+    CONTROLS,
+    EACH,
+    FAMILIES,
+    INNER,
+    MARGIN,
+    MARGIN_ONLY,
+    MARGINS,
+    MEAN,
+    MOST,
+    THRESHOLD,
+    WITHIN,
+)
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 
-EACH, MEAN, MOST = CONTROLS = records.CONTROLS
-THRESHOLD, MARGIN_ONLY, WITHIN = FAMILIES = records.FAMILIES
-OUTER, INNER = CONTOURS = records.CONTOURS
 _TOLERANCE = 1e-9
 _SMALLEST = 1e-9  # level
 STEPS = 20  # levels that nobody asks for are multiples of 1/20
 #: The default largest share of a structure that is outside in a patient, and the default levels.
-MISS = 0.1
-LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
+MOST_MISSED = 0.1
+_LEVELS = {EACH: (0.1,), MEAN: (0.05, 0.1), MOST: (0.05, 0.1)}
 #: The chance that a check calls a kept promise broken.
 SIZE = 0.05
 #: The change that a check should see, in standard deviations of a normal score: 10 % become 22 %.
@@ -117,7 +126,7 @@ class Control(NamedTuple):
     level: float
     kind: str = EACH
     confidence: float = 0.9
-    miss: float = MISS
+    miss: float = MOST_MISSED
 
     def check(self) -> Control:
         """Refuses wrong values; returns itself.
@@ -300,7 +309,7 @@ def controls_of(
     """
     if misses and kind != EACH:
         raise SettingError(f"--miss: has no effect on --control {kind}; leave it out")
-    pairs = product(levels or LEVELS.get(kind, LEVELS[EACH]), misses or (MISS,))
+    pairs = product(levels or _LEVELS.get(kind, _LEVELS[EACH]), misses or (MOST_MISSED,))
     return [Control(level, kind, confidence, miss).check() for level, miss in dict.fromkeys(pairs)]
 
 
@@ -401,7 +410,7 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
     return {THRESHOLD: NO_MARGIN, MARGIN_ONLY: 0}.get(family, MARGINS.index(margin))
 
 
-def along(path: Array, counts: Array) -> Array:
+def along_path(path: Array, counts: Array) -> Array:
     """The counts in each set of a path: (…, K, M) → (…, sets)."""
     shells = np.diff(counts, axis=-1, prepend=0)
     total: Array = shells[..., path, np.arange(path.shape[1])].sum(-1)
@@ -422,7 +431,7 @@ def contours_along(
         contour: "outer" or "inner".
         path: The sets, from `path_of`.
     """
-    hits, counts = (along(path, array[:, structure]) for array in (curves.hits, curves.counts))
+    hits, counts = (along_path(path, array[:, structure]) for array in (curves.hits, curves.counts))
     whole = hits[:, -1:]
     if contour == INNER:
         predicted = curves.counts[:, structure, NO_THRESHOLD, :1]

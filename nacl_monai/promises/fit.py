@@ -11,13 +11,13 @@ import numpy as np
 from nacl_monai.data.patients import pattern_of_several
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
-from nacl_monai.inference.promised import MARGIN
+from nacl_monai.inference.records import KINDS, MARGIN, WITHIN
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.beside import compared, enough
 from nacl_monai.promises.cohort import known_images, known_of
-from nacl_monai.promises.control import WITHIN, Control, by_patient, margin_of
+from nacl_monai.promises.control import Control, by_patient, margin_of
 from nacl_monai.promises.measure import fit_measures
-from nacl_monai.promises.record import KINDS, Promise
+from nacl_monai.promises.record import Promise
 from nacl_monai.promises.rules import Rules
 
 

@@ -14,8 +14,8 @@ Whatever the network's error is, the second term takes it back, provided that ch
 labeled. The interval is for all patients whom these are drawn from. λ is the best one where the network
 is right; one that is fitted to the labels is narrower where it is far from right, and covers less with
 20 labels. Variances divide by n − 1, and the interval is Student's with the degrees of freedom of Welch
-and Satterthwaite: a normal one covers too little where labels are few. With fewer than :data:`LEAST`
-labels there is none.
+and Satterthwaite: a normal one covers too little where labels are few. With fewer than
+:data:`MIN_LABELS` labels there is none.
 
 References:
     Prediction-Powered Inference (Angelopoulos et al., 2023), arXiv 2301.09633.
@@ -45,12 +45,12 @@ from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import find_new, new_cases
 from nacl_monai.promises.check import RANDOM, curves_beside
 from nacl_monai.promises.record import Promise, read_promise
+from nacl_monai.tensors import Floats
 
-Array = npt.NDArray[np.float64]
 #: The file of all numbers.
-TABLE = "mean.csv"
+_TABLE = "mean.csv"
 #: With fewer labeled patients there is no interval.
-LEAST = 20
+MIN_LABELS = 20
 #: Between the names of two groups.
 MINUS = " − "
 
@@ -64,11 +64,11 @@ class Volumes(NamedTuple):
         new: The predicted ones of the others, (N,).
     """
 
-    labeled: Array
-    predicted: Array
-    new: Array
+    labeled: Floats
+    predicted: Floats
+    new: Floats
 
-    def parts(self, share: float | None = None) -> tuple[Array, Array]:
+    def parts(self, share: float | None = None) -> tuple[Floats, Floats]:
         """What labels add to λ of predictions, and λ of the new: N / (N + n), or a share."""
         weight = len(self.new) / (len(self.new) + len(self.labeled)) if share is None else share
         return self.labeled - weight * self.predicted, weight * self.new
@@ -81,8 +81,8 @@ def cohort_mean(*groups: Volumes) -> Estimate:
         *groups: One or two, of different patients.
 
     Returns:
-        The mean in ml; its error is NaN where a group has fewer than `LEAST` labeled patients, or fewer
-        than two new ones.
+        The mean in ml; its error is NaN where a group has fewer than `MIN_LABELS` labeled patients, or
+        fewer than two new ones.
 
     Example:
         The network adds 1 ml to each patient:
@@ -100,20 +100,20 @@ def labels_alone(*groups: Volumes) -> Estimate:
     return _sum_of_means([[group.labeled] for group in groups])
 
 
-def _sum_of_means(groups: Sequence[Sequence[Array]]) -> Estimate:
+def _sum_of_means(groups: Sequence[Sequence[Floats]]) -> Estimate:
     """The means of a first group's parts, minus those of a second's; the first part has the labels."""
     parts = [*groups[0], *(-part for group in groups[1:] for part in group)]
     labels = [len(group[0]) for group in groups]
     mean, low = float(sum(part.mean() for part in parts)), 0.0 if len(groups) == 1 else -np.inf
     error = freedom = np.nan
-    if min(labels) >= LEAST and min(map(len, parts)) > 1:
+    if min(labels) >= MIN_LABELS and min(map(len, parts)) > 1:
         variances = np.array([part.var(ddof=1) / len(part) for part in parts])
         error = float(np.sqrt(variances.sum()))
         freedom = _satterthwaite(variances, np.array([len(part) - 1 for part in parts]))
     return Estimate(mean, error, freedom, sum(labels), 1, low)
 
 
-def _satterthwaite(variances: Array, divisors: npt.NDArray[np.int_]) -> float:
+def _satterthwaite(variances: Floats, divisors: npt.NDArray[np.int_]) -> float:
     spread = (variances**2 / divisors).sum()
     return float(variances.sum() ** 2 / spread if spread else divisors.sum())
 
@@ -158,12 +158,14 @@ def mean_folder(file: Path, new: Path, output: Path, options: Options) -> list[I
         ]
         of_patients = [table.groupby(table.index.map(of_case)).mean() for table in tables]
         table = pd.DataFrame(_rows(of_patients, groups))
-        write_text(folder / TABLE, csv_text(table))
+        write_text(folder / _TABLE, csv_text(table))
     print_faults(faults)
     print(table_text(table if groups else table.drop(columns=["group", "value"])))
     if table["mean_low_ml"].isna().any():
-        print(f"– is no interval: it takes {LEAST} labeled patients of each group, and 2 new ones")
-    print_written([output / TABLE])
+        print(
+            f"– is no interval: it takes {MIN_LABELS} labeled patients of each group, and 2 new ones"
+        )
+    print_written([output / _TABLE])
     return faults
 
 

@@ -42,7 +42,7 @@ from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.control import Control, Law
 
 #: Phase and structure → the volume of each patient in ml, NaN where a phase is missing.
-Volumes = Mapping[tuple[str, str], Array]
+_Volumes = Mapping[tuple[str, str], Array]
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -110,7 +110,7 @@ class Formula:
             )
         return cls(name, rest, tree, terms)
 
-    def of_volumes(self, volumes: Volumes) -> Array:
+    def of_volumes(self, volumes: _Volumes) -> Array:
         """The value of each patient, NaN where it is undefined."""
         with np.errstate(all="ignore"):
             found = np.asarray(_value(self.tree, [volumes[term] for term in self.terms]), float)

@@ -11,27 +11,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from nacl_monai.inference.promised import MARGIN, Array
-from nacl_monai.metrics.curves import Curves
-from nacl_monai.predictions.images import Affine
-from nacl_monai.predictions.labels import voxel_sizes
-from nacl_monai.promises.beside import enough
-from nacl_monai.promises.cases import Applied, NewCase
-from nacl_monai.promises.control import (
+from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import (
     EACH,
     FAMILIES,
     INNER,
+    MARGIN,
     MARGIN_ONLY,
     MEAN,
     MOST,
     OUTER,
     THRESHOLD,
+    VOLUME,
     WITHIN,
-    Control,
-    margin_of,
 )
-from nacl_monai.promises.record import VOLUME
-from nacl_monai.promises.rules import Rules, estimate
+from nacl_monai.metrics.curves import Curves
+from nacl_monai.predictions.images import Affine
+from nacl_monai.predictions.labels import voxel_sizes
+from nacl_monai.promises.beside import enough
+from nacl_monai.promises.cases import Applied, NewCase
+from nacl_monai.promises.control import Control, margin_of
+from nacl_monai.promises.rules import Rules, expected_numbers
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,
@@ -161,7 +161,7 @@ def volume_intervals(
 ) -> Array:
     """The interval of the volume of each case in ml by the promise of all, (N, 2)."""
     rules = Rules(curves, structure, VOLUME, family, margin)
-    expected = estimate(curves, structure, VOLUME, family, margin_of(family, margin))
+    expected = expected_numbers(curves, structure, VOLUME, family, margin_of(family, margin))
     q, voxel = rules.values[rules.fitted(control), 0], curves.voxel_ml[:, 0]
     ends: Array = (expected + voxel) * np.exp([[-q], [q]]) - voxel
     return ends.clip(0).T

@@ -18,29 +18,29 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
-from nacl_monai.inference.promised import MARGIN
+from nacl_monai.inference.records import (
+    DICE,
+    EACH,
+    INNER,
+    KINDS,
+    MARGIN,
+    MARGIN_ONLY,
+    MEAN,
+    OUTER,
+    VOLUME,
+    WITHIN,
+)
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.output import written_folder
 from nacl_monai.promises.cohort import Known
-from nacl_monai.promises.control import (
-    EACH,
-    INNER,
-    MARGIN_ONLY,
-    MEAN,
-    MISS,
-    OUTER,
-    WITHIN,
-    Control,
-)
+from nacl_monai.promises.control import MOST_MISSED, Control
 from nacl_monai.promises.measure import Measure, measures_of
 from nacl_monai.reports.viewer import Read
 from nacl_monai.runs import PROMISE_REMEDY
 
 #: The name of the file in a folder.
 PROMISE_FILE = "promise.json"
-VOLUME, DICE = records.NUMBERS
 #: The promises about every structure.
-KINDS = records.KINDS
 #: The failure of each.
 RISKS = dict(zip(KINDS, ("missed", "wrong", "outside", "below"), strict=True))
 UNCONTROLLED = "no control"
@@ -52,7 +52,7 @@ ROUNDING = 1e-9
 #: times smaller.
 USELESS = 4.0
 #: The columns of a table of promises.
-COLUMNS = [
+_COLUMNS = [
     "Of 100 calibrations, 95 fail in",
     "Size",
     "Size without probabilities",
@@ -67,14 +67,14 @@ _LACKING = {
 
 
 @dataclass(frozen=True)
-class Kept:
+class Guarantee:
     r"""One promise about one structure.
 
     Attributes:
         structure: Its name.
         kind: "outer" or "inner" contour, "volume" or "dice".
         level: The risk α.
-        family: One of `nacl_monai.promises.control.FAMILIES`; "margin" needs no probabilities.
+        family: One of `nacl_monai.inference.records.FAMILIES`; "margin" needs no probabilities.
         margin: Of the family, in mm; infinite for all voxels.
         values: What a voxel of a contour reaches within each of `MARGINS`, 0 for all and 2 for none; an
             inner one has at least a quarter of the predicted structure, or nothing. Or q of the interval
@@ -105,7 +105,7 @@ class Kept:
     size_high: float | None = None
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Kept:
+    def of_record(cls, record: Mapping[str, Any]) -> Guarantee:
         """A promise from ``promise.json``, which has neither infinity nor NaN."""
         margin = np.inf if record["margin"] == "all" else float(record["margin"])
         size = np.nan if record["size"] is None else float(record["size"])
@@ -185,7 +185,7 @@ def size_text(row: Mapping[str, Any]) -> str:
     return interval_text(row["size"], low, high, 2, "nan")
 
 
-def risk_text(kept: Kept, row: Mapping[str, Any]) -> str:
+def risk_text(kept: Guarantee, row: Mapping[str, Any]) -> str:
     """What a contour missed that is not controlled: "missed 4.0% [3.4, 4.6]"."""
     what = RISKS[kept.kind] if kept.miss is None else f"more {RISKS[kept.kind]} in"
     return f"{what} {interval_text(row['risk'], row['low'], row['high'], 1, percent=True)}"
@@ -201,7 +201,7 @@ class Promise:
             calibration patients.
         confidence: 1 − δ of "most".
         definition: Channels, structures, calibrator and tool of the predictions, as
-            `nacl_monai.metrics.curves.definition_of` has them.
+            `nacl_monai.metrics.curves.curves_definition` has them.
         patients: The calibration patients.
         cases: Their cases.
         spacing: The least and the largest size of a voxel along its smallest axis, the next, ….
@@ -221,7 +221,7 @@ class Promise:
         read: The function that reads cases again, for the page; None without them.
     """
 
-    kept: Sequence[Kept]
+    kept: Sequence[Guarantee]
     control: str
     confidence: float
     definition: Mapping[str, Any]
@@ -240,7 +240,7 @@ class Promise:
     curves: Curves | None = field(default=None, compare=False)
     read: Read | None = field(default=None, compare=False)
 
-    def of_level(self, level: float | None = None, miss: float | None = None) -> list[Kept]:
+    def of_level(self, level: float | None = None, miss: float | None = None) -> list[Guarantee]:
         """The promises of a level, of contours with a miss; by default of the smallest.
 
         Raises:
@@ -262,13 +262,13 @@ class Promise:
         ]
 
     @property
-    def outer(self) -> list[Kept]:
+    def outer(self) -> list[Guarantee]:
         """The promises of outer contours."""
         return [kept for kept in self.kept if kept.kind == OUTER]
 
-    def control_of(self, kept: Kept) -> Control:
+    def control_of(self, kept: Guarantee) -> Control:
         """The control of one promise."""
-        return Control(kept.level, self.control, self.confidence, kept.miss or MISS)
+        return Control(kept.level, self.control, self.confidence, kept.miss or MOST_MISSED)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -285,17 +285,17 @@ class Promise:
             return "on average over patients like these"
         return f"on average over patients, for {self.confidence:.0%} of calibrations like this one"
 
-    def compared(self, kept: Kept, family: str) -> Mapping[str, Any] | None:
+    def compared(self, kept: Guarantee, family: str) -> Mapping[str, Any] | None:
         """The row of `beside` of another family in the place of a promise's."""
         key = kept.structure, kept.kind, kept.level, kept.miss, family
         return next((r for r in self.beside if tuple(map(r.get, HEAD)) == key), None)
 
-    def law(self, kept: Kept) -> str:
+    def law(self, kept: Guarantee) -> str:
         """Between which shares of new patients 95 of 100 such calibrations fail: "1 to 26%"."""
         ends = self.control_of(kept).law(kept.patients)
         return law_text(ends) if ends else ""
 
-    def verdicts(self) -> Iterator[tuple[Kept, str]]:
+    def verdicts(self) -> Iterator[tuple[Guarantee, str]]:
         """Each promise, with its sentence for clinicians and the law of such calibrations."""
         for kept in self.kept:
             text = kept.text()
@@ -371,12 +371,10 @@ class Promise:
     def table(self) -> pd.DataFrame:
         """A row for each promise: the law of such calibrations, and sizes."""
         return pd.DataFrame.from_dict(
-            {kept.label: self._row(kept) for kept in self.kept},
-            orient="index",
-            columns=COLUMNS,
+            {kept.label: self._row(kept) for kept in self.kept}, orient="index", columns=_COLUMNS
         )
 
-    def _row(self, kept: Kept) -> list[str]:
+    def _row(self, kept: Guarantee) -> list[str]:
         plain, free = (self.compared(kept, family) for family in (MARGIN_ONLY, UNCONTROLLED))
         return [
             self.law(kept) or "–",
@@ -476,7 +474,7 @@ def read_promise(file: str | Path) -> Promise:
     record = read_object(path, PROMISE_REMEDY)
     if fault := records.fault_in_promise(record):
         raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
-    record["kept"] = list(map(Kept.of_record, record["kept"]))
+    record["kept"] = list(map(Guarantee.of_record, record["kept"]))
     record["measures"] = measures_of(record)
     known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]
     return Promise(**{name: record[name] for name in known})

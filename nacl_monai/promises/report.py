@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.audits.calibrate import fit_calibrator
+from nacl_monai.audits.calibrate import fit_usual_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.counting import counted
@@ -30,10 +30,10 @@ from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.tables import SUSPECTS, doubtful_labels, doubtful_text
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import APPLIED
+from nacl_monai.inference.records import BY_CASE, VOLUME
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
-from nacl_monai.posthoc.file import BY_CASE
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
 from nacl_monai.posthoc.sides import Sides
 from nacl_monai.predictions.channels import Channels
@@ -45,7 +45,7 @@ from nacl_monai.promises.apply import Contours, add_cases, empty_text
 from nacl_monai.promises.cases import check_new
 from nacl_monai.promises.cohort import ALARMED
 from nacl_monai.promises.command import (
-    Made,
+    FittedPromise,
     all_promises,
     asked_controls,
     make_promise,
@@ -53,18 +53,18 @@ from nacl_monai.promises.command import (
 )
 from nacl_monai.promises.control import STEPS, Control, level_of
 from nacl_monai.promises.fit import check_cases
-from nacl_monai.promises.record import PROMISE_FILE, VOLUME, Promise
+from nacl_monai.promises.record import PROMISE_FILE, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
 from nacl_monai.reports.sections import PAGE, Section, write_sections
-from nacl_monai.reports.viewer import MOST as MOST_SEEN
+from nacl_monai.reports.viewer import MOST_VIEWED as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again
 
 _LOG = "log.txt"
 #: What the page draws: sentences, numbers, who took part in what, commands and versions.
 REPORT = "report.json"
 #: The number of patients that is enough to fit twelve numbers.
-MOST = 8
+MOST_FITTED = 8
 _SHARE = 3  # the part of the patients who may fit them
 _LEVEL = 0.1  # what the others must be able to promise, if nobody says
 _ROWS = 12
@@ -90,7 +90,7 @@ _AUDITED = (
 )
 
 
-def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
+def patients_to_fit(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
     r"""The patients who fit a calibrator: a third, at most eight; none if too few remain to promise.
 
     A contour at a level :math:`\alpha` is of use from so many patients on that one of them may fail.
@@ -105,7 +105,7 @@ def drawn(patients: Sequence[str], level: float = _LEVEL) -> list[str]:
 
 def _fitting(patients: int, level: float) -> int:
     """How many of so many patients fit a calibrator."""
-    number = min(MOST, patients // _SHARE)
+    number = min(MOST_FITTED, patients // _SHARE)
     return 0 if number < 2 or patients - number < Control(level).useful else number
 
 
@@ -234,7 +234,7 @@ def _write(
 ) -> tuple[list[Section], list[InputError], Sequence[object]]:
     """Writes the files of all steps, and the page; returns what it says, faults, and what is next."""
     everyone, asked = sorted({*study.patients.values()}), [*options.level, _LEVEL][0]
-    fitting = [] if options.calibrator else drawn(everyone, asked)
+    fitting = [] if options.calibrator else patients_to_fit(everyone, asked)
     promising = [patient for patient in everyone if patient not in fitting]
     asks = _asked(options, len(promising))
     people = _People(fitting, promising, asks is not None)
@@ -294,7 +294,7 @@ def _audits(study: Study, people: _People, aside: Path, output: Path, options: O
     if people.fitting:
         file, written = (place / "calibrator" / CALIBRATOR for place in (output, aside))
         fitted_by = replace(_of(study, people.fitting), faults=())
-        calibrator, sides = fit_calibrator(fitted_by, written)
+        calibrator, sides = fit_usual_calibrator(fitted_by, written)
         behind = calibrator, checksum(written)
     if file is not None:
         at_file = replace(plain, options=replace(options, calibrator=file), name="calibrated")
@@ -421,7 +421,7 @@ def _of(study: Study, patients: Collection[str]) -> Study:
     return replace(study, cases=[case for case in study.cases if case.patient in patients])
 
 
-def _kept(fitted: Made) -> Section:
+def _kept(fitted: FittedPromise) -> Section:
     """The promises, and how sure they are."""
     return replace(
         all_promises(fitted.promise),

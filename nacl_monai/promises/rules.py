@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 
 from nacl_monai.evaluations.statistics import studentized_interval
-from nacl_monai.inference.promised import MARGIN, MARGINS, Array
+from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import (
+    CONTOURS,
+    DICE,
+    EACH,
+    MARGIN,
+    MARGIN_ONLY,
+    MARGINS,
+    OUTER,
+    VOLUME,
+    WITHIN,
+)
 from nacl_monai.metrics.curves import THRESHOLDS, Curves
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises.control import (
-    CONTOURS,
-    EACH,
-    MARGIN_ONLY,
-    OUTER,
-    WITHIN,
     Control,
     by_patient,
     contours_along,
@@ -24,12 +30,12 @@ from nacl_monai.promises.control import (
     path_of,
     worst_by_patient,
 )
-from nacl_monai.promises.record import DICE, ROUNDING, VOLUME, Kept
+from nacl_monai.promises.record import ROUNDING, Guarantee
 
 _RESAMPLES = 2000
 
 
-def estimate(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
+def expected_numbers(curves: Curves, structure: int, kind: str, family: str, margin: int) -> Array:
     """The volume in ml or Dice that a promise expects of each case, (N,).
 
     Args:
@@ -50,7 +56,7 @@ def errors_of(
     curves: Curves, structure: int, kind: str, family: str, margin: float = MARGIN
 ) -> Array:
     """The error of the volume or Dice that is expected of each case, (N,), which a promise bounds."""
-    expected = estimate(curves, structure, kind, family, margin_of(family, margin))
+    expected = expected_numbers(curves, structure, kind, family, margin_of(family, margin))
     if kind == DICE:
         return np.asarray(expected - curves.dice[:, structure])
     voxel, volumes = curves.voxel_ml[:, 0], curves.volumes[:, structure]
@@ -83,7 +89,7 @@ class Rules:
         losses: (patients, rules), the most cautious rule first; the mean over the cases of each.
         worst: The same of the worst case of each.
         sizes: The same for the size of what a rule gives.
-        values: Those of `Kept` by each rule, (rules, …).
+        values: Those of `Guarantee` by each rule, (rules, …).
         margin: The margin of the family, in mm.
         whole: The divisors of sizes, (patients,).
     """
@@ -143,10 +149,10 @@ class Rules:
         ratios: Array = sizes[whole > 0] / whole[whole > 0]
         return ratios
 
-    def kept(self, control: Control) -> Kept:
+    def kept(self, control: Control) -> Guarantee:
         """The promise fitted to all patients."""
         rule = self.fitted(control)
-        return Kept(
+        return Guarantee(
             self.structure,
             self.kind,
             control.level,
@@ -189,7 +195,7 @@ def miss_of(kind: str, control: Control) -> float | None:
     return control.miss if control.kind == EACH and kind in CONTOURS else None
 
 
-def asked(kind: str, controls: Sequence[Control]) -> list[Control]:
+def distinct(kind: str, controls: Sequence[Control]) -> list[Control]:
     """The controls that differ for a kind: of a number by "each", one for each level."""
     return list({(control.level, miss_of(kind, control)): control for control in controls}.values())
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nacl_monai.inference.promised import MARGINS, Array, structure_levels
+from nacl_monai.inference.promised import Array, structure_levels
+from nacl_monai.inference.records import MARGIN_ONLY, MARGINS, OUTER, WITHIN
 from nacl_monai.promises.cases import NewCase
-from nacl_monai.promises.control import MARGIN_ONLY, OUTER, WITHIN
-from nacl_monai.promises.record import Kept
-from nacl_monai.reports.viewer import Seen, viewed
+from nacl_monai.promises.record import Guarantee
+from nacl_monai.reports.viewer import Layers, viewed
 
 
 def seen_case(
-    case: NewCase, kept: Sequence[Kept], image: Array | None, reason: str, first: str
+    case: NewCase, kept: Sequence[Guarantee], image: Array | None, reason: str, first: str
 ) -> dict[str, Any]:
     """The layers of a case, with the contours and the threshold of its outer one.
 
@@ -35,12 +35,12 @@ def seen_case(
         contours = {f"{kind} contour": mask for kind, mask in promised.contours.items()}
         contour = outer.get(promised.structure)
         if contour is None or contour.family == MARGIN_ONLY or contour.values[0] > 1:
-            seen[promised.structure] = Seen(contours)
+            seen[promised.structure] = Layers(contours)
             continue
         within = (
             level.margins <= MARGINS.index(contour.margin) if contour.family == WITHIN else None
         )
-        seen[promised.structure] = Seen(
+        seen[promised.structure] = Layers(
             contours, within, float(contour.values[0]), meaning(contour)
         )
     layers = viewed(reading, image, seen)
@@ -48,7 +48,7 @@ def seen_case(
     return {**layers, "reason": reason}
 
 
-def meaning(contour: Kept) -> str:
+def meaning(contour: Guarantee) -> str:
     """The promise of an outer contour: "the contour that misses at most 10% in 9 of 10 patients"."""
     often = "on average" if contour.miss is None else f"in {contour.often}{contour.who}"
     return f"the contour that misses at most {contour.miss or contour.level:.0%} {often}"

@@ -25,6 +25,7 @@ from nacl_monai.errors import InputError, print_line
 from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import read_table, write_text
 from nacl_monai.inference.promised import Applied, Array, table_rows
+from nacl_monai.inference.records import OUTER
 from nacl_monai.metrics.decisions import worst_found
 from nacl_monai.output import written_folder
 from nacl_monai.posthoc.islands import RealIslands
@@ -36,11 +37,10 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Measuring, add_cases
 from nacl_monai.promises.cases import NewCase, find_new, read_study
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
-from nacl_monai.promises.control import OUTER
 from nacl_monai.promises.record import Promise, read_promise
 from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.sections import PAGE, Section, write_sections
-from nacl_monai.reports.viewer import LIMIT, MOST, is_seen
+from nacl_monai.reports.viewer import LIMIT, MOST_VIEWED, is_seen
 
 _ABOUT = (
     "The case whose worst structure has the lowest guaranteed Dice comes first; the volume is that of "
@@ -49,7 +49,7 @@ _ABOUT = (
     "that was right for them."
 )
 #: The list of a triage.
-TRIAGE = "triage.csv"
+TRIAGE_FILE = "triage.csv"
 #: The columns of the list as its page has them.
 _HEADINGS = {
     "structure": "Worst structure",
@@ -62,7 +62,7 @@ _HEADINGS = {
 }
 _SHOWN = 12  # cases that are drawn
 #: Name, reason, picture and layers of a case.
-Drawn: TypeAlias = "tuple[str, str, str, dict[str, Any] | None]"
+_Drawn: TypeAlias = "tuple[str, str, str, dict[str, Any] | None]"
 _WIDE = 1.5  # a contour is wide from this multiple of the usual size on
 
 
@@ -134,7 +134,7 @@ class Triage:
         return _cohort(self.study, self.promise, self._counted)
 
     @cached_property
-    def drawn(self) -> list[Drawn]:
+    def drawn(self) -> list[_Drawn]:
         """Name, reason, picture and layers of those to look at, as far as they are drawn."""
         rows = self.table[self.table["look"] == "yes"].to_dict("records")
         layers = {name: layers for name, (_, layers) in self._layers.items()}
@@ -178,9 +178,9 @@ class Triage:
             return [*cases[:looked], *further], all_seen, {}
         which = (
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
-            f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST])}"
-        ) + f" and {len(left) - MOST} more" * (len(left) > MOST)
-        of_view = replace(options, cases=tuple(left[:MOST])).words(Use.VIEW, travels=False)
+            f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST_VIEWED])}"
+        ) + f" and {len(left) - MOST_VIEWED} more" * (len(left) > MOST_VIEWED)
+        of_view = replace(options, cases=tuple(left[:MOST_VIEWED])).words(Use.VIEW, travels=False)
         command = options.command("view", self.study.folder, *options.members, *of_view)
         return [*cases[:looked], *further], [f"{which}."], {"See those that are left out": command}
 
@@ -197,7 +197,7 @@ class Triage:
         """
         table, promise = self.table, self.promise
         cases, notes, commands = self._seen()
-        write_text(folder / TRIAGE, csv_text(table))
+        write_text(folder / TRIAGE_FILE, csv_text(table))
         lacking = map(self.study.options.named, faults)
         level = promise.of_level()[0].level
         head = Section(

@@ -39,7 +39,7 @@ from nacl_monai.predictions.arrays import (
 from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, report_folders
-from nacl_monai.promises.triage import TRIAGE, triage_folder
+from nacl_monai.promises.triage import TRIAGE_FILE, triage_folder
 from nacl_monai.reports.sections import PAGE
 
 __all__ = ["calibrate", "report", "triage", "view"]
@@ -135,7 +135,7 @@ def triage(
             sizes = [sorted([*size, 1.0][:3]) for size in of_file.spacing]
             file = replace(of_file, spacing=sizes).write(call.folder / PROMISE_FILE)
         channels = of_file.definition["activation"], list(of_file.definition["channels"])
-        table = call.run(triage_folder, file, call.unlabeled("new", new, *channels)) / TRIAGE
+        table = call.run(triage_folder, file, call.unlabeled("new", new, *channels)) / TRIAGE_FILE
         # A case may be called NA.
         return pd.read_csv(table, dtype={"case": str}, keep_default_na=False, na_values=[""])
 

@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
@@ -49,6 +48,7 @@ from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_object, write_text
 from nacl_monai.inference import records
+from nacl_monai.inference.records import CONTOURS
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
 from nacl_monai.predictions.identity import Salt, salt_of
@@ -57,15 +57,15 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
 from nacl_monai.promises.check import curves_beside
 from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
-from nacl_monai.promises.control import CONTOURS, Control, grown
+from nacl_monai.promises.control import Control, grown
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
 from nacl_monai.reports.sections import PAGE, Section, write_sections
+from nacl_monai.tensors import Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Array = npt.NDArray[np.float64]
 LOG = "log.json"
 _HEADINGS = ("Stream", "Calibrated", "New patients", "Wealth now", "Largest")
 _UNLIKE = (
@@ -101,13 +101,13 @@ BETS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 JUMP = 0.01
 
 
-_EVENT: dict[str, records.Check] = {
+_EVENT: dict[str, records.Condition] = {
     "patient": records.maybe(records.text),
     "date": records.text,
     "random": records.number(0, 1),
     "values": records.mapped(records.number()),
 }
-_LOG: dict[str, records.Check] = {
+_LOG: dict[str, records.Condition] = {
     "promise": records.text,
     "streams": records.each(records.text, 1),
     "events": records.each(records.keyed(_EVENT)),
@@ -120,7 +120,7 @@ class WatchError(InputError):
     exit_code = 3
 
 
-def ranks(before: Sequence[float], new: Sequence[float], drawn: Sequence[float]) -> Array:
+def ranks(before: Sequence[float], new: Sequence[float], drawn: Sequence[float]) -> Floats:
     """The smoothed rank of each new number among all before it, from the top; uniform without a change.
 
     Args:
@@ -140,7 +140,7 @@ def ranks(before: Sequence[float], new: Sequence[float], drawn: Sequence[float])
     return np.array(found)
 
 
-def wealth(p_values: Array, bets: Sequence[float] = BETS, jump: float = JUMP) -> Array:
+def wealth(p_values: Floats, bets: Sequence[float] = BETS, jump: float = JUMP) -> Floats:
     """The logarithm of the wealth after each p-value, along the last axis.
 
     Args:
@@ -161,7 +161,7 @@ def wealth(p_values: Array, bets: Sequence[float] = BETS, jump: float = JUMP) ->
     return found
 
 
-def drawn(checksum: str, patient: str) -> float:
+def random_number(checksum: str, patient: str) -> float:
     """The random number of a patient, from 0 to 1."""
     digest = hashlib.sha256(f"{checksum} {patient}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
@@ -174,7 +174,7 @@ class Event:
     Attributes:
         patient: None after `--forget`.
         date: In UTC.
-        random: From `drawn`.
+        random: From `random_number`.
         values: Stream → number.
     """
 
@@ -287,7 +287,7 @@ class Watch:
                 stream: value for stream, value in values.items() if (patient, stream) not in known
             }
             if new:
-                events.append(Event(patient, date, drawn(self.promise, patient), new))
+                events.append(Event(patient, date, random_number(self.promise, patient), new))
         return replace(self, events=[*self.events, *events])
 
     def without_name(self, patient: str) -> Watch:
@@ -377,7 +377,7 @@ def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
 
 def found_within(
     patients: int, streams: int, shift: float, new: int = 500, lifetimes: int = 200
-) -> Array:
+) -> Floats:
     """After how many new patients a sudden change rings, infinite where it never does, (lifetimes,).
 
     Args:

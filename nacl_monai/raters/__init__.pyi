@@ -1,8 +1,8 @@
 from .priors import Prior, RatedMasks, blur
-from .scores import Fit, PriorScores, fit_width, score_priors
+from .scores import FittedWidth, PriorScores, fit_width, score_priors
 
 __all__ = [
-    "Fit",
+    "FittedWidth",
     "Prior",
     "PriorScores",
     "RatedMasks",

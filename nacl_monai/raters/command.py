@@ -26,11 +26,11 @@ from nacl_monai.inference.orientation import orientation_to
 from nacl_monai.inference.promised import Array
 from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.output import check_new_file
-from nacl_monai.predictions.channels import read_dataset
+from nacl_monai.predictions.channels import read_dataset_json
 from nacl_monai.predictions.images import read_image
 from nacl_monai.predictions.labels import label_files, whole_numbers
 from nacl_monai.raters.priors import RatedMasks, blur
-from nacl_monai.raters.scores import Fit, PriorScores, fit_width, score_priors
+from nacl_monai.raters.scores import FittedWidth, PriorScores, fit_width, score_priors
 
 #: Widths that are tried, in the smallest voxels of the label maps.
 TRIED = np.geomspace(0.3, 8.0, 14)
@@ -103,14 +103,14 @@ def _check(options: FitOptions) -> None:
 
 def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, ...]]:
     """The scores of each class, and the spacing of the label maps."""
-    files = find_cases(options.raters)
+    files = rated_files(options.raters)
     patients = patients_of(list(files), options.patient_pattern) or list(files)
-    cases = list(read_cases(files, options.affine_tolerance))
+    cases = list(read_rated_cases(files, options.affine_tolerance))
     held = [
         {int(value) for case in cases for value in np.unique(case.labels[rater])} - {0}
         for rater in range(len(options.raters))
     ]
-    values = check_values(options.raters, held)
+    values = values_of_raters(options.raters, held)
     _check_raters(options.raters, values, cases)
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
@@ -131,7 +131,7 @@ def _check_raters(
     """Refuses labels to ignore, and two raters with equal label maps."""
     for folder in raters:
         file = folder.resolve().parent / "dataset.json"
-        ignored = read_dataset(file).ignore if file.is_file() else None
+        ignored = read_dataset_json(file).ignore if file.is_file() else None
         if ignored in values:
             raise InputError(
                 f"{file}: says to ignore the label {ignored}, whose border is not a structure's; give "
@@ -184,7 +184,7 @@ def overrides(
     return dict(zip(KEYS, ("blur", *window), strict=True))
 
 
-def _line(name: str, fit: Fit) -> str:
+def _line(name: str, fit: FittedWidth) -> str:
     return (
         f"{name}, in mm: {interval_text(fit.best, fit.low, fit.high, 2)}, as good from "
         f"{fit.flat[0]:.2f} to {fit.flat[1]:.2f}, by the Brier score up to {fit.band:g} mm from a border"
@@ -207,7 +207,7 @@ class RatedCase:
     spacing: tuple[float, ...]
 
 
-def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
+def rated_files(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
     """Case → its label map by each rater.
 
     Raises:
@@ -231,13 +231,13 @@ def find_cases(folders: Sequence[Path]) -> Mapping[str, Sequence[Path]]:
     return {case: [own[case] for own in files] for case in cases}
 
 
-def read_cases(
+def read_rated_cases(
     cases: Mapping[str, Sequence[Path]], affine_tolerance: float = AFFINE_TOLERANCE
 ) -> Iterator[RatedCase]:
     """Reads the cases.
 
     Args:
-        cases: From `find_cases`.
+        cases: From `rated_files`.
         affine_tolerance: How far apart two raters' label maps may put a voxel, in mm.
 
     Raises:
@@ -263,7 +263,7 @@ def read_cases(
         yield RatedCase(name, np.stack(labels), tuple(sizes.tolist()))
 
 
-def check_values(folders: Sequence[Path], values: Sequence[set[int]]) -> list[int]:
+def values_of_raters(folders: Sequence[Path], values: Sequence[set[int]]) -> list[int]:
     """The label values of all raters, without the background.
 
     Args:

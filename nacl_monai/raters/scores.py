@@ -28,17 +28,16 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.statistics import COVERAGE, percentile_interval
+from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.metrics.bins import bin_indices
-from nacl_monai.metrics.pooled import draws
+from nacl_monai.metrics.pooled import COVERAGE, draws
 from nacl_monai.raters.priors import Planes, Prior, RatedMasks
-
-Array = npt.NDArray[np.float64]
+from nacl_monai.tensors import Floats
 
 NUM_BINS = 15
 #: Probabilities are clipped to [CLIP, 1 - CLIP] in the log-likelihood, so that no voxel costs infinity.
 CLIP = 1e-3
-METRICS = ("ece", "brier", "nll")
+WIDTH_METRICS = ("ece", "brier", "nll")
 #: The sums per ring: voxels times answers, answers, probabilities, squares, log-likelihood.
 _KINDS = ("counts", "positives", "confidences", "brier", "nll")
 
@@ -61,13 +60,13 @@ class PriorScores:
     patients: Sequence[str]
     priors: Sequence[Prior]
     bands: Sequence[float]
-    counts: Array
-    positives: Array
-    confidences: Array
-    brier: Array
-    nll: Array
+    counts: Floats
+    positives: Floats
+    confidences: Floats
+    brier: Floats
+    nll: Floats
 
-    def errors(self, metric: str, weights: Array | None = None) -> Array:
+    def errors(self, metric: str, weights: Floats | None = None) -> Floats:
         """A score, ``(priors, bands)``, or one per row of weights of patients.
 
         Args:
@@ -78,22 +77,22 @@ class PriorScores:
             InputError: If there is no such metric.
         """
         if weights is None:
-            once: Array = self.errors(metric, np.ones((1, len(self.patients))))[0]
+            once: Floats = self.errors(metric, np.ones((1, len(self.patients))))[0]
             return once
-        if metric not in METRICS:
-            raise InputError(f"metric: is {metric!r}; choose one of {', '.join(METRICS)}")
+        if metric not in WIDTH_METRICS:
+            raise InputError(f"metric: is {metric!r}; choose one of {', '.join(WIDTH_METRICS)}")
         if metric == "ece":
             shares = self.per_voxel(self.confidences - self.positives)
-            gaps: Array = np.abs(self._weighted(shares, weights)).sum(axis=-1)
+            gaps: Floats = np.abs(self._weighted(shares, weights)).sum(axis=-1)
             return gaps
         return self._weighted(self.by_patient(metric), weights)
 
-    def by_patient(self, metric: str) -> Array:
+    def by_patient(self, metric: str) -> Floats:
         """The score of each patient, ``(patients, priors, bands)``; NaN without a voxel."""
         if metric == "ece":
-            gaps: Array = np.abs(self.per_voxel(self.confidences - self.positives)).sum(axis=-1)
+            gaps: Floats = np.abs(self.per_voxel(self.confidences - self.positives)).sum(axis=-1)
             return gaps
-        sums: Array = getattr(self, metric)
+        sums: Floats = getattr(self, metric)
         return self.per_voxel(sums[..., None])[..., 0]
 
     def select(self, patients: npt.NDArray[np.bool_]) -> PriorScores:
@@ -107,26 +106,26 @@ class PriorScores:
         names = list(dict.fromkeys([*self.patients, *other.patients]))
         sums = []
         for kind in _KINDS:
-            mine: Array = getattr(self, kind)
+            mine: Floats = getattr(self, kind)
             total = np.zeros((len(names), *mine.shape[1:]))
             for part in (self, other):
                 total[[names.index(name) for name in part.patients]] += getattr(part, kind)
             sums.append(total)
         return PriorScores(names, self.priors, self.bands, *sums)
 
-    def per_voxel(self, sums: Array) -> Array:
+    def per_voxel(self, sums: Floats) -> Floats:
         """Sums over bins or other last axes, divided by the voxels of each patient, prior and band."""
         with np.errstate(invalid="ignore"):
-            ratios: Array = sums / self.counts.sum(axis=-1, keepdims=True)
+            ratios: Floats = sums / self.counts.sum(axis=-1, keepdims=True)
         return ratios
 
-    def _weighted(self, values: Array, weights: Array) -> Array:
+    def _weighted(self, values: Floats, weights: Floats) -> Floats:
         """Weighted means over the patients in whom a value is defined."""
         defined = ~np.isnan(values)
         flat = np.where(defined, values, 0).reshape(len(values), -1)
         total = weights @ defined.reshape(len(values), -1).astype(np.float64)
         with np.errstate(invalid="ignore"):
-            means: Array = (weights @ flat) / total
+            means: Floats = (weights @ flat) / total
         return means.reshape(len(weights), *values.shape[1:])
 
 
@@ -146,7 +145,7 @@ def score_priors(
     edges = np.asarray(bands, dtype=np.float64)
     if not len(edges) or edges[0] <= 0 or (np.diff(edges) <= 0).any():
         raise InputError(f"bands: are {list(bands)}; give widths above 0 mm, in ascending order")
-    sums: dict[str, Array] = {}
+    sums: dict[str, Floats] = {}
     for image in images:
         rings = _ring_sums(image.planes(), image.others, priors, edges)
         sums[image.patient] = sums.get(image.patient, 0) + rings
@@ -159,7 +158,7 @@ def score_priors(
     )
 
 
-def _ring_sums(planes: Planes, other_raters: int, priors: Sequence[Prior], edges: Array) -> Array:
+def _ring_sums(planes: Planes, other_raters: int, priors: Sequence[Prior], edges: Floats) -> Floats:
     """Sums ``(priors, rings, bins, kinds)`` over the voxels between one band's edge and the next."""
     distance = np.abs(planes.distances)
     near = distance <= edges[-1]
@@ -175,8 +174,8 @@ def _binned(
     votes: npt.NDArray[np.int64],
     other_raters: int,
     ring: Any,
-    edges: Array,
-) -> Array:
+    edges: Floats,
+) -> Floats:
     bins = bin_indices(torch.from_numpy(np.ascontiguousarray(probs)), NUM_BINS).numpy()
     p = probs.astype(np.float64)
     clipped = p.clip(CLIP, 1 - CLIP)
@@ -193,11 +192,11 @@ def _binned(
 
 
 #: Resamplings of patients for an interval.
-RESAMPLES = 1000
+WIDTH_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittedWidth:
     """A width fitted to raters.
 
     Attributes:
@@ -217,8 +216,8 @@ class Fit:
     family: str
     metric: str
     band: float
-    widths: Array
-    scores: Array
+    widths: Floats
+    scores: Floats
     best: float
     low: float
     high: float
@@ -249,9 +248,9 @@ def fit_width(
     metric: str = "brier",
     band: int = -1,
     *,
-    resamples: int = RESAMPLES,
+    resamples: int = WIDTH_RESAMPLES,
     seed: int = 0,
-) -> Fit:
+) -> FittedWidth:
     """The width of a family of priors with the least score.
 
     Args:
@@ -267,7 +266,7 @@ def fit_width(
     """
     chosen = np.array([prior.family == family and prior.width > 0 for prior in scores.priors])
     widths = np.array([prior.width for prior in scores.priors])[chosen]
-    if metric not in METRICS or len(widths) < 3:
+    if metric not in WIDTH_METRICS or len(widths) < 3:
         raise InputError(
             f"family, metric: {family!r} has {len(widths)} widths by {metric!r}; try 3 or more"
         )
@@ -287,7 +286,7 @@ def fit_width(
     best = float(_lowest(widths, curve[None])[0])
     ends = float(low), float(high), (float(alike[0]), float(alike[-1]))
     patients = len(scores.patients)
-    return Fit(family, metric, scores.bands[band], widths, curve, best, *ends, patients)
+    return FittedWidth(family, metric, scores.bands[band], widths, curve, best, *ends, patients)
 
 
 def expanded(patients: int, coverage: float = COVERAGE) -> float:
@@ -310,7 +309,7 @@ def expanded(patients: int, coverage: float = COVERAGE) -> float:
     return 2 * wider - 1
 
 
-def _lowest(widths: Array, curves: Array) -> Array:
+def _lowest(widths: Floats, curves: Floats) -> Floats:
     """The minimum of each curve: that of the parabola through its lowest point and both neighbors.
 
     Args:
@@ -326,5 +325,5 @@ def _lowest(widths: Array, curves: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         lowest = x[:, 1] - (left**2 * up - right**2 * down) / (2 * (left * up - right * down))
     usable = (at == inner) & np.isfinite(lowest)
-    found: Array = np.where(usable, np.exp(np.where(usable, lowest, 0)), widths[at])
+    found: Floats = np.where(usable, np.exp(np.where(usable, lowest, 0)), widths[at])
     return found

@@ -29,7 +29,7 @@ def _write(command: str, output: Path, **options: Any) -> list[Path]:
     if command == "page":
         options["shown"] = output
     with written_folder(output, command, whole=False) as folder:
-        files = WRITERS[command]()(output=folder, **options)
+        files = _WRITERS[command]()(output=folder, **options)
     return [output / file.relative_to(folder) for file in files]
 
 
@@ -40,7 +40,7 @@ def _print_comparison(**options: Any) -> list[Path]:
 
 
 #: By the command: what writes its files, loaded when it is asked for.
-WRITERS: dict[str, Callable[[], Callable[..., list[Path]]]] = {
+_WRITERS: dict[str, Callable[[], Callable[..., list[Path]]]] = {
     "compare": lambda: _print_comparison,
     "reliability": lambda: reports.write_reliability,
     "selective": lambda: reports.write_selective,

@@ -163,7 +163,7 @@ def pooled_decision(change: Pooled) -> str:
     """Whether the first of two errors of all cases together is better by more than chance.
 
     Returns:
-        One of `nacl_monai.evaluations.statistics.DECISIONS`; within `SHARE_MARGIN` it is equivalent, or
+        One of `nacl_monai.evaluations.statistics.OUTCOMES`; within `SHARE_MARGIN` it is equivalent, or
         slightly better or worse.
     """
     small = change.low > -SHARE_MARGIN and change.high < SHARE_MARGIN

@@ -40,7 +40,7 @@ from nacl_monai.reports.style import (
 )
 
 #: Most panels side by side.
-COLUMNS = 3
+_COLUMNS = 3
 #: The height of a panel in inches, and how many letters fit below one.
 HEIGHT = 2.6
 LETTERS = 28
@@ -49,7 +49,7 @@ LEVELS = (0.0005, 0.5, 0.9995)
 #: Shares of the voxels of an epoch below this are drawn white, like bins without any.
 RARE = 1e-5
 SHARES = "Blues"
-LINE = OKABE_ITO["vermillion"]
+_LINE = OKABE_ITO["vermillion"]
 
 
 def draw_class_logits(runs: Sequence[Run]) -> Figure:
@@ -153,7 +153,7 @@ def write_logits(
 
 def _panels(runs: Sequence[Run], label: str) -> tuple[Figure, list[Axes]]:
     """A titled panel per run, on common axes."""
-    lines, columns = panel_grid(len(runs), COLUMNS)
+    lines, columns = panel_grid(len(runs), _COLUMNS)
     figure = new_figure(height=lines * HEIGHT + 1.2, width=WIDTH if columns > 1 else WIDTH * 0.6)
     axes = list(figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat)
     for ax in axes[len(runs) :]:
@@ -190,7 +190,7 @@ def _draw_history(axes: Axes, history: EpochLogits, scale: Normalize) -> None:
     )
     dot = "o" if len(history.epochs) == 1 else ""  # a single epoch makes no line
     for line, style in zip(history.quantiles(LEVELS).T, (":", "-", ":"), strict=True):
-        axes.plot(history.epochs, line, style, color=LINE, linewidth=1.4, marker=dot)
+        axes.plot(history.epochs, line, style, color=_LINE, linewidth=1.4, marker=dot)
 
 
 def _common_range(histories: Sequence[EpochLogits]) -> tuple[float, float]:
@@ -215,11 +215,11 @@ def _outside(runs: Sequence[Run], histories: Sequence[EpochLogits]) -> str:
 
 def _line_key() -> list[Artist]:
     return [
-        Line2D([], [], color=LINE, linewidth=1.4, label="median"),
+        Line2D([], [], color=_LINE, linewidth=1.4, label="median"),
         Line2D(
             [],
             [],
-            color=LINE,
+            color=_LINE,
             linewidth=1.4,
             linestyle=":",
             label="99.9 % of the voxels lie between",

@@ -39,10 +39,10 @@ from nacl_monai.reports.style import (
 )
 
 #: Most methods side by side.
-COLUMNS = 4
+_COLUMNS = 4
 OPACITY = 0.7
 #: Free space around the structures, as a share of their extent.
-MARGIN = 0.25
+_MARGIN = 0.25
 #: The gray of all voxels where no image is known.
 NO_IMAGE = 0.92
 
@@ -50,7 +50,7 @@ PIXELS: dict[str, Any] = {"interpolation": "nearest", "aspect": "equal"}
 DARK_EDGE: list[AbstractPathEffect] = [withStroke(linewidth=1.9, foreground="0.2")]
 
 Mask = npt.NDArray[np.bool_]
-Window = tuple[slice, slice]
+_Window = tuple[slice, slice]
 
 
 def ranked_cases(runs: Sequence[Run]) -> list[str]:
@@ -103,7 +103,7 @@ def draw_maps(
     maps = _read_maps(runs, case)
     first = maps[0]
     window = structure_window([first.label > 0, *(shown.prediction > 0 for shown in maps)])
-    lines, columns = panel_grid(len(runs), COLUMNS)
+    lines, columns = panel_grid(len(runs), _COLUMNS)
     scales = _scales(len(first.classes))
     with house_style():
         between = "\n" if columns > 3 else "   "
@@ -132,13 +132,13 @@ def draw_maps(
     return figure
 
 
-def structure_window(masks: Sequence[Mask]) -> Window:
+def structure_window(masks: Sequence[Mask]) -> _Window:
     """The box around everything labeled, with a margin, inside the image; all if there is none."""
     labeled = np.logical_or.reduce(masks)
     if not labeled.any():
         return slice(0, labeled.shape[0]), slice(0, labeled.shape[1])
     spans = [np.flatnonzero(labeled.any(axis=other)) for other in (1, 0)]
-    margin = math.ceil(MARGIN * max(int(span[-1] - span[0]) + 1 for span in spans))
+    margin = math.ceil(_MARGIN * max(int(span[-1] - span[0]) + 1 for span in spans))
     rows, columns = (
         slice(max(0, int(span[0]) - margin), min(size, int(span[-1]) + 1 + margin))
         for span, size in zip(spans, labeled.shape, strict=True)
@@ -191,7 +191,7 @@ def _panels(
     return figure, axes
 
 
-def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: Window) -> None:
+def _draw_reference(panels: npt.NDArray[Any], shown: CaseMap, window: _Window) -> None:
     """The label, for comparison with the predictions beside it."""
     if shown.image is not None:
         _title(panels[0], "Image")
@@ -227,7 +227,7 @@ def _title(axes: Axes, name: str, scores: str = "") -> None:
 
 
 def _draw_image(
-    axes: Axes, shown: CaseMap, window: Window, classes: npt.NDArray[np.uint8] | None = None
+    axes: Axes, shown: CaseMap, window: _Window, classes: npt.NDArray[np.uint8] | None = None
 ) -> None:
     """The image in gray, or plain gray without one, tinted by the class of each voxel."""
     picture = np.repeat(_gray(shown)[..., None], 3, axis=-1)
@@ -246,7 +246,7 @@ def _gray(shown: CaseMap) -> npt.NDArray[np.float64]:
 
 
 def _draw_outline(
-    axes: Axes, label: npt.NDArray[np.uint8], window: Window, num_classes: int
+    axes: Axes, label: npt.NDArray[np.uint8], window: _Window, num_classes: int
 ) -> None:
     """The outline of each class of the label; white on a dark line, visible on any background."""
     for c in range(1, num_classes):

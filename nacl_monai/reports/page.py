@@ -45,7 +45,7 @@ from nacl_monai.reports.sections import Section, write_sections
 from nacl_monai.reports.style import data_source, png_source
 from nacl_monai.reports.viewer import SEEN, Viewed
 
-WORST = 10  # so many of the worst cases are listed
+_WORST = 10  # so many of the worst cases are listed
 #: The place of an audit's folders in a command, if they are unknown.
 _DATA = ("PREDICTIONS", "LABELS")
 _Shown = Sequence[tuple[str, Metric, str]]
@@ -490,7 +490,7 @@ def _worst_cases(run: Run) -> pd.DataFrame:
     """The metrics of the cases with the largest errors, the worst first."""
     error = f"ece_{error_region(run.bins.regions, run.metrics)}"
     ordered = run.metrics.sort_values(error, ascending=False, kind="stable")
-    return ordered[ordered[error].notna()].head(WORST)
+    return ordered[ordered[error].notna()].head(_WORST)
 
 
 def _worst_table(run: Run) -> Section:

@@ -23,7 +23,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from nacl_monai.evaluations.evaluated import Run, read_runs
-from nacl_monai.evaluations.statistics import COVERAGE, pooled_band
+from nacl_monai.evaluations.statistics import pooled_band
+from nacl_monai.metrics.pooled import COVERAGE
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -35,23 +36,22 @@ from nacl_monai.reports.style import (
     save_figure,
 )
 from nacl_monai.runs import TOP
-
-Array = npt.NDArray[np.float64]
+from nacl_monai.tensors import Floats
 
 #: Resamplings of patients for the band around a curve.
 BAND_RESAMPLES = 1000
 #: Bins with a smaller share of the voxels say little: their accuracy is mostly chance.
 SPARSE = 0.001
-Style = dict[str, Any]
+_Style = dict[str, Any]
 #: Most diagrams side by side.
-COLUMNS = 3
-ACCURACY: Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
-OVER: Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
-UNDER: Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
-HISTOGRAM: Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
-BAND: Style = {"color": "black", "linewidth": 1.2}
-DIAGONAL: Style = {"color": "black", "linestyle": "--", "linewidth": 1}
-HUMAN: Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
+_COLUMNS = 3
+ACCURACY: _Style = {"facecolor": OKABE_ITO["sky"], "edgecolor": "white", "linewidth": 0.8}
+OVER: _Style = {"facecolor": "#F3B48B", "edgecolor": OKABE_ITO["vermillion"], "hatch": "////"}
+UNDER: _Style = {"facecolor": "white", "edgecolor": OKABE_ITO["blue"], "hatch": "...."}
+HISTOGRAM: _Style = {"facecolor": "0.45", "edgecolor": "white", "linewidth": 0.8}
+BAND: _Style = {"color": "black", "linewidth": 1.2}
+DIAGONAL: _Style = {"color": "black", "linestyle": "--", "linewidth": 1}
+_HUMAN: _Style = {"color": OKABE_ITO["purple"], "linewidth": 1.6, "marker": "o", "markersize": 4}
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ class ReliabilityCurve:
         human_error: The mean over the cases of its calibration error; NaN of one rater.
     """
 
-    accuracy: Array
-    confidence: Array
-    share: Array
-    lower: Array
-    upper: Array
+    accuracy: Floats
+    confidence: Floats
+    share: Floats
+    lower: Floats
+    upper: Floats
     error: float
     mean_error: float
     cases: int
     voxels: int
-    human: tuple[Array, Array]
+    human: tuple[Floats, Floats]
     human_error: float
 
 
@@ -133,7 +133,7 @@ def reliability_curve(
     )
 
 
-def _human_curve(run: Run, region: str, class_name: str) -> tuple[Array, Array]:
+def _human_curve(run: Run, region: str, class_name: str) -> tuple[Floats, Floats]:
     if run.bins.of_raters is None:
         return np.empty(0), np.empty(0)
     bins = run.bins.of_raters.select(region, class_name).pooled()[0]
@@ -148,7 +148,7 @@ def _human_error(run: Run, region: str, class_name: str) -> float:
     return float(run.bins.of_raters.select(region, class_name).errors("ece").nanmean())
 
 
-def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Array:
+def _ratio(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Floats:
     """Elementwise ratio; NaN where nothing was counted."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.divide(numerator, denominator), dtype=np.float64)
@@ -184,7 +184,7 @@ def draw_reliability(
     ]
     tallest = max(float(curve.share.max(initial=0)) for curve in curves)
     human = any(curve.human[0].size for curve in curves)
-    lines, columns = panel_grid(len(runs), COLUMNS)
+    lines, columns = panel_grid(len(runs), _COLUMNS)
     with house_style():
         figure, panels = _panels(lines, columns, len(runs))
         for run, curve, (diagram, histogram) in zip(runs, curves, panels, strict=True):
@@ -196,7 +196,7 @@ def draw_reliability(
             diagram.set_ylabel(_words(class_name)[1])
             histogram.set_ylabel("Share of voxels")
         add_caption(figure, _caption(runs[0], region, class_name, resamples, errors=errors))
-        handles = _key() + [Line2D([], [], **HUMAN, label="raters")] * human
+        handles = _key() + [Line2D([], [], **_HUMAN, label="raters")] * human
         add_key(figure, handles, 5 if columns > 1 and not human else 3, handlelength=1.6)
     return figure
 
@@ -275,7 +275,7 @@ def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:
     axes.vlines(at, curve.lower[used], curve.upper[used], label="band", **BAND)
     axes.plot([0, 1], [0, 1], label="perfect", **DIAGONAL)
     if curve.human[0].size:
-        axes.plot(*curve.human, label="raters", **HUMAN)
+        axes.plot(*curve.human, label="raters", **_HUMAN)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.text(
         0.03,
@@ -289,7 +289,7 @@ def _draw_diagram(axes: Axes, curve: ReliabilityCurve, corner: str) -> None:
     )
 
 
-def _fade(bars: BarContainer, alphas: Array) -> None:
+def _fade(bars: BarContainer, alphas: Floats) -> None:
     for bar, alpha in zip(bars, alphas, strict=True):
         bar.set_alpha(alpha)
 

@@ -13,7 +13,7 @@ from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import scripts
 
 #: A page, and what it says.
-PAGE, RECORD = "page.html", "page.json"
+PAGE, PAGE_RECORD = "page.html", "page.json"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def write_sections(
     commands: Mapping[str, str],
     *,
     layers: Sequence[Mapping[str, Any] | None] = (),
-    beside: str | None = RECORD,
+    beside: str | None = PAGE_RECORD,
     **facts: Any,
 ) -> Path:
     """Writes a record, and the page that is drawn of it; returns the path of the page.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,15 +29,14 @@ from nacl_monai.reports.style import (
     panel_grid,
     save_figure,
 )
-
-Array = npt.NDArray[np.float64]
+from nacl_monai.tensors import Floats
 
 #: Most panels side by side, and the size of one in inches.
-COLUMNS = 2
+_COLUMNS = 2
 PANEL = (3.4, 2.3)
 #: Coverages at which a curve is computed.
 POINTS = 1000
-COLORS = tuple(
+_COLORS = tuple(
     OKABE_ITO[name] for name in ("black", "vermillion", "blue", "green", "purple", "orange", "sky")
 )
 LINES = ("-", "--", ":", "-.")
@@ -57,8 +55,8 @@ class RiskCurve:
         voxels: Number of voxels.
     """
 
-    coverage: Array
-    risk: Array
+    coverage: Floats
+    risk: Floats
     error: float
     mean_error: float
     auroc: float
@@ -112,7 +110,7 @@ def draw_selective(runs: Sequence[Run], regions: Sequence[str] = ()) -> tuple[Fi
     """
     regions = list(regions) or runs[0].bins.regions
     curves = {region: [risk_curve(run, region) for run in runs] for region in regions}
-    lines, columns = panel_grid(len(regions), COLUMNS)
+    lines, columns = panel_grid(len(regions), _COLUMNS)
     with house_style():
         figure = panel_figure(
             lines,
@@ -162,8 +160,8 @@ def _draw_panel(axes: Axes, names: Sequence[str], curves: Sequence[RiskCurve]) -
         axes.plot(
             curve.coverage,
             curve.risk,
-            color=COLORS[k % len(COLORS)],
-            linestyle=LINES[k // len(COLORS) % len(LINES)],
+            color=_COLORS[k % len(_COLORS)],
+            linestyle=LINES[k // len(_COLORS) % len(LINES)],
             label=f"{curve.mean_error:.2g}  {name}" if curve.voxels else f"no voxels  {name}",
         )
     axes.set(xlim=(0, 1), xlabel="Coverage", ylabel="Error rate")

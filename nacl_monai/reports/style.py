@@ -35,7 +35,7 @@ DPI = 150
 PNG_LIMIT = 300_000
 SMALL_DPI = 100
 #: The heights of a line of a caption and of a key, in inches.
-LINE, KEY_LINE = 0.18, 0.25
+_LINE, KEY_LINE = 0.18, 0.25
 #: How many fit in a caption: a cautious mean over the widths of letters at 9 points.
 LETTERS_PER_INCH = 13.5
 
@@ -52,7 +52,7 @@ OKABE_ITO = {
 }
 
 #: Color of the background class.
-BACKGROUND = "0.7"
+_BACKGROUND = "0.7"
 #: Colors of the foreground classes; neighbors in this order differ in gray, too.
 CLASS_COLORS = tuple(
     OKABE_ITO[name] for name in ("purple", "yellow", "blue", "orange", "green", "sky", "vermillion")
@@ -171,7 +171,7 @@ def add_key(figure: Figure, handles: Sequence[Artist], columns: int, **how: Any)
 
 def class_color(index: int) -> str:
     """The color of a class; those of the foreground begin anew after the last."""
-    return BACKGROUND if index == 0 else CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]
+    return _BACKGROUND if index == 0 else CLASS_COLORS[(index - 1) % len(CLASS_COLORS)]
 
 
 def panel_grid(panels: int, most: int) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def add_caption(figure: Figure, text: str) -> None:
     lines = [part for line in whole.splitlines() for part in textwrap.wrap(line, width)]
     place = {}  # an engine keeps room for a caption that has none of its own
     if figure.get_layout_engine() is None:
-        _heighten(figure, 0, LINE * (len(lines) - len(figure.get_supxlabel().splitlines())))
+        _heighten(figure, 0, _LINE * (len(lines) - len(figure.get_supxlabel().splitlines())))
         place = {"y": 0.05 / figure.get_figheight()}
     figure.supxlabel("\n".join(lines), fontsize=9, **place)
 

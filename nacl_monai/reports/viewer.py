@@ -37,7 +37,7 @@ from nacl_monai.reports.style import OKABE_ITO, gray_ends, page_template
 #: So many cases of an audit are in its page.
 SEEN = 6
 #: So many are in any page.
-MOST = 12
+MOST_VIEWED = 12
 #: Around what is labeled, predicted or likely, so many mm are shown.
 AROUND = 20.0
 #: Cases beyond so many characters of a page have pages of their own; with NiiVue it is below 25 MB.
@@ -49,19 +49,24 @@ Read = Callable[[Sequence[str]], Iterable[tuple[Reading, "Array | None"]]]
 _LIKELY = 0.05
 _HERE = Path(__file__).parent
 _NIIVUE = _HERE / "niivue"
-LABEL, PREDICTION, OUTER, INNER = "label", "prediction", "outer contour", "inner contour"
+LABEL, PREDICTION, OUTER_CONTOUR, INNER_CONTOUR = (
+    "label",
+    "prediction",
+    "outer contour",
+    "inner contour",
+)
 # Color of an outline, as in the figures of a promise, and its dashes, which tell it without color; the
 # label is whole, and labels of raters take turns.
 _LINES: Mapping[str, tuple[str, tuple[int, ...]]] = {
     PREDICTION: (OKABE_ITO["purple"], (7, 4)),
-    OUTER: (OKABE_ITO["orange"], (12, 3, 2, 3)),
-    INNER: (OKABE_ITO["sky"], (3, 3)),
+    OUTER_CONTOUR: (OKABE_ITO["orange"], (12, 3, 2, 3)),
+    INNER_CONTOUR: (OKABE_ITO["sky"], (3, 3)),
 }
 _RATERS = [OKABE_ITO[name] for name in ("green", "yellow", "vermillion", "blue")]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Layers:
     """The layers of a structure of a case, beside its probability, label and prediction.
 
     Attributes:
@@ -121,7 +126,7 @@ class _Frame:
 def viewed(
     reading: Reading,
     image: Array | None = None,
-    seen: Mapping[str, Seen] | None = None,
+    seen: Mapping[str, Layers] | None = None,
     raters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The layers of a case.
@@ -141,7 +146,7 @@ def viewed(
     channels, probs = reading.channels, reading.probs.float()
     frame = _Frame(reading)
     structures = {
-        name: _structure(reading, probs, name, (seen or {}).get(name, Seen()), raters)
+        name: _structure(reading, probs, name, (seen or {}).get(name, Layers()), raters)
         for name in channels.structures
     }
     matters = [
@@ -190,8 +195,8 @@ def _doubtful(
 
 
 def _structure(
-    reading: Reading, probs: Any, name: str, more: Seen, raters: Sequence[str]
-) -> tuple[Array, dict[str, Array], Seen]:
+    reading: Reading, probs: Any, name: str, more: Layers, raters: Sequence[str]
+) -> tuple[Array, dict[str, Array], Layers]:
     """The probability of a structure, and its masks by name."""
     channels = reading.channels
     of_structure = list(channels.structures[name])

@@ -1,7 +1,7 @@
 """Calibrators and ensembles, which follow a training without another one and are evaluated apart.
 
 A calibrator is fitted on the run's validation patients; an ensemble takes the other seeds' networks in.
-Both can follow each other, in either order, which `read_name` reads from the calibrator's name.
+Both can follow each other, in either order, which `read_steps` reads from the calibrator's name.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from monai.inferers.inferer import Inferer
 from torch import nn
 
 from nacl_monai.data import CachedVolumes
-from nacl_monai.data.cases import Case, split_unit
+from nacl_monai.data.cases import LabeledCase, split_unit
 from nacl_monai.differences import first_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, partial_folder, read_object
 from nacl_monai.inference import Behind
+from nacl_monai.inference.records import BY_DATASET, MARGIN
 from nacl_monai.metrics import REGIONS
 from nacl_monai.metrics.record import NEAR
 from nacl_monai.metrics.regions import case_spacings, region_of_fit
@@ -43,12 +44,11 @@ from nacl_monai.posthoc import (
     read_calibrator,
     write_calibrator,
 )
-from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.posthoc.sides import FEWEST
 from nacl_monai.progress import progress_bar
-from nacl_monai.runs import MARGIN, RunFolder
+from nacl_monai.runs import RunFolder
 from nacl_monai.training.run_folder import unlike_settings
-from nacl_monai.training.run_settings import read_record
+from nacl_monai.training.run_settings import read_trained_config
 from nacl_monai.training.weights import load_weights
 
 _REMEDY = "fit the calibrator again"
@@ -79,7 +79,7 @@ class Steps(NamedTuple):
         return self.of_mean or self.of_members
 
 
-def read_name(name: str | None) -> Steps:
+def read_steps(name: str | None) -> Steps:
     """Reads the name of a calibrator.
 
     Args:
@@ -131,7 +131,7 @@ def fit_calibrator(
     by itself, all must have been fitted already.
 
     Args:
-        name: As `read_name` reads it.
+        name: As `read_steps` reads it.
         network: With its trained weights.
         inferer: Applies the network to a volume.
         volumes: The volumes of the validation patients.
@@ -146,7 +146,7 @@ def fit_calibrator(
         SettingError: If there is no such calibrator.
         InputError: If the fit refuses, `find_members` does, or a member's calibrator was not fitted yet.
     """
-    steps = read_name(name)
+    steps = read_steps(name)
     record: dict[str, Any] = {"weights": checksum(checkpoint or run.model), "average": average}
     record["margin"] = margin if steps.region == NEAR else None
     record |= {"known_by": BY_DATASET, "members": find_members(run) if steps.joins else {}}
@@ -167,7 +167,7 @@ def fit_calibrator(
                 range(len(volumes)), description="Calibrating", unit="volume"
             ):
                 item = volumes[index]
-                image, patient = item["image"], split_unit(cast("Case", item))
+                image, patient = item["image"], split_unit(cast("LabeledCase", item))
                 with torch.no_grad():
                     logits: Any = inferer(image[None].to(device), network)
                 seen = image if METHODS[steps.method].sees_image else None
@@ -214,7 +214,7 @@ def calibrated_network(
     network: nn.Module,
     run: RunFolder,
     name: str | None,
-    cases: Collection[Case],
+    cases: Collection[LabeledCase],
     checkpoint: str | Path | None = None,
     average: str | None = None,
     margin: float | None = None,
@@ -274,7 +274,7 @@ def calibrator_of(
         InputError: If it was not fitted yet, on other weights, another average or another margin, or if
             its file is damaged.
     """
-    steps = read_name(name)
+    steps = read_steps(name)
     file = run.calibrated(name).calibrator
     if not file.is_file():
         raise InputError(f"{file}: is not there; fit the calibrator first (run id calibrating)")
@@ -388,7 +388,7 @@ def beside(run: RunFolder, name: str) -> RunFolder:
 def _check_member(run: RunFolder, member: RunFolder) -> None:
     if member.unfinished or not member.record.is_file():
         raise InputError(f"{member.path}: its training is not finished; finish it first")
-    own, other = (read_record(folder.config) for folder in (run, member))
+    own, other = (read_trained_config(folder.config) for folder in (run, member))
     unlike = unlike_settings({**own, "seed": None}, {**other, "seed": None})
     changes = [change for change in unlike if not _MEASURED.match(change)]
     if changes:

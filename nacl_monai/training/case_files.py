@@ -26,12 +26,12 @@ from nacl_monai.evaluations.evaluation_files import write_numbers
 from nacl_monai.evaluations.slices import write_slice
 from nacl_monai.evaluations.tables import leading_text
 from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import BY_DATASET
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.curves import CURVES_FILE, joined_curves
 from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.regions import Region, case_spacings
-from nacl_monai.posthoc.file import BY_DATASET
 from nacl_monai.predictions.arrays import ArrayReading, array_reading
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
@@ -40,9 +40,9 @@ from nacl_monai.runs import EvaluationFolder
 from nacl_monai.training.evaluation_record import EvaluationRecord
 from nacl_monai.training.outputs import (
     batch_entries,
+    batch_files,
     case_names,
     case_outputs,
-    image_files,
     label_of,
     probabilities_and_labels,
     probabilities_of,
@@ -130,7 +130,7 @@ class CaseHandler(ABC):
     def _collect(self, engine: Engine) -> None:
         named = batch_entries(engine, "case")
         self._cases += named
-        self._files += [] if named else image_files(engine)
+        self._files += [] if named else batch_files(engine)
         self._patients += batch_entries(engine, "patient")
 
     def _finish(self, engine: Engine) -> None:

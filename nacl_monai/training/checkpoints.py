@@ -20,7 +20,7 @@ from ignite.engine import Engine, Events
 from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
-from nacl_monai.inference.segmenter import is_whole
+from nacl_monai.inference.segmenter import is_intact
 from nacl_monai.training.processes import gathered
 
 _PREFIX = "epoch_"
@@ -164,14 +164,14 @@ def recover_model(file: str | Path, folder: str | Path, position: Position) -> N
     Raises:
         InputError: If no checkpoint of the best epoch is left.
     """
-    if position == Position() or idist.get_rank() != 0 or is_whole(file):
+    if position == Position() or idist.get_rank() != 0 or is_intact(file):
         return
     best = load_state(checkpoint_file(folder, position))["best_metric_epoch"]
     source = checkpoint_file(folder, Position(best))
     if best < 1:
         return  # nothing was validated yet
     state = "damaged" if Path(file).is_file() else "gone"
-    if not is_whole(source):
+    if not is_intact(source):
         raise InputError(
             f"{file}: is {state}, and no checkpoint of its epoch {best} is left; put it back, or train "
             "anew: --restart True"
@@ -263,7 +263,7 @@ def resumable_position(folder: str | Path) -> Position:
     positions = checkpoint_positions(folder)
     for position in reversed(positions):
         file = checkpoint_file(folder, position)
-        if is_whole(file):
+        if is_intact(file):
             return position
         print_line("warning", f"{file}: is damaged; going back to the one before")
     if positions:

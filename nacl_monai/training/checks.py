@@ -13,7 +13,7 @@ import ignite.distributed as idist
 import torch
 from torch import nn
 
-from nacl_monai.data import CachedVolumes, Case
+from nacl_monai.data import CachedVolumes, LabeledCase
 from nacl_monai.data.cases import image_files
 from nacl_monai.data.check import check_label_classes, check_structures
 from nacl_monai.errors import InputError, SettingError, print_line
@@ -256,7 +256,7 @@ def check_labels(volumes: CachedVolumes, classes: Sequence[str]) -> None:
         )
 
 
-def check_sets(checkpoint: str | Path, split: Mapping[str, Sequence[Case]]) -> None:
+def check_sets(checkpoint: str | Path, split: Mapping[str, Sequence[LabeledCase]]) -> None:
     """Refuses a split in which a case that a training saw is in another set than then.
 
     Such a case would be tested, or calibrated on, though the network knows it. Cases that no training
@@ -283,7 +283,7 @@ def check_sets(checkpoint: str | Path, split: Mapping[str, Sequence[Case]]) -> N
                 )
 
 
-def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
+def check_files(checkpoint: str | Path, cases: Sequence[LabeledCase]) -> None:
     """Refuses a case whose files are not those that the run recorded, byte by byte.
 
     Numbers of other files would pass for the run's. Only files whose size or time of change differs
@@ -313,7 +313,7 @@ def check_files(checkpoint: str | Path, cases: Sequence[Case]) -> None:
             )
 
 
-def _changed_file(case: Case, records: Sequence[str]) -> str | None:
+def _changed_file(case: LabeledCase, records: Sequence[str]) -> str | None:
     """The first file of a case that is not the recorded one; None if all are."""
     files = [*image_files(case), case["label"]]
     if len(files) != len(records):

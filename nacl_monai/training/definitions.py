@@ -30,7 +30,7 @@ from nacl_monai.training.hints import PACKAGE, is_made_later, taken
 ARGUMENTS = {"network_def": "network_arguments", "loss": "loss_arguments"}
 IGNORE_INDEX = "ignore_index"
 #: Makes ignored voxels background to metrics without an ``ignore_index``.
-WITHOUT = "nacl_monai.training.outputs.without_ignored"
+WITHOUT = "nacl_monai.training.outputs.outputs_without_ignored"
 _LOSSES = ("loss", "losses")
 #: How a metric of MONAI, which has no ``ignore_index``, is told what to compare.
 _FROM_ENGINE = re.compile(r"\$[\w.]*\bfrom_engine\((\[.*\])\)")

@@ -25,7 +25,7 @@ from nacl_monai.losses.inputs import checking_later
 from nacl_monai.progress import progress_bar
 from nacl_monai.training import Position
 from nacl_monai.training.logits import network_logits
-from nacl_monai.training.outputs import batch_entries, case_names, image_files
+from nacl_monai.training.outputs import batch_entries, batch_files, case_names
 
 _EPOCHS = "max_epochs"
 # Where the number of epochs may decide something: `refusal_of_length` looks at it there.
@@ -212,7 +212,7 @@ class EpochSeed:
 
 
 #: How many times the loss of a network that knows nothing, at least 1, an epoch's mean loss may be.
-MOST = 10.0
+_MOST = 10.0
 
 
 class StopOnDivergence:
@@ -223,7 +223,7 @@ class StopOnDivergence:
     checkpoints of earlier epochs remain as well.
 
     Numbers can stay finite to the end though the learning rate is far too large. An epoch is hopeless
-    if its mean loss is above :data:`MOST` times the loss of logits that are all zero (of the session's
+    if its mean loss is above :data:`_MOST` times the loss of logits that are all zero (of the session's
     first batch; 1 if that is less). The first epoch may be, unless it is the last: networks
     without normalization begin with large logits. Attach this before what an epoch's end writes.
 
@@ -262,7 +262,7 @@ class StopOnDivergence:
             return
         for _, refuse in checks:
             refuse()
-        cases = batch_entries(engine, "case") or case_names(image_files(engine))
+        cases = batch_entries(engine, "case") or case_names(batch_files(engine))
         diverged = [case for case, fine in zip(cases, finite.tolist(), strict=True) if not fine]
         raise InputError(
             f"epoch {state.epoch}, iteration {state.iteration}: the training has diverged, loss "
@@ -280,7 +280,7 @@ class StopOnDivergence:
         self._sum = 0.0
         mean, ignorant = total / iterations, ignorant / processes
         early = state.epoch == 1 < state.max_epochs
-        if not early and mean > MOST * max(ignorant, 1):
+        if not early and mean > _MOST * max(ignorant, 1):
             raise InputError(
                 f"epoch {state.epoch}: the training has diverged, mean loss {mean:g}, where a network "
                 f"that knows nothing has {ignorant:g}; lower the learning_rate and train anew; the "

@@ -74,7 +74,7 @@ def _sample(position: int, value: Any) -> Any:
     return value[position] if value.ndim else value
 
 
-def image_files(engine: Engine) -> list[str]:
+def batch_files(engine: Engine) -> list[str]:
     """The file of each case of the current batch, as its image's metadata say; "" where they do not."""
     output: Any = engine.state.output
     if isinstance(output, dict):  # of a whole batch, in which predictions may be lists
@@ -115,7 +115,7 @@ def label_of(output: Mapping[str, Any]) -> torch.Tensor:
     return label
 
 
-def without_ignored(
+def outputs_without_ignored(
     output: Any, keys: Sequence[str], ignore_index: int
 ) -> tuple[list[torch.Tensor], ...]:
     """Predictions and labels of every case; in voxels to be ignored both are 0, so of no structure.

@@ -31,7 +31,7 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Networks that halve patches five times make 2 of this height. There torch 2.13's gradient of a 3×3×3
 #: convolution's weights is wrong in bfloat16 on a CPU, whatever the other sides: 1e36, NaN, or less.
 LARGEST_HALVED = 64
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
 
 def is_silent() -> bool:
@@ -214,7 +214,7 @@ def _faster(device: torch.device, window: Sequence[int]) -> str:
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
 
 
-def gathered(value: Value) -> list[Value]:
+def gathered(value: _Value) -> list[_Value]:
     """The values of all processes, in their order."""
     if idist.get_world_size() == 1:
         return [value]
@@ -223,7 +223,7 @@ def gathered(value: Value) -> list[Value]:
     return values
 
 
-def joined(values: Sequence[Value]) -> list[Value]:
+def joined(values: Sequence[_Value]) -> list[_Value]:
     """The lists of all processes as one, in the order in which MONAI gathers its metrics."""
     return [value for of_process in gathered(values) for value in of_process]
 

@@ -17,7 +17,7 @@ from typing import Any
 import ignite.distributed as idist
 from monai.bundle import ReferenceResolver
 
-from nacl_monai.data import Case, is_drawn
+from nacl_monai.data import LabeledCase, is_drawn
 from nacl_monai.data.cases import image_files, split_unit
 from nacl_monai.differences import computing, differences, first_of, leaves
 from nacl_monai.errors import InputError, print_line
@@ -67,7 +67,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
         settings = running_parser().get()
         config: dict[str, Any] = {key: settings[key] for key in settings if key not in FREE_KEYS}
         config["processes"] = idist.get_world_size()
-        config |= {OWN_CODE: code} if (code := own_code(config)) else {}
+        config |= {OWN_CODE: code} if (code := code_checksums(config)) else {}
         text = json.dumps(config, indent=2, default=str) + "\n"
         _check_same(folder, json.loads(text))
         write_text(folder.config, text)
@@ -76,7 +76,7 @@ def open_run(output_dir: str | Path, split_file: str | Path, restart: bool = Fal
     idist.barrier()
 
 
-def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> None:
+def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[LabeledCase]]) -> None:
     """Binds a training's folder to its data: records the cases of every set in ``data.json``.
 
     A training goes on only with files of the same bytes (SHA-256) in the same sets. They may be copies
@@ -112,10 +112,10 @@ def keep_data(output_dir: str | Path, split: Mapping[str, Sequence[Case]]) -> No
 
 
 def _check_images(
-    folder: RunFolder, split: Mapping[str, Sequence[Case]], data: Mapping[str, Any]
+    folder: RunFolder, split: Mapping[str, Sequence[LabeledCase]], data: Mapping[str, Any]
 ) -> None:
     """Refuses two cases with the same image, known by its file before a volume is read."""
-    known: dict[str, Case] = {}
+    known: dict[str, LabeledCase] = {}
     for part, cases in split.items():
         for case in cases:
             records = list(data[part][case["case"]].values())[: len(image_files(case))]
@@ -129,7 +129,9 @@ def _check_images(
                 )
 
 
-def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) -> dict[str, Any]:
+def _described(
+    split: Mapping[str, Sequence[LabeledCase]], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
     """The stamp and checksum of each file of every set and case; known ones are not read again."""
     files = _files(split)
     root = os.path.commonpath([path.parent for path in files.values()])
@@ -141,7 +143,7 @@ def _described(split: Mapping[str, Sequence[Case]], earlier: Mapping[str, Any]) 
     return data
 
 
-def _files(split: Mapping[str, Sequence[Case]]) -> dict[tuple[str, str, str], Path]:
+def _files(split: Mapping[str, Sequence[LabeledCase]]) -> dict[tuple[str, str, str], Path]:
     """Every file, by its set, its case and how the case names it."""
     return {
         (part, case["case"], file): Path(file).absolute()
@@ -280,7 +282,7 @@ def recorded_checksum(record: object) -> str:
     return str(record).partition(_CHECKSUM)[2]
 
 
-def own_code(config: Mapping[str, Any]) -> dict[str, str]:
+def code_checksums(config: Mapping[str, Any]) -> dict[str, str]:
     """The checksum (SHA-256) of every module of the user's that a configuration needs, by its name.
 
     These are the modules of what ``_target_`` names, those under ``imports``, and all that they import;

@@ -18,7 +18,7 @@ from nacl_monai.files import checksum, git_commit, read_object
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
 from nacl_monai.training.hints import is_made_later, referred
-from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, own_code, warn_of_changed_code
+from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, code_checksums, warn_of_changed_code
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
 #: pass the network at once and what of them is averaged, and what concerned only its training. Those of
@@ -57,7 +57,7 @@ def follow_run(checkpoint: str | Path) -> None:
         _warn_without_record(run)
         return
     parser = running_parser()
-    record = read_record(run.config)
+    record = read_trained_config(run.config)
     warn_of_changed_code(run, record)
     overrides = given_overrides()
     # As the configuration has them by now, with what completes a definition.
@@ -99,10 +99,10 @@ def evaluation_settings() -> dict[str, Any]:
     The checksums of the user's own modules, as they are now, are among them.
     """
     config = running_parser().get()
-    return _settings({**config, OWN_CODE: own_code(config)}, free=_WHERE)
+    return _settings({**config, OWN_CODE: code_checksums(config)}, free=_WHERE)
 
 
-def read_record(file: Path) -> dict[str, Any]:
+def read_trained_config(file: Path) -> dict[str, Any]:
     """The configuration that a run was trained with.
 
     Raises:
@@ -172,7 +172,7 @@ def run_parameters(run: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: If ``config.json`` is damaged.
     """
-    record = read_record(run.config) if run.config.is_file() else {}
+    record = read_trained_config(run.config) if run.config.is_file() else {}
     parser = ConfigParser(record)
     found = {
         key: value

@@ -14,7 +14,7 @@ from torch import nn
 
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
-from nacl_monai.inference.segmenter import is_whole
+from nacl_monai.inference.segmenter import is_intact
 from nacl_monai.training.checkpoints import checkpoint_positions, load_state
 
 Weights = dict[str, torch.Tensor]
@@ -34,7 +34,7 @@ def load_weights(network: nn.Module, file: str | Path) -> nn.Module:
     """
     if not Path(file).is_file():
         raise InputError(f"{file}: no trained model there; train first")
-    if not is_whole(file):
+    if not is_intact(file):
         raise InputError(
             f"{file}: is damaged, or not the file that was trained; put it back, or start the training "
             "again, which restores it if it can"

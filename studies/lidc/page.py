@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.raters.scores import CLIP, METRICS, NUM_BINS, PriorScores, fit_width
+from nacl_monai.raters.scores import CLIP, NUM_BINS, WIDTH_METRICS, PriorScores, fit_width
 from nacl_monai.reports.style import OKABE_ITO, WIDTH, add_caption, house_style, new_figure
 from studies.lidc.priors import FAMILIES, reliability
 
@@ -73,7 +73,7 @@ def report(
 def _priors(scores: pd.DataFrame) -> str:
     table = scores.set_index(["prior", "metric"])
     rows = [
-        [prior, *(_with_interval(table.loc[(prior, metric)]) for metric in METRICS)]
+        [prior, *(_with_interval(table.loc[(prior, metric)]) for metric in WIDTH_METRICS)]
         for prior in dict.fromkeys(scores["prior"])
     ]
     return markdown_table(["prior", "ECE ↓", "Brier ↓", "NLL ↓"], rows, "lrrr")

@@ -15,7 +15,8 @@ from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.losses.neighborhood import window_of_width
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.raters.priors import Prior, RatedMasks, blur, softened, softened_to_width
-from nacl_monai.raters.scores import CLIP, METRICS, RESAMPLES, Array, PriorScores, fit_width
+from nacl_monai.raters.scores import CLIP, WIDTH_METRICS, WIDTH_RESAMPLES, PriorScores, fit_width
+from nacl_monai.tensors import Floats
 
 
 def hard() -> Prior:
@@ -83,7 +84,7 @@ def _window(kernel_size: int) -> str:
     return f"{kernel_size}×{kernel_size}"
 
 
-def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Array, Array, Array]:
+def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Floats, Floats, Floats]:
     """Confidence, accuracy and share of the voxels of each bin, every patient weighing the same."""
     kinds = (scores.confidences, scores.positives, scores.counts)
     shares = (np.nanmean(scores.per_voxel(kind)[:, prior, band], axis=0) for kind in kinds)
@@ -147,9 +148,9 @@ def held_out(
     test = scores.select(~training)
     mine = nearest(scores, family, fit.best)
     other = next(k for k, prior in enumerate(scores.priors) if prior.label == rival)
-    weights = draws(len(test.patients), RESAMPLES, seed)
+    weights = draws(len(test.patients), WIDTH_RESAMPLES, seed)
     rows = []
-    for metric in METRICS:
+    for metric in WIDTH_METRICS:
         whole, drawn = test.errors(metric)[:, band], test.errors(metric, weights)[:, :, band]
         low, high = percentile_interval(drawn[:, mine] - drawn[:, other])
         own = test.by_patient(metric)[:, [mine, other], band]
@@ -185,7 +186,7 @@ def certain_share(
     Returns:
         The share of the difference, and that of the voxels; means over patients.
     """
-    sums: dict[str, Array] = {}
+    sums: dict[str, Floats] = {}
     for image in images:
         planes = image.planes()
         near = np.abs(planes.distances) <= band

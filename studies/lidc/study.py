@@ -16,7 +16,13 @@ from nacl_monai.files import atomic_path, write_text
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.progress import progress_bar
 from nacl_monai.raters.priors import Prior, RatedMasks
-from nacl_monai.raters.scores import METRICS, RESAMPLES, PriorScores, fit_width, score_priors
+from nacl_monai.raters.scores import (
+    WIDTH_METRICS,
+    WIDTH_RESAMPLES,
+    PriorScores,
+    fit_width,
+    score_priors,
+)
 from nacl_monai.reports.style import save_figure
 from studies.lidc.outlines import READERS, Nodule, Scan, find_database, read_nodules, read_scans
 from studies.lidc.page import draw_reliability, draw_widths, report
@@ -108,9 +114,9 @@ def _bar(images: Sequence[RatedMasks], name: str) -> Iterable[RatedMasks]:
 
 def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     """Every prior, band and metric, with 95 % intervals over patients."""
-    weights = draws(len(scores.patients), RESAMPLES)
+    weights = draws(len(scores.patients), WIDTH_RESAMPLES)
     rows = []
-    for metric in METRICS:
+    for metric in WIDTH_METRICS:
         values, ends = scores.errors(metric), percentile_interval(scores.errors(metric, weights))
         rows += [
             {
@@ -133,7 +139,7 @@ def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
 def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     """The best width of every family by every metric in every band."""
     families = dict.fromkeys(prior.family for prior in scores.priors if prior.family in FAMILIES)
-    kinds = product(families, METRICS, range(len(scores.bands)))
+    kinds = product(families, WIDTH_METRICS, range(len(scores.bands)))
     fits = [fit_width(scores, family, metric, band) for family, metric, band in kinds]
     rows = [
         {

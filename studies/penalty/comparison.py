@@ -31,12 +31,13 @@ from nacl_monai.evaluations.statistics import (
 )
 from nacl_monai.evaluations.tables import csv_text, markdown_table
 from nacl_monai.files import atomic_path, write_text
+from nacl_monai.inference.records import MEAN
 from nacl_monai.metrics import Curves, read_curves
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.record import Record, read_record
 from nacl_monai.paper.comparisons import Comparison, comparison_to_markdown
 from nacl_monai.paper.grid import MAIN_LOSSES, method_label
-from nacl_monai.promises.control import MEAN, Control
+from nacl_monai.promises.control import Control
 from studies.penalty import leading
 from studies.promises.__main__ import divided, person_by_person
 

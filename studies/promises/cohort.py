@@ -20,16 +20,17 @@ from scipy.stats import kstest
 from nacl_monai.cli import write_files
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
+from nacl_monai.inference.records import OUTER, WITHIN
 from nacl_monai.metrics.curves import (
     Curves,
+    curves_definition,
     curves_of_case,
-    definition_of,
     joined_curves,
     read_curves,
 )
 from nacl_monai.progress import progress_bar
 from nacl_monai.promises.cohort import known_of, mean_dice, permutation_test
-from nacl_monai.promises.control import OUTER, WITHIN, Control
+from nacl_monai.promises.control import Control
 from nacl_monai.promises.rules import Rules
 from nacl_monai.runs import RunFolder
 from studies.runs import evaluation_of
@@ -51,7 +52,7 @@ def curves(
         cases = [case for case in config.get_parsed_content("cases") if case["case"] not in known]
         patients = [case.get("patient", case["case"]) for case in cases]
         channels = {name: [k] for k, name in enumerate(config["classes"])}
-        definition = definition_of(channels, structures, "softmax", "study", known_by="table")
+        definition = curves_definition(channels, structures, "softmax", "study", known_by="table")
         changes = [CLEAN, *((kind, degree) for kind in CHANGES for degree in degrees)]
         for kind, degree in progress_bar(changes, description=folder.name, unit="change"):
             read, found = Compose([first, Corrupt(kind, degree), *rest]), []

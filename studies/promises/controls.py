@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai.evaluations.tables import csv_text, markdown_table
+from nacl_monai.inference.records import CONTOURS, CONTROLS, KINDS, OUTER, WITHIN
 from nacl_monai.metrics import Curves, read_curves
-from nacl_monai.promises.control import CONTOURS, CONTROLS, OUTER, WITHIN, Control
-from nacl_monai.promises.record import KINDS
+from nacl_monai.promises.control import Control
 from nacl_monai.promises.rules import Rules, failed
 from studies.promises.__main__ import divisions
 
@@ -24,7 +24,8 @@ def divided(rules: Rules, control: Control, patients: int, draws: int) -> dict[s
     """Means over divisions, among the patients who did not calibrate.
 
     ``risk`` is what the control counts, ``fails`` the share of patients with more than its miss outside
-    or wrong, or whose interval or bound fails, and ``size`` that of `nacl_monai.promises.record.Kept`.
+    or wrong, or whose interval or bound fails, and ``size`` as in
+    `nacl_monai.promises.record.Guarantee`.
     """
     found = []
     risks, fails = (

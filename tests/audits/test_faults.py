@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.channels import Channels, read_dataset
+from nacl_monai.predictions.channels import Channels, read_dataset_json
 from nacl_monai.predictions.checks import check_channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.layouts import read_npz, read_plain
@@ -237,7 +237,7 @@ def test_nested_dataset_is_damaged(tmp_path):
     with pytest.raises(
         InputError, match=r"dataset.json: (is damaged|names no labels); give another"
     ):
-        read_dataset(file)
+        read_dataset_json(file)
 
 
 LABELS = "these are labels; probabilities are needed: nnUNetv2_predict --save_probabilities"

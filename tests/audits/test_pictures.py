@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai.audits.measuring import measured
+from nacl_monai.audits.measuring import case_numbers
 from nacl_monai.audits.output import WorstCases
 from nacl_monai.audits.pictures import picture
 from nacl_monai.metrics.measurement import Measurement
@@ -95,7 +95,7 @@ def test_only_the_worst_are_in_memory():
     for case, label in (("a", [1, 0]), ("empty", [0, 0]), ("b", [0, 1]), ("c", [1, 0])):
         labels = [torch.tensor([[label]])]
         reading = array_reading(case, probs, labels, [None], channels)
-        numbers = next(measured(reading, measurement))
+        numbers = next(case_numbers(reading, measurement))
         kept = worst.keep(case, replace(numbers, picture={"case": case}))
         assert kept.picture is None
 

@@ -262,7 +262,7 @@ def of_patches(run, *_):
 def calibrated(run, _, monkeypatch):
     """With a temperature behind the network."""
     write_fit(RunFolder(run), "temperature_union", evaluation="{}")
-    monkeypatch.setattr("nacl_monai.bundles.export.measured", lambda _: None)
+    monkeypatch.setattr("nacl_monai.bundles.export.evaluation_of_run", lambda _: None)
     return {"calibrator": "temperature_union"}
 
 
@@ -484,7 +484,7 @@ def exported_with(trained_once, tmp_path_factory):
     @cache
     def bundle(name):
         with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr("nacl_monai.bundles.export.measured", measured)
+            monkeypatch.setattr("nacl_monai.bundles.export.evaluation_of_run", measured)
             args = (run.path, root / name, "hippocampus", {}, BUNDLES)
             return run, export_bundle(*args, calibrator=name)[0]
 

@@ -18,7 +18,7 @@ from nacl_monai import inference
 from nacl_monai.bundles.export import calibrated_inferer, export_bundle
 from nacl_monai.bundles.scripts import write_scripts
 from nacl_monai.errors import causes
-from nacl_monai.inference.segmenter import load_weights
+from nacl_monai.inference.segmenter import load_checkpoint
 from nacl_monai.inference.windows import spacing_of
 from tests.bundles.conftest import BUNDLES
 from tests.configurations.conftest import one_line, run_bundle
@@ -48,7 +48,7 @@ def parts(exported, monkeypatch, tmp_path):
     parser = ConfigParser({**config, "device": "cpu"})
     names = ("preprocessing", "network_def", "inferer", "postprocessing")
     found = {name: parser.get_parsed_content(name) for name in names}
-    load_weights(found["network_def"].eval(), exported / "models/model.pt")
+    load_checkpoint(found["network_def"].eval(), exported / "models/model.pt")
     return found
 
 

@@ -16,7 +16,7 @@ from nacl_monai.bundles.card import (
     bundle_metadata,
     calibration_card,
     calibration_of,
-    measured,
+    evaluation_of_run,
     write_card,
 )
 from nacl_monai.bundles.self_contained import run_configs, self_contained
@@ -34,7 +34,9 @@ from tests.evaluated_runs import write_run
 def metadata_of(run, dataset="hippocampus", **overrides):
     configs = run_configs(dataset, overrides, run, BUNDLES)
     configs = {kind: self_contained(config, kind) for kind, config in configs.items()}
-    return bundle_metadata(BUNDLES, dataset, configs, RunFolder(run), measured(RunFolder(run)))
+    return bundle_metadata(
+        BUNDLES, dataset, configs, RunFolder(run), evaluation_of_run(RunFolder(run))
+    )
 
 
 @pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
@@ -206,12 +208,12 @@ def test_diagram_is_shown_where_there_are_bins(tmp_path):
     for folder in folders:
         folder.mkdir()
 
-    assert "![Reliability diagram](reliability.png)" in write_card(measured(run), *folders)
+    assert "![Reliability diagram](reliability.png)" in write_card(evaluation_of_run(run), *folders)
     top, docs = ((folder / "reliability.png").read_bytes() for folder in folders)
     assert top == docs
     assert top.startswith(b"\x89PNG")
     assert "reliability.png" not in calibration_card(found(["a", "b"], ece_all=[0.1, 0.2]))
-    assert write_card(measured(RunFolder(tmp_path / "other")), *folders) == ""
+    assert write_card(evaluation_of_run(RunFolder(tmp_path / "other")), *folders) == ""
 
 
 def test_card_leads_with_numbers_of_all_cases_together():

@@ -6,7 +6,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from nacl_monai.data.cases import image_files
-from nacl_monai.data.formats import FORMATS, describe, read_ignored, read_labels
+from nacl_monai.data.formats import FORMATS, describe, read_ignored, read_label_values
 from nacl_monai.errors import InputError
 from tests import own_data
 from tests.own_data import NAMES, write_json
@@ -110,7 +110,7 @@ class TestLabels:
     def test_what_cannot_be_meant_is_one_line(self, labels, part):
         """It names the file and the label."""
         with pytest.raises(InputError, match="^dataset.json: labels: ") as caught:
-            read_labels("dataset.json", labels)
+            read_label_values("dataset.json", labels)
         assert part in str(caught.value)
 
 

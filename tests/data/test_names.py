@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.cli import main
 from nacl_monai.data.check import check_dataset
-from nacl_monai.data.new_bundle import Options, new_bundle
+from nacl_monai.data.new_bundle import Statements, new_bundle
 from nacl_monai.errors import InputError
 from nacl_monai.menus import read_dataset
 from tests import own_data
@@ -101,9 +101,9 @@ def test_name_in_a_dataset_is_data_or_refused(place, names, tmp_path, monkeypatc
     refused = names[0] in CODE and place not in ("case", "label", "channel", "modality")
     if refused:
         with pytest.raises(InputError, match=r"^[^\n]* MONAI (evaluates|reads) [^\n]*rename it$"):
-            new_bundle("mine", data, "bundles", options=Options(**options))
+            new_bundle("mine", data, "bundles", options=Statements(**options))
     else:
-        assert new_bundle("mine", data, "bundles", options=Options(**options)).faults == []
+        assert new_bundle("mine", data, "bundles", options=Statements(**options)).faults == []
         file = tmp_path / "bundles/mine/configs/dataset.yaml"
         keys = yaml.safe_load(file.read_text(encoding="utf-8"))
         assert keys["cases"]["_target_"].startswith("nacl_monai.data.")
@@ -124,7 +124,7 @@ def test_name_in_a_table_that_no_screen_shows_is_refused(place, tmp_path):
     data, options = PLACES[place](tmp_path, [BREAK])
 
     with pytest.raises(InputError, match="people.csv: has an invisible character in 'MRI"):
-        new_bundle("mine", data, tmp_path / "bundles", options=Options(**options))
+        new_bundle("mine", data, tmp_path / "bundles", options=Statements(**options))
     assert not (tmp_path / "bundles").exists()
 
 
@@ -135,7 +135,7 @@ def test_name_that_a_spreadsheet_computes_is_refused(place, name, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     data, options = PLACES[place](tmp_path, [name])
     try:
-        faults = new_bundle("mine", data, "bundles", options=Options(**options)).faults
+        faults = new_bundle("mine", data, "bundles", options=Statements(**options)).faults
     except InputError as error:
         faults = [error]
 

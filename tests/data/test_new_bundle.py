@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.data.__main__ import main
 from nacl_monai.data.check import check_dataset
-from nacl_monai.data.new_bundle import Options, new_bundle
+from nacl_monai.data.new_bundle import Statements, new_bundle
 from nacl_monai.data.survey import SAMPLED, choose_channels
 from nacl_monai.errors import InputError
 from nacl_monai.menus import read_dataset
@@ -31,7 +31,7 @@ def new(tmp_path):
     def write(data, **options):
         folder = tmp_path / "bundles"
         shutil.rmtree(folder, ignore_errors=True)
-        found = new_bundle("mine", data, folder, options=Options(**options))
+        found = new_bundle("mine", data, folder, options=Statements(**options))
         assert found.faults == []
         keys = yaml.safe_load((folder / "mine/configs/dataset.yaml").read_text())
         return keys, ". ".join(choice.why for choice in found.choices)

@@ -9,7 +9,12 @@ from pydicom.sr.codedict import codes
 
 from nacl_monai import __version__
 from nacl_monai.dicom.frames import read_source
-from nacl_monai.dicom.segmentation import check_names, class_names, property_of, write_segmentation
+from nacl_monai.dicom.segmentation import (
+    check_segment_names,
+    class_names,
+    property_of,
+    write_segmentation,
+)
 from nacl_monai.errors import InputError
 from nacl_monai.inference.maps import COLORS, label_tables
 from tests.dicom_series import AFFINES, DOWNWARDS, SHAPE, TILTED, read_back, write_series
@@ -177,8 +182,8 @@ def test_missing_table_is_one_line(tmp_path, monkeypatch):
 def test_names_that_dicom_does_not_take_are_refused(names):
     """Segments are called by 1 to 64 characters; a backslash separates values."""
     with pytest.raises(InputError, match="--names"):
-        check_names(names)
-    check_names(["background", "x" * 64])
+        check_segment_names(names)
+    check_segment_names(["background", "x" * 64])
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 from nacl_monai.evaluations.statistics import (
     BETTER,
     CANNOT_TELL,
-    DECISIONS,
     EQUIVALENT,
+    OUTCOMES,
     SLIGHTLY,
     TOO_FEW,
     WORSE,
@@ -368,5 +368,5 @@ class TestDecision:
         opposite |= {worse: better for better, worse in opposite.items()}
         decision = self.decide(differences)
 
-        assert decision in DECISIONS
+        assert decision in OUTCOMES
         assert self.decide(-np.array(differences)) == opposite.get(decision, decision)

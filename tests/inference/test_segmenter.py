@@ -14,7 +14,7 @@ from torch import nn
 from nacl_monai.errors import InputError
 from nacl_monai.inference import CalibratedInferer, Segmenter
 from nacl_monai.inference.images import ImageFault
-from nacl_monai.inference.segmenter import load_weights
+from nacl_monai.inference.segmenter import load_checkpoint
 from nacl_monai.posthoc import DistanceTemperatures
 from tests.conftest import flip_headers
 from tests.same import same_bits
@@ -45,7 +45,7 @@ def test_weights_are_loaded(file, with_checksum):
         write_checksum(file)
     loaded = network()
 
-    load_weights(loaded, str(file))
+    load_checkpoint(loaded, str(file))
 
     for name, values in torch.load(file, weights_only=True).items():
         same_bits(loaded.state_dict()[name], values, "they are read back")
@@ -61,14 +61,14 @@ def test_changed_byte_of_any_layer_is_noticed(refusal, file):
         changed[place] ^= 1
         file.write_bytes(changed)
 
-        assert refusal(load_weights, network(), file).startswith(f"{file}: is damaged, or not ")
+        assert refusal(load_checkpoint, network(), file).startswith(f"{file}: is damaged, or not ")
 
 
 def test_flipped_bit_of_a_header_of_the_archive_is_no_traceback(file):
     """It may announce a compression, a password, another place or size; some change nothing."""
     for _ in flip_headers(file):
         with suppress(InputError):
-            load_weights(network(), str(file))
+            load_checkpoint(network(), str(file))
 
 
 def test_part_that_is_marked_as_a_folder_is_damaged(refusal, file):
@@ -79,7 +79,7 @@ def test_part_that_is_marked_as_a_folder_is_damaged(refusal, file):
         changed[header.start() + 38] ^= 0x10
         file.write_bytes(changed)
 
-        assert "is damaged" in refusal(load_weights, network(), file)
+        assert "is damaged" in refusal(load_checkpoint, network(), file)
 
 
 def test_other_weights_under_the_name_are_noticed(refusal, file):
@@ -89,7 +89,7 @@ def test_other_weights_under_the_name_are_noticed(refusal, file):
     state["0.weight"][0, 0, 0, 0] += 1e-3
     torch.save(state, file)
 
-    assert "not the file that was trained" in refusal(load_weights, network(), file)
+    assert "not the file that was trained" in refusal(load_checkpoint, network(), file)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02N."])
@@ -97,13 +97,13 @@ def test_file_that_is_none_of_torch_is_damaged(refusal, file, content):
     """Whatever is in it; nothing of it is unpickled."""
     file.write_bytes(content)
 
-    assert "is damaged" in refusal(load_weights, network(), file)
+    assert "is damaged" in refusal(load_checkpoint, network(), file)
 
 
 @pytest.mark.parametrize("other", [network(3), nn.Linear(2, 2)])
 def test_weights_of_another_network_do_not_fit(refusal, file, other):
     """They have another shape or other names."""
-    assert "model.pt: does not fit the network; " in refusal(load_weights, other, file)
+    assert "model.pt: does not fit the network; " in refusal(load_checkpoint, other, file)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -114,7 +114,7 @@ def test_weights_that_are_no_numbers_are_refused(refusal, file, name, value):
     state[name].view(-1)[-1] = value
     torch.save(state, file)
 
-    assert refusal(load_weights, network(), file) == (
+    assert refusal(load_checkpoint, network(), file) == (
         f"{file}: holds NaN or infinite weights ({name}); train again"
     )
 

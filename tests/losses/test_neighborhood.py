@@ -20,7 +20,7 @@ from nacl_monai.losses import (
     neighborhood_penalty,
     neighborhood_proportions,
 )
-from nacl_monai.losses.neighborhood import PRIORS, spacing_of, window_of_width
+from nacl_monai.losses.neighborhood import PRIORS, label_spacing, window_of_width
 from tests.same import same_values
 
 CLASSES = 3
@@ -344,8 +344,8 @@ def test_affine_may_turn_the_axes():
     affine = torch.tensor([[0.0, -2, 0, 5], [0.5, 0, 0, 7], [0, 0, 3, 1], [0, 0, 0, 1]])
     labels = MetaTensor(torch.zeros(1, 1, 4, 4, 4), affine=affine)
 
-    assert spacing_of(labels, 3) == pytest.approx([0.5, 2.0, 3.0])
-    assert spacing_of(labels, 2) == pytest.approx([0.5, 2.0])
+    assert label_spacing(labels, 3) == pytest.approx([0.5, 2.0, 3.0])
+    assert label_spacing(labels, 2) == pytest.approx([0.5, 2.0])
 
 
 SEVERAL = torch.stack([torch.eye(4), torch.diag(torch.tensor([2.0, 1, 1, 1]))])

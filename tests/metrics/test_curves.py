@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
+from nacl_monai.inference.promised import Levels, structure_levels
+from nacl_monai.inference.records import MARGINS
 from nacl_monai.metrics import read_curves
-from nacl_monai.metrics.curves import THRESHOLDS, counted
+from nacl_monai.metrics.curves import THRESHOLDS, label_curve
 from nacl_monai.metrics.sums_file import arrays_checksum
 from nacl_monai.promises.cases import curves_of_arrays
 from tests.same import same_bits, same_values
@@ -52,7 +53,7 @@ def test_thresholds_are_those_of_a_search(dtype):
     probs = np.concatenate([steps, *beside, between, ends]).astype(dtype)
     levels = Levels(probs, np.zeros(len(probs), np.int8))
 
-    curve = counted(levels, np.zeros(len(probs), bool))
+    curve = label_curve(levels, np.zeros(len(probs), bool))
 
     expected = (probs.astype(float)[:, None] >= THRESHOLDS).sum(0)
     assert curve["counts"][:, 0].tolist() == expected.tolist()
@@ -73,7 +74,7 @@ def test_curve_is_that_of_a_loop_to_the_bit(spacing, masked):
     predicted = np.isin(probs.argmax(0), [1, 2])
 
     (levels,) = structure_levels(torch.from_numpy(probs), {"both": (1, 2)}, spacing)
-    curve = counted(levels, label, mask)
+    curve = label_curve(levels, label, mask)
 
     expected = looped(inside, predicted, label, spacing, mask)
     for name in SUMS:
@@ -108,7 +109,7 @@ def test_sums_are_exact_beyond_what_a_float_holds():
     voxels = 2**21 + 2**12
     levels = Levels(np.full(voxels, 1 - 2.0**-32), np.zeros(voxels, np.int8))
 
-    curve = counted(levels, np.ones(voxels, bool))
+    curve = label_curve(levels, np.ones(voxels, bool))
 
     assert curve["sums"][0, 0] == voxels * (2**32 - 1)
 

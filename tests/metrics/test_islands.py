@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.metrics import DiceMetric
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.curves import definition_of
+from nacl_monai.metrics.curves import curves_definition
 from nacl_monai.metrics.islands import count_islands, joined_islands, label_islands, read_islands
 from tests.same import same_bits, same_values
 
@@ -122,7 +122,7 @@ def islands(cases, patients=(), shard=None, least=0.0, seed=0):
             ]
         )
     names = {"a": [1], "b": [2]}
-    definition = definition_of({"outside": [0], **names}, names, "softmax", "tool", shard=shard)
+    definition = curves_definition({"outside": [0], **names}, names, "softmax", "tool", shard=shard)
     definition |= {"minimum_mm3": least, "score": "Largest probability"}
     return joined_islands(cases, rows, patients, definition)
 

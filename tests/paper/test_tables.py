@@ -18,8 +18,8 @@ from nacl_monai.paper.tables import (
     beside_paper,
     correlate,
     methods_to_markdown,
-    note,
     read_published,
+    table_caption,
     to_markdown,
 )
 
@@ -246,7 +246,7 @@ def test_markdown_marks_the_best_and_shows_the_paper_s_number(small):
         "| **0.050**<br>[0.040, 0.060]<br>0.048 (+0.002) |",
         "| Hippocampus | Mean | 0.075 | – |",
     ]
-    assert lines[-1] == note(small)
+    assert lines[-1] == table_caption(small)
 
 
 def test_a_metric_is_a_table_and_the_mean_over_datasets_a_row():
@@ -266,24 +266,24 @@ def test_a_metric_is_a_table_and_the_mean_over_datasets_a_row():
 
 def test_note_says_how_many_patients_and_trainings_there_are(small):
     """And what the lines of a cell are, where they are there."""
-    assert note(small) == (
+    assert table_caption(small) == (
         "Mean over test patients (ACDC 20, Hippocampus 1) and its 95 % t interval over patients and "
         "trainings; 3 trainings per method. Below: the paper's number and, where both are measured "
         "alike, ours minus it; the paper's network is `unet_authors`, which `unet` is not. "
         "Best in bold, second underlined."
     )
     alone = small.iloc[2:].assign(metric="hd95", seeds=1)
-    assert "over patients; one training per method. HD95 in voxels. Best" in note(alone)
-    assert "1 to 3 trainings per method" in note(small.assign(seeds=[1, 2, 3]))
-    assert "(ACDC 20)" in note(small.iloc[:2].assign(dataset=["acdc", "all"]))
+    assert "over patients; one training per method. HD95 in voxels. Best" in table_caption(alone)
+    assert "1 to 3 trainings per method" in table_caption(small.assign(seeds=[1, 2, 3]))
+    assert "(ACDC 20)" in table_caption(small.iloc[:2].assign(dataset=["acdc", "all"]))
 
 
 def test_note_has_what_is_remarked_of_the_trainings(small):
     """Behind what it says by itself."""
     remarks = ["Some for longer.", "Others not."]
 
-    assert "per method. Some for longer. Others not. Below" in note(small, remarks)
-    assert to_markdown(small, remarks).splitlines()[-1] == note(small, remarks)
+    assert "per method. Some for longer. Others not. Below" in table_caption(small, remarks)
+    assert to_markdown(small, remarks).splitlines()[-1] == table_caption(small, remarks)
     assert "per method. Some for longer. Others not." in methods_to_markdown(small, remarks)
 
 

@@ -24,7 +24,7 @@ from nacl_monai.posthoc import (
     fit_method,
     module_of,
 )
-from nacl_monai.posthoc.voxels import Voxels
+from nacl_monai.posthoc.voxels import FitVoxels
 
 
 def drawn(temperature, foreground=0.5, voxels=400_000, seed=0, bias=0.0):
@@ -82,8 +82,8 @@ def test_no_other_temperature_has_a_smaller_nll(seed, scale, share):
 def test_a_fit_without_a_patient_goes_on_from_that_to_all(method, monkeypatch):
     """It finds what a search from the start finds, and makes fewer passes over the voxels."""
     passes = []
-    blocks = Voxels.blocks
-    monkeypatch.setattr(Voxels, "blocks", lambda self: passes.append(1) or blocks(self))
+    blocks = FitVoxels.blocks
+    monkeypatch.setattr(FitVoxels, "blocks", lambda self: passes.append(1) or blocks(self))
     with RegionLogits("all") as voxels:
         for k, scale in enumerate((1.2, 1.5, 1.9, 2.4)):
             logits, labels = drawn(scale, 0.5, 3000, k)

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from nacl_monai.errors import InputError
 from nacl_monai.inference.records import own_checksum
-from nacl_monai.metrics.curves import definition_of
+from nacl_monai.metrics.curves import curves_definition
 from nacl_monai.metrics.islands import Islands
 from nacl_monai.posthoc.islands import RealIslands, features, fit_real, read_real
 
@@ -100,7 +100,7 @@ def test_what_was_fitted_is_read_as_it_was_written(tmp_path):
 
 def fitted():
     names = {"a": [1]}
-    definition = definition_of(
+    definition = curves_definition(
         {"outside": [0], **names}, names, "softmax", "tool", known_by="table"
     )
     definition["minimum_mm3"] = 0.0

@@ -16,7 +16,7 @@ from nacl_monai.posthoc import (
     structure_logits_of,
 )
 from nacl_monai.posthoc.scaling import _nll, fit_affine
-from nacl_monai.posthoc.voxels import Voxels
+from nacl_monai.posthoc.voxels import FitVoxels
 from tests.posthoc.shipping import LOGITS, shipped
 from tests.same import same_bits, same_values
 
@@ -95,7 +95,7 @@ def drawn(seed):
     """Voxels of two volumes, of which one weighs three times as much."""
     rng = np.random.default_rng(seed)
     return [
-        Voxels(
+        FitVoxels(
             torch.from_numpy(rng.normal(0, 3, (voxels, 3))).float(),
             torch.from_numpy(rng.integers(0, 3, voxels)),
             weight,
@@ -120,7 +120,7 @@ def test_share_of_doubtful_voxels_changes_no_fit(share):
     """Voxels that are certain under any scale only make the mean smaller."""
     doubtful = [voxels._replace(weight=voxels.weight * share) for voxels in drawn(3)]
     labels = torch.zeros(100, dtype=torch.long)
-    certain = Voxels(torch.tensor([1e6, -1e6, -1e6]).expand(100, 3), labels, 1 - share)
+    certain = FitVoxels(torch.tensor([1e6, -1e6, -1e6]).expand(100, 3), labels, 1 - share)
 
     found = fit_affine([*doubtful, certain], 2.0)
     expected = fit_affine(drawn(3), 2.0)
@@ -131,8 +131,8 @@ def test_share_of_doubtful_voxels_changes_no_fit(share):
 @given(st.integers(0, 1000), st.floats(0, 2))
 def test_biases_keep_to_their_bound(seed, bound):
     """Zero leaves them out."""
-    voxels = [Voxels(logits, logits.argmax(1), w) for logits, _, w, *_ in drawn(seed)]
-    wrong = [Voxels(logits, labels.roll(1) % 3, w) for logits, labels, w, *_ in drawn(seed)]
+    voxels = [FitVoxels(logits, logits.argmax(1), w) for logits, _, w, *_ in drawn(seed)]
+    wrong = [FitVoxels(logits, labels.roll(1) % 3, w) for logits, labels, w, *_ in drawn(seed)]
 
     _, biases = fit_affine([*voxels, *wrong], bound)
     assert np.abs(biases).max() <= bound

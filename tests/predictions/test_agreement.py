@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.predictions.channels import numbered, read_dataset
+from nacl_monai.predictions.channels import numbered, read_dataset_json
 from nacl_monai.predictions.checks import check_agreement
 from nacl_monai.predictions.images import Probabilities, read_image
 from nacl_monai.predictions.readers import pairwise_dice
@@ -72,7 +72,7 @@ def test_overlapping_structures_are_painted_as_nnunet_does(dtype, check, tmp_pat
     """In the order that dataset.json has, later over earlier; another segmentation is named."""
     labels = {"background": 0, "whole": [1, 2], "core": [2]}
     write_json(tmp_path / "dataset.json", {"labels": labels, "regions_class_order": [1, 2]})
-    channels = read_dataset(tmp_path / "dataset.json")
+    channels = read_dataset_json(tmp_path / "dataset.json")
     whole, core = np.zeros((2, 6, 6, 6))
     whole[1:5], core[2:4] = 0.9, 0.8
     core[3, 3, 3] = 0.5  # neither inside nor outside

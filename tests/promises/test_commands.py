@@ -18,8 +18,7 @@ from scipy.stats import beta, norm
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.digits import interval_text
-from nacl_monai.inference.promised import MARGINS
-from nacl_monai.inference.records import CONTOURS, of_least
+from nacl_monai.inference.records import CONTOURS, MARGINS, of_least
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
 from nacl_monai.posthoc.fit import Fit

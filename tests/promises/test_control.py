@@ -14,13 +14,13 @@ from scipy.ndimage import distance_transform_edt
 from scipy.stats import binom, binomtest, norm
 
 from nacl_monai.errors import SettingError
-from nacl_monai.inference.promised import MARGINS, Levels, structure_levels
-from nacl_monai.metrics.curves import THRESHOLDS, Curves, counted
+from nacl_monai.inference.promised import Levels, structure_levels
+from nacl_monai.inference.records import FAMILIES, MARGINS
+from nacl_monai.metrics.curves import THRESHOLDS, Curves, label_curve
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import (
-    FAMILIES,
     Control,
-    along,
+    along_path,
     by_patient,
     contours_along,
     grown,
@@ -242,9 +242,9 @@ def test_sets_of_a_path_are_counted_as_they_are_drawn(family):
     rng = np.random.default_rng(3)
     levels = Levels(rng.beta(0.3, 0.6, (6, 7, 8)), rng.integers(0, 7, (6, 7, 8)).astype(np.int8))
     label = rng.random((6, 7, 8)) < 0.4
-    curve = counted(levels, label)
+    curve = label_curve(levels, label)
     path = path_of(family)
-    counts, hits = (along(path, curve[name]) for name in ("counts", "hits"))
+    counts, hits = (along_path(path, curve[name]) for name in ("counts", "hits"))
 
     drawn = list(drawn_sets(family, levels))
 
@@ -284,7 +284,7 @@ def test_part_that_is_missed_as_a_whole_is_found_before_the_margin_grows():
     (levels,) = structure_levels(
         torch.from_numpy(np.stack([1 - probs, probs])), {"a": (1,)}, (10.0, 1.0, 1.0)
     )
-    curve = {name: part[None, None] for name, part in counted(levels, label).items()}
+    curve = {name: part[None, None] for name, part in label_curve(levels, label).items()}
     curves = Curves(["a"], ["a"], **curve, spacings=np.array([[10.0, 1, 1]]), patients=["a"])
 
     for family, size in (("within", label.sum()), ("margin", label.size)):

@@ -17,7 +17,7 @@ from scipy.stats import ttest_ind
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.promises import read_promise
-from nacl_monai.promises.mean import LEAST, Volumes, cohort_mean, known_volumes, labels_alone
+from nacl_monai.promises.mean import MIN_LABELS, Volumes, cohort_mean, known_volumes, labels_alone
 from tests.promises.test_commands import PATIENTS, promised_and_new
 
 SIMULATED = 4000
@@ -69,7 +69,7 @@ def test_difference_is_that_of_both_means_with_both_errors():
     assert found.error == pytest.approx(np.hypot(first.error, second.error), rel=1e-12)
 
 
-@pytest.mark.parametrize("part", [volumes(LEAST - 1, 100), volumes(100, 1)])
+@pytest.mark.parametrize("part", [volumes(MIN_LABELS - 1, 100), volumes(100, 1)])
 def test_few_labels_or_a_single_new_patient_have_no_interval(part):
     assert np.isfinite(cohort_mean(part).mean)
     assert np.isnan(cohort_mean(part).interval()).all()

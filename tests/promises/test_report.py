@@ -29,7 +29,7 @@ from nacl_monai.predictions import study as studies
 from nacl_monai.predictions.readers import Digested
 from nacl_monai.promises.control import Control, level_of
 from nacl_monai.promises.record import read_promise
-from nacl_monai.promises.report import MOST, _summary, drawn
+from nacl_monai.promises.report import MOST_FITTED, _summary, patients_to_fit
 from nacl_monai.reports.sections import Section
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import scripts
@@ -127,7 +127,7 @@ def test_who_fits_the_calibrator_neither_tests_nor_promises(road):
     fitted = set(read_calibrator(folder / "calibrator/calibrator.json").patients)
     promised = read_promise(folder / "promise")
 
-    assert len(fitted) == MOST == 8
+    assert len(fitted) == MOST_FITTED == 8
     assert fitted | set(promised.patients) == set(old.cases)
     for part in ("audit", "calibrated"):
         tested = pd.read_csv(folder / part / "cases.csv")["case"]
@@ -531,11 +531,11 @@ def test_next_command_of_a_report_on_an_ensemble_runs(tmp_path, capsys, monkeypa
 def test_others_are_enough_for_a_promise_of_use(number, level):
     """Whoever is drawn is one of them, once, and the draw is always the same."""
     patients = [f"p{k}" for k in range(number)]
-    chosen = drawn(patients, level)
+    chosen = patients_to_fit(patients, level)
 
-    assert chosen == drawn(patients[::-1], level)
+    assert chosen == patients_to_fit(patients[::-1], level)
     assert set(chosen) <= set(patients)
-    assert len(set(chosen)) == len(chosen) <= min(MOST, number / 3)
+    assert len(set(chosen)) == len(chosen) <= min(MOST_FITTED, number / 3)
     if chosen:
         assert number - len(chosen) >= 2 / level - 1 - 1e-9
     assert level_of(number) >= min(0.95, 2 / (number + 1) - 1e-9)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from nacl_monai.inference.promised import MARGINS
+from nacl_monai.inference.records import MARGINS
 from nacl_monai.promises import applied, promise, read_promise
 from tests.audits.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run

@@ -59,7 +59,7 @@ def test_curve_is_that_of_a_slow_loop(ties):
     if ties:
         known, new = known.round(), new.round()
     log = watched(new, {"a: entropy": known.tolist()})
-    drawn = [watch.drawn("c", f"p{k:03d}") for k in range(60)]
+    drawn = [watch.random_number("c", f"p{k:03d}") for k in range(60)]
 
     assert np.exp([*log.curve("a: entropy").values()]) == pytest.approx(
         slow_curve(known, new, drawn)

@@ -18,11 +18,11 @@ from nacl_monai.menus import read_menu
 from nacl_monai.raters import __main__ as command
 from nacl_monai.raters.command import (
     FitOptions,
-    check_values,
-    find_cases,
     overrides,
-    read_cases,
+    rated_files,
+    read_rated_cases,
     structure,
+    values_of_raters,
 )
 from tests.same import same_values
 
@@ -139,7 +139,7 @@ def test_cases_are_read_by_name_whatever_the_tool(write, tmp_path):
         turned = nibabel.load(file).as_reoriented(np.array([[2, 1], [0, -1], [1, 1]]))
         nibabel.save(turned, file)
 
-    for case in read_cases(find_cases([first, other])):
+    for case in read_rated_cases(rated_files([first, other])):
         assert case.spacing == (1.0, 2.0, 4.0)
         assert case.labels.shape == (2, 20, 14, 3)
         same_values(case.labels[0], case.labels[1])
@@ -155,11 +155,11 @@ def test_missing_and_repeated_raters_are_refused(write, tmp_path):
     (third / "case01.nii.gz").unlink()
 
     with pytest.raises(InputError, match=r"rater2: has no label map of the case 'case01'"):
-        find_cases([first, other, third])
+        rated_files([first, other, third])
     with pytest.raises(InputError, match=r"rater0: is given twice"):
-        find_cases([first, other, first / ".." / first.name])
+        rated_files([first, other, first / ".." / first.name])
     with pytest.raises(InputError, match=r"rater0: is the only rater"):
-        find_cases([first])
+        rated_files([first])
 
 
 def test_other_shapes_are_refused(write, tmp_path):
@@ -168,34 +168,34 @@ def test_other_shapes_are_refused(write, tmp_path):
     smaller, _ = write(tmp_path / "b", cases=1, shape=(40, 48, 5))
 
     with pytest.raises(InputError, match=r"rater0/case00\.nii\.gz: has shape"):
-        list(read_cases(find_cases([first, smaller])))
+        list(read_rated_cases(rated_files([first, smaller])))
 
 
 def test_distance_that_is_accepted_is_read(write, tmp_path):
     """As the refusal says it: 0.1 mm over 39 voxels are 3.9."""
     first, _ = write(tmp_path / "a", cases=1, shape=(40, 40, 3))
     wider, _ = write(tmp_path / "b", cases=1, shape=(40, 40, 3), spacing=(1.1, 1.0, 4.0))
-    files = find_cases([first, wider])
+    files = rated_files([first, wider])
 
     message = r"rater0/case00\.nii\.gz: its affine puts voxels .* --affine_tolerance 3\.91$"
     with pytest.raises(InputError, match=message):
-        list(read_cases(files))
-    assert len(list(read_cases(files, 3.91))) == 1
+        list(read_rated_cases(files))
+    assert len(list(read_rated_cases(files, 3.91))) == 1
 
 
 def test_other_label_sets_are_refused(tmp_path):
     """A structure that one rater never labeled, or nothing at all."""
     folders = [tmp_path / "one", tmp_path / "other"]
-    assert check_values(folders, [{2, 1}, {1, 2}]) == [1, 2]
+    assert values_of_raters(folders, [{2, 1}, {1, 2}]) == [1, 2]
     with pytest.raises(InputError, match=r"other: holds the label values \[1\], but .* \[1, 2\]"):
-        check_values(folders, [{1, 2}, {1}])
+        values_of_raters(folders, [{1, 2}, {1}])
     with pytest.raises(InputError, match="one: holds no foreground"):
-        check_values(folders, [set(), set()])
+        values_of_raters(folders, [set(), set()])
 
 
 def test_structure_is_cut_out_with_a_margin(write, tmp_path):
     """Slices along the third axis, or one volume; None where no rater has it."""
-    (case,) = read_cases(find_cases(write(tmp_path, cases=1, shape=(48, 48, 7))))
+    (case,) = read_rated_cases(rated_files(write(tmp_path, cases=1, shape=(48, 48, 7))))
     slices = structure(case, 1, "one", 3.0, volumes=False)
     volume = structure(case, 1, "one", 3.0, volumes=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nacl_monai import audit
-from nacl_monai.evaluations.statistics import DECISIONS
+from nacl_monai.evaluations.statistics import OUTCOMES
 from nacl_monai.posthoc import Calibrator, Fit, Sides
 from nacl_monai.reports import draw_temperatures, verdicts, write_calibrated
 from nacl_monai.reports.calibrated import Answer, _left, _word, advice, answers, temperature_curves
@@ -119,7 +119,7 @@ def test_every_decision_has_one_of_four_words():
     unlike = {"better": "better", "worse": "worse"}
     unlike |= dict.fromkeys(["cannot tell", "too few patients"], "cannot tell")
 
-    for decision in DECISIONS:
+    for decision in OUTCOMES:
         assert _word(decision) == unlike.get(decision, "no difference")
 
 

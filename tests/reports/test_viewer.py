@@ -28,7 +28,7 @@ from nacl_monai.predictions.options import Use, options_of
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.reports import viewer
 from nacl_monai.reports.style import page_template
-from nacl_monai.reports.viewer import AROUND, Seen, scripts, viewed_cases
+from nacl_monai.reports.viewer import AROUND, Layers, scripts, viewed_cases
 from nacl_monai.reports.viewer import viewed as viewed_layers
 from nacl_monai.wheel import shipped
 from tests.same import same_values
@@ -409,7 +409,7 @@ def page_of_one(reading, image, file, several=1):
     """The page of so many cases, with what a promise shows of each."""
     probs = reading.probs[1].numpy()
     contours = {"outer contour": probs > 0.05, "inner contour": probs > 0.9}
-    seen = {name: Seen(contours, probs > 0.001) for name in list(reading.channels.structures)[:1]}
+    seen = {name: Layers(contours, probs > 0.001) for name in list(reading.channels.structures)[:1]}
     layers = {**viewed_layers(reading, image, seen), "reason": "it is large"}
     text = page_template(file="view.html.j2").render(
         name="page", count="", command="", **scripts([layers] * several, file)

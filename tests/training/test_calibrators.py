@@ -20,7 +20,7 @@ from nacl_monai.metrics import REGIONS
 from nacl_monai.posthoc import METHODS, Calibrator, Fit, read_calibrator, write_calibrator
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import calibrated_network, fit_calibrator, with_spacing
-from nacl_monai.training.calibrators import Steps, ensemble_of, find_members, read_name
+from nacl_monai.training.calibrators import Steps, ensemble_of, find_members, read_steps
 from nacl_monai.training.checkpoints import save_state
 from tests.same import same_bits
 
@@ -221,9 +221,9 @@ def test_fit_of_a_run_says_what_is_left_on_each_side(run, capsys):
 @pytest.mark.parametrize(("method", "region"), [*itertools.product(METHODS, REGIONS)])
 def test_name_says_method_region_and_where_the_ensemble_is(method, region):
     """Behind the mean, in front of it, or without one."""
-    assert read_name(f"{method}_{region}") == Steps(method, region)
-    assert read_name(f"ensemble_{method}_{region}") == Steps(method, region, of_mean=True)
-    assert read_name(f"{method}_{region}_ensemble") == Steps(method, region, of_members=True)
+    assert read_steps(f"{method}_{region}") == Steps(method, region)
+    assert read_steps(f"ensemble_{method}_{region}") == Steps(method, region, of_mean=True)
+    assert read_steps(f"{method}_{region}_ensemble") == Steps(method, region, of_members=True)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_other_names_are_refused(name):
     with pytest.raises(
         SettingError, match="write <method>_<region> with a method out of signed_distance"
     ):
-        read_name(name)
+        read_steps(name)
 
 
 IMAGE = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -33,11 +33,11 @@ from nacl_monai.training import (
 )
 from nacl_monai.training.case_files import CaseHandler
 from nacl_monai.training.outputs import (
+    batch_files,
     case_names,
-    image_files,
+    outputs_without_ignored,
     probabilities_and_labels,
     probabilities_of,
-    without_ignored,
 )
 from tests.conftest import refused
 from tests.same import same_bits, same_values
@@ -160,7 +160,7 @@ def test_names_are_written_once_in_their_order(monkeypatch):
 def test_cases_without_a_name_are_called_by_their_files(monkeypatch, batch):
     """Those of all processes together, so that no two are alike; whatever a batch is."""
     monkeypatch.setattr(
-        "nacl_monai.training.case_files.image_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
+        "nacl_monai.training.case_files.batch_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
     )
     engine, handler = Engine(lambda *_: None), Recorder()
     handler.attach(engine)
@@ -330,9 +330,9 @@ def test_files_are_those_of_the_images_metadata():
 
     engine = Engine(lambda *_: None)
     engine.state.output = {"image": image, "pred": heads}
-    assert image_files(engine) == ["a.nii", "b.nii"]
+    assert batch_files(engine) == ["a.nii", "b.nii"]
     engine.state.output = [{"image": torch.zeros(1, 3, 3)}, {}]
-    assert image_files(engine) == ["", ""]
+    assert batch_files(engine) == ["", ""]
 
 
 @pytest.mark.parametrize("output", [{}, {"pred": None}, {"pred": torch.tensor([[0.0], [1.0]])}])
@@ -355,8 +355,8 @@ def test_voxels_to_be_ignored_are_of_no_structure():
     label = torch.tensor([[1, 9, 2]], dtype=torch.uint8)
     masks = torch.tensor([[1, 1, 0], [0, 1, 1]])
     output = [{"label": label, "pred": torch.tensor([[2, 2, 0]]), "masks": masks}]
-    (pred,), (of_label,) = without_ignored(output, ["pred", "label"], 9)
-    ((of_structures,),) = without_ignored(output, ["masks"], 9)
+    (pred,), (of_label,) = outputs_without_ignored(output, ["pred", "label"], 9)
+    ((of_structures,),) = outputs_without_ignored(output, ["masks"], 9)
 
     assert (pred.tolist(), of_label.tolist()) == ([[2, 0, 0]], [[1, 0, 2]])
     assert of_structures.tolist() == [[1, 0, 0], [0, 0, 1]]

@@ -11,7 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from nacl_monai.errors import InputError
-from nacl_monai.inference.segmenter import is_whole
+from nacl_monai.inference.segmenter import is_intact
 from nacl_monai.training import (
     BestModel,
     Checkpoints,
@@ -138,7 +138,7 @@ def test_best_model_is_that_of_the_best_epoch(tmp_path):
         engine.state.best_metric_epoch, engine.state.epoch = best, epoch
         engine.fire_event(Events.EPOCH_COMPLETED)
         kept.append(load_state(tmp_path / "model.pt")["weight"].item())
-        assert is_whole(tmp_path / "model.pt")
+        assert is_intact(tmp_path / "model.pt")
 
     assert kept == [1, 1, 3]
     assert (tmp_path / "model.pt.sha256").is_file()
@@ -180,7 +180,7 @@ def test_lost_model_is_written_again_from_the_best_epoch(trained, state):
         if is_left:
             recover_model(model, trained, Position(5))
             assert load_state(model) == {"weight": torch.tensor([4.0])}
-            assert is_whole(model)
+            assert is_intact(model)
             (trained / "epoch_0004.pt").unlink()
     with pytest.raises(InputError, match=f"model.pt: is {state}, and no checkpoint of its epoch 4"):
         recover_model(model, trained, Position(5))
@@ -220,7 +220,7 @@ def test_damaged_checkpoints_are_passed_over(tmp_path, capsys):
     (tmp_path / "epoch_0001.pt").write_bytes(b"")
     with pytest.raises(InputError, match="every checkpoint is damaged"):
         resumable_position(tmp_path)
-    assert not is_whole(tmp_path / "missing.pt")
+    assert not is_intact(tmp_path / "missing.pt")
 
 
 def test_state_is_read_as_it_was_written(tmp_path):
@@ -275,11 +275,11 @@ def test_checksum_beside_weights_is_that_of_sha256sum(tmp_path):
 
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     assert (tmp_path / "model.pt.sha256").read_text() == f"{checksum}  model.pt\n"
-    assert is_whole(file)
+    assert is_intact(file)
     save_state({"weights": torch.arange(4)}, file)
-    assert not is_whole(file)
+    assert not is_intact(file)
     (tmp_path / "model.pt.sha256").unlink()
-    assert is_whole(file)
+    assert is_intact(file)
 
 
 def test_weights_killed_before_their_checksum_have_none(tmp_path, monkeypatch):
@@ -291,7 +291,7 @@ def test_weights_killed_before_their_checksum_have_none(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         save_weights({"weights": torch.arange(4)}, file)
 
-    assert is_whole(file)
+    assert is_intact(file)
     assert load_state(file)["weights"].tolist() == [0, 1, 2, 3]
 
 

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from nacl_monai.errors import InputError
 from nacl_monai.runs import RunFolder
 from nacl_monai.training import keep_data, open_run, run_folder
-from nacl_monai.training.run_folder import own_code, warn_of_changed_code
+from nacl_monai.training.run_folder import code_checksums, warn_of_changed_code
 from tests.conftest import refused
 
 REMEDY = "choose another --output_dir, or train anew: --restart True (keeps what is there aside)"
@@ -518,7 +518,7 @@ class TestOwnCode:
             "value": "$@folder",
         }
 
-        assert own_code(config) == sums
+        assert code_checksums(config) == sums
 
     def test_warning_names_the_modules_and_the_run(self, mine, tmp_path, capsys):
         """One line, without what is gone, which computes nothing; without changes nothing."""
