@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module
@@ -249,6 +249,28 @@ def read_object(path: str | Path, remedy: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is damaged; {remedy}")
     return content
+
+
+def read_checked(
+    path: str | Path, fault_in: Callable[[dict[str, Any]], str], remedy: str, missing: str = ""
+) -> dict[str, Any]:
+    """The JSON object in a file, if it is as it was written.
+
+    Args:
+        path: The file.
+        fault_in: What is wrong with an object; empty if nothing.
+        remedy: What to do if there is something, for the message.
+        missing: What to do if there is no such file; the same by default.
+
+    Raises:
+        InputError: Then.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; {missing or remedy}")
+    record = read_object(path, remedy)
+    if fault := fault_in(record):
+        raise InputError(f"{path}: is not as it was written, {fault}; {remedy}")
+    return record
 
 
 def read_table(

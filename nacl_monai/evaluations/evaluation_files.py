@@ -27,6 +27,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,23 @@ from nacl_monai.files import (
     check_unique,
     checksum,
     git_commit,
+    read_checked,
     read_object,
     read_table,
     version_of,
     write_text,
+)
+from nacl_monai.inference.records import (
+    Condition,
+    anything,
+    fault_in,
+    keyed,
+    mapped,
+    maybe,
+    number,
+    own_checksum,
+    string,
+    whole,
 )
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.record import REMEDY, Record
@@ -51,8 +65,26 @@ from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
 _AGAIN = "evaluate the run again"
 _PUT_BACK = "put it back, or train the run again"
 _EPOCHS = "max_epochs"
-#: The key of the checksum of all others.
-_OWN = "sha256"
+#: The key of the checksum of all others, and of those of the two files beside it.
+_OWN, _SUMS = "sha256", ("cases_sha256", "summary_sha256")
+#: What ``evaluation.json`` holds; evaluations of earlier versions have no checksums.
+EVALUATION: dict[str, Condition] = {
+    "set": string,
+    "settings": mapped(anything),
+    "versions": maybe(mapped(string)),
+    **dict.fromkeys(
+        (*("weights", "split", "config", "calibrator_sha256", "git_commit"), *_SUMS, _OWN),
+        maybe(string),
+    ),
+}
+_STATISTICS = {"count": whole(), **dict.fromkeys(("mean", "std"), maybe(number()))}
+#: What ``summary.json`` holds; that of an earlier version may have the first key alone.
+SUMMARY: dict[str, Condition] = {
+    "dataset": string,
+    **dict.fromkeys(("cases", "num_bins"), maybe(whole(1))),
+    "metrics": maybe(mapped(keyed(_STATISTICS))),
+    "pooled": maybe(mapped(mapped(maybe(number())))),
+}
 _PACKAGES = ("nacl-monai", "torch", "monai")
 # Settings in which evaluations must be alike to be shown side by side; networks and losses may differ.
 _ALIKE = (
@@ -222,12 +254,7 @@ def _record(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: no such file, and without it nobody knows what was evaluated; {_AGAIN}"
         )
-    record = read_object(file, _AGAIN)
-    if not (isinstance(record.get("set"), str) and isinstance(record.get("settings"), dict)):
-        raise InputError(f"{file}: is damaged; {_AGAIN}")
-    if record.pop(_OWN, None) not in (None, _checksum(record)):
-        raise InputError(f"{file}: is not as it was written, its checksum differs; {_AGAIN}")
-    return record
+    return read_checked(file, partial(fault_in, table=EVALUATION, seal=_OWN), _AGAIN)
 
 
 def check_config(file: Path, record: Mapping[str, Any]) -> None:
@@ -289,17 +316,13 @@ def config_checksum(file: Path) -> str:
     """
     config = read_object(file, _PUT_BACK)
     config.pop(_EPOCHS, None)
-    return _checksum(computing(config))
+    return hashlib.sha256(json.dumps(computing(config), sort_keys=True).encode()).hexdigest()
 
 
 def _beside(folder: EvaluationFolder) -> dict[str, Path]:
     """The files beside ``evaluation.json`` that are there, by the keys of their checksums."""
-    files = {"cases_sha256": folder.cases, "summary_sha256": folder.summary}
-    return {key: file for key, file in files.items() if file.is_file()}
-
-
-def _checksum(record: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    files = zip(_SUMS, (folder.cases, folder.summary), strict=True)
+    return {key: file for key, file in files if file.is_file()}
 
 
 def _alike(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -432,5 +455,5 @@ def write_evaluation_record(folder: EvaluationFolder, record: Mapping[str, Any])
     """Writes an `evaluation_record`, the last file of an evaluation, with the checksums of others."""
     beside = {key: checksum(file) for key, file in _beside(folder).items()}
     content = json.loads(json.dumps({**record, **beside}, default=str))
-    content[_OWN] = _checksum(content)
+    content[_OWN] = own_checksum(content, _OWN)
     write_text(folder.record, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

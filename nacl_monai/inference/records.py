@@ -2,7 +2,7 @@
 
 The checksum is the SHA-256 of all other keys; it shows an edit. It is no signature, since whoever makes
 a file can make its checksum. So a table says of each key what it may hold, and names that become parts
-of files' names lead nowhere else.
+of files' names lead nowhere else. The reader and the JSON schema of a file are made from one table.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import math
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-Condition = Callable[[Any], bool]
 CHECKSUM = "checksum"
 #: Distances to the predicted structure in mm; the last holds every voxel.
 MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, math.inf)
@@ -49,32 +49,72 @@ _LONGEST = 110
 _SHARD = re.compile(r"[1-9]\d*/[1-9]\d*( of [0-9a-f]+)?")
 
 
-def own_checksum(record: Mapping[str, Any]) -> str:
-    """The SHA-256 of all keys but ``checksum``, as JSON with sorted keys."""
-    rest = {key: value for key, value in record.items() if key != CHECKSUM}
+@dataclass(frozen=True)
+class Condition:
+    """What a value may be.
+
+    Attributes:
+        passes: Whether a value, as JSON holds it, is such.
+        schema: As much of it as a JSON schema can say; it never refuses what passes.
+    """
+
+    passes: Callable[[Any], bool]
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any) -> bool:
+        """Whether it passes."""
+        return self.passes(value)
+
+    def __or__(self, other: Condition) -> Condition:
+        schema = {"anyOf": [self.schema, other.schema]}
+        return Condition(lambda value: self(value) or other(value), schema)
+
+    def where(self, passes: Callable[[Any], bool]) -> Condition:
+        """The same, but for what a rule refuses that no schema can say."""
+        return Condition(lambda value: self(value) and passes(value), self.schema)
+
+
+def own_checksum(record: Mapping[str, Any], key: str = CHECKSUM) -> str:
+    """The SHA-256 of all keys but that of the checksum, as JSON with sorted keys."""
+    rest = {name: value for name, value in record.items() if name != key}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def fault_in(record: Mapping[str, Any], table: Mapping[str, Condition]) -> str:
+def sealed_text(record: Mapping[str, Any], **form: Any) -> str:
+    """A record with its checksum as JSON, in a form that `json.dumps` knows."""
+    plain = json.loads(json.dumps(record))
+    return json.dumps({**plain, CHECKSUM: own_checksum(plain)}, **form) + "\n"
+
+
+def fault_in(
+    record: Mapping[str, Any], table: Mapping[str, Condition], seal: str = CHECKSUM
+) -> str:
     """The sign that a record is not as it was written; empty without one.
 
     Args:
-        record: With or without a checksum, as earlier versions wrote it.
+        record: With a checksum if the table asks for it.
         table: What each key may hold; it may lack those that may be None.
+        seal: The key of the checksum.
 
     Example:
         >>> fault_in({"level": 2, "known_by": "case"}, {"level": number(0, 1)})
         "its 'level' cannot be"
     """
     try:
-        if CHECKSUM in record and record[CHECKSUM] != own_checksum(record):
-            return "its checksum differs"
+        if fault := _fault_of_seal(record, table.get(seal, anything), seal):
+            return fault
         wrong = next((key for key, may_be in table.items() if not may_be(record.get(key))), None)
     except RecursionError:
         return "it is nested too deeply"
     if (record.get("known_by") == BY_PATTERN) == (record.get("patient_pattern") is None):
         wrong = wrong or "patient_pattern"
     return f"its {wrong!r} cannot be" if wrong else ""
+
+
+def _fault_of_seal(record: Mapping[str, Any], may_be: Condition, seal: str) -> str:
+    if record.get(seal) is None:
+        return "" if may_be(None) else "it has no checksum"
+    return "" if record[seal] == own_checksum(record, seal) else "its checksum differs"
 
 
 def fault_of_name(name: str) -> str:
@@ -107,53 +147,69 @@ def alias(case: str, expression: str | None) -> list[str]:
     return [match[1]] if match and match[1] is not None else []
 
 
-def text(value: Any) -> bool:
-    """A text that UTF-8 knows, and that changes no screen."""
-    return isinstance(value, str) and value.isprintable()
+def schema_of(table: Mapping[str, Condition], needed: Collection[str] = ()) -> dict[str, Any]:
+    """The JSON schema of a record as a table says: which keys it must have, and what each may hold.
+
+    Args:
+        table: As `fault_in` takes it.
+        needed: More keys that must be there, though they may hold null.
+    """
+    required = [key for key, check in table.items() if key in needed or not check(None)]
+    schemas = {key: check.schema for key, check in table.items()}
+    return {"type": "object", "properties": schemas, "required": required}
 
 
-def name(value: Any) -> bool:
-    """A text that may be a part of a file's name."""
-    return text(value) and not fault_of_name(value)
-
-
-def pattern(value: Any) -> bool:
-    """A regular expression with one group."""
+def _is_pattern(value: str) -> bool:
     try:
-        return text(value) and re.compile(value).groups == 1
+        return re.compile(value).groups == 1
     except (re.error, OverflowError):
         return False
 
 
-def numbers(value: Any) -> bool:
-    """A finite number, or a list of such, however deep."""
-    return each(numbers)(value) or number()(value)
+#: Any value.
+anything = Condition(lambda _: True, {})
+#: A text, such as a page has.
+string = Condition(lambda value: isinstance(value, str), {"type": "string"})
+#: A text that UTF-8 knows, and that changes no screen.
+text = string.where(str.isprintable)
+#: A text that may be a part of a file's name.
+name = text.where(lambda value: not fault_of_name(value))
+#: A regular expression with one group.
+pattern = text.where(_is_pattern)
+#: True or false.
+boolean = Condition(lambda value: type(value) is bool, {"type": "boolean"})
+
+
+def _finite(**limits: float) -> dict[str, float]:
+    """The limits that a schema has."""
+    return {key: limit for key, limit in limits.items() if math.isfinite(limit)}
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Condition:
     """A finite number from ``low`` to ``high``, and no truth value."""
-    low, high = max(low, -sys.float_info.max), min(high, sys.float_info.max)
-    return lambda value: type(value) in (int, float) and low <= value <= high
-
-
-def share(value: Any) -> bool:
-    """A number between 0 and 1, neither of these."""
-    return number(0, 1)(value) and value not in (0, 1)
+    least, most = max(low, -sys.float_info.max), min(high, sys.float_info.max)
+    return Condition(
+        lambda value: type(value) in (int, float) and least <= value <= most,
+        {"type": "number", **_finite(minimum=low, maximum=high)},
+    )
 
 
 def whole(low: int = 0) -> Condition:
     """An integer that 64 bits hold."""
-    return lambda value: type(value) is int and low <= value < 2**63
+    return Condition(
+        lambda value: type(value) is int and low <= value < 2**63,
+        {"type": "integer", "minimum": low},
+    )
 
 
 def any_of(*values: Any) -> Condition:
     """One of some values."""
-    return lambda value: type(value) is not bool and value in values
+    return Condition(lambda value: type(value) is not bool and value in values, {"enum": [*values]})
 
 
 def maybe(check: Condition) -> Condition:
     """None, or what a check lets pass."""
-    return lambda value: value is None or check(value)
+    return any_of(None) | check
 
 
 def each(check: Condition, least: int = 0, most: float = math.inf) -> Condition:
@@ -162,7 +218,8 @@ def each(check: Condition, least: int = 0, most: float = math.inf) -> Condition:
     def passes(value: Any) -> bool:
         return isinstance(value, list) and least <= len(value) <= most and all(map(check, value))
 
-    return passes
+    limits = _finite(minItems=least, maxItems=most)
+    return Condition(passes, {"type": "array", "items": check.schema, **limits})
 
 
 def mapped(check: Condition, key: Condition = text) -> Condition:
@@ -171,21 +228,30 @@ def mapped(check: Condition, key: Condition = text) -> Condition:
     def passes(value: Any) -> bool:
         return isinstance(value, dict) and all(map(key, value)) and all(map(check, value.values()))
 
-    return passes
+    return Condition(passes, {"type": "object", "additionalProperties": check.schema})
 
 
-def keyed(table: Mapping[str, Condition]) -> Condition:
-    """A record as a table says."""
-    return lambda value: isinstance(value, dict) and not fault_in(value, table)
+def keyed(table: Mapping[str, Condition], needed: Collection[str] = ()) -> Condition:
+    """A record as a table says; some keys must be there though they may hold None."""
+
+    def passes(value: Any) -> bool:
+        return isinstance(value, dict) and value.keys() >= {*needed} and not fault_in(value, table)
+
+    return Condition(passes, schema_of(table, needed))
 
 
+def _are_numbers(value: Any) -> bool:
+    return number()(value) or (isinstance(value, list) and all(map(_are_numbers, value)))
+
+
+#: A finite number, or a list of such, however deep.
+numbers = Condition(_are_numbers, {"type": ["number", "array"]})
+#: A number between 0 and 1, neither of these.
+share = number(0, 1).where(lambda value: value not in (0, 1))
 #: The size of a voxel along one to three axes.
 SIZES = each(number(sys.float_info.min), 1, 3)
-
-
-def sizes(value: Any) -> bool:
-    """The least and the largest size of a voxel along each axis."""
-    return each(SIZES, 2, 2)(value) and len(value[0]) == len(value[1])
+#: The least and the largest size of a voxel along each axis.
+sizes = each(SIZES, 2, 2).where(lambda value: len(value[0]) == len(value[1]))
 
 
 _COUNTED: dict[str, Condition] = {
@@ -198,11 +264,11 @@ _COUNTED: dict[str, Condition] = {
     "calibrator": each(text, 0, 2),
     "ignored": maybe(whole(-(2**62))),
     "anonymous": maybe(text),
-    "ensemble": maybe(each(lambda value: text(value) or whole(1)(value), 2, 2)),
+    "ensemble": maybe(each(text | whole(1), 2, 2)),
     **dict.fromkeys(IDENTITY, maybe(text)),
     "patient_pattern": maybe(pattern),
     "prediction_name": maybe(pattern),
-    "shard": maybe(lambda value: text(value) and bool(_SHARD.fullmatch(value))),
+    "shard": maybe(text.where(lambda value: bool(_SHARD.fullmatch(value)))),
 }
 _KEPT: dict[str, Condition] = {
     "structure": name,
@@ -223,13 +289,16 @@ _BESIDE |= dict.fromkeys(("size", "size_low", "size_high"), maybe(number()))
 _BESIDE |= {"level": share, "miss": maybe(share)}
 
 
-def definition(value: Any) -> bool:
-    """The definition of what promises count, as in ``promise.json`` and ``promise.npz``."""
-    if not keyed(_COUNTED)(value) or not value.keys() >= {*IDENTITY}:
-        return False
-    return {k for ks in value["structures"].values() for k in ks} <= {
-        *range(len(value["channels"]))
-    }
+def _has_channels(value: Mapping[str, Any]) -> bool:
+    """Whether each structure is of channels that there are."""
+    channels = {k for ks in value["structures"].values() for k in ks}
+    return channels <= {*range(len(value["channels"]))}
+
+
+#: The definition of what promises count, as in ``promise.json`` and ``promise.npz``.
+definition = keyed(_COUNTED, IDENTITY).where(_has_channels)
+#: That of islands, which says how large they are at least.
+definition_of_islands = keyed(_COUNTED | {"minimum_mm3": number(0)}, IDENTITY).where(_has_channels)
 
 
 _MEASURE: dict[str, Condition] = {
@@ -241,23 +310,22 @@ _MEASURE: dict[str, Condition] = {
     "above": number(),
     "patients": whole(1),
     "undefined": whole(),
-    "asymmetric": lambda value: type(value) is bool,
+    "asymmetric": boolean,
 }
 
 
-def _promised(value: Any) -> bool:
-    """One promise: a contour has a threshold for each margin, a number has one value."""
-    if not keyed(_KEPT)(value):
-        return False
+def _has_values(value: Mapping[str, Any]) -> bool:
+    """Whether a promise of a contour has a threshold for each margin, that of a number one value."""
     values = value["values"]
     if value["kind"] in CONTOURS:
         return len(values) == len(MARGINS) and 0 <= min(values) <= max(values) <= 2
     return len(values) == 1 and (value["kind"] == DICE or values[0] >= 0)
 
 
-_PROMISE: dict[str, Condition] = {
+#: What ``promise.json`` holds.
+PROMISE: dict[str, Condition] = {
     "definition": definition,
-    "kept": each(_promised, 1),
+    "kept": each(keyed(_KEPT).where(_has_values), 1),
     "control": any_of(*CONTROLS),
     "confidence": share,
     "patients": each(text, 1),
@@ -271,7 +339,8 @@ _PROMISE: dict[str, Condition] = {
     "measures": maybe(each(keyed(_MEASURE))),
     "cohort": mapped(mapped(each(number(), 1))),
     "images": maybe(mapped(mapped(each(number(), 1)))),
-    "absent": mapped(lambda value: each(number(0), 2, 2)(value) and value[1] <= value[0]),
+    "absent": mapped(each(number(0), 2, 2).where(lambda value: value[1] <= value[0])),
+    CHECKSUM: text,
 }
 
 
@@ -288,9 +357,7 @@ def of_least(kept: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def fault_in_promise(record: Mapping[str, Any]) -> str:
     """`fault_in` for ``promise.json``."""
-    if CHECKSUM not in record:
-        return "it has no checksum"
-    if fault := fault_in(record, _PROMISE):
+    if fault := fault_in(record, PROMISE):
         return fault
     structures = record["definition"]["structures"].keys()
     promised = {kept["structure"] for kept in record["kept"]}

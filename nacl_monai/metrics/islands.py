@@ -275,8 +275,8 @@ def read_islands(file: Path) -> Islands:
 
 def _fault(held: Mapping[str, Any], definition: Any) -> str:
     """The first fault of rows that no islands give; empty without one."""
-    least, cases, structures = definition.get("minimum_mm3"), held["cases"], held["structures"]
-    defined = records.definition(definition) and records.number(0)(least)
+    cases, structures = held["cases"], held["structures"]
+    defined = records.definition_of_islands(definition)
     if not defined or [*definition["structures"]] != structures:
         return "its definition cannot be"
     if first_repeated(cases) is not None:
@@ -285,6 +285,6 @@ def _fault(held: Mapping[str, Any], definition: Any) -> str:
         "case": (0, len(cases) - 1),
         "structure": (0, len(structures) - 1),
     }
-    bounds |= {"mm3": (least, np.inf), "score": (0, 1)}
+    bounds |= {"mm3": (definition["minimum_mm3"], np.inf), "score": (0, 1)}
     within = [((held[n] >= low) & (held[n] <= high)).all() for n, (low, high) in bounds.items()]
     return "" if all(within) else "its rows cannot be"

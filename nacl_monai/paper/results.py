@@ -15,7 +15,6 @@ CECE differs as well, in a way that no table of cases can undo (see docs/differe
 from __future__ import annotations
 
 import atexit
-import json
 import lzma
 import os
 import shutil
@@ -23,6 +22,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ from nacl_monai.evaluations import (
     read_runs,
     read_tested,
 )
+from nacl_monai.evaluations.evaluation_files import SUMMARY
+from nacl_monai.files import read_checked
+from nacl_monai.inference.records import fault_in
 from nacl_monai.paper.grid import (
     PAPER_DATASETS,
     PAPER_NETWORKS,
@@ -375,11 +378,8 @@ def _experiment(folder: Path) -> Experiment:
 
 
 def _dataset(folder: Path) -> str:
-    path = RunFolder(folder).evaluation.summary
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["dataset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: does not name its dataset; evaluate the run again") from error
+    path, fault = RunFolder(folder).evaluation.summary, partial(fault_in, table=SUMMARY)
+    return str(read_checked(path, fault, "evaluate the run again")["dataset"])
 
 
 def _labeled(experiment: Experiment, evaluated: Evaluated, score: Score) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import NEAR
@@ -21,7 +20,7 @@ from nacl_monai.posthoc.fit import METHODS, OUTPUTS, SIGMOID_METHODS, Fit, modul
 FILE = "calibrator.json"
 _METHOD: dict[str, records.Condition] = {
     "method": records.any_of(*METHODS, *SIGMOID_METHODS),
-    "parameters": records.mapped(lambda value: records.numbers(value) or value in UNITS),
+    "parameters": records.mapped(records.numbers | records.any_of(*UNITS)),
 }
 _FIT: dict[str, records.Condition] = {
     **_METHOD,
@@ -31,7 +30,9 @@ _FIT: dict[str, records.Condition] = {
     "voxels": records.whole(),
 }
 _TEXTS = records.maybe(records.each(records.text))
-_CALIBRATOR: dict[str, records.Condition] = {
+#: What ``calibrator.json`` holds of an ensemble to whose mean nothing was fitted.
+ENSEMBLES: dict[str, records.Condition] = {
+    "method": records.any_of(ENSEMBLE),
     "patients": records.each(records.text),
     "known_by": records.any_of(*records.WAYS),
     **dict.fromkeys(("patient_pattern", "prediction_name"), records.maybe(records.pattern)),
@@ -43,7 +44,10 @@ _CALIBRATOR: dict[str, records.Condition] = {
     "spacing": records.maybe(records.sizes),
     "members": records.maybe(records.mapped(records.text)),
     "calibrators": records.maybe(records.mapped(records.keyed(_METHOD))),
+    records.CHECKSUM: records.text,
 }
+#: What it holds of a fit.
+FITS = ENSEMBLES | _FIT
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,8 @@ def write_calibrator(file: Path, calibrator: Calibrator) -> Path:
     del kept["fit"]
     kept = {key: value for key, value in kept.items() if value or value == 0}  # as a margin may be
     fit = {"method": ENSEMBLE} if calibrator.fit is None else asdict(calibrator.fit)
-    record = json.loads(json.dumps({**fit, "patients": [], **kept}))
-    record[records.CHECKSUM] = records.own_checksum(record)
-    return write_text(file, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    record = {**fit, "patients": [], **kept}
+    return write_text(file, records.sealed_text(record, indent=2, ensure_ascii=False))
 
 
 def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibrate") -> Calibrator:
@@ -125,28 +128,27 @@ def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibra
     Raises:
         InputError: If there is no such file, or if it is damaged.
     """
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; give the {FILE} that calibrate wrote")
-    record = read_object(file, remedy)
+    record = read_checked(file, _fault_in, remedy, f"give the {FILE} that calibrate wrote")
     try:
         return _calibrator(record)
     except (TypeError, ValueError, InputError) as error:
         raise InputError(f"{file}: is not as it was written, {error}; {remedy}") from error
 
 
+def _fault_in(record: Mapping[str, Any]) -> str:
+    return records.fault_in(record, ENSEMBLES if record.get("method") == ENSEMBLE else FITS)
+
+
 def _calibrator(record: Mapping[str, Any]) -> Calibrator:
     """Raises whatever a record that is none leads to."""
-    joined = record.get("method") == ENSEMBLE
-    lacks = "it has no checksum" * (records.CHECKSUM not in record)
-    if fault := lacks or records.fault_in(record, _CALIBRATOR if joined else _CALIBRATOR | _FIT):
-        raise InputError(fault)
-    if (record.get("weights") is None) == (not record.get("channels")):
+    of_run, of_predictions = (record.get(key) is not None for key in ("weights", "activation"))
+    if of_run == of_predictions or of_predictions != bool(record.get("channels")):
         raise InputError("it must be of a run, or else of saved predictions")
     own = [entry.name for entry in fields(Calibrator) if record.get(entry.name) is not None]
     calibrator = Calibrator(None, **{name: record[name] for name in own})
     for behind in calibrator.calibrators.values():
         module_of(behind)
-    return calibrator if joined else _with_fit(calibrator, record)
+    return calibrator if record["method"] == ENSEMBLE else _with_fit(calibrator, record)
 
 
 def _with_fit(calibrator: Calibrator, record: Mapping[str, Any]) -> Calibrator:

@@ -15,7 +15,6 @@ whose islands they were fitted to.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,8 +25,7 @@ import numpy.typing as npt
 import scipy
 from scipy.special import expit, logit
 
-from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.metrics.islands import Islands
 from nacl_monai.tensors import Floats
@@ -38,14 +36,13 @@ _REMEDY = "write it anew: nacl-monai calibrate PREDICTIONS LABELS --components"
 _CLIP = 1e-6  # a probability of 1 has no logit
 _VARIANCE = 10.0
 _LEAST_SPREAD, _TINY = 1e-9, 1e-12
-_FILE: dict[str, records.Condition] = {
+#: What ``islands.json`` holds.
+ISLANDS: dict[str, records.Condition] = {
     "numbers": records.mapped(
-        lambda value: records.each(records.number(), 4, 4)(value) and 0 <= value[3] <= 1 / 2
+        records.each(records.number(), 4, 4).where(lambda value: 0 <= value[3] <= 1 / 2)
     ),
     "islands": records.mapped(records.each(records.whole(), 2, 2)),
-    "definition": lambda value: (
-        records.definition(value) and records.number(0)(value.get("minimum_mm3"))
-    ),
+    "definition": records.definition_of_islands,
     "patients": records.each(records.text, 1),
     "cases": records.each(records.name, 1),
     "known_by": records.any_of(*records.WAYS),
@@ -144,9 +141,7 @@ class RealIslands:
         Raises:
             InputError: If it cannot be written.
         """
-        record = json.loads(json.dumps(asdict(self), allow_nan=False))
-        text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
-        return write_text(file, text + "\n")
+        return write_text(file, records.sealed_text(asdict(self), indent=1, allow_nan=False))
 
 
 def real_file(path: Path) -> Path:
@@ -163,14 +158,15 @@ def read_real(file: Path) -> RealIslands:
     Raises:
         InputError: If it is missing, damaged or edited.
     """
-    file = real_file(file)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; give the {ISLANDS_FILE} of calibrate --components")
-    record = read_object(file, _REMEDY)
-    fault = records.fault_in(record, _FILE)
-    structures = record["definition"]["structures"].keys() if not fault else ()
-    if not fault and not record["numbers"].keys() == record["islands"].keys() == structures:
-        fault = "its structures differ"
-    if fault:
-        raise InputError(f"{file}: is not as it was written, {fault}; {_REMEDY}")
+    give = f"give the {ISLANDS_FILE} of calibrate --components"
+    record = read_checked(real_file(file), _fault_in, _REMEDY, give)
     return RealIslands(**{entry.name: record[entry.name] for entry in fields(RealIslands)})
+
+
+def _fault_in(record: Mapping[str, Any]) -> str:
+    """`nacl_monai.inference.records.fault_in` for ``islands.json``."""
+    if fault := records.fault_in(record, ISLANDS):
+        return fault
+    structures = record["definition"]["structures"].keys()
+    alike = record["numbers"].keys() == record["islands"].keys() == structures
+    return "" if alike else "its structures differ"

@@ -49,7 +49,8 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import holm
 from nacl_monai.evaluations.tables import csv_text
-from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.files import checksum, read_checked, write_text
+from nacl_monai.inference import records
 from nacl_monai.inference.promised import Array
 from nacl_monai.inference.records import CONTOURS, EACH, MARGINS
 from nacl_monai.metrics.curves import CURVES_FILE, THRESHOLDS, Curves, read_curves
@@ -76,6 +77,9 @@ ALL, RANDOM, TRIAGE = CHOSEN = ("all", "random", "triage")
 DIVISIONS = 999
 #: The file of all numbers.
 _TABLE = "check.csv"
+#: The file of who judged which promise when, beside it: checksum of the promise → date → of the judges.
+CHECKS = "checks.json"
+LOOKS = records.mapped(records.mapped(records.text))
 _ROUNDING = 1e-9
 
 
@@ -405,11 +409,15 @@ def check_folders(
     return faults
 
 
+def _fault_in(looks: Mapping[str, Any]) -> str:
+    return "" if LOOKS(looks) else "its dates cannot be"
+
+
 def _looks(file: Path, patients: Sequence[str]) -> list[str]:
     """Remembers who judged a promise, beside it; the note where others did so before."""
-    place = (file if file.is_dir() else file.parent) / "checks.json"
+    place = (file if file.is_dir() else file.parent) / CHECKS
     promise = checksum(place.with_name(PROMISE_FILE) if file.is_dir() else file)
-    record = read_object(place, "remove it") if place.exists() else {}
+    record = read_checked(place, _fault_in, "remove it") if place.exists() else {}
     judges = hashlib.sha256("\n".join(sorted({*patients})).encode()).hexdigest()
     before = [date for date, whose in record.get(promise, {}).items() if whose != judges]
     today = datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -14,9 +13,9 @@ import pandas as pd
 from nacl_monai import promises
 from nacl_monai.counting import counted
 from nacl_monai.digits import interval_text
-from nacl_monai.errors import InputError, SettingError
+from nacl_monai.errors import SettingError
 from nacl_monai.evaluations.evaluated import few_text
-from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.files import checksum, read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.records import (
     DICE,
@@ -363,9 +362,7 @@ class Promise:
                 for key, value in row.items()
                 if isinstance(value, float) and not np.isfinite(value)
             }
-        record = json.loads(json.dumps(record, allow_nan=False))
-        text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
-        return write_text(file, text + "\n")
+        return write_text(file, records.sealed_text(record, indent=1, allow_nan=False))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -469,11 +466,7 @@ def read_promise(file: str | Path) -> Promise:
     """
     path = Path(file)
     path = path / PROMISE_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {PROMISE_REMEDY}")
-    record = read_object(path, PROMISE_REMEDY)
-    if fault := records.fault_in_promise(record):
-        raise InputError(f"{path}: is not as it was written, {fault}; {PROMISE_REMEDY}")
+    record = read_checked(path, records.fault_in_promise, PROMISE_REMEDY)
     record["kept"] = list(map(Guarantee.of_record, record["kept"]))
     record["measures"] = measures_of(record)
     known = [entry.name for entry in fields(Promise) if entry.compare and entry.name in record]

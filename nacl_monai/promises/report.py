@@ -30,7 +30,7 @@ from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.tables import SUSPECTS, doubtful_labels, doubtful_text
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import APPLIED
-from nacl_monai.inference.records import BY_CASE, VOLUME
+from nacl_monai.inference.records import BY_CASE, VOLUME, each, string
 from nacl_monai.metrics.columns import METRICS
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder
@@ -56,13 +56,14 @@ from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.record import PROMISE_FILE, Promise
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
-from nacl_monai.reports.sections import PAGE, Section, write_sections
+from nacl_monai.reports.sections import PAGE, PAGES, Section, write_sections
 from nacl_monai.reports.viewer import MOST_VIEWED as MOST_SEEN
 from nacl_monai.reports.viewer import check_images, read_again
 
 _LOG = "log.txt"
 #: What the page draws: sentences, numbers, who took part in what, commands and versions.
 REPORT = "report.json"
+REPORTS = PAGES | dict.fromkeys(("promising", "fitting", "new"), each(string))
 #: The number of patients that is enough to fit twelve numbers.
 MOST_FITTED = 8
 _SHARE = 3  # the part of the patients who may fit them

@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,8 +24,9 @@ import pandas as pd
 from nacl_monai.audits.calibrate import calibrate_folder
 from nacl_monai.audits.maps import view_folder
 from nacl_monai.errors import InputError
-from nacl_monai.files import read_object, write_text
+from nacl_monai.files import read_checked, write_text
 from nacl_monai.inference.promised import Array
+from nacl_monai.inference.records import fault_in
 from nacl_monai.metrics.voxels import Voxels
 from nacl_monai.posthoc import Calibrator, read_calibrator
 from nacl_monai.posthoc.file import FILE as CALIBRATOR
@@ -38,7 +40,7 @@ from nacl_monai.predictions.arrays import (
 )
 from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
-from nacl_monai.promises.report import REPORT, report_folders
+from nacl_monai.promises.report import REPORT, REPORTS, report_folders
 from nacl_monai.promises.triage import TRIAGE_FILE, triage_folder
 from nacl_monai.reports.sections import PAGE
 
@@ -186,7 +188,8 @@ def report(
         folders = call.labeled(probs, labels)
         if new is not None:
             call.values["new"] = call.unlabeled("new", new)
-        return read_object(call.run(write, *folders) / REPORT, "write the report again")
+        file = call.run(write, *folders) / REPORT
+        return read_checked(file, partial(fault_in, table=REPORTS), "write the report again")
 
 
 def view(

@@ -28,7 +28,6 @@ References:
 from __future__ import annotations
 
 import hashlib
-import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,7 +45,7 @@ from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
-from nacl_monai.files import checksum, read_object, write_text
+from nacl_monai.files import checksum, read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.records import CONTOURS
 from nacl_monai.metrics.curves import Curves
@@ -107,10 +106,12 @@ _EVENT: dict[str, records.Condition] = {
     "random": records.number(0, 1),
     "values": records.mapped(records.number()),
 }
-_LOG: dict[str, records.Condition] = {
+#: What ``log.json`` holds.
+LOGGED: dict[str, records.Condition] = {
     "promise": records.text,
     "streams": records.each(records.text, 1),
     "events": records.each(records.keyed(_EVENT)),
+    records.CHECKSUM: records.text,
 }
 
 
@@ -309,8 +310,7 @@ class Watch:
         """Writes the log."""
         events = [asdict(event) for event in self.events]
         record = {"promise": self.promise, "streams": list(self.known), "events": events}
-        text = json.dumps({**record, records.CHECKSUM: records.own_checksum(record)}, indent=1)
-        return write_text(file, text + "\n")
+        return write_text(file, records.sealed_text(record, indent=1))
 
     def read(self, file: Path) -> Watch:
         """With the events of an earlier log, if there is one.
@@ -321,10 +321,7 @@ class Watch:
         if not file.exists():
             return self
         remedy = "choose another --output, which begins a new log"
-        record = read_object(file, remedy)
-        lacks = "it has no checksum" * (records.CHECKSUM not in record)
-        if fault := lacks or records.fault_in(record, _LOG):
-            raise InputError(f"{file}: is not as it was written, {fault}; {remedy}")
+        record = read_checked(file, partial(records.fault_in, table=LOGGED), remedy)
         if record["promise"] != self.promise:
             raise InputError(f"{file}: watches another promise; {remedy}")
         if record["streams"] != list(self.known):

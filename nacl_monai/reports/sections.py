@@ -9,11 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.files import record_text, write_text
+from nacl_monai.inference.records import (
+    Condition,
+    anything,
+    boolean,
+    each,
+    keyed,
+    mapped,
+    maybe,
+    string,
+    whole,
+)
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import scripts
 
 #: A page, and what it says.
 PAGE, PAGE_RECORD = "page.html", "page.json"
+_TEXTS = each(string)
+_SECTION: dict[str, Condition] = {
+    **dict.fromkeys(("title", "about", "whole"), string),
+    **dict.fromkeys(("sentences", "notes", "pictures", "headings", "files"), _TEXTS),
+    "rows": each(_TEXTS),
+    "shown": maybe(whole()),
+    "numbers": each(mapped(anything)),
+    "viewer": boolean,
+}
+#: What a record of any page holds; each kind of page has more.
+PAGES = _SECTION | {
+    "sections": each(keyed(_SECTION, ["shown"])),
+    "commands": mapped(string),
+    "versions": mapped(string),
+}
 
 
 @dataclass(frozen=True)

@@ -220,10 +220,10 @@ def test_ensemble_is_read_where_its_members_are_gone(ensemble):
         ("run.json", {"finished": False}, "its training is not finished"),
         ("run.json", '{"finished": tr', "run.json: is damaged"),
         (RECORD, "[]", "evaluation.json: is damaged"),
-        (RECORD, {"set": "test", "settings": 3}, "evaluation.json: is damaged"),
+        (RECORD, {"set": "test", "settings": 3}, "evaluation.json: is not as it was written"),
         # A record that lacks something is as if it were of something else.
-        (RECORD, {"settings": {}}, "evaluation.json: is damaged"),
-        (RECORD, {"set": "test"}, "evaluation.json: is damaged"),
+        (RECORD, {"settings": {}}, "its 'set' cannot be; evaluate the run again"),
+        (RECORD, {"set": "test"}, "its 'settings' cannot be; evaluate the run again"),
         (RECORD, {"set": "test", "settings": {}}, "is of another model.pt than the run's"),
         (RECORD, {"set": "test", "settings": {}, **WEIGHTS}, "is of another split.json than the"),
         (RECORD, None, "no such file, and without it nobody knows what was evaluated; evaluate"),

@@ -187,13 +187,20 @@ def test_folder_without_runs_is_one_line(tmp_path):
     assert "no evaluated run below; expected <network>_<loss>_seed<n>/evaluation/cases.csv" in line
 
 
-@pytest.mark.parametrize("content", ["{}", "", '{"dataset": "ac'], ids=["none", "empty", "torn"])
-def test_evaluation_that_does_not_name_its_dataset_is_refused(grid_copy, content):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        *(("{}", "is not as it was written, its 'dataset' cannot be"), ("", "is damaged")),
+        ('{"dataset": "ac', "is damaged"),
+    ],
+    ids=["none", "empty", "torn"],
+)
+def test_evaluation_that_does_not_name_its_dataset_is_refused(grid_copy, content, fault):
     """Only its summary says what data a run is of; without the run, a mean would be of fewer seeds."""
     file = grid_copy / "acdc/unet_svls_seed0/evaluation/summary.json"
     file.write_text(content)
 
-    assert refused(read_results, [grid_copy]).startswith(f"{file}: does not name its dataset")
+    assert refused(read_results, [grid_copy]).startswith(f"{file}: {fault}; ")
 
 
 def test_folder_of_another_name_is_left_out(grid_copy):
