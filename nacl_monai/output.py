@@ -78,6 +78,11 @@ def written_folder(
     close_output(output, command, replace=rules.get("replace", True), whole=whole)
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder, sorted, without hidden ones."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def aside_of(output: str | Path) -> Path:
     """The folder beside ``output`` that takes its place; of a link, beside what it leads to."""
     return _beside(output, "new")

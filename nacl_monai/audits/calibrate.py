@@ -24,7 +24,7 @@ import torch
 from nacl_monai import reports
 from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.audits.components import counter_of, cross_fitted, joined_study, write_tables
-from nacl_monai.audits.output import draw_all, visible_files
+from nacl_monai.audits.output import draw_all
 from nacl_monai.audits.table import audit_table
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.errors import InputError, SettingError
@@ -33,7 +33,7 @@ from nacl_monai.evaluations.evaluation_files import check_evaluated_so
 from nacl_monai.files import atomic_path, partial_folder
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.metrics.record import NEAR
-from nacl_monai.output import written_folder
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.posthoc import (
     OUTPUTS,
     Calibrator,

@@ -20,7 +20,6 @@ from nacl_monai.audits.output import (
     NIFTI_FOLDER,
     WorstCases,
     draw_all,
-    visible_files,
     write_audit,
     write_merged,
 )
@@ -37,7 +36,7 @@ from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
 from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
-from nacl_monai.output import written_folder
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.labels import Folders, by_name, check_name, check_rater_folders

@@ -202,11 +202,6 @@ def _drawn(
     return audit
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """The files in a folder, sorted, without hidden ones."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
 def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
     """Draws the reliability diagrams that a page shows, the audits side by side; region → file."""
     files = {}

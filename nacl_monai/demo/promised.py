@@ -11,9 +11,9 @@ from nacl_monai.metrics.curves import CURVES_FILE, read_curves
 from nacl_monai.predictions.options import Options
 from nacl_monai.promises.cases import NewCase, find_new, new_cases
 from nacl_monai.promises.control import Control, level_of
-from nacl_monai.promises.fit import fit
 from nacl_monai.promises.pictures import draw_case
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
+from nacl_monai.promises.rules import fit
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
 

@@ -11,32 +11,27 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from enum import Flag, auto
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nacl_monai.cli import argument, as_typed, flag, is_path, option, part_of
 from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import Names
-from nacl_monai.predictions.rows import (
-    GROUPS,
-    WHAT,
-    argument,
-    as_typed,
-    asked,
-    channels,
-    flag,
-    is_path,
-    measured,
-    option,
-    part_of,
-    whose,
-    written,
-)
 from nacl_monai.runs import KNOWN_REGIONS, check_num_bins
 
+#: Headings of the help.
+WHAT, WHOSE, CHANNELS, _, _ = GROUPS = (
+    *("what is asked", "whose the cases are", "what the channels mean"),
+    *("what is measured", "what is written"),
+)
+asked, whose, channels, measured, written = (
+    partial(option, group, group in (WHOSE, CHANNELS)) for group in GROUPS
+)
 #: The regions of an evaluation, in its order.
 EVALUATED_REGIONS = ("foreground", "union", "boundary", "all", "near")
 SOFTMAX, SIGMOID = ACTIVATIONS = ("softmax", "sigmoid")
@@ -445,7 +440,8 @@ class Options:
             raise SettingError(
                 "--ensemble: averages the predictions of several folders; give two or more with it"
             )
-        _ = self.patterns  # refuses wrong expressions
+        if {self.prediction_name, self.label_name, self.pairs} != {None}:
+            _ = self.patterns  # refuses wrong expressions
         number_within(self.suspects or BUDGET, 1, "--suspects")
         number_within(self.budget or BUDGET, 1)
         for name, least in {"num_bins": 1, "jobs": 1, "folds": 2}.items():

@@ -1,8 +1,8 @@
 from .cases import Applied, Curves, applied, promise, read_curves
 from .check import Check, check_promise
 from .command import promise_page
-from .fit import fit
 from .record import Promise, read_promise
+from .rules import fit
 
 __all__ = [
     "Applied",

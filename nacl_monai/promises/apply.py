@@ -12,14 +12,13 @@ import pandas as pd
 
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import SCORED, real_of, write_rows, write_scored
-from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
 from nacl_monai.inference.promised import APPLIED, table_rows
-from nacl_monai.output import written_folder
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, write_contours

@@ -22,10 +22,21 @@ from nacl_monai.inference.promised import (
     apply_kept,
     fingerprint,
     known_case,
+    structure_levels,
     unlike_spacing,
 )
 from nacl_monai.inference.promised import Applied as Applied  # noqa: PLC0414 - of this room, too
-from nacl_monai.inference.records import BY_CASE, BY_TABLE, CONTOURS, EACH, MARGIN, WITHIN
+from nacl_monai.inference.records import (
+    BY_CASE,
+    BY_TABLE,
+    CONTOURS,
+    EACH,
+    MARGIN,
+    MARGIN_ONLY,
+    MARGINS,
+    OUTER,
+    WITHIN,
+)
 from nacl_monai.metrics.curves import Curves as Curves  # noqa: PLC0414 - of this room, too
 from nacl_monai.metrics.curves import joined_curves
 from nacl_monai.metrics.curves import read_curves as read_curves  # noqa: PLC0414
@@ -39,9 +50,9 @@ from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.predictions.reading import Reading
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.control import controls_of
-from nacl_monai.promises.fit import fit
 from nacl_monai.promises.record import Guarantee, Promise
-from nacl_monai.reports.viewer import Read, array_readings, read_again
+from nacl_monai.promises.rules import fit
+from nacl_monai.reports.viewer import Layers, Read, array_readings, read_again, viewed
 from nacl_monai.tensors import check_probabilities, check_tensor, check_unit_interval
 
 _ARRAYS = "arrays"
@@ -357,3 +368,45 @@ def promise(
     controls = controls_of(control, levels, misses, confidence)
     measured: dict[str, Any] = {"measures": measures, "phases": phases, "asymmetric": asymmetric}
     return replace(fit(curves, controls, family, margin, compare=compare, **measured), read=read)
+
+
+def seen_case(
+    case: NewCase, kept: Sequence[Guarantee], image: Array | None, reason: str, first: str
+) -> dict[str, Any]:
+    """The layers of a case, with the contours and the threshold of its outer one.
+
+    Args:
+        case: The case with its contours.
+        kept: The promises of the same level.
+        image: ``(z, y, x)``, if there is one.
+        reason: Why it is shown.
+        first: The structure that it opens with.
+    """
+    reading = case.reading
+    channels = reading.channels
+    outer = {contour.structure: contour for contour in kept if contour.kind == OUTER}
+    levels = structure_levels(
+        reading.probs, channels.structures, reading.spacing, channels.overlapping
+    )
+    seen = {}
+    for promised, level in zip(case.structures, levels, strict=True):
+        contours = {f"{kind} contour": mask for kind, mask in promised.contours.items()}
+        contour = outer.get(promised.structure)
+        if contour is None or contour.family == MARGIN_ONLY or contour.values[0] > 1:
+            seen[promised.structure] = Layers(contours)
+            continue
+        within = (
+            level.margins <= MARGINS.index(contour.margin) if contour.family == WITHIN else None
+        )
+        seen[promised.structure] = Layers(
+            contours, within, float(contour.values[0]), meaning(contour)
+        )
+    layers = viewed(reading, image, seen)
+    layers["structures"].sort(key=lambda structure: structure["name"] != first)
+    return {**layers, "reason": reason}
+
+
+def meaning(contour: Guarantee) -> str:
+    """The promise of an outer contour: "the contour that misses at most 10% in 9 of 10 patients"."""
+    often = "on average" if contour.miss is None else f"in {contour.often}{contour.who}"
+    return f"the contour that misses at most {contour.miss or contour.level:.0%} {often}"

@@ -13,7 +13,6 @@ import pandas as pd
 
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
-from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_next, print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError, print_line
@@ -23,26 +22,26 @@ from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.records import BY_CASE, EACH, MARGIN_ONLY, OUTER, fault_of_name
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
-from nacl_monai.metrics.record import read_record
-from nacl_monai.output import written_folder
+from nacl_monai.metrics.sums_file import read_arrays
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.names import images_of_cases
 from nacl_monai.predictions.options import Options, Use
-from nacl_monai.promises.beside import (
+from nacl_monai.promises.cases import labeled_case, meaning, read_study, seen_case
+from nacl_monai.promises.control import Control, controls_of
+from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise, one_in, size_text
+from nacl_monai.promises.rules import (
+    Rules,
     by_group,
     by_number,
+    check_cases,
+    fit,
     group_text,
     lines,
     number_headings,
     number_note,
 )
-from nacl_monai.promises.cases import labeled_case, read_study
-from nacl_monai.promises.control import Control, controls_of
-from nacl_monai.promises.fit import check_cases, fit
-from nacl_monai.promises.record import PROMISE_FILE, USELESS, Promise, one_in, size_text
-from nacl_monai.promises.rules import Rules
-from nacl_monai.promises.seen import meaning, seen_case
 from nacl_monai.reports.sections import PAGE, PAGE_RECORD, Section, write_sections
 from nacl_monai.reports.style import data_source
 from nacl_monai.reports.viewer import Read, is_seen, read_again
@@ -108,7 +107,7 @@ def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[
                 "promise.npz of sites"
             )
         parts = [_of_its_folder(read_curves(file)) for file in files]
-        first, *more = hidden(parts, options.anonymous)
+        first, *more = hidden(parts, options.anonymous) if options.anonymous else parts
         curves = first.joined(more)
         groups = _groups(options, dict(zip(curves.cases, curves.patients, strict=True)))
         fitted = make_promise(curves, folder, paths, options, groups)
@@ -119,10 +118,14 @@ def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[
 def _of_its_folder(curves: Curves) -> Curves:
     """Refuses curves of other cases than the bins beside them."""
     bins = EvaluationFolder(curves.path.parent).bins
-    if bins.is_file() and (unlike := {*read_record(bins).cases} ^ {*curves.cases}):
+    again = "audit again, or move one of them away"
+    cases = (
+        read_arrays(bins, ["cases"], again)["cases"].tolist() if bins.is_file() else curves.cases
+    )
+    if unlike := {*cases} ^ {*curves.cases}:
         raise InputError(
             f"{curves.path}: {min(unlike)!r} is in it or in the {bins.name} beside it, but not in both; "
-            "audit again, or move one of them away"
+            f"{again}"
         )
     return curves
 

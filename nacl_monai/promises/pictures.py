@@ -28,10 +28,9 @@ from nacl_monai.inference.records import (
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.predictions.images import Affine
 from nacl_monai.predictions.labels import voxel_sizes
-from nacl_monai.promises.beside import enough
 from nacl_monai.promises.cases import Applied, NewCase
 from nacl_monai.promises.control import Control, margin_of
-from nacl_monai.promises.rules import Rules, expected_numbers
+from nacl_monai.promises.rules import Rules, enough, expected_numbers
 from nacl_monai.reports.maps import structure_window
 from nacl_monai.reports.style import (
     OKABE_ITO,

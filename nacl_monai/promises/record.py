@@ -207,7 +207,7 @@ class Promise:
         sums: The checksum of ``promise.npz``.
         known_by: How patients were known, as in ``calibrator.json``.
         patient_pattern: The regular expression that told them, if one did.
-        beside: The rows of `nacl_monai.promises.beside.compared`.
+        beside: The rows of `nacl_monai.promises.rules.compared`.
         absent: Structure → of how many calibration patients it was not predicted, and for how many
             of these rightly.
         group: The group of the patients, "site A"; empty for all.

@@ -52,8 +52,8 @@ from nacl_monai.promises.command import (
     more_patients,
 )
 from nacl_monai.promises.control import STEPS, Control, level_of
-from nacl_monai.promises.fit import check_cases
 from nacl_monai.promises.record import PROMISE_FILE, Promise
+from nacl_monai.promises.rules import check_cases
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
 from nacl_monai.reports.sections import PAGE, PAGES, Section, write_sections
@@ -97,7 +97,8 @@ def patients_to_fit(patients: Sequence[str], level: float = _LEVEL) -> list[str]
     A contour at a level :math:`\alpha` is of use from so many patients on that one of them may fail.
 
     Example:
-        >>> len(drawn([f"person_{k}" for k in range(30)])), drawn(["a", "b", "c", "d"])
+        >>> people = [f"person_{k}" for k in range(30)]
+        >>> len(patients_to_fit(people)), patients_to_fit(people[:4])
         (8, [])
     """
     number = _fitting(len(patients), level)

@@ -17,7 +17,6 @@ from nacl_monai import reports
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import doubtful, real_of
 from nacl_monai.audits.measuring import curves_of
-from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import bold, print_written
 from nacl_monai.counting import counted
 from nacl_monai.digits import row_texts
@@ -27,7 +26,7 @@ from nacl_monai.files import read_table, write_text
 from nacl_monai.inference.promised import Applied, Array, table_rows
 from nacl_monai.inference.records import OUTER
 from nacl_monai.metrics.decisions import worst_found
-from nacl_monai.output import written_folder
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.posthoc.islands import RealIslands
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.names import images_of_cases
@@ -35,10 +34,9 @@ from nacl_monai.predictions.options import BUDGET, Options, Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.apply import Measuring, add_cases
-from nacl_monai.promises.cases import NewCase, find_new, read_study
+from nacl_monai.promises.cases import NewCase, find_new, read_study, seen_case
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.record import Promise, read_promise
-from nacl_monai.promises.seen import seen_case
 from nacl_monai.reports.sections import PAGE, Section, write_sections
 from nacl_monai.reports.viewer import LIMIT, MOST_VIEWED, is_seen
 

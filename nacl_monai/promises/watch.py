@@ -41,7 +41,6 @@ import numpy as np
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.measuring import curve_of, curves_of
-from nacl_monai.audits.output import visible_files
 from nacl_monai.cli import print_written
 from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
@@ -49,7 +48,7 @@ from nacl_monai.files import checksum, read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.records import CONTOURS
 from nacl_monai.metrics.curves import Curves
-from nacl_monai.output import written_folder
+from nacl_monai.output import visible_files, written_folder
 from nacl_monai.predictions.identity import Salt, salt_of
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study

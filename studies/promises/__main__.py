@@ -11,10 +11,9 @@ import numpy.typing as npt
 from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.inference.records import FAMILIES, MEAN, OUTER, WITHIN
 from nacl_monai.metrics import Curves, read_curves
-from nacl_monai.promises.beside import uncontrolled
 from nacl_monai.promises.control import Control
 from nacl_monai.promises.record import UNCONTROLLED
-from nacl_monai.promises.rules import Rules
+from nacl_monai.promises.rules import Rules, uncontrolled
 
 LEVELS = (0.02, 0.05, 0.1)
 

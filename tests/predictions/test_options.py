@@ -7,8 +7,9 @@ import pytest
 
 from nacl_monai import audit, promise
 from nacl_monai.audits.__main__ import main as audits
+from nacl_monai.cli import flag
 from nacl_monai.errors import SettingError
-from nacl_monai.predictions import Options, options, rows
+from nacl_monai.predictions import Options, options
 from nacl_monai.predictions.options import Use
 from nacl_monai.promises.__main__ import main as promises
 
@@ -32,7 +33,7 @@ def parsed(verb, row):
     """What a parser of a verb makes of a row's word, or None where it has no such word."""
     parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
     options.add_options(parser, verb)
-    found, rest = parser.parse_known_args([rows.flag(row.name), *WORDS[row.name]])
+    found, rest = parser.parse_known_args([flag(row.name), *WORDS[row.name]])
     return None if rest else vars(found)
 
 
@@ -46,7 +47,7 @@ def test_each_row_is_used_or_refused(use):
         arguments = parsed(verb, row)
         assert (arguments is None) == (row.name not in {known.name for known in options.rows(verb)})
         if arguments is not None and row.name not in used:
-            with pytest.raises(SettingError, match=f"{rows.flag(row.name)}: has no effect on"):
+            with pytest.raises(SettingError, match=f"{flag(row.name)}: has no effect on"):
                 options.options_of(use, arguments)
 
 
@@ -110,4 +111,4 @@ def test_every_row_has_a_verb_and_a_line_of_help():
         if row.name not in ("members", "unnamed"):  # those of no command line
             assert row.metadata["uses"]
             assert row.metadata["help"][0].islower() or "dataset.json" in row.metadata["help"]
-            assert row.metadata["group"] in rows.GROUPS
+            assert row.metadata["group"] in options.GROUPS

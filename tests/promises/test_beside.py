@@ -9,9 +9,9 @@ from scipy.stats import binomtest, norm
 
 from nacl_monai.cli import main
 from nacl_monai.promises import applied, fit, read_curves, read_promise
-from nacl_monai.promises.beside import by_group, by_number, p_of_group
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, by_patient
+from nacl_monai.promises.rules import by_group, by_number, p_of_group
 
 NAMES = [f"p{max(k - 2, 0):02d}" for k in range(26)]  # three scans of the first
 SITES = {name: "A" if int(name[1:]) < 6 else "B" for name in NAMES}

@@ -31,10 +31,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.cli import main
+from nacl_monai.cli import flag, main
 from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.predictions.options import Use, rows
-from nacl_monai.predictions.rows import flag
 from tests.audits.conftest import Study, save, write_json
 from tests.configurations.conftest import ROOT, arguments, run_module, run_words
 from tests.evaluated_runs import blank

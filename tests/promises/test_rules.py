@@ -11,10 +11,9 @@ from nacl_monai.evaluations.statistics import studentized_interval
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.promises import fit
-from nacl_monai.promises.beside import compared, uncontrolled
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
-from nacl_monai.promises.rules import Rules
+from nacl_monai.promises.rules import Rules, compared, uncontrolled
 
 SPACING = (2.0, 0.5)
 LEVEL, MISS = 0.2, 0.05
