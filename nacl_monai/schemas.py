@@ -19,7 +19,7 @@ from nacl_monai.promises.check import CHECKS, LOOKS
 from nacl_monai.promises.record import PROMISE_FILE
 from nacl_monai.promises.report import REPORT, REPORTS
 from nacl_monai.promises.watch import LOG, LOGGED
-from nacl_monai.reports.sections import PAGE_RECORD, PAGES
+from nacl_monai.reports.viewer import PAGE_RECORD, PAGES
 
 _SCHEMAS: dict[str, Any] = {
     CALIBRATOR: {"anyOf": [schema_of(FITS), schema_of(ENSEMBLES)]},

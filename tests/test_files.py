@@ -19,7 +19,6 @@ import pytest
 from filelock import FileLock
 
 from nacl_monai import files
-from nacl_monai.differences import differences
 from nacl_monai.errors import InputError
 from nacl_monai.files import (
     atomic_path,
@@ -32,6 +31,7 @@ from nacl_monai.files import (
     write_text,
 )
 from nacl_monai.sources import imported_names, is_users, source_file, source_files
+from nacl_monai.words import differences
 from tests.conftest import refused, save_nifti
 
 

@@ -18,7 +18,7 @@ from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.predictions.arrays import Cases, array_study
 from nacl_monai.predictions.finding import find
-from nacl_monai.predictions.labels import Folders, check_rater_folders
+from nacl_monai.predictions.images import Folders, check_rater_folders
 from nacl_monai.predictions.options import EVALUATED_REGIONS, Use, options_of
 from nacl_monai.reports.viewer import Viewed, array_cases, viewed_cases
 

@@ -24,8 +24,7 @@ import torch
 from nacl_monai import reports
 from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.audits.components import counter_of, cross_fitted, joined_study, write_tables
-from nacl_monai.audits.output import draw_all
-from nacl_monai.audits.table import audit_table
+from nacl_monai.audits.output import audit_table, draw_all
 from nacl_monai.cli import bold, print_next, print_written
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import Run, read_runs
@@ -56,7 +55,7 @@ from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study, processes
-from nacl_monai.reports.sections import PAGE
+from nacl_monai.reports.viewer import PAGE
 from nacl_monai.runs import RunFolder
 
 #: The folders of the two audits.

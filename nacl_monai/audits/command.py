@@ -19,19 +19,18 @@ from nacl_monai.audits.measuring import (
 from nacl_monai.audits.output import (
     NIFTI_FOLDER,
     WorstCases,
+    audit_table,
     draw_all,
+    group_tables,
+    rater_table,
     write_audit,
     write_merged,
 )
 from nacl_monai.audits.result import merge
-from nacl_monai.audits.table import audit_table, group_tables, rater_table
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.counting import counted
-from nacl_monai.differences import first_repeated, listed
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.evaluations import Run, check_alike, read_runs
-from nacl_monai.evaluations.groups import PREDICTED_VOLUME, read_groups, thirds
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.tables import PREDICTED_VOLUME, csv_text, read_groups, thirds
 from nacl_monai.files import write_text
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
@@ -39,11 +38,12 @@ from nacl_monai.metrics.islands import COMPONENTS_FILE, read_islands
 from nacl_monai.output import visible_files, written_folder
 from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
-from nacl_monai.predictions.labels import Folders, by_name, check_name, check_rater_folders
+from nacl_monai.predictions.images import Folders, by_name, check_name, check_rater_folders
 from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, processes
 from nacl_monai.reports.viewer import check_images
+from nacl_monai.words import counted, first_repeated, listed
 
 
 def audit_folders(

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 
 from nacl_monai.audits.measuring import study_definition
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.evaluations.tables import csv_text
@@ -29,10 +28,11 @@ from nacl_monai.metrics.islands import (
 )
 from nacl_monai.metrics.pooled import Pooled, draws, pooled_error
 from nacl_monai.posthoc.islands import RealIslands, read_real, real_file
-from nacl_monai.predictions.checks import predicted_masks
 from nacl_monai.predictions.identity import check_unseen
+from nacl_monai.predictions.readers import predicted_masks
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.predictions.study import Study
+from nacl_monai.words import interval_text
 
 _FOUND = ["false_per_case", "found", "low", "high"]  # columns of what is found
 #: From `counter_of`: a reading → the islands of each structure.

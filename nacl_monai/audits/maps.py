@@ -15,8 +15,7 @@ import torch
 
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import real_of, write_rows, write_scored
-from nacl_monai.audits.pictures import above, write_maps
-from nacl_monai.counting import counted
+from nacl_monai.audits.measuring import above, write_maps
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.slices import (
     certainty,
@@ -39,6 +38,7 @@ from nacl_monai.predictions.reading import Reading
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import MOST_VIEWED, scripts, viewed
 from nacl_monai.tensors import top1
+from nacl_monai.words import counted
 
 #: What each structure of a case is expected to be, without its label.
 _TABLE = "maps.csv"

@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.audits.output import write_merged
-from nacl_monai.audits.table import audit_table, averaging_note, number_table, text_table
+from nacl_monai.audits.output import (
+    audit_table,
+    averaging_note,
+    number_table,
+    text_table,
+    write_merged,
+)
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import Run, run_of_bins
 from nacl_monai.metrics.record import Record, read_record

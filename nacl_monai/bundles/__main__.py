@@ -20,12 +20,12 @@ from typing import Any
 
 from nacl_monai.cli import Parser, attempted, print_next, print_written
 from nacl_monai.cli import main as command
-from nacl_monai.differences import top_level
 from nacl_monai.errors import InputError, SettingError, print_error
 from nacl_monai.files import read_object
 from nacl_monai.menus import fragments, read_dataset, read_keys
 from nacl_monai.predictions.options import ANONYMOUS
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, RunName, fold_folder, short_name
+from nacl_monai.words import top_level
 
 NETWORK, LOSS, SEED = "unet", "nacl", 0
 _DEFAULTS = {"network_def": f"@networks::{NETWORK}", "loss": f"@losses::{LOSS}"}

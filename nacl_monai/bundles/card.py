@@ -12,8 +12,6 @@ import numpy as np
 from monai.bundle import ConfigParser
 
 import nacl_monai
-from nacl_monai.counting import counted
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations import (
     Estimate,
@@ -32,6 +30,7 @@ from nacl_monai.reports import draw_reliability
 from nacl_monai.reports.style import save_png
 from nacl_monai.runs import RunFolder
 from nacl_monai.training.hints import referred
+from nacl_monai.words import counted, interval_text
 
 DIAGRAM = "reliability.png"
 #: What is led with, and for which value of it a model is right.

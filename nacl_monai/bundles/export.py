@@ -32,7 +32,6 @@ from nacl_monai.bundles.self_contained import (
     run_configs,
     self_contained,
 )
-from nacl_monai.counting import counted
 from nacl_monai.data.splits import read_sets
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import (
@@ -55,6 +54,7 @@ from nacl_monai.runs import RunFolder, RunName
 from nacl_monai.training.calibrators import calibrator_of, read_steps
 from nacl_monai.training.checkpoints import load_state, save_weights
 from nacl_monai.training.weights import load_weights
+from nacl_monai.words import counted
 
 # How TorchScript was made, in the words of the model card and of MONAI's command.
 _HOW = {

@@ -20,7 +20,6 @@ import torch
 from monai.bundle import ConfigComponent, ConfigExpression, ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 
-from nacl_monai.differences import leaves, parts, top_level
 from nacl_monai.errors import FOLDER_REMEDY, SettingError, check_no_code
 from nacl_monai.training.definitions import given_overrides, running_parser
 from nacl_monai.training.hints import (
@@ -32,6 +31,7 @@ from nacl_monai.training.hints import (
     parameters,
     type_of,
 )
+from nacl_monai.words import leaves, parts, top_level
 
 #: Packages whose classes and functions a configuration may name; MONAI has some of the same name.
 _PACKAGES = ("data", "networks", "losses", "metrics", "training")

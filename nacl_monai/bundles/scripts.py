@@ -21,7 +21,7 @@ _MODULES = (
     "nacl_monai.training.hints",
     "nacl_monai.bundles.error_lines",
     "nacl_monai.errors",
-    "nacl_monai.differences",
+    "nacl_monai.words",
 )
 
 

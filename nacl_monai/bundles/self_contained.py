@@ -29,7 +29,6 @@ from torch import nn
 
 from nacl_monai.bundles.overrides import checked_overrides, joined_keys, keys_referred_to
 from nacl_monai.bundles.scripts import SCRIPTS, scripted
-from nacl_monai.differences import leaves, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.menus import fragments, read_keys, search_path
@@ -39,6 +38,7 @@ from nacl_monai.training.definitions import WITHOUT, completed, components_of
 from nacl_monai.training.hints import locator, referred
 from nacl_monai.training.run_folder import warn_of_changed_code
 from nacl_monai.training.run_settings import check_agrees, read_trained_config
+from nacl_monai.words import leaves, top_level
 
 Config = dict[str, Any]
 _KINDS = ("train", "evaluate", "inference")

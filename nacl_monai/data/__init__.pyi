@@ -1,5 +1,11 @@
 from .augmentation import random_augmentation
-from .cases import LabeledCase
+from .cases import (
+    LabeledCase,
+    hippocampus_patient,
+    one_case_per_patient,
+    patient_by_pattern,
+    patient_by_table,
+)
 from .layouts import (
     acdc_cases,
     brats_cases,
@@ -11,12 +17,6 @@ from .layouts import (
     paired_cases,
 )
 from .loading import LoadCase
-from .patients import (
-    hippocampus_patient,
-    one_case_per_patient,
-    patient_by_pattern,
-    patient_by_table,
-)
 from .splits import (
     complete_split,
     is_drawn,

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from monai.bundle import ConfigParser
 
-from nacl_monai.counting import counted
 from nacl_monai.data.cases import LabeledCase, names_of, reported, split_unit
 from nacl_monai.data.faults import check_not_repeated
 from nacl_monai.data.loading import LoadCase, LoadedCase, LostVoxels, preprocess_label
@@ -40,6 +39,7 @@ from nacl_monai.menus import (
 )
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import check_class_names
+from nacl_monai.words import counted
 
 _DECLARED = ("classes", "label_values", "in_channels", "official_cases")
 _USED = ("cases::_target_", "structures", "preprocessing", "cropping", "spatial_size")

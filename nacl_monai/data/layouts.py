@@ -23,11 +23,11 @@ from nacl_monai.data.cases import (
     image_files,
     make_case,
     names_by_path,
+    one_case_per_patient,
     raise_fault,
     reported,
     split_unit,
 )
-from nacl_monai.data.patients import one_case_per_patient
 from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 

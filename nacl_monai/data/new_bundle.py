@@ -17,9 +17,8 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from monai.bundle import ConfigParser
 
-from nacl_monai.data.cases import LabeledCase, split_unit
+from nacl_monai.data.cases import LabeledCase, alike_in_two_sets, patients_of, split_unit
 from nacl_monai.data.formats import Description, describe
-from nacl_monai.data.patients import alike_in_two_sets, patients_of
 from nacl_monai.data.splits import complete_split, split_by_folds, split_patients
 from nacl_monai.data.survey import (
     Choice,

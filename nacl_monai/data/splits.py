@@ -13,8 +13,7 @@ import ignite.distributed as idist
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.data.cases import LabeledCase, names_of, split_unit
-from nacl_monai.data.patients import alike_in_two_sets
+from nacl_monai.data.cases import LabeledCase, alike_in_two_sets, names_of, split_unit
 from nacl_monai.errors import InputError, SettingError, check_no_formula, print_line
 from nacl_monai.files import write_text
 

@@ -16,8 +16,7 @@ from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
 from nacl_monai.errors import InputError
 from nacl_monai.inference.images import ImageFault, Series, read_series
 from nacl_monai.metrics.voxels import dequantized
-from nacl_monai.predictions.images import Image, read_image
-from nacl_monai.predictions.labels import whole_numbers
+from nacl_monai.predictions.images import Image, read_image, whole_numbers
 from nacl_monai.predictions.names import stem_of
 from nacl_monai.tensors import sum_tolerance
 

@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nacl_monai.counting import counted
-from nacl_monai.differences import differences, first_of, first_repeated, listed
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import (
     AUDITED,
@@ -31,6 +29,7 @@ from nacl_monai.metrics.columns import limits_of
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.record import REMEDY, Record, read_record
 from nacl_monai.runs import EvaluationFolder, fold_folder, fold_folders
+from nacl_monai.words import counted, differences, first_of, first_repeated, listed
 
 #: The folder of an audit in which those against each rater are.
 RATERS = "raters"

@@ -34,7 +34,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nacl_monai.differences import computing, differences, first_of, listed, top_level
 from nacl_monai.errors import InputError
 from nacl_monai.files import (
     check_unique,
@@ -61,6 +60,7 @@ from nacl_monai.inference.records import (
 from nacl_monai.metrics.columns import MAIN_METRICS
 from nacl_monai.metrics.record import REMEDY, Record
 from nacl_monai.runs import RECORD_REMEDY, EvaluationFolder, RunFolder
+from nacl_monai.words import computing, differences, first_of, listed, top_level
 
 _AGAIN = "evaluate the run again"
 _PUT_BACK = "put it back, or train the run again"

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nacl_monai.differences import listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.inference.maps import entropy_map
@@ -21,6 +20,7 @@ from nacl_monai.metrics.regions import near
 from nacl_monai.metrics.sums_file import read_arrays
 from nacl_monai.metrics.voxels import OUTSIDE_INSIDE, dequantized
 from nacl_monai.tensors import check_probabilities, check_unit_interval, without_metadata
+from nacl_monai.words import listed
 
 Picture = npt.NDArray[Any]
 

@@ -43,11 +43,11 @@ import pandas as pd
 import scipy
 from scipy.special import stdtr, stdtrit
 
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.columns import METRICS, metric_of
 from nacl_monai.metrics.pooled import COVERAGE, draws
 from nacl_monai.tensors import Floats
+from nacl_monai.words import interval_text
 
 #: As many trainings say something about another one.
 ENOUGH_TRAININGS = 3

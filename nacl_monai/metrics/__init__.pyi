@@ -1,4 +1,10 @@
-from .bins import CalibrationBins, bin_indices, calibration_bins
+from .bins import (
+    CalibrationBins,
+    bin_indices,
+    brier_score,
+    calibration_bins,
+    negative_log_likelihood,
+)
 from .calibration import (
     average_calibration_error,
     classwise_calibration_error,
@@ -32,7 +38,6 @@ from .pooled import (
 )
 from .record import Record, read_record
 from .regions import REGIONS, boundary_band, distances_to, region_mask, within
-from .scores import brier_score, negative_log_likelihood
 from .structures import agreed_dice, hausdorff_distance, structure_masks, volume_crps
 
 __all__ = [

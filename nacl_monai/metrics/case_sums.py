@@ -10,16 +10,14 @@ from typing import Any, cast
 import torch
 
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins, VoxelSums
+from nacl_monai.metrics.bins import CalibrationBins, ScoreSums, VoxelSums
 from nacl_monai.metrics.columns import COLLECTORS, score_columns
 from nacl_monai.metrics.decisions import Decisions, decision_numbers, problem_decisions
 from nacl_monai.metrics.fine_bins import FineBins, SparseFineBins
-from nacl_monai.metrics.measurement import Measurement
 from nacl_monai.metrics.pooled import Pooled
 from nacl_monai.metrics.raters import HumanBins, masks_of_raters, of_raters, rater_sums
-from nacl_monai.metrics.record import Record
+from nacl_monai.metrics.record import Measurement, Record
 from nacl_monai.metrics.regions import REGIONS, RegionPieces, case_spacings, region_masks
-from nacl_monai.metrics.scores import ScoreSums
 from nacl_monai.metrics.voxels import (
     OUTSIDE_INSIDE,
     LabeledVoxels,

@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nacl_monai.digits import interval_texts
 from nacl_monai.errors import InputError
-from nacl_monai.metrics.bins import CalibrationBins, ThresholdedBins, VoxelSums
+from nacl_monai.metrics.bins import CalibrationBins, ScoreSums, ThresholdedBins, VoxelSums
 from nacl_monai.metrics.fine_bins import FineBins, aurc, error_auroc
 from nacl_monai.metrics.regions import RegionPieces
-from nacl_monai.metrics.scores import ScoreSums
+from nacl_monai.words import interval_texts
 
 if TYPE_CHECKING:
-    from nacl_monai.metrics.measurement import Measurement
+    from nacl_monai.metrics.record import Measurement
 
 #: The smallest difference of two values that matters, as a share of what they are compared with.
 MARGIN_SHARE = 0.05

@@ -40,7 +40,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit
 
-from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import MM3_PER_ML, Array, Levels, dice_of, structure_levels
@@ -58,6 +57,7 @@ from nacl_monai.metrics.sums_file import (
 )
 from nacl_monai.runs import CURVES_FILE as CURVES_FILE  # noqa: PLC0414 - its name is its writer's, too
 from nacl_monai.runs import PROMISE_REMEDY
+from nacl_monai.words import first_repeated
 
 if TYPE_CHECKING:
     import torch

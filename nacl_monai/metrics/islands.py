@@ -36,7 +36,6 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import Array
@@ -49,6 +48,7 @@ from nacl_monai.metrics.sums_file import (
     read_sums,
     write_sums,
 )
+from nacl_monai.words import first_repeated
 
 #: The file of the rows.
 COMPONENTS_FILE = "components.npz"

@@ -16,7 +16,7 @@ from monai.metrics.metric import Cumulative, CumulativeIterationMetric
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.case_sums import CalibrationSums, of_each_case
 from nacl_monai.metrics.columns import DEFAULT_ERRORS
-from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.record import Measurement
 from nacl_monai.metrics.regions import REGIONS, Region, Spacing, case_spacings
 from nacl_monai.metrics.structures import hausdorff_distance
 from nacl_monai.metrics.voxels import as_tensor

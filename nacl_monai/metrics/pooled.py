@@ -47,10 +47,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.bins import CalibrationBins
 from nacl_monai.tensors import Floats
+from nacl_monai.words import interval_text
 
 #: Function of sums, each (…, K, M), to (…).
 Statistic = Callable[..., Floats]

@@ -27,15 +27,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from nacl_monai.differences import differences, first_of, leaves, listed
 from nacl_monai.errors import InputError
 from nacl_monai.files import atomic_path
 from nacl_monai.inference.records import CHECKSUM
+from nacl_monai.words import differences, first_of, leaves, listed
 
 if TYPE_CHECKING:
-    from nacl_monai.metrics.bins import CalibrationBins
+    from nacl_monai.metrics.bins import CalibrationBins, ScoreSums
     from nacl_monai.metrics.decisions import Decisions
-    from nacl_monai.metrics.scores import ScoreSums
 
 #: NumPy's errors for a file that is a damaged NPZ file, or not one.
 UNREADABLE_NPZ = (

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from nacl_monai.counting import counted
 from nacl_monai.evaluations.statistics import (
     BETTER,
     ENOUGH_TRAININGS,
@@ -37,6 +36,7 @@ from nacl_monai.reports.style import (
     new_figure,
     panel_grid,
 )
+from nacl_monai.words import counted
 
 #: Most panels side by side.
 _COLUMNS = 3

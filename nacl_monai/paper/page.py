@@ -25,8 +25,7 @@ from nacl_monai.paper.results import PROJECT, Results, first_runs, read_results
 from nacl_monai.paper.tables import AVERAGE, table_caption
 from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports.maps import draw_maps, ranked_cases
-from nacl_monai.reports.reliability import draw_reliability
-from nacl_monai.reports.selective import draw_selective
+from nacl_monai.reports.reliability import draw_reliability, draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
 
 _PAGE = "report.html"

@@ -15,14 +15,13 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.differences import differences, first_of, leaves
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import Evaluated
 from nacl_monai.files import read_object
 from nacl_monai.menus import choose_loss, read_menu
 from nacl_monai.paper.grid import Experiment, Setup, dataset_label, network_label, read_name
 from nacl_monai.runs import RECORD_REMEDY, RunFolder, short_name
-from nacl_monai.words import of_today
+from nacl_monai.words import differences, first_of, leaves, of_today
 
 #: What a configuration of another version raises, which lacks a key or has something else there.
 LACKING = (LookupError, TypeError)

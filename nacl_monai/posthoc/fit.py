@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.posthoc.distance import KNOTS, SIGNED_KNOTS, DistanceTemperatures, fit_curve
@@ -49,6 +48,7 @@ from nacl_monai.posthoc.scaling import (
 )
 from nacl_monai.posthoc.voxels import FitVoxels, RegionLogits, StructureLogits
 from nacl_monai.tensors import top1
+from nacl_monai.words import counted
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError, check_no_formula
 from nacl_monai.metrics.raters import masks_of_raters
 from nacl_monai.metrics.regions import case_spacings
@@ -24,13 +23,13 @@ from nacl_monai.metrics.voxels import (
     checked_voxels,
 )
 from nacl_monai.predictions.channels import Channels, numbered_names
-from nacl_monai.predictions.checks import channel_dice, check_order
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
+from nacl_monai.predictions.readers import channel_dice, check_order
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.runs import check_class_names
 from nacl_monai.tensors import without_metadata
+from nacl_monai.words import first_repeated
 
 _T = TypeVar("_T")
 Cases = Voxels | Sequence[Voxels]
@@ -169,7 +168,7 @@ class ArrayStudy:
 
         Raises:
             InputError: As `read`, or if channels agree far better with the labels in another order; see
-                `nacl_monai.predictions.checks.check_order`.
+                `nacl_monai.predictions.readers.check_order`.
         """
         results, dice = [], []
         for reading in map(self.read, self.names):

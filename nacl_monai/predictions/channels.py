@@ -8,7 +8,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from nacl_monai.counting import counted
 from nacl_monai.data.formats import IGNORE, label_values, read_ignored
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import read_object
@@ -16,6 +15,7 @@ from nacl_monai.inference.maps import names_in
 from nacl_monai.metrics.curves import curves_definition
 from nacl_monai.predictions.options import SIGMOID, SOFTMAX
 from nacl_monai.runs import check_class_names
+from nacl_monai.words import counted
 
 _ANOTHER = "give another with --dataset"
 

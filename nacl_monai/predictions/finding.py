@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from nacl_monai.counting import counted
-from nacl_monai.data.patients import patients_of
+from nacl_monai.data.cases import patients_of
 from nacl_monai.errors import InputError, SettingError, check_no_formula
 from nacl_monai.files import check_apart
 from nacl_monai.inference.maps import ITK_SNAP, behind_map
 from nacl_monai.inference.records import fault_of_name
 from nacl_monai.predictions.channels import Channels, numbered, read_dataset_json, with_structures
 from nacl_monai.predictions.identity import salt_of
-from nacl_monai.predictions.images import Prediction
-from nacl_monai.predictions.labels import Folders, by_name, label_files, pair
+from nacl_monai.predictions.images import Folders, Prediction, by_name, label_files, pair
 from nacl_monai.predictions.layouts import (
     Layout,
     check_one_layout,
@@ -33,6 +31,7 @@ from nacl_monai.predictions.options import SIGMOID, Options
 from nacl_monai.predictions.readers import Digested, named, read_as_asked
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
+from nacl_monai.words import counted
 
 _SHOWN = {
     **dict.fromkeys(("images", "groups"), "is found by the names"),

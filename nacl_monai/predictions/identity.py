@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from nacl_monai.data.patients import patients_of
+from nacl_monai.data.cases import patients_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.records import BY_CASE, BY_PATTERN, BY_TABLE, ONE_EACH, alias, patient_of
 from nacl_monai.predictions.options import Options

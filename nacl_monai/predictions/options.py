@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.cli import argument, as_typed, flag, is_path, option, part_of
-from nacl_monai.counting import check_share, number_within
 from nacl_monai.data.cases import AFFINE_TOLERANCE, distance
 from nacl_monai.errors import SettingError
 from nacl_monai.inference.records import MARGIN
 from nacl_monai.output import check_output
 from nacl_monai.predictions.names import Names
 from nacl_monai.runs import KNOWN_REGIONS, check_num_bins
+from nacl_monai.words import check_share, number_within
 
 #: Headings of the help.
 WHAT, WHOSE, CHANNELS, _, _ = GROUPS = (

@@ -21,8 +21,17 @@ from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.voxels import dequantized, of_classes
 from nacl_monai.posthoc import OUTPUTS
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Affine, Prediction, Probabilities, read_grid, read_image
-from nacl_monai.predictions.labels import Labels, check_grid, turned, voxel_sizes
+from nacl_monai.predictions.images import (
+    Affine,
+    Labels,
+    Prediction,
+    Probabilities,
+    check_grid,
+    read_grid,
+    read_image,
+    turned,
+    voxel_sizes,
+)
 
 
 @dataclass(frozen=True)

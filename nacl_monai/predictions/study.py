@@ -17,14 +17,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from nacl_monai.counting import counted
 from nacl_monai.data.faults import check_same_grid
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum
 from nacl_monai.inference.promised import unlike_spacing
 from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.checks import (
+from nacl_monai.predictions.identity import check_unseen, known_by, salt_of
+from nacl_monai.predictions.images import read_labels
+from nacl_monai.predictions.layouts import (
+    Layout,
+)
+from nacl_monai.predictions.options import Options
+from nacl_monai.predictions.readers import (
     channel_dice,
     check_agreement,
     check_channels,
@@ -33,15 +38,10 @@ from nacl_monai.predictions.checks import (
     warn_of_bytes,
     warn_of_voxels,
 )
-from nacl_monai.predictions.identity import check_unseen, known_by, salt_of
-from nacl_monai.predictions.labels import read_labels
-from nacl_monai.predictions.layouts import (
-    Layout,
-)
-from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.reading import Case, Memory, Reading
 from nacl_monai.progress import progress_bar
 from nacl_monai.tensors import keep_freed_memory
+from nacl_monai.words import counted
 
 Map = Callable[..., Iterable[Any]]
 #: The processes of the blocks around, by their number.

@@ -13,7 +13,6 @@ import pandas as pd
 from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import SCORED, real_of, write_rows, write_scored
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import write_text
@@ -24,6 +23,7 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import NewCase, find_new, new_cases, write_contours
 from nacl_monai.promises.measure import Measure, rows_of
 from nacl_monai.promises.record import Promise, read_promise
+from nacl_monai.words import counted
 
 _ENDS = {"value": "", "low": " at least", "high": " at most"}  # of a measurement
 #: The measurements of new patients.

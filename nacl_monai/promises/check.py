@@ -44,11 +44,9 @@ import pandas as pd
 
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.cli import print_written
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import holm
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.tables import Groups, csv_text, read_groups
 from nacl_monai.files import checksum, read_checked, write_text
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import Array
@@ -71,6 +69,7 @@ from nacl_monai.promises.control import (
 from nacl_monai.promises.measure import errors_of_measures
 from nacl_monai.promises.record import PROMISE_FILE, Guarantee, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of, failed
+from nacl_monai.words import counted
 
 #: How the new patients were chosen.
 ALL, RANDOM, TRIAGE = CHOSEN = ("all", "random", "triage")
@@ -221,7 +220,7 @@ def judged(
         promise: What was promised.
         new: The curves of the new patients.
         chosen: "all" or "random".
-        groups: Of the new patients, from `nacl_monai.evaluations.groups.read_groups`.
+        groups: Of the new patients, from `nacl_monai.evaluations.tables.read_groups`.
         calibration: The curves of those who calibrated; None where they are unknown.
         phases: A table of the phases of the new cases, if the promise took one.
 

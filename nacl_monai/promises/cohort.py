@@ -38,7 +38,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr, stdtrit
 
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import SIGNIFICANCE
 from nacl_monai.inference.promised import SCALE, known_case
@@ -46,6 +45,7 @@ from nacl_monai.inference.records import FINGERPRINT, MARGIN, MARGINS
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
 from nacl_monai.promises.control import by_patient
 from nacl_monai.tensors import Floats
+from nacl_monai.words import interval_text
 
 #: Structure → statistic → its values, by the names of patients.
 Known = Mapping[str, Mapping[str, Sequence[float]]]

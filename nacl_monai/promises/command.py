@@ -14,11 +14,9 @@ import pandas as pd
 from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.cli import print_next, print_written
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.evaluations.evaluated import few_text
-from nacl_monai.evaluations.groups import Groups, read_groups
-from nacl_monai.evaluations.tables import csv_text
+from nacl_monai.evaluations.tables import Groups, csv_text, read_groups
 from nacl_monai.files import checksum, write_text
 from nacl_monai.inference.records import BY_CASE, EACH, MARGIN_ONLY, OUTER, fault_of_name
 from nacl_monai.metrics.curves import CURVES_FILE, Curves, read_curves
@@ -42,10 +40,18 @@ from nacl_monai.promises.rules import (
     number_headings,
     number_note,
 )
-from nacl_monai.reports.sections import PAGE, PAGE_RECORD, Section, write_sections
 from nacl_monai.reports.style import data_source
-from nacl_monai.reports.viewer import Read, is_seen, read_again
+from nacl_monai.reports.viewer import (
+    PAGE,
+    PAGE_RECORD,
+    Read,
+    Section,
+    is_seen,
+    read_again,
+    write_sections,
+)
 from nacl_monai.runs import EvaluationFolder, curves_file
+from nacl_monai.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -268,7 +274,7 @@ def make_promise(
         folder: Where the files are written.
         paths: The arguments of the command, for the page.
         options: The command's.
-        groups: From `nacl_monai.evaluations.groups.read_groups`.
+        groups: From `nacl_monai.evaluations.tables.read_groups`.
         read: The function that reads cases again; without it the page has none.
 
     Raises:
@@ -406,7 +412,7 @@ def _write_page(
         file: The file.
         command: The command that makes the page again.
         figures: Name → the source of a picture, from `draw_figures`.
-        beside: As `nacl_monai.reports.sections.write_sections` takes it.
+        beside: As `nacl_monai.reports.viewer.write_sections` takes it.
 
     Raises:
         InputError: If it cannot be written.

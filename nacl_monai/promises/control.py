@@ -77,7 +77,6 @@ import numpy.typing as npt
 import scipy
 from scipy.special import betaincinv, expit, logit, xlogy
 
-from nacl_monai.counting import check_share, counted
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.inference.promised import LEAST, Array
 from nacl_monai.inference.records import (
@@ -94,6 +93,7 @@ from nacl_monai.inference.records import (
     WITHIN,
 )
 from nacl_monai.metrics.curves import NO_MARGIN, NO_THRESHOLD, THRESHOLDS, Curves
+from nacl_monai.words import check_share, counted
 
 _TOLERANCE = 1e-9
 _SMALLEST = 1e-9  # level

@@ -35,9 +35,8 @@ import pandas as pd
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.cli import print_written
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.groups import Groups, read_groups
 from nacl_monai.evaluations.statistics import Estimate
-from nacl_monai.evaluations.tables import csv_text, table_text
+from nacl_monai.evaluations.tables import Groups, csv_text, read_groups, table_text
 from nacl_monai.files import write_text
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.output import written_folder

@@ -32,14 +32,13 @@ from typing import Any
 
 import numpy as np
 
-from nacl_monai.counting import counted
-from nacl_monai.differences import first_repeated
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.groups import read_groups
+from nacl_monai.evaluations.tables import read_groups
 from nacl_monai.inference import records
 from nacl_monai.inference.promised import Array
 from nacl_monai.metrics.curves import Curves
 from nacl_monai.promises.control import Control, Law
+from nacl_monai.words import counted, first_repeated
 
 #: Phase and structure → the volume of each patient in ml, NaN where a phase is missing.
 _Volumes = Mapping[tuple[str, str], Array]

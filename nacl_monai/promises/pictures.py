@@ -26,8 +26,7 @@ from nacl_monai.inference.records import (
     WITHIN,
 )
 from nacl_monai.metrics.curves import Curves
-from nacl_monai.predictions.images import Affine
-from nacl_monai.predictions.labels import voxel_sizes
+from nacl_monai.predictions.images import Affine, voxel_sizes
 from nacl_monai.promises.cases import Applied, NewCase
 from nacl_monai.promises.control import Control, margin_of
 from nacl_monai.promises.rules import Rules, enough, expected_numbers

@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import promises
-from nacl_monai.counting import counted
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import SettingError
 from nacl_monai.evaluations.evaluated import few_text
 from nacl_monai.files import checksum, read_checked, write_text
@@ -36,6 +34,7 @@ from nacl_monai.promises.control import MOST_MISSED, Control
 from nacl_monai.promises.measure import Measure, measures_of
 from nacl_monai.reports.viewer import Read
 from nacl_monai.runs import PROMISE_REMEDY
+from nacl_monai.words import counted, interval_text
 
 #: The name of the file in a folder.
 PROMISE_FILE = "promise.json"

@@ -23,8 +23,6 @@ from nacl_monai import reports
 from nacl_monai.audits.calibrate import fit_usual_calibrator
 from nacl_monai.audits.command import audit_study, print_faults, show
 from nacl_monai.cli import bold, print_next, print_written
-from nacl_monai.counting import counted
-from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.tables import SUSPECTS, doubtful_labels, doubtful_text
@@ -56,9 +54,9 @@ from nacl_monai.promises.record import PROMISE_FILE, Promise
 from nacl_monai.promises.rules import check_cases
 from nacl_monai.promises.triage import Triage, look_text, triage_command
 from nacl_monai.reports.page import decision_verdicts, leading_verdict, numbers_of
-from nacl_monai.reports.sections import PAGE, PAGES, Section, write_sections
 from nacl_monai.reports.viewer import MOST_VIEWED as MOST_SEEN
-from nacl_monai.reports.viewer import check_images, read_again
+from nacl_monai.reports.viewer import PAGE, PAGES, Section, check_images, read_again, write_sections
+from nacl_monai.words import counted, row_texts
 
 _LOG = "log.txt"
 #: What the page draws: sentences, numbers, who took part in what, commands and versions.

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from nacl_monai.data.patients import pattern_of_several
+from nacl_monai.data.cases import pattern_of_several
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.groups import PREDICTED_VOLUME as VOLUME_GROUP
-from nacl_monai.evaluations.groups import Groups, thirds
 from nacl_monai.evaluations.statistics import studentized_interval
+from nacl_monai.evaluations.tables import PREDICTED_VOLUME as VOLUME_GROUP
+from nacl_monai.evaluations.tables import Groups, thirds
 from nacl_monai.inference.promised import Array
 from nacl_monai.inference.records import (
     BY_CASE,
@@ -420,7 +420,7 @@ def by_group(
     Args:
         curves: Of all patients.
         controls: One for each level and miss.
-        groups: From `nacl_monai.evaluations.groups.read_groups`; thirds of the predicted volume of each
+        groups: From `nacl_monai.evaluations.tables.read_groups`; thirds of the predicted volume of each
             structure are added.
         family: The family of contours.
         margin: Of the family "within", in mm.

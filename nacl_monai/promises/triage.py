@@ -18,8 +18,6 @@ from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import doubtful, real_of
 from nacl_monai.audits.measuring import curves_of
 from nacl_monai.cli import bold, print_written
-from nacl_monai.counting import counted
-from nacl_monai.digits import row_texts
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.evaluations.tables import csv_text, table_text
 from nacl_monai.files import read_table, write_text
@@ -37,8 +35,8 @@ from nacl_monai.promises.apply import Measuring, add_cases
 from nacl_monai.promises.cases import NewCase, find_new, read_study, seen_case
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.record import Promise, read_promise
-from nacl_monai.reports.sections import PAGE, Section, write_sections
-from nacl_monai.reports.viewer import LIMIT, MOST_VIEWED, is_seen
+from nacl_monai.reports.viewer import LIMIT, MOST_VIEWED, PAGE, Section, is_seen, write_sections
+from nacl_monai.words import counted, row_texts
 
 _ABOUT = (
     "The case whose worst structure has the lowest guaranteed Dice comes first; the volume is that of "

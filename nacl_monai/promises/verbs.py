@@ -42,7 +42,7 @@ from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, REPORTS, report_folders
 from nacl_monai.promises.triage import TRIAGE_FILE, triage_folder
-from nacl_monai.reports.sections import PAGE
+from nacl_monai.reports.viewer import PAGE
 
 __all__ = ["calibrate", "report", "triage", "view"]
 

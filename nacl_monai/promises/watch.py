@@ -42,7 +42,6 @@ from nacl_monai import reports
 from nacl_monai.audits.command import print_faults, show
 from nacl_monai.audits.measuring import curve_of, curves_of
 from nacl_monai.cli import print_written
-from nacl_monai.counting import counted
 from nacl_monai.errors import InputError
 from nacl_monai.files import checksum, read_checked, write_text
 from nacl_monai.inference import records
@@ -58,8 +57,9 @@ from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
 from nacl_monai.promises.control import Control, grown
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
-from nacl_monai.reports.sections import PAGE, Section, write_sections
+from nacl_monai.reports.viewer import PAGE, Section, write_sections
 from nacl_monai.tensors import Floats
+from nacl_monai.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

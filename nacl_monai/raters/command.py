@@ -15,11 +15,8 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from nacl_monai.counting import counted
-from nacl_monai.data.cases import AFFINE_TOLERANCE
+from nacl_monai.data.cases import AFFINE_TOLERANCE, patients_of
 from nacl_monai.data.faults import VoxelGrid, check_affine, check_same_grid
-from nacl_monai.data.patients import patients_of
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError, SettingError, print_line
 from nacl_monai.files import write_text
 from nacl_monai.inference.orientation import orientation_to
@@ -27,10 +24,10 @@ from nacl_monai.inference.promised import Array
 from nacl_monai.losses.neighborhood import extent_of
 from nacl_monai.output import check_new_file
 from nacl_monai.predictions.channels import read_dataset_json
-from nacl_monai.predictions.images import read_image
-from nacl_monai.predictions.labels import label_files, whole_numbers
+from nacl_monai.predictions.images import label_files, read_image, whole_numbers
 from nacl_monai.raters.priors import RatedMasks, blur
 from nacl_monai.raters.scores import FittedWidth, PriorScores, fit_width, score_priors
+from nacl_monai.words import counted, interval_text
 
 #: Widths that are tried, in the smallest voxels of the label maps.
 TRIED = np.geomspace(0.3, 8.0, 14)

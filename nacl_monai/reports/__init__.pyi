@@ -9,8 +9,16 @@ from .compare import comparison_markdown, comparison_table, comparison_text, wri
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases
 from .page import drawn_regions, write_page, write_pages
-from .reliability import ReliabilityCurve, draw_reliability, reliability_curve, write_reliability
-from .selective import RiskCurve, draw_selective, risk_curve, write_selective
+from .reliability import (
+    ReliabilityCurve,
+    RiskCurve,
+    draw_reliability,
+    draw_selective,
+    reliability_curve,
+    risk_curve,
+    write_reliability,
+    write_selective,
+)
 from .style import house_style, new_figure, page_template, png_source, save_figure, save_png
 
 __all__ = [

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.counting import counted
 from nacl_monai.evaluations.evaluated import Run
 from nacl_monai.evaluations.statistics import BETTER, CANNOT_TELL, TOO_FEW, WORSE
 from nacl_monai.metrics import Decisions
@@ -30,7 +29,6 @@ from nacl_monai.posthoc import Calibrator, Sides
 from nacl_monai.posthoc.sides import beyond_chance
 from nacl_monai.reports.compare import pooled_decision, proper_differences
 from nacl_monai.reports.page import numbers_of
-from nacl_monai.reports.sections import Section, write_sections
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -39,6 +37,8 @@ from nacl_monai.reports.style import (
     new_figure,
     png_source,
 )
+from nacl_monai.reports.viewer import Section, write_sections
+from nacl_monai.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

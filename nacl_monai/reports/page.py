@@ -16,9 +16,6 @@ import numpy as np
 import pandas as pd
 
 from nacl_monai import reports
-from nacl_monai.counting import counted
-from nacl_monai.differences import listed
-from nacl_monai.digits import interval_text
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import (
     DRAWN,
@@ -41,9 +38,9 @@ from nacl_monai.metrics.columns import (
 )
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.regions import depends_on_labels
-from nacl_monai.reports.sections import Section, write_sections
 from nacl_monai.reports.style import data_source, png_source
-from nacl_monai.reports.viewer import SEEN, Viewed
+from nacl_monai.reports.viewer import SEEN, Section, Viewed, write_sections
+from nacl_monai.words import counted, interval_text, listed
 
 _WORST = 10  # so many of the worst cases are listed
 #: The place of an audit's folders in a command, if they are unknown.

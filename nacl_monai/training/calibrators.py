@@ -21,7 +21,6 @@ from torch import nn
 
 from nacl_monai.data import CachedVolumes
 from nacl_monai.data.cases import LabeledCase, split_unit
-from nacl_monai.differences import first_of
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import checksum, partial_folder, read_object
 from nacl_monai.inference import Behind
@@ -50,6 +49,7 @@ from nacl_monai.runs import RunFolder
 from nacl_monai.training.run_folder import unlike_settings
 from nacl_monai.training.run_settings import read_trained_config
 from nacl_monai.training.weights import load_weights
+from nacl_monai.words import first_of
 
 _REMEDY = "fit the calibrator again"
 _OTHER_TRAINING = "train it the same way, or keep its folder elsewhere"

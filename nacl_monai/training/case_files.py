@@ -18,9 +18,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import IgniteMetricHandler
 from monai.utils.enums import CommonKeys
 
-from nacl_monai.audits.measuring import curve_of
-from nacl_monai.audits.pictures import picture
-from nacl_monai.counting import counted
+from nacl_monai.audits.measuring import curve_of, picture
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluation_files import write_numbers
 from nacl_monai.evaluations.slices import write_slice
@@ -30,7 +28,7 @@ from nacl_monai.inference.records import BY_DATASET
 from nacl_monai.metrics import DEFAULT_ERRORS, CalibrationMetric
 from nacl_monai.metrics.columns import score_columns
 from nacl_monai.metrics.curves import CURVES_FILE, joined_curves
-from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.record import Measurement
 from nacl_monai.metrics.regions import Region, case_spacings
 from nacl_monai.predictions.arrays import ArrayReading, array_reading
 from nacl_monai.predictions.channels import Channels
@@ -49,7 +47,7 @@ from nacl_monai.training.outputs import (
 )
 from nacl_monai.training.processes import joined
 from nacl_monai.training.run_record import trackers
-from nacl_monai.words import with_settings_of
+from nacl_monai.words import counted, with_settings_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import atomic_path, checksum, remove_partial_files, write_text
 from nacl_monai.inference.segmenter import is_intact
 from nacl_monai.training.processes import gathered
+from nacl_monai.words import leaves
 
 _PREFIX = "epoch_"
 _NAME = re.compile(rf"{_PREFIX}(\d+)(?:_iteration_(\d+))?")

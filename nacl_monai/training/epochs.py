@@ -18,7 +18,6 @@ from monai.engines import IterationEvents
 from monai.utils import set_determinism
 from monai.utils.enums import CommonKeys
 
-from nacl_monai.differences import leaves
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.losses import DeepSupervisionLoss
 from nacl_monai.losses.inputs import checking_later
@@ -26,6 +25,7 @@ from nacl_monai.progress import progress_bar
 from nacl_monai.training import Position
 from nacl_monai.training.logits import network_logits
 from nacl_monai.training.outputs import batch_entries, batch_files, case_names
+from nacl_monai.words import leaves
 
 _EPOCHS = "max_epochs"
 # Where the number of epochs may decide something: `refusal_of_length` looks at it there.

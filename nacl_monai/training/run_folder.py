@@ -19,7 +19,6 @@ from monai.bundle import ReferenceResolver
 
 from nacl_monai.data import LabeledCase, is_drawn
 from nacl_monai.data.cases import image_files, split_unit
-from nacl_monai.differences import computing, differences, first_of, leaves
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.files import LOCK, checksum, lock_folder, read_object, stamp, write_text
 from nacl_monai.menus import MENUS
@@ -29,6 +28,7 @@ from nacl_monai.sources import imported_names, is_users, source_file, source_fil
 from nacl_monai.training.checkpoints import checkpoint_positions
 from nacl_monai.training.definitions import running_parser
 from nacl_monai.training.epochs import refusal_of_length
+from nacl_monai.words import computing, differences, first_of, leaves
 
 # Keys that say where and on what a training runs, but not what it computes.
 FREE_KEYS: tuple[str, ...] = (

@@ -11,7 +11,6 @@ from typing import Any
 import ignite.distributed as idist
 from monai.bundle import ConfigParser
 
-from nacl_monai.differences import differences, first_of, leaves, top_level
 from nacl_monai.errors import InputError, print_line
 from nacl_monai.evaluations.evaluation_files import check_trained
 from nacl_monai.files import checksum, git_commit, read_object
@@ -19,6 +18,7 @@ from nacl_monai.runs import RunFolder
 from nacl_monai.training.definitions import ARGUMENTS, given_overrides, running_parser
 from nacl_monai.training.hints import is_made_later, referred
 from nacl_monai.training.run_folder import FREE_KEYS, OWN_CODE, code_checksums, warn_of_changed_code
+from nacl_monai.words import differences, first_of, leaves, top_level
 
 #: Keys that an evaluation or inference has for itself: where it writes, what it scores, how many windows
 #: pass the network at once and what of them is averaged, and what concerned only its training. Those of

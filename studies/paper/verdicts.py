@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nacl_monai.counting import counted
 from nacl_monai.evaluations.statistics import (
     BETTER,
     CANNOT_TELL,
@@ -24,6 +23,7 @@ from nacl_monai.metrics.columns import METRICS
 from nacl_monai.paper.comparisons import unpaired_methods
 from nacl_monai.paper.grid import PROPOSED, dataset_label, method_label
 from nacl_monai.paper.results import Results
+from nacl_monai.words import counted
 
 #: Metrics by which a method is judged, a sentence each; the forest plots show the others.
 JUDGED = ("ece_foreground", "dice")

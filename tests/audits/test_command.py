@@ -13,7 +13,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 
 from nacl_monai.cli import main
-from nacl_monai.data.patients import patients_of
+from nacl_monai.data.cases import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.reports.style import data_source

@@ -7,8 +7,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
-from nacl_monai.predictions.images import read_image
-from nacl_monai.predictions.labels import whole_numbers
+from nacl_monai.predictions.images import read_image, whole_numbers
 from tests.audits.conftest import AFFINE, SHAPE, bins_of, save, write_json
 from tests.audits.test_contract import LAYOUTS
 from tests.same import same_bits

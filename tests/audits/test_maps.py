@@ -7,10 +7,9 @@ import scipy
 import SimpleITK
 import torch
 
-from nacl_monai.audits.pictures import write_maps
+from nacl_monai.audits.measuring import write_maps
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading
 from tests.audits.conftest import AFFINE, REGIONS, SHAPE, save
 from tests.same import same_bits

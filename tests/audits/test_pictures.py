@@ -8,14 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from nacl_monai.audits.measuring import case_numbers
+from nacl_monai.audits.measuring import case_numbers, picture
 from nacl_monai.audits.output import WorstCases
-from nacl_monai.audits.pictures import picture
-from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.record import Measurement
 from nacl_monai.predictions.arrays import array_reading
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading
 from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases
 from tests.same import same_values

@@ -12,9 +12,9 @@ import yaml
 
 from nacl_monai.bundles.overrides import checked_overrides
 from nacl_monai.cli import COMMANDS
-from nacl_monai.differences import leaves
 from nacl_monai.menus import dataset_file, dataset_names
 from nacl_monai.paper.results import unpacked
+from nacl_monai.words import leaves
 from tests.configurations.conftest import FAST, ROOT
 
 BUNDLES = ROOT / "bundles"

@@ -20,8 +20,7 @@ from nacl_monai.data import (
     patient_by_pattern,
     patient_by_table,
 )
-from nacl_monai.data.cases import image_files
-from nacl_monai.data.patients import patients_of
+from nacl_monai.data.cases import image_files, patients_of
 from nacl_monai.errors import InputError
 
 

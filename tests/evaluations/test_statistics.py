@@ -11,7 +11,6 @@ from scipy.stats import rankdata, ttest_1samp
 
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import rank_correlations
-from nacl_monai.evaluations.groups import read_groups
 from nacl_monai.evaluations.statistics import (
     bootstrap_means,
     cells_of,
@@ -21,6 +20,7 @@ from nacl_monai.evaluations.statistics import (
     pooled_band,
     studentized_interval,
 )
+from nacl_monai.evaluations.tables import read_groups
 from nacl_monai.metrics.pooled import draws
 from tests.conftest import refused
 from tests.same import same_bits

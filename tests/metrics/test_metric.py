@@ -28,9 +28,8 @@ from nacl_monai.metrics import (
     negative_log_likelihood,
     region_mask,
 )
-from nacl_monai.metrics.bins import ThresholdedBins
+from nacl_monai.metrics.bins import ScoreSums, ThresholdedBins
 from nacl_monai.metrics.fine_bins import FineBins
-from nacl_monai.metrics.scores import ScoreSums
 from tests.metrics import metric_worker
 from tests.metrics.oracles import cases, measured, random_case
 from tests.same import same_values

@@ -10,7 +10,7 @@ import torch
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import CalibrationMetric, read_record
 from nacl_monai.metrics.columns import ERRORS
-from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.record import Measurement
 from nacl_monai.metrics.regions import REGIONS
 from tests.metrics.oracles import measured
 from tests.same import same_bits, same_values

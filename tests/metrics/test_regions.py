@@ -13,7 +13,7 @@ from monai.data.meta_tensor import MetaTensor
 from nacl_monai.errors import InputError
 from nacl_monai.metrics import REGIONS, CalibrationMetric, boundary_band, region_mask
 from nacl_monai.metrics.columns import COLLECTORS
-from nacl_monai.metrics.measurement import Measurement
+from nacl_monai.metrics.record import Measurement
 from nacl_monai.metrics.regions import (
     RegionPieces,
     distances_to,

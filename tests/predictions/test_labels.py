@@ -8,8 +8,7 @@ import pytest
 
 from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import Channels
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import pair, read_labels
+from nacl_monai.predictions.images import Prediction, Probabilities, pair, read_labels
 from nacl_monai.predictions.names import Names
 from nacl_monai.predictions.readers import named
 from nacl_monai.predictions.study import processes

@@ -17,7 +17,6 @@ from scipy.stats import beta, norm
 
 import nacl_monai
 from nacl_monai.cli import main
-from nacl_monai.digits import interval_text
 from nacl_monai.inference.records import CONTOURS, MARGINS, of_least
 from nacl_monai.metrics.curves import THRESHOLDS
 from nacl_monai.posthoc import Calibrator, write_calibrator
@@ -29,6 +28,7 @@ from nacl_monai.promises.control import Control
 from nacl_monai.promises.pictures import draw_case, draw_misses, draw_volumes, volume_intervals
 from nacl_monai.promises.triage import _at_least
 from nacl_monai.reports.style import OKABE_ITO
+from nacl_monai.words import interval_text
 from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 from tests.same import same_bits, same_values
 

@@ -17,8 +17,8 @@ import torch
 
 import nacl_monai.reports
 from nacl_monai import audit
+from nacl_monai.audits.output import audit_table
 from nacl_monai.audits.result import merge, read_audit
-from nacl_monai.audits.table import audit_table
 from nacl_monai.evaluations import read_runs
 from nacl_monai.metrics import CalibrationBins, calibration_bins
 from nacl_monai.reports import comparison_table, comparison_text
@@ -29,9 +29,8 @@ from nacl_monai.reports.page import (
     write_page,
     write_pages,
 )
-from nacl_monai.reports.sections import Section
 from nacl_monai.reports.style import page_template
-from nacl_monai.reports.viewer import scripts
+from nacl_monai.reports.viewer import Section, scripts
 from tests.conftest import refused
 from tests.evaluated_runs import blank
 from tests.reports.conftest import predicted

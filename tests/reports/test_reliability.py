@@ -11,8 +11,7 @@ from nacl_monai.evaluations import pooled_band, read_run, read_runs
 from nacl_monai.evaluations.evaluated import by_rater, human_run, run_of_bins
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.reports import draw_reliability, reliability_curve
-from nacl_monai.reports.reliability import BAND_RESAMPLES, OVER, UNDER
-from nacl_monai.reports.selective import risk_curve
+from nacl_monai.reports.reliability import BAND_RESAMPLES, OVER, UNDER, risk_curve
 from tests.evaluated_runs import slow_curve
 from tests.same import same_bits
 

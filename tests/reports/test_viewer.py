@@ -22,8 +22,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import write_text
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.finding import find
-from nacl_monai.predictions.images import Prediction, Probabilities
-from nacl_monai.predictions.labels import Labels
+from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.options import Use, options_of
 from nacl_monai.predictions.reading import Case, Reading
 from nacl_monai.reports import viewer
