@@ -45,6 +45,7 @@ NOT_EXECUTED = {
     "nacl-monai demo": "takes minutes; tests/test_wheel.py runs it from a wheel",
     "make reproduce": "takes an hour; .github/workflows runs it with PROFILE=smoke",
     "nacl-monai reproduce": "trains for hours; tests/test_wheel.py plans and runs it from a wheel",
+    "nacl-monai export acdc --run": "needs a training; tests/configurations/test_export.py has runs",
     "nacl-monai check acdc": "needs the whole dataset; tests/data/test_check.py writes one",
     "nacl-monai calibrate runs/": "tests/configurations/test_calibrating.py has a run",
     "nacl-monai promise --check": "tests/promises/test_check.py has new labels",

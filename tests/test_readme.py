@@ -174,7 +174,6 @@ PLACES = {
     "OTHER_PREDICTIONS": "others/nnunet",
     "OTHER_LABELS": "others/labels",
     "NEW": "new/nnunet",
-    "VERDICTS": "verdicts.csv",
     "promise.json": "promise/promise.json",
 }
 

@@ -28,6 +28,7 @@ from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.metrics.columns import METRICS, margins_text
 from nacl_monai.paper.grid import dataset_label, method_label, read_method
 from nacl_monai.paper.results import Results
+from nacl_monai.paper.trainings import first_heading
 from nacl_monai.reports.style import (
     OKABE_ITO,
     WIDTH,
@@ -109,11 +110,16 @@ def _ensembles(names: Iterable[str]) -> list[str]:
     return [name for name in names if read_method(name).joins_seeds]
 
 
-def comparison_to_markdown(comparison: Comparison) -> str:
-    """The paired tests as one table, and how to read it; bold is significant after correction."""
+def comparison_to_markdown(comparison: Comparison, remarks: Sequence[str] = ()) -> str:
+    """The paired tests as one table, and how to read it; bold is significant after correction.
+
+    Args:
+        comparison: The tests.
+        remarks: Sentences on the trainings: `nacl_monai.paper.trainings.remarks`.
+    """
     reference = method_label(comparison.reference)
-    header = ["Dataset", "Metric", f"{reference} against", "Difference", "95 % interval", "p"]
-    header += ["p (Holm)", "p (equivalent)", "Effect", f"{reference} is"]
+    header = [first_heading("Dataset", remarks), "Metric", f"{reference} against", "Difference"]
+    header += ["95 % interval", "p", "p (Holm)", "p (equivalent)", "Effect", f"{reference} is"]
     rows = []
     for row in comparison.tests.to_dict("records"):
         metric, p = METRICS[row["metric"]], _p_value(row["p_holm"])

@@ -17,6 +17,7 @@ from nacl_monai.paper.comparisons import compare_methods, comparison_to_markdown
 from nacl_monai.paper.exhibits import EXHIBITS, MAIN, Exhibit
 from nacl_monai.paper.grid import PROPOSED
 from nacl_monai.paper.results import PROJECT, NothingToShow, Results, read_results
+from nacl_monai.paper.trainings import remarks
 from nacl_monai.reports.style import save_figure
 
 
@@ -145,8 +146,9 @@ def _write_tests(exhibit: Exhibit, results: Results, output: Path) -> list[Path]
     if comparison.tests.empty:
         return []
     stem = f"{exhibit.name}_tests"
+    text = comparison_to_markdown(comparison, remarks(results.folders))
     files = [
-        write_text(output / f"{stem}.md", comparison_to_markdown(comparison)),
+        write_text(output / f"{stem}.md", text),
         write_text(output / f"{stem}.csv", csv_text(comparison.tests)),
     ]
     for metric in comparison.tests["metric"].unique():

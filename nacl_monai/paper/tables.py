@@ -32,7 +32,7 @@ from nacl_monai.evaluations.tables import best_places, markdown_table
 from nacl_monai.metrics.columns import METRICS, metric_of, structure_of
 from nacl_monai.paper.grid import PAPER_DATASETS, dataset_label, method_label
 from nacl_monai.paper.results import CONVENTIONS, PROJECT, Results
-from nacl_monai.paper.trainings import TRIAL
+from nacl_monai.paper.trainings import first_heading
 
 #: The columns that identify the experiments of a mean.
 EXPERIMENT = ["method", "network", "fraction"]
@@ -213,7 +213,7 @@ def to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     parts = []
     for metric in summary["metric"].unique():
         grid = _grid(summary, metric)
-        header = [_corner("Dataset", remarks), "Structure", *grid.columns]
+        header = [first_heading("Dataset", remarks), "Structure", *grid.columns]
         rows = [[*index, *row] for index, row in zip(grid.index, grid.to_numpy(), strict=True)]
         table = markdown_table(header, rows, "ll" + "r" * len(grid.columns))
         parts.append(f"**{METRICS[metric].heading}**\n\n{table}")
@@ -233,17 +233,12 @@ def methods_to_markdown(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> s
         grid = rows.pivot(index="method", columns="metric", values="mean")
         grid = grid.loc[rows["method"].unique(), rows["metric"].unique()]
         cells = {str(metric): _marked(values, str(metric)) for metric, values in grid.items()}
-        header = [_corner("Method", remarks), *(METRICS[metric].heading for metric in cells)]
+        header = [first_heading("Method", remarks), *(METRICS[metric].heading for metric in cells)]
         lines = zip(map(method_label, grid.index), *cells.values(), strict=True)
         table = markdown_table(header, list(lines), "l" + "r" * len(cells))
         parts.append(f"**{dataset_label(str(dataset))}**\n\n{table}")
     alone = "ECE and CECE alone: over the label's foreground. Intervals: in the CSV."
     return "\n\n".join([*parts, f"{table_caption(means, remarks)} {alone}"]) + "\n"
-
-
-def _corner(heading: str, remarks: Sequence[str]) -> str:
-    """The first heading of a table, which says of a trial that it is one, wherever it is copied to."""
-    return f"{heading} (trial: numbers mean nothing)" if TRIAL in remarks else heading
 
 
 def _marked(values: pd.Series[float], metric: str) -> list[str]:

@@ -8,7 +8,7 @@ compared.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
 from operator import getitem
@@ -251,6 +251,11 @@ def remarks(folders: Mapping[Experiment, Path]) -> list[str]:
     networks = (_network(experiment, config, several) for experiment, config in configs.items())
     seeds = (_seeds(dataset, configs, several) for dataset in datasets)
     return list(filter(None, [_lengths(configs.values()), *seeds, *dict.fromkeys(networks)]))
+
+
+def first_heading(heading: str, remarks: Sequence[str]) -> str:
+    """The first heading of a table, which says of a trial that it is one, wherever it is copied to."""
+    return f"{heading} (trial: numbers mean nothing)" if TRIAL in remarks else heading
 
 
 def _lengths(configs: Iterable[Mapping[str, Any]]) -> str:

@@ -225,7 +225,8 @@ def report_folders(folders: Sequence[Path], output: Path, options: Options) -> l
     for section in sections:
         print("", bold(section.title), *section.sentences, sep="\n")
     print_written([output / PAGE])
-    print_next(*following)
+    if following:
+        print_next(*following)
     return faults
 
 
@@ -250,7 +251,7 @@ def _write(
     _log(sections)
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
     again = [*arguments, "--new", "NEW"]
-    commands = _following(output, at_new, cases, again) if asks else {"Next": again}
+    commands = _following(output, at_new, cases, again) if asks else {}
     commands["Made by"] = [*arguments]
     notes = [*people.sentences, "Numbers in brackets are 95% intervals over patients."]
     write_sections(
@@ -271,7 +272,7 @@ def _write(
         fitting=people.fitting,
         new=[*({} if new is None else new.patients)],
     )
-    return sections, audits.faults, commands["Next"]
+    return sections, audits.faults, commands.get("Next", ())
 
 
 def _log(sections: Iterable[Section]) -> None:
@@ -357,7 +358,7 @@ def _following(
     """What may be done next → its command: first of all count verdicts, or triage or report others."""
     file, taken, following = output / "promise" / PROMISE_FILE, options.words, again
     if options.new and cases:
-        following = ["triage", output / "triage", "--verdicts", "VERDICTS"]
+        following = ["triage", output / "triage", "--verdicts", "verdicts.csv"]
     elif options.new or options.members:
         following = ["triage", file, "NEW", *taken(Use.TRIAGE_NEW)]
     apply = ["promise", "--apply", file, "NEW", *taken(Use.PROMISE_APPLY), "--output", "contours"]

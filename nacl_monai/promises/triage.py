@@ -411,7 +411,7 @@ def _share_found(table: pd.DataFrame, study: Study) -> str:
 VERDICTS = ("accept", "edit", "reject")
 #: Says nothing of the prediction, and so is counted within no budget.
 WRONG = "label is wrong"
-_REMEDY = "give the file as it was"
+_REMEDY = "give the file that the page of the triage saved"
 _BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 

@@ -22,6 +22,7 @@ from nacl_monai.paper.tables import (
     table_caption,
     to_markdown,
 )
+from nacl_monai.paper.trainings import TRIAL
 
 
 def test_mean_is_over_cases_then_seeds_then_patients(grid):
@@ -329,6 +330,14 @@ def test_every_training_is_compared_with_the_ensemble(calibrated_grid):
     note = "An ensemble is one result of all trainings, with which each of them is compared."
     assert note in comparison_to_markdown(comparison)
     assert note not in comparison_to_markdown(Comparison("nacl", pd.DataFrame([row()])))
+
+
+def test_trial_says_so_in_the_heading_of_its_tests():
+    """As in that of its table; others do not."""
+    comparison = Comparison("nacl", pd.DataFrame([row()]))
+
+    assert comparison_to_markdown(comparison, [TRIAL]).startswith("| Dataset (trial: numbers mean")
+    assert comparison_to_markdown(comparison, ["Another."]).startswith("| Dataset |")
 
 
 @pytest.mark.parametrize("losses", [["nacl"], ["dice_ce", "svls"]])

@@ -462,6 +462,7 @@ def test_too_few_patients_promise_nothing_unless_a_level_asks(tmp_path, capsys):
     )
     assert "Nothing is promised, so that new cases cannot be judged." in out
     assert "Only 5 patients: too few to say much." in out
+    assert "next:" not in out
     assert not (tmp_path / "report/promise").exists()
     page = (tmp_path / "report/page.html").read_text("utf-8")
     assert page.count("nothing is promised; 9 are needed") == 2  # first of all, and in its section
@@ -487,7 +488,7 @@ def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
     )
     found = partial(next_after, capsys=capsys, monkeypatch=monkeypatch, NEW=[new.nnunet()])
     args = found(["report", old.nnunet(), old.labels, *PEOPLE])
-    with_cases = found(args, VERDICTS=["verdicts.csv"])
+    with_cases = found(args)
     case = pd.read_csv("report/triage/triage.csv")["case"][0]
     (tmp_path / "verdicts.csv").write_text(f"case,verdict\n{case},reject\n")
 
