@@ -22,7 +22,8 @@ ROOMS = (
 )
 # Rooms whose tests are in another folder, too.
 _TESTED_BY = dict.fromkeys(("posthoc", "predictions", "evaluations"), "audits") | {
-    "inference": "promises"
+    "inference": "promises",
+    "audits": "predictions",
 }
 _LEFT = (
     ".git",

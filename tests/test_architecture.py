@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import nacl_monai
-from tests.audits.conftest import Study
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import blobs
 
 PACKAGE = Path(nacl_monai.__file__).parent

@@ -29,7 +29,7 @@ RECIPES = {
     ),
     "network": ("toy", ["tests/networks/test_contract.py"]),
     "option of audit": ("toy_option", ["tests/audits/test_toy_option.py"]),
-    "layout of predictions": ("toy", ["tests/audits/test_toy.py"]),
+    "layout of predictions": ("toy", ["tests/predictions/test_toy.py"]),
     "figure": ("figure12", ["tests/paper/test_figure12.py", "tests/paper/test_exhibits.py"]),
 }
 

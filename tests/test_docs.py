@@ -21,9 +21,9 @@ from nacl_monai.bundles.command_line import check_run
 from nacl_monai.cli import COMMANDS, main
 from nacl_monai.inference.maps import label_tables
 from nacl_monai.menus import read_dataset
-from tests.audits.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 from tests.dicom_series import AFFINES, write_series
 from tests.dicom_series import SHAPE as DICOM_SHAPE
+from tests.predictions.conftest import SHAPE, Study, save, softmax_cases, undrawn  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 TEXTS = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/api").glob("*.md")]

@@ -27,8 +27,8 @@ from nacl_monai.output import (
     open_output,
     written_folder,
 )
-from tests.audits.conftest import undraw
 from tests.conftest import save_nifti
+from tests.predictions.conftest import undraw
 
 
 def write(output, files, command="compare", **options):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.audits.conftest import Study, softmax_cases
+from tests.predictions.conftest import Study, softmax_cases
 
 BLOCKED = """
 import json, sys

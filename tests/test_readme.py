@@ -17,7 +17,7 @@ from nacl_monai.bundles.__main__ import (
 )
 from nacl_monai.cli import main
 from nacl_monai.menus import dataset_names, read_menu
-from tests.audits.conftest import Study, undrawn  # noqa: F401
+from tests.predictions.conftest import Study, undrawn  # noqa: F401
 from tests.promises.test_commands import blobs
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from nacl_monai.promises.report import REPORTS
 from nacl_monai.promises.watch import Watch
 from nacl_monai.runs import EvaluationFolder
 from nacl_monai.schemas import schema
-from tests.audits.conftest import Study
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import blobs
 
 

@@ -9,7 +9,7 @@ import torch
 
 from nacl_monai import Audit, audit, read_audit
 from nacl_monai.errors import InputError
-from tests.audits.conftest import CLASSES, REGIONS, SHAPE, SPACING
+from tests.predictions.conftest import CLASSES, REGIONS, SHAPE, SPACING
 from tests.same import same_bits
 
 
@@ -299,7 +299,7 @@ ORDERS = list(permutations(range(3)))[1:]
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_channels_in_another_order_are_refused(arrays, order):
-    """Of folders as well, tests/audits/test_contract.py; unless they are to be taken as given."""
+    """Of folders as well, tests/predictions/test_contract.py; unless they are to be taken as given."""
     probs, labels = arrays
     turned = [case[list(order)] for case in probs]
     names = ["background", "a", "b"]

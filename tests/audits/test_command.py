@@ -17,7 +17,7 @@ from nacl_monai.data.cases import patients_of
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.reports.style import data_source
-from tests.audits.conftest import SPACING, Study, softmax_cases
+from tests.predictions.conftest import SPACING, Study, softmax_cases
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from nacl_monai.cli import main
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics.islands import Islands, read_islands
 from nacl_monai.posthoc.islands import read_real
-from tests.audits.conftest import AFFINE, Study
+from tests.predictions.conftest import AFFINE, Study
 from tests.same import same_bits
 
 VOXEL = abs(np.linalg.det(AFFINE[:3, :3]))

@@ -41,7 +41,7 @@ from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.identity import check_unseen, known_by
 from nacl_monai.predictions.options import Options
 from nacl_monai.reports import verdicts
-from tests.audits.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
+from tests.predictions.conftest import SPACING, Study, sigmoid_cases, softmax_cases, undraw
 
 #: The regions of the audits.
 AUDITED = ("foreground", "union")

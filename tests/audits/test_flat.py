@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.cli import main
-from tests.audits.conftest import AFFINE, Study, save
+from tests.predictions.conftest import AFFINE, Study, save
 from tests.promises.test_commands import blobs
 
 EACH = ["--patients", "cases"]

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from tests.audits.conftest import AFFINE, Study, save
+from tests.predictions.conftest import AFFINE, Study, save
 
 pytestmark = pytest.mark.nightly
 

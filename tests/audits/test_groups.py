@@ -5,7 +5,7 @@ import pandas as pd
 
 from nacl_monai.audits.output import number_table
 from nacl_monai.evaluations import read_run
-from tests.audits.conftest import Study, softmax_cases
+from tests.predictions.conftest import Study, softmax_cases
 from tests.same import same_bits
 
 THIRDS = ["smallest", "middle", "largest"]

@@ -11,7 +11,7 @@ from nacl_monai.audits.measuring import write_maps
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading
-from tests.audits.conftest import AFFINE, REGIONS, SHAPE, save
+from tests.predictions.conftest import AFFINE, REGIONS, SHAPE, save
 from tests.same import same_bits
 
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")

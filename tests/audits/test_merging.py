@@ -10,7 +10,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
 from nacl_monai.metrics import read_record
-from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
+from tests.predictions.conftest import Study, bins_of, softmax_cases, undraw
 from tests.same import same_bits, same_values
 
 RECOMPUTED = ("ece", "cece", "ace", "mce", "confidence_gap")

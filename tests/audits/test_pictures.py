@@ -15,7 +15,7 @@ from nacl_monai.predictions.arrays import array_reading
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Labels, Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading
-from tests.audits.conftest import AFFINE, CLASSES, Study, softmax_cases
+from tests.predictions.conftest import AFFINE, CLASSES, Study, softmax_cases
 from tests.same import same_values
 
 

@@ -17,7 +17,8 @@ from nacl_monai.evaluations import read_run, read_runs
 from nacl_monai.evaluations.evaluated import by_rater, human_run
 from nacl_monai.reports import page
 from nacl_monai.reports.style import data_source
-from tests.audits.conftest import (
+from tests.evaluated_runs import _blank_png
+from tests.predictions.conftest import (
     AFFINE,
     ALL,
     CLASSES,
@@ -32,8 +33,7 @@ from tests.audits.conftest import (
     undraw,
     write_json,
 )
-from tests.audits.test_contract import slow_ece
-from tests.evaluated_runs import _blank_png
+from tests.predictions.test_contract import slow_ece
 from tests.same import same_bits, same_values
 
 NAMES = ("anna", "ben", "cara")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nacl_monai.cli import main
-from tests.audits.conftest import Study, bins_of, softmax_cases, undraw
+from tests.predictions.conftest import Study, bins_of, softmax_cases, undraw
 from tests.same import same_bits
 
 PATIENTS = ["--patient-pattern", r"(patient\d+)_"]

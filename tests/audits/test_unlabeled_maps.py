@@ -22,8 +22,8 @@ from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading, resampled
-from tests.audits.conftest import AFFINE, CLASSES, SHAPE, SPACING, Study, save, softmax_cases
-from tests.audits.test_nnunet_sample import SAMPLE, SOFTMAX
+from tests.predictions.conftest import AFFINE, CLASSES, SHAPE, SPACING, Study, save, softmax_cases
+from tests.predictions.test_nnunet_sample import SAMPLE, SOFTMAX
 from tests.same import same_bits, same_values
 
 KINDS = ("probabilities", "confidence", "entropy", "label")

@@ -22,8 +22,8 @@ from nacl_monai.metrics.curves import CURVES_FILE
 from nacl_monai.promises import read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.runs import RunFolder
-from tests.audits.conftest import AFFINE, CLASSES, save, write_json
 from tests.conftest import refused
+from tests.predictions.conftest import AFFINE, CLASSES, save, write_json
 from tests.promises.test_commands import SIZES, blobs
 
 

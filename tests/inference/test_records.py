@@ -12,7 +12,7 @@ from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.inference.records import fault_of_name, own_checksum
 from nacl_monai.promises import read_promise
-from tests.audits.conftest import Study, save
+from tests.predictions.conftest import Study, save
 
 SHAPE = (4, 5, 3)
 

@@ -8,7 +8,7 @@ from nacl_monai.errors import InputError
 from nacl_monai.predictions.channels import numbered, read_dataset_json
 from nacl_monai.predictions.images import Probabilities, read_image
 from nacl_monai.predictions.readers import check_agreement, pairwise_dice
-from tests.audits.conftest import save, write_json
+from tests.predictions.conftest import save, write_json
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.predictions.options import ANONYMOUS
-from tests.audits.conftest import Study
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import blobs
 
 EACH = ["--patients", "cases"]

@@ -12,7 +12,7 @@ from nacl_monai.predictions.images import Prediction, Probabilities, pair, read_
 from nacl_monai.predictions.names import Names
 from nacl_monai.predictions.readers import named
 from nacl_monai.predictions.study import processes
-from tests.audits.conftest import save
+from tests.predictions.conftest import save
 from tests.same import same_values
 
 

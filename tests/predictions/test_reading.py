@@ -10,7 +10,7 @@ from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.readers import Digested
 from nacl_monai.predictions.reading import Memory
-from tests.audits.conftest import Study, softmax_cases
+from tests.predictions.conftest import Study, softmax_cases
 from tests.same import same_bits
 
 

@@ -21,8 +21,8 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.inference.records import own_checksum
-from tests.audits.conftest import AFFINE, CLASSES, Study, save, write_json
 from tests.bundles.conftest import BUNDLES
+from tests.predictions.conftest import AFFINE, CLASSES, Study, save, write_json
 from tests.promises.test_commands import blobs
 
 CHAINS = int(os.environ.get("CHAINS", "1000"))

@@ -20,7 +20,7 @@ from nacl_monai.promises.cases import curves_of_arrays, read_curves
 from nacl_monai.promises.check import judged
 from nacl_monai.promises.control import SIZE, Control, Law, controls_of
 from nacl_monai.promises.rules import Rules, errors_of
-from tests.audits.conftest import Study as Files
+from tests.predictions.conftest import Study as Files
 from tests.promises.test_commands import PATIENTS, blobs, promised_and_new
 from tests.same import same_values
 

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from nacl_monai.cli import main
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.cohort import known_of, mean_dice, permutation_test, statistics
-from tests.audits.conftest import Study
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs
 from tests.same import same_bits
 

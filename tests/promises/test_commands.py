@@ -29,7 +29,7 @@ from nacl_monai.promises.pictures import draw_case, draw_misses, draw_volumes, v
 from nacl_monai.promises.triage import _at_least
 from nacl_monai.reports.style import OKABE_ITO
 from nacl_monai.words import interval_text
-from tests.audits.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
+from tests.predictions.conftest import AFFINE, CLASSES, REGIONS, SHAPE, Study, save, write_json
 from tests.same import same_bits, same_values
 
 SIZES = np.linalg.norm(AFFINE[:3, :3], axis=0)

@@ -12,7 +12,7 @@ from scipy.special import log_softmax, softmax
 import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.promises import read_promise
-from tests.audits.conftest import CLASSES, Study, write_json
+from tests.predictions.conftest import CLASSES, Study, write_json
 from tests.promises.test_commands import PATIENTS, blobs, refusal, run, table_in
 
 FOLDS = 3

@@ -16,7 +16,7 @@ from nacl_monai.inference.promised import VERY_PREDICTION as VERY
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises import applied, promise, read_promise
 from nacl_monai.promises.cases import contour_name
-from tests.audits.conftest import Study
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs
 from tests.same import same_bits
 

@@ -19,7 +19,7 @@ from nacl_monai.errors import InputError, SettingError
 from nacl_monai.promises import measure, read_promise
 from nacl_monai.promises.control import Control, Law
 from nacl_monai.promises.measure import Formula, fit_measures, phases_of, values_of
-from tests.audits.conftest import Study as Files
+from tests.predictions.conftest import Study as Files
 from tests.promises.test_check import study
 from tests.promises.test_commands import PATIENTS, blobs
 

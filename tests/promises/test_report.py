@@ -32,8 +32,8 @@ from nacl_monai.promises.record import read_promise
 from nacl_monai.promises.report import MOST_FITTED, _summary, patients_to_fit
 from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import Section, scripts
-from tests.audits.conftest import Study
 from tests.evaluated_runs import blank
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import blobs
 from tests.reports.test_viewer import cases_of
 

@@ -13,7 +13,7 @@ import pytest
 from nacl_monai.cli import main
 from nacl_monai.inference.records import MARGINS
 from nacl_monai.promises import applied, promise, read_promise
-from tests.audits.conftest import CLASSES, Study
+from tests.predictions.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.test_viewer import cases_of, layer
 from tests.same import same_values

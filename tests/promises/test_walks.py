@@ -34,9 +34,9 @@ import pytest
 from nacl_monai.cli import flag, main
 from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.predictions.options import Use, rows
-from tests.audits.conftest import Study, save, write_json
 from tests.configurations.conftest import ROOT, arguments, run_module, run_words
 from tests.evaluated_runs import blank
+from tests.predictions.conftest import Study, save, write_json
 from tests.promises.test_commands import blobs
 from tests.test_output import fork
 

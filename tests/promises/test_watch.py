@@ -17,7 +17,7 @@ from nacl_monai.promises import fit, watch
 from nacl_monai.promises.cohort import known_of
 from nacl_monai.promises.control import controls_of
 from nacl_monai.promises.watch import FALSE, Watch, needed, ranks, statistics_of, wealth
-from tests.audits.conftest import Study as Files
+from tests.predictions.conftest import Study as Files
 from tests.promises.test_check import study
 from tests.promises.test_commands import PATIENTS, blobs, promised_and_new
 

@@ -8,8 +8,8 @@ from itertools import groupby
 import pytest
 
 from nacl_monai.cli import main
-from tests.audits.conftest import Study
 from tests.evaluated_runs import write_run
+from tests.predictions.conftest import Study
 from tests.promises.test_commands import PATIENTS, blobs
 from tests.reports.conftest import new_page
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from nacl_monai.cli import main
-from tests.audits.conftest import CLASSES, Study
+from tests.predictions.conftest import CLASSES, Study
 from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.reports.conftest import new_page
 from tests.reports.test_viewer import audited, cases_of, layer, write_case

@@ -14,7 +14,7 @@ from nacl_monai import audit
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
-from tests.audits.conftest import (
+from tests.predictions.conftest import (
     AFFINE,
     ALL,
     CLASSES,

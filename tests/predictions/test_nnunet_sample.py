@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from tests.audits.conftest import CLASSES, Study, save
-from tests.audits.test_contract import check_numbers
+from tests.predictions.conftest import CLASSES, Study, save
+from tests.predictions.test_contract import check_numbers
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "nnunet_sample"

@@ -8,8 +8,8 @@ import pytest
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations import read_run
 from nacl_monai.predictions.images import read_image, whole_numbers
-from tests.audits.conftest import AFFINE, SHAPE, bins_of, save, write_json
-from tests.audits.test_contract import LAYOUTS
+from tests.predictions.conftest import AFFINE, SHAPE, bins_of, save, write_json
+from tests.predictions.test_contract import LAYOUTS
 from tests.same import same_bits
 
 

@@ -12,8 +12,8 @@ from nacl_monai import audit
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.predictions.layouts import find_own
 from nacl_monai.predictions.names import Names
-from tests.audits.conftest import CLASSES, save
-from tests.audits.test_contract import check_numbers
+from tests.predictions.conftest import CLASSES, save
+from tests.predictions.test_contract import check_numbers
 
 PATTERNS = ["--prediction-name", "pred_(.+)_softmax", "--label-name", "(.+)_seg"]
 

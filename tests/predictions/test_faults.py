@@ -18,7 +18,7 @@ from nacl_monai.predictions.channels import Channels, read_dataset_json
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.layouts import read_npz, read_plain
 from nacl_monai.predictions.readers import check_channels
-from tests.audits.conftest import AFFINE, SHAPE, Study, itk, moved, save, write_json
+from tests.predictions.conftest import AFFINE, SHAPE, Study, itk, moved, save, write_json
 from tests.same import same_bits
 
 BAD = "patient0_scan1"
