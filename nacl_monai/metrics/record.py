@@ -537,6 +537,10 @@ class Measurement:
         check_threshold(self.threshold)
         _ = self.computed, self.functions  # unknown names are refused at once
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The arguments alone: another process looks functions up again, which cannot be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def computed(self) -> dict[str, Error]:
         """The errors by their names."""
