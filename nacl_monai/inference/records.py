@@ -324,8 +324,9 @@ def _has_values(value: Mapping[str, Any]) -> bool:
 
 #: What ``promise.json`` holds.
 PROMISE: dict[str, Condition] = {
+    "apply": maybe(text),
     "definition": definition,
-    "kept": each(keyed(_KEPT).where(_has_values), 1),
+    "kept": each(keyed(_KEPT, ["size"]).where(_has_values), 1),
     "control": any_of(*CONTROLS),
     "confidence": share,
     "patients": each(text, 1),
@@ -336,7 +337,7 @@ PROMISE: dict[str, Condition] = {
     "beside": each(keyed(_BESIDE)),
     "sums": maybe(text),
     "group": maybe(text),
-    "measures": maybe(each(keyed(_MEASURE))),
+    "measures": maybe(each(keyed(_MEASURE, ["phases"]))),
     "cohort": mapped(mapped(each(number(), 1))),
     "images": maybe(mapped(mapped(each(number(), 1)))),
     "absent": mapped(each(number(0), 2, 2).where(lambda value: value[1] <= value[0])),

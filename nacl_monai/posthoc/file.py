@@ -29,6 +29,10 @@ _FIT: dict[str, records.Condition] = {
     "region": records.text,
     "voxels": records.whole(),
 }
+_FOLD: dict[str, records.Condition] = {
+    "patients": records.each(records.text),
+    "parameters": records.maybe(_METHOD["parameters"]),
+}
 _TEXTS = records.maybe(records.each(records.text))
 #: What ``calibrator.json`` holds of an ensemble to whose mean nothing was fitted.
 ENSEMBLES: dict[str, records.Condition] = {
@@ -39,7 +43,7 @@ ENSEMBLES: dict[str, records.Condition] = {
     **dict.fromkeys(("cases", "channels"), _TEXTS),
     **dict.fromkeys(("weights", "average"), records.maybe(records.text)),
     "activation": records.maybe(records.any_of(*OUTPUTS)),
-    "folds": records.maybe(records.each(records.keyed({"patients": records.each(records.text)}))),
+    "folds": records.maybe(records.each(records.keyed(_FOLD))),
     "margin": records.maybe(records.number(0)),
     "spacing": records.maybe(records.sizes),
     "members": records.maybe(records.mapped(records.text)),
@@ -131,7 +135,7 @@ def read_calibrator(file: Path, remedy: str = "write it anew: nacl-monai calibra
     record = read_checked(file, _fault_in, remedy, f"give the {FILE} that calibrate wrote")
     try:
         return _calibrator(record)
-    except (TypeError, ValueError, InputError) as error:
+    except (IndexError, TypeError, ValueError) as error:  # of modules' parameters
         raise InputError(f"{file}: is not as it was written, {error}; {remedy}") from error
 
 

@@ -160,7 +160,8 @@ def read_real(file: Path) -> RealIslands:
     """
     give = f"give the {ISLANDS_FILE} of calibrate --components"
     record = read_checked(real_file(file), _fault_in, _REMEDY, give)
-    return RealIslands(**{entry.name: record[entry.name] for entry in fields(RealIslands)})
+    known = [entry.name for entry in fields(RealIslands) if entry.name in record]
+    return RealIslands(**{name: record[name] for name in known})
 
 
 def _fault_in(record: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ _EVENT: dict[str, records.Condition] = {
 LOGGED: dict[str, records.Condition] = {
     "promise": records.text,
     "streams": records.each(records.text, 1),
-    "events": records.each(records.keyed(_EVENT)),
+    "events": records.each(records.keyed(_EVENT, ["patient"])),
     records.CHECKSUM: records.text,
 }
 
