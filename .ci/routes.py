@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from nacl_monai.cli import main as run  # noqa: E402
-from tests.audits.conftest import Study  # noqa: E402
+from tests.predictions.conftest import Study  # noqa: E402
 from tests.promises.test_commands import blobs  # noqa: E402
 
 PACKAGE = str(ROOT / "nacl_monai") + "/"
