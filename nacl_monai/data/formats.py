@@ -98,7 +98,7 @@ def read_label_values(source: Path, labels: Mapping[str, Any]) -> _Labels:
             else.
 
     Example:
-        >>> read_labels(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
+        >>> read_label_values(Path("dataset.json"), {"background": 0, "whole": [1, 2], "core": 2})
         {'whole': [1, 2], 'core': [2]}
     """
     found = label_values(source, labels)

@@ -196,7 +196,7 @@ def fit_curve(
 
     Example:
         >>> logits, labels = torch.tensor([[3.0, 0.0]] * 8), torch.tensor([0, 0, 0, 1] * 2)
-        >>> voxels = [Voxels(logits, labels, 0.125, torch.tensor([0.0] * 4 + [8.0] * 4))]
+        >>> voxels = [FitVoxels(logits, labels, 0.125, torch.tensor([0.0] * 4 + [8.0] * 4))]
         >>> [round(one, 3) for one in fit_curve(voxels, [0.0, 8.0])]  # 3 / log(3)
         [2.731, 2.731]
     """

@@ -112,7 +112,7 @@ def fit_temperature(voxels: Iterable[FitVoxels], start: float | None = None) -> 
 
     Example:
         >>> logits = torch.tensor([[3.0, 0.0]] * 4)
-        >>> voxels = [Voxels(logits, torch.tensor([0, 0, 0, 1]), 0.25)]
+        >>> voxels = [FitVoxels(logits, torch.tensor([0, 0, 0, 1]), 0.25)]
         >>> round(fit_temperature(voxels).temperature.item(), 4)  # 3 / log(3)
         2.7307
     """

@@ -90,7 +90,7 @@ def read_steps(name: str | None) -> Steps:
         SettingError: If there is no such calibrator.
 
     Example:
-        >>> read_name("ensemble_temperature_union")
+        >>> read_steps("ensemble_temperature_union")
         Steps(method='temperature', region='union', of_mean=True, of_members=False)
     """
     if name == ENSEMBLE:

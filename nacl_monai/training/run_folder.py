@@ -289,7 +289,7 @@ def code_checksums(config: Mapping[str, Any]) -> dict[str, str]:
     neither installed packages, which their version tells, nor files that a module reads as it runs.
 
     Example:
-        >>> own_code({"network_def": {"_target_": "monai.networks.nets.UNet"}})
+        >>> code_checksums({"network_def": {"_target_": "monai.networks.nets.UNet"}})
         {}
     """
     files = source_files(filter(is_users, _named(config)))

@@ -25,8 +25,8 @@ from tests.configurations.conftest import FAST, ROOT, block_package, parser_of, 
 from tests.conftest import nightly_but
 from tests.same import same_bits
 
-MODULES = {"__init__", "command_line", "definitions", "differences", "error_lines", "errors"}
-MODULES |= {"hints", "overrides"}
+MODULES = {"__init__", "command_line", "definitions", "error_lines", "errors"}
+MODULES |= {"hints", "overrides", "words"}
 INFERENCE = sorted((ROOT / "nacl_monai/inference").glob("*.py"))
 NETWORKS = list(ConfigParser.load_config_file(ROOT / "bundles/common/model.yaml")["networks"])
 
