@@ -28,7 +28,7 @@ from nacl_monai.reports.maps import draw_maps, ranked_cases
 from nacl_monai.reports.reliability import draw_reliability, draw_selective
 from nacl_monai.reports.style import data_source, page_template, png_source
 
-_PAGE = "report.html"
+REPORT_PAGE = "report.html"
 
 
 def write_report(
@@ -64,7 +64,7 @@ def write_report(
         command=command_line("report", roots, shown or output, {"conventions": conventions}),
         items=items,
     )
-    return [write_text(output / _PAGE, text + "\n")]
+    return [write_text(output / REPORT_PAGE, text + "\n")]
 
 
 def _section(results: Results, dataset: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nacl_monai.menus import dataset_names
 from nacl_monai.paper.exhibits import EXHIBITS
 from nacl_monai.paper.grid import AFTERWARDS, MAIN_LOSSES, PAPER_NETWORKS, read_name
-from nacl_monai.paper.page import PAGE
+from nacl_monai.paper.page import REPORT_PAGE
 from nacl_monai.posthoc import ENSEMBLE
 from nacl_monai.runs import RunFolder
 from snakemake.settings.types import DeploymentMethod

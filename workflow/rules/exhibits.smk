@@ -36,7 +36,7 @@ rule render:
 rule report:
     localrule: True
     input: reproduced
-    output: f"{REPORT}/{PAGE}"
+    output: f"{REPORT}/{REPORT_PAGE}"
     params: runs=RUNS, report=REPORT
     shell:
         f"{NACL} paper report {{params.runs:q}} --output {{params.report:q}}"
