@@ -124,14 +124,12 @@ def promise_sums(paths: Sequence[Path], output: Path, options: Options) -> list[
 def _of_its_folder(curves: Curves) -> Curves:
     """Refuses curves of other cases than the bins beside them."""
     bins = EvaluationFolder(curves.path.parent).bins
-    again = "audit again, or move one of them away"
-    cases = (
-        read_arrays(bins, ["cases"], again)["cases"].tolist() if bins.is_file() else curves.cases
-    )
-    if unlike := {*cases} ^ {*curves.cases}:
+    remedy = "audit again, or move one of them away"
+    named = read_arrays(bins, ["cases"], remedy)["cases"].tolist() if bins.is_file() else None
+    if named is not None and (unlike := {*named} ^ {*curves.cases}):
         raise InputError(
             f"{curves.path}: {min(unlike)!r} is in it or in the {bins.name} beside it, but not in both; "
-            f"{again}"
+            f"{remedy}"
         )
     return curves
 

@@ -250,8 +250,7 @@ def _write(
     ]
     _log(sections)
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
-    again = [*arguments, "--new", "NEW"]
-    commands = _following(output, at_new, cases, again) if asks else {}
+    commands = _following(output, at_new, cases, arguments) if asks else {}
     commands["Made by"] = [*arguments]
     notes = [*people.sentences, "Numbers in brackets are 95% intervals over patients."]
     write_sections(
@@ -353,10 +352,11 @@ _NOTHING_NEW = (
 
 
 def _following(
-    output: Path, options: Options, cases: Sequence[object], again: list[object]
+    output: Path, options: Options, cases: Sequence[object], arguments: Sequence[object]
 ) -> dict[str, list[object]]:
     """What may be done next → its command: first of all count verdicts, or triage or report others."""
-    file, taken, following = output / "promise" / PROMISE_FILE, options.words, again
+    file, taken = output / "promise" / PROMISE_FILE, options.words
+    following: list[object] = [*arguments, "--new", "NEW"]
     if options.new and cases:
         following = ["triage", output / "triage", "--verdicts", "verdicts.csv"]
     elif options.new or options.members:
