@@ -83,8 +83,5 @@ def _scan(case: CaseRequest, parts: Sequence[Piece], grid: ScanGrid) -> tuple[Ar
 
 FLARE = Phantom("flare", _write_flare)
 KITS = Phantom(
-    "kits",
-    _write_kits,
-    most=_SEGMENTED,
-    unlabeled=range(_SEGMENTED, _SEGMENTED + _UNSEGMENTED),
+    "kits", _write_kits, most=_SEGMENTED, unlabeled=range(_SEGMENTED, _SEGMENTED + _UNSEGMENTED)
 )

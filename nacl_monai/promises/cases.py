@@ -81,10 +81,8 @@ def labeled_case(reading: Reading, promise: Promise, kept: Sequence[Guarantee]) 
     """
     of_level = [asdict(contour) for contour in kept]
     structures = apply_kept(of_level, promise.definition, reading.probs, reading.spacing)
-    masks = (mask.numpy() for mask in reading.masks)
-    return NewCase(
-        reading, structures, dict(zip(promise.definition["structures"], masks, strict=True))
-    )
+    names, masks = promise.definition["structures"], (mask.numpy() for mask in reading.masks)
+    return NewCase(reading, structures, dict(zip(names, masks, strict=True)))
 
 
 def curves_of_arrays(probs: Any, labels: Any, **form: Any) -> Curves:
@@ -107,9 +105,8 @@ def _curves_of(study: ArrayStudy) -> Curves:
     if study.raters:
         raise InputError("labels: are of several raters; a promise is against one")
     if len({case.ndim for case in study.probs}) > 1:
-        raise InputError(
-            "probs: are of 2 axes in some cases and of 3 in others; promise each by itself"
-        )
+        mixed = "are of 2 axes in some cases and of 3 in others"
+        raise InputError(f"probs: {mixed}; promise each by itself")
     known_by = BY_TABLE if study.patients else BY_CASE
     definition = study.channels.definition(_ARRAYS, known_by=known_by)
     return joined_curves(study.names, study.each(curve_of), study.patients, definition)
@@ -236,9 +233,8 @@ def check_new(file: Path, promise: Promise, study: Study) -> None:
             calibrated the promise, or contours would have the name of a prediction.
     """
     check_unseen(file, promise, study)
-    kinds, structures = CONTOURS, promise.definition["structures"]
-    names = (contour_name(*parts) for parts in product(study.patients, kinds, structures))
-    check_apart(study.folder, names)
+    contours = product(study.patients, CONTOURS, promise.definition["structures"])
+    check_apart(study.folder, (contour_name(*parts) for parts in contours))
 
 
 def new_cases(
@@ -395,12 +391,9 @@ def seen_case(
         if contour is None or contour.family == MARGIN_ONLY or contour.values[0] > 1:
             seen[promised.structure] = Layers(contours)
             continue
-        within = (
-            level.margins <= MARGINS.index(contour.margin) if contour.family == WITHIN else None
-        )
-        seen[promised.structure] = Layers(
-            contours, within, float(contour.values[0]), meaning(contour)
-        )
+        near = level.margins <= MARGINS.index(contour.margin)
+        within, mark = near if contour.family == WITHIN else None, float(contour.values[0])
+        seen[promised.structure] = Layers(contours, within, mark, meaning(contour))
     layers = viewed(reading, image, seen)
     layers["structures"].sort(key=lambda structure: structure["name"] != first)
     return {**layers, "reason": reason}

@@ -122,17 +122,15 @@ class Check:
             return f"BROKEN: {'; '.join(parts)}. Patients like those who calibrated do so seldom."
         if not len(tested):
             return "No test: it takes promise.npz beside promise.json."
-        power = tested["power"].max()
+        power, least = tested["power"].max(), tested["p_holm"].min()
         if power < SIZE / 10:
             return "Cannot tell: with so few patients, no number of failures would say more."
-        smallest = (
-            f"No sign that it is broken (the smallest p, by Holm, is {tested['p_holm'].min():.2g})."
-        )
+        found = f"No sign that it is broken (the smallest p, by Holm, is {least:.2g})."
         if np.isnan(power):
-            return smallest
+            return found
         return (
-            f"{smallest} So few would see it in {power:.0%} of checks at most where 22% in place of 10% "
-            "of patients fail."
+            f"{found} So few would see it in {power:.0%} of checks at most where 22% in place of 10% of "
+            "patients fail."
         )
 
     def __repr__(self) -> str:
@@ -189,21 +187,24 @@ class _Test(NamedTuple):
     calibrated: int
     losses: Mapping[str, float]
     law: Law | None
-    p_value: Callable[[Sequence[str]], float]
+    by_divisions: Callable[[Sequence[str]], float] = lambda _: np.nan
 
     def row(self, patients: Sequence[str]) -> dict[str, Any]:
         """The row of some of the patients."""
         losses = [self.losses[name] for name in patients]
         found = sum(losses) if self.law else np.mean(losses) if losses else np.nan
-        return {
-            "promise": self.label,
-            "failed": float(found),
+        row: dict[str, Any] = {"promise": self.label, "failed": float(found)}
+        row |= {
             "patients": len(losses),
             "calibrated": self.calibrated,
             "share": self.law is None,
-            "p": self.p_value(patients) if losses else np.nan,
-            "power": self.law.power(len(losses)) if self.law and losses else np.nan,
+            "p": np.nan,
         }
+        if self.law and losses:
+            row["p"] = float(self.law.p_values(len(losses))[int(found)])
+        elif losses:
+            row["p"] = self.by_divisions(patients)
+        return row | {"power": self.law.power(len(losses)) if self.law and losses else np.nan}
 
 
 def judged(
@@ -238,7 +239,7 @@ def judged(
         # An undefined value counts as missed.
         fails = ~((errors <= measure.below) & (-errors <= measure.above))
         of_patient = dict(zip(people, fails.astype(float).tolist(), strict=True))
-        tests.append(_by_law(measure.label, measure.patients, of_patient, measure.law))
+        tests.append(_Test(measure.label, measure.patients, of_patient, measure.law))
     table = pd.DataFrame([row for test in tests for row in _rows_of(test, groups or {})])
     table["p_holm"] = np.nan
     for family in (table["group"] == "", table["group"] != ""):
@@ -281,7 +282,7 @@ def _test(promise: Promise, kept: Guarantee, new: Curves, whole: Curves | None) 
     if control.kind == EACH or (kept.kind not in CONTOURS and single):
         fails = failed(worst_by_patient(loss, new.patients), kept.kind, control).tolist()
         law = Law.of(control, kept.patients)
-        return _by_law(kept.label, kept.patients, dict(zip(names, fails, strict=True)), law)
+        return _Test(kept.label, kept.patients, dict(zip(names, fails, strict=True)), law)
     means = dict(zip(names, by_patient(loss, new.patients).tolist(), strict=True))
 
     def by_divisions(patients: Sequence[str]) -> float:
@@ -290,16 +291,6 @@ def _test(promise: Promise, kept: Guarantee, new: Curves, whole: Curves | None) 
         return divided(counting(whole, kept.structure, kept.kind), kept, control, names, patients)
 
     return _Test(kept.label, kept.patients, means, None, by_divisions)
-
-
-def _by_law(label: str, calibrated: int, failures: Mapping[str, float], law: Law) -> _Test:
-    """The test of a sentence that fails a patient or not."""
-
-    def p_value(patients: Sequence[str]) -> float:
-        number = int(sum(failures[name] for name in patients))
-        return float(law.p_values(len(patients))[number])
-
-    return _Test(label, calibrated, failures, law, p_value)
 
 
 def losses(kept: Guarantee, curves: Curves) -> Array:
@@ -418,10 +409,10 @@ def _looks(file: Path, patients: Sequence[str]) -> list[str]:
     promise = checksum(place.with_name(PROMISE_FILE) if file.is_dir() else file)
     record = read_checked(place, _fault_in, "remove it") if place.exists() else {}
     judges = hashlib.sha256("\n".join(sorted({*patients})).encode()).hexdigest()
-    before = [date for date, whose in record.get(promise, {}).items() if whose != judges]
-    today = datetime.now(UTC).isoformat(timespec="seconds")
-    if judges not in record.get(promise, {}).values():
-        record.setdefault(promise, {})[today] = judges
+    looks = record.setdefault(promise, {})
+    before = [date for date, whose in looks.items() if whose != judges]
+    if judges not in looks.values():
+        looks[datetime.now(UTC).isoformat(timespec="seconds")] = judges
         with suppress(InputError):  # where nobody may write beside the promise
             write_text(place, json.dumps(record, indent=1) + "\n")
     if not before:

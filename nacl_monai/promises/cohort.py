@@ -99,19 +99,20 @@ def known_of(curves: Curves, *, labeled: bool) -> dict[str, dict[str, list[float
     """The statistics of each patient, the mean over their cases; of labeled ones Dice, too."""
     found = statistics(curves) | ({LABELED: curves.dice} if labeled else {})
     means = {name: by_patient(values, curves.patients) for name, values in found.items()}
-    return {
-        structure: {name: values[:, k].round(_DECIMALS).tolist() for name, values in means.items()}
-        for k, structure in enumerate(curves.structures)
-    }
+    return _by_structure(curves, means)
 
 
 def known_images(curves: Curves) -> Known:
     """The statistics by which each case is recognized where patients have several; else empty."""
     if len({*curves.patients}) == len(curves.cases):  # whose own are kept
         return {}
-    found = {name: statistics(curves)[name].round(_DECIMALS) for name in FINGERPRINT}
+    found = statistics(curves)
+    return _by_structure(curves, {name: found[name] for name in FINGERPRINT})
+
+
+def _by_structure(curves: Curves, found: Mapping[str, Floats]) -> dict[str, dict[str, list[float]]]:
     return {
-        structure: {name: values[:, k].tolist() for name, values in found.items()}
+        structure: {name: values[:, k].round(_DECIMALS).tolist() for name, values in found.items()}
         for k, structure in enumerate(curves.structures)
     }
 
@@ -217,10 +218,8 @@ def cohort_lines(known: Known, new: Curves, cases: str) -> list[str]:
     p_value, most = permutation_test(before, now)
     means = []
     for structure, numbers in known.items():
-        x, dice, later = map(
-            np.array, (numbers[EXPECTED_DICE], numbers[LABELED], found[structure][EXPECTED_DICE])
-        )
-        if mean := mean_dice(dice, x, later):
+        x, dice = np.array(numbers[EXPECTED_DICE]), np.array(numbers[LABELED])
+        if mean := mean_dice(dice, x, np.array(found[structure][EXPECTED_DICE])):
             means.append(f"{interval_text(mean.value, mean.low, mean.high)} of {structure}")
     alike = f"{_difference(p_value)} (p = {p_value:.2g})"
     if p_value < ALARM:

@@ -144,9 +144,8 @@ def _groups(options: Options, patients: Mapping[str, str]) -> Groups:
         raise SettingError(f"--by-group: {column!r} is no column; {known}")
     for value in groups[column].values():
         if fault := fault_of_name(f"{column}_{value}"):
-            raise InputError(
-                f"{options.groups}: {value!r} {fault}, and would name a folder; rename it"
-            )
+            where = f"{options.groups}: {value!r}"
+            raise InputError(f"{where} {fault}, and would name a folder; rename it")
     return groups
 
 
@@ -295,32 +294,25 @@ def make_promise(
 def _fitted(curves: Curves, folder: Path, options: Options, groups: Groups) -> FittedPromise:
     """The promise, whose numbers are written, and those of groups by their own patients."""
     settings: dict[str, Any] = {"family": options.family, "margin": options.margin}
-    measured: dict[str, Any] = {
-        "measures": options.measure,
-        "phases": options.phases,
-        "asymmetric": options.asymmetric,
-    }
+    how = {**settings, "measures": options.measure, "phases": options.phases}
+    how["asymmetric"] = options.asymmetric
     controls = asked_controls(options)
     sums = checksum(curves.write(folder / CURVES_FILE))
-    promise = fit(curves, controls, sums=sums, **settings, **measured)
+    promise = fit(curves, controls, sums=sums, **how)
     promise.write(folder / PROMISE_FILE)
     found = by_group(curves, controls, groups, **settings)
     write_text(folder / _GROUPS, csv_text(found))
-    of_groups = {}
-    for value in sorted(set(groups[options.by_group].values())) if options.by_group else ():
+    of_groups, of_patient = {}, groups[options.by_group] if options.by_group else {}
+    most = max(controls, key=lambda control: control.needed)
+    for value in sorted({*of_patient.values()}):
         name, place = f"{options.by_group} {value}", folder / f"{options.by_group}_{value}"
-        members = {
-            patient
-            for patient, its_value in groups[str(options.by_group)].items()
-            if its_value == value
-        }
+        members = {patient for patient in of_patient if of_patient[patient] == value}
         part = curves.chosen(members)
-        if len(members) < max(control.needed for control in controls):
-            few = max(controls, key=lambda control: control.needed).few(len(members))
-            print_line("note", f"{name}: {few}", answer=True)
+        if len(members) < most.needed:
+            print_line("note", f"{name}: {most.few(len(members))}", answer=True)
             continue
         sums = checksum(part.write(place / CURVES_FILE))
-        of_groups[name] = fit(part, controls, sums=sums, group=name, **settings, **measured)
+        of_groups[name] = fit(part, controls, sums=sums, group=name, **how)
         of_groups[name].write(place / PROMISE_FILE)
     return FittedPromise(promise, found, of_groups)
 
@@ -355,9 +347,8 @@ def contours(promise: Promise, *, viewer: bool = True) -> Iterator[_Drawn]:
     kept = promise.of_level(first.level, first.miss)
     names = [contour.structure for contour in kept if contour.kind == OUTER]
     chosen = list(_chosen(promise.curves, promise.control_of(first), names, promise))
-    for (_, reason, worst), (reading, image) in zip(
-        chosen, promise.read([name for name, *_ in chosen]), strict=True
-    ):
+    readings = promise.read([name for name, *_ in chosen])
+    for (_, reason, worst), (reading, image) in zip(chosen, readings, strict=True):
         case = labeled_case(reading, promise, kept)
         layers = seen_case(case, kept, image, reason, worst[0]) if viewer else None
         source = reports.png_source(draw_case(case, worst, image))
@@ -380,12 +371,10 @@ def _chosen(
         worst = of_case.argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{of_case[k]:.1%} of {names[k]}" for k in worst)
         fails = control.kind == EACH and bool(of_case.max() > control.miss)
-        which = f", one of the {one_in(control.level)} with more" * fails
-        yield (
-            curves.cases[order[place]],
-            f"missed {what}: {shares}{which}",
-            [names[k] for k in worst],
+        reason = (
+            f"missed {what}: {shares}" + f", one of the {one_in(control.level)} with more" * fails
         )
+        yield curves.cases[order[place]], reason, [names[k] for k in worst]
 
 
 def promise_page(promise: Promise, file: Path, *, viewer: bool = True) -> Path:
@@ -423,12 +412,9 @@ def _write_page(
         notes=[_INTERVALS + f" Mind that {UNKNOWN}." * (promise.known_by == BY_CASE)],
         numbers=promise.numbers,
     )
+    drawn = {caption: source for caption, source, _ in fitted.cases}
     sections = [
-        Section(
-            "What contours look like",
-            pictures={caption: source for caption, source, _ in fitted.cases},
-            viewer=True,
-        ),
+        Section("What contours look like", pictures=drawn, viewer=True),
         *(
             Section(title, pictures={caption: figures[name]})
             for name, (title, caption) in _FIGURES.items()
@@ -453,12 +439,10 @@ def _write_page(
 
 def _about(promise: Promise) -> str:
     """For whom it is."""
-    each = promise.control == EACH
-    kept = "in as many of them as each says, and" if each else "not for each of them, and"
-    number = len(promise.patients)
+    each = "in as many of them as each says" if promise.control == EACH else "not for each of them"
     return (
-        f"{number} patients calibrated these promises. They hold {promise.unit}, {kept} not for "
-        f"patients of another kind. {_TESTED} {promise.few}"
+        f"{len(promise.patients)} patients calibrated these promises. They hold {promise.unit}, {each}, "
+        f"and not for patients of another kind. {_TESTED} {promise.few}"
     ).rstrip()
 
 

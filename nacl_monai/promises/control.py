@@ -226,8 +226,7 @@ class Control(NamedTuple):
         patients = len(losses)
         if self.kind == MOST:
             return self._holds(losses.mean(0), patients)
-        total: Array = losses.sum(0) + 1
-        return np.asarray(total <= self.level * (patients + 1) + _TOLERANCE)
+        return np.asarray(losses.sum(0) + 1 <= self.level * (patients + 1) + _TOLERANCE)
 
     def _holds(self, risks: npt.ArrayLike, patients: int) -> npt.NDArray[np.bool_]:
         """Whether "most" is held by the means over so many patients."""
@@ -270,11 +269,9 @@ class Law(NamedTuple):
     def power(self, new: int, size: float = SIZE) -> float:
         """How often a check speaks where the score of each new patient is worse by :data:`SHIFT`."""
         least = int((self.p_values(new) > size).sum())
-        steps = (np.arange(2000) + 0.5) / 2000
-        shares = scipy.stats.norm.cdf(
-            scipy.stats.norm.ppf(scipy.stats.beta.ppf(steps, self.a, self.b)) + SHIFT
-        )
-        return float(scipy.stats.binom.sf(least - 1, new, shares).mean())
+        shares = scipy.stats.beta.ppf((np.arange(2000) + 0.5) / 2000, self.a, self.b)
+        worse = scipy.stats.norm.cdf(scipy.stats.norm.ppf(shares) + SHIFT)
+        return float(scipy.stats.binom.sf(least - 1, new, worse).mean())
 
 
 def level_of(patients: int) -> float:
@@ -328,11 +325,9 @@ def hoeffding_bentkus(risks: npt.ArrayLike, patients: int, level: float) -> Arra
     risks = np.asarray(risks, np.float64)
     low = np.minimum(risks, level)
     entropy = xlogy(low, low / level) + xlogy(1 - low, (1 - low) / (1 - level))
-    bentkus = math.e * scipy.stats.binom.cdf(
-        np.ceil(patients * risks - _TOLERANCE), patients, level
-    )
-    p: Array = np.minimum(np.exp(-patients * entropy), bentkus).clip(max=1)
-    return p
+    failures = np.ceil(patients * risks - _TOLERANCE)
+    bentkus = math.e * scipy.stats.binom.cdf(failures, patients, level)
+    return np.asarray(np.minimum(np.exp(-patients * entropy), bentkus).clip(max=1))
 
 
 def grown(losses: Array) -> Array:
@@ -349,19 +344,18 @@ def by_patient(values: Array, patients: Sequence[str]) -> Array:
     """
     names, index = np.unique(np.array(patients), return_inverse=True)
     shares = (index == np.arange(len(names))[:, None]).astype(np.float64)
-    means: Array = np.tensordot(shares / shares.sum(1, keepdims=True), values, 1)
-    return means
+    return np.asarray(np.tensordot(shares / shares.sum(1, keepdims=True), values, 1))
 
 
-def worst_by_patient(values: Array, patients: Sequence[str]) -> Array:
-    """The largest of the cases of each patient, of values from 0 on; as `by_patient`.
+def worst_by_patient(values: Array, patients: Sequence[str], least: float = 0.0) -> Array:
+    """The largest of the cases of each patient, of values from 0 on, or from another; as `by_patient`.
 
     Example:
         >>> worst_by_patient(np.array([1.0, 0.0, 0.5]), ["b", "b", "a"]).tolist()
         [0.5, 1.0]
     """
     names, index = np.unique(np.array(patients), return_inverse=True)
-    worst = np.zeros((len(names), *values.shape[1:]))
+    worst = np.full((len(names), *values.shape[1:]), least)
     np.maximum.at(worst, index, values)
     return worst
 
@@ -413,8 +407,7 @@ def margin_of(family: str, margin: float = MARGIN) -> int:
 def along_path(path: Array, counts: Array) -> Array:
     """The counts in each set of a path: (…, K, M) → (…, sets)."""
     shells = np.diff(counts, axis=-1, prepend=0)
-    total: Array = shells[..., path, np.arange(path.shape[1])].sum(-1)
-    return total
+    return np.asarray(shells[..., path, np.arange(path.shape[1])].sum(-1))
 
 
 def contours_along(

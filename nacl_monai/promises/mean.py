@@ -108,7 +108,7 @@ def _sum_of_means(groups: Sequence[Sequence[Floats]]) -> Estimate:
     if min(labels) >= MIN_LABELS and min(map(len, parts)) > 1:
         variances = np.array([part.var(ddof=1) / len(part) for part in parts])
         error = float(np.sqrt(variances.sum()))
-        freedom = _satterthwaite(variances, np.array([len(part) - 1 for part in parts]))
+        freedom = _satterthwaite(variances, np.array([*map(len, parts)]) - 1)
     return Estimate(mean, error, freedom, sum(labels), 1, low)
 
 
@@ -149,21 +149,19 @@ def mean_folder(file: Path, new: Path, output: Path, options: Options) -> list[I
         of_case = dict(zip(known.cases, known.patients, strict=True)) | {**study.patients}
         groups, cases = read_groups(options.groups, of_case), new_cases(study, promise, faults)
         sizes = {case.name: case.predicted_volumes for case in cases}
-        predicted = pd.DataFrame.from_dict(sizes, orient="index")
         tables = [
-            pd.DataFrame(known.volumes, known.cases, known.structures),
-            pd.DataFrame(known.predicted_volumes, known.cases, known.structures),
-            predicted[known.structures],
+            pd.DataFrame(volumes, known.cases, known.structures)
+            for volumes in (known.volumes, known.predicted_volumes)
         ]
+        tables += [pd.DataFrame.from_dict(sizes, orient="index")[known.structures]]
         of_patients = [table.groupby(table.index.map(of_case)).mean() for table in tables]
         table = pd.DataFrame(_rows(of_patients, groups))
         write_text(folder / _TABLE, csv_text(table))
     print_faults(faults)
     print(table_text(table if groups else table.drop(columns=["group", "value"])))
     if table["mean_low_ml"].isna().any():
-        print(
-            f"– is no interval: it takes {MIN_LABELS} labeled patients of each group, and 2 new ones"
-        )
+        enough = f"{MIN_LABELS} labeled patients of each group, and 2 new ones"
+        print(f"– is no interval: it takes {enough}")
     print_written([output / _TABLE])
     return faults
 
@@ -224,10 +222,8 @@ def _volumes(columns: Sequence[pd.Series[float]]) -> Volumes:
 
 def _row(*groups: Volumes) -> dict[str, Any]:
     """What is known of a group, or of the difference of two."""
-    row: dict[str, Any] = {
-        "labeled": sum(len(group.labeled) for group in groups),
-        "new": sum(len(group.new) for group in groups),
-    }
+    row: dict[str, Any] = {"labeled": sum(len(group.labeled) for group in groups)}
+    row["new"] = sum(len(group.new) for group in groups)
     for name, found in (("mean", cohort_mean(*groups)), ("labels_alone", labels_alone(*groups))):
         ends = zip(("low", "high"), found.interval(), strict=True)
         row |= {f"{name}_ml": found.mean} | {f"{name}_{end}_ml": value for end, value in ends}

@@ -49,16 +49,8 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 _SIGNS = str.maketrans("×·÷−–", "**/--")
-_NODES = (
-    ast.Expression,
-    ast.BinOp,
-    ast.UnaryOp,
-    ast.USub,
-    ast.Constant,
-    ast.Name,
-    ast.Load,
-    *_OPERATORS,
-)
+_LEAVES = ast.Constant, ast.Name, ast.Load
+_NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, *_LEAVES, *_OPERATORS)
 _LARGEST, _LONGEST = 1e300, 1000  # a number, and characters of a formula
 
 
@@ -137,7 +129,7 @@ def _parsed(text: str, places: Collection[str]) -> tuple[ast.expr | None, str]:
     """The tree of a formula, or none and its fault."""
     try:
         tree = ast.parse(text, mode="eval")
-        fault = next((found for node in ast.walk(tree) if (found := _fault(node, places))), "")
+        fault = next(filter(None, (_fault(node, places) for node in ast.walk(tree))), "")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None, "is no formula"
     return (None, fault) if fault else (tree.body, "")
@@ -350,14 +342,12 @@ def values_of(
         phased = measure.phases is not None
         formula = Formula.of(f"{measure.name} = {measure.formula}", structures, phased)
         of_cases = phases_of(cases, phases if phased and phases else measure.phases)
-        if lacking := [term for term in formula.terms if term[0] not in of_cases]:
-            name = ".".join(lacking[0])
-            raise InputError(
-                f"{name}: no case has the phase {lacking[0][0]!r}; correct the formula"
-            )
-        found.append(
-            formula.of_volumes(by_phase(volumes, structures, patients, of_cases, formula.terms))
-        )
+        for phase, structure in formula.terms:
+            if phase not in of_cases:
+                where = f"{phase}.{structure}"
+                raise InputError(f"{where}: no case has the phase {phase!r}; correct the formula")
+        terms = by_phase(volumes, structures, patients, of_cases, formula.terms)
+        found.append(formula.of_volumes(terms))
     return found
 
 
@@ -366,9 +356,8 @@ def errors_of_measures(
 ) -> list[Array]:
     """The predicted minus the labeled value of each patient, NaN where one is undefined."""
     how = curves.structures, curves.patients, curves.cases, phases
-    predicted, labeled = (
-        values_of(measures, volumes, *how) for volumes in (curves.predicted_volumes, curves.volumes)
-    )
+    predicted = values_of(measures, curves.predicted_volumes, *how)
+    labeled = values_of(measures, curves.volumes, *how)
     return [before - after for before, after in zip(predicted, labeled, strict=True)]
 
 
@@ -396,9 +385,8 @@ def fit_measures(
     if isinstance(measures, str):
         raise SettingError(f"measures: is {measures!r}; give a list of formulas")
     if not measures and (phases is not None or asymmetric):
-        raise SettingError(
-            "--phases, --asymmetric: have no effect without --measure; leave them out"
-        )
+        both = "--phases, --asymmetric"
+        raise SettingError(f"{both}: have no effect without --measure; leave them out")
     patients = len({*curves.patients})
     formulas = [Formula.of(text, curves.structures, phases is not None) for text in measures]
     names = [formula.name for formula in formulas]

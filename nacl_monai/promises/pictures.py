@@ -49,11 +49,7 @@ _SHARES = (0.001, 0.01, 0.1, 0.5, 0.9)
 _HIGH = 0.99
 _SIZES = (0.5, 1, 2, 5, 10, 20, 50, 100)
 _CLOSE_SIZES = (0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100)
-_COLORS = {
-    WITHIN: OKABE_ITO["blue"],
-    THRESHOLD: OKABE_ITO["sky"],
-    MARGIN_ONLY: OKABE_ITO["orange"],
-}
+_COLORS = {WITHIN: OKABE_ITO["blue"], THRESHOLD: OKABE_ITO["sky"], MARGIN_ONLY: OKABE_ITO["orange"]}
 _RISK = {EACH: "patients with more outside, α"} | dict.fromkeys((MEAN, MOST), "largest miss α")
 _NAMES = {
     WITHIN: "threshold within a margin",
@@ -87,11 +83,10 @@ def _panels(structures: Sequence[str], label: str, alike: bool = True) -> tuple[
 
 def promisable(curves: Curves, control: Control) -> list[str]:
     """The structures that enough patients have for the promise of an outer contour."""
-    patients = [len({*curves.having(k).patients}) for k in range(len(curves.structures))]
     return [
         name
-        for name, number in zip(curves.structures, patients, strict=True)
-        if number >= control.needed
+        for k, name in enumerate(curves.structures)
+        if len({*curves.having(k).patients}) >= control.needed
     ]
 
 
@@ -183,22 +178,16 @@ def draw_volumes(
             axis.plot(true, "o", color="black", markersize=2)
             top = min(high.max(), 3 * true.max()) * 1.05 or 1
             cut = f", {(high > top).sum()} cut off above" * bool((high > top).any())
-            axis.set_title(
-                f"{curves.structures[structure]}: {outside.sum()} of {len(true)} outside{cut}"
-            )
+            name = curves.structures[structure]
+            axis.set_title(f"{name}: {outside.sum()} of {len(true)} outside{cut}")
             axis.set(xlabel="cases, by true volume", xticks=[], ylim=(0, top))
-        kept = f"Intervals that {control.level:.0%} of patients may be outside"
-        add_caption(
-            figure, f"{kept}, as many as that of those who calibrated; outside in vermillion."
-        )
+        kept = f"Intervals that {control.level:.0%} of patients may be outside, as many as that of those"
+        add_caption(figure, f"{kept} who calibrated; outside in vermillion.")
     return figure
 
 
 def draw_case(
-    case: NewCase,
-    structures: Sequence[str],
-    image: Array | None = None,
-    caption: str = "",
+    case: NewCase, structures: Sequence[str], image: Array | None = None, caption: str = ""
 ) -> Figure:
     """The slice with most of each structure's outer contour, in the usual view.
 
@@ -217,13 +206,13 @@ def draw_case(
         width = 0.6 + 3.4 * len(structures)
         figure = panel_figure(1, len(structures), (3.2, 3.2), width=width, between=(0.2, 0))
         axes = figure.subplots(1, len(structures), squeeze=False)[0]
-        drawn: dict[str, bool] = {}
+        drawn: set[str] = set()
         for axis, name in zip(axes, structures, strict=True):
             masks = _seen_masks(case, promised[name])
             _draw_structure(axis, masks, shown, reading.affine)
             axis.set(title=name, xticks=[], yticks=[])
             axis.grid(visible=False)
-            drawn |= dict.fromkeys(masks, True)
+            drawn |= {*masks}
         handles = [
             Line2D([], [], color=style["colors"], ls=style["linestyles"], label=kind)
             for kind, style in _LINES.items()

@@ -50,12 +50,8 @@ ROUNDING = 1e-9
 #: times smaller.
 USELESS = 4.0
 #: The columns of a table of promises.
-_COLUMNS = [
-    "Of 100 calibrations, 95 fail in",
-    "Size",
-    "Size without probabilities",
-    "Not controlled, size",
-]
+_SIZES = ["Size", "Size without probabilities", "Not controlled, size"]
+_COLUMNS = ["Of 100 calibrations, 95 fail in", *_SIZES]
 #: The meaning of an empty label for the kinds of which each patient counts.
 _LACKING = {
     INNER: "all of a contour is wrong",
@@ -159,12 +155,7 @@ class Guarantee:
         text += " That is of no use: it takes more patients or a larger level." * self.useless
         if self.lacking and self.kind != OUTER:
             text += f" Where there is no {name}, {_LACKING[self.kind]}."
-        return text + self._caution
-
-    @property
-    def _caution(self) -> str:
-        """The caution beside an interval over few patients."""
-        return "" if self.size_low is None else few_text(self.patients, "patient")
+        return text if self.size_low is None else text + few_text(self.patients, "patient")
 
 
 def _is_share(level: float) -> bool:
@@ -252,12 +243,8 @@ class Promise:
     @property
     def controls(self) -> list[Control]:
         """The controls, one for each level, and by "each" for each miss."""
-        first = self.kept[0].structure
-        return [
-            self.control_of(kept)
-            for kept in self.kept
-            if kept.kind == INNER and kept.structure == first
-        ]
+        first = self.kept[0].structure, INNER
+        return [self.control_of(kept) for kept in self.kept if (kept.structure, kept.kind) == first]
 
     @property
     def outer(self) -> list[Guarantee]:
@@ -328,24 +315,16 @@ class Promise:
     @property
     def few(self) -> str:
         """The benefit of more patients, if they are few; else empty."""
-        useful = max(
-            Control(kept.level, self.control, self.confidence).useful for kept in self.kept
-        )
+        useful = max(self.control_of(kept).useful for kept in self.kept)
         patients = min(kept.patients for kept in self.kept)
-        if patients >= useful:
-            return ""
-        return (
-            f"{patients} patients are few: from {useful} on, contours are usually smaller, "
-            "and as safe."
-        )
+        few = f"{patients} patients are few" if patients < useful else ""
+        return few and f"{few}: from {useful} on, contours are usually smaller, and as safe."
 
     def text(self) -> str:
         """All that is promised, a line each."""
         lines = [f"- {text}" for text in (*(text for _, text in self.verdicts()), *self.unpromised)]
         lines += [f"- {measure.text}" for measure in self.measures]
-        if few := self.few:
-            lines.append(few)
-        return "\n".join([f"Promised {self.unit}:", *lines])
+        return "\n".join([f"Promised {self.unit}:", *lines, *filter(None, [self.few])])
 
     def write(self, file: str | Path) -> Path:
         """Writes ``promise.json``; returns its path."""
@@ -356,11 +335,9 @@ class Promise:
         for row in (*record["kept"], *record["beside"]):
             if row.get("margin") == np.inf:
                 row["margin"] = "all"
-            row |= {
-                key: None
-                for key, value in row.items()
-                if isinstance(value, float) and not np.isfinite(value)
-            }
+            for key, value in row.items():
+                if isinstance(value, float) and not np.isfinite(value):
+                    row[key] = None
         return write_text(file, records.sealed_text(record, indent=1, allow_nan=False))
 
     @property

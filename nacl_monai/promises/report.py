@@ -136,11 +136,11 @@ def too_few(patients: int) -> str:
         5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10. --level asks
         for a promise all the same.
     """
-    needed = (
-        f"{Control(0.2).useful} are needed for 4 of 5 patients, {Control(0.1).useful} for 9 of 10"
+    few, many = Control(0.2).useful, Control(0.1).useful
+    return (
+        f"{counted(patients, 'patient')}: nothing is promised; {few} are needed for 4 of 5 patients, "
+        f"{many} for 9 of 10. --level asks for a promise all the same."
     )
-    number = counted(patients, "patient")
-    return f"{number}: nothing is promised; {needed}. --level asks for a promise all the same."
 
 
 @dataclass(frozen=True)
@@ -245,25 +245,18 @@ def _write(
     summary, decisions, cases = _decided(asks, audits, new, aside, output)
     way = ways_to_calibrate(len(everyone), asked)
     steps = [_trust(audits.before, audits.after), _calibrated(audits, people, way), *decisions]
-    sections = [
-        replace(section, title=f"{k}. {section.title}") for k, section in enumerate(steps, 1)
-    ]
+    sections = [replace(step, title=f"{k}. {step.title}") for k, step in enumerate(steps, 1)]
     _log(sections)
     at_new = replace(at_new, calibrator=audits.study.options.calibrator)
     commands = _following(output, at_new, cases, arguments) if asks else {}
     commands["Made by"] = [*arguments]
     notes = [*people.sentences, "Numbers in brackets are 95% intervals over patients."]
+    unread = [f"Could not be read: {options.named(fault)}" for fault in audits.faults]
+    following = Section("What comes next", "Click on a command to select it.", files=[REPORT])
     write_sections(
         aside / PAGE,
         Section(f"Report on {study.name}", sentences=summary, notes=notes),
-        [
-            *sections,
-            Section(
-                notes=[f"Could not be read: {options.named(fault)}" for fault in audits.faults],
-                viewer=True,
-            ),
-            Section("What comes next", "Click on a command to select it.", files=[REPORT]),
-        ],
+        [*sections, Section(notes=unread, viewer=True), following],
         {what: options.command(*command) for what, command in commands.items()},
         layers=cases,
         beside=REPORT,
@@ -305,19 +298,14 @@ def _audits(study: Study, people: _People, aside: Path, output: Path, options: O
 
 
 def _decided(
-    asks: Options | None,
-    audits: _Audits,
-    new: Study | None,
-    aside: Path,
-    output: Path,
+    asks: Options | None, audits: _Audits, new: Study | None, aside: Path, output: Path
 ) -> tuple[list[str], list[Section], list[dict[str, Any]]]:
     """A summary, what is promised, what of new cases, and cases; or why nothing is promised."""
     if asks is None:
         few = too_few(len({case.patient for case in audits.study.cases}))
-        unjudged = Section(
-            _NEW, _OF_NEW, ["Nothing is promised, so that new cases cannot be judged."]
-        )
-        return [few], [Section(_PROMISED, _ABOUT, [few]), unjudged], []
+        nothing = "Nothing is promised, so that new cases cannot be judged."
+        sections = [Section(_PROMISED, _ABOUT, [few]), Section(_NEW, _OF_NEW, [nothing])]
+        return [few], sections, []
     file, read = audits.study.options.calibrator, partial(read_again, audits.study)
     shown = output / ("audit" if file is None else "calibrated")
     asks = replace(asks, output=output / "promise")
@@ -329,15 +317,9 @@ def _decided(
         new = new.behind_calibrator(*audits.behind)
         about_new, cases = _new(fitted.promise, new, aside, output, audits.faults)
     labeled = ({**layers, "reason": f"labeled, {layers['reason']}"} for layers in fitted.layers)
-    return (
-        [*_summary(fitted.promise, about_new)],
-        [
-            _kept(fitted),
-            *about_new,
-            *(replace(part, files=[_PROMISE_PAGE]) for part in more_patients(fitted.promise)),
-        ],
-        [*cases, *labeled][:MOST_SEEN],
-    )
+    more = (replace(part, files=[_PROMISE_PAGE]) for part in more_patients(fitted.promise))
+    sections = [_kept(fitted), *about_new, *more]
+    return [*_summary(fitted.promise, about_new)], sections, [*cases, *labeled][:MOST_SEEN]
 
 
 _NOTHING_NEW = (
@@ -389,13 +371,9 @@ def _asked(options: Options, patients: int) -> Options | None:
     """
     if not options.level and patients < _FEWEST:
         return None
-    level = options.level or (level_of(patients),)
-    asks = replace(
-        Options(level=level, miss=options.miss, margin=options.margin, viewer=options.viewer),
-        measure=options.measure,
-        phases=options.phases,
-        asymmetric=options.asymmetric,
-    )
+    names = ("miss", "margin", "viewer", "measure", "phases", "asymmetric")
+    taken = {name: getattr(options, name) for name in names}
+    asks = Options(level=options.level or (level_of(patients),), **taken)
     for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks
@@ -444,22 +422,18 @@ def _trust(run: Run, calibrated: Run) -> Section:
     """The verdict on the probabilities as they were predicted, and which labels contradict the best."""
     texts = [leading_verdict(run), *decision_verdicts(run), run.caution]
     doubtful = doubtful_text(doubtful_labels(calibrated.metrics, SUSPECTS))
+    found = {name: number for name in _AUDITED if (number := run.number(name)) is not None}
     return Section(
         "Can you trust the probabilities?",
         "A network gives each voxel a probability. It can be trusted if it is right as often as it "
         "says. The 5% contour is the one that would then leave out 5% of the structure.",
         [
             text.partition(" Calibrate it:")[0].partition(" Make one")[0]
-            for text in (*texts, doubtful)
-            if text
+            for text in filter(None, (*texts, doubtful))
         ],
         {"How often it is right, by what it says, near the prediction": _diagram([run])},
         ("", counted(len(run.cases), "case")),
-        [
-            (METRICS[name].label, number.text(METRICS[name].decimals))
-            for name in _AUDITED
-            if (number := run.number(name)) is not None
-        ],
+        [(METRICS[k].label, number.text(METRICS[k].decimals)) for k, number in found.items()],
         files=["audit/page.html", "audit/cases.csv"],
         numbers=[row for row in numbers_of(run) if row["name"] in _AUDITED],
     )
@@ -489,7 +463,7 @@ def _calibrated(audits: _Audits, people: _People, way: str) -> Section:
             for answer in found
             for shown in [METRICS[answer.metric]]
         ],
-        files=["calibrated/page.html", *(["calibrator/calibrator.json"] if people.fitting else [])],
+        files=["calibrated/page.html", *["calibrator/calibrator.json"] * bool(people.fitting)],
         numbers=[row for row in numbers_of(after) if row["name"] in _AUDITED],
     )
 
@@ -514,17 +488,13 @@ def _new(
     usual = listed[min(len(listed) // 2, len(triage.cases) - 1)]
     volumes = [text for kept, text in promise.verdicts() if kept.kind == VOLUME]
     volume, look = _NOTHING_NEW
+    sentences = [*volumes, *triage.measuring.sentences, *empty_text(pd.DataFrame(contours.rows))]
+    caption = f"{usual['case']}, the contours of {usual['structure']}"
     return [
         replace(
             volume,
-            sentences=[
-                *volumes,
-                *triage.measuring.sentences,
-                *empty_text(pd.DataFrame(contours.rows)),
-            ],
-            pictures={
-                f"{usual['case']}, the contours of {usual['structure']}": triage.picture(usual)
-            },
+            sentences=sentences,
+            pictures={caption: triage.picture(usual)},
             headings=("Case", "Structure", *_VOLUME, "Dice at least", "Outer in ml", "Inner in ml"),
             rows=[[*row_texts(row).values()] for row in contours.rows],
             files=[*(f"new/{name}" for name in (APPLIED, *measures)), "new"],

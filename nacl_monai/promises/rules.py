@@ -47,14 +47,7 @@ from nacl_monai.promises.control import (
     worst_by_patient,
 )
 from nacl_monai.promises.measure import fit_measures
-from nacl_monai.promises.record import (
-    HEAD,
-    ROUNDING,
-    UNCONTROLLED,
-    Guarantee,
-    Promise,
-    law_text,
-)
+from nacl_monai.promises.record import HEAD, ROUNDING, UNCONTROLLED, Guarantee, Promise, law_text
 
 _RESAMPLES, _DIVISIONS = 2000, 9_999
 
@@ -137,11 +130,8 @@ class Rules:
         else:
             scores = errors_of(curves, structure, kind, family, margin)
             steps = np.unique(scores)[::-1]  # between two scores, nothing changes
-            losses = (scores[:, None] > steps).astype(float)
-            sizes, whole = (
-                self._sizes(steps, scores, curves.dice[:, structure]),
-                np.ones(len(scores)),
-            )
+            losses, whole = (scores[:, None] > steps).astype(float), np.ones(len(scores))
+            sizes = self._sizes(steps, scores, curves.dice[:, structure])
             self.values = steps[:, None]
         self.losses, self.sizes, self.whole = (
             by_patient(array, curves.patients) for array in (losses, sizes, whole)
@@ -207,22 +197,13 @@ def size_of(ratios: Array) -> dict[str, Any]:
         return {"size": np.nan, "size_low": None, "size_high": None}
     weights = drawn_weights(len(ratios), _RESAMPLES)
     low, high = studentized_interval(ratios[:, None], weights)[:, 0].tolist()
-    differ = low < high
-    return {
-        "size": float(ratios.mean()),
-        "size_low": low if differ else None,
-        "size_high": high if differ else None,
-    }
+    low, high = (low, high) if low < high else (None, None)
+    return {"size": float(ratios.mean()), "size_low": low, "size_high": high}
 
 
 def miss_of(kind: str, control: Control) -> float | None:
     """The share that a contour by "each" may miss; None for other promises."""
     return control.miss if control.kind == EACH and kind in CONTOURS else None
-
-
-def distinct(kind: str, controls: Sequence[Control]) -> list[Control]:
-    """The controls that differ for a kind: of a number by "each", one for each level."""
-    return list({(control.level, miss_of(kind, control)): control for control in controls}.values())
 
 
 def failed(losses: Array, kind: str, control: Control) -> Array:
@@ -367,30 +348,23 @@ def compared(
             rows.append(_row(rules, control, MARGIN_ONLY) | size)
             if kind == OUTER:
                 risks, sizes = uncontrolled(curves, structure, control)
-                found = {
-                    "risk": float(risks.mean()),
-                    **_interval(risks),
-                    **size_of(sizes / rules.whole),
-                }
+                found = (
+                    {"risk": float(risks.mean())} | _interval(risks) | size_of(sizes / rules.whole)
+                )
                 rows.append(_row(rules, control, UNCONTROLLED) | found)
     return rows
 
 
 def enough(rules: Rules, controls: Sequence[Control]) -> list[Control]:
-    """The controls of a kind for which those who count are enough."""
-    return [
-        control
-        for control in distinct(rules.kind, controls)
-        if control.needed <= len(rules.patients)
-    ]
+    """The controls of a kind for which those who count are enough; of a number one for each level."""
+    distinct = {(control.level, miss_of(rules.kind, control)): control for control in controls}
+    return [control for control in distinct.values() if control.needed <= len(rules.patients)]
 
 
 def _row(rules: Rules, control: Control, family: str) -> dict[str, Any]:
     """The columns that identify a promise."""
-    missed = miss_of(rules.kind, control)
-    return dict(
-        zip(HEAD, (rules.structure, rules.kind, control.level, missed, family), strict=True)
-    )
+    row = rules.structure, rules.kind, control.level, miss_of(rules.kind, control), family
+    return dict(zip(HEAD, row, strict=True))
 
 
 def _interval(risks: Array) -> dict[str, float]:
@@ -502,18 +476,11 @@ def by_number(
     """
     rules = [Rules(curves, k, OUTER, family, margin) for k in range(len(curves.structures))]
     most = max(len(of_structure.patients) for of_structure in rules)
-    needed, useful = control.needed, control.useful
-    numbers = {
-        needed,
-        (needed + useful) // 2 + 1,
-        useful,
-        2 * useful + 1,
-        most // 2,
-        most - 1,
-        most,
-    }
+    needed, between, useful = _steps(control)
     rows = []
-    for number in sorted(number for number in numbers if needed <= number):
+    for number in sorted({between, useful, 2 * useful + 1, most // 2, most - 1, most, needed}):
+        if number < needed:
+            continue
         law = control.law(number)
         chance = [str(control.may_fail(number)), law_text(law)] if law else []
         sizes = (_size(of_structure, control, number, draws) for of_structure in rules)
@@ -534,14 +501,18 @@ def number_note(control: Control) -> str:
         "these patients."
     )
     if control.kind == EACH:
-        first, last = control.needed, control.useful - 1
-        between = (control.needed + control.useful) // 2 + 1
+        first, between, useful = _steps(control)
         note += (
-            f" From {first} to {last} none of those who calibrate may fail, so each further patient can "
-            f"only make contours larger, and safer: {between} may give larger ones than {first}. From "
-            f"{last + 1} on one may fail."
+            f" From {first} to {useful - 1} none of those who calibrate may fail, so each further "
+            f"patient can only make contours larger, and safer: {between} may give larger ones than "
+            f"{first}. From {useful} on one may fail."
         )
     return note
+
+
+def _steps(control: Control) -> tuple[int, int, int]:
+    """How many patients a promise takes, from how many on it is of use, and a number between."""
+    return control.needed, (control.needed + control.useful) // 2 + 1, control.useful
 
 
 def _size(rules: Rules, control: Control, number: int, draws: int) -> str:
@@ -551,10 +522,8 @@ def _size(rules: Rules, control: Control, number: int, draws: int) -> str:
         return "–"
     rng = np.random.default_rng(0)
     orders = [rng.permutation(patients) for _ in range(draws)]
-    sizes = [
-        rules.ratios(rules.fitted(control, order[:number]), order[number:]) for order in orders
-    ]
-    return f"{np.concatenate(sizes).mean():.2f}"
+    pairs = ((rules.fitted(control, order[:number]), order[number:]) for order in orders)
+    return f"{np.concatenate([rules.ratios(*pair) for pair in pairs]).mean():.2f}"
 
 
 def lines(table: pd.DataFrame) -> Iterator[str]:
@@ -563,8 +532,7 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
     keys = ["structure", "level", "miss", "group"]
     parts = outer.groupby(keys, sort=False, dropna=False) if len(outer) else ()
     for (structure, _, _, group), part in parts:
-        rows = part.to_dict("records")
-        cells = (f"{row['value']}: {group_text(row)}" for row in rows)
+        cells = (f"{row['value']}: {group_text(row)}" for row in part.to_dict("records"))
         yield f"{structure} by {group}, who has more outside: {'; '.join(cells)}"
 
 

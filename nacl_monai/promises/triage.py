@@ -36,7 +36,7 @@ from nacl_monai.promises.cases import NewCase, find_new, read_study, seen_case
 from nacl_monai.promises.cohort import ALARMED, CohortError, cohort_lines
 from nacl_monai.promises.record import Promise, read_promise
 from nacl_monai.reports.viewer import LIMIT, MOST_VIEWED, PAGE, Section, is_seen, write_sections
-from nacl_monai.words import counted, row_texts
+from nacl_monai.words import counted, first_of, row_texts
 
 _ABOUT = (
     "The case whose worst structure has the lowest guaranteed Dice comes first; the volume is that of "
@@ -127,7 +127,10 @@ class Triage:
     @cached_property
     def cohort(self) -> list[str]:
         """The lines about all cases together."""
-        return _cohort(self.study, self.promise, self._counted)
+        curves = curves_of(self.study, *zip(*self._counted, strict=True))
+        cases, patients = len(self._counted), len({*curves.patients})
+        whose = f" of {counted(patients, 'patient')}" * (patients < cases)
+        return cohort_lines(self.promise.cohort, curves, f"{counted(cases, 'case')}{whose}")
 
     @cached_property
     def drawn(self) -> list[_Drawn]:
@@ -162,23 +165,20 @@ class Triage:
         sizes = (size for size, _ in self._layers.values())
         number = _number_held(sizes, min(looked, _SHOWN))
         cases = [self._layers[row["case"]][1] for row in rows[:number]]
-        further = [
-            {**case, "reason": f"not among those to look at: {case['reason']}"}
-            for case in cases[looked:]
-        ]
+        for k, case in enumerate(cases[looked:], looked):
+            cases[k] = {**case, "reason": f"not among those to look at: {case['reason']}"}
         left = [row["case"] for row in rows[number:]]
         if not (left and self._layers):
             which = {1: "The new case", 2: "Both new cases"}.get(number, "All new cases")
             order = ", the most doubtful first" * (number > 1)
-            all_seen = [f"{which} can be seen{order}."] * bool(number)
-            return [*cases[:looked], *further], all_seen, {}
+            return cases, [f"{which} can be seen{order}."] * bool(number), {}
         which = (
             f"The {number} most doubtful of {len(rows)} new cases can be seen, as many as "
-            f"{LIMIT // 10**6} MB hold. Left out: {', '.join(left[:MOST_VIEWED])}"
-        ) + f" and {len(left) - MOST_VIEWED} more" * (len(left) > MOST_VIEWED)
+            f"{LIMIT // 10**6} MB hold. Left out: {first_of(left, MOST_VIEWED)}."
+        )
         of_view = replace(options, cases=tuple(left[:MOST_VIEWED])).words(Use.VIEW, travels=False)
         command = options.command("view", self.study.folder, *options.members, *of_view)
-        return [*cases[:looked], *further], [f"{which}."], {"See those that are left out": command}
+        return cases, [which], {"See those that are left out": command}
 
     def write(
         self, folder: Path, command: str, faults: Sequence[InputError], found: str = ""
@@ -210,18 +210,15 @@ class Triage:
         headings = {"case": "Case", "look": "Look", **self.headings, "reason": "Reason"}
         columns = ["case", "look", *(name for name in table if name in self.headings), "reason"]
         rows = [[texts[name] for name in columns] for texts in map(row_texts, head.numbers)]
-        sections = [
-            Section(
-                pictures={f"{k}: {why}": png for k, why, png, _ in self.drawn},
-                viewer=True,
-                notes=notes,
-            ),
-            Section("All cases", headings=[headings[name] for name in columns], rows=rows),
-        ]
+        pictures = {f"{name}: {why}": png for name, why, png, _ in self.drawn}
+        shown = [headings[name] for name in columns]
         write_sections(
             folder / PAGE,
             head,
-            sections,
+            [
+                Section(pictures=pictures, viewer=True, notes=notes),
+                Section("All cases", headings=shown, rows=rows),
+            ],
             {**commands, "Made by": command},
             layers=cases,
             measures=self.measuring.rows,
@@ -296,16 +293,6 @@ def look_text(table: pd.DataFrame, options: Options) -> str:
     )
 
 
-def _cohort(
-    study: Study, promise: Promise, cases: Sequence[tuple[Case, Mapping[str, Array]]]
-) -> list[str]:
-    """The lines about all new cases together."""
-    curves = curves_of(study, *zip(*cases, strict=True))
-    patients = len({*curves.patients})
-    whose = f" of {counted(patients, 'patient')}" if patients < len(cases) else ""
-    return cohort_lines(promise.cohort, curves, f"{counted(len(cases), 'case')}{whose}")
-
-
 def triage_command(file: Path, new: Path, output: Path, options: Options) -> str:
     """The command that makes the page again."""
     budget = (options.budget or BUDGET) if options.below is None else None
@@ -376,21 +363,16 @@ def _disagreement(structures: Sequence[Applied], alike: Sequence[float]) -> str 
 
 def _reason(applied: Applied, bound: float, apart: str | None, promise: Promise) -> str:
     """Why a case is where it is, by its worst structure and the one on which members disagree."""
-    patients, rightly = promise.absent[applied.structure]
+    name, (patients, rightly) = applied.structure, promise.absent[applied.structure]
     usual = {kept.structure: kept.size for kept in promise.outer if kept in promise.of_level()}
     absent = "as for no calibration patient"
     if patients:
         absent = f"which was right for {rightly:g} of {patients} calibration patients"
-    reasons = {
-        f"{applied.structure} is not predicted, {absent}": not applied.predicted,
-        f"members disagree: {apart}": apart is not None,
-        f"wide contours: {applied.structure}": applied.predicted
-        and applied.volumes.get(OUTER, 0.0)
-        > _WIDE * usual.get(applied.structure, 1.0) * applied.expected,
-    }
-    doubts = [reason for reason, holds in reasons.items() if holds]
-    nothing = f"its bound alone: Dice of {applied.structure} is at least {bound:.2f}"
-    return "; ".join(doubts or [nothing])
+    wide = applied.volumes.get(OUTER, 0.0) > _WIDE * usual.get(name, 1.0) * applied.expected
+    doubts = [f"{name} is not predicted, {absent}"] * (not applied.predicted)
+    doubts += [f"members disagree: {apart}"] * (apart is not None)
+    doubts += [f"wide contours: {name}"] * bool(applied.predicted and wide)
+    return "; ".join(doubts) or f"its bound alone: Dice of {name} is at least {bound:.2f}"
 
 
 def _share_found(table: pd.DataFrame, study: Study) -> str:
@@ -402,10 +384,8 @@ def _share_found(table: pd.DataFrame, study: Study) -> str:
     true = [dice[name] for name in table["case"] if name in dice]
     looked = sum(place < number for place in places) / len(true)
     share, best = (worst_found(order, true, looked) if looked else 0 for order in (places, true))
-    return (
-        f"The worst tenth by Dice: {share:.0%} are among them, by chance {looked:.0%}, and at best "
-        f"{best:.0%}."
-    )
+    chance = f"by chance {looked:.0%}, and at best {best:.0%}"
+    return f"The worst tenth by Dice: {share:.0%} are among them, {chance}."
 
 
 VERDICTS = ("accept", "edit", "reject")
@@ -426,15 +406,14 @@ def print_verdicts(triage: Path, files: Sequence[Path]) -> list[InputError]:
     Raises:
         InputError: If a file is missing or wrong, has no case of the triage, or a case has two verdicts.
     """
-    file = triage / "triage.csv" if triage.is_dir() else triage
+    file = triage / TRIAGE_FILE if triage.is_dir() else triage
     cases = read_table(file, ["case", "look"], _REMEDY, ["case"])["case"]
     verdicts: dict[str, str] = {}
     for file in files:
         for case, verdict in _judged(file, {*cases}):
-            if verdicts.setdefault(case, verdict) != verdict:
-                raise InputError(
-                    f"{file}: says {verdict} of {case!r}, but another file {verdicts[case]}; settle it"
-                )
+            if (other := verdicts.setdefault(case, verdict)) != verdict:
+                text = f"says {verdict} of {case!r}, but another file {other}"
+                raise InputError(f"{file}: {text}; settle it")
     counts = [f"{list(verdicts.values()).count(verdict)} {verdict}" for verdict in VERDICTS]
     print(f"{len(verdicts)} of {counted(len(cases), 'case')} are judged: {', '.join(counts)}.")
     print(by_budget(cases, verdicts).to_string(index=False))
@@ -457,16 +436,9 @@ def by_budget(cases: Sequence[str], verdicts: dict[str, str]) -> pd.DataFrame:
         first = cases[: max(1, round(share * len(cases)))]
         judged = [verdicts[case] for case in first if case in verdicts]
         rejected = judged.count("reject")
-        rows.append(
-            {
-                "budget": f"{share:.0%}",
-                "cases": len(first),
-                "judged": len(judged),
-                "rejected": rejected,
-                "share": f"{rejected / len(judged):.0%}" if judged else "–",
-            }
-        )
-    return pd.DataFrame(rows)
+        rate = f"{rejected / len(judged):.0%}" if judged else "–"
+        rows.append([f"{share:.0%}", len(first), len(judged), rejected, rate])
+    return pd.DataFrame(rows, columns=["budget", "cases", "judged", "rejected", "share"])
 
 
 def _given(file: Path, known: set[str]) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ from nacl_monai.predictions.arrays import (
     check_form,
     on_cpu,
 )
-from nacl_monai.predictions.options import SIGMOID, Options, Use, options_of
+from nacl_monai.predictions.options import SIGMOID, Use, options_of
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.report import REPORT, REPORTS, report_folders
 from nacl_monai.promises.triage import TRIAGE_FILE, triage_folder
@@ -87,9 +87,8 @@ def calibrate(
         ('signed_distance_all', 4, True)
     """
     with _call(Use.CALIBRATE_FOLDERS, output, options) as call:
-        return read_calibrator(
-            call.run(calibrate_folder, *call.labeled(probs, labels)) / CALIBRATOR
-        )
+        folder = call.run(calibrate_folder, *call.labeled(probs, labels))
+        return read_calibrator(folder / CALIBRATOR)
 
 
 def triage(
@@ -180,15 +179,11 @@ def report(
         >>> len(record["promising"]), len(record["fitting"]), record["new"]
         (19, 8, ['new_001', 'new_002'])
     """
-
-    def write(folder: Path, labeled: Path, place: Path, asked: Options) -> Sequence[InputError]:
-        return report_folders([folder, labeled], place, asked)
-
     with _call(Use.REPORT, output, options) as call:
         folders = call.labeled(probs, labels)
         if new is not None:
             call.values["new"] = call.unlabeled("new", new)
-        file = call.run(write, *folders) / REPORT
+        file = call.run(report_folders, folders) / REPORT
         return read_checked(file, partial(fault_in, table=REPORTS), "write the report again")
 
 
@@ -260,11 +255,11 @@ class _Call:
             return Path(probs)
         check_form("probs", probs)
         several = [on_cpu(case) for case in probs]
-        names = {"cases": [f"{name}_{k:03d}" for k in range(1, len(several) + 1)]}
+        form: dict[str, Any] = {"cases": [f"{name}_{k:03d}" for k in range(1, len(several) + 1)]}
         if self._form:  # that of labeled arrays, of which these are not cases
-            form = {key: self._form[key] for key in self._form.keys() - _OF_CASES} | names
+            form |= {key: self._form[key] for key in self._form.keys() - _OF_CASES}
         else:
-            form = names | self._arrays_form()
+            form |= self._arrays_form()
         if channels:
             form["structures" if activation == SIGMOID else "classes"] = channels
         axis = 0 if form.get("structures") else 1
@@ -272,7 +267,7 @@ class _Call:
         self._save(name, array_study(several, nothing, **form))
         return self.folder / name
 
-    def run(self, write: Callable[..., Sequence[InputError]], *places: Path) -> Path:
+    def run(self, write: Callable[..., Sequence[InputError]], *places: Path | list[Path]) -> Path:
         """Calls what a command calls, without its lines; returns the folder.
 
         Raises:
@@ -302,8 +297,7 @@ class _Call:
             self._patients |= zip(study.names, study.patients or study.names, strict=True)
         (self.folder / name).mkdir()
         numbers = _label_values(study)
-        text = json.dumps({"labels": numbers})
-        write_text(self.folder / "dataset.json", text)
+        write_text(self.folder / "dataset.json", json.dumps({"labels": numbers}))
         if study.channels.overlapping:
             self.values["activation"] = SIGMOID
         if self.use == Use.VIEW:

@@ -34,7 +34,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,7 @@ from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
 from nacl_monai.promises.check import curves_beside
 from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
-from nacl_monai.promises.control import Control, grown
+from nacl_monai.promises.control import Control, grown, worst_by_patient
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
 from nacl_monai.reports.viewer import PAGE, Section, write_sections
@@ -263,14 +263,12 @@ class Watch:
     @property
     def lines(self) -> list[str]:
         """The answer in words."""
-        patients = {event.random for event in self.events}
+        patients = counted(len({event.random for event in self.events}), "patient")
         labeled = sum(name.endswith(NEEDED) for name in self.known)
-        text = (
-            f"Watched {counted(len(patients), 'patient')} by {counted(len(self.known), 'stream')}"
-        )
-        text += f", {labeled} of which take labels" if labeled else ""
-        if self.alarm:
-            return [f"{text}.", f"{self.alarm}."]
+        text = f"Watched {patients} by {counted(len(self.known), 'stream')}"
+        text += f", {labeled} of which take labels" * bool(labeled)
+        if alarm := self.alarm:
+            return [f"{text}.", f"{alarm}."]
         heights = {name: max([0.0, *self.curve(name).values()]) for name in self.known}
         most = max(heights, key=lambda name: heights[name])
         return [
@@ -281,14 +279,11 @@ class Watch:
     def added(self, rows: Mapping[str, Mapping[str, float]], date: str) -> Watch:
         """With the numbers of more patients, by name; those that are known already stay."""
         known = {(event.patient, stream) for event in self.events for stream in event.values}
-        events = []
+        events = [*self.events]
         for patient, values in sorted(rows.items()):
-            new = {
-                stream: value for stream, value in values.items() if (patient, stream) not in known
-            }
-            if new:
+            if new := {name: values[name] for name in values if (patient, name) not in known}:
                 events.append(Event(patient, date, random_number(self.promise, patient), new))
-        return replace(self, events=[*self.events, *events])
+        return replace(self, events=events)
 
     def without_name(self, patient: str) -> Watch:
         """With the numbers of a patient, and without their name.
@@ -297,13 +292,10 @@ class Watch:
             InputError: If there is no such patient.
         """
         if patient not in {event.patient for event in self.events}:
-            raise InputError(
-                f"--forget: {patient!r} is not in the log; give the name of a patient who is"
-            )
-        return replace(
-            self,
-            events=[replace(e, patient=None) if e.patient == patient else e for e in self.events],
-        )
+            where = f"--forget: {patient!r}"
+            raise InputError(f"{where} is not in the log; give the name of a patient who is")
+        events = [replace(e, patient=None) if e.patient == patient else e for e in self.events]
+        return replace(self, events=events)
 
     def write(self, file: Path) -> Path:
         """Writes the log."""
@@ -325,10 +317,8 @@ class Watch:
             raise InputError(f"{file}: watches another promise; {remedy}")
         if record["streams"] != list(self.known):
             begun = "with" if len(record["streams"]) > len(self.known) else "without"
-            raise InputError(
-                f"{file}: was begun {begun} promise.npz "
-                f"beside promise.json; put it there as it was, or {remedy}"
-            )
+            what = f"was begun {begun} promise.npz beside promise.json"
+            raise InputError(f"{file}: {what}; put it there as it was, or {remedy}")
         return replace(self, events=[Event(**event) for event in record["events"]])
 
 
@@ -340,12 +330,6 @@ def statistics_of(curves: Curves) -> dict[str, dict[str, float]]:
         for structure, of_structure in known_of(curves, labeled=False).items()
         for name, numbers in of_structure.items()
     }
-
-
-def _unlabeled(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
-    """`statistics_of` those who did not calibrate."""
-    check_strangers(curves, promise.images or promise.cohort)
-    return statistics_of(curves)
 
 
 def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
@@ -360,14 +344,12 @@ def needed(promise: Promise, curves: Curves) -> dict[str, dict[str, float]]:
         structure = curves.structures.index(kept.structure)
         how = part, structure, kept.kind, kept.family, kept.margin
         if kept.kind in CONTOURS:
-            rules = Rules(*how)
-            lost = grown(rules.risks(Control(kept.level, miss=kept.miss or kept.level))) > 0
-            numbers = dict(zip(rules.patients, lost.sum(1).astype(float).tolist(), strict=True))
+            risks = Rules(*how).risks(Control(kept.level, miss=kept.miss or kept.level))
+            numbers = (grown(risks) > 0).sum(1).astype(float)
         else:
-            numbers = {}
-            for patient, error in zip(part.patients, errors_of(*how).tolist(), strict=True):
-                numbers[patient] = max(error, numbers.get(patient, -np.inf))
-        found[f"{kept.structure}: {kept.kind}{NEEDED}"] = dict(sorted(numbers.items()))
+            numbers = worst_by_patient(errors_of(*how), part.patients, -np.inf)
+        needs = zip(sorted({*part.patients}), numbers.tolist(), strict=True)
+        found[f"{kept.structure}: {kept.kind}{NEEDED}"] = dict(needs)
     return found
 
 
@@ -410,8 +392,8 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
         WatchError: At the end, by ``alarm``, if it rang, now or earlier.
     """
     faults: list[InputError] = []
-    read = [file, *([new] if new else []), *options.files]
-    with written_folder(output, "watch", wait=_WAIT, read=read) as folder:
+    places = [file, *filter(None, [new])]
+    with written_folder(output, "watch", wait=_WAIT, read=[*places, *options.files]) as folder:
         promise = read_promise(file)
         watch = begun(file, promise).read(output / LOG)
         if options.forget is not None:
@@ -421,10 +403,8 @@ def watch_folder(file: Path, new: Path | None, output: Path, options: Options) -
             watch = _with_new(watch, file, promise, new, options, faults)
         watch.write(folder / LOG)
         again = replace(options, output=output, forget=None)  # a name that is forgotten is nowhere
-        arguments = again.words(Use.WATCH, travels=False)
-        places = [file, *([new] if new else []), *options.members]
-        command = options.command("watch", *places, *arguments)
-        _write_page(watch, folder / PAGE, command)
+        arguments = [*options.members, *again.words(Use.WATCH, travels=False)]
+        _write_page(watch, folder / PAGE, options.command("watch", *places, *arguments))
     print_faults(faults)
     print(*watch.lines, sep="\n")
     print_written(visible_files(output))
@@ -465,20 +445,24 @@ def _with_new(
     study = find_new(file, promise, new, options)
     show(study)
     labeled = {name for name in watch.known if name.endswith(NEEDED)}
-    rows = _numbers(watch, study, {*watch.known} - labeled, partial(_unlabeled, promise), faults)
+
+    def unlabeled(curves: Curves) -> dict[str, dict[str, float]]:
+        check_strangers(curves, promise.images or promise.cohort)
+        return statistics_of(curves)
+
+    rows = _numbers(watch, study, {*watch.known} - labeled, unlabeled, faults)
     if options.labels and labeled:
         study = _labeled(find_new(file, promise, new, options, options.labels), study)
         later = _numbers(watch, study, labeled, partial(needed, promise), faults)
-        rows |= {
-            patient: {**rows.get(patient, {}), **numbers} for patient, numbers in later.items()
-        }
+        for patient, numbers in later.items():
+            rows.setdefault(patient, {}).update(numbers)
     return watch.added(rows, date)
 
 
 def _labeled(labeled: Study, study: Study) -> Study:
     """The cases of the patients all of whose cases have a label by now."""
-    rest = {case.name for case in study.cases} - {case.name for case in labeled.cases}
-    waiting = {case.patient for case in study.cases if case.name in rest}
+    names = {case.name for case in labeled.cases}
+    waiting = {case.patient for case in study.cases if case.name not in names}
     cases = [case for case in labeled.cases if case.patient not in waiting]
     return replace(labeled, cases=cases, faults=())
 
@@ -493,14 +477,11 @@ def _numbers(
     """Patient → stream → number, of the patients who have none of these streams in the log."""
     salt = salt_of(study.options)
     there = {event.patient for event in watch.events if event.values.keys() & {*streams}}
-    names = {
-        patient: salt.hide(patient) if salt else patient for patient in study.patients.values()
-    }
+    names = {name: salt.hide(name) if salt else name for name in study.patients.values()}
     cases = [case for case in study.cases if names[case.patient] not in there]
     rows: dict[str, dict[str, float]] = {}
-    if (curves := _whole_patients(replace(study, cases=cases), faults)) is None:
-        return rows
-    for stream, numbers in numbers_of(curves).items():
+    curves = _whole_patients(replace(study, cases=cases), faults)
+    for stream, numbers in numbers_of(curves).items() if curves is not None else ():
         for patient, number in numbers.items():
             rows.setdefault(names[patient], {})[stream] = number
     return rows
@@ -521,34 +502,19 @@ def _write_page(watch: Watch, file: Path, command: str) -> Path:
     rows = []
     for stream, known in watch.known.items():
         curve = [*watch.curve(stream).values()]
-        largest = f"{np.exp(max(curve)):.3g}" if curve else "–"
-        rows.append(
-            [
-                stream,
-                f"{len(known)}",
-                f"{len(curve)}",
-                f"{np.exp(curve[-1]):.3g}" if curve else "–",
-                largest,
-            ]
+        heights = (
+            [f"{np.exp(height):.3g}" for height in (curve[-1], max(curve))] if curve else ["–", "–"]
         )
-    picture = reports.png_source(draw_watch(watch))
-    return write_sections(
-        file,
-        Section(
-            "Does the promise still hold?",
-            sentences=[*watch.lines, *[_UNLIKE] * bool(watch.alarm)],
-            pictures={_COLORS: picture},
-            notes=[_STREAMS.format(f"{watch.limit:,.0f}", f"{FALSE:.0%}")],
-        ),
-        [
-            Section(
-                "What can be found with so many?", sentences=findable(watch), notes=[_SIMULATED]
-            ),
-            Section("All streams", headings=_HEADINGS, rows=rows, notes=[_NEEDED]),
-        ],
-        {"Made by": command},
-        beside=None,
+        rows.append([stream, str(len(known)), str(len(curve)), *heights])
+    found = Section("What can be found with so many?", "", findable(watch), notes=[_SIMULATED])
+    streams = Section("All streams", headings=_HEADINGS, rows=rows, notes=[_NEEDED])
+    head = Section(
+        "Does the promise still hold?",
+        sentences=[*watch.lines, *[_UNLIKE] * bool(watch.alarm)],
+        pictures={_COLORS: reports.png_source(draw_watch(watch))},
+        notes=[_STREAMS.format(f"{watch.limit:,.0f}", f"{FALSE:.0%}")],
     )
+    return write_sections(file, head, [found, streams], {"Made by": command}, beside=None)
 
 
 def findable(watch: Watch) -> list[str]:
@@ -559,10 +525,8 @@ def findable(watch: Watch) -> list[str]:
         after = found_within(patients, len(watch.known), shift, _CHANGED)
         seen = np.isfinite(after).mean()
         when = f", half of them within {np.median(after[np.isfinite(after)]):.0f}" if seen else ""
-        lines.append(
-            f"A change by {counted(shift, 'standard deviation')} rings in {seen:.0%} of lifetimes of "
-            f"{_CHANGED} patients{when}."
-        )
+        change = f"A change by {counted(shift, 'standard deviation')}"
+        lines += [f"{change} rings in {seen:.0%} of lifetimes of {_CHANGED} patients{when}."]
     return lines
 
 
@@ -583,10 +547,8 @@ def draw_watch(watch: Watch) -> Figure:
         for stream in most:
             ax.plot(np.exp(curves[stream]), label=stream)
         ax.axhline(watch.limit, color="black", linestyle="--", linewidth=1)
-        right = ax.get_yaxis_transform()
-        ax.annotate(
-            "alarm", (1, watch.limit), (-2, 2), right, "offset points", ha="right", va="bottom"
-        )
+        right: Any = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+        ax.annotate("alarm", (1, watch.limit), (-2, 2), **right, ha="right", va="bottom")
         ax.set(yscale="log", xlabel="New patients", ylabel="Wealth of the bets")
         ax.yaxis.set_major_formatter("{x:,.9g}")  # a style without formulas shows no powers
         ax.set_ylim(top=max(10 * watch.limit, ax.get_ylim()[1]))

@@ -333,11 +333,7 @@ def test_page_says_what_is_promised_and_how_sure_it_is(old, folder):
         )
         plain = read.compared(kept, "margin")
         name = f"{kept.structure}, outer 10% in {often[kept.level]}"
-        cells = (
-            says,
-            f"{kept.size:.2f}",
-            f"{plain['size']:.2f}",
-        )
+        cells = (says, f"{kept.size:.2f}", f"{plain['size']:.2f}")
         assert f"{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) in page
     table = page[page.index("All promises") :]
     assert len(re.findall('scope="row"', table)) == len(read.kept)
