@@ -13,11 +13,10 @@ import pandas as pd
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import write_text
 from nacl_monai.paper.grid import loss_label
-from nacl_monai.posthoc import RegionLogits, fit_method
 from nacl_monai.posthoc.distance import SIGNED_KNOTS
 from nacl_monai.reports import draw_temperatures, save_png
 from nacl_monai.runs import RunFolder
-from studies.fits.__main__ import scans
+from studies.fits.__main__ import fitted, scans
 from studies.runs import parser_of_runs
 
 
@@ -30,10 +29,7 @@ def main() -> None:
     rows, curves, people = [], defaultdict(list), set()
     for path in chosen.runs:
         run = RunFolder(path)
-        with RegionLogits("all") as voxels:
-            for scan in scans(run, chosen.data, chosen.cache)[0]:
-                voxels.add(scan.logits, scan.label, scan.patient, voxel=scan.spacing)
-            fit = fit_method("signed_distance", voxels)
+        fit = fitted(scans(run, chosen.data, chosen.cache)[0], "signed_distance")
         people.add(len(fit.patients))
         sys.stderr.write(f"{path.name}: {fit.text()}\n")
         curve = fit.parameters["temperatures"]

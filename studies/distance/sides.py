@@ -22,7 +22,7 @@ from nacl_monai.posthoc import DistanceTemperatures, RegionLogits, fit_method
 from nacl_monai.posthoc.distance import SIGNED_KNOTS, fit_curve
 from nacl_monai.runs import RunFolder
 from studies.distance.tested import changed
-from studies.fits.__main__ import Scan, halves, numbers, scans
+from studies.fits.__main__ import Scan, by_person, halves, numbers, scans
 from studies.penalty import leading
 from studies.runs import behind, parser_of_runs
 
@@ -130,14 +130,12 @@ def main() -> None:
         ]
         network, structures = run.name, sets[0][1]
         for who, name, several, logits in judged(sets[0][0], sets[1][0], chosen.counts):
-            row, proper, record = numbers([*several], iter(logits), structures)
+            row, proper, record = numbers(several, logits, structures)
             rows.append([network, who, name, *row[:3], row[4]])
             sys.stderr.write(f"{rows[-1]}\n")
             if who != CROSS:
                 records[f"{network}+{who}+{name}", 0] = record
-            scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
-            scores["person"] = [scan.patient for scan in several]
-            means = scores.groupby("person", as_index=False).mean().round(6)
+            means = by_person(several, proper)
             parts.append(means.assign(network=network, fit=who, calibrator=name))
     people = pd.concat(parts)
     columns = ["network", "fit", "calibrator", "person", "nll_all", "brier_all"]

@@ -20,10 +20,10 @@ from torch import nn
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.statistics import cells_of, difference
 from nacl_monai.evaluations.tables import markdown_table
-from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.posthoc import METHODS
 from nacl_monai.posthoc.ensemble import Ensemble
 from nacl_monai.runs import RunFolder
-from studies.fits.__main__ import HEAD, Scan, numbers, scans
+from studies.fits.__main__ import HEAD, Scan, by_person, fitted, numbers, scans
 from studies.penalty import leading
 from studies.runs import behind, parser_of_runs
 
@@ -56,26 +56,16 @@ def calibrated(name: str, fitting: list[Scan], tested: list[Scan]) -> list[torch
     if name == "nothing":
         return [scan.logits for scan in tested]
     method, _, region = name.rpartition("_")
-    sees_image = METHODS[method].sees_image
-    with RegionLogits(region) as voxels:
-        for scan in fitting:
-            image = scan.image if sees_image else None
-            voxels.add(scan.logits, scan.label, scan.patient, image=image, voxel=scan.spacing)
-        fit = fit_method(method, voxels)
+    fit, sees_image = fitted(fitting, method, region), METHODS[method].sees_image
     sys.stderr.write(f"{name}: {fit.text()}\n")
-    return [
-        behind(fit.module, scan.logits, scan.image if sees_image else None, scan.spacing)
-        for scan in tested
-    ]
+    images = [scan.image if sees_image else None for scan in tested]
+    pairs = zip(tested, images, strict=True)
+    return [behind(fit.module, scan.logits, image, scan.spacing) for scan, image in pairs]
 
 
 #: Columns of `differences`.
 DIFFERENCES = (
-    "behind",
-    "other",
-    "its NLL",
-    "NLL of distance",
-    "NLL, difference",
+    *("behind", "other", "its NLL", "NLL of distance", "NLL, difference"),
     "Brier, difference",
 )
 
@@ -108,11 +98,7 @@ def changed(change: pd.Series) -> str:
 
 #: Columns of `led`.
 LED = (
-    "behind",
-    "fitted",
-    "ECE near",
-    "change with distance",
-    "5% contour misses",
+    *("behind", "fitted", "ECE near", "change with distance", "5% contour misses"),
     "change with distance",
 )
 
@@ -153,14 +139,11 @@ def main() -> None:
         tested, structures = scans_of(paths, chosen.data, chosen.cache, "test")
         for name in chosen.calibrators:
             outputs = calibrated(name, fitting, tested)
-            row, proper, record = numbers(tested, iter(outputs), structures)
+            row, proper, record = numbers(tested, outputs, structures)
             records[f"{model}+{name}", 0] = record
             rows.append([model, f"`{name}`", *row])
             sys.stderr.write(f"{rows[-1]}\n")
-            scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
-            scores["person"] = [scan.patient for scan in tested]
-            means = scores.groupby("person", as_index=False).mean().round(6)
-            parts.append(means.assign(run=model, calibrator=name))
+            parts.append(by_person(tested, proper).assign(run=model, calibrator=name))
             columns = ["run", "calibrator", "person", "nll_all", "brier_all"]
             pd.concat(parts)[columns].to_csv(chosen.output, index=False)
     arrays = leading.packed(records)

@@ -5,11 +5,12 @@ other way round, so that everybody is judged. Networks and people of the test se
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -20,7 +21,7 @@ from nacl_monai.metrics.decisions import decision_numbers
 from nacl_monai.metrics.pooled import pooled_error
 from nacl_monai.metrics.record import Record
 from nacl_monai.metrics.regions import case_spacings
-from nacl_monai.posthoc import METHODS, RegionLogits, fit_method
+from nacl_monai.posthoc import METHODS, Fit, RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
 from nacl_monai.tensors import without_metadata
 from studies.fits.lts import fit_tree
@@ -82,7 +83,23 @@ def halves(people: set[str]) -> tuple[set[str], set[str]]:
     return {*drawn[::2]}, {*drawn[1::2]}
 
 
-def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.Tensor]:
+def fitted(several: Iterable[Scan], method: str, region: str = "all") -> Fit:
+    """A calibrator that some scans fit."""
+    with RegionLogits(region) as voxels:
+        for scan in several:
+            image = scan.image if METHODS[method].sees_image else None
+            voxels.add(scan.logits, scan.label, scan.patient, image=image, voxel=scan.spacing)
+        return fit_method(method, voxels)
+
+
+def by_person(several: Iterable[Scan], proper: torch.Tensor) -> pd.DataFrame:
+    """The mean NLL and Brier score of each person, of those of their cases, ``(cases, 2)``."""
+    scores = pd.DataFrame(proper.numpy(), columns=["nll_all", "brier_all"])
+    scores["person"] = [scan.patient for scan in several]
+    return scores.groupby("person", as_index=False).mean().round(6)
+
+
+def calibrated(several: Sequence[Scan], method: str, region: str = "all") -> Iterator[torch.Tensor]:
     """The logits of each scan behind a calibrator that was fitted to the half without its person."""
     sees_image = method == LTS or METHODS[method].sees_image
     modules: dict[str, nn.Module] = {}
@@ -91,12 +108,7 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
         if method == LTS:
             module: nn.Module = fit_tree([(scan.logits, scan.image, scan.label) for scan in rest])
         else:
-            with RegionLogits(region) as voxels:
-                for scan in rest:
-                    image = scan.image if sees_image else None
-                    beside: dict[str, Any] = {"image": image, "voxel": scan.spacing}
-                    voxels.add(scan.logits, scan.label, scan.patient, **beside)
-                module = fit_method(method, voxels).module
+            module = fitted(rest, method, region).module
         modules |= dict.fromkeys(half, module)
     for scan in several:
         image = scan.image if sees_image else None
@@ -104,18 +116,13 @@ def calibrated(several: list[Scan], method: str, region: str) -> Iterator[torch.
 
 
 def numbers(
-    several: list[Scan], outputs: Iterator[torch.Tensor], structures: dict[str, list[int]]
+    several: Sequence[Scan], outputs: Iterable[torch.Tensor], structures: dict[str, list[int]]
 ) -> tuple[list[str], torch.Tensor, Record]:
     """The numbers of a row, NLL and Brier score of each case, ``(cases, 2)``, and all bins."""
     parts = []
     for scan, logits in zip(several, outputs, strict=True):
-        metric = CalibrationMetric(
-            errors=["nll", "brier"],
-            regions=["all", "near"],
-            margin_spacing=scan.spacing,
-            decisions=structures,
-            from_logits=True,
-        )
+        what = {"errors": ["nll", "brier"], "regions": ["all", "near"], "decisions": structures}
+        metric = CalibrationMetric(**what, margin_spacing=scan.spacing, from_logits=True)
         metric(logits[None], scan.label[None])
         parts.append(metric)
     people = [scan.patient for scan in several]
@@ -123,7 +130,7 @@ def numbers(
     record = records[0].joined(records[1:])
     errors = [part.case_errors() for part in parts]
     proper = torch.stack(
-        [torch.stack([of_part["nll"][0, 0], of_part["brier"][0, 0]]) for of_part in errors]
+        [torch.stack([part[name][0, 0] for name in ("nll", "brier")]) for part in errors]
     )
     near = record.sums[:, 1, 0]
     assert record.decisions is not None  # noqa: S101 - it was asked for

@@ -22,14 +22,13 @@ from nacl_monai.evaluations.tables import markdown_table
 from nacl_monai.inference.promised import MM3_PER_ML
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.metrics.decisions import structure_decisions
-from nacl_monai.posthoc import RegionLogits, fit_method
 from nacl_monai.runs import RunFolder
-from studies.fits.__main__ import Scan, halves, scans
+from studies.fits.__main__ import Scan, calibrated, scans
 from studies.labels import means
 from studies.labels.faults import FAULTS
 from studies.labels.means import coverage
 from studies.labels.slices import ORDERS, corrected
-from studies.runs import behind, parser_of_runs
+from studies.runs import parser_of_runs
 
 #: Larger where a label looks wrong.
 SCORES = (
@@ -45,19 +44,6 @@ def unseen(run: Path, data: Path, cache: Path) -> tuple[list[Scan], dict[str, li
     """The scans of all whom a run was not trained on, and the structures."""
     sets = [scans(RunFolder(run), data, cache, cases) for cases in ("val", "test")]
     return [*sets[0][0], *sets[1][0]], sets[0][1]
-
-
-def calibrated(several: Sequence[Scan]) -> Iterator[torch.Tensor]:
-    """Probabilities of each scan, behind a calibrator that was fitted to the half without its person."""
-    modules: dict[str, torch.nn.Module] = {}
-    for half in halves({scan.patient for scan in several}):
-        with RegionLogits("all") as voxels:
-            for scan in several:
-                if scan.patient not in half:
-                    voxels.add(scan.logits, scan.label, scan.patient, voxel=scan.spacing)
-            modules |= dict.fromkeys(half, fit_method("distance", voxels).module)
-    for scan in several:
-        yield behind(modules[scan.patient], scan.logits, spacing=scan.spacing).softmax(0)
 
 
 def scored(
@@ -99,18 +85,17 @@ def volumes_of(
 
 
 def of_network(
-    several: Sequence[Scan], calibrated: Sequence[torch.Tensor], structures: dict[str, list[int]]
+    several: Sequence[Scan], probs: Sequence[torch.Tensor], structures: dict[str, list[int]]
 ) -> Array:
     """Scores ``(cases, 1 + faults, scores)``; the first are those of the labels as they are."""
     drawn, rows = np.random.default_rng(0), []
     maps = [scan.label[0].long().numpy() for scan in several]
-    for k, (scan, probs) in enumerate(zip(several, calibrated, strict=True)):
+    for k, (scan, inside) in enumerate(zip(several, probs, strict=True)):
         rest = [place for place, each in enumerate(several) if each.patient != scan.patient]
         other = maps[drawn.choice(rest)]
         tried = [maps[k], *(fault(maps[k], other, drawn) for fault in FAULTS.values())]
-        rows.append(
-            [scored(probs, torch.from_numpy(m)[None], structures, scan.spacing) for m in tried]
-        )
+        wrong = (torch.from_numpy(labels)[None] for labels in tried)
+        rows.append([scored(inside, part, structures, scan.spacing) for part in wrong])
         sys.stderr.write(f"\r{k + 1} of {len(several)}")
     return np.array(rows)
 
@@ -190,7 +175,7 @@ def main() -> None:
     for path in chosen.runs:
         several, structures = unseen(path, chosen.data, chosen.cache)
         patients = [scan.patient for scan in several]
-        probs = [*calibrated(several)]
+        probs = [logits.softmax(0) for logits in calibrated(several, "distance")]
         scores = of_network(several, probs, structures)
         for k, kind in enumerate(["as it is", *FAULTS]):
             part = pd.DataFrame(scores[:, k].round(5), columns=SCORES[:-1])

@@ -15,7 +15,8 @@ import torch
 
 from nacl_monai.evaluations.statistics import estimate
 from nacl_monai.evaluations.tables import markdown_table
-from studies.labels.__main__ import calibrated, unseen
+from studies.fits.__main__ import calibrated
+from studies.labels.__main__ import unseen
 from studies.runs import parser_of_runs
 
 WHEN = ("as trained", "calibrated")
@@ -57,10 +58,10 @@ def main() -> None:
     rows = []
     for path in chosen.runs:
         several, structures = unseen(path, chosen.data, chosen.cache)
-        trained = (scan.logits.softmax(0) for scan in several)
-        for when, maps in zip(WHEN, (trained, calibrated(several)), strict=True):
-            for scan, probs in zip(several, maps, strict=True):
-                values = np.round(gained(probs, scan.label[0].long(), structures), 5)
+        trained = (scan.logits for scan in several)
+        for when, logits in zip(WHEN, (trained, calibrated(several, "distance")), strict=True):
+            for scan, part in zip(several, logits, strict=True):
+                values = np.round(gained(part.softmax(0), scan.label[0].long(), structures), 5)
                 rows.append([path.name, when, scan.patient, *values.tolist()])
     table = pd.DataFrame(rows, columns=["network", "when", "person", "dice", "gain"])
     table.to_csv(chosen.output, index=False)

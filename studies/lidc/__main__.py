@@ -24,8 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, default=Path("lidc"), metavar="DIR", help="default: lidc"
     )
-    values = vars(parser.parse_args(argv))
-    return write_files(lambda: study_lidc(**values))
+    return write_files(lambda: study_lidc(**vars(parser.parse_args(argv))))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from scipy.stats import wilcoxon
 from nacl_monai.evaluations.statistics import percentile_interval
 from nacl_monai.losses.neighborhood import window_of_width
 from nacl_monai.metrics.pooled import draws
-from nacl_monai.raters.priors import Prior, RatedMasks, blur, softened, softened_to_width
+from nacl_monai.raters.priors import (
+    Planes,
+    Prior,
+    Probs,
+    RatedMasks,
+    blur,
+    softened,
+    softened_to_width,
+)
 from nacl_monai.raters.scores import CLIP, WIDTH_METRICS, WIDTH_RESAMPLES, PriorScores, fit_width
 from nacl_monai.tensors import Floats
 
@@ -26,62 +34,45 @@ def hard() -> Prior:
 
 def svls(sigma: float = 1.0, kernel_size: int = 3) -> Prior:
     """The labels of SVLS, in voxels."""
-    return Prior(
-        "svls",
-        f"SVLS {_window(kernel_size)}, σ {sigma:g}",
-        math.nan,
-        lambda planes: softened(planes, "gaussian", [kernel_size] * len(planes.spacing), sigma),
-    )
+    name = f"SVLS {kernel_size}×{kernel_size}, σ {sigma:g}"
+    return _in_voxels("svls", name, "gaussian", kernel_size, sigma)
 
 
 def window(kernel_size: int = 3) -> Prior:
     """The paper's prior, the mean over a window of so many voxels."""
-    return Prior(
-        "window",
-        f"NACL {_window(kernel_size)}",
-        math.nan,
-        lambda planes: softened(planes, "mean", [kernel_size] * len(planes.spacing)),
-    )
+    return _in_voxels("window", f"NACL {kernel_size}×{kernel_size}", "mean", kernel_size)
 
 
 def gaussian(sigma: float = 1.0) -> Prior:
     """A blur by a Gaussian, in voxels."""
-    size = window_of_width("blur", sigma, (1.0,))[0]
-    return Prior(
-        "gaussian",
-        f"Gaussian, σ {sigma:g}",
-        math.nan,
-        lambda planes: softened(planes, "blur", size * len(planes.spacing), sigma),
-    )
+    (size,) = window_of_width("blur", sigma, (1.0,))[0]
+    return _in_voxels("gaussian", f"Gaussian, σ {sigma:g}", "blur", size, sigma)
+
+
+def _in_voxels(family: str, label: str, prior: str, size: int, *sigma: float) -> Prior:
+    """A prior over a window of so many voxels along each axis, without a width in mm."""
+
+    def soften(planes: Planes) -> Probs:
+        return softened(planes, prior, [size] * len(planes.spacing), *sigma)
+
+    return Prior(family, label, math.nan, soften)
 
 
 def mean(width: float) -> Prior:
     """The mean over the window, odd along each axis, whose width is nearest."""
-    return Prior(
-        "mean",
-        f"mean, {width:.2f} mm",
-        width,
-        lambda planes: softened_to_width(planes, "mean", width),
-    )
+    name = f"mean, {width:.2f} mm"
+    return Prior("mean", name, width, lambda planes: softened_to_width(planes, "mean", width))
 
 
 def logistic(width: float) -> Prior:
     """A logistic function of the distance to the rater's border, however it bends."""
     scale = width * math.sqrt(3) / math.pi
-    return Prior(
-        "distance",
-        f"distance, {width:.2f} mm",
-        width,
-        lambda planes: expit(planes.distances / scale),
-    )
+    name = f"distance, {width:.2f} mm"
+    return Prior("distance", name, width, lambda planes: expit(planes.distances / scale))
 
 
 #: The families that a width is fitted to, by name.
 FAMILIES: dict[str, Callable[[float], Prior]] = {"blur": blur, "distance": logistic, "mean": mean}
-
-
-def _window(kernel_size: int) -> str:
-    return f"{kernel_size}×{kernel_size}"
 
 
 def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Floats, Floats, Floats]:
@@ -95,10 +86,9 @@ def reliability(scores: PriorScores, prior: int, band: int) -> tuple[Floats, Flo
 
 def bin_table(scores: PriorScores, prior: int, band: int) -> pd.DataFrame:
     """The bins of `reliability` with voxels, as a picture of them shows them."""
-    bins = dict(
-        zip(("confidence", "accuracy", "share"), reliability(scores, prior, band), strict=True)
-    )
-    table = pd.DataFrame({"prior": scores.priors[prior].label, **bins})
+    names = ("confidence", "accuracy", "share")
+    bins = zip(names, reliability(scores, prior, band), strict=True)
+    table = pd.DataFrame({"prior": scores.priors[prior].label, **dict(bins)})
     return table[table["share"] > 0]
 
 
@@ -155,20 +145,11 @@ def held_out(
         low, high = percentile_interval(drawn[:, mine] - drawn[:, other])
         own = test.by_patient(metric)[:, [mine, other], band]
         gains = np.diff(own[~np.isnan(own).any(axis=1)], axis=1)[:, 0]
-        rows.append(
-            {
-                "metric": metric,
-                "width": scores.priors[mine].width,
-                "fitted": whole[mine],
-                "rival": whole[other],
-                "difference": whole[mine] - whole[other],
-                "low": low,
-                "high": high,
-                "p": float(wilcoxon(gains).pvalue) if gains.any() else 1.0,
-                "better": int((gains > 0).sum()),
-                "patients": len(gains),
-            }
-        )
+        p = float(wilcoxon(gains).pvalue) if gains.any() else 1.0
+        row = {"metric": metric, "width": scores.priors[mine].width, "fitted": whole[mine]}
+        row |= {"rival": whole[other], "difference": whole[mine] - whole[other]}
+        row |= {"low": low, "high": high, "p": p}
+        rows.append(row | {"better": int((gains > 0).sum()), "patients": len(gains)})
     return pd.DataFrame(rows)
 
 

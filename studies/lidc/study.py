@@ -118,21 +118,10 @@ def score_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     rows = []
     for metric in WIDTH_METRICS:
         values, ends = scores.errors(metric), percentile_interval(scores.errors(metric, weights))
-        rows += [
-            {
-                "nodules": nodules,
-                "band": width,
-                "prior": prior.label,
-                "family": prior.family,
-                "width": prior.width,
-                "metric": metric,
-                "value": values[k, b],
-                "low": ends[0, k, b],
-                "high": ends[1, k, b],
-            }
-            for k, prior in enumerate(scores.priors)
-            for b, width in enumerate(scores.bands)
-        ]
+        for (k, prior), (b, width) in product(enumerate(scores.priors), enumerate(scores.bands)):
+            row = {"nodules": nodules, "band": width, "prior": prior.label, "family": prior.family}
+            score = {"value": values[k, b], "low": ends[0, k, b], "high": ends[1, k, b]}
+            rows.append(row | {"width": prior.width, "metric": metric} | score)
     return pd.DataFrame(rows)
 
 
@@ -141,22 +130,12 @@ def width_table(scores: PriorScores, nodules: str) -> pd.DataFrame:
     families = dict.fromkeys(prior.family for prior in scores.priors if prior.family in FAMILIES)
     kinds = product(families, WIDTH_METRICS, range(len(scores.bands)))
     fits = [fit_width(scores, family, metric, band) for family, metric, band in kinds]
-    rows = [
-        {
-            "nodules": nodules,
-            "family": fit.family,
-            "metric": fit.metric,
-            "band": fit.band,
-            "best": fit.best,
-            "low": fit.low,
-            "high": fit.high,
-            "flat_low": fit.flat[0],
-            "flat_high": fit.flat[1],
-            "least": fit.least,
-        }
-        for fit in fits
-    ]
-    return pd.DataFrame(rows)
+    keys = ("family", "metric", "band", "best", "low", "high")
+    table = pd.DataFrame([[getattr(fit, key) for key in keys] for fit in fits], columns=keys)
+    flat_low, flat_high = zip(*(fit.flat for fit in fits), strict=True)
+    table = table.assign(flat_low=flat_low, flat_high=flat_high, least=[fit.least for fit in fits])
+    table.insert(0, "nodules", nodules)
+    return table
 
 
 def study_lidc(database: str | Path | None, output: Path) -> list[Path]:
@@ -194,26 +173,17 @@ def write_study(study: Study, output: Path) -> list[Path]:
 
 def _tables(study: Study) -> dict[str, pd.DataFrame]:
     """Scores, widths and the test on held-out patients."""
-    scores = pd.concat(
-        [
-            score_table(study.pixels, f"{FOUR}, in pixels"),
-            *(score_table(of_nodules, name) for name, of_nodules in study.by_nodules.items()),
-        ]
-    )
-    widths = pd.concat(
-        [
-            *(width_table(of_nodules, name) for name, of_nodules in study.by_nodules.items()),
-            width_table(study.outline, OUTLINE),
-        ]
-    )
-    tests = pd.concat(
-        held_out(of_nodules, "blur", RIVAL, band=band).assign(
-            nodules=name, band=of_nodules.bands[band]
-        )
-        for name, of_nodules in study.by_nodules.items()
-        for band in range(len(of_nodules.bands))
-    )
-    return {"scores": scores, "widths": widths, "held_out": tests}
+    scores = [score_table(study.pixels, f"{FOUR}, in pixels")]
+    widths, tests = [], []
+    for name, of_nodules in study.by_nodules.items():
+        scores.append(score_table(of_nodules, name))
+        widths.append(width_table(of_nodules, name))
+        for band, width in enumerate(of_nodules.bands):
+            test = held_out(of_nodules, "blur", RIVAL, band=band)
+            tests.append(test.assign(nodules=name, band=width))
+    widths.append(width_table(study.outline, OUTLINE))
+    parts = {"scores": scores, "widths": widths, "held_out": tests}
+    return {name: pd.concat(tables) for name, tables in parts.items()}
 
 
 def _draw(study: Study, output: Path) -> list[Path]:

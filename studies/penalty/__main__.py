@@ -27,10 +27,7 @@ TRAINING, VALIDATING = 22, 37
 SCHEDULE = ("--max_epochs", "24", "--batch_size", "8", "--val_interval", "2")
 COLUMNS = ("dice", "nll_all", "brier_all", "ece_foreground", "ece_union", "ece_boundary", "ece_all")
 POOLED = (
-    "ece_near",
-    "confidence_gap_near",
-    "contour_misses",
-    "contour_size",
+    *("ece_near", "confidence_gap_near", "contour_misses", "contour_size"),
     "expected_volume_bias",
 )
 
@@ -43,11 +40,8 @@ def nacl(weight: float, **settings: object) -> dict[str, object]:
 
 def log_odds(weight: float, **settings: object) -> dict[str, object]:
     """The penalty on log-odds."""
-    return {
-        "_target_": "studies.penalty.log_odds.LogOddsLoss",
-        "penalty_weight": weight,
-        **settings,
-    }
+    target = "studies.penalty.log_odds.LogOddsLoss"
+    return {"_target_": target, "penalty_weight": weight, **settings}
 
 
 WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -90,13 +84,8 @@ def measure(name: str, seed: int, data: Path, runs: Path) -> dict[str, object]:
             write_text(run / "split.json", json.dumps(split_people(data)))
         loss = SETTINGS[name]
         arguments = ["hippocampus", str(data), "--run", str(run)]
-        train = [
-            "--loss",
-            loss if isinstance(loss, str) else repr(loss),
-            "--seed",
-            str(seed),
-            *SCHEDULE,
-        ]
+        text = loss if isinstance(loss, str) else repr(loss)
+        train = ["--loss", text, "--seed", str(seed), *SCHEDULE]
         validate = ["--cases_to_evaluate", "val", "--evaluation_dir", str(summary.parent)]
         _call("train", *arguments, *train)
         _call("evaluate", *arguments, *validate)
@@ -140,16 +129,11 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.penalty", description=__doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="Task04_Hippocampus")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/penalty"), help="default: runs/penalty"
-    )
-    parser.add_argument(
-        "--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING"
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=2, help="trainings of each setting; default: 2"
-    )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at once; default: 1")
+    add = parser.add_argument
+    add("--runs", type=Path, default=Path("runs/penalty"), help="default: runs/penalty")
+    add("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING")
+    add("--seeds", type=int, default=2, help="trainings of each setting; default: 2")
+    add("--jobs", type=int, default=1, help="trainings at once; default: 1")
     return write_files(lambda: study(**vars(parser.parse_args(argv))))
 
 

@@ -197,9 +197,8 @@ def compared(cases: pd.DataFrame, arrays: leading.Arrays) -> Iterator[tuple[str,
         if reference not in methods or len(methods) < 2:
             continue
         scores = {name: patient_scores(alike, name) for name in TESTED}
-        if (
-            trainings[reference] >= ENOUGH_TRAININGS
-        ):  # a signed rank is of scores, not of pseudo-values
+        # A signed rank is of scores, not of pseudo-values.
+        if trainings[reference] >= ENOUGH_TRAININGS:
             scores |= led(arrays, reference, methods)
         found = [
             paired_tests(table, reference, name)
@@ -223,10 +222,7 @@ def written(
 ) -> Iterator[Path]:
     """Writes the table and the tests, and what they are made of."""
     comparisons = list(compared(cases, arrays))
-    texts = [
-        f"**{family}**\n\n{comparison_to_markdown(comparison)}"
-        for family, comparison in comparisons
-    ]
+    texts = [f"**{family}**\n\n{comparison_to_markdown(tests)}" for family, tests in comparisons]
     tests = pd.concat([pd.DataFrame(), *(comparison.tests for _, comparison in comparisons)])
     numbers = numbers_of(cases, arrays)
     if arrays:

@@ -68,11 +68,10 @@ def text(tests: pd.DataFrame) -> str:
         heading, digits = NUMBERS[str(number)]
         rows = [
             [
-                *(_label(row[key]) for key in ("method", "other")),
+                *(method_label(row[key].removesuffix(DISTANCE)) for key in ("method", "other")),
                 f"{row['difference']:+.{digits}f} [{row['low']:+.{digits}f}, {row['high']:+.{digits}f}]",
                 *_of_people(row),
-                f"{row['p']:.2g}",
-                f"{row['p_holm']:.2g}",
+                *(f"{row[key]:.2g}" for key in ("p", "p_holm")),
             ]
             for row in table.to_dict("records")
         ]
@@ -85,10 +84,6 @@ def _of_people(row: Mapping[str, Any]) -> tuple[str, str]:
     if np.isnan(row["lower_in"]):
         return "", ""
     return f"{row['share']:+.1%}", f"{row['lower_in']:.0f} of {row['patients']}"
-
-
-def _label(method: object) -> str:
-    return method_label(str(method).removesuffix(DISTANCE))
 
 
 def written(folder: Path) -> Iterator[Path]:

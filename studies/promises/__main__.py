@@ -34,19 +34,14 @@ def divided(
     """Family, mean size and mean risk of each structure among the patients who did not calibrate."""
     control = Control(level, MEAN)
     for family in FAMILIES:
-        sizes, risks = [], []
+        means = []
         for structure in range(len(curves.structures)):
-            rules = Rules(curves, structure, kind, family)
-            found = [
-                (
-                    rules.sizes[rest, rule].sum() / rules.whole[rest].sum(),
-                    rules.losses[rest, rule].mean(),
-                )
-                for rule, rest in divisions(rules, control, calibrating, draws)
-            ]
-            size, risk = np.mean(found, 0)
-            sizes.append(float(size))
-            risks.append(float(risk))
+            rules, found = Rules(curves, structure, kind, family), []
+            for rule, rest in divisions(rules, control, calibrating, draws):
+                size = rules.sizes[rest, rule].sum() / rules.whole[rest].sum()
+                found.append((size, rules.losses[rest, rule].mean()))
+            means.append(np.mean(found, 0))
+        sizes, risks = np.transpose(means).tolist()
         yield family, sizes, risks
     if kind == OUTER:
         of_all = [uncontrolled(curves, k, control) for k in range(len(curves.structures))]

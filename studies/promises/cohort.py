@@ -61,15 +61,10 @@ def curves(
                 with torch.no_grad():
                     logits = inferer(changed["image"].as_tensor()[None], network)[0]
                 label = changed["label"].as_tensor()[0]
-                masks = [
-                    torch.isin(label, torch.tensor(channels)) for channels in structures.values()
-                ]
-                size = changed["label"].pixdim.tolist()
-                found.append(
-                    curves_of_case(
-                        logits.softmax(0), masks, None, structures, size, overlapping=False
-                    )
-                )
+                masks = [torch.isin(label, torch.tensor(k)) for k in structures.values()]
+                size, probs = changed["label"].pixdim.tolist(), logits.softmax(0)
+                part = curves_of_case(probs, masks, None, structures, size, overlapping=False)
+                found.append(part)
             names = [case["case"] for case in cases]
             whole = joined_curves(names, found, patients, definition)
             yield whole.write(output / folder.name / f"{kind or 'clean'}_{degree}.npz")
@@ -128,28 +123,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.promises.cohort", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    curves_parser = commands.add_parser("curves")
-    curves_parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    curves_parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
-    curves_parser.add_argument(
-        "--sets", nargs="+", default=["val", "test"], help="whose patients may be in"
-    )
-    curves_parser.add_argument("--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES)
-    curves_parser.add_argument(
-        "--output", type=Path, default=Path("cohort"), help="default: cohort"
-    )
-    curves_parser.set_defaults(run=curves)
-    power_parser = commands.add_parser("power")
-    power_parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folders that curves wrote"
-    )
-    power_parser.add_argument(
-        "--patients", type=int, default=54, help="who calibrate (default: 54)"
-    )
-    power_parser.add_argument("--cohort", type=int, default=20, help="new ones (default: 20)")
-    power_parser.add_argument("--draws", type=int, default=200, help="divisions (default: 200)")
-    power_parser.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
-    power_parser.set_defaults(run=power)
+    command = commands.add_parser("curves")
+    command.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of runs")
+    whose = "whose patients may be in"
+    command.add_argument("--sets", nargs="+", default=["val", "test"], help=whose)
+    command.add_argument("--degrees", nargs="+", type=int, choices=DEGREES, default=DEGREES)
+    command.set_defaults(run=curves)
+    command = commands.add_parser("power")
+    written = "folders that curves wrote"
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=written)
+    command.add_argument("--patients", type=int, default=54, help="who calibrate (default: 54)")
+    command.add_argument("--cohort", type=int, default=20, help="new ones (default: 20)")
+    command.add_argument("--draws", type=int, default=200, help="divisions (default: 200)")
+    command.set_defaults(run=power)
+    for command in commands.choices.values():
+        command.add_argument("--output", type=Path, default=Path("cohort"), help="default: cohort")
     values = vars(parser.parse_args(argv))
     run = values.pop("run")
     del values["command"]

@@ -27,11 +27,8 @@ def divided(rules: Rules, control: Control, patients: int, draws: int) -> dict[s
     or wrong, or whose interval or bound fails, and ``size`` as in
     `nacl_monai.promises.record.Guarantee`.
     """
-    found = []
-    risks, fails = (
-        rules.risks(control),
-        failed(rules.worst, rules.kind, control._replace(kind="each")),
-    )
+    found, risks = [], rules.risks(control)
+    fails = failed(rules.worst, rules.kind, control._replace(kind="each"))
     for rule, rest in divisions(rules, control, patients, draws):
         size = rules.sizes[rest, rule].sum() / rules.whole[rest].sum()
         found.append((risks[rest, rule].mean(), fails[rest, rule].mean(), size))

@@ -46,14 +46,10 @@ def quantile(errors: Array, level: float) -> float:
 
 def by_arithmetic(formula: Formula, volumes: Sequence[Array], widths: Sequence[float]) -> Array:
     """The lowest and the highest value for volumes within their intervals, (2, people)."""
-    ends = [
-        (volume * np.exp(-width), volume * np.exp(width))
-        for volume, width in zip(volumes, widths, strict=True)
-    ]
-    corners = [
-        formula.of_volumes(dict(zip(formula.terms, corner, strict=True)))
-        for corner in product(*ends)
-    ]
+    pairs = zip(volumes, widths, strict=True)
+    ends = [(volume * np.exp(-width), volume * np.exp(width)) for volume, width in pairs]
+    terms = (dict(zip(formula.terms, corner, strict=True)) for corner in product(*ends))
+    corners = [*map(formula.of_volumes, terms)]
     return np.array([np.min(corners, 0), np.max(corners, 0)])
 
 
@@ -114,9 +110,8 @@ def study(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the study; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.promises.measures", description=__doc__
-    )
+    name = "python -m studies.promises.measures"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("file", type=Path, metavar="VOLUMES")
     parser.add_argument("formulas", nargs="+", metavar="FORMULA")
     parser.add_argument("--structures", nargs="+", required=True)

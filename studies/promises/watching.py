@@ -103,9 +103,8 @@ def study(folder: Path, lifetimes: int, false: int, output: Path) -> Iterator[Pa
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the study; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.promises.watching", description=__doc__
-    )
+    name = "python -m studies.promises.watching"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("folder", type=Path, metavar="CURVES", help="clean_0.npz and changed ones")
     parser.add_argument("--lifetimes", type=int, default=100, help="of each change (default: 100)")
     parser.add_argument("--false", type=int, default=1000, help="without a change (default: 1000)")

@@ -56,7 +56,7 @@ def test_noise_has_its_share_of_the_range():
     image = torch.zeros(1, 40, 40, 40)
 
     # Chance, of 64,000 voxels.
-    assert float(noise(0.1)(image, SPACING, 1).std()) == pytest.approx(0.1, rel=0.02)
+    assert float(noise(image, SPACING, 1, 0.1).std()) == pytest.approx(0.1, rel=0.02)
 
 
 def test_blur_is_in_mm():
@@ -64,7 +64,7 @@ def test_blur_is_in_mm():
     image = torch.zeros(1, 31, 31, 31)
     image[0, 15, 15, 15] = 1
 
-    blurred = blur(3.0)(image, SPACING, 1)[0]
+    blurred = blur(image, SPACING, 1, 3.0)[0]
     for axis, size in enumerate(SPACING):
         other_axes = [other for other in range(3) if other != axis]
         steps = (torch.arange(31) - 15) * size
@@ -78,19 +78,14 @@ def test_ghosts_are_copies_a_quarter_of_the_image_away():
     shifted = sum(image.roll(4 * k, 2) for k in range(4)) / 4
     expected = image - 0.6 * (shifted - shifted.mean(2, keepdim=True))
 
-    assert torch.allclose(ghosting(0.6)(image, SPACING, 1), expected, atol=1e-6)
+    assert torch.allclose(ghosting(image, SPACING, 1, 0.6), expected, atol=1e-6)
 
 
 def test_trainings_of_a_method_are_averaged():
     """Change by change, clean images too, whose change has no name in a file."""
     rows = [
-        {
-            "method": "nacl",
-            "seed": seed,
-            "kind": kind,
-            "degree": degree,
-            **dict.fromkeys(NUMBERS, value),
-        }
+        {"method": "nacl", "seed": seed, "kind": kind, "degree": degree}
+        | dict.fromkeys(NUMBERS, value)
         for seed, value in ((0, 0.1), (1, 0.3))
         for kind, degree in ((np.nan, 0), ("noise", 4))
     ]
