@@ -13,7 +13,7 @@ from nacl_monai.cli import main
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.cohort import known_of, mean_dice, permutation_test, statistics
 from tests.predictions.conftest import Study
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.same import same_bits
 
 SPACING = (2.0, 1.0, 1.0)
@@ -34,10 +34,9 @@ def test_p_value_is_the_share_of_all_divisions():
     old, new = rng.normal(size=(6, 3)), rng.normal(0.8, size=(4, 3))
     both = np.concatenate([old, new])
     asked = largest_z(both, 4)
-    divisions = [
-        largest_z(np.concatenate([np.delete(both, chosen, 0), both[list(chosen)]]), 4)
-        for chosen in combinations(range(10), 4)
-    ]
+    chosen = [list(part) for part in combinations(range(10), 4)]
+    parts = ([np.delete(both, part, 0), both[part]] for part in chosen)
+    divisions = [largest_z(np.concatenate(part), 4) for part in parts]
     exact = np.mean(np.array(divisions) >= asked - 1e-9)
 
     # Chance, of drawn permutations.
@@ -163,29 +162,19 @@ def folder(tmp_path_factory):
     """The folder of a promise by twenty patients."""
     old = Study(tmp_path_factory.mktemp("old"), blobs(0, 40))
     args = ["promise", old.nnunet(), old.labels, *PATIENTS, "--no-pictures"]
-    assert main([*map(str, args), "--output", str(old.root / "promise")]) == 0
-    return old.root / "promise"
+    return run(old.root / "promise", *args)
 
 
 def triage(folder, root, study, capsys, *args):
     """Exit code, what is printed and the page."""
-    output = root / "triage"
-    code = main(
-        [
-            "triage",
-            *map(str, [folder, study.nnunet(), *PATIENTS, *args]),
-            "--no-pictures",
-            "--output",
-            str(output),
-        ]
-    )
-    return code, capsys.readouterr(), output / "page.html"
+    words = ["triage", folder, study.nnunet(), *PATIENTS, *args, "--no-pictures", "--output"]
+    code = main([*map(str, [*words, root / "triage"])])
+    return code, capsys.readouterr(), root / "triage/page.html"
 
 
 def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
-    code, (out, _), page = triage(
-        folder, tmp_path, Study(tmp_path, blobs(40, 12)), capsys, "--alarm"
-    )
+    study = Study(tmp_path, blobs(40, 12))
+    code, (out, _), page = triage(folder, tmp_path, study, capsys, "--alarm")
 
     mean, alike = out.splitlines()[-2:]
     assert code == 0
@@ -197,10 +186,8 @@ def test_triage_ends_with_what_it_knows_of_all_cases(folder, tmp_path, capsys):
 
 def test_alarm_has_its_exit_code_and_says_what_moved(folder, tmp_path, capsys):
     """Of probabilities that are far less sure than those who calibrated; all files are there."""
-    unsure = {
-        f"q{name}": ((probs**0.3) / (probs**0.3).sum(0), label)
-        for name, (probs, label) in blobs(40, 12).items()
-    }
+    drawn = blobs(40, 12).items()
+    unsure = {f"q{name}": (p**0.3 / (p**0.3).sum(0), label) for name, (p, label) in drawn}
     study = Study(tmp_path, unsure)
     code, (out, error), page = triage(folder, tmp_path, study, capsys, "--alarm")
     silent, _, _ = triage(folder, tmp_path, study, capsys)

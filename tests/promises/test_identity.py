@@ -147,18 +147,16 @@ def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
         args = ["audit", str(site.nnunet()), str(site.labels), "--no-pictures"]
         assert main([*args, *output(tmp_path, name)]) == 0
 
-    for verb in (["merge"], ["promise", *LEVEL]):
-        sites = [tmp_path / name / "promise.npz" for name in ("one", "two")]
-        if verb == ["merge"]:
-            sites = [tmp_path / name / "bins.npz" for name in ("one", "two")]
-        line = refused([*verb[:1], *sites, *verb[1:], *output(tmp_path, "both")], capsys)
+    for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
+        sites = [tmp_path / name / file for name in ("one", "two")]
+        line = refused([verb, *sites, *output(tmp_path, "both")], capsys)
         assert "has the very sums of 'case0', so that one patient would count twice" in line
 
 
 def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path):
-    """One keeps npz files, and the other NIfTI: the promise is that of all in one folder."""
+    """One keeps npz files, and the other NIfTI: the promise is that of all, in any order."""
     names = list(study.cases)
-    sites = {"npz": (names[:4], Study.nnunet), "nifti": (names[4:], Study.channels)}
+    sites = {"npz": (names[5:], Study.nnunet), "nifti": (names[:5], Study.channels)}
     for name, (cases, write) in sites.items():
         site = Study(tmp_path / name, {case: study.cases[case] for case in cases})
         args = ["audit", write(site), site.labels, "--no-pictures"]
@@ -176,17 +174,11 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
 def test_folder_that_is_a_member_twice_is_refused(study, tmp_path, capsys):
     """It would weigh twice, in each command that averages."""
     copy = shutil.copytree(study.nnunet(), tmp_path / "copy")
-    commands = {
-        "audit": [study.labels],
-        "promise": [study.labels, *LEVEL],
-        "report": [study.labels, *LEVEL[:2]],
-        "maps": [],
-    }
+    commands = {"audit": [study.labels], "promise": [study.labels, *LEVEL], "maps": []}
+    commands["report"] = [study.labels, *LEVEL[:2]]
+    faults = {study.nnunet(): "is given twice", copy: "one member would weigh twice"}
     for verb, rest in commands.items():
-        for folder, line in (
-            (study.nnunet(), "is given twice"),
-            (copy, "one member would weigh twice"),
-        ):
+        for folder, line in faults.items():
             args = [verb, study.nnunet(), folder, *rest, "--ensemble", *output(tmp_path)]
             assert f"{line}; give each member once" in refused(args, capsys)
 
@@ -195,15 +187,11 @@ def test_promise_takes_maps_behind_its_calibrator_and_calibrates_none_twice(
     study, tmp_path, capsys
 ):
     """Maps say what they went through: the contours are those of predictions with the calibrator."""
-    fitted, new = (
-        Study(
-            tmp_path / name, {f"{name}{k}": pair for k, pair in enumerate(blobs(*drawn).values())}
-        )
-        for name, drawn in (("fitted", (20, 8)), ("new", (40, 2)))
-    )
+    fitted = Study(tmp_path / "fitted", {f"f{name}": pair for name, pair in blobs(20, 8).items()})
+    new = Study(tmp_path / "new", {f"n{name}": pair for name, pair in blobs(40, 2).items()})
     behind = ["--calibrator", tmp_path / "fit/calibrator.json"]
     for args, name in (
-        (["calibrate", fitted.nnunet(), fitted.labels, "--no-pictures"], "fit"),
+        (["calibrate", fitted.nnunet(), fitted.labels, "--no-pictures", *EACH], "fit"),
         (["promise", study.nnunet(), study.labels, *behind, *LEVEL], "promise"),
         (["maps", new.nnunet(), *behind], "maps"),
         (["promise", "--apply", tmp_path / "promise", tmp_path / "maps"], "ours"),
@@ -269,9 +257,8 @@ def test_edited_promise_is_refused_and_a_crafted_one_writes_nowhere_else(study, 
     new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
     apply = ["promise", "--apply", file, new.nnunet(), *output(tmp_path, "c")]
 
-    file.write_text(
-        json.dumps({**record, "kept": [{**kept, "level": 0.01} for kept in record["kept"]]})
-    )
+    edited = {**record, "kept": [{**kept, "level": 0.01} for kept in record["kept"]]}
+    file.write_text(json.dumps(edited))
     assert "is not as it was written" in refused(apply, capsys)
     text = json.dumps(record).replace('"anterior"', '"../precious/label"')
     crafted = json.loads(text)
@@ -338,11 +325,8 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
         salt.write_text(64 * digit)
     args = ["audit", study.nnunet(), study.labels, "--no-pictures"]
     each = ["--patients", "cases"]
-    for name, more in (
-        ("plain", each),
-        ("hidden", [*each, "--anonymous", salts[0]]),
-        ("nobody", []),
-    ):
+    kinds = {"plain": each, "hidden": [*each, "--anonymous", salts[0]], "nobody": []}
+    for name, more in kinds.items():
         assert main([*map(str, (*args, *more)), *output(tmp_path, name)]) == 0
 
     merge = ["merge", tmp_path / "plain", "--anonymous", salts[0], *output(tmp_path, "merged")]
@@ -365,14 +349,7 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     assert "another salt hid its names" in refused(merge, capsys)
     merge[1:4] = [tmp_path / "nobody", "--anonymous", salts[0]]
     assert "does not say whose the cases are" in refused(merge, capsys)
-    sums = [
-        "promise",
-        tmp_path / "nobody",
-        "--anonymous",
-        salts[0],
-        *LEVEL,
-        *output(tmp_path, "no"),
-    ]
+    sums = ["promise", *merge[1:4], *LEVEL, *output(tmp_path, "no")]
     assert "does not say whose the cases are" in refused(sums, capsys)
     assert not (tmp_path / "no").exists()
 

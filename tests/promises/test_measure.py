@@ -14,15 +14,16 @@ from mapie.regression import SplitConformalRegressor
 from sklearn.linear_model import LinearRegression
 
 import nacl_monai
-from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.promises import measure, read_promise
+from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, Law
 from nacl_monai.promises.measure import Formula, fit_measures, phases_of, values_of
 from tests.predictions.conftest import Study as Files
 from tests.promises.test_check import study
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, refusal, run
 
+EF, PHASES = "EF = 1 - ES.anterior / ED.anterior", ["--phases", "_(ED|ES)"]
 NAMES = ["LV", "RV", "left ventricle", "a-b", "a", "b", "µ (x)"]
 
 
@@ -59,13 +60,11 @@ def test_phase_and_structure_name_a_volume():
     assert value("2 * 1.LV", volumes, phased=True) == 4
 
 
-tree = st.recursive(
-    st.sampled_from(["LV", "RV", "2", "0.5"]),
-    lambda part: st.tuples(part, st.sampled_from("+-*/"), part).map(
-        "({0[0]} {0[1]} {0[2]})".format
-    ),
-    max_leaves=12,
-)
+def operation(part):
+    return st.tuples(part, st.sampled_from("+-*/"), part).map("({0[0]} {0[1]} {0[2]})".format)
+
+
+tree = st.recursive(st.sampled_from(["LV", "RV", "2", "0.5"]), operation, max_leaves=12)
 
 
 @given(tree)
@@ -118,8 +117,6 @@ def test_anything_but_a_formula_is_refused_and_nothing_is_run(text, line, tmp_pa
 
 def curves_of(predicted, labeled, cases=None, patients=None):
     """Curves of one structure with these volumes, on a grid of 100 voxels of 10 ml."""
-    from nacl_monai.promises.cases import curves_of_arrays
-
     place = np.arange(100)
     inside = (place < np.reshape(predicted, (-1, 1, 1))).astype(np.float32)
     labels = (place < np.reshape(labeled, (-1, 1, 1))).astype(int)
@@ -136,16 +133,12 @@ def test_interval_is_mapies_on_equal_arrays(level, asymmetric):
     labeled = rng.integers(20, 80, 39)
     predicted = labeled + rng.integers(-9, 15, 39)
 
-    (found,) = fit_measures(
-        curves_of(predicted, labeled), [level], ["m = 2 * LV"], asymmetric=asymmetric
-    )
+    curves = curves_of(predicted, labeled)
+    (found,) = fit_measures(curves, [level], ["m = 2 * LV"], asymmetric=asymmetric)
 
-    theirs = SplitConformalRegressor(
-        LinearRegression().fit([[0], [1]], [0, 1]),
-        confidence_level=1 - level,
-        conformity_score=AbsoluteConformityScore(sym=not asymmetric),
-        prefit=True,
-    )
+    score = AbsoluteConformityScore(sym=not asymmetric)
+    line = LinearRegression().fit([[0], [1]], [0, 1])
+    theirs = SplitConformalRegressor(line, 1 - level, score, prefit=True)
     x, y = 20.0 * predicted[:, None], 20.0 * labeled
     theirs.conformalize(x, y)
     _, interval = theirs.predict_interval(np.array([[1000.0]]))
@@ -179,10 +172,8 @@ def test_undefined_values_count_as_missed_and_are_counted():
 
     (found,) = fit_measures(curves_of(predicted, labeled), [0.1], ["m = 1 / LV"])
 
-    errors = [
-        abs(1 / (10 * p) - 1 / (10 * y)) if p else math.inf
-        for p, y in zip(predicted, labeled, strict=True)
-    ]
+    pairs = zip(predicted, labeled, strict=True)
+    errors = [abs(1 / (10 * p) - 1 / (10 * y)) if p else math.inf for p, y in pairs]
     assert found.below == pytest.approx(sorted(errors)[18 - 1 + 1])
     assert found.undefined == 1
     assert "1 patient without a value counted as missed" in found.text
@@ -235,25 +226,12 @@ def test_too_few_patients_and_two_of_a_name_are_refused():
 def measured(tmp_path_factory):
     """Ten patients with two scans each, promised with a share of phases, and two others."""
     root = tmp_path_factory.mktemp("measured")
-    rename = {0: "ED", 1: "ES"}
-    old, new = (
-        Files(
-            root / name,
-            {
-                f"p{k // 2:02d}_{rename[k % 2]}": case
-                for k, case in enumerate(cases.values(), first)
-            },
-        )
-        for name, first, cases in (("old", 0, blobs(0, 20)), ("new", 20, blobs(20, 4, 1)))
-    )
-    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", root / "promise"]
-    command += [
-        "--measure",
-        "EF = 1 - ES.anterior / ED.anterior",
-        "sum = ED.anterior + ED.posterior",
-    ]
-    assert main([*map(str, command), "--phases", "_(ED|ES)"]) == 0
-    return root / "promise/promise.json", old, new
+    names = [f"p{k:02d}_{phase}" for k in range(12) for phase in ("ED", "ES")]
+    old = Files(root / "old", dict(zip(names[:20], blobs(0, 20).values(), strict=True)))
+    new = Files(root / "new", dict(zip(names[20:], blobs(20, 4, 1).values(), strict=True)))
+    measures = ["--measure", EF, "sum = ED.anterior + ED.posterior", *PHASES, *PATIENTS]
+    folder = run(root / "promise", "promise", old.nnunet(), old.labels, *measures)
+    return folder / "promise.json", old, new
 
 
 def test_interval_of_command_is_that_of_volumes_of_files(measured):
@@ -281,14 +259,10 @@ def test_interval_of_command_is_that_of_volumes_of_files(measured):
 def test_measurement_is_the_same_through_sums(measured, through, tmp_path):
     """Of an audit, and of the parts of two sites: sums know volumes, patients and cases."""
     promise, old, _ = measured
-    audit = ["audit", str(old.nnunet()), str(old.labels), *PATIENTS, "--no-pictures"]
+    audit = ["audit", old.nnunet(), old.labels, *PATIENTS, "--no-pictures"]
     parts = [[]] if through == "audit" else [["--shard", "1/2"], ["--shard", "2/2"]]
-    for k, part in enumerate(parts):
-        assert main([*audit, *part, "--output", str(tmp_path / f"part{k}")]) == 0
-    sums = [str(tmp_path / f"part{k}/promise.npz") for k in range(len(parts))]
-    command = ["promise", *(sums if len(sums) > 1 else [str(tmp_path / "part0")])]
-    command += ["--measure", "EF = 1 - ES.anterior / ED.anterior", "--phases", "_(ED|ES)"]
-    assert main([*command, "--no-pictures", "--output", str(tmp_path / "promise")]) == 0
+    sums = [run(tmp_path / f"part{k}", *audit, *part) for k, part in enumerate(parts)]
+    run(tmp_path / "promise", "promise", *sums, "--measure", EF, *PHASES, "--no-pictures")
 
     assert read_promise(tmp_path / "promise").measures == read_promise(promise).measures[:1]
 
@@ -296,13 +270,11 @@ def test_measurement_is_the_same_through_sums(measured, through, tmp_path):
 def test_report_has_the_measurements_of_apply_and_triage(measured, tmp_path):
     """To the bit, with a sentence, a file and a column of its own."""
     _, old, new = measured
-    ways = [*PATIENTS, "--phases", "_(ED|ES)", "--measure", "EF = ES.anterior / ED.anterior"]
-    report = ["report", str(old.nnunet()), str(old.labels), "--new", str(new.nnunet()), *ways]
-    assert main([*report, "--output", str(tmp_path / "report")]) == 0
-    promise = str(tmp_path / "report/promise/promise.json")
+    ways = [*PATIENTS, *PHASES, "--measure", "EF = ES.anterior / ED.anterior"]
+    run(tmp_path / "report", "report", old.nnunet(), old.labels, "--new", new.nnunet(), *ways)
+    promise = tmp_path / "report/promise/promise.json"
     for verb, name in ((["promise", "--apply"], "new"), (["triage"], "triage")):
-        command = [*verb, promise, str(new.nnunet()), *PATIENTS, "--output", str(tmp_path / name)]
-        assert main(command) == 0
+        run(tmp_path / name, *verb, promise, new.nnunet(), *PATIENTS)
 
     for file in ("new/measures.csv", "triage/triage.csv"):
         assert (tmp_path / "report" / file).read_bytes() == (tmp_path / file).read_bytes()
@@ -319,8 +291,7 @@ def test_report_has_the_measurements_of_apply_and_triage(measured, tmp_path):
 def test_apply_and_triage_have_measurements_of_new_patients(measured, tmp_path, capsys):
     promise, _, new = measured
     folder = new.nnunet()
-    run = ["--output", str(tmp_path / "out"), *PATIENTS]
-    assert main(["promise", "--apply", str(promise), str(folder), *run]) == 0
+    run(tmp_path / "out", "promise", "--apply", promise, folder, *PATIENTS)
     table = pd.read_csv(tmp_path / "out/measures.csv").set_index(["measure", "patient"])
     (ef, total), width = read_promise(promise).measures, {}
     for patient in ("p10", "p11"):
@@ -333,8 +304,7 @@ def test_apply_and_triage_have_measurements_of_new_patients(measured, tmp_path, 
         assert table.loc["sum", patient]["high"] == pytest.approx(whole + total.above, abs=1e-4)
     assert "measures.csv" in capsys.readouterr().out
 
-    run[1] = str(tmp_path / "triage")
-    assert main(["triage", str(promise), str(folder), *run]) == 0
+    run(tmp_path / "triage", "triage", promise, folder, *PATIENTS)
     listed = pd.read_csv(tmp_path / "triage/triage.csv").set_index("case")
     assert listed.loc["p11_ES", "EF"] == pytest.approx(width["p11"], abs=1e-5)
     assert "EF at most" in (tmp_path / "triage/page.html").read_text()
@@ -347,20 +317,7 @@ def test_a_patient_who_lacks_a_phase_is_said_to_have_no_value(measured, tmp_path
     for file in folder.glob("p11_ES*"):
         file.unlink()
 
-    assert (
-        main(
-            [
-                "promise",
-                "--apply",
-                str(promise),
-                str(folder),
-                *PATIENTS,
-                "--output",
-                str(tmp_path / "o"),
-            ]
-        )
-        == 0
-    )
+    run(tmp_path / "o", "promise", "--apply", promise, folder, *PATIENTS)
 
     assert "note: EF is undefined for p11" in capsys.readouterr().out
 
@@ -368,21 +325,17 @@ def test_a_patient_who_lacks_a_phase_is_said_to_have_no_value(measured, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--phases", "_(ED|ES)"], "have no effect without --measure"),
+        (PHASES, "have no effect without --measure"),
         (["--asymmetric"], "have no effect without --measure"),
         (["--measure", "EF = anterior"], "has two cases without a phase"),
-        (
-            ["--measure", "EF = X.anterior", "--phases", "_(ED|ES)"],
-            "X.anterior: no case has the phase",
-        ),
+        (["--measure", "EF = X.anterior", *PHASES], "X.anterior: no case has the phase"),
         (["--measure", "EF = 1 + 1"], "has no structure"),
     ],
 )
 def test_command_refuses_a_measurement_that_cannot_be(measured, tmp_path, capsys, arguments, line):
     _, old, _ = measured
-    command = ["promise", old.nnunet(), old.labels, *PATIENTS, "--output", tmp_path / "p"]
-    assert main([*map(str, command), *arguments]) in (1, 2)
-    assert line in capsys.readouterr().err
+    command = ["promise", old.nnunet(), old.labels, *PATIENTS, *arguments, "--output"]
+    assert line in refusal([*command, tmp_path / "p"], capsys)
     assert not (tmp_path / "p").exists()
 
 
@@ -409,10 +362,9 @@ def test_python_has_measurements_of_arrays():
     rng = np.random.default_rng(0)
     inside = rng.uniform(size=(20, 8, 8))
     labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-    promised = nacl_monai.promise(
-        np.stack([1 - inside, inside], 1), labels, measures=["m = 2 * class_1"]
-    )
+    pair = np.stack([1 - inside, inside], 1), labels
+    promised = nacl_monai.promise(*pair, measures=["m = 2 * class_1"])
     errors = sorted(abs((inside > 0.5).sum((1, 2)) - labels.sum((1, 2))))
     assert promised.measures[0].below == pytest.approx(2 * errors[18 - 1 + 1] * 1e-3)
     with pytest.raises(SettingError, match="give a list of formulas"):
-        nacl_monai.promise(np.stack([1 - inside, inside], 1), labels, measures="m = class_1")
+        nacl_monai.promise(*pair, measures="m = class_1")

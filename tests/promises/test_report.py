@@ -34,7 +34,7 @@ from nacl_monai.reports.style import page_template
 from nacl_monai.reports.viewer import Section, scripts
 from tests.evaluated_runs import blank
 from tests.predictions.conftest import Study
-from tests.promises.test_commands import blobs
+from tests.promises.test_commands import blobs, refusal, run
 from tests.reports.test_viewer import cases_of
 
 PEOPLE = ["--patients", "cases"]
@@ -42,10 +42,8 @@ PEOPLE = ["--patients", "cases"]
 
 def people(seed, number, name):
     """One case each, under names that tell nobody's patient."""
-    cases = blobs(0, number, seed).values()
-    return {
-        f"{name}{chr(97 + k % 26)}{chr(97 + k // 26)}": volumes for k, volumes in enumerate(cases)
-    }
+    letters = [f"{name}{chr(97 + k % 26)}{chr(97 + k // 26)}" for k in range(number)]
+    return dict(zip(letters, blobs(0, number, seed).values(), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +106,8 @@ def test_page_has_five_sections_each_with_sentence_picture_table_and_files(road)
 @pytest.mark.parametrize("step", ["", "audit", "calibrated", "promise"])
 def test_every_table_has_the_structures_in_their_order(step, road):
     """As the dataset has them, whatever is sorted; triage has the worst structure of each case."""
-    tables = re.findall(
-        r"<table.*?</table>", (road[0] / step / "page.html").read_text("utf-8"), re.S
-    )
+    page = (road[0] / step / "page.html").read_text("utf-8")
+    tables = re.findall(r"<table.*?</table>", page, re.S)
     orders = []
     for table in tables:
         cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table, re.S)
@@ -149,11 +146,9 @@ def test_sentences_and_lists_are_those_of_the_steps(road):
     triaged = pd.read_csv(folder / "triage" / "triage.csv")
     looked = triaged["case"][triaged["look"] == "yes"].tolist()
     following = triaged.loc[len(looked)]
-    assert (
-        f"Look at {len(looked)} of 7 new cases, as many as a budget of 20% allows, in this order: "
-        f"{', '.join(looked)}. Next would be {following['case']}, with Dice of at least "
-        f"{following['dice_low']:.3f}."
-    ) in page
+    order = f"as many as a budget of 20% allows, in this order: {', '.join(looked)}"
+    then = f"{following['case']}, with Dice of at least {following['dice_low']:.3f}"
+    assert f"Look at {len(looked)} of 7 new cases, {order}. Next would be {then}." in page
     assert "from those who calibrated (p = " in section(page, 5)
 
 
@@ -254,9 +249,8 @@ def test_page_is_drawn_of_what_is_beside_it(road, step):
     page = road[0] / step / "page.html"
     record = json.loads(page.with_name("page.json" if step else "report.json").read_text("utf-8"))
     sources = iter(re.findall('<img src="(.*?)"', page.read_text("utf-8")))
-    pictures = [
-        [next(sources) for _ in section["pictures"]] for section in (record, *record["sections"])
-    ]
+    parts = record, *record["sections"]
+    pictures = [[next(sources) for _ in section["pictures"]] for section in parts]
 
     def drawn(record):
         beside = scripts(cases_of(page), page)
@@ -264,7 +258,7 @@ def test_page_is_drawn_of_what_is_beside_it(road, step):
 
     assert page.read_text("utf-8") == drawn(record)
     assert not [*sources]
-    for section in (record, *record["sections"]):
+    for section in parts:
         texts = [section["title"], section["about"], *section["sentences"], *section["notes"]]
         texts += [*section["pictures"], *section["headings"], *section["files"]]
         texts += [cell for row in section["rows"][: section["shown"]] for cell in row]
@@ -288,12 +282,10 @@ def test_numbers_of_a_page_are_those_of_its_files(road, step):
         assert [row["values"] for row in record["numbers"]] == [[*part.values] for part in kept]
         assert record["patients"] == [*read_promise(folder).patients]
     else:
-        run = read_run(folder)
-        assert {"ece_near", "confidence_gap_near", "dice", "hd95_mm"} <= {
-            row["name"] for row in record["numbers"]
-        }
+        audited, names = read_run(folder), {row["name"] for row in record["numbers"]}
+        assert {"ece_near", "confidence_gap_near", "dice", "hd95_mm"} <= names
         for row in record["numbers"]:
-            number = run.number(row["name"])
+            number = audited.number(row["name"])
             ends = [None if np.isnan(end) else end for end in (number.mean, *number.interval())]
             assert [row[key] for key in ("mean", "low", "high")] == ends
             assert row["unit"] == ("mm" if row["name"].startswith("hd95_mm") else "")
@@ -322,14 +314,11 @@ def test_every_number_is_that_of_its_own_command(road, tmp_path, capsys, monkeyp
     monkeypatch.setattr("nacl_monai.reports.style.paint", blank)
     folder, old, args = road
     new, calibrator = args[3], folder / "calibrator/calibrator.json"
-    fitting = read_calibrator(calibrator).patients
-    parts = {
-        name: Study(
-            tmp_path / name, {case: v for case, v in old.cases.items() if (case in fitting) == fits}
-        )
-        for name, fits in (("fitting", True), ("promising", False))
-    }
-    data = [parts["promising"].nnunet(), parts["promising"].labels, *PEOPLE]
+    names = read_calibrator(calibrator).patients
+    fitting = Study(tmp_path / "fitting", {name: old.cases[name] for name in names})
+    rest = {name: old.cases[name] for name in old.cases if name not in names}
+    promising = Study(tmp_path / "promising", rest)
+    data = [promising.nnunet(), promising.labels, *PEOPLE]
     behind = ["--calibrator", calibrator]
     promise = folder / "promise/promise.json"
     for step, command in {
@@ -339,13 +328,12 @@ def test_every_number_is_that_of_its_own_command(road, tmp_path, capsys, monkeyp
         "new": ["promise", "--apply", promise, new, *behind, *PEOPLE],
         "triage": ["triage", promise, new, *behind, *PEOPLE],
     }.items():
-        assert main([*map(str, command), "--output", str(tmp_path / step)]) == 0
+        run(tmp_path / step, *command)
         own, its = (numbers_of(place / step) for place in (tmp_path, folder))
         assert own.keys() == its.keys()
         assert [name for name in own if own[name] != its[name]] == []
 
-    data = [parts["fitting"].nnunet(), parts["fitting"].labels, *PEOPLE]
-    assert main(["calibrate", *map(str, data), "--output", str(tmp_path / "fit")]) == 0
+    run(tmp_path / "fit", "calibrate", fitting.nnunet(), fitting.labels, *PEOPLE)
     (left,) = re.findall("Up to 3 mm inside .*", capsys.readouterr().out)
     assert left in section((folder / "page.html").read_text("utf-8"), 2)
     own, its = (read_calibrator(file) for file in (tmp_path / "fit/calibrator.json", calibrator))
@@ -356,9 +344,9 @@ def test_every_number_is_that_of_its_own_command(road, tmp_path, capsys, monkeyp
 def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
-    args = [old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
-    assert main(["report", *map(str, args), "--output", f"{tmp_path / 'report'}"]) == 2
-    assert "--new-images: are of the cases of --new" in capsys.readouterr().err
+    args = ["report", old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
+    line = refusal([*args, "--output", tmp_path / "report"], capsys)
+    assert "--new-images: are of the cases of --new" in line
 
 
 @pytest.mark.parametrize("fault", ["labeled", "same patient", "other structures", "no image"])
@@ -436,9 +424,8 @@ def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
     assert "Nothing is calibrated: too few patients would be left for a promise" in out
     assert "Three ways to calibrate: --level 0.3, 27 labeled patients, or a calibrator of" in out
     assert "Only 9 patients: too few to say much." in out
-    assert out.endswith(
-        f"next: nacl-monai report {shlex.join([*map(str, args), '--new', 'NEW'])}\n"
-    )
+    following = shlex.join([*map(str, args), "--new", "NEW"])
+    assert out.endswith(f"next: nacl-monai report {following}\n")
     record = json.loads((tmp_path / "report/audit/evaluation.json").read_text("utf-8"))
     assert "calibrator" not in record
 
@@ -446,9 +433,7 @@ def test_few_patients_promise_without_a_calibrator(tmp_path, capsys):
 @pytest.mark.usefixtures("unpainted")
 def test_too_few_patients_promise_nothing_unless_a_level_asks(tmp_path, capsys):
     """They are audited, and it is said how many are needed for what; an earlier promise is not left."""
-    few, new = (
-        Study(tmp_path / name, people(k, n, name)) for k, n, name in ((3, 5, "p"), (9, 1, "q"))
-    )
+    few, new = Study(tmp_path / "p", people(3, 5, "p")), Study(tmp_path / "q", people(9, 1, "q"))
     args = [few.nnunet(), few.labels, *PEOPLE, "--output", tmp_path / "report"]
 
     assert main(["report", *map(str, args), "--level", "0.2"]) == 0
@@ -457,9 +442,8 @@ def test_too_few_patients_promise_nothing_unless_a_level_asks(tmp_path, capsys):
     assert main(["report", *map(str, args), "--new", str(new.nnunet())]) == 0
 
     out = capsys.readouterr().out
-    assert (
-        "5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10." in out
-    )
+    few = "5 patients: nothing is promised; 9 are needed for 4 of 5 patients, 19 for 9 of 10."
+    assert few in out
     assert "Nothing is promised, so that new cases cannot be judged." in out
     assert "Only 5 patients: too few to say much." in out
     assert "next:" not in out
@@ -482,10 +466,7 @@ def next_after(args, capsys, monkeypatch, **values):
 def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
     """First on new cases, then on verdicts on them; without cases in the page, on others again."""
     monkeypatch.chdir(tmp_path)
-    old, new = (
-        Study(tmp_path / kind, people(seed, number, kind))
-        for kind, seed, number in (("a", 3, 10), ("b", 9, 7))
-    )
+    old, new = Study(tmp_path / "a", people(3, 10, "a")), Study(tmp_path / "b", people(9, 7, "b"))
     found = partial(next_after, capsys=capsys, monkeypatch=monkeypatch, NEW=[new.nnunet()])
     args = found(["report", old.nnunet(), old.labels, *PEOPLE])
     with_cases = found(args)
@@ -500,30 +481,18 @@ def test_next_commands_of_a_report_run(tmp_path, capsys, monkeypatch):
 def test_next_command_of_a_report_on_an_ensemble_runs(tmp_path, capsys, monkeypatch):
     """It triages new cases, of all members; the page says the members, too."""
     monkeypatch.chdir(tmp_path)
-    cases = {"old": people(3, 10, "a"), "new": people(9, 2, "b")}
-    members = {
-        kind: [
-            Study(
-                tmp_path / f"{kind}{power}",
-                {
-                    name: (probs**power / (probs**power).sum(0), label)
-                    for name, (probs, label) in some.items()
-                },
-            )
-            for power in (1, 2)
-        ]
-        for kind, some in cases.items()
-    }
-    old, new = ([study.nnunet() for study in studies] for studies in members.values())
-    args = ["report", *old, members["old"][0].labels, "--ensemble", *PEOPLE, "--level", 0.5]
+    first = Study(tmp_path / "a", people(3, 10, "a")), Study(tmp_path / "b", people(9, 2, "b"))
+    old, new = ([study.nnunet()] for study in first)
+    for places, study in zip((old, new), first, strict=True):
+        softer = {name: (p**0.5 / (p**0.5).sum(0), y) for name, (p, y) in study.cases.items()}
+        places.append(Study(study.root / "softer", softer).nnunet())
+    args = ["report", *old, first[0].labels, "--ensemble", *PEOPLE, "--level", 0.5]
 
     assert main([*map(str, args), "--new", str(new[0])]) == 2
     assert "--new: is one folder" in capsys.readouterr().err
     assert main(next_after(args, capsys, monkeypatch, NEW=new)) == 0
-    page = (tmp_path / "report/page.html").read_text("utf-8")
-    assert shlex.join(["nacl-monai", *map(str, args[:4]), "--ensemble"]) in re.sub(
-        "</?span>", "", page
-    )
+    page = re.sub("</?span>", "", (tmp_path / "report/page.html").read_text("utf-8"))
+    assert shlex.join(["nacl-monai", *map(str, args[:4]), "--ensemble"]) in page
     assert (tmp_path / "report/calibrator").exists()
 
 
@@ -584,31 +553,15 @@ WORDS = ["NA", "null", "1", "True", "a b", "nan"]
 @pytest.mark.parametrize("structures", [("NA", "1"), ("null", "a b"), ("True", "nan")])
 def test_any_word_may_be_a_name(tmp_path, structures):
     """What looks like a number, a truth or nothing, of cases and of structures."""
+    labels = {"labels": {"background": 0, structures[0]: 1, structures[1]: 2}}
+    names = {"old": [f"old {word}" for word in [*WORDS, "x", "y", "z"]], "new": WORDS}
+    drawn = {"old": people(0, 9, "p").values(), "new": people(50, 6, "p").values()}
     old, new = (
-        Study(
-            tmp_path / kind,
-            dict(
-                zip(
-                    [f"{prefix}{word}" for word in WORDS + more],
-                    people(seed, 6 + len(more), "p").values(),
-                    strict=True,
-                )
-            ),
-            {"labels": {"background": 0, structures[0]: 1, structures[1]: 2}},
-        )
-        for kind, seed, prefix, more in (("old", 0, "old ", ["x", "y", "z"]), ("new", 50, "", []))
+        Study(tmp_path / kind, dict(zip(names[kind], drawn[kind], strict=True)), labels)
+        for kind in names
     )
-    args = [
-        old.nnunet(),
-        old.labels,
-        "--new",
-        new.nnunet(),
-        *PEOPLE,
-        "--output",
-        tmp_path / "report",
-    ]
 
-    assert main(["report", *map(str, args)]) == 0
+    run(tmp_path / "report", "report", old.nnunet(), old.labels, "--new", new.nnunet(), *PEOPLE)
     rows = read_table(tmp_path / "report/new/promised.csv", ["case", "structure"], "")
     assert [*dict.fromkeys(rows["case"])] == sorted(WORDS)
     assert {*rows["structure"]} == {*structures}
@@ -675,7 +628,7 @@ def test_report_that_is_killed_leaves_the_earlier_one_or_nothing(tmp_path):
     prepared = multiprocessing.get_context("forkserver")
     prepared.set_forkserver_preload(["tests.promises.test_report", "nacl_monai.promises.report"])
 
-    def run(command, seconds=None):
+    def killed(command, seconds=None):
         process = prepared.Process(target=reported, args=(command,))
         process.start()
         process.join(seconds)
@@ -683,10 +636,10 @@ def test_report_that_is_killed_leaves_the_earlier_one_or_nothing(tmp_path):
         process.join()
         return process.exitcode
 
-    assert run(args) == 0
+    assert killed(args) == 0
     shutil.copytree(output, earlier)
     begin = time.monotonic()
-    assert run(last) == 0
+    assert killed(last) == 0
     whole, first, second = time.monotonic() - begin, contents(earlier), contents(output)
     assert first != second
     rng, ends = np.random.default_rng(0), Counter()
@@ -694,10 +647,10 @@ def test_report_that_is_killed_leaves_the_earlier_one_or_nothing(tmp_path):
         shutil.rmtree(output, ignore_errors=True)
         if kill % 2:
             shutil.copytree(earlier, output)
-        code = run(last, rng.uniform(0, 1.1) * whole)
+        code = killed(last, rng.uniform(0, 1.1) * whole)
         ends[code] += 1
         there = contents(output) if output.exists() else None
         assert there in (first if kill % 2 else None, second)
     assert ends[-9] > 30
-    assert run(last) == 0
+    assert killed(last) == 0
     assert contents(output) == second

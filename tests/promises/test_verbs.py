@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import nacl_monai
-from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
+from tests.promises.test_commands import run
 
 SPACING = (1.0, 2.0, 3.0)
 
@@ -46,22 +46,10 @@ def numbers_of(section):
 def test_report_of_arrays_is_that_of_folders_and_of_the_command(arrays, folders, tmp_path):
     """Every sentence and number; no file of it names where arrays were for a while."""
     probs, labels = arrays
-    record = nacl_monai.report(
-        probs[:27],
-        labels[:27],
-        new=probs[27:],
-        spacing=SPACING,
-        budget=1,
-        viewer=False,
-        output=tmp_path / "arrays",
-    )
-    main(
-        [
-            *("report", f"{folders / 'predictions'}", f"{folders / 'labels'}"),
-            *("--new", f"{folders / 'new'}", "--budget", "1", "--no-viewer"),
-            *("--output", f"{tmp_path / 'command'}"),
-        ]
-    )
+    how = {"budget": 1, "viewer": False, "output": tmp_path / "arrays"}
+    record = nacl_monai.report(probs[:27], labels[:27], new=probs[27:], spacing=SPACING, **how)
+    data = [folders / "predictions", folders / "labels", "--new", folders / "new"]
+    run(tmp_path / "command", "report", *data, "--budget", "1", "--no-viewer")
     expected = json.loads((tmp_path / "command" / "report.json").read_text(encoding="utf-8"))
 
     assert record["new"] == expected["new"] == ["new_001", "new_002"]
@@ -89,10 +77,9 @@ def test_triage_takes_a_promise_and_arrays_or_their_files(arrays, folders, tmp_p
     pd.testing.assert_frame_equal(table, of_files)
     assert table["look"].tolist() == ["yes", "no"]
     assert sorted(table["case"]) == ["new_001", "new_002"]
+    how = {"cases": ["case_001"], "spacing": SPACING, "output": tmp_path / "seen"}
     with pytest.raises(InputError, match="case_001"):
-        nacl_monai.triage(
-            promised, probs[:1], cases=["case_001"], spacing=SPACING, output=tmp_path / "seen"
-        )
+        nacl_monai.triage(promised, probs[:1], **how)
 
 
 def test_calibrate_leaves_out_what_does_not_count_and_knows_patients(arrays, tmp_path):
@@ -102,12 +89,11 @@ def test_calibrate_leaves_out_what_does_not_count_and_knows_patients(arrays, tmp
     mask[:, :, 2:] = 0
     people = [f"person_{k // 2}" for k in range(8)]
     how = {"patients": people, "spacing": SPACING, "method": "temperature", "pictures": False}
-    part = nacl_monai.calibrate(
-        probs[:8, ..., :2, :], labels[:8, :, :2], output=tmp_path / "part", region="all", **how
-    )
-    masked = nacl_monai.calibrate(
-        probs[:8], labels[:8], mask=mask, output=tmp_path / "masked", region="all", **how
-    )
+    how["region"] = "all"
+    cut = probs[:8, ..., :2, :], labels[:8, :, :2]
+    part = nacl_monai.calibrate(*cut, output=tmp_path / "part", **how)
+    whole = {"mask": mask, "output": tmp_path / "masked"}
+    masked = nacl_monai.calibrate(probs[:8], labels[:8], **whole, **how)
 
     assert sorted(part.patients) == sorted({*people})
     assert masked.fit.parameters == pytest.approx(part.fit.parameters, rel=1e-6)
@@ -119,9 +105,8 @@ def test_structures_that_overlap_are_masks(tmp_path):
     probs = rng.uniform(0.02, 0.98, size=(4, 2, 5, 5, 5)).astype(np.float32)
     labels = (rng.uniform(size=probs.shape) < probs).astype(np.uint8)
     names = ["whole", "tail"]
-    fitted = nacl_monai.calibrate(
-        probs, labels, structures=names, output=tmp_path / "fit", method="platt", pictures=False
-    )
+    how = {"output": tmp_path / "fit", "method": "platt", "pictures": False}
+    fitted = nacl_monai.calibrate(probs, labels, structures=names, **how)
     audited = nacl_monai.audit(probs, labels, structures=names, spacing=(1, 1, 1))
     table = pd.read_csv(tmp_path / "fit" / "before" / "cases.csv", index_col="case")
 
@@ -133,9 +118,8 @@ def test_structures_that_overlap_are_masks(tmp_path):
 
 def test_view_of_arrays_is_a_page(arrays, tmp_path):
     """Cases have the names that they are given."""
-    page = nacl_monai.view(
-        arrays[0][:2], cases=["left", "right"], classes=["rest", "liver"], output=tmp_path / "view"
-    )
+    names = {"cases": ["left", "right"], "classes": ["rest", "liver"]}
+    page = nacl_monai.view(arrays[0][:2], **names, output=tmp_path / "view")
     text = page.read_text(encoding="utf-8")
 
     assert "left" in text
