@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, norm
 
-from nacl_monai.cli import main
 from nacl_monai.promises import applied, fit, read_curves, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control, by_patient
 from nacl_monai.promises.rules import by_group, by_number, p_of_group
+from tests.promises.test_commands import chances, refusal, run
 
 NAMES = [f"p{max(k - 2, 0):02d}" for k in range(26)]  # three scans of the first
 SITES = {name: "A" if int(name[1:]) < 6 else "B" for name in NAMES}
@@ -35,7 +35,8 @@ def curves():
 def test_groups_are_asked_by_the_promise_as_it_was_made(curves, control):
     """The share of each group's patients of whom a case misses too much, or what they miss."""
     kept = next(k for k in fit(curves, [control]).kept if k.kind == "outer")
-    misses = pd.Series(1 - hit(curves, kept) / curves.hits[:, 0, 0, -1]).groupby(NAMES)
+    hits = of_contour(curves, kept, curves.hits) / curves.hits[:, 0, 0, -1]
+    misses = pd.Series(1 - hits).groupby(NAMES)
     risks = misses.max() > MISS if control.kind == "each" else misses.mean()
     volumes = pd.Series(curves.predicted_volumes[:, 0]).groupby(NAMES).mean()
 
@@ -83,11 +84,6 @@ def test_p_of_a_group_is_small_as_often_as_it_says(number):
     assert (p_of_group(losses, members) < 0.05) == (number >= 39)  # one who fails says nothing
 
 
-def hit(curves, kept):
-    """The labeled voxels in each contour with the thresholds of a promise."""
-    return of_contour(curves, kept, curves.hits)
-
-
 def test_sizes_by_number_are_those_of_drawn_patients(curves):
     """In a loop over the same draws; 7 of 24 is between 4, that it takes, and 9, when one may fail."""
     control = Control(0.2, miss=MISS)
@@ -125,15 +121,16 @@ def whole(curves, kept):
     return by_patient(voxels * curves.voxel_ml[:, 0], curves.patients)
 
 
+def by_site(curves, root, sites=SITES):
+    """The words by which each site is promised its own, by sums and a table below a folder."""
+    file, table = curves.write(root / "promise.npz"), root / "groups.csv"
+    table.write_text("patient,site\n" + "".join(f"{name},{sites[name]}\n" for name in sites))
+    return ["promise", file, "--no-pictures", "--groups", table, "--by-group", "site"]
+
+
 def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
     """As if there were no others; a group of too few promises nothing, and it is said."""
-    file = curves.write(tmp_path / "promise.npz")
-    table = tmp_path / "groups.csv"
-    table.write_text("patient,site\n" + "".join(f"{name},{site}\n" for name, site in SITES.items()))
-    args = ["promise", file, "--groups", table, "--by-group", "site", "--no-pictures"]
-    output = tmp_path / "promise"
-
-    assert main([*map(str, [*args, "--level", 0.1, "--output", output])]) == 0
+    output = run(tmp_path / "promise", *by_site(curves, tmp_path), "--level", 0.1)
 
     alone = curves.chosen({name for name, site in SITES.items() if site == "B"})
     promised = read_promise(output / "site_B")
@@ -153,39 +150,26 @@ def test_each_group_promises_by_its_own_patients(curves, tmp_path, capsys):
 
 def test_group_in_which_nobody_has_the_structure_promises_what_needs_none(tmp_path):
     """It is read as it was written, and applied; the other group has its outer contour."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(0.1, 0.9, (24, 6, 6)).astype(np.float32)
-    labels, probs = (
-        (rng.uniform(size=inside.shape) < inside).astype(int),
-        np.stack([1 - inside, inside], 1),
-    )
+    probs, labels = chances(24, 6, 6, low=0.1, high=0.9)
     labels[:12] = 0
-    names = [f"p{k:02d}" for k in range(24)]
-    file = curves_of_arrays(probs, labels, patients=names).write(tmp_path / "promise.npz")
-    table = tmp_path / "groups.csv"
-    rows = (f"{name},{'AB'[k // 12]}\n" for k, name in enumerate(names))
-    table.write_text("patient,site\n" + "".join(rows))
-    args = ["promise", file, "--groups", table, "--by-group", "site", "--level", "0.2"]
-    assert main([*map(str, [*args, "--no-pictures", "--output", tmp_path / "promise"])]) == 0
+    sites = {f"p{k:02d}": "AB"[k // 12] for k in range(24)}
+    halves = curves_of_arrays(probs, labels, patients=list(sites))
+    run(tmp_path / "promise", *by_site(halves, tmp_path, sites), "--level", "0.2")
 
     for site, kinds in {"A": set(), "B": {"outer"}}.items():
         promised = read_promise(tmp_path / f"promise/site_{site}")
         assert {kept.kind for kept in promised.kept} == {"inner", "volume", "dice"} | kinds
-        assert not {"nan", "Infinity"} & {
-            *(tmp_path / f"promise/site_{site}/promise.json").read_text().split()
-        }
+        text = (tmp_path / f"promise/site_{site}/promise.json").read_text()
+        assert not {"nan", "Infinity"} & {*text.split()}
         (result,) = applied(promised, 0.9 * probs[0] + 0.05, (1.0, 1.0))
         assert {*result.contours} == {"inner"} | kinds
 
 
 def test_group_must_be_enough_for_every_level(curves, tmp_path, capsys):
     """Six patients are, for 0.3 alone."""
-    file, table = curves.write(tmp_path / "promise.npz"), tmp_path / "groups.csv"
-    table.write_text("patient,site\n" + "".join(f"{name},{site}\n" for name, site in SITES.items()))
-    args = ["promise", file, "--groups", table, "--by-group", "site", "--no-pictures", "--level"]
+    args = [*by_site(curves, tmp_path), "--level"]
     for levels, promised in (([0.1, 0.3], ["site_B"]), ([0.3], ["site_A", "site_B"])):
-        output = tmp_path / str(levels)
-        assert main([*map(str, [*args, *levels, "--output", output])]) == 0
+        output = run(tmp_path / str(levels), *args, *levels)
         assert sorted(folder.name for folder in output.glob("site_*")) == promised
         few = "site A: 6 patients are too few to promise 0.1; it takes 9"
         assert (few in capsys.readouterr().out) == (len(promised) == 1)
@@ -201,11 +185,8 @@ def test_group_must_be_enough_for_every_level(curves, tmp_path, capsys):
 )
 def test_column_that_names_no_folders_is_refused(curves, tmp_path, capsys, args, line):
     """Before anything is written."""
-    file, table = curves.write(tmp_path / "promise.npz"), tmp_path / "groups.csv"
-    table.write_text("patient,site\n" + "".join(f"{name},../x\n" for name in SITES))
-    args = [str(table) if word == "T" else word for word in args]
+    command = by_site(curves, tmp_path, dict.fromkeys(SITES, "../x"))
+    args = [command[4] if word == "T" else word for word in args]
 
-    assert main(["promise", str(file), *args, "--output", str(tmp_path / "p")]) in (1, 2)
-
-    assert line in capsys.readouterr().err
+    assert line in refusal([*command[:2], *args, "--output", tmp_path / "p"], capsys)
     assert not (tmp_path / "p").exists()

@@ -167,8 +167,8 @@ def folder(tmp_path_factory):
 
 def triage(folder, root, study, capsys, *args):
     """Exit code, what is printed and the page."""
-    words = ["triage", folder, study.nnunet(), *PATIENTS, *args, "--no-pictures", "--output"]
-    code = main([*map(str, [*words, root / "triage"])])
+    command = ["triage", folder, study.nnunet(), *PATIENTS, *args, "--no-pictures", "--output"]
+    code = main([*map(str, [*command, root / "triage"])])
     return code, capsys.readouterr(), root / "triage/page.html"
 
 

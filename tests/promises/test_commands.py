@@ -51,6 +51,13 @@ def blobs(first, cases, seed=0):
     return drawn
 
 
+def chances(*shape, seed=0, low=0.0, high=1.0):
+    """Probabilities (N, 2, …) that are all true, and the labels (N, …) that they let one draw."""
+    rng = np.random.default_rng(seed)
+    inside = rng.uniform(low, high, shape)
+    return np.stack([1 - inside, inside], 1), (rng.uniform(size=shape) < inside).astype(int)
+
+
 def promised_and_new(root, labeled, new, *more):
     """So many labeled cases with their promise, and the files of so many others; two of each patient."""
     old, files = (

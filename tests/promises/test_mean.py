@@ -113,15 +113,9 @@ def test_point_and_variance_are_those_of_ppi_python(tmp_path):
         "point = ppi_mean_pointestimate(*parts, lam=0.5)\n"
         "print(json.dumps([float(np.squeeze(x)) for x in (point, low, high)]))\n"
     )
-    command = [
-        Path(sys.executable).with_name("uv"),
-        "run",
-        "--isolated",
-        "--no-project",
-        "--with",
-        "ppi-python==0.2.3",
-    ]
-    ran = subprocess.run([*command, "python", "-c", code, file], capture_output=True, check=True)
+    command = [Path(sys.executable).with_name("uv"), "run", "--isolated", "--no-project"]
+    command += ["--with", "ppi-python==0.2.3", "python", "-c", code, file]
+    ran = subprocess.run(command, capture_output=True, check=True)
     point, low, high = json.loads(ran.stdout)
 
     found = cohort_mean(part)
@@ -165,9 +159,8 @@ def test_command_counts_the_voxels_of_files(cohort, tmp_path, capsys):
     assert mean(cohort, tmp_path / "out", "--chosen", "random", "--groups", groups) == 0
     assert "it takes 20 labeled patients of each group" in capsys.readouterr().out
 
-    table = pd.read_csv(tmp_path / "out/mean.csv", keep_default_na=False).set_index(
-        ["structure", "value"]
-    )
+    table = pd.read_csv(tmp_path / "out/mean.csv", keep_default_na=False)
+    table = table.set_index(["structure", "value"])
     for value, structure in ((1, "anterior"), (2, "posterior")):
         labeled = by_hand(cohort / "old/labels", "*.nii.gz", value)
         predicted = by_hand(cohort / "old/nnunet", "*.nii.gz", value)
@@ -205,13 +198,18 @@ def test_labels_that_chance_has_not_drawn_are_refused(cohort, tmp_path, capsys, 
     assert not (tmp_path / "out").exists()
 
 
-def test_sums_that_are_missing_are_refused(cohort, tmp_path, capsys):
+@pytest.mark.parametrize("fault", ["promise.npz is not beside it", "was fitted on p00"])
+def test_sums_that_are_missing_and_new_patients_who_are_labeled_are_refused(
+    cohort, tmp_path, capsys, fault
+):
     shutil.copytree(cohort / "promise", tmp_path / "promise")
-    shutil.copytree(cohort / "new", tmp_path / "new")
-    (tmp_path / "promise/promise.npz").unlink()
+    labeled = "fitted" in fault
+    shutil.copytree(cohort / ("old" if labeled else "new") / "nnunet", tmp_path / "new/nnunet")
+    if not labeled:
+        (tmp_path / "promise/promise.npz").unlink()
 
     assert mean(tmp_path, tmp_path / "out", "--chosen", "random") == 1
-    assert "promise.npz is not beside it" in capsys.readouterr().err
+    assert fault in capsys.readouterr().err
 
 
 def test_volumes_of_parts_of_images_are_refused(cohort):
@@ -223,11 +221,3 @@ def test_volumes_of_parts_of_images_are_refused(cohort):
     assert known_volumes(file, promised)
     with pytest.raises(InputError, match="voxels without a label were ignored"):
         known_volumes(file, part)
-
-
-def test_labeled_patient_among_the_new_is_refused(cohort, tmp_path, capsys):
-    shutil.copytree(cohort / "promise", tmp_path / "promise")
-    shutil.copytree(cohort / "old/nnunet", tmp_path / "new/nnunet")
-
-    assert mean(tmp_path, tmp_path / "out", "--chosen", "random") == 1
-    assert "was fitted on p00" in capsys.readouterr().err

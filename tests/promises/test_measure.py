@@ -21,7 +21,7 @@ from nacl_monai.promises.control import Control, Law
 from nacl_monai.promises.measure import Formula, fit_measures, phases_of, values_of
 from tests.predictions.conftest import Study as Files
 from tests.promises.test_check import study
-from tests.promises.test_commands import PATIENTS, blobs, refusal, run
+from tests.promises.test_commands import PATIENTS, blobs, chances, refusal, run
 
 EF, PHASES = "EF = 1 - ES.anterior / ED.anterior", ["--phases", "_(ED|ES)"]
 NAMES = ["LV", "RV", "left ventricle", "a-b", "a", "b", "µ (x)"]
@@ -359,12 +359,9 @@ def test_measurement_is_judged_by_new_labels(measured):
 
 
 def test_python_has_measurements_of_arrays():
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(size=(20, 8, 8))
-    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-    pair = np.stack([1 - inside, inside], 1), labels
-    promised = nacl_monai.promise(*pair, measures=["m = 2 * class_1"])
-    errors = sorted(abs((inside > 0.5).sum((1, 2)) - labels.sum((1, 2))))
+    probs, labels = chances(20, 8, 8)
+    promised = nacl_monai.promise(probs, labels, measures=["m = 2 * class_1"])
+    errors = sorted(abs((probs[:, 1] > 0.5).sum((1, 2)) - labels.sum((1, 2))))
     assert promised.measures[0].below == pytest.approx(2 * errors[18 - 1 + 1] * 1e-3)
     with pytest.raises(SettingError, match="give a list of formulas"):
-        nacl_monai.promise(*pair, measures="m = class_1")
+        nacl_monai.promise(probs, labels, measures="m = class_1")

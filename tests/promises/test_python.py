@@ -8,23 +8,19 @@ import pytest
 import torch
 
 from nacl_monai import audit
-from nacl_monai.cli import main
 from nacl_monai.errors import InputError
 from nacl_monai.evaluations.evaluated import run_of_bins
 from nacl_monai.metrics import CalibrationMetric
 from nacl_monai.promises import applied, promise, read_curves, read_promise
 from nacl_monai.promises.control import Control
+from tests.promises.test_commands import chances, run
 from tests.same import same_values
 
 
 @pytest.fixture(scope="module")
 def promised():
     """Of eight cases, each of a patient."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(size=(8, 6, 6))
-    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-    probs = np.stack([1 - inside, inside], 1)
-    return promise(probs, labels, levels=[0.3], classes=["outside", "liver"])
+    return promise(*chances(8, 6, 6), levels=[0.3], classes=["outside", "liver"])
 
 
 def test_promise_shows_its_table(promised):
@@ -44,21 +40,15 @@ def test_promise_shows_its_table(promised):
 def test_promise_is_saved_as_the_command_writes_it(promised, tmp_path):
     """Whose page and table have the same words; a folder of somebody else's stays."""
     folder = promised.save(tmp_path / "saved")
-    args = ["promise", folder / "promise.npz", "--level", 0.3, "--output", tmp_path / "command"]
-    assert main([*map(str, args), "--no-pictures"]) == 0
+    args = ["promise", folder / "promise.npz", "--level", 0.3, "--no-pictures"]
+    command = run(tmp_path / "command", *args)
 
-    for name in ("promise.json", "promise.npz"):
-        written = [(tmp_path / place / name).read_bytes() for place in ("saved", "command")]
-        assert written[0] == written[1]
-    pages = [
-        unescape((tmp_path / place / "page.html").read_text(encoding="utf-8"))
-        for place in ("saved", "command")
-    ]
-    for text in (
-        *(text for kept, text in promised.verdicts() if kept.kind == "outer"),
-        *promised.table,
-    ):
-        assert all(text in page for page in pages)
+    texts = [text for kept, text in promised.verdicts() if kept.kind == "outer"]
+    for place in (folder, command):
+        for name in ("promise.json", "promise.npz"):
+            assert (place / name).read_bytes() == (folder / name).read_bytes()
+        page = unescape((place / "page.html").read_text(encoding="utf-8"))
+        assert all(text in page for text in (*texts, *promised.table))
     assert read_promise(folder) == replace(promised, sums=read_promise(folder).sums)
     same_values(read_curves(folder).hits, promised.curves.hits)
     again = read_promise(folder).save(tmp_path / "again")
@@ -74,6 +64,7 @@ def test_promise_is_saved_as_the_command_writes_it(promised, tmp_path):
 
 PROBS = np.stack([np.full((9, 4, 4, 4), 0.4), np.full((9, 4, 4, 4), 0.6)], 1)
 LABELS = np.ones((9, 4, 4, 4), int)
+FLAT = PROBS[8, ..., 0], LABELS[8, ..., 0]
 
 
 @pytest.mark.parametrize(
@@ -86,10 +77,7 @@ LABELS = np.ones((9, 4, 4, 4), int)
         ({"margin": "a"}, "--margin: is a; choose from"),
         ({"labels": None}, "labels: are missing"),
         ({"from_logits": True}, "probs: reach from 0 to 1 at most, as probabilities do"),
-        (
-            {"probs": [*PROBS[:8], PROBS[8, ..., 0]], "labels": [*LABELS[:8], LABELS[8, ..., 0]]},
-            "of 2 axes",
-        ),
+        ({"probs": [*PROBS[:8], FLAT[0]], "labels": [*LABELS[:8], FLAT[1]]}, "of 2 axes"),
         ({"probs": PROBS[0, :, 0, 0, 0], "labels": LABELS[0, 0, 0]}, "give .* of each case"),
     ],
 )
@@ -130,10 +118,7 @@ class Elsewhere(torch.Tensor):
 
 def test_tensors_elsewhere_are_brought_to_the_processor(monkeypatch):
     """The numbers are those of arrays; the record of a metric is on the processor, too."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(size=(8, 6, 6))
-    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-    probs = np.stack([1 - inside, inside], 1)
+    probs, labels = chances(8, 6, 6)
     away = [torch.from_numpy(part).as_subclass(Elsewhere) for part in (probs, labels)]
     with pytest.raises(TypeError, match="cuda"):
         (away[0] + 1).numpy()

@@ -15,7 +15,7 @@ from nacl_monai.cli import main
 from nacl_monai.inference.records import MARGINS
 from nacl_monai.promises import applied, promise, read_promise
 from tests.predictions.conftest import CLASSES, Study
-from tests.promises.test_commands import PATIENTS, blobs, refusal, run
+from tests.promises.test_commands import PATIENTS, blobs, chances, refusal, run
 from tests.reports.test_viewer import cases_of, layer
 from tests.same import same_values
 
@@ -194,10 +194,7 @@ def test_promise_in_python_shows_the_cases_of_the_command(folder, old, tmp_path)
 
 def test_promise_of_arrays_shows_cases_along_their_axes(tmp_path):
     """The set of the threshold within the margin is the contour that the promise writes."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(0.2, 0.9, size=(8, 4, 5, 6))
-    labels = (rng.uniform(size=inside.shape) < inside).astype(int)
-    probs, spacing = np.stack([1 - inside, inside], 1), (1.0, 2.0, 3.0)
+    (probs, labels), spacing = chances(8, 4, 5, 6, low=0.2, high=0.9), (1.0, 2.0, 3.0)
     found = promise(probs, labels, levels=[0.3], misses=[0.4], spacing=spacing)
     shown = cases_of(found.page(tmp_path / "page.html"))
 
@@ -208,7 +205,7 @@ def test_promise_of_arrays_shows_cases_along_their_axes(tmp_path):
         masks = {mask["name"]: voxels(mask["voxels"]) for mask in structure["masks"]}
         stored = layer(structure["probability"])
         # Half a step of a byte.
-        np.testing.assert_allclose(stored.get_fdata(), inside[place], atol=0.5 / 255 + 1e-6)
+        np.testing.assert_allclose(stored.get_fdata(), probs[place, 1], atol=0.5 / 255 + 1e-6)
         np.testing.assert_allclose(np.diag(stored.affine), (*spacing, 1))
         same_values(masks["label"], labels[place])
         (applied_to,) = applied(replace(found, cohort={}), probs[place], spacing)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from nacl_monai.errors import InputError
@@ -11,15 +10,13 @@ from nacl_monai.promises import fit, read_promise
 from nacl_monai.promises.cases import curves_of_arrays
 from nacl_monai.promises.control import Control
 from tests.losses.test_architecture import entered
+from tests.promises.test_commands import chances
 
 HALF = [Control(0.5)]
 
 
 def curves(patients=4, **definition):
-    rng = np.random.default_rng(0)
-    inside = rng.random((patients, 5, 6))
-    labels = (rng.random(inside.shape) < inside).astype(int)
-    found = curves_of_arrays(np.stack([1 - inside, inside], 1), labels)
+    found = curves_of_arrays(*chances(patients, 5, 6))
     return replace(found, definition={**found.definition, **definition})
 
 

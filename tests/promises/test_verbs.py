@@ -9,7 +9,7 @@ import pytest
 
 import nacl_monai
 from nacl_monai.errors import InputError, SettingError
-from tests.promises.test_commands import run
+from tests.promises.test_commands import chances, run
 
 SPACING = (1.0, 2.0, 3.0)
 
@@ -17,10 +17,8 @@ SPACING = (1.0, 2.0, 3.0)
 @pytest.fixture(scope="module")
 def arrays():
     """Probabilities and labels of 29 cases."""
-    rng = np.random.default_rng(0)
-    inside = rng.uniform(0.02, 0.98, size=(29, 6, 5, 4)).astype(np.float32)
-    labels = (rng.uniform(size=inside.shape) < inside).astype(np.uint8)
-    return np.stack([1 - inside, inside], 1), labels
+    probs, labels = chances(29, 6, 5, 4, low=0.02, high=0.98)
+    return probs.astype(np.float32), labels.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
