@@ -198,9 +198,10 @@ def make(*args):
     assert code == 0, (args, code, errors)
 
 
-def snapshot(root):
+def snapshot(*roots):
     """Every file with its size and time."""
-    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    files = (path for root in roots for path in root.rglob("*") if path.is_file())
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
 def spoilt(folder, fault, to):
@@ -261,13 +262,8 @@ def applied_chain(world, draw, place):
         # whose new cases are need not be said, where a pattern travels or each is its own patient's
         fault == "nobody's patients" and how != "table" and not hidden
     )
-    return (
-        [*verb, folder, new, *args, "--output", output],
-        output,
-        fault,
-        table.get(fault),
-        harmless,
-    )
+    command = [*verb, folder, new, *args, "--output", output]
+    return command, output, fault, table.get(fault), harmless
 
 
 def joined_chain(world, draw, place):

@@ -20,23 +20,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections import Counter
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.cli import flag, main
+from nacl_monai.cli import flag
 from nacl_monai.phantoms import PHANTOMS
 from nacl_monai.predictions.options import Use, rows
 from tests.configurations.conftest import ROOT, arguments, run_module, run_words
 from tests.evaluated_runs import blank
 from tests.predictions.conftest import Study, save, write_json
+from tests.promises.test_chains import make, run, snapshot
 from tests.promises.test_commands import blobs
 from tests.test_output import fork
 
@@ -87,12 +88,9 @@ ALWAYS = {
     "calibrate_folders": ("folds", "method"),
     "calibrate_islands": ("folds", "components"),
     "calibrate_run": ("dataset_dir",),
-    "promise_folders": ("level",),
-    "promise_sums": ("level",),
     "promise_shard": ("shard",),
-    "report": ("level",),
-    "promise_check": ("chosen",),
-    "promise_mean": ("chosen",),
+    **dict.fromkeys(("promise_folders", "promise_sums", "report"), ("level",)),
+    **dict.fromkeys(("promise_check", "promise_mean"), ("chosen",)),
 }
 #: Options that have no effect, or fail, without others.
 WITH = {
@@ -101,11 +99,9 @@ WITH = {
     "measure": ("phases",),
     "phases": ("measure",),
     "rater_names": ("raters",),
-    "new_images": ("new",),
-    "budget": ("new",),
-    "below": ("new",),
     "confidence": ("control",),
     "activation": ("structures",),
+    **dict.fromkeys(("new_images", "budget", "below"), ("new",)),
 }
 #: Options that a promise needs again, by what is true of it.
 OF_PROMISE = {"salt": "hidden", "calibrator": "behind", "phases": "phases"}
@@ -176,13 +172,11 @@ class World:
         self.people = {part: frozenset(people[slice(*ends)]) for part, ends in PARTS.items()}
         for part in PARTS:
             self._write(root / part, [name for name in self.cases if name[:3] in self.people[part]])
-        columns = {
-            "patient": lambda n: n[:3],
-            "phase": lambda n: n[4:],
-            "site": lambda n: "ab"[int(n[2]) % 2],
-        }
-        for column, text in columns.items():
-            lines = [f"case,{column}", *(f"{name},{text(name)}" for name in self.cases)]
+        columns = {"patient": {name: name[:3] for name in self.cases}}
+        columns["phase"] = {name: name[4:] for name in self.cases}
+        columns["site"] = {name: "ab"[int(name[2]) % 2] for name in self.cases}
+        for column, texts in columns.items():
+            lines = [f"case,{column}", *(f"{name},{text}" for name, text in texts.items())]
             (root / f"{column}.csv").write_text("\n".join(lines))
         lines = ["prediction,label", *(f"pred_{name},{name}_seg" for name in self.cases)]
         (root / "pairs.csv").write_text("\n".join(lines))
@@ -197,10 +191,8 @@ class World:
         temperature = ["--folds", "2", "--method", "temperature"]
         calibrated = self.after("calibrate", "fit", *fit, *temperature, *plain).folder
         islands = self.after("calibrate", "fit", *fit, *temperature[:2], "--components").folder
-        self.fits = {
-            "calibrator": calibrated / "calibrator.json",
-            "islands": islands / "islands.json",
-        }
+        self.fits = {"calibrator": calibrated / "calibrator.json"}
+        self.fits["islands"] = islands / "islands.json"
         fit, hide = [*fit, *plain], ["--anonymous", root / "salt"]
         behind = ["--calibrator", self.fits["calibrator"]]
         of_two = ["--measure", *VALUES["measure"][0], "--phases", root / "phase.csv"]
@@ -211,11 +203,8 @@ class World:
         self.made += [promise(*behind, behind=True), audit("site2", *fit, *hide, hidden=True)]
         self.made += [*(audit(part, *fit) for part in ("site1", "site2", "else"))]
         self.made += [audit("site2", *fit, *behind, behind=True)]
-        self.made += [
-            audit(part, *fit, "--shard", f"{k}/2", shard=(part, k))
-            for part in ("old", "else")
-            for k in (1, 2)
-        ]
+        shards = product(("old", "else"), (1, 2))
+        self.made += [audit(p, *fit, "--shard", f"{k}/2", shard=(p, k)) for p, k in shards]
 
     def _write(self, place, cases):
         chosen = {name: self.cases[name] for name in cases}
@@ -246,8 +235,7 @@ class World:
         folder = Path(tempfile.mkdtemp(dir=self.root)) / verb
         place = self.root / part
         data = [place / name for name in ("nnunet", *["member"] * ("how" in truth), "labels")]
-        code, _, errors = typed([verb, *data, *values, "--output", folder])
-        assert code == 0, errors
+        make(verb, *data, *values, "--output", folder)
         return Made(folder, verb, self.people[part], **truth)
 
 
@@ -268,14 +256,10 @@ class Step:
     def args(self):
         """As typed."""
         verb, _, kind = self.use.partition("_")
-        args = [
-            verb,
-            *([f"--{kind}"] if kind in ("apply", "check", "mean") and verb == "promise" else []),
-        ]
         takes = USES[self.use][0]
-        args += [
-            item.folder / takes if takes.endswith("npz") else item.folder for item in self.sources
-        ]
+        file = takes if takes.endswith("npz") else ""
+        args = [verb, *[f"--{kind}"] * (kind in ("apply", "check", "mean"))]
+        args += [item.folder / file for item in self.sources]
         args += [*self.folders, *([self.labels] if self.labels else [])]
         for name, values in self.values.items():
             args += [flag(name), *values]
@@ -298,17 +282,10 @@ def refusals(step):
             yield "sums of two models"
         shards = Counter(item.shard for item in sources if item.shard)
         studies = {name for name, _ in shards}
-        if (
-            len(studies) > 1
-            or sum(shards.values()) != 2 * len(studies)
-            or len(shards) != 2 * len(studies)
-        ):
+        if len(studies) > 1 or {sum(shards.values()), len(shards)} != {2 * len(studies)}:
             yield "half a study"
         whole = [item.people for item in sources if not item.shard]
-        whole += [
-            next(item.people for item in sources if item.shard and item.shard[0] == n)
-            for n in studies
-        ]
+        whole += {item.shard[0]: item.people for item in sources if item.shard}.values()
         if sum(map(len, whole)) > len(frozenset().union(*whole)):
             yield "somebody counts twice"
         if len({item.hidden for item in sources}) > 1 and "anonymous" not in step.options:
@@ -367,14 +344,11 @@ class Walk:
         averaged = ["ensemble", *(values.get("ensemble") or ["probs"])]
         how = " ".join(averaged) if "ensemble" in options else maps.how if maps else "probs"
         behind = "calibrator" in options or bool(maps and maps.behind)
-        result = Made(
-            self._output(values), WRITES.get(use, use.partition("_")[0]), people, behind, how
-        )
+        output, what = self._output(values), WRITES.get(use, use.partition("_")[0])
+        result = Made(output, what, people, behind, how)
         if takes.endswith("npz"):
             people = frozenset().union(*(item.people for item in sources))
-            result = replace(
-                sources[0], folder=result.folder, what=result.what, people=people, shard=()
-            )
+            result = replace(sources[0], folder=output, what=what, people=people, shard=())
         hidden = result.hidden or "anonymous" in options
         result = replace(result, hidden=hidden, phases="phases" in options)
         if "shard" in options:
@@ -479,19 +453,6 @@ class Walk:
         return folder
 
 
-def typed(args):
-    """Exit code, or the traceback that it ended in; output and errors."""
-    output, errors = io.StringIO(), io.StringIO()
-    with redirect_stdout(output), redirect_stderr(errors):
-        try:
-            code = main([*map(str, args)])
-        except SystemExit as end:
-            code = end.code
-        except Exception:
-            code = traceback.format_exc()
-    return code, output.getvalue(), errors.getvalue()
-
-
 def in_this_process(command, start=subprocess.run, **options):
     """A step of a run, without the seconds of its imports; git, which a record asks, is started."""
     if command[0] != sys.executable:
@@ -507,12 +468,6 @@ def contents(folder):
         str(name): b"" if name.name in ("log.json", "log.txt", "checks.json") else path.read_bytes()
         for name, path in files.items()
     }
-
-
-def snapshot(*roots):
-    """Every file with its size and time."""
-    files = (path for root in roots for path in root.rglob("*") if path.is_file())
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
 def numbers_of(step):
@@ -545,9 +500,8 @@ def numbers_of(step):
 
 
 def same(numbers, other):
-    return len(numbers) == len(other) and np.allclose(
-        numbers, other, rtol=1e-5, atol=2e-6, equal_nan=True
-    )
+    close = {"rtol": 1e-5, "atol": 2e-6, "equal_nan": True}
+    return len(numbers) == len(other) and np.allclose(numbers, other, **close)
 
 
 def faults_of(step, code, errors, before, after, walk):
@@ -584,7 +538,7 @@ def killed(step, draw):
     def work():
         if draw.random() < 0.5:
             signal.setitimer(signal.ITIMER_VIRTUAL, draw.uniform(0.01, 0.6))
-        code = typed(step.args)[0]
+        code, _ = run(*step.args)
         return code if isinstance(code, int) else 9
 
     return fork(work, draw.choice([1, 2, 3, 5, 8, 13, 21, 34, 55]))[0] < 0
@@ -605,7 +559,7 @@ def walked(walk, use, target, known, counts):
     there = next((place for place in (output, aside) if was_killed and place.exists()), None)
     between = contents(there) if there else None
     before = snapshot(walk.place, root) if not was_killed else {}
-    code, _, errors = typed(step.args)
+    code, errors = run(*step.args)
     after = snapshot(walk.place, root) if not was_killed else {}
     problem = next(faults_of(step, code, errors, before, after, walk), "")
     refused = code in (1, 2) and "error: " in errors
@@ -646,17 +600,13 @@ def again(step, code):
         return ""
     written = json.loads((output / ".written.json").read_text())
     first = contents(output)
-    if (other := typed(step.args)[0]) != code:
+    if (other := run(*step.args)[0]) != code:
         return f"ended with {code}, then with {other}"
     if contents(output) != first:
         return "wrote other files the second time"
-    if (
-        len(written) == 1
-        and step.use != "watch"
-        and not any(item.folder == output for item in step.sources)
-    ):
+    if len(written) == 1 and step.use != "watch" and output not in {s.folder for s in step.sources}:
         shutil.rmtree(output)
-        if typed(step.args)[0] != code or contents(output) != first:
+        if run(*step.args)[0] != code or contents(output) != first:
             return "wrote other files where nothing was"
     return ""
 
