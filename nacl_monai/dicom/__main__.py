@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from nacl_monai.output import check_new_file
 from nacl_monai.predictions.names import stem_of
 
 if TYPE_CHECKING:
-    from nacl_monai.dicom.frames import Frames
     from nacl_monai.inference.images import Series
 
 
@@ -72,34 +71,9 @@ def _write(options: argparse.Namespace) -> list[Path]:
                 "NAME_outer_STRUCTURE.nii.gz"
             )
     source = read_source(options.series)
-    if contours:
-        return _write_contours(options, source, ["", *contours.values()], output)
-    return (_write_label if options.kind == "segmentation" else _write_maps)(
-        options, source, output
-    )
-
-
-def _write_contours(
-    options: argparse.Namespace, source: Series, names: list[str], output: Path
-) -> list[Path]:
-    from nacl_monai.dicom.frames import read_contours
-    from nacl_monai.dicom.segmentation import check_segment_names
-
-    check_segment_names(names)
-    frames = read_contours(options.files, source, options.affine_tolerance)
-    return _write_segments(frames, source, names, output, options.files[0])
-
-
-def _write_label(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
-    """A label map, or probabilities, as one segmentation."""
-    from nacl_monai.dicom.frames import read_frames
-    from nacl_monai.dicom.segmentation import check_segment_names, class_names
-
-    file = options.files[0]
-    names = options.names or class_names(file)
-    check_segment_names(names)
-    frames = read_frames(file, source, len(names), options.affine_tolerance)
-    return _write_segments(frames, source, names, output, file)
+    if contours or options.kind == "segmentation":
+        return _write_segments(options, source, contours, output)
+    return _write_maps(options, source, output)
 
 
 def _write_maps(options: argparse.Namespace, source: Series, output: Path) -> list[Path]:
@@ -126,25 +100,30 @@ def _write_maps(options: argparse.Namespace, source: Series, output: Path) -> li
 
 
 def _write_segments(
-    frames: Frames, source: Series, names: Sequence[str], output: Path, file: Path
+    options: argparse.Namespace, source: Series, contours: Mapping[Path, str], output: Path
 ) -> list[Path]:
-    from nacl_monai.dicom.segmentation import write_segmentation
+    """A label map, probabilities, or contours, as one segmentation."""
+    from nacl_monai.dicom import segmentation
+    from nacl_monai.dicom.frames import read_contours, read_frames
 
+    file, apart = options.files[0], options.affine_tolerance
+    names = ["", *contours.values()] if contours else options.names
+    names = names or segmentation.class_names(file)
+    segmentation.check_segment_names(names)
+    if contours:
+        frames = read_contours(options.files, source, apart)
+    else:
+        frames = read_frames(file, source, len(names), apart)
     if not frames.any():
         empty = "holds no voxel of a class, so every frame is empty"
         print_line("warning", f"{file}: {empty}")
-    write_segmentation(frames, source, names, output)
+    segmentation.write_segmentation(frames, source, names, output)
     for number, name in enumerate(names[1:], start=1):
-        print(f"segment {number}: {name}, coded as {_code(name)}")
+        what = segmentation.property_of(name)
+        code = f"{what.kind.meaning} ({what.kind.scheme_designator} {what.kind.value})"
+        unlisted = ", since DICOM lists no such name" * what.generic
+        print(f"segment {number}: {name}, coded as {code}{unlisted}")
     return [output]
-
-
-def _code(name: str) -> str:
-    from nacl_monai.dicom.segmentation import property_of
-
-    what = property_of(name)
-    code = f"{what.kind.meaning} ({what.kind.scheme_designator} {what.kind.value})"
-    return f"{code}, since DICOM lists no such name" if what.generic else code
 
 
 if __name__ == "__main__":

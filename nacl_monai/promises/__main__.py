@@ -139,9 +139,7 @@ def _triage(
         return print_verdicts(promise, verdicts)
     if not new:
         raise SettingError("NEW: is missing; give the folder of the new predictions")
-    first = the_folder("NEW", new, values)
-    options, output = at_output(Use.TRIAGE_NEW, values, promise, first)
-    _check_there(promise, first)
+    first, output, options = _at_new(Use.TRIAGE_NEW, promise, new, values)
     from nacl_monai.promises.triage import triage_folder
 
     return triage_folder(promise, first, output, options)
@@ -180,9 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         add_options(part, Use[name.upper()])
         return part
 
-    parser = Parser(
-        prog="nacl-monai", description="Contours, volumes and lists of cases with a guarantee."
-    )
+    about = "Contours, volumes and lists of cases with a guarantee."
+    parser = Parser(prog="nacl-monai", description=about)
     commands = parser.add_subparsers(dest="command", required=True)
     what = "contours, volumes and Dice with a guarantee, by calibration patients"
     promise = verb("promise", what, _promise)
@@ -217,9 +214,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "whether new patients are like those of a promise, one by one, with an alarm"
     add = verb("watch", what, _watch).add_argument
     add("promise", type=Path, metavar="PROMISE", help="promise.json")
-    add(
-        "new", nargs="*", type=Path, metavar="NEW", help=f"{new}; those in the log stay as they are"
-    )
+    known = f"{new}; those in the log stay as they are"
+    add("new", nargs="*", type=Path, metavar="NEW", help=known)
     return parser
 
 

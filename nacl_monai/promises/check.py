@@ -193,18 +193,15 @@ class _Test(NamedTuple):
         """The row of some of the patients."""
         losses = [self.losses[name] for name in patients]
         found = sum(losses) if self.law else np.mean(losses) if losses else np.nan
-        row: dict[str, Any] = {"promise": self.label, "failed": float(found)}
-        row |= {
-            "patients": len(losses),
-            "calibrated": self.calibrated,
-            "share": self.law is None,
-            "p": np.nan,
-        }
+        p_value = power = np.nan
         if self.law and losses:
-            row["p"] = float(self.law.p_values(len(losses))[int(found)])
+            p_value = float(self.law.p_values(len(losses))[int(found)])
+            power = self.law.power(len(losses))
         elif losses:
-            row["p"] = self.by_divisions(patients)
-        return row | {"power": self.law.power(len(losses)) if self.law and losses else np.nan}
+            p_value = self.by_divisions(patients)
+        row = {"promise": self.label, "failed": float(found), "patients": len(losses)}
+        row |= {"calibrated": self.calibrated, "share": self.law is None}
+        return row | {"p": p_value, "power": power}
 
 
 def judged(

@@ -359,10 +359,8 @@ def _chosen(
     curves: Curves, control: Control, names: Sequence[str], promise: Promise
 ) -> Iterator[tuple[str, str, list[str]]]:
     """The names of cases, the reason to show them, and the structures with the largest miss."""
-    found = [
-        Rules(curves, curves.structures.index(name), OUTER, **promise.settings).misses(control)
-        for name in names
-    ]
+    shown = [curves.structures.index(name) for name in names]
+    found = [Rules(curves, k, OUTER, **promise.settings).misses(control) for k in shown]
     missed = np.array([[of_case.get(case, 0.0) for case in curves.cases] for of_case in found])
     order = missed.max(0, initial=0).argsort(kind="stable")
     places = {"most of all": -1, "second most": -2, "as usual": len(order) // 2}
@@ -371,9 +369,8 @@ def _chosen(
         worst = of_case.argsort(kind="stable")[::-1][:_SIDE_BY_SIDE]
         shares = ", ".join(f"{of_case[k]:.1%} of {names[k]}" for k in worst)
         fails = control.kind == EACH and bool(of_case.max() > control.miss)
-        reason = (
-            f"missed {what}: {shares}" + f", one of the {one_in(control.level)} with more" * fails
-        )
+        which = f", one of the {one_in(control.level)} with more" * fails
+        reason = f"missed {what}: {shares}{which}"
         yield curves.cases[order[place]], reason, [names[k] for k in worst]
 
 

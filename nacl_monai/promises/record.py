@@ -343,9 +343,8 @@ class Promise:
     @property
     def table(self) -> pd.DataFrame:
         """A row for each promise: the law of such calibrations, and sizes."""
-        return pd.DataFrame.from_dict(
-            {kept.label: self._row(kept) for kept in self.kept}, orient="index", columns=_COLUMNS
-        )
+        rows = {kept.label: self._row(kept) for kept in self.kept}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=_COLUMNS)
 
     def _row(self, kept: Guarantee) -> list[str]:
         plain, free = (self.compared(kept, family) for family in (MARGIN_ONLY, UNCONTROLLED))

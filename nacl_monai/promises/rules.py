@@ -348,9 +348,8 @@ def compared(
             rows.append(_row(rules, control, MARGIN_ONLY) | size)
             if kind == OUTER:
                 risks, sizes = uncontrolled(curves, structure, control)
-                found = (
-                    {"risk": float(risks.mean())} | _interval(risks) | size_of(sizes / rules.whole)
-                )
+                found = {"risk": float(risks.mean())} | _interval(risks)
+                found |= size_of(sizes / rules.whole)
                 rows.append(_row(rules, control, UNCONTROLLED) | found)
     return rows
 

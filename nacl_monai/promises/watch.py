@@ -53,7 +53,7 @@ from nacl_monai.predictions.options import Options, Use
 from nacl_monai.predictions.study import Study
 from nacl_monai.promises.cases import find_new
 from nacl_monai.promises.check import curves_beside
-from nacl_monai.promises.cohort import LABELED, check_strangers, known_of
+from nacl_monai.promises.cohort import LABELED, Known, check_strangers, known_of
 from nacl_monai.promises.control import Control, grown, worst_by_patient
 from nacl_monai.promises.record import PROMISE_FILE, Promise, read_promise
 from nacl_monai.promises.rules import Rules, counting, errors_of
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 LOG = "log.json"
 _HEADINGS = ("Stream", "Calibrated", "New patients", "Wealth now", "Largest")
+_NO = ("–", "–")  # wealth, now and at most
 _UNLIKE = (
     "These patients are not like those who calibrated the promise, and it may not hold for them. Look "
     "at what has changed, and promise anew with labeled patients of now."
@@ -324,11 +325,17 @@ class Watch:
 
 def statistics_of(curves: Curves) -> dict[str, dict[str, float]]:
     """Stream → patient → number, of the statistics that need no label."""
-    names = sorted({*curves.patients})
+    names, found = sorted({*curves.patients}), _streams(known_of(curves, labeled=False))
+    return {stream: dict(zip(names, found[stream], strict=True)) for stream in found}
+
+
+def _streams(known: Known) -> dict[str, Sequence[float]]:
+    """The numbers that need no label, by the names of their streams."""
     return {
-        f"{structure}: {name}": dict(zip(names, numbers, strict=True))
-        for structure, of_structure in known_of(curves, labeled=False).items()
+        f"{structure}: {name}": list(numbers)
+        for structure, of_structure in known.items()
         for name, numbers in of_structure.items()
+        if name != LABELED
     }
 
 
@@ -421,12 +428,7 @@ def begun(file: Path, promise: Promise) -> Watch:
     """
     if not promise.cohort:
         raise InputError(f"{file}: {_NO_COHORT}")
-    known: dict[str, Sequence[float]] = {
-        f"{structure}: {name}": list(numbers)
-        for structure, of_structure in promise.cohort.items()
-        for name, numbers in of_structure.items()
-        if name != LABELED
-    }
+    known = _streams(promise.cohort)
     if (curves := curves_beside(file, promise)) is not None:
         known |= {name: list(numbers.values()) for name, numbers in needed(promise, curves).items()}
     return Watch(checksum(file / PROMISE_FILE if file.is_dir() else file), known)
@@ -502,9 +504,7 @@ def _write_page(watch: Watch, file: Path, command: str) -> Path:
     rows = []
     for stream, known in watch.known.items():
         curve = [*watch.curve(stream).values()]
-        heights = (
-            [f"{np.exp(height):.3g}" for height in (curve[-1], max(curve))] if curve else ["–", "–"]
-        )
+        heights = [f"{np.exp(height):.3g}" for height in (curve[-1], max(curve))] if curve else _NO
         rows.append([stream, str(len(known)), str(len(curve)), *heights])
     found = Section("What can be found with so many?", "", findable(watch), notes=[_SIMULATED])
     streams = Section("All streams", headings=_HEADINGS, rows=rows, notes=[_NEEDED])
