@@ -189,9 +189,8 @@ def test_p_value_is_the_formula():
         h = (a * math.log(a / level) if a else 0) + (1 - a) * math.log((1 - a) / (1 - level))
         bentkus = math.e * binom.cdf(math.ceil(round(n * risk, 9)), n, level)
 
-        assert hoeffding_bentkus(risk, n, level) == pytest.approx(
-            min(1, math.exp(-n * h), bentkus), rel=1e-12
-        )
+        expected = min(1, math.exp(-n * h), bentkus)
+        assert hoeffding_bentkus(risk, n, level) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_rule_behind_a_bad_one_is_not_taken():
@@ -281,9 +280,8 @@ def test_part_that_is_missed_as_a_whole_is_found_before_the_margin_grows():
     label = np.zeros_like(probs, bool)
     probs[2:4, 3:7, 3:7], probs[4, 3:7, 3:7] = 0.99, 0.4
     label[2:5, 3:7, 3:7] = True
-    (levels,) = structure_levels(
-        torch.from_numpy(np.stack([1 - probs, probs])), {"a": (1,)}, (10.0, 1.0, 1.0)
-    )
+    both = torch.from_numpy(np.stack([1 - probs, probs]))
+    (levels,) = structure_levels(both, {"a": (1,)}, (10.0, 1.0, 1.0))
     curve = {name: part[None, None] for name, part in label_curve(levels, label).items()}
     curves = Curves(["a"], ["a"], **curve, spacings=np.array([[10.0, 1, 1]]), patients=["a"])
 
@@ -392,13 +390,9 @@ def test_threshold_is_that_of_mapie(level):
     losses = contours_along(curves, 0, "outer", path)[0][:, ::-1]
     rule = Control(level).boldest(losses)
 
-    theirs = control.SemanticSegmentationController(
-        lambda _: inside[:, None],
-        risk="recall",
-        method="crc",
-        target_level=1 - level,
-        predict_params=THRESHOLDS[:-1],
-    )
+    how = {"risk": "recall", "method": "crc", "target_level": 1 - level}
+    how["predict_params"] = THRESHOLDS[:-1]
+    theirs = control.SemanticSegmentationController(lambda _: inside[:, None], **how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs.calibrate(np.zeros(len(labels)), labels.reshape(len(labels), -1, 1))

@@ -73,9 +73,8 @@ def test_disagreement_is_a_column(folds, tmp_path, capsys, monkeypatch):
     for case in folds[0].cases:
         means = []
         for value, name in enumerate(list(CLASSES)[1:], 1):
-            masks = [
-                {*np.flatnonzero(fold.cases[case][0].argmax(0) == value).tolist()} for fold in folds
-            ]
+            predicted = [fold.cases[case][0].argmax(0) for fold in folds]
+            masks = [{*np.flatnonzero(labels == value).tolist()} for labels in predicted]
             dice = [2 * len(a & b) / (len(a) + len(b)) for a, b in combinations(masks, 2)]
             means.append(np.mean(dice))
             assert table.loc[case, f"pairwise_dice_{name}"] == pytest.approx(means[-1], abs=1e-6)
@@ -104,9 +103,8 @@ def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
     place, line = other(folds, tmp_path)
     args = ["audit", folds[0].nnunet(), place, folds[0].labels, "--ensemble", "logits"]
 
-    assert main([*map(str, args), "--output", str(tmp_path / "audit")]) == 1
+    error = refusal([*args, "--output", tmp_path / "audit"], capsys)
 
-    error = capsys.readouterr().err
     assert f"error: {place}" in error or resized is other
     assert line in error
     assert not (tmp_path / "audit").exists()
@@ -114,13 +112,9 @@ def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
 
 @pytest.mark.parametrize("args", [["--ensemble"], ["--ensemble", "logits"]])
 def test_ensemble_of_one_is_refused(folds, tmp_path, capsys, args):
-    command = ["audit", str(folds[0].nnunet()), str(folds[0].labels), *args]
+    command = ["audit", folds[0].nnunet(), folds[0].labels, *args, "--output", tmp_path / "audit"]
 
-    assert main([*command, "--output", str(tmp_path / "audit")]) == 2
-
-    assert (
-        "error: --ensemble: averages the predictions of several folders" in capsys.readouterr().err
-    )
+    assert "--ensemble: averages the predictions of several folders" in refusal(command, capsys)
 
 
 def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):

@@ -17,7 +17,7 @@ from nacl_monai.inference.records import own_checksum
 from nacl_monai.promises import applied, promise, read_promise
 from nacl_monai.promises.cases import contour_name
 from tests.predictions.conftest import Study
-from tests.promises.test_commands import PATIENTS, blobs
+from tests.promises.test_commands import PATIENTS, blobs, run
 from tests.same import same_bits
 
 LEVEL = ["--level", "0.3", "--no-pictures"]
@@ -69,9 +69,7 @@ def test_calibration_patient_is_recognized_whatever_labels_are_called(
     place = made_of(study, tmp_path, *(word.format(tmp_path) for word in args))
     promise = tmp_path / "promise"
     if through == "sums":
-        again = ["promise", promise / "promise.npz", *LEVEL, *output(tmp_path, "again")]
-        assert main([*map(str, again)]) == 0
-        promise = tmp_path / "again"
+        promise = run(tmp_path / "again", "promise", promise / "promise.npz", *LEVEL)
 
     line = refused(["promise", "--apply", promise, place, *output(tmp_path, "new")], capsys)
     assert "was fitted on case0, who cannot test it" in line
@@ -85,18 +83,12 @@ def test_pattern_and_table_travel_through_sums(tmp_path, capsys):
     table = tmp_path / "t.csv"
     rows = [f"{case},{case[:3]}" for case in [*study.cases, "p03_later"]]
     table.write_text("\n".join(["case,patient", *rows]))
-    place = str(new.nnunet())
-    for name, args in {"pattern": PATIENTS, "table": ["--patients", str(table)]}.items():
-        audited = ["audit", str(study.nnunet()), str(study.labels), *args, "--no-pictures"]
-        assert main([*audited, *output(tmp_path, f"audit_{name}")]) == 0
-        command = ["promise", str(tmp_path / f"audit_{name}"), *LEVEL, *output(tmp_path, name)]
-        assert main(command) == 0
-        assert read_promise(tmp_path / name).known_by == name
-
-    apply = {
-        name: ["promise", "--apply", tmp_path / name, place, *output(tmp_path, "c")]
-        for name in ("pattern", "table")
-    }
+    apply, data = {}, ["audit", study.nnunet(), study.labels, "--no-pictures"]
+    for name, args in {"pattern": PATIENTS, "table": ["--patients", table]}.items():
+        sums = run(tmp_path / f"audit_{name}", *data, *args)
+        promised = run(tmp_path / name, "promise", sums, *LEVEL)
+        assert read_promise(promised).known_by == name
+        apply[name] = ["promise", "--apply", promised, new.nnunet(), *output(tmp_path, "c")]
     assert "was fitted on p03, who cannot test it" in refused(apply["pattern"], capsys)
     assert "give the table with --patients" in refused(apply["table"], capsys)
     assert "was fitted on p03" in refused([*apply["table"], "--patients", table], capsys)
@@ -144,8 +136,7 @@ def test_sites_with_the_same_sums_are_refused(study, tmp_path, capsys):
     """Under other names they are the same patients."""
     other = Study(tmp_path / "b", {f"b{name}": pair for name, pair in study.cases.items()})
     for name, site in {"one": study, "two": other}.items():
-        args = ["audit", str(site.nnunet()), str(site.labels), "--no-pictures"]
-        assert main([*args, *output(tmp_path, name)]) == 0
+        run(tmp_path / name, "audit", site.nnunet(), site.labels, "--no-pictures")
 
     for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
         sites = [tmp_path / name / file for name in ("one", "two")]
@@ -157,16 +148,15 @@ def test_sites_of_one_model_are_joined_whatever_their_files_are(study, tmp_path)
     """One keeps npz files, and the other NIfTI: the promise is that of all, in any order."""
     names = list(study.cases)
     sites = {"npz": (names[5:], Study.nnunet), "nifti": (names[:5], Study.channels)}
+    sums = []
     for name, (cases, write) in sites.items():
         site = Study(tmp_path / name, {case: study.cases[case] for case in cases})
-        args = ["audit", write(site), site.labels, "--no-pictures"]
-        assert main([*map(str, args), *output(tmp_path, f"audit_{name}")]) == 0
-    files = [tmp_path / f"audit_{name}" / "promise.npz" for name in sites]
-    assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "both")]) == 0
-    whole = ["promise", study.nnunet(), study.labels, *LEVEL]
-    assert main([*map(str, whole), *output(tmp_path, "whole")]) == 0
+        data = [write(site), site.labels, "--no-pictures"]
+        sums.append(run(tmp_path / f"audit_{name}", "audit", *data))
+    both = read_promise(run(tmp_path / "both", "promise", *sums, *LEVEL))
+    data = [study.nnunet(), study.labels, *LEVEL]
+    expected = read_promise(run(tmp_path / "whole", "promise", *data))
 
-    both, expected = (read_promise(tmp_path / name) for name in ("both", "whole"))
     assert both.kept == expected.kept
     assert both.beside == expected.beside
 
@@ -197,7 +187,7 @@ def test_promise_takes_maps_behind_its_calibrator_and_calibrates_none_twice(
         (["promise", "--apply", tmp_path / "promise", tmp_path / "maps"], "ours"),
         (["promise", "--apply", tmp_path / "promise", new.nnunet(), *behind], "theirs"),
     ):
-        assert main([*map(str, args), *output(tmp_path, name)]) == 0
+        run(tmp_path / name, *args)
     ours, theirs = (pd.read_csv(tmp_path / name / "promised.csv") for name in ("ours", "theirs"))
     # Maps keep single precision, which moves a voxel at most that is just at the threshold.
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
@@ -211,9 +201,9 @@ def test_promise_takes_maps_behind_its_calibrator_and_calibrates_none_twice(
 @pytest.mark.parametrize("parts", [["1/3", "2/3"], ["1/2", "2/3"], ["1/2", "1/2"]])
 def test_shards_of_another_division_are_refused(parts, study, tmp_path, capsys):
     """Or with one missing or doubled; in a merge of audits, too."""
+    data = ["audit", study.nnunet(), study.labels, "--no-pictures", "--shard"]
     for k, part in enumerate(parts):
-        args = ["audit", str(study.nnunet()), str(study.labels), "--no-pictures"]
-        assert main([*args, "--shard", part, *output(tmp_path, str(k))]) == 0
+        run(tmp_path / str(k), *data, part)
 
     for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
         files = [tmp_path / str(k) / file for k in range(len(parts))]
@@ -229,7 +219,7 @@ def test_halves_of_two_studies_are_no_whole(study, tmp_path, capsys):
     for more in ([], hidden):
         for k, half in enumerate((study, other)):
             args = ["audit", half.nnunet(), half.labels, "--no-pictures", "--shard", f"{k + 1}/2"]
-            assert main([*map(str, args), *more, *output(tmp_path, f"{k}{len(more)}")]) == 0
+            run(tmp_path / f"{k}{len(more)}", *args, *more)
         for verb, file in (("merge", "bins.npz"), ("promise", "promise.npz")):
             files = [tmp_path / f"{k}{len(more)}" / file for k in range(2)]
             line = refused([verb, *files, *output(tmp_path, verb)], capsys)
@@ -238,12 +228,11 @@ def test_halves_of_two_studies_are_no_whole(study, tmp_path, capsys):
 
 def test_contours_of_a_promise_stay_where_another_is_made(study, tmp_path):
     """Both are commands of their own."""
-    assert main(["promise", str(study.nnunet()), str(study.labels), *LEVEL, *output(tmp_path)]) == 0
+    args = ["promise", study.nnunet(), study.labels, *LEVEL]
     new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
-    apply = ["promise", "--apply", str(tmp_path / "promise"), str(new.nnunet())]
-    assert main([*apply, *output(tmp_path, "both")]) == 0
-    args = ["promise", str(study.nnunet()), str(study.labels), *LEVEL]
-    assert main([*args, *output(tmp_path, "both")]) == 0
+    apply = ["promise", "--apply", run(tmp_path / "promise", *args), new.nnunet()]
+    run(tmp_path / "both", *apply)
+    run(tmp_path / "both", *args)
 
     names = {file.name for file in (tmp_path / "both").iterdir()}
     assert {"promised.csv", "new_outer_anterior.nii.gz", "promise.json"} <= names
@@ -251,8 +240,8 @@ def test_contours_of_a_promise_stay_where_another_is_made(study, tmp_path):
 
 def test_edited_promise_is_refused_and_a_crafted_one_writes_nowhere_else(study, tmp_path, capsys):
     """An edit by its checksum, and a structure that leads elsewhere by its name."""
-    assert main(["promise", str(study.nnunet()), str(study.labels), *LEVEL, *output(tmp_path)]) == 0
-    file = tmp_path / "promise/promise.json"
+    data = [study.nnunet(), study.labels, *LEVEL]
+    file = run(tmp_path / "promise", "promise", *data) / "promise.json"
     record = json.loads(file.read_text())
     new = Study(tmp_path / "new", {"new": blobs(30, 1)["p15_scan30"]})
     apply = ["promise", "--apply", file, new.nnunet(), *output(tmp_path, "c")]
@@ -275,16 +264,15 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     salts["short"].write_text("secret")
     place, labels, each = study.nnunet(), study.labels, ["--patients", "cases"]
     hidden = [*each, "--anonymous", salts["ours"]]
-    for part in ("1/2", "2/2"):
-        args = ["audit", place, labels, *hidden, "--shard", part, *LEVEL[2:]]
-        assert main([*map(str, args), *output(tmp_path, part[0])]) == 0
+    for part in "12":
+        shard = ["--shard", f"{part}/2", *LEVEL[2:]]
+        run(tmp_path / part, "audit", place, labels, *hidden, *shard)
     files = [tmp_path / part / "promise.npz" for part in "12"]
-    assert main(["promise", *map(str, files), *LEVEL, *output(tmp_path, "joined")]) == 0
+    joined = read_promise(run(tmp_path / "joined", "promise", *files, *LEVEL))
     args = ["promise", place, labels, *LEVEL]
-    assert main([*map(str, [*args, *hidden]), *output(tmp_path)]) == 0
-    assert main([*map(str, [*args, *each]), *output(tmp_path, "plain")]) == 0
+    promised = read_promise(run(tmp_path / "promise", *args, *hidden))
+    plain = read_promise(run(tmp_path / "plain", *args, *each))
 
-    promised, joined, plain = (read_promise(tmp_path / p) for p in ("promise", "joined", "plain"))
     secret = b"5" * 64
     names = [hmac.new(secret, case.encode(), "sha256").hexdigest()[:24] for case in study.cases]
     assert promised.cases == promised.patients == joined.cases == sorted(names)
@@ -299,10 +287,10 @@ def test_hidden_names_are_in_no_file_and_compared_by_their_salt(study, tmp_path,
     labeled = Study(tmp_path / "new_study", {"new": blobs(30, 1)["p15_scan30"]})
     new = labeled.nnunet()
     apply = [*apply[:3], new, *output(tmp_path, "new")]
-    assert main([*map(str, [*apply, *hidden])]) == 0
-    assert (tmp_path / "new/new_outer_anterior.nii.gz").is_file()
+    applied_to = run(tmp_path / "new", *apply[:4], *hidden)
+    assert (applied_to / "new_outer_anterior.nii.gz").is_file()
     triage = ["triage", tmp_path / "promise", new, "--labels", labeled.labels, "--no-pictures"]
-    assert main([*map(str, [*triage, *hidden]), *output(tmp_path, "triage")]) == 0
+    run(tmp_path / "triage", *triage, *hidden)
 
     assert "are hidden, and so cannot be compared" in refused([*apply, *each], capsys)
     other = [*apply, *each, "--salt", salts["other"]]
@@ -327,19 +315,16 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
     each = ["--patients", "cases"]
     kinds = {"plain": each, "hidden": [*each, "--anonymous", salts[0]], "nobody": []}
     for name, more in kinds.items():
-        assert main([*map(str, (*args, *more)), *output(tmp_path, name)]) == 0
+        run(tmp_path / name, *args, *more)
 
-    merge = ["merge", tmp_path / "plain", "--anonymous", salts[0], *output(tmp_path, "merged")]
-    assert main([*map(str, merge)]) == 0
+    hide = ["--anonymous", salts[0]]
+    run(tmp_path / "merged", "merge", tmp_path / "plain", *hide)
     for name in ("bins.npz", "promise.npz"):
         merged, hidden = (np.load(tmp_path / folder / name) for folder in ("merged", "hidden"))
         for key in hidden.keys() - {"definition", "checksum"}:
             same_bits(merged[key], hidden[key], "names alone are replaced")
-    sums = ["promise", tmp_path / "plain", "--anonymous", salts[0], *LEVEL, *output(tmp_path)]
-    assert main([*map(str, sums)]) == 0
-    hidden = ["promise", tmp_path / "hidden", *LEVEL, *output(tmp_path, "again")]
-    assert main([*map(str, hidden)]) == 0
-    promised, again = (read_promise(tmp_path / name) for name in ("promise", "again"))
+    promised = read_promise(run(tmp_path / "promise", "promise", tmp_path / "plain", *hide, *LEVEL))
+    again = read_promise(run(tmp_path / "again", "promise", tmp_path / "hidden", *LEVEL))
     assert (promised.kept, promised.patients) == (again.kept, again.patients)
     for folder in ("merged", "promise"):
         for file in (tmp_path / folder).rglob("*.*"):
@@ -347,10 +332,9 @@ def test_sums_with_names_are_hidden_as_they_are_joined(study, tmp_path, capsys):
 
     merge = ["merge", tmp_path / "hidden", "--anonymous", salts[1], *output(tmp_path, "no")]
     assert "another salt hid its names" in refused(merge, capsys)
-    merge[1:4] = [tmp_path / "nobody", "--anonymous", salts[0]]
-    assert "does not say whose the cases are" in refused(merge, capsys)
-    sums = ["promise", *merge[1:4], *LEVEL, *output(tmp_path, "no")]
-    assert "does not say whose the cases are" in refused(sums, capsys)
+    for verb in ("merge", "promise"):
+        args = [verb, tmp_path / "nobody", *hide, *output(tmp_path, "no")]
+        assert "does not say whose the cases are" in refused(args, capsys)
     assert not (tmp_path / "no").exists()
 
 
@@ -392,7 +376,7 @@ def test_the_expression_of_names_travels(verb, tmp_path, capsys):
         args = ["maps", predictions, "--islands"]
     else:
         fit, file, args = ["promise", *data, *LEVEL], "promise.json", verb
-    assert main([*map(str, [*fit, *names]), *output(tmp_path, "made")]) == 0
+    run(tmp_path / "made", *fit, *names)
 
     record = json.loads((tmp_path / "made" / file).read_text())
     assert (record.get("definition") or record)["prediction_name"] == "pred_(.+)"
@@ -406,8 +390,7 @@ def promised_under_other_names(several, study, tmp_path):
     people = ["--patient-pattern", "(.+)[0-9]"] if several else EACH
     cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
     old, other = Study(tmp_path, cases), blobs(40, 1)["p20_scan40"]
-    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
-    assert main([*map(str, ["promise", *args])]) == 0
+    run(tmp_path / "promise", "promise", old.nnunet(), old.labels, *people, *LEVEL)
     return Study(tmp_path / "n", {"anybody": study.cases["case5"], "new": other})
 
 
@@ -434,9 +417,8 @@ def test_statistics_of_others_in_a_crafted_promise_are_refused(key, study, tmp_p
     people = ["--patient-pattern", "(.+)[0-9]"]
     cases = {f"q{k // 2}_{k % 2}": pair for k, pair in enumerate(study.cases.values())}
     old = Study(tmp_path, cases)
-    args = [old.nnunet(), old.labels, *people, *LEVEL, *output(tmp_path)]
-    assert main([*map(str, ["promise", *args])]) == 0
-    file = tmp_path / "promise" / "promise.json"
+    data = [old.nnunet(), old.labels, *people, *LEVEL]
+    file = run(tmp_path / "promise", "promise", *data) / "promise.json"
     record = json.loads(file.read_text())
     table = record[key]
     short = {name: {k: row[k][:-1] for k in row} for name, row in table.items()}
@@ -452,8 +434,7 @@ def test_curves_of_another_site_beside_an_audit_are_refused(study, tmp_path, cap
     """Though both are whole."""
     other = {f"b_{name}": pair for name, pair in study.cases.items()}
     for name, site in {"one": study, "two": Study(tmp_path / "b", other)}.items():
-        args = ["audit", str(site.nnunet()), str(site.labels), *EACH, "--no-pictures"]
-        assert main([*args, *output(tmp_path, name)]) == 0
+        run(tmp_path / name, "audit", site.nnunet(), site.labels, *EACH, "--no-pictures")
     shutil.copy(tmp_path / "two" / "promise.npz", tmp_path / "one")
     line = refused(["promise", tmp_path / "one", *LEVEL, *output(tmp_path)], capsys)
     assert "is in it or in the bins.npz beside it, but not in both" in line

@@ -96,9 +96,8 @@ def test_a_patient_counts_with_the_worst_case(curves, kind, miss):
     risks = Rules(curves, 0, kind, "threshold").risks(EACH._replace(miss=miss))
 
     for of_rule, losses in zip(risks.T, singles.T, strict=True):
-        lost = by_worst(
-            [*losses, 0] if kind == "outer" else losses, most
-        )  # the last does not count
+        # Of an outer contour the last does not count.
+        lost = by_worst([*losses, 0] if kind == "outer" else losses, most)
         assert of_rule.tolist() == (lost[:-1] if kind == "outer" else lost).tolist()
 
 
@@ -120,10 +119,8 @@ def test_interval_of_a_volume_is_mapie_s(curves):
         curves = curves.without(patient)
     assert len(curves.cases) == len(singles)
     voxel = math.prod(SPACING) / 1000
-    expected, true = (
-        np.log(volumes[:, 0] + voxel)
-        for volumes in (curves.expected_volumes[..., -1], curves.volumes)
-    )
+    expected = np.log(curves.expected_volumes[:, 0, -1] + voxel)
+    true = np.log(curves.volumes[:, 0] + voxel)
     theirs = regression.SplitConformalRegressor(Known().fit(), confidence_level=1 - LEVEL)
     theirs.conformalize(expected[:, None], true)
     _, ends = theirs.predict_interval(np.zeros((1, 1)))
