@@ -331,10 +331,8 @@ def test_step_that_fails_is_a_fault_of_the_case(volume):
     def fail(_):
         raise RuntimeError("too small\nor so")
 
-    with pytest.raises(
-        InputError, match=r"^c\.nii\.gz: cannot be preprocessed \(too small\); repair"
-    ):
-        lost(volume, fail)
+    line = "c.nii.gz: cannot be preprocessed (too small); repair"
+    assert refused(lost, volume, fail).startswith(line)
 
 
 @pytest.fixture

@@ -265,16 +265,13 @@ def test_file_of_two_cases_is_refused(tmp_path, key, kind):
 
 def test_slices_larger_than_the_network_are_refused(volumes):
     """Slices larger than the network's input are refused, with the key that mends it."""
-    with pytest.raises(
-        InputError, match=r"larger than spatial_size 32×48; raise it: --spatial_size"
-    ):
-        SliceDataset(volumes, (32, 48))
+    line = "larger than spatial_size 32×48; raise it: --spatial_size"
+    assert line in refused(SliceDataset, volumes, (32, 48))
 
 
 def test_no_cases_are_an_error(tmp_path):
     """An empty set is an error, not an empty training."""
-    with pytest.raises(InputError, match="^cases: no cases to load"):
-        CachedVolumes([], transforms(), tmp_path)
+    assert refused(CachedVolumes, [], transforms(), tmp_path).startswith("cases: no cases to load")
 
 
 def big_volume(case):

@@ -45,9 +45,8 @@ def test_image_reaches_only_what_takes_it(batch):
     expected = DiceCELoss()(*batch) + EntropyPenalty()(*batch) + bilateral(logits, labels)
 
     torch.testing.assert_close(loss(logits, labels), expected)
-    torch.testing.assert_close(
-        ComposedLoss(loss, [])(logits, labels), expected, msg="nested compositions pass it on"
-    )
+    nested = ComposedLoss(loss, [])(logits, labels)
+    torch.testing.assert_close(nested, expected, msg="nested compositions pass it on")
 
 
 def test_image_is_needed_if_a_part_needs_it():
@@ -115,9 +114,8 @@ def test_label_that_is_no_class_is_left_to_the_loss():
     keep = Keep()
     ForeignLoss(keep, "one_hot", ignore_index=255)(LOGITS, labels)
 
-    torch.testing.assert_close(
-        loss(LOGITS, labels), cross_entropy(LOGITS[..., 2:], LABELS[..., 2:])
-    )
+    expected = cross_entropy(LOGITS[..., 2:], LABELS[..., 2:])
+    torch.testing.assert_close(loss(LOGITS, labels), expected)
     same_values(keep.given.sum(1), (labels[:, 0] != 255).float())
 
 
@@ -187,11 +185,8 @@ def test_labels_with_as_many_channels_as_classes_are_no_heads(batch):
     stacked = torch.stack([logits, logits], 1)
 
     torch.testing.assert_close(DeepSupervisionLoss(loss)(stacked, labels), loss(logits, labels))
-    same_bits(
-        DeepSupervisionLoss(loss)(logits, labels),
-        loss(logits, labels),
-        "the same loss of the same batch",
-    )
+    value = DeepSupervisionLoss(loss)(logits, labels)
+    same_bits(value, loss(logits, labels), "the same loss of the same batch")
 
 
 def test_loss_without_terms_is_its_own_term(batch):
@@ -215,9 +210,8 @@ def test_soft_labels_are_sampled_as_label_maps_are(batch):
     heads = [logits, logits[..., ::2], logits[..., ::3]]
     loss = DeepSupervisionLoss(NACLLoss())
 
-    torch.testing.assert_close(
-        loss(heads, one_hot(labels)), loss(heads, labels), rtol=0, atol=1e-12
-    )
+    of_shares = loss(heads, one_hot(labels))
+    torch.testing.assert_close(of_shares, loss(heads, labels), rtol=0, atol=1e-12)
     assert loss(heads, logits.softmax(1)).isfinite()
 
 
@@ -231,16 +225,12 @@ def test_one_hot_labels_of_stacked_heads_are_never_taken_for_a_map():
             "labels: of shape (2, 3, 6, 5) may be one-hot for stacked outputs, or a label map of a "
             "volume; pass the outputs as a list, list(logits.unbind(1)), or labels with a channel"
         )
-        same_bits(
-            loss(logits, form.unsqueeze(1)),
-            CrossEntropyLoss()(logits, form),
-            "the same loss of the same batch",
-        )
+        value = loss(logits, form.unsqueeze(1))
+        same_bits(value, CrossEntropyLoss()(logits, form), "the same loss of the same batch")
         assert loss(list(logits.unbind(1)), form).isfinite()
     labels[:, :, 2, 2] = 2  # as no one-hot label
-    same_bits(
-        loss(logits, labels), CrossEntropyLoss()(logits, labels), "the same loss of the same batch"
-    )
+    value = loss(logits, labels)
+    same_bits(value, CrossEntropyLoss()(logits, labels), "the same loss of the same batch")
 
 
 def test_labels_may_come_one_per_output(batch):
@@ -259,9 +249,8 @@ def test_labels_are_sampled_at_the_centers_of_coarse_voxels():
     labels = torch.tensor([0, 1, 0, 2, 0, 2]).expand(1, 1, 6, 6).transpose(2, 3)
     coarse = torch.tensor([1, 0]).expand(1, 1, 2, 2).transpose(2, 3)
     logits = torch.randn(1, 3, 2, 2)
-    value = DeepSupervisionLoss(CrossEntropyLoss(), [0.0, 1.0])(
-        [torch.zeros(1, 3, 6, 6), logits], labels
-    )
+    heads = [torch.zeros(1, 3, 6, 6), logits]
+    value = DeepSupervisionLoss(CrossEntropyLoss(), [0.0, 1.0])(heads, labels)
 
     torch.testing.assert_close(value, CrossEntropyLoss()(logits, coarse))
 

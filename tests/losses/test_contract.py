@@ -177,14 +177,12 @@ def test_penalty_is_its_function_times_its_weight(penalty, batch):
     assert settings.pop("weight") > 0
     assert settings.items() <= parameters(function).items()
     torch.testing.assert_close(penalty(weight=0.3)(*batch), 0.3 * function(*batch))
-    same_bits(
-        penalty(weight=0.3).value(*batch), function(*batch), "the same function of the same batch"
-    )
+    value = penalty(weight=0.3).value(*batch)
+    same_bits(value, function(*batch), "the same function of the same batch")
 
 
 @pytest.mark.parametrize(
-    ("item", "settings"),
-    [*(case for case in CASES if case.id in MENU), *VARIANTS],
+    ("item", "settings"), [*(case for case in CASES if case.id in MENU), *VARIANTS]
 )
 @pytest.mark.parametrize("ignore_index", [None, 1])
 def test_module_equals_its_function(item, settings, batch, ignore_index):
@@ -195,9 +193,7 @@ def test_module_equals_its_function(item, settings, batch, ignore_index):
     logits, labels = batch
     logits.requires_grad_()
     labels = labels_for(loss, labels)
-    image = {}
-    if getattr(loss, "needs_image", False):
-        image = {"image": labels[:, 1:]}
+    image = {"image": labels[:, 1:]} if getattr(loss, "needs_image", False) else {}
     value = function(logits, labels[:, :1], **settings, ignore_index=ignore_index, **image)
 
     assert type(value) is torch.Tensor
@@ -441,12 +437,8 @@ def test_labels_of_any_form_give_the_same_value(item, settings, batch):
     expected = loss(logits, labels)
 
     assert type(loss(MetaTensor(logits), MetaTensor(labels.double()))) is torch.Tensor
-    for form in (
-        labels.byte(),
-        labels[:, 0].int(),
-        MetaTensor(labels.half()),
-        labels[:, 0].double(),
-    ):
+    plain = labels[:, 0]
+    for form in (labels.byte(), plain.int(), MetaTensor(labels.half()), plain.double()):
         same_bits(loss(logits, form), expected, "the same loss of the same classes")
 
 

@@ -13,7 +13,6 @@ import copy
 import pytest
 import torch
 
-from nacl_monai.errors import InputError
 from nacl_monai.losses import (
     ComposedLoss,
     CRaCPenalty,
@@ -43,14 +42,8 @@ def test_equals_the_loop(reference, lumps, margin, ignore_index):
         labels[..., 0] = 255
     multipliers, parameters = torch.rand(2, 3), torch.rand(2, 3) + 0.1
     shares = reference.shares_of(labels, 3, ignore_index)
-    found = crac_penalty(
-        logits,
-        labels,
-        margin=margin,
-        multipliers=multipliers,
-        penalty_parameter=parameters,
-        ignore_index=ignore_index,
-    )
+    learned = {"multipliers": multipliers, "penalty_parameter": parameters}
+    found = crac_penalty(logits, labels, margin=margin, ignore_index=ignore_index, **learned)
     expected = reference.crac(logits, shares, multipliers.tolist(), parameters.tolist(), margin)
 
     assert {0, 1} == {region for region, _ in reference.crac_violations(logits, shares)}
@@ -78,12 +71,9 @@ def test_learned_multipliers_are_those_of_the_function(lumps):
     penalty = CRaCPenalty(margin=4.0)
     penalty.update(*penalty.measure(*lumps), interval=1)
     penalty.update(*penalty.measure(*lumps), interval=1)
-    expected = crac_penalty(
-        *lumps,
-        margin=4.0,
-        multipliers=penalty.multipliers,
-        penalty_parameter=penalty.penalty_parameters,
-    )
+    rates = penalty.penalty_parameters
+    values = {"multipliers": penalty.multipliers, "penalty_parameter": rates}
+    expected = crac_penalty(*lumps, margin=4.0, **values)
 
     assert len(penalty.multipliers.unique()) == 6
     assert penalty.penalty_parameters.unique().tolist() == [pytest.approx(0.12)]
@@ -200,6 +190,5 @@ def test_state_that_lacks_something_is_refused():
 
 def test_parameter_is_not_negative_and_is_printed():
     """The key is named."""
-    with pytest.raises(InputError, match="^penalty_parameter: is -1; pass 0 or more$"):
-        Constraint(1.0, -1)
+    assert refused(Constraint, 1.0, -1) == "penalty_parameter: is -1; pass 0 or more"
     assert repr(Constraint(1.0, 0.5)) == "Constraint(weight=1.0, penalty_parameter=0.5)"

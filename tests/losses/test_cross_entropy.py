@@ -38,13 +38,8 @@ def test_equals_torch(batch, ignore_index, weights, smoothing):
         ignore_index=-100 if ignore_index is None else ignore_index,
         label_smoothing=smoothing,
     )
-    ours = cross_entropy(
-        logits,
-        labels,
-        class_weights=weights,
-        ignore_index=ignore_index,
-        label_smoothing=smoothing,
-    )
+    settings = {"class_weights": weights, "ignore_index": ignore_index}
+    ours = cross_entropy(logits, labels, label_smoothing=smoothing, **settings)
 
     torch.testing.assert_close(ours, theirs(logits, labels.squeeze(1)), rtol=1e-6, atol=0)
 

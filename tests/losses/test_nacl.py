@@ -154,9 +154,8 @@ def test_penalty_pulls_mixed_voxels_alone_to_the_proportions_and_no_harder_than_
         bound = torch.full_like(slope[mixed], 1 / (classes * count))
         torch.testing.assert_close(slope[mixed].abs(), bound)
     if classes == 2:
-        torch.testing.assert_close(
-            logits.softmax(1)[mixed], torch.sigmoid(2 * tau - 1)[mixed].detach()
-        )
+        expected = torch.sigmoid(2 * tau - 1)[mixed].detach()
+        torch.testing.assert_close(logits.softmax(1)[mixed], expected)
 
 
 @pytest.mark.parametrize("penalty", ["l1", "l2"])
@@ -211,9 +210,8 @@ def test_bilateral_prior_takes_labels_joined_with_the_image():
     logits = torch.randn(1, 3, 8, 8)
     loss = NACLLoss(prior="bilateral", penalty_weight=1.0)
     loss(logits, joined["label"][None])
-    tau = neighborhood_proportions(
-        sample["label"][None], 3, prior="bilateral", image=sample["image"][None]
-    )
+    image, label = sample["image"][None], sample["label"][None]
+    tau = neighborhood_proportions(label, 3, prior="bilateral", image=image)
 
     torch.testing.assert_close(loss.latest_terms["penalty"], (tau - logits).abs().mean())
 

@@ -21,6 +21,7 @@ from nacl_monai.losses import (
     neighborhood_proportions,
 )
 from nacl_monai.losses.neighborhood import PRIORS, label_spacing, window_of_width
+from tests.conftest import refused
 from tests.same import same_values
 
 CLASSES = 3
@@ -126,17 +127,9 @@ def test_prior_without_the_center_equals_the_loop_over_the_others(reference, sha
                 if border == "replicate" or near == i:
                     expected[0][(slice(None), *j)] += weight(j, i) * shares[(slice(None), *near)]
                     expected[1][(0, *j)] += weight(j, i)
+    settings = {"include_center": False, "image": image, "intensity_sigma": 0.3}
     found = neighborhood_proportions(
-        labels,
-        CLASSES,
-        3,
-        prior,
-        1.3,
-        border,
-        include_center=False,
-        image=image,
-        intensity_sigma=0.3,
-        dtype=torch.float64,
+        labels, CLASSES, 3, prior, 1.3, border, dtype=torch.float64, **settings
     )
 
     torch.testing.assert_close(found[0], expected[0] / expected[1].clamp_min(1e-300))
@@ -270,17 +263,13 @@ def test_monai_gaussian_disregards_the_kernel_size():
 )
 def test_unusable_settings_are_refused(settings, message):
     """In one line, with the remedy; those that NACL shares are in test_settings.py."""
-    with pytest.raises(InputError) as caught:
-        neighborhood_proportions(torch.zeros(1, 1, 4, 4), 2, **settings)
-    assert str(caught.value) == message
+    assert refused(neighborhood_proportions, torch.zeros(1, 1, 4, 4), 2, **settings) == message
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 4, 4, 4), (4, 4), (1, 1, 1, 4, 4, 4)])
 def test_labels_of_unusable_shape_are_refused(shape):
     """Labels with several channels, or of other than 2 or 3 spatial axes, are refused."""
-    with pytest.raises(InputError) as caught:
-        neighborhood_proportions(torch.zeros(shape), 2)
-    assert str(caught.value) == (
+    assert refused(neighborhood_proportions, torch.zeros(shape), 2) == (
         f"labels: have the shape {shape}; "
         "pass (batch, 1, *spatial) or (batch, *spatial) in 2-D or 3-D"
     )
@@ -375,9 +364,8 @@ def test_what_has_no_width_is_refused(affine, settings, line):
     labels = torch.randint(CLASSES, (2, 1, 8, 9))
     if affine is not None:
         labels = MetaTensor(labels, affine=affine)
-    with pytest.raises(InputError) as caught:
-        nacl_loss(torch.randn(2, CLASSES, 8, 9), labels, **settings)
-    assert str(caught.value).startswith(line)
+    logits = torch.randn(2, CLASSES, 8, 9)
+    assert refused(nacl_loss, logits, labels, **settings).startswith(line)
 
 
 @pytest.mark.parametrize("module", [NACLLoss, NeighborhoodPenalty])

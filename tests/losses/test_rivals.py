@@ -11,12 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from netcal.regularization import DCAPenalty as NetcalPenalty
 
-from nacl_monai.losses import (
-    CrossEntropyLoss,
-    SVLSLoss,
-    dca_penalty,
-    ml1ace_penalty,
-)
+from nacl_monai.losses import CrossEntropyLoss, SVLSLoss, dca_penalty, ml1ace_penalty
 from nacl_monai.losses.ml1ace import _bin_sums
 
 
@@ -144,9 +139,8 @@ def test_soft_bins_are_hard_bins_for_probabilities_at_their_centers(num_bins, da
     """There, a probability belongs to one bin wholly; nowhere else are both the same by definition."""
     bins = st.integers(0, num_bins - 1)
     chosen = data.draw(st.lists(st.tuples(bins, st.integers(0, 1)), min_size=1, max_size=20))
-    logits, labels = of_probability(
-        [(m + 0.5) / num_bins for m, _ in chosen], [label for _, label in chosen]
-    )
+    p = [(m + 0.5) / num_bins for m, _ in chosen]
+    logits, labels = of_probability(p, [label for _, label in chosen])
     hard, soft = (
         ml1ace_penalty(logits, labels, binning=binning, num_bins=num_bins)
         for binning in ("hard", "soft")

@@ -12,12 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nacl_monai.losses import (
-    CrossEntropyLoss,
-    SDCLoss,
-    distance_penalty,
-    morphology_penalty,
-)
+from nacl_monai.losses import CrossEntropyLoss, SDCLoss, distance_penalty, morphology_penalty
 from nacl_monai.losses.sdc import OPERATIONS, signed_distance
 from tests.same import same_values
 
@@ -90,9 +85,8 @@ def test_far_from_borders_the_gradient_pulls_at_nothing():
     morphology_penalty(logits, labels).backward()
     slopes = logits.grad.abs().amax((0, 1, 2))
 
-    near = torch.isin(
-        torch.arange(12), torch.arange(1, 5)
-    )  # 2 and 3 are boundary, windows reach further
+    # 2 and 3 are boundary, windows reach further.
+    near = torch.isin(torch.arange(12), torch.arange(1, 5))
 
     assert (slopes[near] > 1e-6).all()
     assert (slopes[~near] < 1e-15).all()

@@ -48,10 +48,8 @@ WEIGHTED = pytest.param(losses.CrossEntropyLoss, {"class_weights": [0.5, 1.0, 3.
 @pytest.mark.parametrize(
     ("ignore_index", "columns", "dtype"),
     [
-        (None, 0, torch.bool),
-        (1, 0, torch.uint8),
-        (255, 2, torch.float32),
-        (255, None, torch.float64),
+        *((None, 0, torch.bool), (1, 0, torch.uint8)),
+        *((255, 2, torch.float32), (255, None, torch.float64)),
     ],
 )
 def test_one_hot_labels_give_what_class_indices_give(
@@ -117,9 +115,8 @@ def dice_plus_plus_oracle(entropy=0.0, **settings):
     """DSC++ with a share of cross-entropy."""
 
     def oracle(reference, *pair):
-        return reference.dice_plus_plus(*pair, **settings) + entropy * reference.cross_entropy(
-            *pair
-        )
+        value = reference.dice_plus_plus(*pair, **settings)
+        return value + entropy * reference.cross_entropy(*pair)
 
     return oracle
 
@@ -266,9 +263,8 @@ def test_compiled_loss_takes_soft_labels_and_refuses_others(item):
     labels[..., 0] = 0
     torch.compiler.reset()
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(
-        value_and_gradient(compiled, logits, labels), value_and_gradient(loss, logits, labels)
-    )
+    values = (value_and_gradient(form, logits, labels) for form in (compiled, loss))
+    torch.testing.assert_close(*values)
     labels[0, 0, 2, 2] += 0.5
     with pytest.raises(RuntimeError, match="labels: do not sum to 1"):
         compiled(logits, labels)
@@ -286,12 +282,9 @@ def test_image_beside_soft_labels_is_an_argument_of_the_function(prior, batch):
     image = torch.rand(2, 2, *logits.shape[2:], dtype=torch.float64)
     settings = {"prior": prior, "image": image}
 
-    torch.testing.assert_close(
-        losses.nacl_loss(logits, one_hot(labels).double(), **settings),
-        losses.nacl_loss(logits, labels, **settings),
-        rtol=0,
-        atol=1e-12,
-    )
+    forms = (one_hot(labels).double(), labels)
+    values = (losses.nacl_loss(logits, form, **settings) for form in forms)
+    torch.testing.assert_close(*values, rtol=0, atol=1e-12)
     if prior == "bilateral":
         with pytest.raises(InputError, match="labels: sum to 1 over the channels of every voxel"):
             losses.NeighborhoodPenalty(prior=prior)(logits, one_hot(labels))
@@ -314,7 +307,6 @@ def test_soft_labels_are_refused_where_a_border_is_needed(item, batch):
     """One line says so; a compiled graph asserts it."""
     logits, _ = batch
     labels = soft(*logits.shape)
-    with pytest.raises(
-        InputError, match="^labels: are soft, 0.* of a class in a voxel, and have no"
-    ):
+    line = "^labels: are soft, 0.* of a class in a voxel, and have no"
+    with pytest.raises(InputError, match=line):
         item()(logits, labels)

@@ -155,8 +155,7 @@ class TestGoingOn:
         """A batch would have other samples."""
         monkeypatch.setattr(idist, "get_world_size", lambda: 2)
 
-        with pytest.raises(InputError, match=r"another processes \(1, now 2\); "):
-            train(trained)
+        assert "another processes (1, now 2); " in refused(train, trained)
 
     @pytest.mark.parametrize(
         "description",
@@ -302,8 +301,7 @@ class TestData:
 
         label.touch()
 
-        with pytest.raises(InputError, match=r"labels/b\.nii"):
-            keep_data(trained, split)
+        assert "labels/b.nii" in refused(keep_data, trained, split)
 
     @pytest.mark.parametrize(
         ("change", "named", "more"),
@@ -412,8 +410,7 @@ class TestRestart:
         """The restart would be refused half-way."""
         (trained / "split.json").write_text('{"train": [')
 
-        with pytest.raises(InputError, match=r"split\.json: is not a split"):
-            train(trained, restart=True)
+        assert "split.json: is not a split" in refused(train, trained, restart=True)
         assert (trained / "model.pt").exists()
 
     @pytest.mark.parametrize("drawn", [False, True])

@@ -110,8 +110,7 @@ def test_same_values_and_free_keys_may_be_given(evaluate, overrides):
 
 def test_from_python_everything_that_differs_is_refused(evaluate):
     """Nobody knows what was meant and what is a default."""
-    with pytest.raises(InputError, match=r"another size::0 \(96, now 224\)"):
-        evaluate(None)
+    assert "another size::0 (96, now 224)" in refused(evaluate, None)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +135,7 @@ def test_record_that_was_edited_after_the_training_is_refused(evaluate, tmp_path
 @pytest.mark.parametrize("text", ["{", "[]", ""])
 def test_damaged_record_is_refused(evaluate, text):
     """It is what the weights mean."""
-    with pytest.raises(InputError, match=r"config\.json: is damaged; put it back"):
-        evaluate({}, text)
+    assert "config.json: is damaged; put it back" in refused(evaluate, {}, text)
 
 
 @pytest.mark.parametrize("trained", [True, False])
