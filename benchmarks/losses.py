@@ -184,11 +184,7 @@ def comparisons() -> list[tuple[str, float, float]]:
             losses.NACLLoss()(logits, labels).item(),
             monai.losses.NACLLoss(3, 2)(logits, labels).item(),
         ),
-        (
-            "CE+DSC",
-            losses.DiceCELoss()(logits, channel).item(),
-            dice_ce(logits, channel).item(),
-        ),
+        ("CE+DSC", losses.DiceCELoss()(logits, channel).item(), dice_ce(logits, channel).item()),
         (
             "Focal, gamma 3",
             losses.FocalLoss()(logits, channel).item(),

@@ -84,9 +84,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.chmod(0o644)
             temporary.replace(path)
     except Exception as error:
-        for cause in causes(
-            error
-        ):  # writers wrap the operating system's reason in errors of their own
+        # Writers wrap the operating system's reason in errors of their own.
+        for cause in causes(error):
             if isinstance(cause, OSError):
                 what = f"cannot be written ({cause.strerror or cause}); choose another folder"
                 raise InputError(f"{path}: {what}") from error
@@ -376,9 +375,8 @@ def git_commit() -> str | None:
     """The commit of this package's source, with ``-dirty`` if it was changed since."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
     try:
-        git = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
+        where = Path(__file__).parent
+        git = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return git.stdout.strip() or None

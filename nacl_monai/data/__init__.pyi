@@ -26,13 +26,7 @@ from .splits import (
     split_cases,
     split_patients,
 )
-from .volumes import (
-    CachedVolumes,
-    PatchDataset,
-    SliceDataset,
-    check_distinct,
-    slices_or_patches,
-)
+from .volumes import CachedVolumes, PatchDataset, SliceDataset, check_distinct, slices_or_patches
 
 __all__ = [
     "CachedVolumes",

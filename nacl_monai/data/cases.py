@@ -264,9 +264,8 @@ def patients_of(
     check_no_formula(table or "--patient-pattern", patients)
     spelled: dict[str, str] = {}
     for patient in patients:
-        seen = "".join(
-            c for c in patient if unicodedata.category(c) != "Cf"
-        )  # others have no width
+        # Characters of the category Cf have no width.
+        seen = "".join(c for c in patient if unicodedata.category(c) != "Cf")
         other = spelled.setdefault(unicodedata.normalize("NFKC", seen), patient)
         if other != patient:
             raise InputError(

@@ -30,13 +30,7 @@ from nacl_monai.errors import (
     check_no_code,
     check_no_formula,
 )
-from nacl_monai.menus import (
-    check_fragments,
-    dataset_file,
-    fragments,
-    read_dataset,
-    read_shared,
-)
+from nacl_monai.menus import check_fragments, dataset_file, fragments, read_dataset, read_shared
 from nacl_monai.progress import progress_bar
 from nacl_monai.runs import check_class_names
 from nacl_monai.words import counted
@@ -167,13 +161,12 @@ def _check_whole(summary: DatasetSummary, dataset_dir: str | Path, subset: bool)
         line = f"classes: {', '.join(absent)} in none of the {number} sound labels; remove it from "
         summary.faults.append(InputError(f"{line}classes, label_values and structures"))
     if number < summary.official_cases and not subset:
-        summary.faults.append(
-            InputError(
-                f"{dataset_dir}: {number} sound cases, but the official download has "
-                f"{summary.official_cases}; unpack it again, or accept fewer, as where you removed "
-                "some, with --subset"
-            )
+        line = (
+            f"{dataset_dir}: {number} sound cases, but the official download has "
+            f"{summary.official_cases}; unpack it again, or accept fewer, as where you removed "
+            "some, with --subset"
         )
+        summary.faults.append(InputError(line))
 
 
 @dataclass

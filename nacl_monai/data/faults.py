@@ -147,9 +147,8 @@ def check_file(file: str) -> None:
     """
     with readable(file):
         check_compressed(file)
-        if file.lower().endswith(ITK):
-            return
-        check_numbers(file, nibabel.load(file).header)
+        if not file.lower().endswith(ITK):
+            check_numbers(file, nibabel.load(file).header)
 
 
 def check_numbers(file: str, header: Any) -> None:

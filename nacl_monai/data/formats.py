@@ -448,11 +448,8 @@ def _channel_words(entry: dict[str, Any]) -> list[str]:
     """
     paths = [PurePath(file) for file in files_of(entry)]
     if _names_are_alike(entry):
-        differing = [
-            parts
-            for parts in zip(*(path.parts for path in paths), strict=False)
-            if len({*parts}) > 1
-        ]
+        places = zip(*(path.parts for path in paths), strict=False)
+        differing = [parts for parts in places if len({*parts}) > 1]
         return ["/".join(parts) for parts in zip(*differing, strict=True)] or [""]
     names = [re.split(r"(?<=[_-])", ENDING.sub("", path.name)) for path in paths]
     alike = takewhile(lambda parts: len({*parts}) == 1, zip(*names, strict=False))

@@ -32,13 +32,8 @@ from nacl_monai.errors import InputError
 from nacl_monai.files import read_object
 
 PatientOf = Callable[[str], str]
-#: Endings of files that can be read.
-IMAGE_ENDINGS = (
-    ".nii.gz",
-    ".nii",
-    ".mha",
-    ".nrrd",
-)  # inference reads these; importing it takes seconds
+#: Endings of files that can be read, as inference reads them, which takes seconds to import.
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 # nnU-Net's number of the first channel is not part of a name.
 _CHANNEL = re.compile(rf"_0000(?=({'|'.join(map(re.escape, IMAGE_ENDINGS))})$)")
 
@@ -452,9 +447,8 @@ def _complete(
     found: dict[str, LabeledCase] = {}
     for name, images, label in sorted(cases, key=lambda case: case[0]):
         if name in found:
-            other = found[name]["label"]
-            line = f"{label}: its case is called {name}, as that of {other}; rename one"
-            report_fault(InputError(line))
+            whose = f"as that of {found[name]['label']}"
+            report_fault(InputError(f"{label}: its case is called {name}, {whose}; rename one"))
             continue
         image = images[0] if len(images) == 1 else images
         found[name] = make_case(name, image, label, patient_of and patient_of(name))

@@ -233,9 +233,8 @@ def choose_cases(
     else:
         why = "Nobody says whose they are, so each counts as a patient"
         if alike := alike_in_two_sets([name] for name in names):
-            why += (
-                f"; {' and '.join(alike)} begin alike, so pass --patient-pattern if one person's do"
-            )
+            pair = " and ".join(alike)
+            why += f"; {pair} begin alike, so pass --patient-pattern if one person's do"
     return Choice(
         f"{len(cases)} labeled cases in {description.format}. {why}",
         {"cases": {**description.cases, **rule}, "official_cases": len(cases)},
@@ -266,18 +265,11 @@ def choose_split(description: Description, cases: Sequence[LabeledCase]) -> Choi
     proportions = {part: size for part, size in PROPORTIONS.items() if part not in sets}
     complete_split(units, sets, proportions, 0)
     lost = ". The folds are left out, since who validates is given" if description.folds else ""
-    arguments = {
-        "sets": "@official_sets",
-        "proportions": "@split_proportions",
-        "seed": "@split_seed",
-    }
+    arguments = {"proportions": "@split_proportions", "seed": "@split_seed"}
+    draw = _by("complete_split", sets="@official_sets", **arguments)
     return Choice(
         f"The official sets are kept ({', '.join(sets)}); the others are drawn by split_seed{lost}",
-        {
-            "split_proportions": proportions,
-            "official_sets": sets,
-            "draw_split": _by("complete_split", **arguments),
-        },
+        {"split_proportions": proportions, "official_sets": sets, "draw_split": draw},
     )
 
 
@@ -290,15 +282,10 @@ def _by_folds(units: Sequence[str], folds: list[list[str]], test: list[str]) -> 
         else "the fold is tested, the next one validates, and the others train"
     )
     arguments = {"folds": "@official_folds", "fold": "@fold", "test": "@official_test"}
-    keys = {"folds": len(folds), "fold": 0, "official_folds": folds, "official_test": test}
-    return Choice(
-        f"One of {len(folds)} official folds, from 0: {why}",
-        {
-            **keys,
-            "split_proportions": PROPORTIONS,
-            "draw_split": _by("split_by_folds", **arguments),
-        },
-    )
+    keys: dict[str, Any] = {"folds": len(folds), "fold": 0}
+    keys |= {"official_folds": folds, "official_test": test}
+    keys |= {"split_proportions": PROPORTIONS, "draw_split": _by("split_by_folds", **arguments)}
+    return Choice(f"One of {len(folds)} official folds, from 0: {why}", keys)
 
 
 def _units(description: Description, names: Sequence[str], unit_of: Mapping[str, str]) -> list[str]:

@@ -231,9 +231,8 @@ def _check_drawn(file: Path, found: Mapping[str, Any], drawn: Mapping[str, Any])
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(
-            file.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats
-        )
+        text = file.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_without_repeats)
         if isinstance(content, dict) and isinstance(content.get(_DRAWN, {}), dict):
             return content
     except ValueError:
@@ -300,17 +299,13 @@ def complete_split(
         {'train': ['a', 'c'], 'val': ['b'], 'test': ['d']}
     """
     taken = _checked(patients, sets.values())
-    drawn = split_patients(
-        [patient for patient in patients if patient not in taken], proportions, seed
-    )
+    rest = [patient for patient in patients if patient not in taken]
+    drawn = split_patients(rest, proportions, seed)
     return {**drawn, **{part: sorted(names) for part, names in sets.items()}}
 
 
 def split_by_folds(
-    patients: Sequence[str],
-    folds: Sequence[Sequence[str]],
-    fold: int,
-    test: Sequence[str] = (),
+    patients: Sequence[str], folds: Sequence[Sequence[str]], fold: int, test: Sequence[str] = ()
 ) -> Split:
     """One fold of a cross-validation that was drawn elsewhere.
 

@@ -168,10 +168,8 @@ def _foreground(
     if len(chosen) > SAMPLED:
         chosen = np.random.default_rng(0).choice(chosen, SAMPLED, replace=False)
     places = tuple(torch.from_numpy(axis) for axis in chosen.T)
-    voxels = [
-        channel.as_tensor()[places] for file in image_files(case) for channel in load(file, True)
-    ]
-    return torch.cat(voxels).numpy()
+    images = (load(file, True) for file in image_files(case))
+    return torch.cat([part.as_tensor()[places] for image in images for part in image]).numpy()
 
 
 def choose_classes(
@@ -201,11 +199,9 @@ def choose_classes(
     values_of = ", ".join(map("{} {}".format, classes, [0, *values]))
     named = "" if description.labels else "; nobody names them, so write their names here"
     overlap = ", which overlap" if len([*chain(*labels.values())]) > len(values) else ""
+    keys = {"classes": classes, "label_values": [[value] for value in (0, *values)]}
     choices = [
-        Choice(
-            f"The classes and their values on disk: {values_of}{named}",
-            {"classes": classes, "label_values": [[value] for value in (0, *values)]},
-        ),
+        Choice(f"The classes and their values on disk: {values_of}{named}", keys),
         Choice(f"DSC and HD95 are of {', '.join(labels)}{overlap}", {"structures": structures}),
     ]
     if description.ignored is not None:
@@ -318,15 +314,12 @@ def choose_preprocessing(
     turn, why_turned, shapes, affines = _turned(found.grids)
     pixdim, why_resampled = _spacing(_sizes_of_voxels(affines), options.spacing)
     if pixdim:
-        shapes = np.array(
-            [_resampled_shape(*grid, pixdim) for grid in zip(shapes, affines, strict=True)]
-        )
+        pairs = zip(shapes, affines, strict=True)
+        shapes = np.array([_resampled_shape(*grid, pixdim) for grid in pairs])
     height, width, _ = largest = shapes.max(axis=0)
     areas = shapes[:, :2].prod(axis=1)
-    whose, most = (
-        Path(found.grids[int(areas.argmax())].file).name,
-        np.percentile(shapes, 90, axis=0),
-    )
+    whose = Path(found.grids[int(areas.argmax())].file).name
+    most = np.percentile(shapes, 90, axis=0)
     padded = -(-largest // MULTIPLE) * MULTIPLE
     slice_size = np.maximum(padded[:2], _SMALLEST).tolist()
     modes = {"pixdim": pixdim, "mode": ["bilinear", "nearest"], "allow_missing_keys": True}

@@ -110,9 +110,7 @@ class CachedVolumes(Dataset[dict[str, Any]]):
             _, empty, voxels, fingerprints = _read_properties(file)
             self.empty.append(empty)
             self.voxels.append(voxels)
-            self.fingerprints.append(
-                [bytes(fingerprint).hex() for fingerprint in fingerprints.numpy()]
-            )
+            self.fingerprints.append([bytes(mark).hex() for mark in fingerprints.numpy()])
         self.classes = [voxels.sum(0).nonzero()[:, 0] for voxels in self.voxels]
 
     def __len__(self) -> int:
@@ -312,10 +310,10 @@ class PatchDataset(Pieces):
             if length > least:
                 largest = [size[axis] for size in self._sizes].index(longest[axis])
                 file = image_files(self.volumes.cases[largest])[0]
+                smaller = str(fitting).replace(" ", "")
                 raise InputError(
                     f"{file}: the longest volume along axis {axis} has {longest[axis]} voxels, "
-                    f"and a patch {length}; choose a smaller one: "
-                    f"--patch {str(fitting).replace(' ', '')}"
+                    f"and a patch {length}; choose a smaller one: --patch {smaller}"
                 )
 
     def __len__(self) -> int:
@@ -392,13 +390,11 @@ def _write(case: LabeledCase, transform: Transform, file: Path) -> None:
     counts = torch.zeros(len(voxels), int(label.max()) + 1, dtype=torch.int64)
     classes = label[0].permute(2, 0, 1).flatten(1).long()
     counts.scatter_add_(1, classes, torch.ones_like(classes))
-    fingerprints = [
-        list(bytes.fromhex(fingerprint)) for fingerprint in volume.get("fingerprints", ())
-    ]
-    marks = torch.tensor(fingerprints, dtype=torch.uint8)
+    marks = [list(bytes.fromhex(mark)) for mark in volume.get("fingerprints", ())]
+    fingerprints = torch.tensor(marks, dtype=torch.uint8)
     with atomic_path(file) as temporary:
         with temporary.open("wb") as stream:
-            for array in (voxels, affine, empty, counts, marks):
+            for array in (voxels, affine, empty, counts, fingerprints):
                 np.save(stream, array.numpy())
         append_checksum(temporary)
 

@@ -35,10 +35,7 @@ def promise_to_last(run: RunFolder, data: Path, output: Path) -> Path:
     rest = curves.without(curves.patients[-1])
     level = level_of(len(set(rest.patients)))
     promise = fit(
-        rest,
-        [Control(level)],
-        compare=False,
-        sums=checksum(run.evaluation.path / CURVES_FILE),
+        rest, [Control(level)], compare=False, sums=checksum(run.evaluation.path / CURVES_FILE)
     )
     promise.write(output / PROMISE_FILE)
     return data / _files(run, curves.cases[-1])[0]
@@ -64,16 +61,14 @@ def draw_last(run: RunFolder, data: Path, output: Path) -> str:
     structures = promise.definition["structures"]
     labels = {name: label == channel for name, (channel,) in structures.items()}
     text = _sentence(promise, case)
-    save_png(
-        draw_case(replace(case, labels=labels), list(structures), image, text), output / _PICTURE
-    )
+    picture = draw_case(replace(case, labels=labels), list(structures), image, text)
+    save_png(picture, output / _PICTURE)
     return f"{text}\nwrote {output / _PICTURE}"
 
 
 def _files(run: RunFolder, case: str) -> list[str]:
     """The image and the label map of a test case, below the folder of the dataset."""
-    files = read_object(run.data, "train the run again")["test"][case]
-    return list(files)
+    return list(read_object(run.data, "train the run again")["test"][case])
 
 
 def _sentence(promise: Promise, case: NewCase) -> str:

@@ -87,9 +87,7 @@ def _segment(model: Path, output: Path) -> None:
     print(f"$ {shlex.join(['python', *arguments])}", flush=True)
     with log.open("wb") as stream:
         network = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
+            [sys.executable, *arguments], stdout=stream, stderr=subprocess.STDOUT
         )
         try:
             for module in _NEEDED:

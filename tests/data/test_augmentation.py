@@ -35,11 +35,8 @@ def smooth_item(dims, seed=0):
     noise = np.random.default_rng(seed).random((CLASSES, *SHAPES[dims]))
     label = np.argmax([ndimage.gaussian_filter(channel, 3) for channel in noise], axis=0)
     indicators = np.stack([label == index for index in range(CLASSES)]).astype(np.float32)
-    return {
-        "image": torch.from_numpy(indicators),
-        "label": torch.from_numpy(label[None].astype(np.uint8)),
-        "case": "a",
-    }
+    mask = torch.from_numpy(label[None].astype(np.uint8))
+    return {"image": torch.from_numpy(indicators), "label": mask, "case": "a"}
 
 
 def copy(item):
@@ -102,10 +99,8 @@ def test_only_the_axes_of_the_dataset_are_flipped(axes):
 def test_rotation_of_a_volume_is_within_its_slices():
     """A volume whose slices are all the same keeps that."""
     item = smooth_item(2)
-    volume = {
-        key: item[key][..., None].expand(*item[key].shape, 16).contiguous()
-        for key in ("image", "label")
-    }
+    parts = {key: item[key] for key in ("image", "label")}
+    volume = {k: x[..., None].expand(*x.shape, 16).contiguous() for k, x in parts.items()}
     transform = Compose(random_augmentation(3, **{**ONLY, "degrees": 40.0}))
     for seed in range(2, 5):
         transform.set_random_state(seed)
@@ -147,14 +142,8 @@ def test_every_dataset_says_which_axes_may_be_flipped(dataset):
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
-        ("flip_axes", [3]),
-        ("degrees", -1),
-        ("scale", 1.0),
-        ("gamma", [0.0, 1.0]),
-        ("gamma", [1.0]),
-        ("gamma", [2.0, 1.0]),
-        ("noise", -0.1),
-        ("prob", 1.5),
+        *(("flip_axes", [3]), ("degrees", -1), ("scale", 1.0), ("noise", -0.1), ("prob", 1.5)),
+        *(("gamma", bounds) for bounds in ([0.0, 1.0], [1.0], [2.0, 1.0])),
     ],
 )
 def test_settings_out_of_range_are_refused(setting, value):

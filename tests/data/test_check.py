@@ -31,8 +31,8 @@ BUNDLES = ROOT / "bundles"
 NO_NIFTI = b"<html>please log in</html>"
 
 
-def check(root, dataset="hippocampus", subset=True):
-    return check_dataset(dataset, root, bundles=BUNDLES, subset=subset)
+def check(root, subset=True, **how):
+    return check_dataset("hippocampus", root, bundles=BUNDLES, subset=subset, **how)
 
 
 @pytest.fixture
@@ -46,9 +46,8 @@ class TestSound:
         """Shapes, spacings and voxels of each class are those of the files."""
         summary = check(decathlon_phantom)
 
-        labels = [
-            nibabel.load(file) for file in sorted((decathlon_phantom / "labelsTr").glob("h*"))
-        ]
+        files = sorted((decathlon_phantom / "labelsTr").glob("h*"))
+        labels = [*map(nibabel.load, files)]
         assert summary.faults == []
         assert summary.shapes == [label.shape for label in labels]
         assert summary.spacings == [label.header.get_zooms() for label in labels]
@@ -165,9 +164,8 @@ class TestOwnBundle:
         double = {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: 2 * image"}
 
         assert check_with(preprocessing=[double]).units
-        with pytest.raises(
-            InputError, match="^preprocessing: .*; name a function instead of a lambda"
-        ):
+        line = "^preprocessing: .*; name a function instead of a lambda"
+        with pytest.raises(InputError, match=line):
             check_with(preprocess=True)
 
 
@@ -234,10 +232,7 @@ class TestFaults:
         assert "puts voxels up to 1 mm away" in str(fault)
         assert str(fault).endswith("accept it: --affine_tolerance 1.01")
         for tolerance, faults in ((0.99, 1), (1.01, 0)):
-            summary = check_dataset(
-                "hippocampus", root, bundles=BUNDLES, subset=True, affine_tolerance=tolerance
-            )
-            assert len(summary.faults) == faults
+            assert len(check(root, affine_tolerance=tolerance).faults) == faults
 
 
 @pytest.mark.parametrize("name", ["$print('run')", "@classes", "%classes"])
@@ -361,10 +356,8 @@ def test_lines_are_those_of_the_dataset():
     """FLARE's, as an example."""
     text = settings_lines("flare", BUNDLES)
 
-    assert (
-        "to_ras; Spacingd(pixdim=2.0, 2.0, 6.0, mode=bilinear, nearest); ScaleIntensityRanged("
-        in text
-    )
+    resampled = "Spacingd(pixdim=2.0, 2.0, 6.0, mode=bilinear, nearest)"
+    assert f"to_ras; {resampled}; ScaleIntensityRanged(" in text
     assert "cropping           CenterSpatialCropd(roi_size=192, 192, 30)" in text
     assert "split_proportions  train: 240, val: 40, test: 80" in text
 

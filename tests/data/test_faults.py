@@ -226,10 +226,8 @@ def case(phantom_of, dataset, tmp_path):
     """The first case of either: its patient, its images and its label."""
     source = phantom_of(dataset)
     case = cases_of(dataset, source)[0]
-    moved = [
-        tmp_path / "data" / Path(file).relative_to(source)
-        for file in (*image_files(case), case["label"])
-    ]
+    files = (*image_files(case), case["label"])
+    moved = [tmp_path / "data" / Path(file).relative_to(source) for file in files]
     return case["patient"], moved[:-1], moved[-1]
 
 
@@ -345,9 +343,8 @@ def test_image_that_is_its_own_label_is_refused(root, case, dataset, error_line,
 
     line, (code, lines) = error_line(root), faults(root)
 
-    assert (
-        line == f"error: {images[-1]}: holds the voxels of its label, {label}; put the image there"
-    )
+    fault = f"{images[-1]}: holds the voxels of its label, {label}; put the image there"
+    assert line == f"error: {fault}"
     assert (code, lines) == (1, [line.replace("error: ", "fault: ")])
 
 

@@ -9,6 +9,7 @@ from nacl_monai.data.cases import image_files
 from nacl_monai.data.formats import FORMATS, describe, read_ignored, read_label_values
 from nacl_monai.errors import InputError
 from tests import own_data
+from tests.conftest import refused
 from tests.own_data import NAMES, write_json
 
 TWO = {"background": 0, "a": 1, "b": 2}
@@ -22,10 +23,7 @@ def cases_of(description, root):
 
 def refusal(root):
     """The one line by which a folder is refused."""
-    with pytest.raises(InputError) as caught:
-        cases_of(describe(root), root)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refused(lambda: cases_of(describe(root), root))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -240,9 +238,8 @@ class TestDatalist:
         for number, entry in enumerate(training):
             entry["fold"] = number % 2
         lists = {"training": training, "validation": [validation], "testing": [testing]}
-        write_json(
-            root / "brain.json", {**lists, "labels": {"0": "background", "1": "a", "2": "b"}}
-        )
+        labels = {"0": "background", "1": "a", "2": "b"}
+        write_json(root / "brain.json", {**lists, "labels": labels})
         description = describe(root)
 
         assert description.sets == {"val": ["case_004_t1"], "test": ["case_005_t1"]}
@@ -299,24 +296,18 @@ class TestDatalist:
     )
     def test_names_or_folders_tell_channels_apart(self, tmp_path, names, modalities):
         """In a list that swaps those of one case they are noticed; folders are not the end of a name."""
-        entries = [
-            {
-                "image": [
-                    f"{names.format(case=case, channel=channel)}.nii.gz"
-                    for channel in ("t1", "t1ce")
-                ],
-                "label": f"{case}_seg.nii.gz",
-            }
-            for case in own_data.NAMES
-        ]
+        entries = []
+        for case in NAMES:
+            channels = (names.format(case=case, channel=channel) for channel in ("t1", "t1ce"))
+            images = [f"{name}.nii.gz" for name in channels]
+            entries.append({"image": images, "label": f"{case}_seg.nii.gz"})
         write_json(tmp_path / "list.json", {"training": entries})
         assert describe(tmp_path).modalities == modalities
 
         entries[3]["image"].reverse()
         write_json(tmp_path / "list.json", {"training": entries})
-        with pytest.raises(
-            InputError, match=r"case_003.* are t1ce.*, t1.*, but t1.*, t1ce.* elsewhere"
-        ):
+        line = r"case_003.* are t1ce.*, t1.*, but t1.*, t1ce.* elsewhere"
+        with pytest.raises(InputError, match=line):
             describe(tmp_path)
 
     def test_files_that_nothing_tells_apart_are_refused(self, tmp_path):

@@ -54,9 +54,8 @@ def test_sound_case_comes_through_unchanged(case):
 
     for key, dtype in (("image", torch.float32), ("label", torch.uint8)):
         stored = nibabel.load(case[key])
-        same_bits(
-            stored.get_fdata(dtype=np.float32), loaded[key][0].float().numpy(), "they are read back"
-        )
+        voxels = loaded[key][0].float().numpy()
+        same_bits(stored.get_fdata(dtype=np.float32), voxels, "they are read back")
         np.testing.assert_allclose(stored.affine, loaded[key].affine.numpy(), atol=1e-6)
         assert loaded[key].dtype == dtype
     assert loaded["case"] == "c"
@@ -142,10 +141,8 @@ class TestModalities:
 
     def test_other_numbers_of_channels_are_refused(self, files):
         """Another number of channels than the network takes is refused."""
-        with pytest.raises(
-            InputError,
-            match=r"flair\.nii\.gz: .* has 3 channel.* in_channels is 4; .* --in_channels 3$",
-        ):
+        line = r"flair\.nii\.gz: .* has 3 channel.* in_channels is 4; .* --in_channels 3$"
+        with pytest.raises(InputError, match=line):
             load(files, in_channels=4)
 
 
@@ -225,10 +222,11 @@ def test_image_that_preprocessing_leaves_unscaled_or_constant_is_refused(
     boxed, refusal, capsys, step, part
 ):
     """MONAI keeps the intensities, up to 900 beside others' 1, and warns."""
-    change(
-        boxed["image"],
-        lambda voxels: np.where(voxels < np.sort(voxels, axis=None)[-4], 0, 900 * voxels),
-    )
+
+    def bright(voxels):
+        return np.where(voxels < np.sort(voxels, axis=None)[-4], 0, 900 * voxels)
+
+    change(boxed["image"], bright)
 
     assert refusal(step).startswith(f"image.nii.gz: {part}")
     assert "Divide by zero" not in capsys.readouterr().err

@@ -91,9 +91,8 @@ class TestBundle:
         """The reasons that are printed are those in the file."""
         _, reasons = new(own_data.folders(tmp_path / "data"))
         text = (tmp_path / "bundles/mine/configs/dataset.yaml").read_text()
-        comments = " ".join(
-            line.removeprefix("# ") for line in text.splitlines() if line.startswith("#")
-        )
+        lines = [line for line in text.splitlines() if line.startswith("#")]
+        comments = " ".join(line.removeprefix("# ") for line in lines)
 
         for sentence in reasons.split(". "):
             assert sentence in comments
@@ -141,9 +140,8 @@ class TestBundle:
 
         assert main(args) == 1
         lines = [line for line in capsys.readouterr().err.splitlines() if "fault: " in line]
-        assert [line.split("/")[-1].partition(".nii.gz: ")[0] for line in lines] == [
-            f"case_00{number}" for number in (0, 3, 4)
-        ]
+        names = [line.split("/")[-1].partition(".nii.gz: ")[0] for line in lines]
+        assert names == [f"case_00{number}" for number in (0, 3, 4)]
         assert not (tmp_path / "bundles").exists()
 
 
@@ -242,13 +240,10 @@ class TestSplit:
         """The rule is in the bundle, a table with all its lines."""
         data = own_data.folders(tmp_path / "data")
         table = tmp_path / "people.csv"
-        table.write_text(
-            "case,patient\n" + "".join(f"{n},p{k // 2}\n" for k, n in enumerate(NAMES))
-        )
+        people = [[name, f"p{number // 2}"] for number, name in enumerate(NAMES)]
+        table.write_text("\n".join(["case,patient", *map(",".join, people), ""]))
         keys, reasons = new(data, patients=table)
-        assert keys["cases"]["patient_of"]["patients"] == [
-            [name, f"p{number // 2}"] for number, name in enumerate(NAMES)
-        ]
+        assert keys["cases"]["patient_of"]["patients"] == people
         assert "3 patients are those of people.csv" in reasons
 
         keys, _ = new(data, patient_pattern=r"case_(\d+)")
@@ -270,9 +265,7 @@ class TestSplit:
         """A training case of somebody who is tested would be tested, too; the set would be another."""
         names = ["p0_a", "p1_a", "p2_a", "p3_a", "p0_b", "p4_a", "p4_b"]
         data = own_data.nnunet(tmp_path / "data", test=3, names=names)
-        with pytest.raises(InputError) as raised:
-            new(data, patient_pattern=r"(p\d)_")
-        assert str(raised.value) == (
+        assert refused(new, data, patient_pattern=r"(p\d)_") == (
             f"{data}: the patient p0 is in the official set test with the case p0_b, but not with p0_a; "
             "remove one of the cases, or correct the patients"
         )
@@ -380,23 +373,16 @@ class TestImages:
         """The percentiles are those of all its voxels; the official test set has no say."""
         data = own_data.nnunet(tmp_path / "data", test=2, channel_names={"0": "CT"})
         keys, reasons = new(data)
-        pairs = [
-            [
-                nibabel.load(data / f"{folder}Tr/{name}{end}.nii.gz").get_fdata()
-                for folder, end in (("images", "_0000"), ("labels", ""))
-            ]
-            for name in NAMES[:4]
-        ]
+        ends = {"images": "_0000", "labels": ""}.items()
+        names = [[f"{folder}Tr/{name}{end}.nii.gz" for folder, end in ends] for name in NAMES[:4]]
+        pairs = [[nibabel.load(data / file).get_fdata() for file in pair] for pair in names]
         foreground = np.concatenate([image[label > 0] for image, label in pairs])
         window = keys["preprocessing"][-1]
 
         assert all((label > 0).sum() < SAMPLED for _, label in pairs)
-        np.testing.assert_allclose(
-            # The file has a digit.
-            [window["a_min"], window["a_max"]],
-            np.percentile(foreground, [0.5, 99.5]),
-            atol=0.05,
-        )
+        ends = [window["a_min"], window["a_max"]]
+        # The file has a digit.
+        np.testing.assert_allclose(ends, np.percentile(foreground, [0.5, 99.5]), atol=0.05)
         assert (window["b_min"], window["b_max"], window["clip"]) == (0.0, 1.0, True)
         assert "the foreground of 4 cases" in reasons
 
@@ -418,9 +404,8 @@ class TestImages:
         assert new(data, modality="MRI")[0]["preprocessing"][-1] == "@scale_by_percentiles"
         step = new(data, window=(-160.0, 240.0))[0]["preprocessing"][-1]
         assert (step["a_min"], step["a_max"]) == (-160.0, 240.0)
-        assert (
-            new(data, modality="ct")[0]["preprocessing"][-1]["_target_"] == "ScaleIntensityRanged"
-        )
+        step = new(data, modality="ct")[0]["preprocessing"][-1]
+        assert step["_target_"] == "ScaleIntensityRanged"
         assert refused(new, data, window=(3.0, 2.0)).startswith("--window 3 2: is empty")
 
     def test_ct_beside_another_modality_is_refused_until_somebody_decides(self, new, tmp_path):
@@ -482,6 +467,5 @@ class TestCommand:
     def test_data_are_named_once(self, capsys, args):
         """Neither none nor two."""
         assert main(["new", "mine", *args]) == 2
-        assert (
-            capsys.readouterr().err == "error: --dataset_dir: name the folder of the data, once\n"
-        )
+        line = "error: --dataset_dir: name the folder of the data, once\n"
+        assert capsys.readouterr().err == line

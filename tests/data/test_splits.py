@@ -116,9 +116,8 @@ class TestSizes:
     )
     def test_proportions_that_are_none_are_refused(self, weights):
         """Sets would overlap, or take everybody; a share of 0 is one patient."""
-        with pytest.raises(
-            InputError, match=r"^split_proportions: are .*; write numbers of 0 or more"
-        ):
+        line = r"^split_proportions: are .*; write numbers of 0 or more"
+        with pytest.raises(InputError, match=line):
             split_patients("abcdefgh", dict(zip(PAPER, weights, strict=True)), 0)
 
         split = split_patients("abcdefgh", {"train": 1, "val": 0}, 0)
@@ -237,17 +236,11 @@ class TestFile:
         drawn = split_cases(cases, draw(seed=3), file, 0.5, seed=4)
 
         assert drawn == read_split(cases, file) == split_cases(cases, draw(seed=3), file, 0.5, 4)
-        assert [(part, len(names)) for part, names in sets_in(file).items()] == [
-            *(("train", 4), ("val", 1), ("test", 2))
-        ]
-        assert json.loads(file.read_text())["drawn"] == {
-            "by": "split_patients",
-            "proportions": PAPER,
-            "seed": 3,
-            "train_fraction": 0.5,
-            "train_seed": 4,
-            "patients": 10,
-        }
+        sizes = [(part, len(names)) for part, names in sets_in(file).items()]
+        assert sizes == [("train", 4), ("val", 1), ("test", 2)]
+        how = {"by": "split_patients", "proportions": PAPER, "seed": 3}
+        how |= {"train_fraction": 0.5, "train_seed": 4, "patients": 10}
+        assert json.loads(file.read_text())["drawn"] == how
         lines = file.read_text().splitlines()
         assert lines[:3] == ["{", '  "train": [', '    "p0",']
         assert file.read_text().endswith("}\n")
@@ -290,12 +283,9 @@ class TestFile:
         def both(patients):
             return {"train": list(patients), "val": list(patients[:1]), "test": []}
 
-        with pytest.raises(InputError) as caught:
-            split_cases(cases_of("abc", frames=1), both, tmp_path / "split.json")
+        line = refused(split_cases, cases_of("abc", frames=1), both, tmp_path / "split.json")
 
-        assert str(caught.value) == (
-            "draw_split: patient a is listed twice; list each patient once"
-        )
+        assert line == "draw_split: patient a is listed twice; list each patient once"
         assert not list(tmp_path.iterdir())
 
     def test_split_by_hand_cannot_be_shortened(self, tmp_path):
@@ -312,9 +302,8 @@ class TestFile:
         file = tmp_path / "split.json"
         file.write_text('{"train": ["a"], "val": ["c"]}')
 
-        with pytest.raises(InputError) as caught:
-            read_split(cases_of("abc"), file)[name]
-        assert str(caught.value) == f"{file}: has no set {name!r}; choose from train, val"
+        line = refused(read_split(cases_of("abc"), file).__getitem__, name)
+        assert line == f"{file}: has no set {name!r}; choose from train, val"
 
     def test_split_by_hand_is_followed(self, tmp_path):
         """A split written by hand is followed; patients that it leaves out are left out.
@@ -326,11 +315,8 @@ class TestFile:
 
         split = split_cases(cases_of(["p1", "p2", "p3", "p4"], frames=1), draw(), file)
 
-        assert {part: [case["patient"] for case in cases] for part, cases in split.items()} == {
-            "train": ["p3"],
-            "val": ["p1"],
-            "test": ["p2"],
-        }
+        names = {part: [case["patient"] for case in cases] for part, cases in split.items()}
+        assert names == {"train": ["p3"], "val": ["p1"], "test": ["p2"]}
         assert not is_drawn(file)
 
     @pytest.mark.parametrize(

@@ -122,10 +122,8 @@ def test_random_transforms_give_the_same_in_any_number_of_workers(volumes, cut):
     """The seed of the epoch and the index of a piece decide, not the process that makes it."""
     data, plain = cut(volumes, RandGaussianNoised("image", prob=1.0)), cut(volumes, None)
     data.seed = 7
-    epochs = [
-        torch.cat([item["image"] for item in DataLoader(data, batch_size=4, num_workers=workers)])
-        for workers in (0, 2)
-    ]
+    loaders = [DataLoader(data, batch_size=4, num_workers=workers) for workers in (0, 2)]
+    epochs = [torch.cat([item["image"] for item in loader]) for loader in loaders]
 
     same_bits(*epochs, "the same draws by the same seed")
     same_bits(data[9]["image"], epochs[0][9], "the same draws by the same seed")
@@ -223,14 +221,12 @@ def test_slices_that_show_nothing_are_empty(cases, tmp_path):
     everything = SliceDataset(volumes, (8, 8))
     shown = SliceDataset(volumes, (8, 8), discard_empty=True)
 
-    assert [empty.tolist() for empty in volumes.empty] == [
-        [True, False, False, False, True, True]
-    ] * 3
+    pattern = [True, False, False, False, True, True]
+    assert [empty.tolist() for empty in volumes.empty] == [pattern] * 3
     assert len(everything) == 18
     assert len(shown) == 9
-    for kept, index in enumerate(
-        6 * volume + position for volume in range(3) for position in (1, 2, 3)
-    ):
+    places = [6 * volume + position for volume in range(3) for position in (1, 2, 3)]
+    for kept, index in enumerate(places):
         torch.testing.assert_close(everything[index]["image"], shown[kept]["image"])
 
 
@@ -240,10 +236,8 @@ def test_same_voxels_in_two_cases_are_refused(cases, tmp_path):
     for key, file in files.items():
         shutil.copyfile(cases[0][key], file)
     copied = [{"case": "x", "patient": "y", **files}]
-    first, second, both = (
-        CachedVolumes(some, transforms(), tmp_path / "cache")
-        for some in (cases, copied, cases + copied)
-    )
+    lists = (cases, copied, cases + copied)
+    first, second, both = (CachedVolumes(some, transforms(), tmp_path / "cache") for some in lists)
 
     empty = CachedVolumes([], transforms(), tmp_path, may_be_empty=True)
     check_distinct([first, empty])
@@ -359,9 +353,8 @@ def test_imports_of_installed_packages_are_not_followed():
 
 def test_step_without_a_name_is_refused():
     """Nobody could tell by a lambda whether a volume is of this one or of another."""
-    with pytest.raises(
-        InputError, match=r"^preprocessing: .*; name a function instead of a lambda$"
-    ):
+    line = r"^preprocessing: .*; name a function instead of a lambda$"
+    with pytest.raises(InputError, match=line):
         transforms_hash([Holder(lambda image: 2 * image)])
 
     assert transforms_hash([Holder(len)]) != transforms_hash([Holder(abs)])
@@ -402,9 +395,8 @@ def test_caching_resumes_after_a_kill(decathlon_phantom, tmp_path, monkeypatch):
     assert [case["case"] for case in cases[2:]] == read
     assert len(list(tmp_path.iterdir())) == 5
     monkeypatch.undo()
-    for volume, fresh in zip(
-        volumes, CachedVolumes(cases, transforms(), tmp_path / "b"), strict=True
-    ):
+    anew = CachedVolumes(cases, transforms(), tmp_path / "b")
+    for volume, fresh in zip(volumes, anew, strict=True):
         torch.testing.assert_close(volume["image"], fresh["image"])
 
 
@@ -522,9 +514,8 @@ def test_patches_that_show_no_class_on_purpose_lie_anywhere(numbers):
 
 def test_volume_without_a_class_is_cut_anywhere(cases, tmp_path):
     """As where a crop has left the background alone."""
-    data = PatchDataset(
-        CachedVolumes(cases, [without_classes], tmp_path), PATCH, class_centered=1.0
-    )
+    volumes = CachedVolumes(cases, [without_classes], tmp_path)
+    data = PatchDataset(volumes, PATCH, class_centered=1.0)
 
     assert not data[0]["label"].any()
 
@@ -544,10 +535,7 @@ def test_patch_of_zeros_beyond_all_volumes_is_refused(numbers):
     """With the longest volume and a patch that holds it; a network may need a multiple of 32."""
     PatchDataset(numbers, (64, 32, 32))
     file = numbers.cases[0]["image"]
-    with pytest.raises(InputError) as caught:
-        PatchDataset(numbers, (64, 33, 96))
-
-    assert str(caught.value) == (
+    assert refused(PatchDataset, numbers, (64, 33, 96)) == (
         f"{file}: the longest volume along axis 1 has 9 voxels, and a patch 33; choose a smaller one: "
         "--patch [64,32,32]"
     )

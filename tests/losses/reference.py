@@ -16,9 +16,8 @@ def gaussian_weight(sigma):
 
     def weight(j, i):
         steps = [b - a for a, b in zip(j, i, strict=True)]
-        return math.exp(
-            -sum(s**2 / (2 * w**2) for s, w in zip(steps, each(sigma, len(j)), strict=True))
-        )
+        pairs = zip(steps, each(sigma, len(j)), strict=True)
+        return math.exp(-sum(s**2 / (2 * w**2) for s, w in pairs))
 
     return weight
 
@@ -71,9 +70,8 @@ def log_barrier(d, t=5.0):
 
 def voxels(logits, labels):
     """Probabilities, logits and shares of each voxel that has shares, for ``(B, C, *spatial)``."""
-    flat, shares = (
-        x.detach().double().movedim(1, -1).reshape(-1, logits.shape[1]) for x in (logits, labels)
-    )
+    doubles = (x.detach().double().movedim(1, -1) for x in (logits, labels))
+    flat, shares = (x.reshape(-1, logits.shape[1]) for x in doubles)
     for scores, share in zip(flat, shares, strict=True):
         if share.any():
             yield scores.softmax(0), scores, share
@@ -152,17 +150,15 @@ def proportions(shares, weight, border="valid", radius=1):
 
 def shares_of(labels, num_classes, ignore_index=None):
     """Label maps ``(B, 1, *spatial)`` as shares ``(B, C, *spatial)``; none where they are ignored."""
-    return torch.cat(
-        [(labels == k) & (labels != ignore_index) for k in range(num_classes)], 1
-    ).double()
+    counted = labels != ignore_index
+    return torch.cat([(labels == k) & counted for k in range(num_classes)], 1).double()
 
 
 def memberships(p, num_bins, binning):
     """To which bins a probability belongs, as pairs of a bin and a share of it."""
     if binning == "hard":
-        return [
-            (next(m for m in range(num_bins) if p <= (m + 1) / num_bins or m == num_bins - 1), 1.0)
-        ]
+        last = num_bins - 1
+        return [(next(m for m in range(num_bins) if p <= (m + 1) / num_bins or m == last), 1.0)]
     centers = [(m + 0.5) / num_bins for m in range(num_bins)]
     if p <= centers[0]:
         return [(0, 1.0)]

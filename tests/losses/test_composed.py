@@ -145,9 +145,8 @@ def test_lists_and_stacks_agree(batch, form):
     logits, labels = batch
     labels = {"with a channel": labels, "without": labels[:, 0], "soft": logits.softmax(1)}[form]
     heads = [logits, 2 * logits, -logits]
-    expected = sum(
-        weight * DiceCELoss()(head, labels) for weight, head in zip(WEIGHTS, heads, strict=True)
-    )
+    pairs = zip(WEIGHTS, heads, strict=True)
+    expected = sum(weight * DiceCELoss()(head, labels) for weight, head in pairs)
     loss = DeepSupervisionLoss(DiceCELoss())
     for outputs in (heads, tuple(heads), torch.stack(heads, 1)):
         torch.testing.assert_close(loss(outputs, labels), expected)

@@ -78,10 +78,9 @@ def build(item, **settings):
     if item is losses.DeepSupervisionLoss:
         return item(losses.NACLLoss(**settings))
     if item is losses.ComposedLoss:
-        base = losses.DiceCELoss(ignore_index=ignore_index)
-        return item(
-            base, [part(ignore_index=ignore_index) for part in settings.get("parts", PENALTIES)]
-        )
+        parts = settings.get("parts", PENALTIES)
+        penalties = [part(ignore_index=ignore_index) for part in parts]
+        return item(losses.DiceCELoss(ignore_index=ignore_index), penalties)
     if issubclass(item, losses.Penalty):
         return losses.ComposedLoss(losses.FocalLoss(ignore_index=ignore_index), [item(**settings)])
     if "ignore_index" not in parameters(item) and settings.pop("ignore_index", None) is not None:
@@ -103,10 +102,7 @@ MORE_PRECISIONS = (torch.bfloat16, torch.float64)
 every_loss = pytest.mark.parametrize(("item", "settings"), [*CASES, *VARIANTS])
 # Compiling takes seconds: penalties are compiled within their losses, and alone where it may take time.
 COMPILED = [
-    pytest.param(
-        *case.values, id=case.id, marks=[pytest.mark.nightly] * (case.values[0] in PENALTIES)
-    )
-    for case in CASES
+    nightly(*case.values, id=case.id) if case.values[0] in PENALTIES else case for case in CASES
 ]
 
 

@@ -294,10 +294,8 @@ def minimum(q, tau, weight):
         for sign in (1, -1)
     ]
     start = np.concatenate([tau, np.zeros(classes)])
-    options = {"ftol": 1e-12, "maxiter": 500}
-    logits = minimize(
-        expected, start, jac=slope, constraints=constraints, method="SLSQP", options=options
-    ).x[:classes]
+    how = {"method": "SLSQP", "options": {"ftol": 1e-12, "maxiter": 500}}
+    logits = minimize(expected, start, jac=slope, constraints=constraints, **how).x[:classes]
     return logits, np.exp(logits - np.logaddexp.reduce(logits))
 
 
@@ -315,9 +313,8 @@ def test_probability_moves_by_at_most_the_weight_over_the_classes(parts, seed, w
     bound = weight / len(q)
     assert (np.abs(probs - q) <= bound + 1e-4).all()
     away = np.abs(logits - tau) > 1e-3
-    np.testing.assert_allclose(
-        probs[away], (q - bound * np.sign(logits - tau))[away], rtol=0, atol=1e-4
-    )
+    expected = (q - bound * np.sign(logits - tau))[away]
+    np.testing.assert_allclose(probs[away], expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

@@ -42,9 +42,8 @@ def test_constant_maps_give_one_hot_proportions(shape, prior, kernel_size, borde
     expected = torch.zeros(1, CLASSES, *shape)
     expected[:, label] = 1
     image = torch.rand(1, 2, *shape)
-    found = neighborhood_proportions(
-        constant, CLASSES, kernel_size, prior, 1.3, border, image=image
-    )
+    window = (kernel_size, prior, 1.3, border)
+    found = neighborhood_proportions(constant, CLASSES, *window, image=image)
 
     torch.testing.assert_close(found, expected)
 
@@ -57,9 +56,8 @@ def test_windows_of_any_size_are_counted_whole(window):
     tau = neighborhood_proportions(labels, CLASSES, list(window), dtype=torch.float64)
     radii = [size // 2 for size in window]
     center = [size // 2 for size in shape]
-    inside = labels[0, 0][
-        tuple(slice(c - r, c + r + 1) for c, r in zip(center, radii, strict=True))
-    ]
+    pairs = zip(center, radii, strict=True)
+    inside = labels[0, 0][tuple(slice(c - r, c + r + 1) for c, r in pairs)]
     counts = torch.bincount(inside.flatten(), minlength=CLASSES)
 
     torch.testing.assert_close(tau[0, :, *center], counts.double() / math.prod(window))
@@ -98,9 +96,8 @@ def test_prior_equals_the_loop(reference, shape, kernel_size, sigma, prior, igno
     }[prior]
     shares = reference.shares_of(labels, CLASSES, ignore_index)[0]
     settings = {"ignore_index": ignore_index, "image": image, "intensity_sigma": 0.3}
-    found = neighborhood_proportions(
-        labels, CLASSES, kernel_size, prior, sigma, border, dtype=torch.float64, **settings
-    )
+    window = (kernel_size, prior, sigma, border)
+    found = neighborhood_proportions(labels, CLASSES, *window, dtype=torch.float64, **settings)
 
     torch.testing.assert_close(found[0], reference.proportions(shares, weight, border, radius))
 
@@ -128,9 +125,8 @@ def test_prior_without_the_center_equals_the_loop_over_the_others(reference, sha
                     expected[0][(slice(None), *j)] += weight(j, i) * shares[(slice(None), *near)]
                     expected[1][(0, *j)] += weight(j, i)
     settings = {"include_center": False, "image": image, "intensity_sigma": 0.3}
-    found = neighborhood_proportions(
-        labels, CLASSES, 3, prior, 1.3, border, dtype=torch.float64, **settings
-    )
+    window = (3, prior, 1.3, border)
+    found = neighborhood_proportions(labels, CLASSES, *window, dtype=torch.float64, **settings)
 
     torch.testing.assert_close(found[0], expected[0] / expected[1].clamp_min(1e-300))
 
@@ -157,9 +153,8 @@ def test_large_windows_are_counted_exactly(kernel_size):
     for axis in range(3):  # the mean over a box is a mean of means, along one axis after the other
         size = [kernel_size if axis == other else 1 for other in range(3)]
         padding = [n // 2 for n in size]
-        expected = torch.nn.functional.avg_pool3d(
-            expected, size, 1, padding, count_include_pad=False
-        )
+        window = (size, 1, padding)
+        expected = torch.nn.functional.avg_pool3d(expected, *window, count_include_pad=False)
     result = neighborhood_proportions(labels, CLASSES, kernel_size, dtype=torch.float64)
 
     torch.testing.assert_close(result, expected)
@@ -171,18 +166,15 @@ def test_integer_image_weighs_like_the_same_floats():
     labels = torch.randint(0, CLASSES, (1, 1, 6, 7))
     settings = {"prior": "bilateral", "intensity_sigma": 60.0}
 
-    torch.testing.assert_close(
-        neighborhood_proportions(labels, CLASSES, image=image, **settings),
-        neighborhood_proportions(labels, CLASSES, image=image.float(), **settings),
-    )
+    images = (image, image.float())
+    found = (neighborhood_proportions(labels, CLASSES, image=x, **settings) for x in images)
+    torch.testing.assert_close(*found)
 
 
 def test_defaults_are_those_of_the_penalty():
     """A mean over three voxels that exist."""
-    of_prior, of_penalty = (
-        signature(function).parameters
-        for function in (neighborhood_proportions, neighborhood_penalty)
-    )
+    functions = (neighborhood_proportions, neighborhood_penalty)
+    of_prior, of_penalty = (signature(function).parameters for function in functions)
     shared = of_prior.keys() & of_penalty.keys() - {"logits", "labels"}
 
     assert {"kernel_size", "prior", "sigma", "border", "intensity_sigma"} <= shared
@@ -193,9 +185,8 @@ def test_bilateral_without_contrast_or_distance_is_mean():
     """On a constant image and with an infinite σ, the bilateral prior is the mean."""
     labels = torch.randint(CLASSES, (2, 1, 6, 5))
     constant = torch.full((2, 4, 6, 5), 7.0)
-    result = neighborhood_proportions(
-        labels, CLASSES, prior="bilateral", sigma=math.inf, image=constant
-    )
+    settings = {"prior": "bilateral", "sigma": math.inf, "image": constant}
+    result = neighborhood_proportions(labels, CLASSES, **settings)
     torch.testing.assert_close(result, neighborhood_proportions(labels, CLASSES))
 
 
@@ -232,10 +223,9 @@ def test_monai_gaussian_disregards_the_kernel_size():
     labels = torch.zeros(1, 15, 15, dtype=torch.int64)
     labels[0, 7, 7] = 1
 
-    torch.testing.assert_close(
-        monai_prior(labels, 3, "gaussian"), monai_prior(labels, 9, "gaussian")
-    )
-    assert monai_prior(labels, 3, "gaussian")[0, 1, 7, 7] < 0.2
+    priors = [monai_prior(labels, size, "gaussian") for size in (3, 9)]
+    torch.testing.assert_close(*priors)
+    assert priors[0][0, 1, 7, 7] < 0.2
 
 
 @pytest.mark.parametrize(
@@ -281,9 +271,8 @@ def test_width_is_the_standard_deviation_of_the_weights(prior):
     spacing = (0.5, 0.8)
     labels = torch.zeros(1, 1, 61, 61)
     labels[..., 30, 30] = 1
-    weights = neighborhood_proportions(
-        labels, 2, prior=prior, width_mm=2.0, spacing=spacing, image=torch.zeros_like(labels)
-    )[0, 1].double()
+    settings = {"width_mm": 2.0, "spacing": spacing, "image": torch.zeros_like(labels)}
+    weights = neighborhood_proportions(labels, 2, prior=prior, **settings)[0, 1].double()
     for axis, size in enumerate(spacing):
         places = (torch.arange(61) - 30) * size
         profile = weights.sum(1 - axis) / weights.sum()

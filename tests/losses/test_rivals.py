@@ -118,9 +118,8 @@ def test_equals_monai(batch, binning, ignore_empty):
     )
 
     torch.testing.assert_close(*values, rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        *(torch.autograd.grad(v, logits)[0] for v in values), rtol=0, atol=1e-5
-    )
+    slopes = (torch.autograd.grad(value, logits)[0] for value in values)
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -141,10 +140,8 @@ def test_soft_bins_are_hard_bins_for_probabilities_at_their_centers(num_bins, da
     chosen = data.draw(st.lists(st.tuples(bins, st.integers(0, 1)), min_size=1, max_size=20))
     p = [(m + 0.5) / num_bins for m, _ in chosen]
     logits, labels = of_probability(p, [label for _, label in chosen])
-    hard, soft = (
-        ml1ace_penalty(logits, labels, binning=binning, num_bins=num_bins)
-        for binning in ("hard", "soft")
-    )
+    both = [{"binning": binning, "num_bins": num_bins} for binning in ("hard", "soft")]
+    hard, soft = (ml1ace_penalty(logits, labels, **settings) for settings in both)
 
     torch.testing.assert_close(soft, hard, rtol=0, atol=1e-9)
 
@@ -152,9 +149,8 @@ def test_soft_bins_are_hard_bins_for_probabilities_at_their_centers(num_bins, da
 def test_hard_bins_are_closed_above():
     """0.2 is in the bin that ends there, and 0.21 in the next."""
     labels = [1, 0, 0]
-    at, above = (
-        ml1ace_penalty(*of_probability([0.2, p, 0.9], labels), num_bins=5) for p in (0.2, 0.21)
-    )
+    pairs = (of_probability([0.2, p, 0.9], labels) for p in (0.2, 0.21))
+    at, above = (ml1ace_penalty(*pair, num_bins=5) for pair in pairs)
 
     # Class 1: in one bin, mean 0.2 against 1/2; 0.9 against 0. Then 0.2 against 1 and 0.21 against 0.
     # Class 0 has 0.8, 0.8, 0.1 in bins of its own.
@@ -174,22 +170,19 @@ def test_repeated_voxels_change_nothing(binning, seed, times):
         places = (5 * logits.softmax(1) - 0.5).clamp(0, 4)
         held = (1 - (places - centers).abs()).clamp_min(0).sum((-2, -1))
         assume(not ((held < 0.01) & (times * held >= 0.01)).any())
-    repeated = (torch.cat([x] * times, -1) for x in (logits, labels))
+    repeated = [torch.cat([x] * times, -1) for x in (logits, labels)]
+    pairs = (repeated, (logits, labels))
+    values = (ml1ace_penalty(*pair, binning=binning, num_bins=5) for pair in pairs)
 
-    torch.testing.assert_close(
-        ml1ace_penalty(*repeated, binning=binning, num_bins=5),
-        ml1ace_penalty(logits, labels, binning=binning, num_bins=5),
-    )
+    torch.testing.assert_close(*values)
 
 
 def test_hundredth_of_a_voxel_makes_a_soft_bin_count():
     """A bin with 0.006 of a voxel is empty, and one with twice as much weighs as any other."""
     p, labels = [0.253, 0.25], [0, 1]  # centers are 0.25 and 0.75
     first, second = abs(0.994 * 0.253 - 0.75) / 1.994, 0.253
-    once, twice = (
-        ml1ace_penalty(*of_probability(times * p, times * labels), binning="soft", num_bins=2)
-        for times in (1, 2)
-    )
+    pairs = (of_probability(times * p, times * labels) for times in (1, 2))
+    once, twice = (ml1ace_penalty(*pair, binning="soft", num_bins=2) for pair in pairs)
 
     assert once.item() == pytest.approx(first, abs=1e-12)
     assert twice.item() == pytest.approx((first + second) / 2, abs=1e-12)

@@ -98,9 +98,8 @@ def test_shares_that_are_alike_everywhere_have_no_boundary(operation, ignore_ind
     """Nothing is left of them, not even what rounding leaves, of which proportions would be made."""
     for share in torch.linspace(0.01, 0.99, 99):
         labels = torch.stack([share, 1 - share]).view(1, 2, 1, 1).expand(1, 2, 5, 5)
-        found = morphology_penalty(
-            torch.zeros(1, 2, 5, 5), labels, morphology=operation, ignore_index=ignore_index
-        )
+        settings = {"morphology": operation, "ignore_index": ignore_index}
+        found = morphology_penalty(torch.zeros(1, 2, 5, 5), labels, **settings)
         assert found.item() == 0.5  # of probabilities of 1/2, against nothing
 
 

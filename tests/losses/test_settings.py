@@ -86,6 +86,10 @@ PENALTIES = [name for name in losses.__all__ if name.endswith("Penalty") and "_"
 PENALTIES = [name for name in PENALTIES if name not in ("Penalty", "LearnedPenalty")]
 
 
+def arguments_of(name):
+    return inspect.signature(getattr(losses, name)).parameters
+
+
 @pytest.mark.parametrize(
     ("name", "key", "value", "remedy"),
     [(name, *refused) for name, table in REFUSED.items() for refused in table],
@@ -114,20 +118,16 @@ def test_weight_of_a_penalty_is_not_negative(name, weight):
 def test_weights_of_cross_entropy_and_dice_are_not_negative_and_not_both_zero(batch, weights):
     """A training would raise what it is to lower; zeros leave nothing to learn."""
     settings = dict(zip(BOTH.split(", "), weights, strict=True))
-    for make in (
-        lambda: losses.DiceCELoss(**settings),
-        lambda: losses.dice_ce_loss(*batch, **settings),
-    ):
-        assert refused(make) == f"{BOTH}: is {list(weights)}; pass {WEIGHTS}"
+    for make, *arguments in ([losses.DiceCELoss], [losses.dice_ce_loss, *batch]):
+        line = f"{BOTH}: is {list(weights)}; pass {WEIGHTS}"
+        assert refused(make, *arguments, **settings) == line
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *PENALTIES])
 def test_every_setting_is_printed_as_it_would_be_passed(name):
     """Of a loss that is composed, by its parts; what the others print evaluates to them again."""
-    settings = {
-        key: parameter.default
-        for key, parameter in inspect.signature(getattr(losses, name)).parameters.items()
-    } | {"ignore_index": 255}
+    settings = {key: parameter.default for key, parameter in arguments_of(name).items()}
+    settings |= {"ignore_index": 255}
     module = getattr(losses, name)(**settings)
     printed = repr(module)
 
@@ -141,11 +141,7 @@ def test_every_setting_is_printed_as_it_would_be_passed(name):
         assert repr(eval(f"losses.{printed}")) == printed
 
 
-WEIGHTED = [
-    name
-    for name in FUNCTIONS
-    if "class_weights" in inspect.signature(getattr(losses, name)).parameters
-]
+WEIGHTED = [name for name in FUNCTIONS if "class_weights" in arguments_of(name)]
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
@@ -242,13 +238,10 @@ def test_mistake_is_one_line_with_its_remedy(function, outputs, word):
         f"{word}: are a generator, not a tensor; pass one batch after the other"
     )
     for labels in (LABELS, LABELS[:, 0]):
-        assert refused(function, outputs.movedim(1, -1), labels).endswith(
-            f"so that the classes are last; pass {word}.movedim(-1, 1)"
-        )
-    assert (
-        "one channel, as of a sigmoid; pass at least 2 classes, background first: torch.cat(["
-        in refused(function, outputs[:, :1], LABELS.clamp_max(1))
-    )
+        line = f"so that the classes are last; pass {word}.movedim(-1, 1)"
+        assert refused(function, outputs.movedim(1, -1), labels).endswith(line)
+    line = "one channel, as of a sigmoid; pass at least 2 classes, background first: torch.cat(["
+    assert line in refused(function, outputs[:, :1], LABELS.clamp_max(1))
     if "penalty" not in function.__name__:
         assert "ignore_index=255" in refused(function, outputs, LABELS.where(LABELS != 2, 255))
 

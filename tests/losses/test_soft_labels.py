@@ -216,9 +216,8 @@ def test_cross_entropy_is_linear_in_the_labels(seed, share, smoothing):
         return losses.cross_entropy(scores, labels, label_smoothing=smoothing)
 
     mixed = share * labels + (1 - share) * other
-    torch.testing.assert_close(
-        loss(mixed), share * loss(labels) + (1 - share) * loss(other), rtol=0, atol=1e-12
-    )
+    expected = share * loss(labels) + (1 - share) * loss(other)
+    torch.testing.assert_close(loss(mixed), expected, rtol=0, atol=1e-12)
     assert loss(labels, ((1 - smoothing) * labels + smoothing / 3).log()) <= loss(labels)
 
 
@@ -235,9 +234,8 @@ def test_shares_that_do_not_sum_to_one_are_refused(item, settings, batch):
     """One line names what a voxel holds; a part of a voxel for the ignored class has no meaning."""
     logits, _ = batch
     labels = soft(*logits.shape)
-    assert "sum to 1, or are all 0, or all of the class to be ignored" in refused(
-        build(item, **settings, ignore_index=1), logits, labels
-    )
+    line = refused(build(item, **settings, ignore_index=1), logits, labels)
+    assert "sum to 1, or are all 0, or all of the class to be ignored" in line
     for shares, message in NO_SHARES.items():
         labels[1, :, 2, 2] = torch.tensor(shares).view(3, *[1] * (logits.ndim - 4))
         assert message in refused(build(item, **settings), logits, labels)

@@ -4,16 +4,13 @@ Files made again are compared with the committed ones as words and numbers: the 
 writes may round the other way with another version of NumPy, SciPy or pandas.
 """
 
-import csv
 import json
 import math
 import re
 import tarfile
 from collections import defaultdict
 from contextlib import nullcontext
-from functools import cache
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,10 +23,10 @@ from studies.penalty import comparison
 from studies.penalty.__main__ import SETTINGS, page
 from tests.conftest import nightly_but
 from tests.same import same_values
+from tests.studies.pages import RESULTS, rows_of
 
 pytestmark = pytest.mark.slow
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 STUDIES = sorted(str(path.parent.relative_to(RESULTS)) for path in RESULTS.rglob("runs.tar.xz"))
 TABLES = ("table?", "after_training", "three_d", "unet_authors", "hyperparameters", "widths")
 NETWORKS = {"three_d": "unet3d", "unet_authors": "unet_authors"}
@@ -127,12 +124,6 @@ def test_only_small_files_are_kept():
         assert path.stat().st_size < (3_000_000 if path.name == "runs.tar.xz" else 1_000_000), path
 
 
-@cache
-def rows_of(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def number(text):
     return float(text) if text else math.nan
 
@@ -151,15 +142,11 @@ def scores(runs, name, column, methods):
     alone = [method for method in methods if not method.endswith("+ensemble")]
     seeds = sorted(set.intersection(*({seed for seed, _ in found[method]} for method in alone)))
     patients = sorted({patient for _, patient in found[methods[0]]})
-    return {
-        method: np.array(
-            [
-                [mean(found[method][s, p]) for s in (seeds if method in alone else [0])]
-                for p in patients
-            ]
-        )
-        for method in methods
-    }
+    cells = {}
+    for method in methods:
+        own = seeds if method in alone else [0]
+        cells[method] = np.array([[mean(found[method][s, p]) for s in own] for p in patients])
+    return cells
 
 
 def mean(values):
@@ -367,9 +354,8 @@ def test_verdicts_of_claims_agree(study):
             )
             verdict = "does not hold" if against else "cannot tell"
             verdict = "holds" if better == len(rivals) else verdict
-            assert (row["verdict"], number(row["for"]), number(row["against"])) == (
-                *(verdict, better, against),
-            )
+            written = row["verdict"], number(row["for"]), number(row["against"])
+            assert written == (verdict, better, against)
             decided += 1
     assert decided
 

@@ -1,7 +1,5 @@
 """What each control of a promise holds over divisions, and the tables of it that are kept."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +11,7 @@ from nacl_monai.promises.rules import Rules
 from studies.promises.__main__ import person_by_person
 from studies.promises.controls import coverage, divided, sizes
 from tests.same import same_bits
-
-RESULTS = Path(__file__).parents[2] / "docs/results"
+from tests.studies.pages import RESULTS
 
 
 def curves_of_balls():

@@ -1,9 +1,7 @@
 """The page of the distance shows what its people say, by NumPy and SciPy alone."""
 
-import csv
 import re
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +9,11 @@ import torch
 from scipy.stats import t, wilcoxon
 
 from studies.distance.tested import DIFFERENCES, LED, mean_logits
+from tests.studies.pages import RESULTS as ROOT
+from tests.studies.pages import rows_of, table_behind
 from tests.studies.test_committed import led_by
 
-RESULTS = Path(__file__).parents[2] / "docs/results/hippocampus/distance"
+RESULTS = ROOT / "hippocampus/distance"
 SCORES = ("nll_all", "brier_all")
 NETWORKS = {
     "CE+DSC, half resolution": "unet_dice_ce_seed0@half",
@@ -32,13 +32,11 @@ ACDC = {
     "CE+DSC": "acdc_unet_dice_ce_epoch8_seed0",
     "NACL": "acdc_unet_nacl_epoch8_seed0",
 }
+THREE_D = {"marks too much, 3-D": "unet3d_tversky_over_seed0"}
 SIDES = {
     "hippocampus": (RESULTS / "sides", NETWORKS),
-    "hippocampus, 3-D": (
-        RESULTS / "sides/three_d",
-        {"marks too much, 3-D": "unet3d_tversky_over_seed0"},
-    ),
-    "ACDC": (RESULTS.parents[1] / "acdc/distance/sides", ACDC),
+    "hippocampus, 3-D": (RESULTS / "sides/three_d", THREE_D),
+    "ACDC": (ROOT / "acdc/distance/sides", ACDC),
 }
 #: Two other trainings of some of them.
 AGAIN = (
@@ -57,7 +55,7 @@ AGAIN = (
 
 
 LONGER = (
-    RESULTS.parents[1] / "acdc/distance/sides/twenty_epochs",
+    ROOT / "acdc/distance/sides/twenty_epochs",
     {
         "marks too much": "acdc_unet_tversky_over_epoch20_seed0",
         "NACL": "acdc_unet_nacl_epoch20_seed0",
@@ -68,10 +66,9 @@ LONGER = (
 def people():
     """{(run, calibrator, score): scores of people, by name}."""
     found = defaultdict(list)
-    with (RESULTS / "people.csv").open(encoding="utf-8", newline="") as file:
-        for row in sorted(csv.DictReader(file), key=lambda row: row["person"]):
-            for score in SCORES:
-                found[row["run"], row["calibrator"], score].append(float(row[score]))
+    for row in sorted(rows_of(RESULTS / "people.csv"), key=lambda row: row["person"]):
+        for score in SCORES:
+            found[row["run"], row["calibrator"], score].append(float(row[score]))
     return {key: np.array(values) for key, values in found.items()}
 
 
@@ -100,10 +97,8 @@ def test_differences_on_the_page_are_those_of_the_people():
 
     assert {(run, other.strip("`")) for run, other, *_ in rows} == pairs
     for run, other, *cells in rows:
-        compared = [
-            [known[run, name, score] for name in (other.strip("`"), "distance_all")]
-            for score in SCORES
-        ]
+        names = (other.strip("`"), "distance_all")
+        compared = [[known[run, name, score] for name in names] for score in SCORES]
         assert cells[:2] == [f"{values.mean():.4f}" for values in compared[0]]
         assert cells[2:] == [text(distance - rest) for rest, distance in compared]
 
@@ -115,10 +110,9 @@ def test_what_leads_behind_a_model_is_that_of_its_bins():
 
     assert {f"{model}+{fitted.strip('`')}" for model, fitted, *_ in rows} == {k[1] for k in known}
     for model, fitted, *cells in rows:
-        for name, (value, change) in zip(
-            ("ece_near", "contour_misses"), (cells[:2], cells[2:]), strict=True
-        ):
-            method = f"{model}+{fitted.strip('`')}"
+        method = f"{model}+{fitted.strip('`')}"
+        pairs = {"ece_near": cells[:2], "contour_misses": cells[2:]}
+        for name, (value, change) in pairs.items():
             people, number = known[name, method, 0]
             assert value == f"{number:.3f}"
             if method.endswith("+distance_all"):
@@ -132,14 +126,14 @@ def test_what_leads_behind_a_model_is_that_of_its_bins():
 
 def test_what_no_contour_reaches_is_that_of_kept_volumes():
     """The share of the expected volume beyond the margin, on the page of metrics."""
-    text = (RESULTS.parents[2] / "metrics.md").read_text(encoding="utf-8")
+    text = (ROOT.parent / "metrics.md").read_text(encoding="utf-8")
     near = []
     for place, sentence in {
         "hippocampus/distance": "it is {} to {} % on hippocampus",
         "hippocampus/distance/three_d": "{} to {} % there in 3-D",
         "acdc/distance": "{} to {} % on ACDC",
     }.items():
-        kept = dict(np.load(RESULTS.parents[1] / place / "leading.npz"))
+        kept = dict(np.load(ROOT / place / "leading.npz"))
         within, everywhere = (
             np.where(kept["predicted"] > 0, kept[name], 0).sum(1)
             for name in ("expected", "expected_everywhere")
@@ -149,9 +143,8 @@ def test_what_no_contour_reaches_is_that_of_kept_volumes():
         far = [share for name, share in means.items() if name.endswith("distance_all")]
         near += [share for name, share in means.items() if name.endswith("temperature_near")]
         assert sentence.format(f"{min(far):.1f}", f"{max(far):.1f}") in text
-    assert f"fitted near the prediction, {min(near):.1f} to {max(near):.1f} %." in " ".join(
-        text.split()
-    )
+    sentence = f"fitted near the prediction, {min(near):.1f} to {max(near):.1f} %."
+    assert sentence in " ".join(text.split())
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -167,9 +160,8 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
     """Five networks alone and together, by score; and how much more folds gain."""
     folder = RESULTS.parent / "folds"
     scores = defaultdict(dict)
-    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            scores[row["run"]][row["person"]] = [float(row[score]) for score in SCORES]
+    for row in rows_of(folder / "people.csv"):
+        scores[row["run"]][row["person"]] = [float(row[score]) for score in SCORES]
     names = sorted(scores["five folds"])
     known = {run: np.array([people[name] for name in names]) for run, people in scores.items()}
     rows = {"five folds": "five folds, one seed", "five seeds": "one fold, five seeds"}
@@ -179,15 +171,10 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
         members = [f"fold {k}, seed 0" if folds else f"fold 0, seed {k}" for k in range(5)]
         alone = np.mean([known[name] for name in members], 0)
         gains[together] = known[together] - alone
-        cells = [
-            cell
-            for k in range(2)
-            for cell in (
-                f"{alone[:, k].mean():.4f}",
-                f"{known[together][:, k].mean():.4f}",
-                text(gains[together][:, k]).partition(", lower")[0],
-            )
-        ]
+        cells = []
+        for before, after, gain in zip(alone.T, known[together].T, gains[together].T, strict=True):
+            cells += [f"{before.mean():.4f}", f"{after.mean():.4f}"]
+            cells.append(text(gain).partition(", lower")[0])
         assert f"| {label} | {' | '.join(cells)} |" in page
     more = (gains["five folds"] - gains["five seeds"])[:, 0]
     assert text(more).startswith("-0.0016 [-0.0020, -0.0011], lower in 33 of 34")
@@ -198,18 +185,15 @@ def test_gains_of_folds_and_seeds_are_those_of_the_people():
 )
 def test_what_two_curves_change_is_that_of_kept_people(data, number):
     """Each row of the page, for each network and for the means over networks, by sums over people."""
-    scores, (folder, networks) = (
-        defaultdict(list),
-        {**SIDES, "again": AGAIN, "longer": LONGER}[data],
-    )
-    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for network in (row["network"], "all networks"):
-                key = network, row["fit"], row["calibrator"]
-                scores[key].append((row["person"], float(row["nll_all"]), float(row["brier_all"])))
+    folder, networks = {**SIDES, "again": AGAIN, "longer": LONGER}[data]
+    scores = defaultdict(list)
+    for row in rows_of(folder / "people.csv"):
+        for network in (row["network"], "all networks"):
+            key = network, row["fit"], row["calibrator"]
+            scores[key].append((row["person"], float(row["nll_all"]), float(row["brier_all"])))
     text = (folder / "README.md").read_text(encoding="utf-8")
-    table = re.split(r"with\sWilcoxon's p, uncorrected:\n\n", text)[1].split("\n\n")[0]
-    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    heading = re.search(r"with\sWilcoxon's p, uncorrected:\n\n", text)[0]
+    rows = table_behind(text, heading)
 
     assert len(rows) == number * (len(networks) + 1)
     for network, fit, shown, *cells in rows:
@@ -233,27 +217,17 @@ def test_what_two_curves_change_is_that_of_kept_people(data, number):
 def test_rule_is_that_of_validation_people_whom_others_fit():
     """Changes of NLL by the mean over people, of each network, and over networks."""
     text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
-    table = text.split("## The rule")[1].split("\n\n")[2].splitlines()[2:]
-    shown = [line.strip("| ").split(" | ") for line in table]
+    shown = table_behind(text, "## The rule", part=2)
     assert len(shown) == 1 + sum(len(networks) for _, networks in SIDES.values())
     changes = []
     for data, network, before, *cells in shown[:-1]:
         folder, networks = SIDES[data]
-        with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
-            of_network = [
-                row
-                for row in csv.DictReader(file)
-                if (row["network"], row["fit"]) == (networks[network], "others")
-            ]
-        nll = [
-            np.mean([float(row["nll_all"]) for row in of_network if row["calibrator"] == name])
-            for name in (
-                "distance",
-                "signed_distance",
-                "signed_distance, ridge 0.1",
-                "signed_distance, ridge 0.01",
-            )
-        ]
+        of_network = defaultdict(list)
+        for row in rows_of(folder / "people.csv"):
+            if (row["network"], row["fit"]) == (networks[network], "others"):
+                of_network[row["calibrator"]].append(float(row["nll_all"]))
+        ridges = [f"signed_distance, ridge {ridge}" for ridge in (0.1, 0.01)]
+        nll = [np.mean(of_network[name]) for name in ("distance", "signed_distance", *ridges)]
         changes.append([nll[0], *(100 * (value / nll[0] - 1) for value in nll[1:])])
         assert before == f"{nll[0]:.4f}"
         assert cells[:3] == [f"{change:+.1f}%" for change in changes[-1][1:]]
@@ -273,12 +247,12 @@ def test_contours_and_volumes_by_structure_are_those_of_kept_people():
     with np.load(RESULTS / "sides/people.npz") as file:
         kept = dict(file)
     text = (RESULTS / "sides/README.md").read_text(encoding="utf-8")
-    table = text.split("is off, from `people.npz`:\n\n")[1].split("\n\n")[0]
-    rows = [line.strip("| ").split(" | ") for line in table.splitlines()]
-    calibrators, off = rows[0][3:], defaultdict(list)
+    table = text.split("is off, from `people.npz`:\n\n")[1]
+    calibrators = table.splitlines()[0].strip("| ").split(" | ")[3:]
+    rows, off = table_behind(text, "is off, from `people.npz`:\n\n"), defaultdict(list)
 
-    assert len(rows[2:]) == 2 * 2 * len(NETWORKS)
-    for network, fit, structure, *cells in rows[2:]:
+    assert len(rows) == 2 * 2 * len(NETWORKS)
+    for network, fit, structure, *cells in rows:
         k = ["anterior", "posterior"].index(structure)
         for calibrator, cell in zip(calibrators, cells, strict=True):
             (place,) = np.flatnonzero(kept["methods"] == f"{NETWORKS[network]}+{fit}+{calibrator}")
@@ -291,7 +265,7 @@ def test_contours_and_volumes_by_structure_are_those_of_kept_people():
             assert cell == f"{misses:.1%}, {bias:+.1%}"
             off[calibrator].append(abs(bias))
     lower = np.less(off["signed_distance"], off["distance"]).sum()
-    assert f"in {lower} of {len(rows[2:])} rows of the next table" in text
+    assert f"in {lower} of {len(rows)} rows of the next table" in text
     means = [100 * np.mean(off[name]) for name in ("signed_distance", "distance")]
     assert f"off by {means[0]:.1f} % in the mean" in text
     assert f"leaves {means[1]:.1f} %;" in text

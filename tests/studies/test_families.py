@@ -1,10 +1,11 @@
 """The families of outer contours on the page have the numbers of the kept curves, by NumPy alone."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.studies.pages import table_behind
 
 DOCS = Path(__file__).parents[2] / "docs"
 LOGITS = np.linspace(-16, 16, 200)
@@ -74,8 +75,7 @@ def test_families_on_the_page_are_those_of_the_kept_curves():
     """The means of three trainings, structure by structure."""
     files = sorted((DOCS / "results/hippocampus/promises/curves").glob("*/promise.npz"))
     page = (DOCS / "promise.md").read_text(encoding="utf-8").replace("*", "")
-    table = page.split("| level | contour | size | misses |")[1].split("\n\n")[0]
-    rows = [re.split(r" *\| *", line)[1:-1] for line in table.splitlines()[2:]]
+    rows = table_behind(page, "| level | contour | size | misses")
 
     assert (len(files), len(rows)) == (3, 8)
     for position, (_, family, size, missed) in enumerate(rows):

@@ -47,13 +47,8 @@ def test_temperature_of_each_person_is_that_of_the_other_half(region):
 def test_numbers_are_those_of_a_metric_of_all_cases():
     """Each printed with its digits; the difference of a network to itself is zero."""
     several = scans("abc")
-    metric = CalibrationMetric(
-        errors=["nll", "brier"],
-        regions=["all", "near"],
-        margin_spacing=SPACING,
-        decisions={"organ": [1]},
-        from_logits=True,
-    )
+    what = {"errors": ["nll", "brier"], "regions": ["all", "near"], "decisions": {"organ": [1]}}
+    metric = CalibrationMetric(**what, margin_spacing=SPACING, from_logits=True)
     metric([scan.logits for scan in several], [scan.label for scan in several])
     record = metric.record([*"012345"], patients=[scan.patient for scan in several])
     expected = {name: number.value for name, number in record.pooled_numbers.items()}

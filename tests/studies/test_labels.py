@@ -1,10 +1,8 @@
 """Faults of labels are what their names say, and what is found is what kept scores find."""
 
-import csv
 import re
 from collections import defaultdict
 from itertools import combinations, product
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -19,8 +17,8 @@ from scipy.ndimage import distance_transform_edt
 from studies.labels.faults import FAULTS
 from studies.labels.maps import best_set
 from studies.labels.slices import ORDERS, corrected
+from tests.studies.pages import RESULTS, rows_of, table_behind
 
-RESULTS = Path(__file__).parents[2] / "docs/results"
 NETWORKS = {
     "CE+DSC": "unet_dice_ce_seed0",
     "CE": "unet_cross_entropy_seed0",
@@ -76,10 +74,9 @@ def test_a_fault_changes_what_its_name_says(name, seed):
 def kept_scores(folder):
     """Score, network and kind of label → (scans)."""
     values = defaultdict(list)
-    with (folder / "scores.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for name in row.keys() - {"network", "person", "label"}:
-                values[name, row["network"], row["label"]].append(float(row[name]))
+    for row in rows_of(folder / "scores.csv"):
+        for name in row.keys() - {"network", "person", "label"}:
+            values[name, row["network"], row["label"]].append(float(row[name]))
     return {key: np.array(column) for key, column in values.items()}
 
 
@@ -184,9 +181,8 @@ def test_table_of_means_has_the_coverage_of_another_simulation(folder, networks,
                 first, rest = (drawn.integers(len(y), size=size) for size in (labels, 300))
                 share = 300 / (300 + labels)
                 parts = y[first] - share * f[first], share * f[rest]
-                welch = stats.ttest_ind(
-                    parts[0], -parts[1], equal_var=False
-                )  # their sum's interval
+                # The interval of their sum.
+                welch = stats.ttest_ind(parts[0], -parts[1], equal_var=False)
                 low, high = welch.confidence_interval()
                 hits += low <= y.mean() <= high
                 alone = stats.t.ppf(0.975, labels - 1) * stats.sem(y[first])
@@ -223,14 +219,12 @@ def test_table_of_best_sets_is_that_of_kept_people(folder, networks, best):  # n
     """Means over people, and the interval of a t test."""
     people = pd.read_csv(folder / "maps.csv").groupby(["network", "when", "person"]).mean()
     text = (folder / "README.md").read_text(encoding="utf-8")
-    table = text.split("best expected Dice adds |\n")[1].split("\n\n")[0].splitlines()[1:]
+    table = table_behind(text, "best expected Dice adds")
     assert len(table) == 2 * len(networks)
-    for line in table:
-        network, when, dice, cell = line.strip("| ").split(" | ")
+    for network, when, dice, cell in table:
         of_it = people.loc[networks[network], when]
-        low, high = stats.t.interval(
-            0.95, len(of_it) - 1, of_it["gain"].mean(), stats.sem(of_it["gain"])
-        )
+        mean, error = of_it["gain"].mean(), stats.sem(of_it["gain"])
+        low, high = stats.t.interval(0.95, len(of_it) - 1, mean, error)
         assert dice == f"{of_it['dice'].mean():.4f}"
         assert cell == f"{of_it['gain'].mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
@@ -240,17 +234,15 @@ def test_how_large_without_labels_is_that_of_kept_people(folder, networks, best)
     """By sums over people, and the interval of a t test; the expected volume is never nearer."""
     of_person = defaultdict(lambda: defaultdict(list))
     labeled = defaultdict(list)
-    with (folder / "volumes.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            key, true = (row["network"], row["structure"]), float(row["labeled"])
-            labeled[key].append(true)
-            off = [abs(float(row[name]) - true) for name in ("predicted", "expected")]
-            of_person[key][row["person"]].append([*off, off[1] - off[0]])
+    for row in rows_of(folder / "volumes.csv"):
+        key, true = (row["network"], row["structure"]), float(row["labeled"])
+        labeled[key].append(true)
+        off = [abs(float(row[name]) - true) for name in ("predicted", "expected")]
+        of_person[key][row["person"]].append([*off, off[1] - off[0]])
     text = (folder / "README.md").read_text(encoding="utf-8")
-    table = text.split("| expected − predicted |\n")[1].split("\n\n")[0].splitlines()[1:]
+    table = table_behind(text, "| expected − predicted")
     assert len(table) == len(of_person)
-    for line in table:
-        network, structure, *cells = line.strip("| ").split(" | ")
+    for network, structure, *cells in table:
         key = networks[network], structure
         people = np.array([np.mean(rows, 0) for rows in of_person[key].values()])
         for cell, values in zip(cells, people.T / fmean(labeled[key]), strict=True):

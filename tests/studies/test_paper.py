@@ -85,10 +85,8 @@ def test_ablation_of_fewer_than_three_trainings_decides_nothing(decision):
 @pytest.mark.parametrize(
     ("decision", "expected"),
     [
-        ("equivalent", HOLDS),
-        ("slightly worse", HOLDS),
-        ("cannot tell", CANNOT_TELL),
-        ("worse", FAILS),
+        *(("equivalent", HOLDS), ("slightly worse", HOLDS)),
+        *(("cannot tell", CANNOT_TELL), ("worse", FAILS)),
     ],
 )
 def test_no_loss_is_shown_by_equivalence_and_not_by_a_missing_difference(decision, expected):
@@ -156,9 +154,8 @@ def test_comparisons_with_several_references_are_one_family():
 def test_first_rank_is_judged_by_the_draws_in_which_it_is_first(grid, monkeypatch, wins, expected):
     """Few draws rule it out, and only nearly all of them make it certain."""
     results = EXHIBITS["figure2"].select(read_results([grid]), datasets=["hippocampus"])
-    ranks = pd.DataFrame(
-        {"method": PAPER_LOSSES, "rank": 1.0, "low": 1.0, "high": 2.0, "wins": wins}
-    )
+    columns = {"rank": 1.0, "low": 1.0, "high": 2.0, "wins": wins}
+    ranks = pd.DataFrame({"method": PAPER_LOSSES, **columns})
     ranks = ranks.assign(metric="global").merge(pd.DataFrame({"rule": RULES}), how="cross")
 
     def verdicts(ranks):
@@ -187,9 +184,8 @@ def test_every_claim_has_a_row_and_a_line(grid):
     assert alone["L1 is better calibrated than L2"] == NO_RUN
     for text, exhibit in (("whatever the network", "figure8"), ("fewer patients", "figure9")):
         rows = table[table["claim"].str.contains(text) & table["setting"].notna()]
-        setups = {
-            (e.setup.network, e.setup.fraction) for e in EXHIBITS[exhibit].select(results).folders
-        }
+        folders = EXHIBITS[exhibit].select(results).folders
+        setups = {(e.setup.network, e.setup.fraction) for e in folders}
         assert 0 < rows["setting"].nunique() <= len(setups)
     lines = claims_to_markdown(table).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(table)

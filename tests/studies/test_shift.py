@@ -1,7 +1,5 @@
 """Images are changed as each change says, and alike for the same case."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 from studies.shift.__main__ import NUMBERS, means, strongest
 from studies.shift.corruptions import CHANGES, Corrupt, blur, ghosting, noise
 from tests.same import same_bits
+from tests.studies.pages import RESULTS
 
 SPACING = (1.0, 1.0, 2.0)
-RESULTS = Path(__file__).parents[2] / "docs/results"
 
 
 def case(name="a"):

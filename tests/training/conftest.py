@@ -11,12 +11,7 @@ from monai.handlers import IgniteMetricHandler, MeanDice, from_engine
 from monai.transforms import Activationsd, AsDiscreted, Compose, CopyItemsd, Lambdad
 
 from nacl_monai.metrics import BoundedHausdorffMetric, structure_masks
-from nacl_monai.training import (
-    Audited,
-    CalibrationError,
-    LogitProfile,
-    ReliabilityPlot,
-)
+from nacl_monai.training import Audited, CalibrationError, LogitProfile, ReliabilityPlot
 
 CLASSES = ["background", "left", "right"]
 REGIONS = ["foreground", "union"]
@@ -41,17 +36,11 @@ def evaluated(tmp_path_factory):
         label = rng.integers(0, 3, (1, 6, 5, 4 + number)).astype(np.uint8)
         if number == 1:
             label[label == 2] = 0  # a volume without the class `right`
-        logits = rng.normal(0, 2, (3, *label.shape[1:])) + 3 * (
-            label == np.arange(3)[:, None, None, None]
-        )
-        volumes.append(
-            {
-                "case": f"case{number}",
-                "patient": f"patient{number // 2}",
-                "image": torch.tensor(logits, dtype=torch.float32),
-                "label": torch.tensor(label),
-            }
-        )
+        right = label == np.arange(3)[:, None, None, None]
+        logits = rng.normal(0, 2, (3, *label.shape[1:])) + 3 * right
+        image = torch.tensor(logits, dtype=torch.float32)
+        names = {"case": f"case{number}", "patient": f"patient{number // 2}"}
+        volumes.append({**names, "image": image, "label": torch.tensor(label)})
     output_dir = tmp_path_factory.mktemp("evaluation")
     calibration = CalibrationError(num_bins=15, regions=REGIONS, decisions=STRUCTURES)
     masks = ["pred_masks", "label_masks"]

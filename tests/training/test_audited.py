@@ -31,12 +31,9 @@ def volumes(overlapping):
             probs = np.moveaxis(rng.dirichlet([1, 1, 1], shape), -1, 0)
             label = rng.integers(0, 3, (1, *shape))
         affine = torch.diag(torch.tensor([*SIZES, 1.0], dtype=torch.float64))
-        yield {
-            "case": f"case{k}",
-            "patient": f"patient{k // 2}",
-            "image": torch.tensor(probs, dtype=torch.float32),
-            "label": MetaTensor(label, affine=affine),
-        }
+        image = torch.tensor(probs, dtype=torch.float32)
+        names = {"case": f"case{k}", "patient": f"patient{k // 2}"}
+        yield {**names, "image": image, "label": MetaTensor(label, affine=affine)}
 
 
 def evaluate(folder, cases, calibration, **options):
@@ -53,10 +50,8 @@ def evaluate(folder, cases, calibration, **options):
 
 def evaluated(folder, overlapping, **options):
     """The file, and the cases that went through the evaluator."""
-    calibration, cases = (
-        CalibrationError(margin_spacing="pixdim", **options),
-        list(volumes(overlapping)),
-    )
+    calibration = CalibrationError(margin_spacing="pixdim", **options)
+    cases = list(volumes(overlapping))
     evaluate(folder, cases, calibration, calibrator="temperature_near")
     return read_curves(folder), cases
 
@@ -68,17 +63,12 @@ def test_curves_are_those_of_the_arrays(tmp_path, overlapping):
     options = {"structures": names} if overlapping else {"decisions": {"left": [1], "right": [2]}}
     found, cases = evaluated(tmp_path, overlapping, **options)
 
-    expected = curves_of_arrays(
-        [case["image"] for case in cases],
-        [case["label"] for case in cases],
-        spacing=SIZES,
-        classes=() if overlapping else CLASSES,
-        structures=names if overlapping else (),
-    )
+    arrays = ([case[key] for case in cases] for key in ("image", "label"))
+    channels = {"structures": names} if overlapping else {"classes": CLASSES}
+    expected = curves_of_arrays(*arrays, spacing=SIZES, **channels)
     for name in ("counts", "hits", "sums", "spacings"):
-        same_bits(
-            getattr(found, name), getattr(expected, name), "the same cases are summed one by one"
-        )
+        ours, theirs = (getattr(curves, name) for curves in (found, expected))
+        same_bits(ours, theirs, "the same cases are summed one by one")
     assert found.structures == expected.structures
     assert found.cases == ["case0", "case1", "case2"]
     assert found.patients == ["patient0", "patient0", "patient1"]

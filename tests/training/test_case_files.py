@@ -159,9 +159,8 @@ def test_names_are_written_once_in_their_order(monkeypatch):
 @pytest.mark.parametrize("batch", [{"image": None}, [torch.zeros(2)], torch.zeros(2)], ids=type)
 def test_cases_without_a_name_are_called_by_their_files(monkeypatch, batch):
     """Those of all processes together, so that no two are alike; whatever a batch is."""
-    monkeypatch.setattr(
-        "nacl_monai.training.case_files.batch_files", lambda _: ["a/t1.nii.gz", "b/t1.nii.gz"]
-    )
+    files = ["a/t1.nii.gz", "b/t1.nii.gz"]
+    monkeypatch.setattr("nacl_monai.training.case_files.batch_files", lambda _: files)
     engine, handler = Engine(lambda *_: None), Recorder()
     handler.attach(engine)
     engine.run([batch])
@@ -280,9 +279,8 @@ def test_overlapping_structures_are_painted_over_each_other():
     """A part is visible on its whole, in whatever order they are named."""
     probs = torch.tensor([[[0.9, 0.6, 0.2, 0.5]], [[0.3, 0.8, 0.7, 0.1]]])  # (S, x = 1, y = 4)
     part, whole = torch.tensor([[[1, 0, 0, 0]], [[1, 1, 1, 0]]])
-    shown = case_slice(
-        probs, torch.stack([part, whole]), ["part", "whole"], overlapping=True
-    )  # of one column, the last is up
+    masks = torch.stack([part, whole])  # of one column, the last is up
+    shown = case_slice(probs, masks, ["part", "whole"], overlapping=True)
 
     assert shown["label"][::-1, 0].tolist() == [1, 2, 2, 0]
     assert shown["prediction"][::-1, 0].tolist() == [1, 1, 2, 0]
@@ -319,8 +317,7 @@ def test_what_is_no_probability_is_refused(factor, names, overlapping, message):
     """Logits would be drawn as a confidence above 1."""
     probs, label = softmax_case((5, 4, 3))
 
-    with pytest.raises(InputError, match=message):
-        case_slice(probs * factor, label, names, overlapping=overlapping)
+    assert message in refused(case_slice, probs * factor, label, names, overlapping=overlapping)
 
 
 def test_files_are_those_of_the_images_metadata():

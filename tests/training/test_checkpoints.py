@@ -72,9 +72,8 @@ def test_two_epochs_and_two_more_are_four_epochs(tmp_path, capsys):
 
     assert second.state.iteration == 12
     assert validator.state.best_metric == 0.5
-    same_bits(
-        whole.network.weight, second.network.weight, "a training that goes on takes the same steps"
-    )
+    weights = (trainer.network.weight for trainer in (whole, second))
+    same_bits(*weights, "a training that goes on takes the same steps")
     assert names(tmp_path / "parts") == ["epoch_0003.pt", "epoch_0004.pt"]
     line = f"{tmp_path}/parts/epoch_0002.pt: going on after epoch 2 of 4"
     assert line in capsys.readouterr().out.splitlines()
@@ -337,9 +336,8 @@ def test_iteration_is_finished_and_its_state_is_written(tmp_path):
     whole, _ = trainer_of(tmp_path / "whole", 2)
     whole.run()
     assert rest.state.iteration == whole.state.iteration == 6
-    same_bits(
-        rest.network.weight, whole.network.weight, "a training that goes on takes the same steps"
-    )
+    weights = (trainer.network.weight for trainer in (rest, whole))
+    same_bits(*weights, "a training that goes on takes the same steps")
     assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt", "whole"]
 
 

@@ -44,10 +44,8 @@ class Own(nn.Module):
         self.change = logits, labels
 
     def forward(self, logits, labels):
-        logits, labels = (
-            change(x) for change, x in zip(self.change, (logits, labels), strict=True)
-        )
-        return F.cross_entropy(logits, labels)
+        pairs = zip(self.change, (logits, labels), strict=True)
+        return F.cross_entropy(*(change(x) for change, x in pairs))
 
 
 @pytest.mark.parametrize("spatial_size", [(16, 24), (8, 6, 8)], ids=str)

@@ -45,12 +45,9 @@ def test_overrides_are_those_of_the_command_and_its_file(tmp_path):
     """Those of the command above those of the file; old and new separators are one."""
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "arguments.json").write_text('{"rate": 2, "sizes#a": 3}')
-    monai.bundle.run(
-        "doing",
-        config_file=str(tmp_path / "config.json"),
-        args_file=str(tmp_path / "arguments.json"),
-        rate=4,
-    )
+    files = {"config_file": "config.json", "args_file": "arguments.json"}
+    files = {option: str(tmp_path / name) for option, name in files.items()}
+    monai.bundle.run("doing", **files, rate=4)
 
     assert SEEN[0].get("rate") == 4
     assert SEEN[1] == {"rate": 4, "sizes::a": 3}
@@ -175,10 +172,8 @@ def test_every_loss_that_takes_it_is_told():
         "loss": {**COMPOSED, "base": NACL, "penalties": penalties},
         "other": {"_target_": "torch.nn.CrossEntropyLoss"},
     }
-    assert ignoring(config) == dict.fromkeys(
-        [f"{key}::ignore_index" for key in ("losses::nacl", "loss::base", "loss::penalties::0")],
-        "@ignore_index",
-    )
+    keys = ("losses::nacl", "loss::base", "loss::penalties::0")
+    assert ignoring(config) == {f"{key}::ignore_index": "@ignore_index" for key in keys}
     torchs = {"_target_": "torch.nn.CrossEntropyLoss"}
     assert ignoring({"ignore_index": 9, "loss": torchs}) == {"loss::ignore_index": "@ignore_index"}
 

@@ -122,10 +122,9 @@ def test_anything_else_that_depends_on_the_length_refuses():
 def test_state_has_no_settings_and_an_earlier_one_that_has_is_read():
     """The step of the configuration counts, not that of the file."""
     network = torch.nn.Linear(1, 1)
-    schedulers = [
-        torch.optim.lr_scheduler.StepLR(torch.optim.Adam(network.parameters()), step, gamma=0.1)
-        for step in (2, 3)
-    ]
+    optimizers = [torch.optim.Adam(network.parameters()) for _ in range(2)]
+    pairs = zip(optimizers, (2, 3), strict=True)
+    schedulers = [torch.optim.lr_scheduler.StepLR(*pair, gamma=0.1) for pair in pairs]
     schedulers[0].optimizer.step()
     schedulers[0].step()
 
@@ -260,9 +259,8 @@ def test_epoch_that_is_worse_than_knowing_nothing_ends_the_training(scale, times
         assert train([1.0, 2.0, 1e30], loss=loss).state.epoch == 2
         return
     line = f"mean loss {times * max(scale, 1):g}, where a network that knows nothing has {scale:g};"
-    assert refused(train, [1.0, 2.0, 3.0], loss=loss).startswith(
-        f"epoch 2: the training has diverged, {line} lower the"
-    )
+    line = f"epoch 2: the training has diverged, {line} lower the"
+    assert refused(train, [1.0, 2.0, 3.0], loss=loss).startswith(line)
 
 
 def test_first_epoch_may_be_hopeless_unless_it_is_the_last():
@@ -457,12 +455,8 @@ def train_with(loss, validation, inferer=None, epochs=3, every=1, **schedule):
     """Trains with a loss; returns by what the network multiplied images at each validation."""
     torch.manual_seed(0)
     network = Network()
-    evaluator = SupervisedEvaluator(
-        device="cpu",
-        val_data_loader=DataLoader(validation, batch_size=1),
-        network=network,
-        inferer=inferer or SimpleInferer(),
-    )
+    loader = DataLoader(validation, batch_size=1)
+    evaluator = SupervisedEvaluator("cpu", loader, network, inferer=inferer or SimpleInferer())
     learning = Multipliers(loss, evaluator, inferer, **schedule)
     handlers = [ValidationHandler(every, evaluator), learning]
     factors = []

@@ -374,9 +374,8 @@ class TestRestart:
         assert (previous / "2/model.pt").read_text() == "second"
         assert recorded(previous / "2")["rate"] == 0.2
         assert {path.name for path in previous.iterdir()} == {"1", "2"}
-        assert {path.name for path in trained.iterdir()} == {
-            *(".lock", "config.json", "previous", "split.json")
-        }
+        names = {path.name for path in trained.iterdir()}
+        assert names == {".lock", "config.json", "previous", "split.json"}
 
     @pytest.mark.parametrize("below", ["unet_nacl_seed0", "acdc/unet_nacl_seed0"])
     def test_folder_of_other_runs_is_not_moved(self, trained, below):

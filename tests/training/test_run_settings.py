@@ -37,9 +37,8 @@ def evaluate(tmp_path, monkeypatch):
 
     def follow(overrides=None, trained=TRAINED):
         if trained is not None:
-            (tmp_path / "config.json").write_text(
-                trained if isinstance(trained, str) else json.dumps(trained)
-            )
+            text = trained if isinstance(trained, str) else json.dumps(trained)
+            (tmp_path / "config.json").write_text(text)
         checkpoint = str(tmp_path / "model.pt")
         step = {"_target_": "nacl_monai.training.follow_run", "checkpoint": checkpoint}
         parser = ConfigParser({**json.loads(json.dumps(ASKED)), "evaluating": [step]})

@@ -169,7 +169,6 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path):
     for name in ("text.pth", "script.ts", "code.pth"):
         with pytest.raises(InputError, match=rf"{name}: cannot be read as weights alone"):
             load_pretrained(network(), str(tmp_path / name), tmp_path)
-    with pytest.raises(
-        SettingError, match="--pretrained True: Sequential knows no published weight"
-    ):
+    line = "--pretrained True: Sequential knows no published weight"
+    with pytest.raises(SettingError, match=line):
         load_pretrained(network(), True, tmp_path)
