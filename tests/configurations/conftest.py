@@ -34,12 +34,8 @@ NETWORK = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channel
 NETWORK |= {"channels": [4, 8, 16], "strides": [2, 2], "dropout": 0.1}
 
 # In which fragment each is.
-RUN_IDS = {
-    "training": "train",
-    "evaluating": "evaluate",
-    "calibrating": "evaluate",
-    "inference": "inference",
-}
+RUN_IDS = {"training": "train", "inference": "inference"}
+RUN_IDS |= dict.fromkeys(("evaluating", "calibrating"), "evaluate")
 
 
 def arguments(run_id, dataset, *overrides):
@@ -52,6 +48,12 @@ def arguments(run_id, dataset, *overrides):
     if run_id == "evaluating" and interval not in overrides:
         fast = [*fast, interval, "0"]
     return ["run", run_id, "--config_file", str(files), *fast, *map(str, overrides)]
+
+
+def export_arguments(bundle, run_id, *overrides, kind="inference"):
+    """The words of a command of an exported bundle."""
+    files = ["--config_file", bundle / f"configs/{kind}.json", "--bundle_root", bundle]
+    return ["run", run_id, *map(str, [*files, *overrides])]
 
 
 def parser_of(dataset, *kinds, **changes):
@@ -84,15 +86,15 @@ def _parsed_once():
 def bundle(monkeypatch, capfd):
     """Runs a command in this process; returns its exit code and what it wrote to standard error."""
 
-    def run(*args):
-        return run_bundle(monkeypatch, capfd, args)
+    def run(*args, cwd=ROOT):
+        return run_bundle(monkeypatch, capfd, args, cwd)
 
-    def done(*args):
-        code, errors = run(*args)
+    def done(*args, cwd=ROOT):
+        code, errors = run(*args, cwd=cwd)
         assert code == 0, errors
 
-    def refused(*args, code=1):
-        ended, errors = run(*args)
+    def refused(*args, code=1, cwd=ROOT):
+        ended, errors = run(*args, cwd=cwd)
         assert ended == code, errors
         return one_line(errors)
 
@@ -155,11 +157,8 @@ def run_killed(jobs, *processes):
 def contents(folder):
     """The bytes of every visible file below a folder, but for curves, which have times in them."""
     files = [path for path in folder.rglob("[!.]*") if path.is_file()]
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in files
-        if "tensorboard" not in path.parts
-    }
+    kept = [path for path in files if "tensorboard" not in path.parts]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 
 def tensors(state, prefix=""):
@@ -186,10 +185,8 @@ def curves(run):
 def assert_same_training(first, second, *names):
     """Whatever two trainings have in files of these names is the same: weights, optimizer, schedule."""
     for name in names:
-        ours, other = (
-            tensors(torch.load(run / name, weights_only=True)) for run in (first, second)
-        )
-        same_bits(ours, other, "a training that goes on takes the same steps")
+        states = (torch.load(run / name, weights_only=True) for run in (first, second))
+        same_bits(*map(tensors, states), "a training that goes on takes the same steps")
 
 
 def block_package(monkeypatch):

@@ -46,12 +46,14 @@ def calibrated(acdc):
     return run / "calibrated" / NAME
 
 
+def cases_of(folder):
+    """The cases of an evaluation."""
+    return pd.read_csv(folder / "evaluation/cases.csv", index_col="case")
+
+
 def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
     """The Dice of every case is the plain run's, its calibration is another; the plain one stays."""
-    plain, scaled = (
-        pd.read_csv(folder / "evaluation/cases.csv", index_col="case")
-        for folder in (acdc[1], calibrated)
-    )
+    plain, scaled = map(cases_of, (acdc[1], calibrated))
     dice = [column for column in plain if column.startswith(("dice", "hd95"))]
 
     pd.testing.assert_frame_equal(plain[dice], scaled[dice])
@@ -61,11 +63,9 @@ def test_label_maps_stay_and_probabilities_change(calibrated, acdc):
 
 def test_bins_say_what_is_behind_the_network(calibrated, acdc):
     """The plain run's name nothing."""
-    named = [
-        read_record(folder / "evaluation/bins.npz").calibrator for folder in (acdc[1], calibrated)
-    ]
+    files = (folder / "evaluation/bins.npz" for folder in (acdc[1], calibrated))
 
-    assert named == [[], [NAME]]
+    assert [read_record(file).calibrator for file in files] == [[], [NAME]]
 
 
 def onnx_network(file):
@@ -97,10 +97,7 @@ def test_exported_files_have_the_calibration_that_was_reported(bundle, acdc, tmp
     config["split_file"] = str(run / "split.json")
     volumes = config.get_parsed_content("volumes")
     inferer = config.get_parsed_content("inferer")
-    reported = {
-        folder: pd.read_csv(RunFolder(run).calibrated(folder).evaluation.cases, index_col="case")
-        for folder in (name, None)
-    }
+    reported = {folder: cases_of(RunFolder(run).calibrated(folder).path) for folder in (name, None)}
 
     labels = ["dice", "hd95"]  # label maps stay
     pd.testing.assert_frame_equal(reported[name][labels], reported[None][labels])
@@ -134,10 +131,7 @@ def test_command_shows_a_run_before_and_after(bundle, acdc, calibrated, monkeypa
     assert main([str(word) for word in command]) == 0
 
     printed = capfd.readouterr().out
-    before, after = (
-        pd.read_csv(folder / "evaluation/cases.csv")["nll_all"].mean()
-        for folder in (run, calibrated)
-    )
+    before, after = (cases_of(folder)["nll_all"].mean() for folder in (run, calibrated))
     assert steps == ["calibrating", "evaluating"]  # the run is evaluated already
     assert f", NLL {before:.4f} → {after:.4f}." in printed
     page = re.sub("</?span>", "", (calibrated / "page.html").read_text())  # its commands' words
@@ -150,11 +144,10 @@ def _check_record(record, run, calibrated):
     fitted = json.loads((calibrated / "calibrator.json").read_text())
     assert record["calibrated_by"] == fitted["patients"]
     assert fitted["patients"]
-    assert record["commands"]["Made by"].startswith(
-        f"nacl-monai calibrate {run} --calibrator {NAME}"
-    )
+    command = f"nacl-monai calibrate {run} --calibrator {NAME}"
+    assert record["commands"]["Made by"].startswith(command)
     for when, folder in (("before", run), ("after", calibrated)):
-        table = pd.read_csv(folder / "evaluation/cases.csv")
+        table = cases_of(folder)
         assert table["patient"].nunique() == 1
         rows = {row["name"]: row for row in record["numbers"] if row["when"] == when}
         for name in ("nll_all", "brier_all", "dice", "ece_union"):
@@ -217,13 +210,13 @@ def test_ensemble_is_evaluated_in_the_folder_of_its_first_seed(bundle, acdc, tmp
     def evaluated(folder, *args):
         args = [*shared[:3], folder.path, *shared[4:-2], *args]
         bundle.done(*arguments("evaluating", dataset, *args))
-        return pd.read_csv(folder.evaluation.cases, index_col="case")["nll_all"]
+        return cases_of(folder.path)["nll_all"]
 
     ensemble = ["--calibrator", "ensemble"]
     args = [*shared[:3], seeds[0].path, *shared[4:-2], *ensemble]
     bundle.done(*arguments("calibrating", dataset, *args))
     evaluated(seeds[0], *ensemble)
-    found = pd.read_csv(seeds[0].calibrated("ensemble").evaluation.cases, index_col="case")
+    found = cases_of(seeds[0].calibrated("ensemble").path)
 
     members = [evaluated(folder) for folder in seeds]
     assert (found["nll_all"] < sum(members) / 2).all()

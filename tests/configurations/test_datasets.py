@@ -50,9 +50,8 @@ class TestEveryBundle:
         assert len({value for group in values for value in group}) == sum(map(len, values))
         assert list(pred["channel_def"].values()) == classes
         assert image["num_channels"] == parser["in_channels"] == len(image["channel_def"])
-        assert {k for group in parser["structures"].values() for k in group} == set(
-            range(1, len(classes))
-        )
+        in_structures = {k for group in parser["structures"].values() for k in group}
+        assert in_structures == set(range(1, len(classes)))
 
     def test_official_patients_are_split_into_the_published_numbers(self, dataset):
         """The official number of patients is split into the published numbers."""
@@ -84,9 +83,8 @@ class TestEveryBundle:
         assert set(label.unique().tolist()) <= set(range(len(parser["classes"])))
         assert label.any()
         assert label.pixdim.argmax() in (0, 2)  # cubes, or the distance between slices
-        assert all(
-            n <= limit for n, limit in zip(label.shape[1:], parser["spatial_size"], strict=False)
-        )
+        sides = zip(label.shape[1:], parser["spatial_size"], strict=False)
+        assert all(n <= limit for n, limit in sides)
 
 
 def ball(shape, affine, folder, names, radius, channels=0):
@@ -97,9 +95,7 @@ def ball(shape, affine, folder, names, radius, channels=0):
     label = (distance < radius).astype(np.uint8)
     image = (400.0 * label - 100 + np.random.default_rng(0).normal(0, 5, shape)).astype(np.float32)
     image = np.stack([image] * channels, axis=-1) if channels else image
-    files = dict(
-        zip(("image", "label"), (folder / f"{name}.nii.gz" for name in names), strict=True)
-    )
+    files = {k: folder / f"{n}.nii.gz" for k, n in zip(("image", "label"), names, strict=True)}
     save_nifti(image, files["image"], affine)
     save_nifti(label, files["label"], affine)
     return {"case": "c", "patient": "c", **{key: str(file) for key, file in files.items()}}
@@ -134,12 +130,8 @@ def test_volumes_are_resampled_and_cropped_around_their_center(
 
     assert volume["label"].shape == (1, *cropped)
     extent = np.abs(nibabel.affines.apply_affine(affine, shape) - affine[:3, 3])
-    np.testing.assert_allclose(
-        # A voxel and a half.
-        np.multiply(whole["label"].shape[1:], grid),
-        extent,
-        atol=1.5 * max(grid),
-    )
+    size = np.multiply(whole["label"].shape[1:], grid)
+    np.testing.assert_allclose(size, extent, atol=1.5 * max(grid))  # a voxel and a half
     for key in ("image", "label"):
         np.testing.assert_allclose(volume[key].pixdim, grid, rtol=1e-4)
     label = volume["label"][0].numpy()
@@ -178,12 +170,9 @@ class TestBraTS:
         """Slices without brain are not trained on; all others are, with tumor or without."""
         dataset = parser.get_parsed_content("train::dataset")
         cases = parser.get_parsed_content("split")["train"]
-        brains = [
-            (np.stack([nibabel.load(file).get_fdata() for file in case["image"]]) > 0).any(
-                (0, 1, 2)
-            )
-            for case in cases
-        ]
+        files = [map(nibabel.load, case["image"]) for case in cases]
+        images = [np.stack([file.get_fdata() for file in of_case]) for of_case in files]
+        brains = [(image > 0).any((0, 1, 2)) for image in images]
 
         assert len(dataset) == sum(int(shown.sum()) for shown in brains)
         assert len(dataset) < sum(map(len, brains))

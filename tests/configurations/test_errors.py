@@ -87,10 +87,10 @@ def test_size_that_does_not_fit_is_refused_before_an_evaluation(bundle, shared):
     """A spatial_size that the network cannot take is refused before an evaluation, too."""
     command = arguments("evaluating", "hippocampus", *shared[:4], "--spatial_size", "[50, 66]")
 
-    assert (
+    line = (
         "spatial_size: is [50, 66], which the network cannot take; choose another, such as [64, 80]"
-        in bundle.refused(*command, code=2)
     )
+    assert line in bundle.refused(*command, code=2)
 
 
 @pytest.mark.parametrize(

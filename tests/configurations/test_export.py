@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 
 from nacl_monai.bundles.command_line import keys_and_values
 from nacl_monai.bundles.export import export_bundle
-from tests.configurations.conftest import FAST, ROOT, block_package, parser_of, run_bundle
+from tests.configurations.conftest import FAST, ROOT, block_package, export_arguments, parser_of
 from tests.conftest import nightly_but
 from tests.same import same_bits
 
@@ -46,6 +46,12 @@ def export_of(run_of, tmp_path_factory):
     return export
 
 
+def configs(bundle):
+    """What MONAI's commands ask for of a bundle."""
+    names = {"meta_file": "metadata", "config_file": "inference"}
+    return {key: f"{bundle}/configs/{name}.json" for key, name in names.items()}
+
+
 @pytest.fixture(params=nightly_but(("hippocampus",), sorted(FAST)))
 def exported(request, export_of):
     return export_of(request.param)
@@ -60,17 +66,13 @@ def without_package(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def elsewhere(monkeypatch, capfd, tmp_path):
+def elsewhere(bundle, tmp_path):
     """Runs a command of ``monai.bundle`` in another folder; returns what it wrote there."""
 
-    def run(bundle, run_id, kind, *args):
-        config = bundle / f"configs/{kind}.json"
-        output = tmp_path / run_id
-        command = ["run", run_id, "--config_file", config, "--bundle_root", bundle]
-        command += ["--output_dir", output, *args]
-        code, errors = run_bundle(monkeypatch, capfd, [str(word) for word in command], cwd=tmp_path)
-        assert code == 0, errors
-        return output
+    def run(exported, run_id, kind, *args):
+        output = ["--output_dir", tmp_path / run_id]
+        bundle.done(*export_arguments(exported, run_id, *output, *args, kind=kind), cwd=tmp_path)
+        return tmp_path / run_id
 
     return run
 
@@ -135,11 +137,7 @@ def test_metadata_pass_the_check_of_monai(exported, monkeypatch, tmp_path):
 def test_network_takes_and_gives_what_the_metadata_say(exported, net_id):
     """MONAI's `verify_net_in_out` says so, from any folder and without this package."""
     _, _, bundle = exported
-    monai.bundle.verify_net_in_out(
-        net_id=net_id,
-        meta_file=str(bundle / "configs/metadata.json"),
-        config_file=str(bundle / "configs/inference.json"),
-    )
+    monai.bundle.verify_net_in_out(net_id=net_id, **configs(bundle))
 
 
 @pytest.mark.parametrize("kind", ["train", "inference"])
@@ -161,13 +159,9 @@ def test_torchscript_computes_what_the_network_computes(exported, tmp_path):
     """For any batch; as does what `ckpt_export` makes from any folder, without this package."""
     _, _, bundle = exported
     again = tmp_path / "again.ts"
-    monai.bundle.ckpt_export(
-        net_id="network_def",
-        filepath=str(again),
-        ckpt_file=str(bundle / "models/model.pt"),
-        meta_file=str(bundle / "configs/metadata.json"),
-        config_file=str(bundle / "configs/inference.json"),
-    )
+    weights = str(bundle / "models/model.pt")
+    to = {"net_id": "network_def", "filepath": str(again), "ckpt_file": weights}
+    monai.bundle.ckpt_export(**to, **configs(bundle))
 
     for file in (bundle / "models/model.ts", again):
         images, expected = images_and_logits(bundle)
@@ -176,9 +170,8 @@ def test_torchscript_computes_what_the_network_computes(exported, tmp_path):
 
 
 def images_and_logits(bundle, batch=3):
-    network = monai.bundle.load(
-        bundle.name, bundle_dir=bundle.parent, device="cpu", workflow_type="inference"
-    ).eval()
+    options = {"bundle_dir": bundle.parent, "device": "cpu", "workflow_type": "inference"}
+    network = monai.bundle.load(bundle.name, **options).eval()
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     image = metadata["network_data_format"]["inputs"]["image"]
     images = torch.rand(batch, image["num_channels"], *image["spatial_shape"])
@@ -227,9 +220,8 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     output = elsewhere(bundle, "inference", "inference", "--images", file)
 
     image = nibabel.load(file)
-    assert (
-        Path(sys.modules["scripts.inference"].__file__) == bundle / "scripts/inference/__init__.py"
-    )
+    module = sys.modules["scripts.inference"]
+    assert Path(module.__file__) == bundle / "scripts/inference/__init__.py"
     maps = [nibabel.load(path) for path in output.glob("*.nii.gz")]
     assert len(maps) == 4
     for written in maps:
@@ -248,19 +240,13 @@ def test_inference_needs_no_package(exported, elsewhere, monkeypatch):
     ],
 )
 def test_inference_is_as_strict_without_this_package(
-    export_of, monkeypatch, capfd, tmp_path, args, message
+    export_of, bundle, monkeypatch, tmp_path, args, message
 ):
     """The scripts of the bundle refuse what the package refuses, in the same words."""
-    _, _, bundle = export_of("hippocampus")
+    command = export_arguments(export_of("hippocampus")[2], "inference", *args)
     block_package(monkeypatch)
-    command = ["run", "inference", "--config_file", str(bundle / "configs/inference.json")]
-    command += ["--bundle_root", str(bundle), *args]
 
-    code, errors = run_bundle(monkeypatch, capfd, command, cwd=tmp_path)
-
-    assert code == 2
-    assert f"error: {message}" in errors
-    assert "Traceback" not in errors
+    assert f"error: {message}" in bundle.refused(*command, code=2, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -301,13 +287,9 @@ def test_onnx_of_every_network_computes_the_same(untrained, name, tmp_path):
     bundle = untrained(name)
     images, expected = images_and_logits(bundle, batch=1)
 
-    monai.bundle.onnx_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.onnx"),
-        ckpt_file=str(bundle / "models/model.pt"),
-        meta_file=str(bundle / "configs/metadata.json"),
-        config_file=str(bundle / "configs/inference.json"),
-    )
+    weights = str(bundle / "models/model.pt")
+    to = {"net_id": "network_def", "filepath": f"{tmp_path}/model.onnx", "ckpt_file": weights}
+    monai.bundle.onnx_export(**to, **configs(bundle))
 
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
@@ -331,9 +313,8 @@ def test_export_runs_where_there_is_nothing_but_the_packages_that_it_names(expor
     assert installed.returncode == 0, installed.stderr
     assert "No module named 'nacl_monai'" in run("-c", "import nacl_monai").stderr
 
-    args = ["--config_file", bundle / "configs/inference.json", "--bundle_root", bundle]
-    args += ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
-    result = run("-m", "monai.bundle", "run", "inference", *args)
+    args = ["--images", phantom_image(bundle, dataset_dir), "--output_dir", tmp_path / "out"]
+    result = run("-m", "monai.bundle", *export_arguments(bundle, "inference", *args))
 
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 4

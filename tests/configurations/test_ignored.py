@@ -11,7 +11,12 @@ from monai.bundle import ConfigParser
 from nacl_monai.cli import main
 from nacl_monai.menus import fragments
 from nacl_monai.training.definitions import IGNORE_INDEX, ignoring
-from tests.configurations.conftest import assert_same_training, block_package, run_module
+from tests.configurations.conftest import (
+    assert_same_training,
+    block_package,
+    export_arguments,
+    run_module,
+)
 from tests.own_data import IGNORED, NAMES, ignore_some, nnunet
 from tests.training.conftest import expected_calibration_error
 
@@ -132,9 +137,8 @@ def test_run_is_exported_and_predicts_classes_alone(trained, monkeypatch, tmp_pa
     monkeypatch.chdir(trained)
     assert main(["export", "mine", "--output", str(tmp_path / "mine")]) == 0
     block_package(monkeypatch)
-    args = ["--config_file", str(tmp_path / "mine/configs/inference.json")]
-    args += ["--bundle_root", str(tmp_path / "mine"), "--images", str(trained / "data/imagesTs")]
-    run_module(monkeypatch, ["run", "inference", *args], tmp_path)
+    images = ["--images", trained / "data/imagesTs"]
+    run_module(monkeypatch, export_arguments(tmp_path / "mine", "inference", *images), tmp_path)
     labels = list((tmp_path / "mine/predictions").glob("*_label.nii.gz"))
     values = [np.unique(nibabel.load(file).get_fdata()).tolist() for file in labels]
     assert len(values) == len(TESTED)

@@ -56,7 +56,7 @@ DICE_WITH_PENALTY = {
 }
 
 
-DYNUNET = ["--network_def", "@networks::dynunet", *small_overrides("dynunet")]
+DYNUNET = choose("dynunet")
 
 
 IMAGE_BESIDE_LABEL = [{"_target_": "ConcatItemsd", "keys": ["label", "image"], "name": "label"}]
@@ -147,10 +147,8 @@ AFFINE = torch.diag(torch.tensor([2.0, 1.0, 1.0, 1.0]))  # mm
 
 def volume(name, prediction):
     """A volume of 8 × 8 × 3 whose image is what the network below is to answer."""
-    image, label = (
-        torch.tensor(values)[None, :, None, None].expand(1, 8, 8, 3)
-        for values in (prediction, TRUTH)
-    )
+    lines = (torch.tensor(values)[None, :, None, None] for values in (prediction, TRUTH))
+    image, label = (line.expand(1, 8, 8, 3) for line in lines)
     label = MetaTensor(label.byte(), affine=AFFINE)
     return {"case": name, "patient": name, "image": image.float(), "label": label}
 

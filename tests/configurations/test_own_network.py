@@ -18,7 +18,14 @@ from nacl_monai.bundles.__main__ import main as export
 from nacl_monai.bundles.__main__ import parser, run_folder, train_words
 from nacl_monai.cli import main as nacl_monai
 from nacl_monai.files import checksum
-from tests.configurations.conftest import ROOT, block_package, curves, one_line, run_bundle
+from tests.configurations.conftest import (
+    ROOT,
+    block_package,
+    curves,
+    export_arguments,
+    one_line,
+    run_bundle,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -159,7 +166,7 @@ def evaluated_code(run):
 
 
 def test_export_carries_the_source_and_needs_neither_package_nor_path(
-    place, own, monkeypatch, capfd, tmp_path
+    place, own, bundle, monkeypatch, tmp_path
 ):
     """Its inference gives what the run's gave."""
     dist = Path(f"{own}_dist")
@@ -167,17 +174,13 @@ def test_export_carries_the_source_and_needs_neither_package_nor_path(
     block_package(monkeypatch)
     monkeypatch.setitem(sys.modules, "my_package", None)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(place.folder / "code")])
-    args = ["run", "inference", "--config_file", f"{dist}/configs/inference.json"]
-    args += ["--bundle_root", dist, "--images", place.image, "--output_dir", tmp_path / "out"]
+    args = ["--images", place.image, "--output_dir", tmp_path / "out"]
 
-    code, errors = run_bundle(monkeypatch, capfd, list(map(str, args)), cwd=tmp_path)
+    bundle.done(*export_arguments(dist, "inference", *args), cwd=tmp_path)
 
-    assert code == 0, errors
     (name,) = {file.name for file in (own / "predictions").glob("*_probabilities.nii.gz")}
-    found, expected = (
-        nibabel.load(folder / name).get_fdata()
-        for folder in (tmp_path / "out", own / "predictions")
-    )
+    folders = (tmp_path / "out", own / "predictions")
+    found, expected = (nibabel.load(folder / name).get_fdata() for folder in folders)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     script = torch.jit.load(dist / "models/model.ts")
     assert script(torch.zeros(1, 1, 48, 64)).shape == (1, 3, 48, 64)

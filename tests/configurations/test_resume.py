@@ -60,10 +60,8 @@ def runs(words_of):
     half = ["--evaluation_dir", Path(plain[-1]).with_name("half"), "--cases_to_evaluate", "train"]
     commands += [("terminated_in_evaluation:3", words_of("plain", "evaluating", *half))]
     result = run_killed(commands)
-    folders = (
-        Path(command[command.index("--output_dir") + 1]) for command in (plain, killed, stopped)
-    )
-    return *folders, result
+    commands = (plain, killed, stopped)
+    return *(Path(command[command.index("--output_dir") + 1]) for command in commands), result
 
 
 def test_messages_name_what_it_goes_on_from_and_what_is_damaged(runs):

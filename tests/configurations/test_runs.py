@@ -42,9 +42,8 @@ class TestTraining:
         """TensorBoard has the loss, its terms which sum to it, and the validation of each epoch."""
         values = {tag: [value for _, value in points] for tag, points in curves(trained[2]).items()}
 
-        np.testing.assert_allclose(
-            values["loss"], np.add(values["cross_entropy"], values["penalty"]), rtol=1e-5
-        )
+        total = np.add(values["cross_entropy"], values["penalty"])
+        np.testing.assert_allclose(values["loss"], total, rtol=1e-5)
         for tag in ("val_dice", "ece_foreground", "cece_foreground"):
             assert len(values[tag]) == 2
             assert all(0 <= value <= 1 for value in values[tag])
@@ -91,9 +90,8 @@ class TestEvaluating:
             pairs = [(prediction == k, label == k) for k in range(1, len(classes))]
             dice = [2 * (ours & true).sum() / (ours.sum() + true.sum()) for ours, true in pairs]
             inside = label != 0
-            ece = expected_calibration_error(
-                probabilities.max(axis=0)[inside], (prediction == label)[inside]
-            )
+            right = (prediction == label)[inside]
+            ece = expected_calibration_error(probabilities.max(axis=0)[inside], right)
 
             measured = table.loc[case, [f"dice_{c}" for c in classes[1:]]].astype(float)
             np.testing.assert_allclose(dice, measured, atol=2e-3)  # the maps are in half precision
@@ -172,9 +170,8 @@ def test_every_loss_of_the_menu_trains(bundle, shared, tmp_path, loss):
 @pytest.mark.slow
 def test_every_key_resolves(datasets, tmp_path):
     """MONAI evaluates keys lazily; here each key of each bundle and run is evaluated once."""
-    assert set(FAST) == {
-        path.parents[1].name for path in ROOT.glob("bundles/*/configs/dataset.yaml")
-    }
+    paths = ROOT.glob("bundles/*/configs/dataset.yaml")
+    assert set(FAST) == {path.parents[1].name for path in paths}
     for dataset, kind in product(FAST, ("train", "evaluate", "inference")):
         run = tmp_path / dataset
         places = {"dataset_dir": datasets[dataset], "output_dir": run}
@@ -195,8 +192,6 @@ def test_every_key_resolves(datasets, tmp_path):
 
 MISSPELT_LOSS = {"_target_": "nacl_monai.losses.FocalLoss", "gama": 2.0}
 LIGHT = ["--augmentation", "@augmentations::light"]
-
-
 FAULTS = {
     "override": (["--lerning_rate", 0.1], "did you mean --learning_rate?"),
     "interval": (["--val_interval", 2], "a training of 1 epochs would end without a validation"),

@@ -16,7 +16,7 @@ from tests.configurations.conftest import (
     assert_same_training,
     block_package,
     curves,
-    run_bundle,
+    export_arguments,
     run_killed,
     run_module,
 )
@@ -101,7 +101,7 @@ def probabilities_in(folder):
 
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_export_with_monai_alone_gives_what_the_run_gives(
-    exported, runs, datasets, bundle, monkeypatch, capfd, tmp_path, calibrated
+    exported, runs, datasets, bundle, monkeypatch, tmp_path, calibrated
 ):
     """The same maps to the bit without the calibrator; with it, others."""
     image = sorted((datasets["hippocampus"] / "imagesTr").glob("h*.nii.gz"))[0]
@@ -109,13 +109,10 @@ def test_export_with_monai_alone_gives_what_the_run_gives(
     checkpoint = ["--checkpoint", runs / "plain/model.pt"]
     bundle.done(*arguments("inference", "hippocampus", *args, *checkpoint))
     block_package(monkeypatch)
-    command = ["run", "inference", "--config_file", exported / "configs/inference.json"]
-    command += ["--bundle_root", exported, *args[:-1], tmp_path / "export"]
-    command += ["--calibrated", calibrated]
+    args = [*args[:-1], tmp_path / "export", "--calibrated", calibrated]
 
-    code, errors = run_bundle(monkeypatch, capfd, list(map(str, command)), cwd=tmp_path)
+    bundle.done(*export_arguments(exported, "inference", *args), cwd=tmp_path)
 
-    assert code == 0, errors
     expected, found = (probabilities_in(tmp_path / folder) for folder in ("run", "export"))
     assert found.shape[:3] == nibabel.load(image).shape
     assert np.allclose(expected, found, atol=1e-5) != calibrated

@@ -94,9 +94,8 @@ def test_histogram_has_the_voxels_of_all_processes(runs):
 
 def test_numbers_of_two_processes_are_those_of_one(runs):
     """Every number of two processes is that of one, and no case is counted twice."""
-    single, two = (
-        pd.read_csv(runs[name] / "cases.csv", index_col="case") for name in ("one", "two")
-    )
+    files = (runs[name] / "cases.csv" for name in ("one", "two"))
+    single, two = (pd.read_csv(file, index_col="case") for file in files)
     pd.testing.assert_frame_equal(single, two)
     assert single.index.is_unique
 
