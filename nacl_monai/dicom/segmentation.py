@@ -104,19 +104,13 @@ def _said(series: Series, offset: int, kind: str) -> dict[str, Any]:
 
 def _map(values: Frames, series: Series, name: str) -> ParametricMap:
     largest = max(1.0, float(values.max()))
-    meaning = RealWorldValueMapping(
-        lut_label=name[:16],
-        lut_explanation=name,
-        unit=codes.UCUM.NoUnits,
-        value_range=(0.0, largest),
-    )
+    about: Any = {"lut_label": name[:16], "lut_explanation": name, "unit": codes.UCUM.NoUnits}
+    window = VOILUTTransformation(window_center=largest / 2, window_width=largest)
     return ParametricMap(
         pixel_array=values,
         contains_recognizable_visual_features=False,
-        real_world_value_mappings=[meaning],
-        voi_lut_transformations=[
-            VOILUTTransformation(window_center=largest / 2, window_width=largest)
-        ],
+        real_world_value_mappings=[RealWorldValueMapping(**about, value_range=(0.0, largest))],
+        voi_lut_transformations=[window],
         content_label="MAP",
         **_said(series, _MAP, name),
     )

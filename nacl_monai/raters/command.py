@@ -78,12 +78,9 @@ def fit_prior(options: FitOptions) -> list[Path]:
     quoted = {
         key: f'"{word}"' if isinstance(word, list) else word for key, word in settings.items()
     }
-    print("train with:", " ".join(f"--{key} {word}" for key, word in quoted.items()))
-    comments = [*lines, f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}"]
-    text = [
-        *(f"# {line}\n" for line in comments),
-        *(f"{key}: {settings[key]}\n" for key in settings),
-    ]
+    print("train with:", *(f"--{key} {word}" for key, word in quoted.items()))
+    lines.append(f"{len(options.raters)} raters, {counted(pooled.patients, 'patient')}")
+    text = [f"# {line}\n" for line in lines] + [f"{key}: {settings[key]}\n" for key in settings]
     return [write_text(options.output, "".join(text))]
 
 
@@ -112,13 +109,11 @@ def _scores(options: FitOptions) -> tuple[dict[int, PriorScores], tuple[float, .
     spacings = _spacings(options, cases)
     priors = [blur(width) for width in TRIED * spacings.min()]
     scores = {}
+    how = options.band, options.volumes
     for value in values:
-        structures = (
-            structure(case, value, patient, options.band, options.volumes)
-            for case, patient in zip(cases, patients, strict=True)
-        )
-        masks = (masks for masks in structures if masks is not None)
-        scores[value] = score_priors(masks, priors, [options.band])
+        pairs = zip(cases, patients, strict=True)
+        masks = (structure(case, value, patient, *how) for case, patient in pairs)
+        scores[value] = score_priors(filter(None, masks), priors, [options.band])
     return scores, tuple(np.median(spacings, axis=0).tolist())
 
 
