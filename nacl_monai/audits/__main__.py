@@ -186,12 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     merge.set_defaults(run=_merge)
     add = merge.add_argument
     add("files", nargs="+", type=Path, metavar="BINS", help="bins.npz of an audit")
-    add(
-        "--anonymous",
-        type=Path,
-        metavar="SALT",
-        help=ANONYMOUS,
-    )
+    add("--anonymous", type=Path, metavar="SALT", help=ANONYMOUS)
     add("--output", type=Path, default=Path("merge"), metavar="DIR", help="default: merge")
     return parser
 

@@ -170,12 +170,7 @@ def show(study: Study) -> None:
 
 
 def audit_study(
-    study: Study,
-    folder: Path,
-    output: Path,
-    *,
-    curves: bool = True,
-    islands: Counter | None = None,
+    study: Study, folder: Path, output: Path, *, curves: bool = True, islands: Counter | None = None
 ) -> tuple[Run, Curves | None, list[InputError]]:
     """The audit of one model, what a promise is made from, and faults of cases, which are printed.
 

@@ -17,12 +17,7 @@ from nacl_monai.audits.command import print_faults
 from nacl_monai.audits.components import real_of, write_rows, write_scored
 from nacl_monai.audits.measuring import above, write_maps
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations.slices import (
-    certainty,
-    doubt_near,
-    doubtful_planes,
-    thick_axis,
-)
+from nacl_monai.evaluations.slices import certainty, doubt_near, doubtful_planes, thick_axis
 from nacl_monai.evaluations.tables import csv_text
 from nacl_monai.files import check_apart, write_text
 from nacl_monai.inference.maps import MAPS, label_tables

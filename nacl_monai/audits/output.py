@@ -33,11 +33,7 @@ from nacl_monai.evaluations.evaluation_files import (
 from nacl_monai.evaluations.slices import write_slice
 from nacl_monai.evaluations.tables import Groups, csv_text, doubtful_labels, uncounted
 from nacl_monai.files import write_text
-from nacl_monai.metrics.columns import (
-    AUDITED_ERRORS,
-    POOLED_ERRORS,
-    shown_scores,
-)
+from nacl_monai.metrics.columns import AUDITED_ERRORS, POOLED_ERRORS, shown_scores
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
 from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.options import Use

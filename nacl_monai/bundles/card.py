@@ -13,13 +13,7 @@ from monai.bundle import ConfigParser
 
 import nacl_monai
 from nacl_monai.errors import InputError, SettingError
-from nacl_monai.evaluations import (
-    Estimate,
-    Evaluated,
-    Run,
-    markdown_table,
-    read_tested,
-)
+from nacl_monai.evaluations import Estimate, Evaluated, Run, markdown_table, read_tested
 from nacl_monai.files import read_object, version_of
 from nacl_monai.menus import dataset_folder
 from nacl_monai.metrics import REGIONS, Pooled, direction

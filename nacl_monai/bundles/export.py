@@ -26,12 +26,7 @@ from nacl_monai.bundles.card import (
     write_card,
 )
 from nacl_monai.bundles.scripts import SCRIPTS, write_scripts
-from nacl_monai.bundles.self_contained import (
-    OwnCode,
-    own_code,
-    run_configs,
-    self_contained,
-)
+from nacl_monai.bundles.self_contained import OwnCode, own_code, run_configs, self_contained
 from nacl_monai.data.splits import read_sets
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.files import (

@@ -18,11 +18,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations.statistics import (
-    DIGITS,
-    bootstrap_means,
-    patient_scores,
-)
+from nacl_monai.evaluations.statistics import DIGITS, bootstrap_means, patient_scores
 from nacl_monai.metrics.columns import METRICS, metric_of
 from nacl_monai.metrics.pooled import draws
 from nacl_monai.paper.grid import dataset_label, method_label

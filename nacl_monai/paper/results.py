@@ -29,13 +29,7 @@ from typing import Any
 import pandas as pd
 
 from nacl_monai.errors import InputError
-from nacl_monai.evaluations import (
-    Evaluated,
-    Run,
-    check_alike,
-    read_runs,
-    read_tested,
-)
+from nacl_monai.evaluations import Evaluated, Run, check_alike, read_runs, read_tested
 from nacl_monai.evaluations.evaluation_files import SUMMARY
 from nacl_monai.files import read_checked
 from nacl_monai.inference.records import fault_in

@@ -168,11 +168,7 @@ def fit_local_temperatures(voxels: RegionLogits) -> LocalTemperatures:
         return nll + _RIDGE / 2 * ((theta - begun) ** 2).sum(), slopes + _RIDGE * (theta - begun)
 
     found: Any = scipy.optimize.minimize(
-        objective,
-        begun,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _ITERATIONS},
+        objective, begun, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}
     )
     weights = [part.tolist() for part in _parts(torch.from_numpy(found.x).float(), shapes)]
     return LocalTemperatures(temperature, *weights)

@@ -25,9 +25,7 @@ from nacl_monai.posthoc import Calibrator, NoRoomError, read_calibrator
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.identity import check_unseen, known_by, salt_of
 from nacl_monai.predictions.images import read_labels
-from nacl_monai.predictions.layouts import (
-    Layout,
-)
+from nacl_monai.predictions.layouts import Layout
 from nacl_monai.predictions.options import Options
 from nacl_monai.predictions.readers import (
     channel_dice,

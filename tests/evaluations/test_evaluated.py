@@ -10,13 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nacl_monai.evaluations import (
-    check_alike,
-    read_evaluated,
-    read_run,
-    read_runs,
-    read_tested,
-)
+from nacl_monai.evaluations import check_alike, read_evaluated, read_run, read_runs, read_tested
 from nacl_monai.evaluations.evaluated import folds_of
 from nacl_monai.metrics.record import read_record
 from tests.conftest import refused

@@ -152,12 +152,7 @@ def test_log_softmax_of_the_logits_is_what_was_saved():
 
 @pytest.mark.parametrize(
     ("dtype", "smallest"),
-    [
-        (np.uint8, 1 / 510),
-        (np.float16, 2.0**-25),
-        (np.float32, 2.0**-126),
-        (np.float64, 2.0**-126),
-    ],
+    [(np.uint8, 1 / 510), (np.float16, 2.0**-25), (np.float32, 2.0**-126), (np.float64, 2.0**-126)],
 )
 def test_zero_is_half_of_what_the_dtype_tells_from_it(dtype, smallest):
     """Its logarithm would be infinite, and no fit could be finite; a byte holds 255ths."""
