@@ -80,27 +80,17 @@ def audit(
     """
     raters = labels if isinstance(labels, Mapping) else {}
     measured: dict[str, Any] = {"regions": regions, "num_bins": num_bins, "margin": margin}
+    of_both: dict[str, Any] = {"structures": structures, "from_logits": from_logits}
+    of_both |= {"channels_as_given": channels_as_given}
+    of_arrays: dict[str, Any] = {"mask": mask, "ignore_index": ignore_index, "spacing": spacing}
+    of_arrays |= {"classes": classes, "cases": cases}
     if any(isinstance(place, (str, Path)) for place in (probs, labels, *raters.values())):
-        of_arrays: dict[str, Any] = {"mask": mask, "ignore_index": ignore_index, "spacing": spacing}
-        of_arrays |= {"classes": classes or None, "cases": cases or None}
-        _refuse((name for name, value in of_arrays.items() if value is not None), "arrays")
-        values = {**measured, "structures": structures, "from_logits": from_logits}
-        values |= {"channels_as_given": channels_as_given, "patients": patients or None}
-        return _of_folders(probs, labels, {**values, **options})
+        asked = of_arrays | {"classes": classes or None, "cases": cases or None}
+        _refuse((name for name, value in asked.items() if value is not None), "arrays")
+        values = {**measured, **of_both, "patients": patients or None, **options}
+        return _of_folders(probs, labels, values)
     _refuse(options, "folders")
-    study = array_study(
-        probs,
-        labels,
-        mask=mask,
-        ignore_index=ignore_index,
-        classes=classes,
-        structures=structures,
-        cases=cases,
-        patients=patients,
-        spacing=spacing,
-        from_logits=from_logits,
-        channels_as_given=channels_as_given,
-    )
+    study = array_study(probs, labels, patients=patients, **of_arrays, **of_both)
     measurement = measurement_of(study, **measured)
     numbers = study.each(lambda reading: next(numbers_of(reading, measurement, study.raters)))
     return _of_numbers(numbers, study.patients, partial(array_cases, study))

@@ -10,10 +10,8 @@ from typing import Any
 
 from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
 from nacl_monai.audits.measuring import (
-    CaseNumbers,
     curves_of,
     measured_cases,
-    no_islands,
     study_measurement,
 )
 from nacl_monai.audits.output import (
@@ -40,7 +38,6 @@ from nacl_monai.predictions.finding import find
 from nacl_monai.predictions.identity import hidden
 from nacl_monai.predictions.images import Folders, by_name, check_name, check_rater_folders
 from nacl_monai.predictions.options import Options, Use
-from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study, processes
 from nacl_monai.reports.viewer import check_images
 from nacl_monai.words import counted, first_repeated, listed
@@ -186,7 +183,7 @@ def audit_study(
     """
     worst, nifti = WorstCases([*study_measurement(study).functions]), folder / NIFTI_FOLDER
     cases, numbers, faults = measured_cases(
-        study, worst.keep, nifti if study.options.write else None, curves, islands or no_islands
+        study, worst.keep, nifti if study.options.write else None, curves, islands
     )
     if islands:
         rows = [measured.islands for measured in numbers[0]]
@@ -194,19 +191,14 @@ def audit_study(
     if study.options.write:
         for name, text in label_tables(study.channels.label_names).items():
             write_text(nifti / name, text)
-    promising = _joined(study, cases, numbers[0])
+    counts = [measured.curve for measured in numbers[0] if measured.curve is not None]
+    promising = curves_of(study, cases, counts) if counts else None
     audit = write_audit(folder, output, study, cases, numbers, worst.pictures, promising)
     if study.raters:
         text = f"{study.name}: several raters, and so no {CURVES_FILE} for a promise"
         print_line("note", text, answer=True)
     print_faults(map(study.options.named, faults))
     return audit, promising, faults
-
-
-def _joined(study: Study, cases: Sequence[Case], numbers: Sequence[CaseNumbers]) -> Curves | None:
-    """The curves of all cases, if they are counted."""
-    curves = [measured.curve for measured in numbers if measured.curve is not None]
-    return curves_of(study, cases, curves) if curves else None
 
 
 def print_faults(faults: Iterable[object]) -> None:

@@ -71,13 +71,9 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
         real = real_of(study)
         compute = partial(_write, folder=folder, threshold=threshold, images=images, real=real)
         faults: list[InputError] = []
-        count = 0
-        rows: list[dict[str, Any]] = []
-        table: list[dict[str, Any]] = []
-        slices: list[dict[str, Any]] = []
-        for _, (number, of_case, expected, doubtful) in study.each(compute, faults, "Writing"):
-            count, rows, table = count + number, rows + of_case, table + expected
-            slices += doubtful
+        of_cases = (written for _, written in study.each(compute, faults, "Writing"))
+        numbers, *several = zip(*of_cases, strict=True)
+        rows, table, slices = ([*chain.from_iterable(parts)] for parts in several)
         write_text(folder / _TABLE, csv_text(pd.DataFrame(table)))
         write_text(folder / SLICES, csv_text(pd.DataFrame(slices, columns=SLICE_COLUMNS)))
         if real:
@@ -85,7 +81,7 @@ def maps_folder(predictions: Path, output: Path, options: Options) -> list[Input
         for name, text in label_tables(study.channels.label_names).items():
             write_text(folder / name, text)
     print_faults(faults)
-    print(f"wrote {counted(count, 'map')}: {output}/CASE_probabilities.nii.gz, …")
+    print(f"wrote {counted(sum(numbers), 'map')}: {output}/CASE_probabilities.nii.gz, …")
     print(f"wrote {output / _TABLE}; what it expects is as good as the calibration")
     print(f"wrote {output / SLICES}: the slices to correct first")
     return faults

@@ -100,17 +100,12 @@ def study_settings(study: Study) -> Mapping[str, Any]:
     }
 
 
-def no_islands(_: Reading) -> Sequence[Mapping[str, Array]]:
-    """Counts no islands."""
-    return ()
-
-
 def measured_cases(
     study: Study,
     keep: Callable[[str, CaseNumbers], CaseNumbers] = lambda _, numbers: numbers,
     nifti: Path | None = None,
     curves: bool = True,
-    islands: Callable[[Reading], Sequence[Mapping[str, Array]]] = no_islands,
+    islands: Callable[[Reading], Sequence[Mapping[str, Array]]] | None = None,
 ) -> tuple[list[Case], list[list[CaseNumbers]], list[InputError]]:
     """The numbers of all cases.
 
@@ -119,7 +114,7 @@ def measured_cases(
         keep: Case and what was measured → what of it is returned.
         nifti: The folder of each case's maps as NIfTI files, if they are asked for.
         curves: Whether to count what a promise is made from, against one rater.
-        islands: Of a case, if they are asked for.
+        islands: Counts those of a case, if they are asked for.
 
     Returns:
         The cases that could be measured, by name; their numbers, a list of all cases, or of several
@@ -160,11 +155,12 @@ def _measured(
     nifti: Path | None,
     curves: bool,
     pictures: bool,
-    islands: Callable[[Reading], Sequence[Mapping[str, Array]]],
+    islands: Callable[[Reading], Sequence[Mapping[str, Array]]] | None,
 ) -> list[CaseNumbers]:
     """The numbers of a case: of several raters against their share, and then against each."""
     numbers = [*case_numbers(reading, measurement, raters)]
-    numbers[0] = replace(numbers[0], islands=islands(reading))
+    if islands is not None:
+        numbers[0] = replace(numbers[0], islands=islands(reading))
     if reading.predicted.pairwise_dice:
         alike = {"pairwise_dice": torch.tensor([reading.predicted.pairwise_dice]).double()}
         columns = score_columns(alike, [*reading.channels.structures])
@@ -224,20 +220,14 @@ def case_numbers(
         InputError: If the metric refuses.
     """
     raters, channels = reading.labels, reading.channels
-    masks, labels, spacing = (
-        _masks_of(raters),
-        [rater.classes for rater in raters],
-        raters[0].spacing,
-    )
-    single = len(raters) == 1
+    masks, labels = _masks_of(raters), [rater.classes for rater in raters]
+    spacing, single = raters[0].spacing, len(raters) == 1
     predicted = _predicted(reading)
     scores = [_scores(predicted, rater, channels) for rater in raters]
+    of_case = replace(measurement, step=reading.predicted.step, margin_spacing=spacing)
 
     def count(rater: int | None) -> CaseSums:
-        of_case = replace(
-            measurement, rater=rater, step=reading.predicted.step, margin_spacing=spacing
-        )
-        metric = CaseSums(of_case)
+        metric = CaseSums(replace(of_case, rater=rater))
         maps = labels[0] if single else torch.stack(labels)
         counts = None if masks is None else [masks[0] if single else masks]
         metric.add([reading.stored], [maps], counts)
@@ -417,36 +407,20 @@ def write_maps(
     """
     channels, probs = reading.channels, reading.probs.float()
     confidence, entropy = sure or certainty(probs, channels.overlapping)
-    maps: dict[str, Array] = {
-        "probabilities": probs.numpy(),
-        "confidence": confidence.numpy(),
-        "entropy": entropy.numpy(),
-    }
-    masks = _masks(reading.predicted.voxels, probs.numpy(), channels, threshold)
-    for name, voxels in maps.items():
-        reading.write(_file(folder, reading, name), voxels.astype(np.float32), name)
-    for name, voxels in masks.items():
-        reading.write(_file(folder, reading, name), voxels.astype(np.int16), "label")
-    return len(maps) + len(masks)
-
-
-def _masks(
-    stored: Array, probs: Array, channels: Channels, threshold: float | None
-) -> dict[str, Array]:
-    """The maps of whole numbers."""
-    masks = {}
+    maps = {"probabilities": probs, "confidence": confidence, "entropy": entropy}
+    masks: dict[str, Array] = {}
     if channels.painted or not channels.overlapping:
-        masks["label"] = segmented(stored, channels)
+        masks["label"] = segmented(reading.predicted.voxels, channels)
     if threshold is not None:
         for name, members in channels.structures.items():
-            masks[above(name)] = probs[list(members)].sum(0) >= threshold
-    return masks
+            masks[above(name)] = probs.numpy()[list(members)].sum(0) >= threshold
+    for name, voxels in (maps | masks).items():
+        kind, dtype = (name, np.float32) if name in maps else ("label", np.int16)
+        file = folder / f"{reading.case.name}_{name}.nii.gz"
+        reading.write(file, np.asarray(voxels, dtype), kind)
+    return len(maps) + len(masks)
 
 
 def above(structure: str) -> str:
     """The kind of a map at a threshold."""
     return f"above_{structure}"
-
-
-def _file(folder: Path, reading: Reading, name: str) -> Path:
-    return folder / f"{reading.case.name}_{name}.nii.gz"

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from nacl_monai import reports
 from nacl_monai.audits.measuring import FILE_SCORES, CaseNumbers, join_cases, study_settings
@@ -35,7 +34,6 @@ from nacl_monai.evaluations.tables import Groups, csv_text, doubtful_labels, unc
 from nacl_monai.files import write_text
 from nacl_monai.metrics.columns import AUDITED_ERRORS, POOLED_ERRORS, shown_scores
 from nacl_monai.metrics.curves import CURVES_FILE, Curves
-from nacl_monai.metrics.record import Record
 from nacl_monai.predictions.options import Use
 from nacl_monai.predictions.reading import Case
 from nacl_monai.predictions.study import Study
@@ -109,10 +107,7 @@ def write_audit(
         InputError: If it cannot be written.
     """
     raters = [*study.raters]
-    settings = [
-        {"calibration::raters": raters} if raters else {},
-        *[dict[str, Any]()] * len(raters),
-    ]
+    settings = [{"calibration::raters": raters} if raters else {}, *({} for _ in raters)]
     places = [folder, *(folder / RATERS / rater for rater in raters)]
     for place, of_place, further in zip(places, numbers, settings, strict=True):
         _write_view(EvaluationFolder(place), study, cases, of_place, further)
@@ -143,15 +138,13 @@ def _write_view(
 ) -> None:
     """The numbers of all cases against one rater, or against the share of several."""
     joins = [*study.joins]
-    table = pd.DataFrame([measured.columns for measured in numbers])
-    columns = {
-        str(name): torch.from_numpy(table[name].to_numpy(float, copy=True)) for name in table
-    }
+    table = pd.DataFrame([measured.columns for measured in numbers], dtype=float)
     identity = {key: study.identity.get(key) for key in ("shard", "anonymous")}
     record = join_cases(numbers, study.patients_of(cases), study.calibrator, joins, **identity)
     ensemble = {"ensemble": joins} if joins else {}
     about = {**study_settings(study), **settings, **study.calibrated, **ensemble}
-    _write_numbers(folder, study.name, record, columns, about)
+    write_numbers(folder, study.name, record, table)
+    write_evaluation_record(folder, evaluation_record(AUDITED, about, {}))
 
 
 def write_merged(folder: Path, output: Path, merged: Run) -> Run:
@@ -168,23 +161,11 @@ def write_merged(folder: Path, output: Path, merged: Run) -> Run:
     Raises:
         InputError: As there.
     """
-    name, table = merged.name, merged.metrics
-    columns = dict.fromkeys(FILE_SCORES, torch.full((len(table),), torch.nan))
-    columns |= {str(key): torch.from_numpy(table[key].to_numpy(float, copy=True)) for key in table}
-    _write_numbers(EvaluationFolder(folder), name, merged.bins, columns, {})
-    return _drawn(folder, output, name)
-
-
-def _write_numbers(
-    folder: EvaluationFolder,
-    name: str,
-    record: Record,
-    columns: Mapping[str, torch.Tensor],
-    settings: Mapping[str, Any],
-) -> None:
-    """Writes what reports read."""
-    write_numbers(folder, name, record, columns)
-    write_evaluation_record(folder, evaluation_record(AUDITED, settings, {}))
+    evaluation, names = EvaluationFolder(folder), dict.fromkeys((*FILE_SCORES, *merged.metrics))
+    table = merged.metrics.reindex(columns=[*names])
+    write_numbers(evaluation, merged.name, merged.bins, table)
+    write_evaluation_record(evaluation, evaluation_record(AUDITED, {}, {}))
+    return _drawn(folder, output, merged.name)
 
 
 def _drawn(

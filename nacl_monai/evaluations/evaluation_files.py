@@ -385,7 +385,10 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def write_numbers(
-    folder: EvaluationFolder, name: str, record: Record, columns: Mapping[str, torch.Tensor]
+    folder: EvaluationFolder,
+    name: str,
+    record: Record,
+    columns: pd.DataFrame | Mapping[str, torch.Tensor],
 ) -> pd.DataFrame:
     """Writes ``cases.csv``, ``summary.json`` and ``bins.npz``; returns the table of cases.
 
@@ -395,9 +398,10 @@ def write_numbers(
         record: What was counted of the cases.
         columns: One value per case each, in the order of the record.
     """
-    table = pd.DataFrame(
-        {key: values.double().cpu().numpy() for key, values in columns.items()}, index=record.cases
-    )
+    if not isinstance(columns, pd.DataFrame):
+        arrays = {key: values.double().cpu().numpy() for key, values in columns.items()}
+        columns = pd.DataFrame(arrays)
+    table = columns.set_axis(record.cases)
     if record.patients:
         table.insert(0, "patient", record.patients)
     table = table.rename_axis("case").sort_index()
