@@ -108,11 +108,11 @@ def test_suspects_are_the_labels_of_the_largest_surprise(budget, number, tmp_pat
 
 
 @pytest.mark.parametrize("budget", ["0", "a few", "101%", "1.5"])
-def test_wrong_number_of_suspects_is_refused_before_a_volume_is_read(budget, study, run, tmp_path):
-    code, _, err = run(study.nnunet(), study.labels, "--suspects", budget)
-
-    assert code == 2
-    assert f"--suspects: is '{budget}'" in err
+def test_wrong_number_of_suspects_is_refused_before_a_volume_is_read(
+    budget, study, refused, tmp_path
+):
+    args = study.nnunet(), study.labels, "--suspects", budget
+    refused(f"--suspects: is '{budget}'", *args, code=2)
     assert not (tmp_path / "audit").exists()
 
 

@@ -15,7 +15,7 @@ from nacl_monai.cli import main
 from nacl_monai.inference.records import own_checksum
 from nacl_monai.metrics.islands import Islands, read_islands
 from nacl_monai.posthoc.islands import read_real
-from tests.predictions.conftest import AFFINE, Study
+from tests.predictions.conftest import AFFINE, Study, exit_code
 from tests.same import same_bits
 
 VOXEL = abs(np.linalg.det(AFFINE[:3, :3]))
@@ -234,9 +234,8 @@ def test_islands_of_new_cases_have_their_p_real(verb, old, new, fitted, tmp_path
     """On the grid of the prediction, and in a table, by maps and by an applied promise."""
     args = [new.nnunet(), "--islands", fitted]
     if verb == "apply":
-        promise = run(
-            "promise", old.nnunet(), old.labels, "--no-pictures", output=tmp_path / "made"
-        )
+        made = [old.nnunet(), old.labels, "--no-pictures"]
+        promise = run("promise", *made, output=tmp_path / "made")
         args = ["--apply", promise / "promise.json", *args]
     out = run("promise" if verb == "apply" else verb, *args, output=tmp_path / "out")
 
@@ -296,12 +295,8 @@ def test_audit_by_p_real_is_of_other_patients_and_another_score(
 )
 def test_words_that_cannot_be_meant_are_refused(args, line, new, fitted, tmp_path, capsys):
     verb, *rest = (str(fitted) if word == "f" else word for word in args)
-    command = [verb, str(new.nnunet()), str(new.labels), *rest, *PATIENTS]
-    try:
-        code = main([*command, "--output", str(tmp_path / "out")])
-    except SystemExit as ended:
-        code = ended.code
-    assert code == 2
+    command = [verb, new.nnunet(), new.labels, *rest, *PATIENTS]
+    assert exit_code(main, [*command, "--output", tmp_path / "out"]) == 2
     assert line in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from nacl_monai.cli import main
-from tests.predictions.conftest import AFFINE, Study, save
+from tests.predictions.conftest import Study, exit_code, moved, save
 
 pytestmark = pytest.mark.nightly
 
@@ -98,7 +98,7 @@ LABEL_FAULTS = {
     "half": lambda file: rewritten(file, lambda voxels: voxels.astype(np.float32) / 2 + 0.25),
     "nan": lambda file: rewritten(file, lambda voxels: one_voxel(np.nan)(voxels.astype(float))),
     "smaller": lambda file: rewritten(file, lambda voxels: voxels[:, :-1]),
-    "moved": lambda file: save(file, np.asarray(nibabel.load(file).dataobj), moved()),
+    "moved": lambda file: save(file, np.asarray(nibabel.load(file).dataobj), moved(5)),
     "gone": lambda file: file.unlink(),
 }
 HARMLESS = {
@@ -143,12 +143,6 @@ WRONG_OPTIONS = [
     ["stray"],
     ["--"],
 ]
-
-
-def moved():
-    affine = AFFINE.copy()
-    affine[0, 3] += 5
-    return affine
 
 
 def draw(rng, root):
@@ -211,10 +205,7 @@ def typed(args):
     """Exit code, output and errors."""
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
-        try:
-            code = main(args)
-        except SystemExit as end:
-            code = end.code
+        code = exit_code(main, args)
     return code, output.getvalue(), errors.getvalue()
 
 

@@ -51,12 +51,9 @@ def test_leading_numbers_are_printed(run, study, tmp_path):
     assert "CECE" not in printed
 
 
-def test_table_that_lacks_a_case_is_refused_before_volumes_are_read(run, study, tmp_path):
+def test_table_that_lacks_a_case_is_refused_before_volumes_are_read(refused, study, tmp_path):
     table = tmp_path / "groups.csv"
     table.write_text("case,site\nnobody,A\n")
 
-    code, _, err = run(study.nnunet(), study.labels, "--groups", table)
-
-    assert code == 1
-    assert "groups.csv: lacks the case" in err
+    refused("groups.csv: lacks the case", study.nnunet(), study.labels, "--groups", table)
     assert not (tmp_path / "audit").exists()

@@ -107,12 +107,8 @@ def test_what_does_not_belong_together_is_refused(fields, message, sites, tmp_pa
 
 def test_calibrated_sites_are_merged_as_such(sites, run, tmp_path):
     """What both went through is kept in the file."""
-    assert (
-        run(*(change(sites[s], tmp_path / s, **calibrated(sites[s])) for s in "ab"), verb="merge")[
-            0
-        ]
-        == 0
-    )
+    changed = [change(sites[name], tmp_path / name, **calibrated(sites[name])) for name in "ab"]
+    assert run(*changed, verb="merge")[0] == 0
 
     saved = read_audit(read_audit(tmp_path / "audit").save(tmp_path / "again" / "bins.npz"))
     assert saved.run.bins.calibrator == ["temperature_union", "1" * 64]
@@ -176,10 +172,8 @@ def test_audit_is_enough_for_a_promise(tmp_path, capsys):
     for part in "12":
         shard = ["--shard", f"{part}/2", "--output", str(places[part])]
         assert main(["audit", *args, *shard]) == 0
-    assert (
-        main(["merge", *(str(places[part]) for part in "12"), "--output", str(places["merged"])])
-        == 0
-    )
+    merged = ["merge", *(str(places[part]) for part in "12"), "--output"]
+    assert main([*merged, str(places["merged"])]) == 0
     level = ["--level", "0.3", "--no-pictures", "--output"]
     assert main(["promise", *args[:-1], *level, str(places["folders"])]) == 0
     assert main(["promise", str(places["audit"]), *level, str(places["sums"])]) == 0
@@ -190,13 +184,9 @@ def test_audit_is_enough_for_a_promise(tmp_path, capsys):
     assert of_folders.read_text() == other.read_text()
 
     (places["2"] / "promise.npz").unlink()
-    assert (
-        main(["merge", *(str(places[part]) for part in "12"), "--output", str(tmp_path / "m")]) == 0
-    )
+    assert main([*merged, str(tmp_path / "m")]) == 0
     assert not (tmp_path / "m/promise.npz").exists()
     assert "note: not every audit has a promise.npz" in capsys.readouterr().out
     (places["1"] / "promise.npz").replace(places["2"] / "promise.npz")
     (places["audit"] / "promise.npz").rename(places["1"] / "promise.npz")
-    assert (
-        main(["merge", *(str(places[part]) for part in "12"), "--output", str(tmp_path / "n")]) == 1
-    )
+    assert main([*merged, str(tmp_path / "n")]) == 1

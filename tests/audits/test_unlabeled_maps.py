@@ -12,6 +12,7 @@ import scipy
 import torch
 
 from nacl_monai.audits.maps import expected_rows
+from nacl_monai.cli import main
 from nacl_monai.evaluations.slices import certainty
 from nacl_monai.files import checksum
 from nacl_monai.inference.maps import behind_map
@@ -22,7 +23,16 @@ from nacl_monai.posthoc.probabilities import logits_of
 from nacl_monai.predictions.channels import Channels
 from nacl_monai.predictions.images import Prediction, Probabilities
 from nacl_monai.predictions.reading import Case, Reading, resampled
-from tests.predictions.conftest import AFFINE, CLASSES, SHAPE, SPACING, Study, save, softmax_cases
+from tests.predictions.conftest import (
+    AFFINE,
+    CLASSES,
+    SHAPE,
+    SPACING,
+    Study,
+    exit_code,
+    save,
+    softmax_cases,
+)
 from tests.predictions.test_nnunet_sample import SAMPLE, SOFTMAX
 from tests.same import same_bits, same_values
 
@@ -31,6 +41,20 @@ KINDS = ("probabilities", "confidence", "entropy", "label")
 
 def voxels_of(file):
     return np.asarray(nibabel.load(file).dataobj)
+
+
+@pytest.fixture
+def calibrator(run, tmp_path):
+    """Fits one to six cases; returns their study and the file."""
+
+    def command(*args):
+        fitted = Study(tmp_path, softmax_cases(cases=6))
+        data = fitted.nnunet(), fitted.labels
+        code, _, err = run(*data, *args, "--no-pictures", verb="calibrate", output="fitted")
+        assert code == 0, err
+        return fitted, tmp_path / "fitted" / "calibrator.json"
+
+    return command
 
 
 @pytest.fixture
@@ -222,12 +246,11 @@ def test_identity_of_grids_is_identity_of_voxels():
     np.testing.assert_allclose(constant, 0.7, atol=1e-6)
 
 
-def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, tmp_path):
+def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(
+    calibrator, run, mapped, tmp_path
+):
     """Of new cases; those that it was fitted to are refused."""
-    fitted = Study(tmp_path, softmax_cases(cases=6))
-    code, _, err = run(fitted.nnunet(), fitted.labels, verb="calibrate", output="fitted")
-    assert code == 0, err
-    file = tmp_path / "fitted" / "calibrator.json"
+    fitted, file = calibrator()
     new = Study(tmp_path / "new", {"other": softmax_cases(seed=7, cases=1)["patient0_scan0"]})
     folder = mapped(new.nnunet(), "--calibrator", file)
 
@@ -257,18 +280,16 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(run, mapped, t
     ],
 )
 def test_calibrator_by_distance_says_where_voxels_are_of_another_size(
-    run, tmp_path, method, sizes, unlike
+    calibrator, run, tmp_path, method, sizes, unlike
 ):
     """In one line of all cases; a temperature has no distance."""
-    fitted = Study(tmp_path, softmax_cases(cases=6))
-    asked = ["--method", method, "--no-pictures"]
-    run(fitted.nnunet(), fitted.labels, *asked, verb="calibrate", output="fitted")
+    _, calibrator_file = calibrator("--method", method)
     for k, (probs, _) in enumerate(softmax_cases(seed=7, cases=2).values()):
         file = tmp_path / "new" / f"new{k}.nii.gz"
         save(file, np.moveaxis(probs, 0, -1), np.diag([*sizes, 1.0]))
     shutil.copy(tmp_path / "nnunet" / "dataset.json", tmp_path / "new")
 
-    behind = ["--calibrator", tmp_path / "fitted" / "calibrator.json"]
+    behind = ["--calibrator", calibrator_file]
     code, _, err = run(tmp_path / "new", *behind, verb="maps", output="maps")
 
     assert code == 0
@@ -332,11 +353,9 @@ def test_bytes_that_may_be_no_255ths_are_warned_of_without_labels(regions, tmp_p
     assert "but bytes are taken for 255ths" in err
 
 
-def test_maps_say_what_is_behind_them(run, mapped, tmp_path):
+def test_maps_say_what_is_behind_them(calibrator, run, mapped, tmp_path):
     """A command behind a calibrator takes them, nothing calibrates twice, and none is of another."""
-    fitted = Study(tmp_path, softmax_cases(cases=6))
-    run(fitted.nnunet(), fitted.labels, verb="calibrate", output="fitted")
-    file = tmp_path / "fitted" / "calibrator.json"
+    _, file = calibrator()
     pairs = softmax_cases(seed=7, cases=6).values()
     new = Study(tmp_path / "new", {f"new{k}": pair for k, pair in enumerate(pairs)})
     maps = mapped(new.nnunet(), "--calibrator", file, output="maps")
@@ -399,18 +418,13 @@ def test_threshold_is_of_each_structure(study, mapped):
         (["--labels", "l"], "no such option of nacl-monai"),
     ],
 )
-def test_what_cannot_be_mapped_is_refused(study, run, tmp_path, args, line, capsys):
+def test_what_cannot_be_mapped_is_refused(study, tmp_path, args, line, capsys):
     """Nothing is written."""
-    args = [str(tmp_path / word) if word == "images" else word for word in args]
+    args = [tmp_path / word if word == "images" else word for word in args]
     (tmp_path / "images").mkdir()
     place = study.nnunet(beside=False, geometry=False)
-    try:
-        code, _, err = run(place, *args, verb="maps", output="maps")
-    except SystemExit as ended:
-        code, err = ended.code, capsys.readouterr().err
-
-    assert code
-    assert line in err
+    assert exit_code(main, ["maps", place, *args, "--output", tmp_path / "maps"])
+    assert line in capsys.readouterr().err
     assert not (tmp_path / "maps").exists()
 
 

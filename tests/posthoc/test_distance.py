@@ -1,9 +1,9 @@
 """Temperatures follow the distance to the predicted border: its map, the curve, the fit, the truth."""
 
-import io
 import math
+from contextlib import contextmanager
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from nacl_monai.posthoc import (
 )
 from nacl_monai.posthoc.distance import KNOTS, SIGNED_KNOTS, fit_curve
 from tests.metrics.simulated_truth import simulated
+from tests.posthoc.shipping import scripted
 from tests.same import same_values
 
 CURVE = [2.5, 2.0, 1.5, 1.0, 0.8, 0.5]
@@ -175,19 +176,11 @@ def test_contours_by_threshold_stay_nested_around_the_prediction(seed, threshold
 def test_scripted_module_is_the_same_to_the_bit(curves):
     """Saved and loaded, for volumes and slices, with the spacing by name."""
     signed = DistanceTemperatures(SIGNED if curves is CURVE else [SIGNED] * 3, SIGNED_KNOTS)
-    for module in (DistanceTemperatures(curves), signed):
-        check_scripted(module)
-
-
-def check_scripted(module):
-    """That it is the same when it was saved and loaded."""
-    stream = io.BytesIO()
-    torch.jit.save(torch.jit.script(module.eval()), stream)
-    stream.seek(0)
-    loaded = torch.jit.load(stream)
-    for shape in ((3, 11, 9, 7), (3, 11, 9)):
+    shapes = ((3, 11, 9, 7), (3, 11, 9))
+    for module, shape in product((DistanceTemperatures(curves), signed), shapes):
         logits, spacing = blobs(5, shape), [0.8, 1.0, 2.0][: len(shape) - 1]
-        torch.testing.assert_close(loaded(logits, spacing=spacing), module(logits, spacing=spacing))
+        found = scripted(module)(logits, spacing=spacing)
+        torch.testing.assert_close(found, module(logits, spacing=spacing))
 
 
 def test_unit_decides_which_images_are_taken():
@@ -228,16 +221,28 @@ def drawn(seed, curve, shape=(3, 18, 16, 9), spacing=(1.0, 1.0, 2.0)):
     """Logits that a curve makes true, and labels that are drawn from these."""
     logits = blobs(seed, shape)
     true = torch.from_numpy(np.float32(slow_module(logits[0], spacing, curve)))
+    return logits[0], drawn_from(true, seed)
+
+
+def drawn_from(true, seed):
+    """Labels ``(1, *spatial)`` that are drawn from true logits."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.multinomial(true.softmax(0).flatten(1).T, 1, generator=generator)
-    return logits[0], labels.T.reshape(1, *shape[1:])
+    return labels.T.reshape(1, *true.shape[1:])
+
+
+@contextmanager
+def voxels_of(cases, spacing=(1.0, 1.0, 2.0)):
+    """All voxels of volumes, each of another patient."""
+    with RegionLogits("all") as voxels:
+        for number, (logits, labels) in enumerate(cases):
+            voxels.add(logits, labels, f"patient{number}", voxel=spacing)
+        yield voxels
 
 
 def fitted(cases, spacing=(1.0, 1.0, 2.0), method="distance"):
     """The fit on volumes, each of another patient."""
-    with RegionLogits("all") as voxels:
-        for number, (logits, labels) in enumerate(cases):
-            voxels.add(logits, labels, f"patient{number}", voxel=spacing)
+    with voxels_of(cases, spacing) as voxels:
         return fit_method(method, voxels)
 
 
@@ -247,9 +252,7 @@ def test_no_other_curve_is_better(seed, curve):
     """An independent search without slopes, over the slow cross-entropy with the ridge."""
     shape, sizes, knots, ridge = (3, 12, 10, 6), (1.0, 1.0, 2.0), (0.0, 2.0, 5.0), 0.02
     cases = [drawn(seed + k, curve, shape) for k in range(3)]
-    with RegionLogits("all") as voxels:
-        for number, (logits, labels) in enumerate(cases):
-            voxels.add(logits, labels, f"patient{number}", voxel=sizes)
+    with voxels_of(cases) as voxels:
         found = fit_curve(voxels, knots, ridge)
     distances = [slow_distances(outputs.argmax(0), 8.0, sizes) for outputs, _ in cases]
 
@@ -272,11 +275,10 @@ def test_no_other_curve_is_better(seed, curve):
 
 def wrong_inside(seed, shape=(3, 18, 16, 9), spacing=(1.0, 1.0, 2.0)):
     """Logits of a network that is far too sure inside and right outside, labels, and the truth."""
-    logits, generator = blobs(seed, shape)[0], torch.Generator().manual_seed(seed)
+    logits = blobs(seed, shape)[0]
     sides = [slow_module(logits, spacing, curve) for curve in (INSIDE, [1.0] * len(KNOTS))]
     true = torch.where(logits.argmax(0) > 0, *sides).float()
-    labels = torch.multinomial(true.softmax(0).flatten(1).T, 1, generator=generator)
-    return logits, labels.T.reshape(1, *shape[1:]), true
+    return logits, drawn_from(true, seed), true
 
 
 def test_a_wrong_inside_beside_a_right_outside_ends_near_the_truth():
@@ -319,9 +321,7 @@ def test_each_patient_weighs_the_same_however_many_voxels():
 def test_ridge_draws_knots_to_their_mean_and_not_to_one():
     """A strong one leaves the temperature that a fit of one finds."""
     cases = [drawn(seed, [3.0] * 4 + [1.5, 1.5]) for seed in range(4)]
-    with RegionLogits("all") as voxels:
-        for number, (logits, labels) in enumerate(cases):
-            voxels.add(logits, labels, f"patient{number}", voxel=(1.0, 1.0, 2.0))
+    with voxels_of(cases) as voxels:
         single = fit_method("temperature", voxels).parameters["temperature"]
         flat, weak = fit_curve(voxels, ridge=1e4), fit_curve(voxels, ridge=1e-4)
 

@@ -1,6 +1,5 @@
 """Each method finds what was put into the logits, and says what it did; an ensemble is a mean."""
 
-import io
 import math
 
 import numpy as np
@@ -25,6 +24,7 @@ from nacl_monai.posthoc import (
     module_of,
 )
 from nacl_monai.posthoc.voxels import FitVoxels
+from tests.posthoc.shipping import scripted
 
 
 def drawn(temperature, foreground=0.5, voxels=400_000, seed=0, bias=0.0):
@@ -309,11 +309,7 @@ def test_ensemble_of_none_is_refused():
 def test_scripted_ensemble_with_a_temperature_does_the_same():
     """TorchScript holds it, and its outputs are logits for a temperature."""
     model = nn.Sequential(Ensemble(networks(2)), Temperature(2.0))
-    stream = io.BytesIO()
-    torch.jit.save(torch.jit.script(model), stream)
-    stream.seek(0)
-
-    torch.testing.assert_close(torch.jit.load(stream)(IMAGE), model(IMAGE))
+    torch.testing.assert_close(scripted(model)(IMAGE), model(IMAGE))
 
 
 def test_mean_of_calibrated_members_is_underconfident_and_a_fit_behind_it_corrects_that():

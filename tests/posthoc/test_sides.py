@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 import torch
 
-from nacl_monai.posthoc import Fit, RegionLogits, StructureLogits, error_by_side, fit_method
+from nacl_monai.posthoc import Fit, StructureLogits, error_by_side, fit_method
 from nacl_monai.posthoc.sides import CHANCE, FEWEST, Sides, beyond_chance
-from tests.posthoc.test_distance import blobs, slow_distances, wrong_inside
+from tests.posthoc.test_distance import blobs, slow_distances, voxels_of, wrong_inside
 
 SIZES = (1.0, 1.0, 2.0)
 
@@ -19,10 +19,8 @@ def folds_of(method, voxels, patients):
 
 
 def left(method, cases):
-    with RegionLogits("all") as voxels:
-        patients = [f"p{k:02}" for k in range(len(cases))]
-        for patient, (logits, labels) in zip(patients, cases, strict=True):
-            voxels.add(logits, labels, patient, voxel=SIZES)
+    with voxels_of(cases) as voxels:
+        patients = [f"patient{k}" for k in range(len(cases))]
         return error_by_side(folds_of(method, voxels, patients), voxels)
 
 
@@ -42,10 +40,8 @@ def slow_sides(logits, inside, prediction, labels):
 def test_sums_of_each_side_are_those_of_a_slow_loop(method):
     """Each patient behind what the others fitted; a patient who lacks a side is left out."""
     cases = [wrong_inside(seed, (3, 9, 8, 5))[:2] for seed in range(4)]
-    with RegionLogits("all") as voxels:
-        for k, (logits, labels) in enumerate(cases):
-            voxels.add(logits, labels, f"p{k}", voxel=SIZES)
-        folds = folds_of(method, voxels, ["p0", "p1", "p2", "p3"])
+    with voxels_of(cases) as voxels:
+        folds = folds_of(method, voxels, [f"patient{k}" for k in range(4)])
         found = error_by_side(folds, voxels)
 
     patients = [patient for half, _ in folds for patient in half]
@@ -53,14 +49,12 @@ def test_sums_of_each_side_are_those_of_a_slow_loop(method):
     assert found.unit == "mm"
     expected = []
     for patient, module in zip(patients, modules, strict=True):
-        logits, labels = cases[int(patient[1])]
+        logits, labels = cases[int(patient[-1])]
         calibrated, prediction = module(logits[None], spacing=[*SIZES])[0], logits.argmax(0)
         expected.append(slow_sides(calibrated, prediction > 0, prediction, labels[0]))
     known = [values for values in expected if values is not None]
     assert 1 < len(known) < len(expected)
-    inside_and_outside = np.stack([found.confidence, found.accuracy], 2).reshape(
-        len(found.confidence), 4
-    )
+    inside_and_outside = np.stack([found.confidence, found.accuracy], 2).reshape(-1, 4)
     np.testing.assert_allclose(inside_and_outside, known, rtol=1e-5)
 
 

@@ -183,6 +183,14 @@ def regions(tmp_path):
     return Study(tmp_path, sigmoid_cases(), dataset)
 
 
+def exit_code(command, args):
+    """Of a command whose parser may end it."""
+    try:
+        return command([*map(str, args)])
+    except SystemExit as ended:
+        return ended.code
+
+
 def undraw(patch):
     """Leaves the diagrams and pages out, which take longer than small cases."""
     for module in ("output", "command", "calibrate"):

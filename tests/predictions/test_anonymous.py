@@ -9,7 +9,8 @@ import pytest
 
 from nacl_monai.cli import main
 from nacl_monai.predictions.options import ANONYMOUS
-from tests.predictions.conftest import Study
+from nacl_monai.words import leaves
+from tests.predictions.conftest import Study, exit_code
 from tests.promises.test_commands import blobs
 
 EACH = ["--patients", "cases"]
@@ -56,16 +57,6 @@ def opened(content):
         yield from map(archive.read, archive.namelist())
 
 
-def leaves(value, place=()):
-    """Each text and number of a record by its place."""
-    if isinstance(value, (dict, list)):
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in pairs:
-            yield from leaves(part, (*place, key))
-    else:
-        yield place, value
-
-
 def texts(content):
     """What a text may be stored as; arrays of text have four bytes for each character."""
     return content.encode(), content.encode("utf-32-le")
@@ -92,10 +83,9 @@ def test_no_file_of_an_anonymous_command_has_a_name_or_a_voxel(tmp_path, monkeyp
     )
     assert ours.keys() == theirs.keys()
     for place, value in ours.items():
-        is_number = isinstance(value, float)
-        expected = (
-            pytest.approx(theirs[place], rel=1e-9, nan_ok=True) if is_number else theirs[place]
-        )
+        expected = theirs[place]
+        if isinstance(value, float):
+            expected = pytest.approx(expected, rel=1e-9, nan_ok=True)
         assert value == expected, place
     assert not [path for path in files if "maps" in path or path.endswith(".nii.gz")]
 
@@ -114,11 +104,7 @@ def test_no_file_of_an_anonymous_command_has_a_name_or_a_voxel(tmp_path, monkeyp
 )
 def test_commands_that_name_cases_refuse_the_word(args, line, capsys):
     """Somebody opens those whom a list names."""
-    try:
-        code = main([*args, "--anonymous", "salt"])
-    except SystemExit as end:  # of argparse
-        code = end.code
-    assert code in (1, 2)
+    assert exit_code(main, [*args, "--anonymous", "salt"]) in (1, 2)
     assert line in capsys.readouterr().err
 
 

@@ -12,6 +12,7 @@ from nacl_monai.errors import SettingError
 from nacl_monai.predictions import Options, options
 from nacl_monai.predictions.options import Use
 from nacl_monai.promises.__main__ import main as promises
+from tests.predictions.conftest import exit_code
 
 # Words that argparse takes for each row.
 WORDS = {
@@ -87,12 +88,7 @@ def test_words_that_travel_are_those_that_the_next_command_takes():
 def test_word_without_effect_is_refused_before_anything_is_read(args, line, capsys):
     """Nothing of what it names is there."""
     main = promises if args[0] in ("promise", "triage") else audits
-    try:
-        code = main(args)
-    except SystemExit as ended:
-        code = ended.code
-
-    assert code == 2
+    assert exit_code(main, args) == 2
     assert line in capsys.readouterr().err
 
 
