@@ -309,23 +309,19 @@ def _copy_files(run: RunFolder, folder: Path, bundles: str | Path | None, datase
 
 def _write_torchscript(folder: Path, image: Mapping[str, Any], network_def: Any) -> str:
     """Writes ``models/model.ts``; returns "script", or "trace" where the network cannot be scripted."""
-
-    def write(use_trace: bool) -> None:
-        monai.bundle.ckpt_export(
-            net_id="network_def",
-            filepath=str(folder / "models/model.ts"),
-            ckpt_file=str(folder / "models/model.pt"),
-            meta_file=str(folder / "configs/metadata.json"),
-            config_file=str(folder / "configs/inference.json"),
-            use_trace=use_trace,
-            input_shape=[1, image["num_channels"], *image["spatial_shape"]],
-            converter_kwargs={"verify": True},
-            network_def=network_def,  # which need not be where it travels yet
-        )
-
     for how in _HOW:
         try:
-            write(use_trace=how == "trace")
+            monai.bundle.ckpt_export(
+                net_id="network_def",
+                filepath=str(folder / "models/model.ts"),
+                ckpt_file=str(folder / "models/model.pt"),
+                meta_file=str(folder / "configs/metadata.json"),
+                config_file=str(folder / "configs/inference.json"),
+                use_trace=how == "trace",
+                input_shape=[1, image["num_channels"], *image["spatial_shape"]],
+                converter_kwargs={"verify": True},
+                network_def=network_def,  # which need not be where it travels yet
+            )
         except Exception as error:  # noqa: BLE001 - the compiler has many kinds of error
             fault = error
         else:

@@ -406,8 +406,14 @@ def write_numbers(
         table.insert(0, "patient", record.patients)
     table = table.rename_axis("case").sort_index()
     write_text(folder.cases, table.to_csv(float_format="%.6f"))
-    summary = {"dataset": name, "cases": len(table), "num_bins": record.sums.num_bins}
-    summary |= _statistics(table)
+    summary: dict[str, Any] = {"dataset": name, "cases": len(table)}
+    summary["num_bins"] = record.sums.num_bins
+    statistics = table.drop(columns="patient", errors="ignore").agg(["mean", "std", "count"])
+    summary["metrics"] = {
+        name: {part: _number(column[part]) for part in ("mean", "std")}
+        | {"count": int(column["count"])}
+        for name, column in statistics.astype(object).items()
+    }
     summary["pooled"] = {
         key: {part: _number(value) for part, value in vars(number).items()}
         for key, number in record.pooled_numbers.items()
@@ -415,21 +421,6 @@ def write_numbers(
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     record.write(folder.bins)
     return table
-
-
-def _statistics(table: pd.DataFrame) -> dict[str, Any]:
-    numbers = table.drop(columns="patient", errors="ignore")
-    statistics = numbers.agg(["mean", "std", "count"]).astype(object)
-    return {
-        "metrics": {
-            name: {
-                "mean": _number(column["mean"]),
-                "std": _number(column["std"]),
-                "count": int(column["count"]),
-            }
-            for name, column in statistics.items()
-        }
-    }
 
 
 def _number(value: float) -> float | None:

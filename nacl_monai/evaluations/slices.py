@@ -23,6 +23,7 @@ from nacl_monai.tensors import check_probabilities, check_unit_interval, without
 from nacl_monai.words import listed
 
 Picture = npt.NDArray[Any]
+_SHOWN = ("label", "prediction", "confidence", "entropy")
 
 
 def case_slice(
@@ -61,12 +62,9 @@ def case_slice(
             "probabilities; give one for each"
         )
     label = label if label.ndim == probs.ndim else label[None]
-    foreground = _foreground(
-        label, overlapping
-    )  # the slice with most of it; a picture is the slice 0
+    foreground = _foreground(label, overlapping)  # most of it is in the slice; a picture is slice 0
     position = int(foreground.sum(dim=(0, 1)).argmax()) if foreground.ndim == 3 else 0
-    planes = (_plane(array, position) for array in (probs, label))
-    pictures = (_overlapping if overlapping else _exclusive)(*planes)
+    pictures = _pictures(_plane(probs, position), _plane(label, position), overlapping)
     if image is not None:
         pictures["image"] = _plane(image, position)[0]
     return {
@@ -89,29 +87,20 @@ def _plane(voxels: torch.Tensor, position: int) -> torch.Tensor:
     return without_metadata(plane.detach()).cpu()
 
 
-def _exclusive(probs: torch.Tensor, label: torch.Tensor) -> dict[str, torch.Tensor]:
+def _pictures(
+    probs: torch.Tensor, label: torch.Tensor, overlapping: bool
+) -> dict[str, torch.Tensor]:
+    """What is shown of a slice, `_SHOWN`; structures that overlap are painted, the smallest last."""
     stored, tolerance = dequantized(probs[None])
-    check_probabilities(stored, tolerance)
-    confidence, entropy = certainty(stored[0])
-    return {
-        "label": label[0] if len(label) == 1 else label.max(0).indices,
-        "prediction": stored[0].max(0).indices,
-        "confidence": confidence,
-        "entropy": entropy,
-    }
-
-
-def _overlapping(probs: torch.Tensor, masks: torch.Tensor) -> dict[str, torch.Tensor]:
-    stored = dequantized(probs[None])[0][0]
-    check_unit_interval(stored, activation="sigmoid")
-    order = [int(k) for k in masks.flatten(1).sum(1).argsort(descending=True, stable=True)]
-    confidence, entropy = certainty(stored, overlapping=True)
-    return {
-        "label": _painted(masks > 0, order),
-        "prediction": _painted(stored > 0.5, order),
-        "confidence": confidence,
-        "entropy": entropy,
-    }
+    if overlapping:
+        check_unit_interval(stored[0], activation="sigmoid")
+        order = [int(k) for k in label.flatten(1).sum(1).argsort(descending=True, stable=True)]
+        maps = [_painted(masks, order) for masks in (label > 0, stored[0] > 0.5)]
+    else:
+        check_probabilities(stored, tolerance)
+        labeled = label[0] if len(label) == 1 else label.max(0).indices
+        maps = [labeled, stored[0].max(0).indices]
+    return dict(zip(_SHOWN, (*maps, *certainty(stored[0], overlapping)), strict=True))
 
 
 def certainty(probs: torch.Tensor, overlapping: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
@@ -231,9 +220,8 @@ def read_map(path: Path) -> CaseMap:
         InputError: If the file is missing, lacks an array, or holds pictures of unlike shape or
             label values without a class.
     """
-    needed = ("label", "prediction", "confidence", "entropy")
-    arrays = read_arrays(path, (*needed, "slice", "classes"), REMEDY, ["image"])
-    _check_pictures(path, {key: arrays[key] for key in ("image", *needed) if key in arrays})
+    arrays = read_arrays(path, (*_SHOWN, "slice", "classes"), REMEDY, ["image"])
+    _check_pictures(path, {key: arrays[key] for key in ("image", *_SHOWN) if key in arrays})
     classes = [str(name) for name in arrays["classes"]]
     highest = max(int(arrays[key].max()) for key in ("label", "prediction"))
     if highest >= len(classes):
@@ -242,7 +230,7 @@ def read_map(path: Path) -> CaseMap:
             f"({listed(classes)}); evaluate the run again"
         )
     return CaseMap(
-        **{key: arrays[key] for key in needed},
+        **{key: arrays[key] for key in _SHOWN},
         image=arrays.get("image"),
         slice=int(arrays["slice"]),
         classes=classes,

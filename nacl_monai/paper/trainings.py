@@ -213,6 +213,7 @@ def check_folds(runs: Mapping[Experiment, Evaluated]) -> None:
     for experiment in runs:
         folds.setdefault((experiment.setup, experiment.seed), []).append(experiment.fold or 0)
     every = list(range(1 + max(experiment.fold or 0 for experiment in runs)))
+    tested: dict[str, int] = {}
     for experiment, evaluated in runs.items():
         own = sorted(folds[experiment.setup, experiment.seed])
         if own != every:
@@ -220,13 +221,6 @@ def check_folds(runs: Mapping[Experiment, Evaluated]) -> None:
                 f"{evaluated.folder}: its training has the folds {', '.join(map(str, own))}, but there "
                 f"are {', '.join(map(str, every))}; evaluate each once, or move the training away"
             )
-    _check_patients(runs)
-
-
-def _check_patients(runs: Mapping[Experiment, Evaluated]) -> None:
-    """Refuses a patient who is tested in two folds."""
-    tested: dict[str, int] = {}
-    for experiment, evaluated in runs.items():
         fold = experiment.fold or 0
         for patient in evaluated.patients:
             if tested.setdefault(patient, fold) != fold:

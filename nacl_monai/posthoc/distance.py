@@ -200,7 +200,9 @@ def fit_curve(
         >>> [round(one, 3) for one in fit_curve(voxels, [0.0, 8.0])]  # 3 / log(3)
         [2.731, 2.731]
     """
-    if not any(_is_wrong(volume) for volume in voxels):
+    blocks = (block for volume in voxels for block in volume.blocks())
+    wrong = (outputs.amax(0) > outputs.gather(0, labels[None])[0] for outputs, labels in blocks)
+    if not any(bool(misses.any()) for misses in wrong):
         raise InputError(
             "temperatures: none fit, since colder is always better; fit on more patients"
         )
@@ -233,15 +235,6 @@ def _drawn(knots: Sequence[float], ridge: float, ridge_of_sides: float) -> _Arra
     mean, difference = np.hstack([side[::-1], side]) / 2, np.hstack([-side[::-1], side])
     drawn: _Array = ridge * mean.T @ (side - 1 / len(side)) @ mean
     return drawn + ridge_of_sides * difference.T @ difference
-
-
-def _is_wrong(volume: FitVoxels) -> bool:
-    """Whether any voxel's most probable class is not its label."""
-    blocks = volume.blocks()
-    return any(
-        bool((logits.amax(0) > logits.gather(0, labels[None])[0]).any())
-        for logits, labels in blocks
-    )
 
 
 def _sums(voxels: Iterable[FitVoxels], knots: torch.Tensor, theta: _Array) -> tuple[Any, Any, Any]:

@@ -246,9 +246,10 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
     start = {"start": near.parameters[resumed]} if near and resumed else {}
     module = methods[method].fit(voxels, **start)
     nll_before, nll, moved = _compared(_calibrated(methods[method], voxels, module))
+    unit = {"unit": module.unit} if isinstance(module, DistanceTemperatures) else {}
     return Fit(
         method=method,
-        parameters=_parameters(module),
+        parameters={name: values.tolist() for name, values in module.named_buffers()} | unit,
         nll_before=nll_before,
         nll=nll,
         moved=moved,
@@ -261,16 +262,11 @@ def fit_method(method: str, voxels: RegionLogits | StructureLogits, near: Fit | 
 def _calibrated(method: FitMethod, voxels: Any, module: nn.Module) -> Iterator[_Calibrated]:
     """The inputs of `_compared`: the voxels before and after a fit."""
     if method.sees_distance:
-        return _calibrated_by_distance(voxels, module)
+        blocks = blocks_by_distance(voxels, module)
+        return ((before.T, after.T, labels, weight) for before, after, labels, _, weight in blocks)
     if isinstance(voxels, StructureLogits):
         return _calibrated_structures(voxels, module)
     return (_calibrated_slices if method.sees_image else _calibrated_voxels)(voxels, module)
-
-
-def _parameters(module: nn.Module) -> dict[str, Any]:
-    """The parameters from which the module can be made again."""
-    unit = {"unit": module.unit} if isinstance(module, DistanceTemperatures) else {}
-    return {name: values.tolist() for name, values in module.named_buffers()} | unit
 
 
 #: Voxels of a volume without and with a calibrator, ``(n, C)``, their labels, the weight of each.
@@ -301,13 +297,6 @@ def _calibrated_structures(voxels: StructureLogits, module: nn.Module) -> Iterat
                 inside = module(all_channels)[:, channel]
                 after = torch.stack([torch.zeros_like(inside), inside], 1)
                 yield logits.T, after, labels, volume.weight
-
-
-def _calibrated_by_distance(
-    voxels: RegionLogits | StructureLogits, module: Any
-) -> Iterator[_Calibrated]:
-    for logits, after, labels, _, weight in blocks_by_distance(voxels, module):
-        yield logits.T, after.T, labels, weight
 
 
 def blocks_by_distance(

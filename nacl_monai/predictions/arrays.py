@@ -287,9 +287,7 @@ def _cases(
     """Lists of cases, whatever form they have."""
     probs, labels = on_cpu(probs), on_cpu(labels)
     if isinstance(probs, list) or isinstance(labels, list):
-        for case_probs, case_labels in zip(
-            probs, labels, strict=False
-        ):  # their number is checked by the metric
+        for case_probs, case_labels in zip(probs, labels, strict=False):  # counted by the caller
             _check_axes(case_probs, case_labels, structures)
         return list(probs), list(labels)
     _check_axes(probs, labels, structures)
