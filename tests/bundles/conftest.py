@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.networks.nets import UNet
+
+from tests.conftest import forget_modules
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 
@@ -21,6 +24,19 @@ def trained_once(tmp_path_factory):
     (run / "split.json").write_text('{"train": ["a"], "val": ["b"], "test": ["c"]}')
     (run / "run.json").write_text('{"finished": true}')
     return run
+
+
+@pytest.fixture
+def inference_of(monkeypatch):
+    """What a host makes of the inference of a bundle, whose scripts it imports anew."""
+
+    def parser(bundle, **settings):
+        forget_modules("scripts")
+        monkeypatch.syspath_prepend(bundle)
+        config = ConfigParser.load_config_file(bundle / "configs/inference.json")
+        return ConfigParser({**config, "device": "cpu", **settings})
+
+    return parser
 
 
 @pytest.fixture

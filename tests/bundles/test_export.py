@@ -40,7 +40,7 @@ from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_cali
 from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
 from tests.bundles.conftest import BUNDLES
-from tests.conftest import forget_modules, refused, save_nifti
+from tests.conftest import refused, save_nifti
 from tests.same import same_bits, same_values
 from tests.test_output import fork
 
@@ -491,19 +491,22 @@ def exported_with(trained_once, tmp_path_factory):
     return bundle
 
 
+def with_weights(inference_of, bundle):
+    """The inference of a bundle, and its network."""
+    parser = inference_of(bundle, bundle_root=str(bundle))
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models/model.pt"))
+    return parser, network
+
+
 @pytest.mark.parametrize(
     "name", ["temperature_union", pytest.param("vector_all", marks=pytest.mark.slow)]
 )
-def test_calibrator_is_behind_the_network(exported_with, name, monkeypatch):
+def test_calibrator_is_behind_the_network(exported_with, name, inference_of):
     """`model.ts` has both, `plain.ts` the network alone to the bit, inference both or one."""
     _, bundle = exported_with(name)
     models, image = bundle / "models", torch.rand(2, 1, 48, 64)
-    forget_modules("scripts")
-    monkeypatch.syspath_prepend(bundle)
-    config = ConfigParser.load_config_file(bundle / "configs/inference.json")
-    parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
-    network = parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(models / "model.pt"))
+    parser, network = with_weights(inference_of, bundle)
     calibrator = parser.get_parsed_content("calibrator_def")
 
     with torch.no_grad():
@@ -527,16 +530,11 @@ def test_calibrator_is_behind_the_network(exported_with, name, monkeypatch):
                 torch.testing.assert_close(other, found)
 
 
-def test_calibrator_of_whole_images_is_in_inference_alone(exported_with, monkeypatch):
+def test_calibrator_of_whole_images_is_in_inference_alone(exported_with, inference_of):
     """To the bit; `model.ts` is the network, and the card says so."""
     _, bundle = exported_with("distance_all")
     models, image = bundle / "models", torch.rand(2, 1, 48, 64)
-    forget_modules("scripts")
-    monkeypatch.syspath_prepend(bundle)
-    config = ConfigParser.load_config_file(bundle / "configs/inference.json")
-    parser = ConfigParser({**config, "bundle_root": str(bundle), "device": "cpu"})
-    network = parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(models / "model.pt"))
+    parser, network = with_weights(inference_of, bundle)
     with torch.no_grad():
         plain = network(image)
         torch.testing.assert_close(torch.jit.load(models / "model.ts")(image), plain)
@@ -547,10 +545,7 @@ def test_calibrator_of_whole_images_is_in_inference_alone(exported_with, monkeyp
     assert not (models / "plain.ts").exists()
     card = (bundle / "docs/README.md").read_text()
     assert "Inference has the calibrator `distance_all` behind the network" in card
-    assert (
-        "`models/model.onnx`, evaluation, and what the commands above write anew are the net"
-        in card
-    )
+    assert "`models/model.onnx`, evaluation, and what the commands above write anew are the" in card
     assert "torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])" in card
 
 

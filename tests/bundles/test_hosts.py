@@ -10,7 +10,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
 
@@ -22,7 +21,7 @@ from nacl_monai.inference.segmenter import load_checkpoint
 from nacl_monai.inference.windows import spacing_of
 from tests.bundles.conftest import BUNDLES
 from tests.configurations.conftest import one_line, run_bundle
-from tests.conftest import forget_modules, refused, save_nifti
+from tests.conftest import refused, save_nifti
 from tests.same import same_values
 
 #: Left, anterior, superior; with slices first.
@@ -39,13 +38,10 @@ def exported(trained_once, tmp_path_factory):
 
 
 @pytest.fixture
-def parts(exported, monkeypatch, tmp_path):
+def parts(exported, inference_of, monkeypatch, tmp_path):
     """What hosts make of the bundle from another folder, as MONAI Deploy, without saying where it is."""
-    forget_modules("scripts")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(exported)
-    config = ConfigParser.load_config_file(exported / "configs/inference.json")
-    parser = ConfigParser({**config, "device": "cpu"})
+    parser = inference_of(exported)
     names = ("preprocessing", "network_def", "inferer", "postprocessing")
     found = {name: parser.get_parsed_content(name) for name in names}
     load_checkpoint(found["network_def"].eval(), exported / "models/model.pt")
@@ -77,9 +73,8 @@ def hosted(parts, image):
 def test_parts_lead_from_a_file_to_a_label_on_its_grid(parts, file, exported, monkeypatch, capfd):
     """With the probabilities that `monai.bundle run inference` saves; the parts know no image before."""
     assert isinstance(parts["preprocessing"], Compose)
-    assert isinstance(
-        parts["preprocessing"].transforms[0], MapTransform
-    )  # Deploy asks the first one
+    # Deploy asks the first one.
+    assert isinstance(parts["preprocessing"].transforms[0], MapTransform)
     data = hosted(parts, str(file))
 
     command = ["run", "inference", "--config_file", str(exported / "configs/inference.json")]
@@ -166,9 +161,8 @@ def lines_of(error, kind):
 @pytest.mark.parametrize("inferer", ["@other", {"_target_": "SlidingWindowInferer", "roi_size": 8}])
 def test_inferer_of_another_class_holds_no_calibrator(inferer):
     """A host would leave it out without a word."""
-    assert refused(calibrated_inferer, inferer).startswith(
-        "inferer: holds no calibrator; train and"
-    )
+    line = refused(calibrated_inferer, inferer)
+    assert line.startswith("inferer: holds no calibrator; train and")
 
 
 def test_training_that_a_host_starts_is_refused_in_one_line(exported, monkeypatch, capfd, tmp_path):
@@ -208,14 +202,10 @@ def test_library_raises_and_its_entry_alone_exits(tmp_path):
     assert ends_a_process(ast.parse("raise SystemExit(1)").body[0].exc.func)
 
 
-def test_key_that_needs_images_raises_what_a_host_catches(exported, monkeypatch):
+def test_key_that_needs_images_raises_what_a_host_catches(exported, inference_of):
     """Every key of the configuration is made without them, or is an exception with our line."""
-    forget_modules("scripts")
-    monkeypatch.syspath_prepend(exported)
-    config = ConfigParser.load_config_file(exported / "configs/inference.json")
-    parser = ConfigParser({**config, "bundle_root": str(exported), "device": "cpu"})
-    needy = set()
-    for key in config:
+    parser, needy = inference_of(exported, bundle_root=str(exported)), set()
+    for key in parser.get():
         if key in ("strictly", "complete", "inference"):  # what the entry runs
             continue
         try:

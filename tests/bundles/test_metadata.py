@@ -34,9 +34,8 @@ from tests.evaluated_runs import write_run
 def metadata_of(run, dataset="hippocampus", **overrides):
     configs = run_configs(dataset, overrides, run, BUNDLES)
     configs = {kind: self_contained(config, kind) for kind, config in configs.items()}
-    return bundle_metadata(
-        BUNDLES, dataset, configs, RunFolder(run), evaluation_of_run(RunFolder(run))
-    )
+    folder = RunFolder(run)
+    return bundle_metadata(BUNDLES, dataset, configs, folder, evaluation_of_run(folder))
 
 
 @pytest.mark.parametrize("dataset", dataset_names(BUNDLES))
@@ -192,10 +191,7 @@ def test_one_patient_has_a_mean_and_no_interval():
     run = found(["a", "a"], ece_all=[0.1, 0.3], confidence_gap_all=[0.1, 0.3])
 
     card = calibration_card(run)
-    assert (
-        "Measured on 1 patient (2 volumes) of the test set.\n\nMeans over patients:\n\n| region"
-        in card
-    )
+    assert "on 1 patient (2 volumes) of the test set.\n\nMeans over patients:\n\n| region" in card
     assert "| 0.200 | – |\n\nThe expected" in card
     alone = {"mean": 0.2, "low": None, "high": None}
     assert calibration_of(run)["regions"]["all"] == {"ece": alone, "confidence_gap": alone}

@@ -615,11 +615,7 @@ KINDS = "not the name of an experiment; train_fraction must be a number and fold
     [
         (method, "nalc", f"no such loss; choose from: {LOSSES}"),
         (loss_label, "mine", f"no such loss; choose from: {LOSSES}"),
-        (
-            lambda name: [*main_grid().experiments(datasets=[name])],
-            "acd",
-            "no such dataset; choose",
-        ),
+        (lambda name: [*main_grid().experiments(datasets=[name])], "acd", "no such dataset; choo"),
         (partial(read_name, "acdc"), "probe", "not the name of a run; "),
         (partial(read_name, "acdc"), "unet_nacl_train_fraction=half_seed0", KINDS),
         (partial(read_name, "acdc"), "unet_nacl_fold=1.5_seed0", KINDS),
@@ -726,8 +722,6 @@ def test_loss_of_the_menu_alone_has_name_label_color_marker_and_symbol():
 
 def test_any_grid_is_followed():
     """Its methods keep their settings and their order."""
-    names = [
-        method.name for method in followed(proposed_and(penalty="l2"), ("vector_all",)).methods
-    ]
-
+    methods = followed(proposed_and(penalty="l2"), ("vector_all",)).methods
+    names = [method.name for method in methods]
     assert names == ["nacl", "nacl+vector_all", "nacl_penalty=l2", "nacl_penalty=l2+vector_all"]

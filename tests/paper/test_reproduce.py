@@ -357,12 +357,11 @@ def test_several_tables_at_once_wait_for_each_other(grid, tmp_path):
     names = ("table2", "table3", "table4")
     output = str(tmp_path / "out")
     context = multiprocessing.get_context("fork")
-    several = [
-        context.Process(
-            target=lambda name=name: sys.exit(main(["paper", name, str(grid), "--output", output]))
-        )
-        for name in names
-    ]
+
+    def make(name):
+        sys.exit(main(["paper", name, str(grid), "--output", output]))
+
+    several = [context.Process(target=make, args=(name,)) for name in names]
     for process in several:
         process.start()
     for process in several:

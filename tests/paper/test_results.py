@@ -716,11 +716,8 @@ def test_trial_says_so_in_each_table(record):
     """In its first heading, which stays with it wherever it is copied to; others do not."""
     one_epoch = record("unet_nacl_seed0", {"max_epochs": 1})
     more = record("unet_svls_seed0", {"max_epochs": 2})
-    row = dict.fromkeys(COLUMNS, np.nan) | {
-        "dataset": "acdc",
-        "structure": "mean",
-        "metric": "dice",
-    }
+    row = dict.fromkeys(COLUMNS, np.nan)
+    row |= {"dataset": "acdc", "structure": "mean", "metric": "dice"}
     row |= {"method": "nacl", "mean": 0.9, "patients": 4, "seeds": 1, "paper": np.nan}
     summary = pd.DataFrame([row | {"difference": np.nan}])
 
@@ -778,8 +775,7 @@ FEATURES = {**MENU["basic_unet_plus_plus"]["network"], "features": [8, 8, 16, 32
 )  # fmt: skip
 def test_network_that_is_not_as_in_the_menu_is_told_once(record, name, config, expected):
     """With what was changed; its dataset is named where there are several."""
-    assert (
-        remarks(record(name, config) | record(name.replace("seed0", "seed1"), config)) == expected
-    )
+    both = record(name, config) | record(name.replace("seed0", "seed1"), config)
+    assert remarks(both) == expected
     runs = record(name, config, "kits") | record(name, {}, "flare")
     assert remarks(runs) == [text.replace(" with ", " (KiTS) with ", 1) for text in expected]
