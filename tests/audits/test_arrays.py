@@ -32,24 +32,16 @@ def as_tensor(cases):
 
 @pytest.mark.parametrize(
     ("form", "form_of_labels"),
-    [
-        (list, list),
-        (np.stack, np.stack),
-        (as_tensor, as_tensor),
-        (np.stack, list),
-        (list, np.stack),
-    ],
+    [*((form, form) for form in (list, np.stack, as_tensor)), (np.stack, list), (list, np.stack)],
 )
 def test_every_form_gives_the_numbers_of_the_metric(form, form_of_labels, arrays, study):
     """Lists, batches, tensors, a list of one and an array of the other."""
     probs, labels = arrays
     expected = study.metric().case_errors()["ece"]
     found = audit(form(probs), form_of_labels(labels))
-
     for k, region in enumerate(("foreground", "union", "boundary", "all")):
-        np.testing.assert_allclose(
-            found.errors[f"ece_{region}"], expected[:, k], atol=1e-12, rtol=0
-        )
+        errors = found.errors[f"ece_{region}"]
+        np.testing.assert_allclose(errors, expected[:, k], atol=1e-12, rtol=0)
         per_case = found.ece(region, per_case=True)
         assert per_case == pytest.approx(expected[:, k].mean().item(), abs=1e-12)
 
@@ -212,10 +204,7 @@ FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
             for name in ("probs", "labels", "mask")
             for mask in (HIDDEN, [HIDDEN])
         ),
-        (
-            {"probs": {"a": MASK}},
-            "probs: is a dict; give a list of cases, and their names with cases=",
-        ),
+        ({"probs": {"a": MASK}}, "probs: is a dict; give a list of cases, and their names with"),
         *(
             ({"probs": probs, "labels": labels}, "with the classes last; put them first")
             for probs, labels in ((LAST, MASK), ([LAST], [MASK]))

@@ -257,9 +257,8 @@ def test_distances_are_in_mm_as_monai_measures_them(study, audited):
             torch.tensor(classes == np.arange(1, 3)[:, None, None, None])[None].float()
             for classes in (probs.argmax(0), label)
         ]
-        expected = compute_hausdorff_distance(
-            *masks, include_background=True, percentile=95, spacing=SPACING
-        )
+        how = {"include_background": True, "percentile": 95, "spacing": SPACING}
+        expected = compute_hausdorff_distance(*masks, **how)
         found = table.loc[case, ["hd95_mm_anterior", "hd95_mm_posterior"]].to_numpy(float)
         np.testing.assert_allclose(found, expected[0], atol=1e-5)
 

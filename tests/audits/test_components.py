@@ -187,9 +187,8 @@ def test_p_real_of_others_is_calibrated_and_the_largest_probability_is_not(fitte
     people = [name[:3] for name in cases]
     rows = rows.assign(case=rows["case"].map(cases))
 
-    plain, real = (
-        score_error(rows, len(cases), rows[name].to_numpy(), people) for name in ("score", "p_real")
-    )
+    scores = (rows[name].to_numpy() for name in ("score", "p_real"))
+    plain, real = (score_error(rows, len(cases), score, people) for score in scores)
 
     assert plain.low > 0.1
     assert real.low == 0
@@ -206,9 +205,8 @@ def test_nobody_is_fitted_by_their_own_islands():
     turned = [(case, score, hit != (case == 2)) for case, score, hit in predicted]
     patients = list("pqrstu")
 
-    before, after = (
-        cross_fitted(islands_of([], rows, patients), folds=6) for rows in (predicted, turned)
-    )
+    islands = (islands_of([], rows, patients) for rows in (predicted, turned))
+    before, after = (cross_fitted(of_rows, folds=6) for of_rows in islands)
 
     own = np.array([case == 2 for case, *_ in predicted])
     same_bits(before[own], after[own], "fitted on the same others")
@@ -269,9 +267,8 @@ def test_audit_by_p_real_is_of_other_patients_and_another_score(
     """It reads once what was fitted."""
     read = []
     monkeypatch.setattr(components, "read_real", lambda file: read.append(file) or read_real(file))
-    out = run(
-        "audit", new.nnunet(), new.labels, "--islands", fitted, *QUIET, output=tmp_path / "new"
-    )
+    args = [new.nnunet(), new.labels, "--islands", fitted, *QUIET]
+    out = run("audit", *args, output=tmp_path / "new")
     assert read == [fitted]
     scores = read_islands(out / "components.npz").rows.query("~labeled")["score"]
 

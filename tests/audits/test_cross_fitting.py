@@ -349,9 +349,8 @@ def test_each_structure_is_audited_through_the_temperature_of_other_people(
 def test_structures_of_other_people_are_audited_through_it(regions, fitted, audited, tmp_path):
     """By the same structures."""
     fitted(*PATTERN, "--method", "platt", predictions=regions.nnunet(), labels=regions.labels)
-    other = Study(
-        tmp_path / "other", {"patient9_": regions.cases["patient0_scan0"]}, regions.dataset
-    )
+    cases = {"patient9_": regions.cases["patient0_scan0"]}
+    other = Study(tmp_path / "other", cases, regions.dataset)
     args = [*PATTERN, "--calibrator", tmp_path / "out/calibrator.json"]
 
     folder = audited(other.nnunet(), other.labels, *args)
@@ -468,9 +467,7 @@ def test_damaged_calibrator_is_refused(damage, is_sealed, calibrated, tmp_path):
     record["checksum"] = own_checksum(record) if is_sealed else record["checksum"]
     file.write_text(json.dumps(record))
 
-    with pytest.raises(
-        InputError, match=r"json: is not as it was written, .*; write it anew"
-    ) as error:
+    with pytest.raises(InputError, match=r"json: is not as it was written, .*; write it") as error:
         read_calibrator(file)
     assert is_sealed != ("its checksum differs" in str(error.value))
 

@@ -123,9 +123,8 @@ def test_each_rater_has_the_audit_of_that_rater_alone(study, raters, audited):
         for name in ("cases.csv", "summary.json", "evaluation.json"):
             assert (of_rater / name).read_text() == (alone / name).read_text()
         bins, expected = bins_of(of_rater), bins_of(alone)
-        assert bins.keys() - expected.keys() == {
-            f"human_{key}" for key in ("counts", "positives", "confidences")
-        }
+        of_raters = {f"human_{key}" for key in ("counts", "positives", "confidences")}
+        assert bins.keys() - expected.keys() == of_raters
         for key in expected.keys() - {"checksum"}:
             same_bits(bins[key], expected[key], "the same case meets the same rater")
 

@@ -230,9 +230,7 @@ def test_reference_on_the_same_grid_changes_no_bit(study, mapped, tmp_path):
         folder = mapped(place, "--reference", tmp_path / "images", output=f"on_{place.name}")
         for case, kind in product(study.cases, KINDS):
             image, same = (nibabel.load(at / f"{case}_{kind}.nii.gz") for at in (folder, plain))
-            same_bits(
-                np.asarray(image.dataobj), np.asarray(same.dataobj), "nothing is interpolated"
-            )
+            same_bits(np.asarray(image.dataobj), np.asarray(same.dataobj), "it is copied")
             np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
 
 
@@ -270,11 +268,7 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(
     ("method", "sizes", "unlike"),
     [
         ("distance", (1.2, 1.5, 3.0), ""),
-        (
-            "distance",
-            (1.2, 1.5, 10.0),
-            "a voxel is 10 mm wide, but those of the calibration patients",
-        ),
+        ("distance", (1.2, 1.5, 10.0), "a voxel is 10 mm wide, but those of the calibration pati"),
         ("distance", (0.5, 1.5, 3.0), "a voxel is 0.5 mm wide"),
         ("temperature", (1.2, 1.5, 10.0), ""),
     ],

@@ -37,8 +37,10 @@ from nacl_monai.evaluations.evaluation_files import EvaluationOf
 from nacl_monai.files import checksum
 from nacl_monai.menus import read_menu
 from nacl_monai.posthoc import Calibrator, DistanceTemperatures, Fit, write_calibrator
+from nacl_monai.posthoc.distance import KNOTS
 from nacl_monai.promises import read_promise
 from nacl_monai.runs import RunFolder
+from nacl_monai.words import counted
 from tests.bundles.conftest import BUNDLES
 from tests.conftest import refused, save_nifti
 from tests.same import same_bits, same_values
@@ -319,9 +321,8 @@ def test_bundle_keeps_its_promise_as_this_package_does(run, tmp_path):
     pd.testing.assert_frame_equal(*tables, atol=1e-6)
 
     # Who calibrated is recognized there, too, under whatever name.
-    probs = nibabel.load(bundle / "predictions/image_probabilities.nii.gz").get_fdata(
-        dtype=np.float32
-    )
+    image = nibabel.load(bundle / "predictions/image_probabilities.nii.gz")
+    probs = image.get_fdata(dtype=np.float32)
     promise_of(classes, bundle / "models/promise.json", np.moveaxis(probs, -1, 0))
     (tmp_path / "image.nii.gz").rename(tmp_path / "other.nii.gz")
     result = command_of_card(bundle, tmp_path / "again", "--images", tmp_path / "other.nii.gz")
@@ -442,11 +443,7 @@ FITS = {
     "temperature_union": ("temperature", {"temperature": 3.0}),
     "distance_all": (
         "distance",
-        {
-            "temperatures": [3.0, 2.0, 1.5, 1.0, 0.8, 0.5],
-            "knots": [0.0, 1.0, 2.0, 3.0, 5.0, 8.0],
-            "unit": "mm",
-        },
+        {"temperatures": [3.0, 2.0, 1.5, 1.0, 0.8, 0.5], "knots": [*KNOTS], "unit": "mm"},
     ),
     "vector_all": ("vector", {"scales": [0.5, 1.0, 2.0], "biases": [0.5, -0.5, 0.0]}),
 }
@@ -556,10 +553,7 @@ def test_model_card_and_metadata_say_what_is_behind_the_network(exported_with):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
 
     split = json.loads((bundle / "configs/split.json").read_text())
-    people = [
-        f"{len(split[name])} patient{'s' * (len(split[name]) != 1)}"
-        for name in ("train", "val", "test")
-    ]
+    people = [counted(len(split[name]), "patient") for name in ("train", "val", "test")]
     assert "In this run {} trained, {} chose the epoch, and {} tested.".format(*people) in card
     assert "`temperature_union` behind the network" in card
     assert "fitted by NLL over the region `union` of 2 validation patients" in card

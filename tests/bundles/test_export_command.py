@@ -91,11 +91,7 @@ def test_run_on_patches_is_found_by_its_name_and_named_so(export, run):
     ("record", "args", "named"),
     [
         ({"loss": "@losses::focal"}, ["--loss", "ecp"], "loss (@losses::focal, now @losses::ecp)"),
-        (
-            {"spatial_size": [48, 64]},
-            ["--spatial_size", "[64, 64]"],
-            "spatial_size::0 (48, now 64)",
-        ),
+        ({"spatial_size": [48, 9]}, ["--spatial_size", "[64, 9]"], "spatial_size::0 (48, now 64)"),
         ({"dataset": "acdc"}, [], "dataset (acdc, now hippocampus)"),
     ],
 )

@@ -86,9 +86,8 @@ def test_parts_lead_from_a_file_to_a_label_on_its_grid(parts, file, exported, mo
         name: nibabel.load(file.parent / f"out/image_{name}.nii.gz").get_fdata()
         for name in ("probabilities", "label")
     }
-    np.testing.assert_allclose(
-        data["probabilities"].movedim(0, -1), saved["probabilities"], atol=1e-6
-    )
+    probs = data["probabilities"].movedim(0, -1)
+    np.testing.assert_allclose(probs, saved["probabilities"], atol=1e-6)
     same_values(data["pred"][0], saved["label"])
     np.testing.assert_allclose(data["pred"].affine, AFFINE, atol=1e-6)
     # By these MONAI Label puts the label where the image is.

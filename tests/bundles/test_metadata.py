@@ -166,9 +166,8 @@ def test_numbers_are_means_over_patients_with_students_intervals():
     assert numbers["volumes"] == 4
     assert numbers["regions"].keys() == {"union"}
     assert numbers["pooled"] == {}
-    assert numbers["regions"]["union"] == {
-        "ece": {"mean": 0.4, "low": 0.0, "high": round(0.4 + half, 6)}
-    }
+    ece = {"mean": 0.4, "low": 0.0, "high": round(0.4 + half, 6)}
+    assert numbers["regions"]["union"] == {"ece": ece}
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,8 @@ class TestFolds:
         change_arrays(self.fold(folder, 2) / "evaluation/bins.npz", lambda a: a.update(names))
 
         (name,) = names
-        assert re.search(
-            rf"fold=2_seed1: was evaluated otherwise than .*{name} \(", refused(read_run, folder)
-        )
+        line = refused(read_run, folder)
+        assert re.search(rf"fold=2_seed1: was evaluated otherwise than .*{name} \(", line)
 
 
 class TestRefusals:

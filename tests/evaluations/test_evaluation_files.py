@@ -218,10 +218,8 @@ def table_edits(file):
     for name in table:
         cells = table[name].tolist()
         other = f"{float(cells[0]) + 1e-3:.6f}" if cells[0][:1].isdigit() else f"{cells[0]}x"
-        for edited in (
-            table.assign(**{name: [other, *cells[1:]]}),
-            table.rename(columns={name: "x"}),
-        ):
+        changed_cell = table.assign(**{name: [other, *cells[1:]]})
+        for edited in (changed_cell, table.rename(columns={name: "x"})):
             yield name, edited.to_csv(index=False).encode()
 
 

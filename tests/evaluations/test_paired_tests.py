@@ -40,9 +40,7 @@ at_night = partial(pytest.param, marks=pytest.mark.nightly)
 
 def table(columns, seeds=1):
     """Scores of methods, (patients) or (patients, seeds), as `patient_scores` returns them."""
-    arrays = {
-        name: np.reshape(values, (-1, seeds)).astype(float) for name, values in columns.items()
-    }
+    arrays = {name: np.reshape(part, (-1, seeds)).astype(float) for name, part in columns.items()}
     patients = len(next(iter(arrays.values())))
     index = pd.MultiIndex.from_product([range(patients), range(seeds)], names=["patient", "seed"])
     return pd.DataFrame({name: values.ravel() for name, values in arrays.items()}, index)
@@ -256,9 +254,7 @@ class TestPairedTests:
         found = []
         for _ in range(draws):
             rival = 0.05 * rng.gamma(8, 1 / 8, (20, 1)) * np.exp(0.02 * rng.normal(size=(1, 3)))
-            own = (
-                rival.mean(1, keepdims=True) * (1 + 0.05 / 0.95) * rng.gamma(300, 1 / 300, (20, 3))
-            )
+            own = rival.mean(1, keepdims=True) / 0.95 * rng.gamma(300, 1 / 300, (20, 3))
             margin = METRICS["nll_all"].margin_at(own.mean())
             found.append(difference(own, rival).p_equivalent(margin) < 0.05)
 
@@ -293,9 +289,8 @@ class TestPairedTests:
         later = pd.DataFrame({"later": RNG.normal(0.8, 0.02, 9)}, seeds)
         both = self.scores.join(later, how="outer")
 
-        pd.testing.assert_frame_equal(
-            paired_tests(both, "a", "dice"), paired_tests(self.scores, "a", "dice")
-        )
+        found, expected = (paired_tests(scores, "a", "dice") for scores in (both, self.scores))
+        pd.testing.assert_frame_equal(found, expected)
         assert paired_tests(both[["a", "later"]], "a", "dice").empty
 
     def test_reference_alone_has_no_test(self):

@@ -140,9 +140,8 @@ class TestEstimate:
         single, none = estimate([np.array([[0.4]])]), estimate([np.array([[np.nan]])])
 
         assert single.mean == 0.4
-        assert np.isnan(
-            [*single.interval(), single.p_different(), none.mean, *none.interval()]
-        ).all()
+        numbers = [*single.interval(), single.p_different(), none.mean, *none.interval()]
+        assert np.isnan(numbers).all()
         assert (single.patients, none.patients) == (1, 0)
 
     def test_datasets_weigh_the_same(self):
@@ -378,10 +377,7 @@ def test_without_a_table_there_is_no_group():
         (("patient", "a", "b"), "write the column case or patient, and others"),
         (("name,site", "a,X"), "write the column case or patient, and others"),
         (("patient,site", "a,X"), "lacks the patient 'b'; add it"),
-        (
-            ("case,site", "a_left,X", "a_right,Y", "b,X"),
-            "the patient 'a' has two values of site, 'X' and 'Y'",
-        ),
+        (("case,site", "a_left,X", "a_right,Y", "b,X"), "'a' has two values of site, 'X' and 'Y'"),
         (("patient,site", "a,=1", "b,X"), "takes for a formula"),
         (("patient,site", "a,X", "b,X", "a,Y"), "has 2 rows of 'a'; leave one"),
         (("patient,site,site", "a,X,Y", "b,X,Y"), "has two columns 'site'; leave one"),
@@ -439,8 +435,7 @@ def test_interval_of_skewed_people_covers_less_than_it_says(patients, ends):
     people, rng = cells_of(scores["dice_ce+distance_all"]).mean(1), np.random.default_rng(0)
     drawn = (rng.choice(people, (patients, 1)) for _ in range(1000))
 
-    covered = [
-        low <= people.mean() <= high for low, high in (estimate([y]).interval() for y in drawn)
-    ]
+    ends_of = (estimate([sample]).interval() for sample in drawn)
+    covered = [low <= people.mean() <= high for low, high in ends_of]
 
     assert ends[0] < np.mean(covered) < ends[1]

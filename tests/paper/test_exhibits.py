@@ -244,9 +244,8 @@ def test_runs_that_the_paper_lacks_have_an_exhibit_of_their_own(
     results = read_results([grid_copy])
     assert EXHIBITS[name].select(results).datasets == ["acdc"]
     write_exhibit(name, [grid_copy], tmp_path / "shown")
-    table, tests = (
-        pd.read_csv(tmp_path / "shown" / f"{file}.csv") for file in (name, f"{name}_tests")
-    )
+    files = (tmp_path / f"shown/{stem}.csv" for stem in (name, f"{name}_tests"))
+    table, tests = map(pd.read_csv, files)
     assert sorted(set(table["method"])) == methods
     assert set(tests["metric"]) == {"dice", "ece_foreground", "ece_union", "nll_all"}
     for other in NAMES:
@@ -444,9 +443,8 @@ def test_figure8_has_a_point_of_every_network_and_loss(drawn):
         for k, (loss, points) in enumerate(zip(("svls", "nacl"), axes.containers, strict=True)):
             line = points.lines[0]
             np.testing.assert_allclose(line.get_xdata(), np.arange(2) + (k - 0.5) * 0.4)
-            values = [
-                means.get((column, loss, name), np.nan) for name in ("unet", "attention_unet")
-            ]
+            names = ("unet", "attention_unet")
+            values = [means.get((column, loss, name), np.nan) for name in names]
             assert list(line.get_ydata()) == pytest.approx(values, nan_ok=True)
             assert line.get_color() == figures.loss_style(loss)["color"]
 

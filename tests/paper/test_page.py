@@ -12,9 +12,8 @@ import pytest
 from nacl_monai.output import written_folder
 from nacl_monai.paper.__main__ import main
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 

@@ -261,10 +261,8 @@ def test_copy_takes_the_place_of_the_packages_workflow(empty, capsys):
     assert main(["reproduce", "--copy"]) == 0
     assert capsys.readouterr().out == "wrote workflow\n"
     assert workflow_folder() == Path("workflow")
-    copied, own = (
-        {file.relative_to(root) for file in (root / "workflow").rglob("*")}
-        for root in (empty, ROOT)
-    )
+    folders = (empty / "workflow", ROOT / "workflow")
+    copied, own = ({file.relative_to(root) for file in root.rglob("*")} for root in folders)
     assert copied == own
     assert main(["reproduce", "--copy"]) == 1
     assert capsys.readouterr().err.startswith("error: workflow: is there already")

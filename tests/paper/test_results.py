@@ -75,9 +75,8 @@ def test_ensemble_has_no_seed_of_its_own(calibrated_grid):
     seeds = ours.cases("acdc").groupby("method")["seed"].unique().map(list).to_dict()
 
     assert seeds.pop("nacl+ensemble") == [0]
-    assert seeds == {
-        f"nacl{after}": [0, 1] for after in ("", "+temperature_all", "+temperature_union")
-    }
+    plain_and_behind = ("nacl", "nacl+temperature_all", "nacl+temperature_union")
+    assert seeds == {name: [0, 1] for name in plain_and_behind}
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
@@ -115,9 +114,8 @@ def test_datasets_are_in_the_paper_s_order_then_by_name(grid_copy):
     runs = ("unet_dice_ce_seed0", "unet_nacl_seed0")
     for dataset in ("beta", "kits", "alpha"):
         for run in reversed(runs):
-            copy = shutil.copytree(
-                grid_copy / "hippocampus/unet_nacl_seed0", grid_copy / dataset / run
-            )
+            source = grid_copy / "hippocampus/unet_nacl_seed0"
+            copy = shutil.copytree(source, grid_copy / dataset / run)
             (copy / "evaluation" / "summary.json").write_text(json.dumps({"dataset": dataset}))
     results = read_results([grid_copy])
 

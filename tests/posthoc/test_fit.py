@@ -151,9 +151,8 @@ def test_no_scales_have_a_smaller_nll(method):
         return slow_nll(volumes, scales, biases if method == "vector" else 0.0)
 
     bounds = [(0.01, 100)] * 3 + [(-1, 1)] * 3
-    found = minimize(
-        slow, [1.0] * 3 + [0.0] * 3, method="Powell", bounds=bounds, options={"xtol": 1e-8}
-    )
+    start, options = [1.0] * 3 + [0.0] * 3, {"xtol": 1e-8}
+    found = minimize(slow, start, method="Powell", bounds=bounds, options=options)
     assert fit.nll == pytest.approx(found.fun, rel=1e-6)
 
 

@@ -100,9 +100,8 @@ def test_what_was_fitted_is_read_as_it_was_written(tmp_path):
 
 def fitted():
     names = {"a": [1]}
-    definition = curves_definition(
-        {"outside": [0], **names}, names, "softmax", "tool", known_by="table"
-    )
+    channels = {"outside": [0], **names}
+    definition = curves_definition(channels, names, "softmax", "tool", known_by="table")
     definition["minimum_mm3"] = 0.0
     numbers = {"a": [0.0, 1.0, 0.0, 0.1]}
     return RealIslands(numbers, {"a": [5, 3]}, definition, ["p"], ["x"], "table")
@@ -132,9 +131,8 @@ def test_edited_file_is_refused(key, value, tmp_path):
 def test_fit_of_all_islands_is_that_of_their_scores():
     score, mm3, _, real = drawn(300, 0.05)
     definition = fitted().definition
-    rows = pd.DataFrame({"mm3": mm3, "score": score, "hit": real}).assign(
-        case=0, structure=0, labeled=False
-    )
+    rows = pd.DataFrame({"mm3": mm3, "score": score, "hit": real})
+    rows = rows.assign(case=0, structure=0, labeled=False)
     found = RealIslands.fitted(Islands(rows, ["x"], ["a"], ["p"], definition))
 
     assert (found.definition, found.patients, found.cases) == (definition, ["p"], ["x"])

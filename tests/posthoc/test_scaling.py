@@ -73,11 +73,7 @@ def test_shipped_module_does_the_same(module, tmp_path):
             for value in (0.0, -1.0, float("nan"), float("inf"))
         ),
         *(
-            (
-                ClassTemperatures,
-                [values],
-                "temperatures: are .*; choose finite numbers above 0, one",
-            )
+            (ClassTemperatures, [values], "temperatures: are .*; choose finite numbers above 0")
             for values in ([1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [])
         ),
         (VectorScaling, [[1.0, 0.0], [0.0, 0.0]], "scales: are .* above 0"),
@@ -138,9 +134,8 @@ def test_biases_keep_to_their_bound(seed, bound):
     assert np.abs(biases).max() <= bound
 
 
-DOUBLE_LOGITS = 4 * torch.randn(
-    3, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-)
+SEEDED = torch.Generator().manual_seed(0)
+DOUBLE_LOGITS = 4 * torch.randn(3, 6, 5, generator=SEEDED, dtype=torch.float64)
 
 
 def test_log_softmax_of_the_logits_is_what_was_saved():

@@ -78,9 +78,8 @@ def test_no_file_of_an_anonymous_command_has_a_name_or_a_voxel(tmp_path, monkeyp
     record = unlike.pop("audit/evaluation.json", files["audit/evaluation.json"])
     assert not unlike
     # Logarithms are summed in the order of voxels, whose last digit is rounded otherwise.
-    ours, theirs = (
-        dict(leaves(json.loads(text))) for text in (record, files["audit/evaluation.json"])
-    )
+    expected = files["audit/evaluation.json"]
+    ours, theirs = (dict(leaves(json.loads(text))) for text in (record, expected))
     assert ours.keys() == theirs.keys()
     for place, value in ours.items():
         expected = theirs[place]

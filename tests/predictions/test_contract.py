@@ -86,9 +86,8 @@ def test_stored_precision_is_kept(dtype, tmp_path, audited):
     study = Study(tmp_path, softmax_cases(dtype=dtype))
     folders = study.nnunet(), study.labels
     kept = np.float64 if dtype == np.longdouble else dtype
-    study.cases = {
-        case: (probs.astype(kept), label) for case, (probs, label) in study.cases.items()
-    }
+    cases = study.cases.items()
+    study.cases = {case: (probs.astype(kept), label) for case, (probs, label) in cases}
 
     check_numbers(audited(*folders), study.metric())
 

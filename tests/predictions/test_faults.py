@@ -63,11 +63,7 @@ ORIGIN = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": np.eye(3).rave
 HERE = pickle.dumps({"sitk_stuff": itk(AFFINE)})
 HOSTILE = b"cos\nsystem\n(S'false'\ntR."
 FAULTS = {
-    "logits": (
-        npz(np.log),
-        "npz: reaches from ",
-        "1, as logits do; save probabilities, after softm",
-    ),
+    "logits": (npz(np.log), "npz: reaches from ", "1, as logits do; save probabilities, after "),
     "sums": (npz(lambda p: 0.8 * p), "is off 1 by 0.2", "say --activation sigmoid"),
     "NaN": (npz(lambda p: p * np.nan), "npz: holds NaN; predict the case again"),
     "first version": (
@@ -80,17 +76,13 @@ FAULTS = {
         "npz: holds no array 'probabilities', but data, label; save",
     ),
     "truncated": (truncated, "npz: cannot be read (", "predict the case again"),
-    "objects": (
-        npz(lambda _: np.array([{}], dtype=object)),
-        "npz: cannot be read (",
-        "allow_pickle",
-    ),
+    "objects": (npz(lambda _: np.array([{}], object)), "npz: cannot be read (", "allow_pickle"),
     "no voxel": (npz(lambda p: p[:, :0]), "npz: holds float32 of the shape (3, 0, 8, 9)"),
     "text": (npz(lambda p: p.astype(str)), "npz: holds <U", "probabilities are numbers"),
     "cropped": (npz(lambda p: p[:, 1:]), "npz: has another shape than", f"{BAD}.nii.gz; predict"),
     "channels": (
         npz(lambda p: p[:2] / p[:2].sum(0)),
-        "npz: has 2 channels, but there are 3 classes",
+        "has 2 channels, but there are 3",
         "--dataset",
     ),
     "moved": (at(2), "nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),
@@ -234,9 +226,7 @@ def test_nested_dataset_is_damaged(tmp_path):
     file.write_text('{"labels": ' + "[" * 50_000 + "]" * 50_000 + "}")
 
     # Python 3.14 reads any depth.
-    with pytest.raises(
-        InputError, match=r"dataset.json: (is damaged|names no labels); give another"
-    ):
+    with pytest.raises(InputError, match=r"dataset.json: (is damaged|names no labels); give"):
         read_dataset_json(file)
 
 
@@ -284,9 +274,8 @@ def as_bytes(study, full):
 def test_case_without_any_structure_is_audited(regions, audited):
     """In bytes its probabilities are all 0, and a negative case counts like any other."""
     as_bytes(regions, 255)
-    regions.cases["nothing"] = tuple(
-        np.zeros_like(part) for part in regions.cases["patient0_scan0"]
-    )
+    parts = regions.cases["patient0_scan0"]
+    regions.cases["nothing"] = tuple(map(np.zeros_like, parts))
 
     folder = audited(regions.channels(), regions.labels)
 
@@ -305,9 +294,7 @@ def test_percent_in_bytes_are_refused(regions, refused):
 def test_low_bytes_of_a_sigmoid_get_a_warning(scale, highest, regions, run):
     """Percent or 200ths, with labels and without: a network may be as unsure."""
     as_bytes(regions, scale)
-    message = (
-        f"warning: {regions.channels()}: no byte of any case is above {highest}, but bytes are"
-    )
+    message = f"warning: {regions.channels()}: no byte of any case is above {highest}, but bytes"
     code, _, err = run(regions.channels(), regions.labels)
     assert code == 0
     assert message in err

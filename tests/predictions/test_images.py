@@ -60,11 +60,8 @@ def test_any_slope_and_offset_are_applied(slope, offset, tmp_path):
 
     found = read_image(tmp_path / "image.nii")
 
-    same_bits(
-        found.voxels,
-        (slope * stored + offset).T.astype(np.float32),
-        "small numbers of halves are exact",
-    )
+    expected = (slope * stored + offset).T.astype(np.float32)
+    same_bits(found.voxels, expected, "small numbers of halves are exact")
     assert found.step == slope
 
 

@@ -63,9 +63,8 @@ sys.exit(code if "torch" not in sys.modules else 99)
 def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
     """In a process of its own, since this one has it."""
     args = ["audit", *map(str, renamed), "--output", str(tmp_path / "audit")]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *args], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", WITHOUT_TORCH, *args]
+    done = subprocess.run(command, capture_output=True, text=True)
 
     assert done.returncode == 1, done.stderr
     assert "nearest are" in done.stderr
@@ -78,11 +77,7 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
         (["--label-name", ".+"], 2, "--label-name: '.+' has 0 groups; put one"),
         (["--pairs", "x.csv", *PATTERNS], 2, "--pairs: lists all names; leave out the expressions"),
         (["--pairs", "missing.csv"], 1, "missing.csv: cannot be read as a table"),
-        (
-            ["--prediction-name", "other_(.+)"],
-            1,
-            "has a name as --prediction-name, --label-name or",
-        ),
+        (["--prediction-name", "other_(.+)"], 1, "has a name as --prediction-name, --label-name"),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(args, code, message, renamed, refused):

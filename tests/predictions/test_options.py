@@ -54,9 +54,8 @@ def test_each_row_is_used_or_refused(use):
 
 def test_words_that_travel_are_those_that_the_next_command_takes():
     """Each that is not the default, as a shell has it."""
-    chosen = Options(
-        patients="t.csv", label_name="(.+)_seg", structures=["a=1", "b=2"], from_logits=True
-    )
+    data = {"patients": "t.csv", "label_name": "(.+)_seg", "structures": ["a=1", "b=2"]}
+    chosen = Options(**data, from_logits=True)
 
     assert chosen.words(Use.AUDIT) == [
         *("--patients", "t.csv", "--label-name", "(.+)_seg"),
@@ -73,13 +72,13 @@ def test_words_that_travel_are_those_that_the_next_command_takes():
         (["promise", "a.npz", "b.npz", "--patients", "t.csv"], "--patients: has no effect on prom"),
         (
             ["promise", "a.npz", "--num-bins", "9"],
-            "--num-bins: no such option of nacl-monai promise; ",
+            "--num-bins: no such option of nacl-monai promise",
         ),
         (["promise", "--apply", "p.json", "new", "--family", "margin"], "--family: has no effect"),
         (["promise", "--apply", "p.json", "new", "--pairs", "t"], "--pairs: has no effect on new"),
         (
             ["triage", "p.json", "new", "--write", "nifti"],
-            "--write: no such option of nacl-monai triage; ",
+            "--write: no such option of nacl-monai tri",
         ),
         (["calibrate", "run", "--folds", "3"], "--folds: has no effect on a run; leave it out"),
         (["calibrate", "p", "l", "--bundles", "b"], "--bundles: has no effect on a folder of pred"),
