@@ -232,8 +232,8 @@ def test_islands_of_new_cases_have_their_p_real(verb, old, new, fitted, tmp_path
     """On the grid of the prediction, and in a table, by maps and by an applied promise."""
     args = [new.nnunet(), "--islands", fitted]
     if verb == "apply":
-        made = [old.nnunet(), old.labels, "--no-pictures"]
-        promise = run("promise", *made, output=tmp_path / "made")
+        data = [old.nnunet(), old.labels, "--no-pictures"]
+        promise = run("promise", *data, output=tmp_path / "made")
         args = ["--apply", promise / "promise.json", *args]
     out = run("promise" if verb == "apply" else verb, *args, output=tmp_path / "out")
 

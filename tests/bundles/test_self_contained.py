@@ -118,8 +118,8 @@ def test_what_travels_imports_little():
 
     own = {module for module in modules if module.startswith("nacl_monai")}
     assert own == {"nacl_monai.errors"}
-    others = packages - {*sys.stdlib_module_names, "nacl_monai"}
-    assert others == {"torch", "monai", "numpy", "nibabel"}
+    further = packages - {*sys.stdlib_module_names, "nacl_monai"}
+    assert further == {"torch", "monai", "numpy", "nibabel"}
     assert all(node.level < 2 for node in imported_from)
 
 
