@@ -48,7 +48,7 @@ def audit_folders(
     labels: Folders,
     output: Path,
     options: Options,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] = (),
 ) -> list[InputError]:
     """Audits folders of predictions, prints the numbers, and writes them.
 
@@ -70,10 +70,8 @@ def audit_folders(
     read = [*predictions, *by_name(labels).values(), *options.files]
     parts = names if len(names) > 1 else [""]
     with written_folder(output, "audit", read=read) as aside, processes(options.jobs):
-        studies = [
-            find(folder, labels, options, name)
-            for folder, name in zip(predictions, names, strict=True)
-        ]
+        pairs = zip(predictions, names, strict=True)
+        studies = [find(folder, labels, options, name) for folder, name in pairs]
         counters = []
         for study in studies:  # refuse wrong options before the first volume is read
             show(study)
@@ -272,7 +270,7 @@ def _beside(
 
 
 def distinct_names(
-    folders: Sequence[Path], names: Sequence[str] | None, option: str, kind: str
+    folders: Sequence[Path], names: Sequence[str], option: str, kind: str
 ) -> list[str]:
     """One name for each folder, its own by default.
 
@@ -286,7 +284,7 @@ def distinct_names(
         SettingError: If there are not as many names as folders, two are the same, or one cannot be
             that of a folder.
     """
-    if names is not None and len(names) != len(folders):
+    if names and len(names) != len(folders):
         raise SettingError(
             f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
         )

@@ -41,6 +41,7 @@ Counter: TypeAlias = "partial[list[dict[str, Array]]]"
 TABLE, FROC = "components.csv", "froc.csv"
 #: Every predicted island with its P(real).
 SCORED = "islands.csv"
+_HEAD = ["case", "structure", "mm3", "largest_probability", "p_real"]
 PEAK, REAL = "Largest probability", "P(real)"
 #: False islands per case at which the share of those found is printed.
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -140,15 +141,8 @@ def froc(islands: Islands, structure: str) -> pd.DataFrame:
     weights = np.concatenate([np.ones((1, len(names))), draws(len(names), _RESAMPLES)])[:, person]
     found = np.array([_found(weight, labeled, false) for weight in weights])
     ends = percentile_interval(found[1:]) if len(names) > 1 else np.full((2, len(RATES)), np.nan)
-    return pd.DataFrame(
-        {
-            "structure": structure,
-            "false_per_case": RATES,
-            "found": found[0],
-            "low": ends[0],
-            "high": ends[1],
-        }
-    )
+    columns = {"false_per_case": RATES, "found": found[0], "low": ends[0], "high": ends[1]}
+    return pd.DataFrame({"structure": structure, **columns})
 
 
 def _found(weight: Array, labeled: pd.DataFrame, false: pd.DataFrame) -> list[float]:
@@ -298,13 +292,7 @@ def write_scored(reading: Reading, real: RealIslands, folder: Path) -> list[dict
     for name, numbers, mm3, peaks, p_real in _scored(reading, real):
         maps.append(np.append(0, p_real)[numbers])
         rows += [
-            {
-                "case": reading.case.name,
-                "structure": name,
-                "mm3": mm3[k],
-                "largest_probability": peaks[k],
-                "p_real": p_real[k],
-            }
+            dict(zip(_HEAD, (reading.case.name, name, mm3[k], peaks[k], p_real[k]), strict=True))
             for k in np.argsort(-mm3, kind="stable")
             if p_real[k] > 0
         ]
@@ -315,8 +303,7 @@ def write_scored(reading: Reading, real: RealIslands, folder: Path) -> list[dict
 
 def write_rows(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Writes ``islands.csv``."""
-    head = ["case", "structure", "mm3", "largest_probability", "p_real"]
-    write_text(folder / SCORED, csv_text(pd.DataFrame(rows, columns=head)))
+    write_text(folder / SCORED, csv_text(pd.DataFrame(rows, columns=_HEAD)))
 
 
 def doubtful(reading: Reading, real: RealIslands) -> dict[str, int]:

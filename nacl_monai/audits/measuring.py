@@ -200,10 +200,8 @@ def curves_of(study: Study, cases: Sequence[Case], curves: Sequence[Mapping[str,
 
 def study_definition(study: Study) -> dict[str, Any]:
     """The definition of what is counted of a study, as files of sums keep it."""
-    ensemble = [*study.joins]
-    return study.channels.definition(
-        study.layout.label, study.calibrator, ensemble, **study.identity
-    )
+    channels, ensemble = study.channels, [*study.joins]
+    return channels.definition(study.layout.label, study.calibrator, ensemble, **study.identity)
 
 
 def case_numbers(
@@ -236,9 +234,8 @@ def case_numbers(
     if single:
         yield _numbers(reading, count(None), scores[0])
         return
-    by_all = (
-        torch.ones(reading.stored.shape[1:], dtype=torch.bool) if masks is None else masks.all(0)
-    )
+    everywhere = torch.ones(reading.stored.shape[1:], dtype=torch.bool)
+    by_all = everywhere if masks is None else masks.all(0)
     metric = count(None)
     pairs = [_structures(predicted, rater, channels) for rater in raters]
     shared = _shared_scores(pairs, by_all, spacing)

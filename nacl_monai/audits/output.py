@@ -197,9 +197,8 @@ def draw_all(audits: Sequence[Run], output: Path) -> dict[str, Path]:
     files = {}
     for region in reports.drawn_regions(audits[0]):
         files[region] = output / f"reliability_{region}.png"
-        reports.save_png(
-            reports.draw_reliability(audits, region=region, errors=False), files[region]
-        )
+        figure = reports.draw_reliability(audits, region=region, errors=False)
+        reports.save_png(figure, files[region])
     return files
 
 
@@ -208,9 +207,7 @@ _BY_GROUP = ("dice", "hd95", "hd95_mm", "ece_near", "contour_misses", "expected_
 
 def audit_table(audits: Sequence[Run]) -> str:
     """The main numbers of audits for a terminal."""
-    return "\n".join(
-        [*_lines(audits), "", *dict.fromkeys(averaging_note(audit) for audit in audits)]
-    )
+    return "\n".join([*_lines(audits), "", *dict.fromkeys(map(averaging_note, audits))])
 
 
 def rater_table(audit: Run) -> str:
@@ -235,9 +232,7 @@ def text_table(audits: Sequence[Run], only: Sequence[str] = ()) -> pd.DataFrame:
     for column, (label, decimals) in _columns(audits[0]).items():
         numbers = [audit.number(column) for audit in audits]
         if any(numbers) and column in (only or [column]):
-            rows[label] = [
-                number.text(decimals, "undefined") if number else "–" for number in numbers
-            ]
+            rows[label] = [mean.text(decimals, "undefined") if mean else "–" for mean in numbers]
     return pd.DataFrame.from_dict(rows, orient="index", columns=[audit.name for audit in audits])
 
 

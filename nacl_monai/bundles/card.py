@@ -317,9 +317,7 @@ def _measured(found: Evaluated | None) -> dict[str, Any]:
 
 
 def _data_format(declared: dict[str, Any], train: ConfigParser) -> dict[str, Any]:
-    channels, classes, window = (
-        train.get_parsed_content(key) for key in ("in_channels", "classes", "window")
-    )
+    channels, classes, window = map(train.get_parsed_content, ("in_channels", "classes", "window"))
     both = {"spatial_shape": list(window), "dtype": "float32", "is_patch_data": True}
     image = {**declared["inputs"]["image"], "num_channels": channels, **both}
     pred = {"type": "image", "format": "logits", "num_channels": len(classes), "value_range": []}

@@ -277,18 +277,16 @@ def _write_bundle(
         **_HOW[how],
         requirements=" ".join(f'"{name}=={number}"' for name, number in required.items()),
     )
-    data = required_file(dataset_folder(dataset, bundles) / "docs/README.md").read_text(
-        encoding="utf-8"
-    )
+    source = dataset_folder(dataset, bundles) / "docs/README.md"
+    data = required_file(source).read_text(encoding="utf-8")
     write_text(folder / "docs/README.md", text + "\n" + data.replace("# ", "## Data: ", 1))
     return image
 
 
 def _people(sets: Mapping[str, Sequence[str]]) -> str:
     """Who had which part in this run, whatever is usual of its dataset."""
-    trained, chose, tested = (
-        counted(len(sets.get(name, ())), "patient") for name in ("train", "val", "test")
-    )
+    parts = (sets.get(name, ()) for name in ("train", "val", "test"))
+    trained, chose, tested = (counted(len(part), "patient") for part in parts)
     return f"In this run {trained} trained, {chose} chose the epoch, and {tested} tested."
 
 

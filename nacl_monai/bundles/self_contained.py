@@ -162,9 +162,8 @@ def self_contained(config: Mapping[str, Any], kind: str) -> Config:
     for key in _STEPS & rest.keys():  # what the run was trained with is in the configuration
         rest[key] = [step for step in rest[key] if "training.follow_run" not in str(step)]
     if "train" in rest:  # where MONAI Label writes, before it starts what refuses it
-        handlers = [
-            part if isinstance(part, dict) else _mapping(part) for part in rest["train"]["handlers"]
-        ]
+        parts = rest["train"]["handlers"]
+        handlers = [part if isinstance(part, dict) else _mapping(part) for part in parts]
         rest["train"] = {**rest["train"], "handlers": handlers}
         rest["validate"] = {**rest["validate"], "dataset": _mapping("@validate::volumes")}
     whole = {"bundle_root": ".", **rest, "network_def": network, **_REPLACED[kind]}

@@ -405,10 +405,8 @@ def undecided_tests(scores: pd.DataFrame, reference: str, metric: str) -> pd.Dat
     """The rows of `paired_tests` with no p corrected, so that several references can be one family."""
     shown, trained = METRICS[metric_of(metric)], _training_of(reference)
     rows = {}
-    paired = (
-        scores.drop(columns=reference).rsub(scores[reference], axis=0).dropna(axis=1, how="all")
-    )
-    for other in map(str, paired):
+    paired = scores.drop(columns=reference).rsub(scores[reference], axis=0)
+    for other in map(str, paired.dropna(axis=1, how="all")):
         pair = cells_of(scores[reference]), cells_of(scores[other])
         gap = difference(*pair, same_trainings=trained == _training_of(other))
         low, high = gap.interval()

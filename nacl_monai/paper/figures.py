@@ -60,10 +60,8 @@ def loss_style(loss: str) -> dict[str, Any]:
         InputError: If there is no such loss.
     """
     description = choose_loss(loss).description
-    return {
-        "color": OKABE_ITO[description.get("color", "black")],
-        "marker": description.get("marker", "."),
-    }
+    color, marker = description.get("color", "black"), description.get("marker", ".")
+    return {"color": OKABE_ITO[color], "marker": marker}
 
 
 def losses_of(results: Results) -> list[str]:
@@ -194,9 +192,8 @@ def compare_sigmas(results: Results) -> pd.DataFrame:
     means = mean_scores(results, SHOWN).set_index(["dataset", "column", "method"])["mean"]
     rows = []
     for dataset, column, sigma in product(results.datasets, SHOWN, SIGMAS):
-        svls, nacl = (
-            means.get((dataset, column, method.name), np.nan) for method in _same_sigma(sigma)
-        )
+        names = (method.name for method in _same_sigma(sigma))
+        svls, nacl = (means.get((dataset, column, name), np.nan) for name in names)
         percent = 100 * (METRICS[column].direction * (nacl - svls)) / svls
         rows.append((dataset, column, sigma, svls, nacl, percent))
     return pd.DataFrame(rows, columns=["dataset", "column", "sigma", "svls", "nacl", "percent"])

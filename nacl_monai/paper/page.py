@@ -150,9 +150,8 @@ def _maps(runs: Sequence[Run]) -> Iterator[dict[str, str]]:
     middle = ranked[(len(ranked) - 1) // 2]
     for title, case in (("Best", ranked[-1]), ("Median", middle), ("Worst", ranked[0])):
         with suppress(InputError):
-            yield _picture(
-                f"{title} case by Dice, {case}", draw_maps(runs, case, rule=f"{title} Dice".lower())
-            )
+            figure = draw_maps(runs, case, rule=f"{title} Dice".lower())
+            yield _picture(f"{title} case by Dice, {case}", figure)
 
 
 def _picture(title: str, figure: Figure) -> dict[str, str]:

@@ -106,9 +106,8 @@ def add_legend(figure: Figure, styles: Mapping[str, _Style]) -> None:
 def draw_figure1(results: Results) -> tuple[Figure, pd.DataFrame]:
     """DSC and ECE of every method on one radar per dataset. The wider apart, the better."""
     means = mean_scores(results, SHOWN)
-    values = means.pivot_table(
-        index=["dataset", "method"], columns="column", values="mean", sort=False
-    )
+    keys = ["dataset", "method"]
+    values = means.pivot_table(index=keys, columns="column", values="mean", sort=False)
     with house_style():
         figure, radars = new_radars(results.datasets, [""], height=3.6, margin=1.0)
         for (dataset, _), axes in radars.items():
@@ -159,11 +158,8 @@ def draw_figure6(results: Results) -> tuple[Figure, pd.DataFrame]:
                 ]
                 for place in range(len(SWEEP_STYLES))
             ]
-            draw_lines(
-                axes,
-                [*map(loss_label, losses)],
-                list(zip(lines, SWEEP_STYLES.values(), strict=True)),
-            )
+            styled = list(zip(lines, SWEEP_STYLES.values(), strict=True))
+            draw_lines(axes, [*map(loss_label, losses)], styled)
             zoom(axes, lines)
             axes.set_title(f"{dataset_label(dataset)}: {METRICS[column].heading}", pad=14)
         add_legend(figure, SWEEP_STYLES)

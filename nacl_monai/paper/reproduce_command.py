@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folders = {key: folder for key in _FOLDERS if (folder := getattr(options, key))}
     os.environ.update({_FOLDERS[key]: folder for key, folder in folders.items()})
     if options.profile != "smoke":
-        places = {
-            "runs": options.runs or "runs",
-            "report": os.environ.get("NACL_REPORT", "runs/report"),
-        }
-        print(_EXPECTED.format(**places), file=sys.stderr, flush=True)
+        report = os.environ.get("NACL_REPORT", "runs/report")
+        text = _EXPECTED.format(runs=options.runs or "runs", report=report)
+        print(text, file=sys.stderr, flush=True)
     from snakemake.cli import main as snakemake  # an extra
 
     snakemake(arguments)

@@ -218,9 +218,8 @@ class Results:
         fair = chosen._where_shown(grid)._with_common_seeds()
         check_trained_alike(fair.folders)
         order = {method: k for k, method in enumerate(grid.methods)}
-        return replace(
-            self, folders=dict(sorted(fair.folders.items(), key=lambda item: order[item[0].method]))
-        )
+        ordered = sorted(fair.folders.items(), key=lambda item: order[item[0].method])
+        return replace(self, folders=dict(ordered))
 
     def _kept(self, keep: Callable[[Experiment], bool]) -> Results:
         kept = {key: folder for key, folder in self.folders.items() if keep(key)}

@@ -252,9 +252,8 @@ def _marked(values: pd.Series[float], metric: str) -> list[str]:
 
 def table_caption(summary: pd.DataFrame, remarks: Sequence[str] = ()) -> str:
     """The caption that the numbers need."""
-    patients = (
-        summary[summary["dataset"] != OVERALL].groupby("dataset", sort=False)["patients"].max()
-    )
+    alone = summary[summary["dataset"] != OVERALL]
+    patients = alone.groupby("dataset", sort=False)["patients"].max()
     datasets = ", ".join(f"{dataset_label(str(name))} {n}" for name, n in patients.items())
     units = " HD95 in voxels." if "hd95" in set(summary["metric"]) else ""
     if CORRELATION in set(summary["metric"]):

@@ -169,9 +169,7 @@ def check_trained_alike(folders: Mapping[Experiment, Path]) -> None:
         InputError: If two differ; it names both, and the first difference.
     """
     seen: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
-    trainings = {
-        RunFolder(folder).trained.path: experiment for experiment, folder in folders.items()
-    }
+    trainings = {RunFolder(path).trained.path: experiment for experiment, path in folders.items()}
     for path, experiment in trainings.items():
         for place, decided in _deciding(config_of(path), experiment.setup):
             first, expected = seen.setdefault((experiment.dataset, *place), (path, decided))

@@ -138,12 +138,8 @@ class Fit:
 
     def _beyond(self, least: float) -> str:
         """The first parameter that is not so many times as far inside as where the search ends."""
-        hottest = (SMALLEST, LARGEST)
-        ends = {
-            "temperature": hottest,
-            "temperatures": hottest,
-            "scales": (1 / LARGEST, 1 / SMALLEST),
-        }
+        ends = dict.fromkeys(("temperature", "temperatures"), (SMALLEST, LARGEST))
+        ends["scales"] = 1 / LARGEST, 1 / SMALLEST
         for name, (low, high) in ends.items():
             for value in np.ravel(self.parameters.get(name, ())):
                 if not low * least < value < high / least:
@@ -281,10 +277,8 @@ def _calibrated_voxels(voxels: RegionLogits, module: nn.Module) -> Iterator[_Cal
 
 def _calibrated_slices(voxels: RegionLogits, module: nn.Module) -> Iterator[_Calibrated]:
     for volume in voxels.volumes():
-        after = module(volume.logits, volume.image)
-        before, after = (
-            logits.movedim(1, -1)[volume.kept].double() for logits in (volume.logits, after)
-        )
+        both = volume.logits, module(volume.logits, volume.image)
+        before, after = (logits.movedim(1, -1)[volume.kept].double() for logits in both)
         yield before, after, volume.labels, volume.weight
 
 

@@ -54,9 +54,8 @@ ISLANDS: dict[str, records.Condition] = {
 def features(score: npt.ArrayLike, mm3: npt.ArrayLike) -> Floats:
     """1, the logit of the largest probability, and the logarithm of the volume, (n, 3)."""
     score, mm3 = np.asarray(score, float), np.asarray(mm3, float)
-    return np.stack(
-        [np.ones_like(score), logit(score.clip(_CLIP, 1 - _CLIP)), np.log(mm3)], axis=-1
-    )
+    clipped = score.clip(_CLIP, 1 - _CLIP)
+    return np.stack([np.ones_like(score), logit(clipped), np.log(mm3)], axis=-1)
 
 
 def fit_real(score: npt.ArrayLike, mm3: npt.ArrayLike, real: npt.ArrayLike) -> Floats:

@@ -87,13 +87,9 @@ class LocalTemperatures(nn.Module):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32))
         shapes = [tuple(getattr(self, name).shape) for name in _SHAPES]
         hidden, size = len(first_bias), len(second[0][0])
-        fits = shapes == [
-            (hidden, len(first[0]), size, size),
-            (hidden,),
-            (1, hidden, size, size),
-            (1,),
-        ]
-        if not (fits and all(getattr(self, name).isfinite().all() for name in _SHAPES)):
+        wanted = [(hidden, len(first[0]), size, size), (hidden,), (1, hidden, size, size), (1,)]
+        finite = all(getattr(self, name).isfinite().all() for name in _SHAPES)
+        if shapes != wanted or not finite:
             raise InputError(
                 f"local temperatures: have weights of the shapes {shapes}, or some that are not finite; "
                 "fit them again"

@@ -84,10 +84,8 @@ class Sides:
             >>> Sides(np.array([[0.91, 0.92]]), np.array([[0.58, 0.94]]), "mm").text[42:]
             'says 91.0% and is right in 58.0%, outside 92.0% and 94.0%'
         """
-        (inside, outside), (true_inside, true_outside) = (
-            self.confidence.mean(0),
-            self.accuracy.mean(0),
-        )
+        inside, outside = self.confidence.mean(0)
+        true_inside, true_outside = self.accuracy.mean(0)
         return (
             f"Up to {SIDE_WIDTH:g} {self.unit} inside the predicted border it says {inside:.1%} and is "
             f"right in {true_inside:.1%}, outside {outside:.1%} and {true_outside:.1%}"

@@ -56,10 +56,8 @@ class FitVoxels(NamedTuple):
         A block stays in the processor's cache, and with classes as rows a softmax runs along voxels;
         together they make a fit nine times as fast.
         """
-        blocks = zip(
-            torch.split(self.logits, _BLOCK), torch.split(self.labels, _BLOCK), strict=True
-        )
-        for logits, labels in blocks:
+        parts = (torch.split(part, _BLOCK) for part in (self.logits, self.labels))
+        for logits, labels in zip(*parts, strict=True):
             yield logits.T.to(torch.float64, memory_format=torch.contiguous_format), labels
 
     def blocks_with_distances(
@@ -179,9 +177,8 @@ class RegionLogits:
         check_indices(indices, logits.shape[1])
         indices = indices.long().to(logits.device)
         # The most probable class has the largest logit, so that regions need no probabilities.
-        voxels = LabeledVoxels(
-            logits, indices, None if labeled is None else labeled.to(logits.device)
-        )
+        counted = None if labeled is None else labeled.to(logits.device)
+        voxels = LabeledVoxels(logits, indices, counted)
         if mask is not None:
             voxels = replace(voxels, counted=voxels.within(mask[None].to(logits.device)))
         margin = self.margin, lambda: voxel

@@ -65,9 +65,8 @@ class ArrayReading(Reading):
     def as_read(self) -> Reading:
         """The case as if it were read from files, ``(z, y, x)``."""
         sizes, leading = (*self.spacing, 1.0, 1.0)[:3], int(self.channels.overlapping)
-        predicted = replace(
-            self.predicted, voxels=_zyx(self.stored, 1).numpy(), affine=np.diag([*sizes, 1.0])
-        )
+        voxels, affine = _zyx(self.stored, 1).numpy(), np.diag([*sizes, 1.0])
+        predicted = replace(self.predicted, voxels=voxels, affine=affine)
         labels = [Labels(_zyx(rater.classes, leading), None) for rater in self.labels]
         return Reading(self.case, predicted, labels, self.channels, self.tolerance)
 

@@ -91,9 +91,7 @@ class Channels:
 
     def alike(self, other: Channels) -> bool:
         """Whether the channels of another mean the same, in the same order."""
-        ours, theirs = (
-            (channels.activation, *channels.values.items()) for channels in (self, other)
-        )
+        ours, theirs = ((side.activation, *side.values.items()) for side in (self, other))
         return ours == theirs
 
     @property
@@ -131,10 +129,8 @@ class Channels:
     def describe(self) -> str:
         """The printed text: "3 classes by softmax (dataset.json)"."""
         number = len(self.values)
-        several = counted(number, "overlapping structure")
-        several = (
-            several if self.overlapping else f"{number} {'class' if number == 1 else 'classes'}"
-        )
+        classes = f"{number} {'class' if number == 1 else 'classes'}"
+        several = counted(number, "overlapping structure") if self.overlapping else classes
         return f"{several} by {self.activation} ({self.source})"
 
 
@@ -173,11 +169,8 @@ def _labels(file: Path) -> tuple[dict[str, tuple[int, ...]], int | None]:
     labels = read_object(file, _ANOTHER).get("labels")
     if not isinstance(labels, dict) or not labels:
         raise InputError(f"{file}: names no labels; give another with --dataset")
-    values = {
-        name: tuple(several)
-        for name, several in label_values(file, labels).items()
-        if name != IGNORE
-    }
+    found = label_values(file, labels).items()
+    values = {name: tuple(several) for name, several in found if name != IGNORE}
     return values, read_ignored(file, labels)
 
 
@@ -270,9 +263,7 @@ def _check_order(structures: Mapping[str, Sequence[int]], channels: Channels | N
     """
     if channels is None:
         return
-    asked, known = (
-        [set(labels) for labels in values.values()] for values in (structures, channels.values)
-    )
+    asked, known = ([*map(set, side.values())] for side in (structures, channels.values))
     same_sets = sorted(map(sorted, asked)) == sorted(map(sorted, known))
     has_regions = max(map(len, known)) > 1
     if asked != known and (same_sets or has_regions):

@@ -227,11 +227,9 @@ def _hidden(study: Study) -> Study:
     for word, why in _SHOWN.items():
         if getattr(study.options, word):
             raise SettingError(f"--{word}: {why} that --anonymous hides; leave one of them out")
-    cases = [
-        replace(case, name=salt.hide(case.name), patient=salt.hide(case.patient))
-        for case in study.cases
-    ]
-    modules = {salt.hide(name): module for name, module in study.modules.items()}
+    hide, found = salt.hide, study.cases
+    cases = [replace(case, name=hide(case.name), patient=hide(case.patient)) for case in found]
+    modules = {hide(name): module for name, module in study.modules.items()}
     return replace(study, cases=sorted(cases, key=lambda case: case.name), modules=modules)
 
 
@@ -264,9 +262,8 @@ def _with_patients(study: Study) -> Study:
     known = patients_of(names, options.patient_pattern, options.table)
     known = names if options.one_each else known
     pairs = zip(study.cases, known or names, strict=True)
-    study = replace(
-        study, cases=[replace(case, patient=name) for case, name in pairs], known=bool(known)
-    )
+    cases = [replace(case, patient=name) for case, name in pairs]
+    study = replace(study, cases=cases, known=bool(known))
     return study if options.shard is None else _shard_of(study, *options.shard)
 
 
@@ -293,15 +290,10 @@ def _as_promised(
     found = channels or promised
     if options.structures:
         found = with_structures(found, options.structures, options.activation)
-    ours, theirs = (
-        (
-            side.activation,
-            *side.values.items(),
-            *(side.structures.items() if options.structures else ()),
-        )
-        for side in (promised, found)
-    )
-    if ours != theirs or options.activation not in (None, promised.activation):
+    alike = found.alike(promised) and options.activation in (None, promised.activation)
+    if options.structures:
+        alike = alike and [*found.structures.items()] == [*promised.structures.items()]
+    if not alike:
         raise InputError(
             f"{folder}: is of {', '.join(options.structures or found.names)} by "
             f"{options.activation or found.activation}, but what {promised.source} promises is of "

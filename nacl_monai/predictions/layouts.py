@@ -124,9 +124,8 @@ def _is_turned(plans: Path | None, record: Mapping[str, Any]) -> bool:
     """Whether the reader turned the image, by its name in the plans or by what it recorded."""
     reader = read_object(plans, "predict again").get("image_reader_writer", "") if plans else ""
     recorded = {*record.get("sitk_stuff", ()), *record.get("nibabel_stuff", ())}
-    return "Reorient" in str(reader) or bool(
-        recorded & {"original_orientation", "reoriented_affine"}
-    )
+    turned = {"original_orientation", "reoriented_affine"}
+    return "Reorient" in str(reader) or bool(recorded & turned)
 
 
 def _array(file: Path) -> np.ndarray[Any, Any]:
@@ -228,10 +227,9 @@ def find_own(folder: Path, _: Collection[str] = ()) -> list[Prediction]:
 
     The maps of an earlier audit have the same names, but are not predictions of its parent folder.
     """
-    files = [
-        file for file in sorted(folder.rglob(f"*{_OWN}.nii.gz")) if not _set_apart(file, folder)
-    ]
-    return [Prediction(stem_of(file).removesuffix(_OWN), {"": file}) for file in files]
+    files = sorted(folder.rglob(f"*{_OWN}.nii.gz"))
+    found = (file for file in files if not _set_apart(file, folder))
+    return [Prediction(stem_of(file).removesuffix(_OWN), {"": file}) for file in found]
 
 
 def _set_apart(file: Path, folder: Path) -> bool:
@@ -333,10 +331,8 @@ def _probabilities(voxels: Array, images: Sequence[Image], file: Path) -> Probab
     if step is not None:  # a scale may round 0 and 1 beyond themselves, by half a step at most
         nearest = voxels.clip(0, 1)
         voxels = np.where(abs(voxels - nearest) <= step / 2, nearest, voxels)
-    behind = images[0].behind or {}
-    return Probabilities(
-        voxels, images[0].affine, file, file, whole=whole, step=step, behind=behind
-    )
+    affine, behind = images[0].affine, images[0].behind or {}
+    return Probabilities(voxels, affine, file, file, whole=whole, step=step, behind=behind)
 
 
 def _check_alike(file: Path, image: Image, first_file: Path, first: Image) -> None:

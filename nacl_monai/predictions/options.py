@@ -500,10 +500,8 @@ class Options:
             is_set = value != row.default and value not in ([], ())
             if is_set and (row.metadata.get("travels") or not travels):
                 values = value if isinstance(value, (list, tuple)) else [value]
-                arguments += [
-                    flag(row.name),
-                    *([] if isinstance(value, bool) else map(str, values)),
-                ]
+                texts = [] if isinstance(value, bool) else map(str, values)
+                arguments += [flag(row.name), *texts]
         return arguments
 
     def named(self, text: object) -> str:
@@ -591,6 +589,5 @@ def add_options(parser: argparse.ArgumentParser, verb: Use) -> None:
         several = [row for row in used if row.metadata["group"] == group]
         section = parser.add_argument_group(group) if several else parser
         for row in several:
-            section.add_argument(
-                flag(row.name), dest=row.name, default=argparse.SUPPRESS, **argument(row)
-            )
+            how = {"dest": row.name, "default": argparse.SUPPRESS, **argument(row)}
+            section.add_argument(flag(row.name), **how)

@@ -74,9 +74,8 @@ def read_as_asked(
     layout = _of_logits(layout, channels, options)
     if not options.members:
         return layout
-    members: list[Member] = [
-        (layout.read, {prediction.case: prediction for prediction in predictions})
-    ]
+    by_case = {prediction.case: prediction for prediction in predictions}
+    members: list[Member] = [(layout.read, by_case)]
     places = [folder, *options.members]
     if len({place.resolve() for place in places}) < len(places):
         raise InputError(
