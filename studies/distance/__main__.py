@@ -123,14 +123,8 @@ def fit(setting: Setting, of_people: Sequence[Sequence[Sample]]) -> torch.Tensor
     unit = objective(start)[0]
     low = 0.02 if setting.inverse else -4.0
     bounds = [(low, 50.0 if setting.inverse else 4.0)] * count + [(-1.0, 1.0)] * classes
-    found: Any = scipy.optimize.minimize(
-        objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"gtol": 1e-4, "ftol": 1e-8},
-    )
+    how: dict[str, Any] = {"method": "L-BFGS-B", "options": {"gtol": 1e-4, "ftol": 1e-8}}
+    found: Any = scipy.optimize.minimize(objective, start, jac=True, bounds=bounds, **how)
     return torch.from_numpy(found.x).float()
 
 
@@ -156,9 +150,8 @@ def judged(
         total, voxels = 0.0, 0
         for sample in samples:
             logits, _ = sample.calibrated(setting, theta_of(person))
-            total += torch.nn.functional.cross_entropy(
-                logits, sample.labels, reduction="sum"
-            ).item()
+            nll_of = torch.nn.functional.cross_entropy(logits, sample.labels, reduction="sum")
+            total += nll_of.item()
             voxels += len(sample.labels)
             confidence, predicted = logits[sample.near].softmax(1).max(1)
             surplus = confidence - (predicted == sample.labels[sample.near]).float()

@@ -86,9 +86,7 @@ def _with_interval(row: Any) -> str:
 def _widths(widths: pd.DataFrame) -> str:
     rows = [
         [
-            row["nodules"],
-            row["family"],
-            row["metric"],
+            *(row[key] for key in ("nodules", "family", "metric")),
             f"{row['band']:g}",
             f"{row['best']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
             f"{row['flat_low']:.2f} to {row['flat_high']:.2f}",

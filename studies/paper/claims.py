@@ -99,73 +99,47 @@ def _named(loss: str, **settings: str | float) -> str:
 
 def claims() -> list[Claim]:
     """All claims, in the paper's order."""
-    both, all_rivals = ("dice", "ece_foreground"), _against(*RIVALS)
+    both, every = ("dice", "ece_foreground"), _against(*RIVALS)
+    dice, ece = both[:1], both[1:]
+    classwise, union = ("ece_foreground", "cece_foreground"), ("ece_foreground", "ece_union")
+    segmented = ("dice", "hd95")
     weights = [_named(PROPOSED, penalty_weight=weight) for weight in (0.2, 0.3)]
     sigmas = tuple(
         (_named(PROPOSED, prior="gaussian", sigma=s), (_named("svls", sigma=s),)) for s in SIGMAS
     )
-    closest = _against("svls", "mbls")
-    gaussian, l2 = _named(PROPOSED, prior="gaussian"), _named(PROPOSED, penalty="l2")
-    softmax = _named(PROPOSED, space="softmax")
-    return [
-        Claim("Abstract", "better calibrated than every rival", "table2", both[1:], all_rivals),
+    closest, usual = _against("svls", "mbls"), _against("dice_ce")
+    gaussian = _against(_named(PROPOSED, prior="gaussian"))
+    l2, softmax = _named(PROPOSED, penalty="l2"), _named(PROPOSED, space="softmax")
+    edges, plain = "better calibrated at edges (figure 11)", _against("cross_entropy")
+    around = "better calibrated over prediction ∪ label"
+    found = [
+        Claim("Abstract", "better calibrated than every rival", "table2", ece, every),
         Claim(
-            *("Abstract", "no loss of segmentation beside CE+DSC", "table1", both[:1]),
-            _against("dice_ce"),
-            NOT_WORSE,
+            "Abstract", "no loss of segmentation beside CE+DSC", "table1", dice, usual, NOT_WORSE
         ),
-        Claim(
-            *("4.2.1", "segments better than every rival", "table1", ("dice", "hd95"), all_rivals)
-        ),
-        Claim(
-            *("4.2.1", "3.4 % more DSC than every rival", "table1", both[:1], all_rivals),
-            times=1.034,
-        ),
-        Claim(
-            *("4.2.1", "best or second best calibration", "table2"),
-            ("ece_foreground", "cece_foreground"),
-            all_rivals,
-            exceptions=1,
-        ),
+        Claim("4.2.1", "segments better than every rival", "table1", segmented, every),
+        Claim("4.2.1", "3.4 % more DSC than every rival", "table1", dice, every, times=1.034),
+        Claim("4.2.1", "best or second best calibration", "table2", classwise, every, exceptions=1),
         Claim("4.2.1", "first by both rules of ranking (figure 2)", "figure2", RULES),
         Claim("4.2.2", "better on logits than on softmax", "figure3", both, _against(softmax)),
         Claim("4.2.2", "a restricted range of logits (figures 4 and 5, without people)"),
         Claim("4.2.3", "λ = 0.1 is best", "figure6", both, _against(*weights)),
         Claim("4.2.3", "λ hardly matters", "figure6", both, _against(*weights), HARDLY),
-        Claim(
-            *("4.2.4", "the choice of the prior matters", "table3", both, _against(gaussian)),
-            CHANGES,
-        ),
+        Claim("4.2.4", "the choice of the prior matters", "table3", both, gaussian, CHANGES),
         Claim("4.2.4", "better than SVLS with the same σ", "figure7", both, sigmas),
         Claim("4.2.5", "better whatever the network", "figure8", both, closest, per="network"),
-        Claim("4.2.6", "best with fewer patients", "figure9", both, all_rivals, per="fraction"),
-        Claim("4.2.7", "L2 segments better than L1", "table4", both[:1], ((l2, (PROPOSED,)),)),
-        Claim("4.2.7", "L1 is better calibrated than L2", "table4", both[1:], _against(l2)),
-        Claim(
-            *("4.2.8", "better calibrated over prediction ∪ label", "figure10"),
-            ("ece_union", "cece_union"),
-            all_rivals,
-        ),
-        Claim(
-            *("4.2.9", "better calibrated at edges (figure 11)", "table2", ("ece_boundary",)),
-            all_rivals,
-        ),
-        Claim(
-            *("control", "better calibrated than plain cross-entropy", "table2"),
-            ("ece_foreground", "ece_union"),
-            _against("cross_entropy"),
-        ),
-        *(
-            Claim(
-                "control",
-                f"better calibrated than {method_label(loss)} with a temperature",
-                "after_training",
-                ("ece_foreground", "ece_union", "nll_all"),
-                _against(f"{loss}+temperature_all", f"{loss}+temperature_union"),
-            )
-            for loss in ("dice_ce", "cross_entropy")
-        ),
+        Claim("4.2.6", "best with fewer patients", "figure9", both, every, per="fraction"),
+        Claim("4.2.7", "L2 segments better than L1", "table4", dice, ((l2, (PROPOSED,)),)),
+        Claim("4.2.7", "L1 is better calibrated than L2", "table4", ece, _against(l2)),
+        Claim("4.2.8", around, "figure10", ("ece_union", "cece_union"), every),
+        Claim("4.2.9", edges, "table2", ("ece_boundary",), every),
+        Claim("control", "better calibrated than plain cross-entropy", "table2", union, plain),
     ]
+    for loss in ("dice_ce", "cross_entropy"):
+        text = f"better calibrated than {method_label(loss)} with a temperature"
+        behind = _against(f"{loss}+temperature_all", f"{loss}+temperature_union")
+        found.append(Claim("control", text, "after_training", (*union, "nll_all"), behind))
+    return found
 
 
 def judge_claims(results: Results) -> pd.DataFrame:

@@ -72,14 +72,9 @@ class Trained:
 
     def measured(self, kind: str, degree: int) -> Iterator[tuple[str, Run]]:
         """Method and numbers of test patients whose images are changed, as trained and calibrated."""
+        what = {"errors": ["ece", "nll"], "regions": ["all", "near"], "margin_spacing": "pixdim"}
         metrics = {
-            name: CalibrationMetric(
-                errors=["ece", "nll"],
-                regions=["all", "near"],
-                margin_spacing="pixdim",
-                decisions=self.structures,
-            )
-            for name in ("", *self.fits)
+            name: CalibrationMetric(**what, decisions=self.structures) for name in ("", *self.fits)
         }
         dice: dict[str, list[float]] = {name: [] for name in metrics}
         first, *rest = self.reading
@@ -210,9 +205,8 @@ def draw(table: pd.DataFrame) -> Figure:
             ax.set_title(kind)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
-        add_caption(
-            figure, "Degree 0: the images as they are. Means over test patients and trainings."
-        )
+        caption = "Degree 0: the images as they are. Means over test patients and trainings."
+        add_caption(figure, caption)
     return figure
 
 
