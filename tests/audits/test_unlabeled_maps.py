@@ -33,6 +33,7 @@ from tests.predictions.conftest import (
     save,
     softmax_cases,
 )
+from tests.predictions.test_contract import LAYOUTS as LABELED_LAYOUTS
 from tests.predictions.test_nnunet_sample import SAMPLE, SOFTMAX
 from tests.same import same_bits, same_values
 
@@ -70,17 +71,9 @@ def mapped(run, tmp_path):
 
 
 LAYOUTS = {
-    "nnunet": Study.nnunet,
-    "nnunet without segmentation": lambda study: study.nnunet(beside=False),
-    "nnunet turned": lambda study: study.nnunet(plans="NibabelIOWithReorient"),
-    "training": Study.training,
-    "TotalSegmentator": Study.alone,
-    "inference": lambda study: study.channels(ending="_probabilities"),
-    "channels": Study.channels,
-    "vectors": lambda study: study.channels(axis=3),
-    "classes by name": Study.per_class,
-    "classes by number": lambda study: study.per_class(names=["0", "1", "2"]),
-    "folders": lambda study: study.per_class(name="{case}/{channel}"),
+    **LABELED_LAYOUTS,
+    "nnU-Net without segmentation": lambda study: study.nnunet(beside=False),
+    "nnU-Net turned": lambda study: study.nnunet(plans="NibabelIOWithReorient"),
 }
 
 
