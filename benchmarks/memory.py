@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from torch.utils.data import Dataset
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,8 @@ class Cases(Dataset[dict[str, Any]]):
         label = torch.nn.functional.interpolate(coarse, SHAPE, mode="trilinear")[0].argmax(0)[None]
         image = label + torch.randn(label.shape, generator=generator)
         name = f"case{index:03d}"
-        return {"case": name, "patient": name, "image": image, "label": label.to(torch.uint8)}
+        label = MetaTensor(label.to(torch.uint8))
+        return {"case": name, "patient": name, "image": image, "label": label}
 
 
 def peak_of(number: int, output_dir: str) -> int:
@@ -49,6 +51,9 @@ def peak_of(number: int, output_dir: str) -> int:
     parser.read_config([ROOT / "bundles" / config for config in CONFIGS])
     parser["output_dir"] = output_dir
     parser["volumes"] = Cases(number)
+    parser["calibrated_network"] = "@network"  # of no training, and so with no record of one
+    parser["record"] = None
+    parser["handlers"] = [part for part in parser["handlers"] if part != "@record"]
     parser.get_parsed_content("evaluator").run()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
 

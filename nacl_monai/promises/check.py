@@ -409,7 +409,7 @@ def _looks(file: Path, patients: Sequence[str]) -> list[str]:
     looks = record.setdefault(promise, {})
     before = [date for date, whose in looks.items() if whose != judges]
     if judges not in looks.values():
-        looks[datetime.now(UTC).isoformat(timespec="seconds")] = judges
+        looks[datetime.now(UTC).isoformat()] = judges  # two in a second are two
         with suppress(InputError):  # where nobody may write beside the promise
             write_text(place, json.dumps(record, indent=1) + "\n")
     if not before:

@@ -34,6 +34,8 @@ DPI = 150
 #: A PNG beyond this many bytes is written 900 pixels wide instead, and if need be with 256 colors.
 PNG_LIMIT = 300_000
 SMALL_DPI = 100
+#: Less than half the time of the usual level, for a tenth more bytes at most.
+_FAST = {"compress_level": 3}
 #: The heights of a line of a caption and of a key, in inches.
 _LINE, KEY_LINE = 0.18, 0.25
 #: How many fit in a caption: a cautious mean over the widths of letters at 9 points.
@@ -220,7 +222,7 @@ def save_png(figure: Figure, png: str | Path) -> None:
         InputError: If it cannot be written.
     """
     with house_style(), atomic_path(png) as path:
-        paint(figure, path, format="png", dpi=DPI)
+        paint(figure, path, format="png", dpi=DPI, pil_kwargs=_FAST)
         if path.stat().st_size > PNG_LIMIT:
             paint(figure, path, format="png", dpi=SMALL_DPI, pil_kwargs={"optimize": True})
         if path.stat().st_size > PNG_LIMIT:
@@ -255,7 +257,7 @@ def pixels(figure: Figure) -> npt.NDArray[np.uint8]:
 def _small_png(figure: Figure) -> io.BytesIO:
     buffer = io.BytesIO()
     with house_style():
-        paint(figure, buffer, format="png", dpi=SMALL_DPI)
+        paint(figure, buffer, format="png", dpi=SMALL_DPI, pil_kwargs=_FAST)
     return buffer
 
 

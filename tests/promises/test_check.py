@@ -1,5 +1,6 @@
 """New labeled patients judge a promise: its size is met, by exact sums, simulations and slow loops."""
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -15,10 +16,12 @@ import nacl_monai
 from nacl_monai.cli import main
 from nacl_monai.errors import InputError, SettingError
 from nacl_monai.evaluations.statistics import holm
+from nacl_monai.files import write_text
 from nacl_monai.promises import check, fit, read_promise
 from nacl_monai.promises.cases import curves_of_arrays, read_curves
-from nacl_monai.promises.check import judged
+from nacl_monai.promises.check import CHECKS, _looks, judged
 from nacl_monai.promises.control import SIZE, Control, Law, controls_of
+from nacl_monai.promises.record import PROMISE_FILE
 from nacl_monai.promises.rules import Rules, errors_of
 from tests.predictions.conftest import Study as Files
 from tests.promises.test_commands import PATIENTS, blobs, chances, promised_and_new
@@ -239,6 +242,15 @@ def test_second_look_by_other_patients_names_watch(studies, tmp_path, capsys):
         file.unlink()
     assert checked(place, studies[1], few, tmp_path / "d", "--chosen", "random") == 1  # two faults
     assert "nacl-monai watch" in capsys.readouterr().out
+
+
+def test_looks_within_a_second_are_all_remembered(tmp_path):
+    """Two processes may judge at once."""
+    file = write_text(tmp_path / PROMISE_FILE, "{}")
+    for patient in "abc":
+        _looks(file, [patient])
+    (looks,) = json.loads((tmp_path / CHECKS).read_text(encoding="utf-8")).values()
+    assert len(looks) == 3
 
 
 def test_alarm_exits_with_3_where_a_promise_is_broken(studies, tmp_path, capsys):
