@@ -32,13 +32,7 @@ from .promised import (
     unlike_model,
     unlike_spacing,
 )
-from .records import (
-    BY_TABLE,
-    alias,
-    fault_in_promise,
-    of_least,
-    patient_of,
-)
+from .records import BY_TABLE, alias, fault_in_promise, of_least, patient_of
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 

@@ -28,14 +28,7 @@ from .decisions import (
 from .fine_bins import FineBins, adaptive_calibration_error
 from .logits import absolute_logit_sums, maximum_logit_counts
 from .metric import BoundedHausdorffMetric, CalibrationMetric
-from .pooled import (
-    Pooled,
-    direction,
-    pooled_difference,
-    pooled_error,
-    pooled_gap,
-    pooled_ratio,
-)
+from .pooled import Pooled, direction, pooled_difference, pooled_error, pooled_gap, pooled_ratio
 from .record import Record, read_record
 from .regions import REGIONS, boundary_band, distances_to, region_mask, within
 from .structures import agreed_dice, hausdorff_distance, structure_masks, volume_crps

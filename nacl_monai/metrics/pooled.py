@@ -328,10 +328,7 @@ class _PatientSums:
 
     @classmethod
     def of_cases(
-        cls,
-        parts: Sequence[Floats],
-        used: npt.NDArray[np.bool_],
-        patients: Sequence[str] | None,
+        cls, parts: Sequence[Floats], used: npt.NDArray[np.bool_], patients: Sequence[str] | None
     ) -> _PatientSums:
         """The sums of each patient's cases, those without a voxel left out."""
         owners = np.arange(len(used)) if patients is None else np.asarray(patients)

@@ -273,9 +273,7 @@ def boundary(
 
 
 def near(
-    prediction: torch.Tensor,
-    margin: float,
-    margin_spacing: Spacing | Sequence[Spacing] | None,
+    prediction: torch.Tensor, margin: float, margin_spacing: Spacing | Sequence[Spacing] | None
 ) -> torch.Tensor:
     """All within a margin of any predicted structure, the structures included (`margin`)."""
     return within(distances_to(prediction != 0, margin, margin_spacing), margin)
@@ -298,15 +296,7 @@ def predicted_boundary(
 REGIONS: dict[str, Region] = dict(
     zip(
         KNOWN_REGIONS,
-        (
-            all_voxels,
-            foreground,
-            union,
-            boundary,
-            near,
-            predicted,
-            predicted_boundary,
-        ),
+        (all_voxels, foreground, union, boundary, near, predicted, predicted_boundary),
         strict=True,
     )
 )
@@ -449,11 +439,7 @@ def selected_voxels(region: str | Voxels, voxels: LabeledVoxels) -> torch.Tensor
 
 
 def region_pieces(
-    probs: Voxels,
-    labels: Voxels,
-    region: str | Voxels,
-    ignore_index: int | None,
-    from_logits: bool,
+    probs: Voxels, labels: Voxels, region: str | Voxels, ignore_index: int | None, from_logits: bool
 ) -> RegionPieces:
     """The checked voxels of one region, as the functions of single numbers collect them."""
     voxels = checked_voxels(probs, labels, None, ignore_index, from_logits)

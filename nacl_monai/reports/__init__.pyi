@@ -1,10 +1,4 @@
-from .calibrated import (
-    Answer,
-    answers,
-    draw_temperatures,
-    verdicts,
-    write_calibrated,
-)
+from .calibrated import Answer, answers, draw_temperatures, verdicts, write_calibrated
 from .compare import comparison_markdown, comparison_table, comparison_text, write_comparison
 from .logits import draw_class_logits, draw_epoch_logits, write_logits
 from .maps import draw_maps, median_case, ranked_cases

@@ -29,13 +29,7 @@ from nacl_monai.evaluations.evaluated import (
 from nacl_monai.evaluations.tables import DOUBT, SUSPECTS, doubtful_labels, doubtful_text
 from nacl_monai.files import check_folder
 from nacl_monai.metrics import CalibrationBins, Pooled, direction, pooled_ratio
-from nacl_monai.metrics.columns import (
-    AUDITED_ERRORS,
-    AUDITED_SCORES,
-    METRICS,
-    Metric,
-    shown_scores,
-)
+from nacl_monai.metrics.columns import AUDITED_ERRORS, AUDITED_SCORES, METRICS, Metric, shown_scores
 from nacl_monai.metrics.decisions import MISS
 from nacl_monai.metrics.regions import depends_on_labels
 from nacl_monai.reports.style import data_source, png_source
@@ -174,10 +168,7 @@ def write_page(
         path,
         head,
         sections,
-        {
-            "Made by": command,
-            "Diagrams of any region or class": "nacl-monai draw reliability",
-        },
+        {"Made by": command, "Diagrams of any region or class": "nacl-monai draw reliability"},
         layers=_seen(run, worst, doubtful, cases),
         beside=beside,
         unsegmented=_unsegmented(run),

@@ -11,12 +11,7 @@ from monai.inferers import SliceInferer
 
 from nacl_monai.inference import Behind, WindowInferer
 from nacl_monai.inference.windows import spacing_of
-from nacl_monai.posthoc import (
-    DistanceTemperatures,
-    Ensemble,
-    Temperature,
-    VectorScaling,
-)
+from nacl_monai.posthoc import DistanceTemperatures, Ensemble, Temperature, VectorScaling
 from tests.same import same_values
 
 

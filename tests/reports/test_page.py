@@ -216,8 +216,7 @@ def test_voxels_away_from_boundaries_are_the_rest(runs, tmp_path):
 def test_each_run_has_a_page_of_its_name(folders, tmp_path, monkeypatch):
     """Its command makes it again."""
     monkeypatch.setattr(
-        "nacl_monai.reports.page.write_page",
-        lambda run, file, command: (run.name, file, command),
+        "nacl_monai.reports.page.write_page", lambda run, file, command: (run.name, file, command)
     )
     command = f"nacl-monai page {folders[1]} --output {tmp_path}"
     named = write_pages(folders, tmp_path, names=["CE", "NACL"])[1]
