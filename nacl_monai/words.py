@@ -47,7 +47,7 @@ NEEDLESS = {
 }
 #: Our own words of the last minor version: the successor, and its value.
 WITHDRAWN: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "include_absent": ("ignore_empty_classes", lambda included: not included),
+    "include_absent": ("ignore_empty_classes", lambda included: not included)
 }
 
 

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nacl_monai.audits.components import Counter, counter_of, joined_study, write_tables
-from nacl_monai.audits.measuring import (
-    curves_of,
-    measured_cases,
-    study_measurement,
-)
+from nacl_monai.audits.measuring import curves_of, measured_cases, study_measurement
 from nacl_monai.audits.output import (
     NIFTI_FOLDER,
     WorstCases,

@@ -1,11 +1,5 @@
 from .base import ComposedLoss, ForeignLoss, Penalty, SegmentationLoss
-from .crac import (
-    CRaCLoss,
-    CRaCPenalty,
-    LearnedPenalty,
-    crac_loss,
-    crac_penalty,
-)
+from .crac import CRaCLoss, CRaCPenalty, LearnedPenalty, crac_loss, crac_penalty
 from .cross_entropy import CrossEntropyLoss, cross_entropy
 from .dca import DCALoss, DCAPenalty, dca_loss, dca_penalty
 from .deep_supervision import DeepSupervisionLoss
@@ -16,13 +10,7 @@ from .focal import FocalLoss, focal_loss
 from .label_smoothing import LabelSmoothingLoss, label_smoothing_loss
 from .mbls import MarginPenalty, MbLSLoss, margin_penalty, mbls_loss
 from .ml1ace import ML1ACELoss, ML1ACEPenalty, ml1ace_loss, ml1ace_penalty
-from .nacl import (
-    NACLLoss,
-    NeighborhoodPenalty,
-    log_barrier,
-    nacl_loss,
-    neighborhood_penalty,
-)
+from .nacl import NACLLoss, NeighborhoodPenalty, log_barrier, nacl_loss, neighborhood_penalty
 from .neighborhood import neighborhood_proportions
 from .sdc import (
     DistancePenalty,
