@@ -89,10 +89,11 @@ def people(folder: Path) -> None:
 
 
 def ran(*arguments: object) -> None:
-    """A whole command, which must end well."""
+    """A whole command, as in a process of its own, which must end well."""
     from nacl_monai.cli import main  # noqa: PLC0415
 
-    if code := main([*map(str, arguments)]):
+    sys.argv[1:] = [*map(str, arguments)]
+    if code := main():
         raise SystemExit(code)
 
 
