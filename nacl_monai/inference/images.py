@@ -97,13 +97,9 @@ def read_series(folder: str | Path) -> Series:
 
 def read_voxels(series: Series) -> npt.NDArray[np.float32]:
     """The voxels, ``(column, row, slice)``, in the unit that the files declare, such as HU."""
-    planes = [_plane(pydicom.dcmread(header.filename)) for header in series.slices]
-    return np.stack(planes, axis=-1)
-
-
-def _plane(dataset: Any) -> npt.NDArray[np.float32]:
-    values: Any = pydicom.pixels.apply_modality_lut(dataset.pixel_array, dataset)
-    return values.T.astype(np.float32)  # type: ignore[no-any-return]
+    images: Any = (pydicom.dcmread(header.filename) for header in series.slices)
+    planes: Any = (pydicom.pixels.apply_modality_lut(image.pixel_array, image) for image in images)
+    return np.stack([plane.T.astype(np.float32) for plane in planes], axis=-1)
 
 
 def _headers(folder: str | Path) -> list[Any]:

@@ -178,7 +178,10 @@ def map_image(
     if source is None:
         new: Any = nibabel.Nifti1Image
         image = new(voxels, affine)
-        image.set_qform(affine, code=1 if _is_rigid(affine) else 0)
+        directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        # Else a quaternion and voxel sizes, which are the qform, cannot say what ``affine`` says.
+        rigid = np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)
+        image.set_qform(affine, code=int(rigid))
         image.set_sform(affine, code=1)
     else:
         header = type(source.header)()
@@ -255,9 +258,3 @@ def _nifti(file: str | Path) -> Any:
     except _UNREADABLE:  # of another format
         return None
     return image if isinstance(image, nibabel.Nifti1Image) else None
-
-
-def _is_rigid(affine: np.ndarray) -> bool:
-    """Whether a quaternion and voxel sizes can say what ``affine`` says, as the qform does."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)

@@ -136,6 +136,10 @@ class Error(Metric):
     decimals_of_all: int = 3
 
 
+def _cece(bins: CalibrationBins | ThresholdedBins, measured: Measurement) -> torch.Tensor:
+    return bins.cece(measured.include_background, measured.include_absent)
+
+
 #: The errors that are known by name.
 ERRORS: dict[str, Error] = {
     "ece": Error(
@@ -160,14 +164,7 @@ ERRORS: dict[str, Error] = {
         sums=FineBins,
         compute=lambda fine, measured: fine.adaptive_ece(measured.num_bins),
     ),
-    "cece": Error(
-        "CECE",
-        audited=True,
-        sums=CalibrationBins,
-        compute=lambda bins, measured: bins.cece(
-            measured.include_background, measured.include_absent
-        ),
-    ),
+    "cece": Error("CECE", audited=True, sums=CalibrationBins, compute=_cece),
     "nll": Error(
         "NLL", high=inf, decimals_of_all=4, sums=ScoreSums, compute=lambda scores, _: scores.nll()
     ),
@@ -192,12 +189,7 @@ ERRORS: dict[str, Error] = {
         compute=lambda fine, _: error_auroc(fine.counts, fine.errors),
     ),
     "thresholded_cece": Error(
-        "Thresholded CECE",
-        default=False,
-        sums=ThresholdedBins,
-        compute=lambda bins, measured: bins.cece(
-            measured.include_background, measured.include_absent
-        ),
+        "Thresholded CECE", default=False, sums=ThresholdedBins, compute=_cece
     ),
     "smooth_ece": Error(
         "Smooth ECE", default=False, sums=FineBins, compute=lambda fine, _: fine.smooth_ece()

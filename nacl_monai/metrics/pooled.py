@@ -221,7 +221,11 @@ def pooled_difference(
             "give those of two methods on the same cases"
         )
     sums = _PatientSums.of_bins([bins, other_bins], patients)
-    return sums.estimate(_differences, resamples, coverage, seed, turned=True)
+    return sums.estimate(
+        lambda excess, counts, *other: _errors(excess, counts) - _errors(*other),
+        *(resamples, coverage, seed),
+        turned=True,
+    )
 
 
 def pooled_ratio(
@@ -435,9 +439,3 @@ def _noise(excess: Floats, counts: Floats) -> Statistic:
         return _mean(apart, of_them.sum(-1))
 
     return noise
-
-
-def _differences(
-    excess: Floats, counts: Floats, other_excess: Floats, other_counts: Floats
-) -> Floats:
-    return _errors(excess, counts) - _errors(other_excess, other_counts)

@@ -121,6 +121,14 @@ def test_gap_is_that_of_a_slow_loop(owners):
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
+def check_turned(found, raw, resampled):
+    """What drawing four patients adds is taken away, and the interval turned around."""
+    low, high = np.quantile(resampled, levels(4))
+    assert found.raw == pytest.approx(raw)
+    assert found.value == pytest.approx(2 * raw - np.mean(resampled))
+    assert (found.low, found.high) == (pytest.approx(2 * raw - high), pytest.approx(2 * raw - low))
+
+
 def test_difference_draws_the_same_patients_for_both():
     """Its interval is that of the differences, not the difference of intervals."""
     bins, rival = random_bins(0)[:, :1], random_bins(1)[:, :1]
@@ -132,10 +140,7 @@ def test_difference_draws_the_same_patients_for_both():
         *(slow_resamples(sums, owners, slow_error, 50, 3) for sums in (bins, rival))
     )
     raw = np.subtract(*(slow_error([p.sum(0) for p in sums.tensors()]) for sums in (bins, rival)))
-    low, high = np.quantile(resampled, levels(4))
-    assert found.raw == pytest.approx(raw)
-    assert found.value == pytest.approx(2 * raw - np.mean(resampled))
-    assert (found.low, found.high) == (pytest.approx(2 * raw - high), pytest.approx(2 * raw - low))
+    check_turned(found, raw, resampled)
 
 
 def test_offset_is_how_far_a_ratio_is_from_its_target():
@@ -160,10 +165,7 @@ def test_offset_is_how_far_a_ratio_is_from_its_target():
         ]
         resampled.append(offset(missed, rows) - offset(rival, rows))
     raw = offset(missed, range(6)) - offset(rival, range(6))
-    low, high = np.quantile(resampled, levels(4))
-    assert found.raw == pytest.approx(raw)
-    assert found.value == pytest.approx(2 * raw - np.mean(resampled))
-    assert (found.low, found.high) == (pytest.approx(2 * raw - high), pytest.approx(2 * raw - low))
+    check_turned(found, raw, resampled)
 
 
 def test_same_method_differs_by_nothing():

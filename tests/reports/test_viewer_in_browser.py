@@ -86,6 +86,13 @@ def wait_for(page, place, text):
     page.locator(place, has_text=text).wait_for()
 
 
+def save_verdicts(page, folder):
+    """What the page downloads, as ``verdicts.csv`` of a folder."""
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(folder / "verdicts.csv")
+
+
 def state_of(page):
     """What the page says of the voxel under the cursor."""
     page.evaluate("new Promise((done) => requestAnimationFrame(done))")
@@ -291,9 +298,7 @@ def test_verdicts_are_given_by_keys_and_buttons_and_downloaded(page, tmp_path):
     assert page.text_content("#judged") == f"{cases[2]}: no verdict yet"
     page.keyboard.press("k")
     wait_for(page, "#judged", f"{cases[1]}: edit")
-    with page.expect_download() as download:
-        page.click("#download")
-    download.value.save_as(tmp_path / "verdicts.csv")
+    save_verdicts(page, tmp_path)
     with (tmp_path / "verdicts.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [row["case"] for row in rows] == cases
@@ -307,18 +312,12 @@ def test_tables_are_sorted_by_a_click_and_by_the_keyboard(page):
     heading = page.locator("thead th:text('DSC')").last
     column = heading.evaluate("(cell) => cell.cellIndex")
     table = heading.locator("xpath=ancestor::table")
+    cells = table.locator(f"tbody td:nth-child({column + 1})")
     heading.click()
-    cells = [
-        float(text)
-        for text in table.locator(f"tbody td:nth-child({column + 1})").all_text_contents()
-    ]
-    assert cells == sorted(cells)
+    numbers = [*map(float, cells.all_text_contents())]
+    assert numbers == sorted(numbers)
     heading.press("Enter")
-    again = [
-        float(text)
-        for text in table.locator(f"tbody td:nth-child({column + 1})").all_text_contents()
-    ]
-    assert again == cells[::-1]
+    assert [*map(float, cells.all_text_contents())] == numbers[::-1]
     assert heading.get_attribute("aria-sort") == "descending"
 
 
@@ -434,9 +433,7 @@ def test_mark_is_the_contour_of_the_promise_and_verdicts_go_back(opened, tmp_pat
     assert float(volume) == pytest.approx(ml, abs=0.006)  # the page has two digits
     assert page.text_content("#mark") == what
     page.keyboard.press("r")
-    with page.expect_download() as download:
-        page.click("#download")
-    download.value.save_as(tmp_path / "verdicts.csv")
+    save_verdicts(page, tmp_path)
     capsys.readouterr()
     assert main(["triage", f"{triaged}", "--verdicts", f"{tmp_path / 'verdicts.csv'}"]) == 0
     said_of_it = "1 of 4 cases are judged: 0 accept, 0 edit, 1 reject."
@@ -542,9 +539,7 @@ def test_verdicts_survive_a_reload_and_are_read_in_again(counted_page, tmp_path)
     page.wait_for_selector("body.seen")
     assert page.input_value("#note") == '=1+1, "so"'
     assert page.input_value("#reader") == "A. Reader"
-    with page.expect_download() as download:
-        page.click("#download")
-    download.value.save_as(tmp_path / "verdicts.csv")
+    save_verdicts(page, tmp_path)
     row = pd.read_csv(tmp_path / "verdicts.csv").iloc[0]
     assert row[["case", "verdict", "note", "reader"]].tolist() == [
         name,
@@ -774,9 +769,7 @@ def test_label_is_called_wrong_where_there_is_one(counted_page, tmp_path):
     assert page.locator("kbd:text-is('l')").is_visible()
     page.click("#wrong")
     assert page.text_content("#cases em >> nth=0") == "label is wrong"
-    with page.expect_download() as download:
-        page.click("#download")
-    download.value.save_as(tmp_path / "verdicts.csv")
+    save_verdicts(page, tmp_path)
     assert pd.read_csv(tmp_path / "verdicts.csv")["verdict"][0] == "label is wrong"
     page.keyboard.press("l")
     assert page.text_content("#cases em >> nth=0") == ""
