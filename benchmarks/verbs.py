@@ -193,7 +193,10 @@ def commands(folder: Path, cases: int) -> dict[str, list[str]]:
     promised = str(folder / "promise/promise.json")
     arguments = {
         "audit": [*data],
-        "calibrate": [*data, "--region", "all", "--folds", str(min(5, cases))],
+        "calibrate": [
+            *(*data, "--region", "all", "--folds", str(min(5, cases))),
+            *("--method", "temperature"),  # the peers' one
+        ],
         "promise": [*data, "--level", str(level(cases))],
         "promise --apply": ["--apply", promised, str(folder / "new")],
         "triage": [promised, str(folder / "new")],

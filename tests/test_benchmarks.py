@@ -1,6 +1,7 @@
 """The benchmark of what a user waits for, which turns red by ratio to a peer."""
 
 import runpy
+import subprocess
 import sys
 from unittest.mock import Mock
 
@@ -71,3 +72,19 @@ def test_committed_table_has_ratios_of_what_users_wait_for(monkeypatch):
         {ROW, "ECE + CECE, 10×4×224²", "NACL mixed, the same"} <= found.keys() <= {*module["ROWS"]}
     )
     assert all(0.1 < ratio < 10 for ratio in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [["memory.py", "--cases", "1"], ["verbs.py", "--ours", "--size", "24", "24", "24"]],
+    ids=lambda words: words[0],
+)
+def test_benchmark_runs_with_the_commands_of_now(words):
+    """They are run by hand otherwise, and seldom."""
+    file = ROOT / "benchmarks" / words[0]
+    result = subprocess.run(
+        [sys.executable, file, *words[1:]], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nan" not in result.stdout
