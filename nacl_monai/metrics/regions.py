@@ -296,7 +296,15 @@ def predicted_boundary(
 REGIONS: dict[str, Region] = dict(
     zip(
         KNOWN_REGIONS,
-        (all_voxels, foreground, union, boundary, near, predicted, predicted_boundary),
+        (
+            all_voxels,
+            foreground,
+            union,
+            boundary,
+            near,
+            predicted,
+            predicted_boundary,
+        ),
         strict=True,
     )
 )

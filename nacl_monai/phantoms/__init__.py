@@ -18,6 +18,14 @@ from nacl_monai.phantoms.writing import Phantom
 
 __all__ = ["PHANTOMS", "Phantom"]
 
-_LIST = (ACDC, BRATS, FLARE, HIPPOCAMPUS, KITS, MRBRAINS, PROSTATE)
+_LIST = (
+    ACDC,
+    BRATS,
+    FLARE,
+    HIPPOCAMPUS,
+    KITS,
+    MRBRAINS,
+    PROSTATE,
+)
 #: By the dataset's name.
 PHANTOMS: dict[str, Phantom] = {phantom.name: phantom for phantom in _LIST}
