@@ -53,22 +53,24 @@ def drawn(size: tuple[int, ...], seed: int) -> Iterator[tuple[np.ndarray[Any, An
 
 
 def write(folder: Path, size: tuple[int, ...], cases: int) -> None:
-    """Writes probabilities and labels; those behind the fourth are links."""
+    """Writes probabilities and labels, and new probabilities; those behind the fourth are links."""
     for name in ("probs", "new", "labels"):
         (folder / name).mkdir(exist_ok=True)
     for case in range(cases):
-        probs, label = (folder / f"{name}/case{case:03}.nii" for name in ("probs", "labels"))
-        (folder / f"new/new{case:03}.nii").symlink_to(probs)
+        places = [folder / f"{name}/case{case:03}.nii" for name in ("probs", "labels")]
+        new = folder / f"new/new{case:03}.nii"
         if case >= DISTINCT:
-            for file in (probs, label):
-                file.symlink_to(file.with_stem(f"case{case % DISTINCT:03}"))
+            for file in (*places, new):
+                file.symlink_to(file.with_stem(f"{file.stem[:-3]}{case % DISTINCT:03}"))
             continue
-        stored, labels = np.empty((3, *size), np.float32), np.empty(size, np.uint8)
-        for n, (part, drawn_labels) in enumerate(drawn(size, case)):
-            planes = slice(n * SLAB, n * SLAB + len(drawn_labels))
-            stored[:, planes], labels[planes] = part, drawn_labels
-        for voxels, file in ((stored, probs), (labels, label)):
-            nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4)), file)
+        for seed, files in ((case, places), (1000 + case, [new])):
+            voxels = np.empty((3, *size), np.float32), np.empty(size, np.uint8)
+            for n, parts in enumerate(drawn(size, seed)):
+                planes = slice(n * SLAB, n * SLAB + len(parts[1]))
+                for array, part in zip(voxels, parts, strict=True):
+                    array[..., planes, :, :] = part
+            for array, file in zip(voxels, files, strict=False):
+                nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4)), file)
 
 
 def read(folder: Path) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
