@@ -55,11 +55,12 @@ def _audit(folders: Sequence[Path], **values: Any) -> Sequence[InputError]:
     predictions = as_one(folders if values.get("raters") else folders[:-1], values)
     options, output = at_output(Use.AUDIT, values, *folders)
     _check_names(predictions, options.raters or folders[-1:], options)
-    names = options.names or (["ensemble"] if options.members else ())
+    names = options.names or (["ensemble"] if options.members else None)
     from nacl_monai.audits.command import audit_folders, distinct_names
 
     if options.raters:
-        called = distinct_names(options.raters, options.rater_names, "--rater-names", "raters")
+        names_of_raters = options.rater_names or None
+        called = distinct_names(options.raters, names_of_raters, "--rater-names", "raters")
         by_name = dict(zip(called, options.raters, strict=True))
         return audit_folders(predictions, by_name, output, options, names)
     if options.rater_names:

@@ -44,7 +44,7 @@ def audit_folders(
     labels: Folders,
     output: Path,
     options: Options,
-    names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
 ) -> list[InputError]:
     """Audits folders of predictions, prints the numbers, and writes them.
 
@@ -266,7 +266,7 @@ def _beside(
 
 
 def distinct_names(
-    folders: Sequence[Path], names: Sequence[str], option: str, kind: str
+    folders: Sequence[Path], names: Sequence[str] | None, option: str, kind: str
 ) -> list[str]:
     """One name for each folder, its own by default.
 
@@ -280,7 +280,7 @@ def distinct_names(
         SettingError: If there are not as many names as folders, two are the same, or one cannot be
             that of a folder.
     """
-    if names and len(names) != len(folders):
+    if names is not None and len(names) != len(folders):
         raise SettingError(
             f"{option}: {len(names)} names for {len(folders)} folders; give one for each"
         )

@@ -371,9 +371,15 @@ def _asked(options: Options, patients: int) -> Options | None:
     """
     if not options.level and patients < _FEWEST:
         return None
-    names = ("miss", "margin", "viewer", "measure", "phases", "asymmetric")
-    taken = {name: getattr(options, name) for name in names}
-    asks = Options(level=options.level or (level_of(patients),), **taken)
+    asks = Options(
+        level=options.level or (level_of(patients),),
+        miss=options.miss,
+        margin=options.margin,
+        viewer=options.viewer,
+        measure=options.measure,
+        phases=options.phases,
+        asymmetric=options.asymmetric,
+    )
     for control in asked_controls(asks):
         control.check_patients(patients, "--level")
     return asks

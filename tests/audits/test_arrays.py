@@ -204,7 +204,10 @@ FIRST = np.indices(SHAPE).sum(0) == 0  # of all voxels
             for name in ("probs", "labels", "mask")
             for mask in (HIDDEN, [HIDDEN])
         ),
-        ({"probs": {"a": MASK}}, "probs: is a dict; give a list of cases, and their names with"),
+        (
+            {"probs": {"a": MASK}},
+            "probs: is a dict; give a list of cases, and their names with cases=",
+        ),
         *(
             ({"probs": probs, "labels": labels}, "with the classes last; put them first")
             for probs, labels in ((LAST, MASK), ([LAST], [MASK]))

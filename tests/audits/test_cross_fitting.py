@@ -467,7 +467,9 @@ def test_damaged_calibrator_is_refused(damage, is_sealed, calibrated, tmp_path):
     record["checksum"] = own_checksum(record) if is_sealed else record["checksum"]
     file.write_text(json.dumps(record))
 
-    with pytest.raises(InputError, match=r"json: is not as it was written, .*; write it") as error:
+    with pytest.raises(
+        InputError, match=r"json: is not as it was written, .*; write it anew"
+    ) as error:
         read_calibrator(file)
     assert is_sealed != ("its checksum differs" in str(error.value))
 

@@ -110,11 +110,11 @@ HARMLESS = {
 #: What another tool may leave in the same folder: npz files are read, unless a case has two, or all of
 #: its classes in files of their own.
 MIXED = {
-    "nnunet": [(Study.per_class, "two layouts"), (Study.training, "two files")],
+    "nnunet": [(Study.per_class, "two layouts"), (Study.training, "two files of a case")],
     "training": [
         (Study.channels, ""),
         (Study.per_class, "two layouts"),
-        (Study.nnunet, "two files"),
+        (Study.nnunet, "two files of a case"),
     ],
 }
 WRONG_OPTIONS = [

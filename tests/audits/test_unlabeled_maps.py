@@ -261,7 +261,11 @@ def test_maps_behind_a_calibrator_are_what_it_makes_of_the_logits(
     ("method", "sizes", "unlike"),
     [
         ("distance", (1.2, 1.5, 3.0), ""),
-        ("distance", (1.2, 1.5, 10.0), "a voxel is 10 mm wide, but those of the calibration pati"),
+        (
+            "distance",
+            (1.2, 1.5, 10.0),
+            "a voxel is 10 mm wide, but those of the calibration patients",
+        ),
         ("distance", (0.5, 1.5, 3.0), "a voxel is 0.5 mm wide"),
         ("temperature", (1.2, 1.5, 10.0), ""),
     ],

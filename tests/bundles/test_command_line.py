@@ -77,7 +77,9 @@ def test_yaml_without_pyyaml_is_refused(config, monkeypatch, option):
     yaml, _ = optional_import("no_such_package")
     monkeypatch.setattr("monai.bundle.config_parser.yaml", yaml)
 
-    with pytest.raises(SettingError, match=f"^--{option} .*: is read by PyYAML, .*install pyyaml"):
+    with pytest.raises(
+        SettingError, match=f"^--{option} .*: is read by PyYAML, .*pip install pyyaml"
+    ):
         check_run(["x", f"--{option}", config])
 
 

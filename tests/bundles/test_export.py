@@ -542,7 +542,10 @@ def test_calibrator_of_whole_images_is_in_inference_alone(exported_with, inferen
     assert not (models / "plain.ts").exists()
     card = (bundle / "docs/README.md").read_text()
     assert "Inference has the calibrator `distance_all` behind the network" in card
-    assert "`models/model.onnx`, evaluation, and what the commands above write anew are the" in card
+    assert (
+        "`models/model.onnx`, evaluation, and what the commands above write anew are the net"
+        in card
+    )
     assert "torch.jit.load('models/calibrator.ts')(logits, spacing=[x, y, z])" in card
 
 

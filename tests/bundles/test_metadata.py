@@ -190,7 +190,10 @@ def test_one_patient_has_a_mean_and_no_interval():
     run = found(["a", "a"], ece_all=[0.1, 0.3], confidence_gap_all=[0.1, 0.3])
 
     card = calibration_card(run)
-    assert "on 1 patient (2 volumes) of the test set.\n\nMeans over patients:\n\n| region" in card
+    assert (
+        "Measured on 1 patient (2 volumes) of the test set.\n\nMeans over patients:\n\n| region"
+        in card
+    )
     assert "| 0.200 | – |\n\nThe expected" in card
     alone = {"mean": 0.2, "low": None, "high": None}
     assert calibration_of(run)["regions"]["all"] == {"ece": alone, "confidence_gap": alone}

@@ -127,7 +127,7 @@ def test_values_that_fit_are_accepted(key, value):
         (
             "described::labels",
             1,
-            "--described::labels: there is no .*did you mean --described::mark",
+            "--described::labels: there is no such .*did you mean --described::mark",
         ),
         ("net::bias", "false", "--net::bias false: is not True or False; write --net::bias True"),
         ("net::dropout", "x", "--net::dropout x: is not a number"),

@@ -377,7 +377,10 @@ def test_without_a_table_there_is_no_group():
         (("patient", "a", "b"), "write the column case or patient, and others"),
         (("name,site", "a,X"), "write the column case or patient, and others"),
         (("patient,site", "a,X"), "lacks the patient 'b'; add it"),
-        (("case,site", "a_left,X", "a_right,Y", "b,X"), "'a' has two values of site, 'X' and 'Y'"),
+        (
+            ("case,site", "a_left,X", "a_right,Y", "b,X"),
+            "the patient 'a' has two values of site, 'X' and 'Y'",
+        ),
         (("patient,site", "a,=1", "b,X"), "takes for a formula"),
         (("patient,site", "a,X", "b,X", "a,Y"), "has 2 rows of 'a'; leave one"),
         (("patient,site,site", "a,X,Y", "b,X,Y"), "has two columns 'site'; leave one"),

@@ -613,7 +613,11 @@ KINDS = "not the name of an experiment; train_fraction must be a number and fold
     [
         (method, "nalc", f"no such loss; choose from: {LOSSES}"),
         (loss_label, "mine", f"no such loss; choose from: {LOSSES}"),
-        (lambda name: [*main_grid().experiments(datasets=[name])], "acd", "no such dataset; choo"),
+        (
+            lambda name: [*main_grid().experiments(datasets=[name])],
+            "acd",
+            "no such dataset; choose",
+        ),
         (partial(read_name, "acdc"), "probe", "not the name of a run; "),
         (partial(read_name, "acdc"), "unet_nacl_train_fraction=half_seed0", KINDS),
         (partial(read_name, "acdc"), "unet_nacl_fold=1.5_seed0", KINDS),

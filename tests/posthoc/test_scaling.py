@@ -73,7 +73,11 @@ def test_shipped_module_does_the_same(module, tmp_path):
             for value in (0.0, -1.0, float("nan"), float("inf"))
         ),
         *(
-            (ClassTemperatures, [values], "temperatures: are .*; choose finite numbers above 0")
+            (
+                ClassTemperatures,
+                [values],
+                "temperatures: are .*; choose finite numbers above 0, one",
+            )
             for values in ([1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [])
         ),
         (VectorScaling, [[1.0, 0.0], [0.0, 0.0]], "scales: are .* above 0"),

@@ -130,7 +130,11 @@ def test_nothing_is_said_of_few_patients_or_of_a_calibrator_without_distances():
 @pytest.mark.parametrize(
     ("knots", "right", "end"),
     [
-        ([0, 8], 0.6, "the sides differ by more than chance; compare --method signed_distance."),
+        (
+            [0, 8],
+            0.6,
+            "94.0%: the sides differ by more than chance; compare --method signed_distance.",
+        ),
         ([-9, -1, 0, 8], 0.6, "94.0%: the sides differ by more than chance."),
         ([0, 8], 0.93, "94.0%."),
     ],

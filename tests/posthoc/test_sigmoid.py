@@ -159,7 +159,9 @@ def test_voxels_of_one_side_are_refused(method, region, spoil, message):
     logits, masks = drawn(1.0)
     name = "all structures" if method == "sigmoid_temperature" else "WT"
 
-    with pytest.raises(InputError, match=f"region {region}: the voxels of {name} in it {message}"):
+    with pytest.raises(
+        InputError, match=f"region {region}: the voxels of {name} in it {message}, fro"
+    ):
         fitted((logits, spoil(masks)), method=method, region=region)
 
 

@@ -63,7 +63,11 @@ ORIGIN = {"spacing": (1, 1, 1), "origin": (0, 0, 0), "direction": np.eye(3).rave
 HERE = pickle.dumps({"sitk_stuff": itk(AFFINE)})
 HOSTILE = b"cos\nsystem\n(S'false'\ntR."
 FAULTS = {
-    "logits": (npz(np.log), "npz: reaches from ", "1, as logits do; save probabilities, after "),
+    "logits": (
+        npz(np.log),
+        "npz: reaches from ",
+        "1, as logits do; save probabilities, after softm",
+    ),
     "sums": (npz(lambda p: 0.8 * p), "is off 1 by 0.2", "say --activation sigmoid"),
     "NaN": (npz(lambda p: p * np.nan), "npz: holds NaN; predict the case again"),
     "first version": (
@@ -82,7 +86,7 @@ FAULTS = {
     "cropped": (npz(lambda p: p[:, 1:]), "npz: has another shape than", f"{BAD}.nii.gz; predict"),
     "channels": (
         npz(lambda p: p[:2] / p[:2].sum(0)),
-        "has 2 channels, but there are 3",
+        "npz: has 2 channels, but there are 3 classes",
         "--dataset",
     ),
     "moved": (at(2), "nii.gz: its affine puts voxels up to 2 mm away", "--affine_tolerance 2.01"),
@@ -226,7 +230,9 @@ def test_nested_dataset_is_damaged(tmp_path):
     file.write_text('{"labels": ' + "[" * 50_000 + "]" * 50_000 + "}")
 
     # Python 3.14 reads any depth.
-    with pytest.raises(InputError, match=r"dataset.json: (is damaged|names no labels); give"):
+    with pytest.raises(
+        InputError, match=r"dataset.json: (is damaged|names no labels); give another"
+    ):
         read_dataset_json(file)
 
 
@@ -294,7 +300,9 @@ def test_percent_in_bytes_are_refused(regions, refused):
 def test_low_bytes_of_a_sigmoid_get_a_warning(scale, highest, regions, run):
     """Percent or 200ths, with labels and without: a network may be as unsure."""
     as_bytes(regions, scale)
-    message = f"warning: {regions.channels()}: no byte of any case is above {highest}, but bytes"
+    message = (
+        f"warning: {regions.channels()}: no byte of any case is above {highest}, but bytes are"
+    )
     code, _, err = run(regions.channels(), regions.labels)
     assert code == 0
     assert message in err

@@ -77,7 +77,11 @@ def test_other_names_are_refused_before_torch_is_loaded(renamed, tmp_path):
         (["--label-name", ".+"], 2, "--label-name: '.+' has 0 groups; put one"),
         (["--pairs", "x.csv", *PATTERNS], 2, "--pairs: lists all names; leave out the expressions"),
         (["--pairs", "missing.csv"], 1, "missing.csv: cannot be read as a table"),
-        (["--prediction-name", "other_(.+)"], 1, "has a name as --prediction-name, --label-name"),
+        (
+            ["--prediction-name", "other_(.+)"],
+            1,
+            "has a name as --prediction-name, --label-name or",
+        ),
     ],
 )
 def test_names_that_cannot_be_meant_are_refused(args, code, message, renamed, refused):

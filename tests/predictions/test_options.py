@@ -72,13 +72,13 @@ def test_words_that_travel_are_those_that_the_next_command_takes():
         (["promise", "a.npz", "b.npz", "--patients", "t.csv"], "--patients: has no effect on prom"),
         (
             ["promise", "a.npz", "--num-bins", "9"],
-            "--num-bins: no such option of nacl-monai promise",
+            "--num-bins: no such option of nacl-monai promise; ",
         ),
         (["promise", "--apply", "p.json", "new", "--family", "margin"], "--family: has no effect"),
         (["promise", "--apply", "p.json", "new", "--pairs", "t"], "--pairs: has no effect on new"),
         (
             ["triage", "p.json", "new", "--write", "nifti"],
-            "--write: no such option of nacl-monai tri",
+            "--write: no such option of nacl-monai triage; ",
         ),
         (["calibrate", "run", "--folds", "3"], "--folds: has no effect on a run; leave it out"),
         (["calibrate", "p", "l", "--bundles", "b"], "--bundles: has no effect on a folder of pred"),

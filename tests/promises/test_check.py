@@ -269,7 +269,10 @@ def test_alarm_exits_with_3_where_a_promise_is_broken(studies, tmp_path, capsys)
     [
         ([], "--chosen: say how the labeled patients were chosen"),
         (["--chosen", "triage"], "are the doubtful ones"),
-        (["--chosen", "all", "--family", "margin"], "--family: has no effect on labeled"),
+        (
+            ["--chosen", "all", "--family", "margin"],
+            "--family: has no effect on labeled patients who",
+        ),
     ],
 )
 def test_command_refuses_who_cannot_judge(studies, tmp_path, capsys, more, line):
@@ -278,8 +281,13 @@ def test_command_refuses_who_cannot_judge(studies, tmp_path, capsys, more, line)
     assert not (tmp_path / "check").exists()
 
 
-def test_images_under_another_name_are_recognized_by_their_sums(studies):
-    """Where promise.json has no statistics, by what promise.npz counted."""
+def test_images_under_another_name_are_recognized(studies, tmp_path, capsys):
+    """By what is predicted of them, and without it by what promise.npz counted."""
+    pairs = zip(["q1_x", "q2_x"], blobs(0, 2).values(), strict=True)
+    renamed = Files(tmp_path / "renamed", dict(pairs))
+    more = ("--chosen", "all", "--patient-pattern", r"(q\d+)_")
+    assert checked(studies[0], renamed.nnunet(), renamed.labels, tmp_path / "check", *more) == 1
+    assert "q1_x: has the very prediction of a patient who calibrated" in capsys.readouterr().err
     promise = replace(read_promise(studies[0]), cohort={}, images={})
     curves = read_curves(studies[0].with_name("promise.npz"))
     new = replace(curves, cases=[f"q{k}" for k in range(18)])

@@ -103,7 +103,7 @@ def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
     place, line = other(folds, tmp_path)
     args = ["audit", folds[0].nnunet(), place, folds[0].labels, "--ensemble", "logits"]
 
-    error = refusal([*args, "--output", tmp_path / "audit"], capsys)
+    error = refusal([*args, "--output", tmp_path / "audit"], capsys, [1])
 
     assert f"error: {place}" in error or resized is other
     assert line in error
@@ -114,7 +114,8 @@ def test_members_of_another_kind_are_refused(folds, tmp_path, capsys, other):
 def test_ensemble_of_one_is_refused(folds, tmp_path, capsys, args):
     command = ["audit", folds[0].nnunet(), folds[0].labels, *args, "--output", tmp_path / "audit"]
 
-    assert "--ensemble: averages the predictions of several folders" in refusal(command, capsys)
+    line = "error: --ensemble: averages the predictions of several folders"
+    assert line in refusal(command, capsys, [2])
 
 
 def test_promise_of_an_ensemble_is_kept_by_it_alone(tmp_path, capsys):

@@ -345,7 +345,7 @@ def test_images_of_new_cases_need_new_cases(road, tmp_path, capsys):
     """They would have no effect."""
     _, old, _ = road
     args = ["report", old.root / "nnunet", old.labels, *PEOPLE, "--new-images", tmp_path]
-    line = refusal([*args, "--output", tmp_path / "report"], capsys)
+    line = refusal([*args, "--output", tmp_path / "report"], capsys, [2])
     assert "--new-images: are of the cases of --new" in line
 
 

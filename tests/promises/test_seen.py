@@ -242,7 +242,10 @@ CASE = "p08_scan16"
     ("files", "error"),
     [
         ([[("nobody", "reject")]], "'nobody' is no case of this triage; give the one it is of"),
-        ([[(CASE, "refuse")]], "'refuse' is not one of accept, edit, reject, label is wrong; "),
+        (
+            [[(CASE, "refuse")]],
+            "'refuse' is not one of accept, edit, reject, label is wrong; correct it",
+        ),
         ([[(CASE, "edit"), (CASE, "accept")]], f"has 2 rows of '{CASE}'; leave one"),
         ([[(CASE, "edit")], [(CASE, "accept")]], "but another file edit; settle it"),
     ],
@@ -250,17 +253,17 @@ CASE = "p08_scan16"
 def test_verdicts_that_cannot_be_meant_are_refused(files, error, triage, tmp_path, capsys):
     """In one line; of two people who contradict each other nobody knows whose counts."""
     places = [write_verdicts(tmp_path / f"{k}.csv", *rows) for k, rows in enumerate(files)]
-    assert error in refusal(["triage", triage, "--verdicts", *places], capsys)
+    assert error in refusal(["triage", triage, "--verdicts", *places], capsys, [1])
 
 
 def test_verdicts_need_a_table_and_take_nothing_else(triage, tmp_path, capsys):
     """No option of triage has an effect on them."""
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for args, error in (
-        (["--verdicts", tmp_path / "other.csv"], "has no column 'case'"),
-        (["--verdicts", tmp_path / "none.csv"], "cannot be read"),
-        (["--verdicts", "v.csv", "--budget", "3"], "--budget: has no effect"),
-        (["new", "--verdicts", "v.csv"], "new is too much"),
-        ([], "NEW: is missing"),
+    for args, code, error in (
+        (["--verdicts", tmp_path / "other.csv"], 1, "has no column 'case'"),
+        (["--verdicts", tmp_path / "none.csv"], 1, "cannot be read"),
+        (["--verdicts", "v.csv", "--budget", "3"], 2, "--budget: has no effect"),
+        (["new", "--verdicts", "v.csv"], 2, "new is too much"),
+        ([], 2, "NEW: is missing"),
     ):
-        assert error in refusal(["triage", triage, *args], capsys)
+        assert error in refusal(["triage", triage, *args], capsys, [code])

@@ -178,7 +178,7 @@ def test_a_log_that_is_damaged_of_another_promise_or_without_its_labels_is_refus
         watched([], streams=STREAMS[:1]).read(file)
     text = file.read_text()
     for changed, line in {
-        text.replace('"p000"', '"p009"'): "checksum",
+        text.replace('"p000"', '"p009"'): "its checksum differs",
         text[:-9]: "is damaged",
     }.items():
         file.write_text(changed)
@@ -289,20 +289,20 @@ def test_faulty_patient_comes_when_all_their_cases_can_be_read(promised, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "codes", "line"),
     [
-        ([], "NEW: is missing"),
-        (["--forget", "nobody"], "--forget: 'nobody' is not in the log"),
-        (["absent"], "absent: is not a folder"),
-        (["old"], "was fitted on p00"),
+        ([], (1, 2), "NEW: is missing"),
+        (["--forget", "nobody"], (1, 2), "--forget: 'nobody' is not in the log"),
+        (["absent"], (1, 2), "absent: is not a folder"),
+        (["old"], [1], "was fitted on p00"),
     ],
 )
 def test_command_refuses_and_writes_nothing(
-    promised, tmp_path, capsys, monkeypatch, arguments, line
+    promised, tmp_path, capsys, monkeypatch, arguments, codes, line
 ):
     monkeypatch.chdir(tmp_path)
     Files(tmp_path, blobs(0, 2)).nnunet("old")
-    assert line in refusal(["watch", promised[0], *arguments, *PATIENTS], capsys)
+    assert line in refusal(["watch", promised[0], *arguments, *PATIENTS], capsys, codes)
     assert not (tmp_path / "watch").exists()
 
 
