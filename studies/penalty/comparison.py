@@ -7,7 +7,8 @@ Methods with fewer trainings than NACL mixed are shown and not tested.
 
 ``numbers.csv`` follows from ``cases.csv``, as means over people, and from ``leading.npz``
 (`studies.penalty.leading`). ``evaluated.csv`` has what no committed file gives again: of promises, whose
-curves are too large, what no test is of, and what evaluations said whose bins were not kept.
+curves are too large, what no test is of, and what evaluations said whose bins were not kept. With
+``--add`` the methods of RUNS join those that OUTPUT has.
 """
 
 import argparse
@@ -116,6 +117,19 @@ def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, Mapping,
     arrays, evaluated = leading.packed(records, contours), pd.DataFrame(promises)
     known = [name for name in evaluated if name in leading.tested(arrays)]
     return pd.concat(cases), arrays, evaluated.drop(columns=known)
+
+
+def joined(cases: pd.DataFrame, arrays: leading.Arrays, folder: Path) -> tuple[pd.DataFrame, Mapping]:
+    """The cases and arrays of a folder's methods, and those of others on the same cases."""
+    known, kept = pd.read_csv(folder / "cases.csv"), dict(np.load(folder / "leading.npz"))
+    alike = [set(part["case"]) for part in (known, cases)]
+    if alike[0] != alike[1] or not np.array_equal(kept["cases"], arrays["cases"]):
+        raise InputError(f"{folder}: is of other cases; evaluate the runs on those of its cases.csv")
+    if both := sorted({*known["method"]} & {*cases["method"]}):
+        raise InputError(f"{folder}: has {both[0]}; leave its runs out")
+    of_all = {"cases", "patients"}
+    arrays = {k: v if k in of_all else np.concatenate([kept[k], v]) for k, v in arrays.items()}
+    return pd.concat([known, cases]), arrays
 
 
 def promised(curves: Curves) -> dict[str, float]:
@@ -246,8 +260,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, metavar="RUNS")
     parser.add_argument("output", type=Path, metavar="OUTPUT")
     parser.add_argument("--network", default="unet", help="default: unet; unet3d in 3-D")
+    parser.add_argument("--add", action="store_true", help="add them to the methods of OUTPUT")
     options = parser.parse_args(argv)
-    return write_files(lambda: written(*collected(options.runs, options.network), options.output))
+
+    def files() -> Iterator[Path]:
+        cases, arrays, evaluated = collected(options.runs, options.network)
+        if options.add:
+            cases, arrays = joined(cases, arrays, options.output)
+        return written(cases, arrays, evaluated, options.output)
+
+    return write_files(files)
 
 
 if __name__ == "__main__":

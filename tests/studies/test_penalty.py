@@ -17,7 +17,15 @@ from nacl_monai.metrics.decisions import Decisions
 from nacl_monai.metrics.pooled import pooled_error
 from nacl_monai.metrics.record import Record
 from studies.penalty import leading
-from studies.penalty.comparison import MEANS, TESTED, collected, compared, evaluations, written
+from studies.penalty.comparison import (
+    MEANS,
+    TESTED,
+    collected,
+    compared,
+    evaluations,
+    joined,
+    written,
+)
 from studies.penalty.pairs import tested as pairs_of
 from studies.penalty.pairs import text
 from tests.studies import test_committed
@@ -88,6 +96,13 @@ def records(rng, methods, seeds=3, people=20):
 
 
 RECORDS = records(np.random.default_rng(0), {"nacl_mixed": 0.02, "nacl": 0.05})
+CELLS = [
+    {"case": case, "patient": patient, "dataset": "acdc", "method": method, "seed": seed}
+    for (method, seed), record in RECORDS.items()
+    for case, patient in zip(record.cases, record.patients, strict=True)
+]
+SCORES = np.random.default_rng(1).random((len(MEANS), len(CELLS))).round(6)
+CASES = pd.DataFrame(CELLS).assign(**dict(zip(MEANS, SCORES, strict=True)))
 
 
 def test_numbers_of_kept_bins_are_those_of_the_evaluation():
@@ -121,14 +136,7 @@ def test_spread_of_pseudo_values_is_the_jackknife_s():
 def test_numbers_that_lead_are_tested_and_made_again(tmp_path):
     """From what is written, by code of its own; the difference is that of what is shown."""
     arrays = leading.packed(RECORDS)
-    cells = [
-        {"case": case, "patient": patient, "dataset": "acdc", "method": method, "seed": seed}
-        for (method, seed), record in RECORDS.items()
-        for case, patient in zip(record.cases, record.patients, strict=True)
-    ]
-    rng = np.random.default_rng(1)
-    cases = pd.DataFrame(cells).assign(**{name: rng.random(len(cells)).round(6) for name in MEANS})
-    list(written(cases, arrays, pd.DataFrame(), tmp_path))
+    list(written(CASES, arrays, pd.DataFrame(), tmp_path))
 
     tests = pd.read_csv(tmp_path / "tests.csv").set_index(["family", "metric"])
     numbers = pd.read_csv(tmp_path / "numbers.csv").groupby("method").mean()
@@ -141,6 +149,25 @@ def test_numbers_that_lead_are_tested_and_made_again(tmp_path):
     test_committed.test_penalty_s_means_agree(tmp_path)
     test_committed.test_penalty_s_tests_agree(tmp_path)
     test_committed.test_penalty_s_table_and_tests_are_made_again(tmp_path, tmp_path / "again")
+
+
+def test_methods_that_are_added_give_the_tables_of_all_at_once(tmp_path):
+    """Two in turn, of the same cases; a method twice, or of other cases, is refused."""
+    whole, turns = tmp_path / "whole", tmp_path / "turns"
+    list(written(CASES, leading.packed(RECORDS), pd.DataFrame(), whole))
+    for method in ("nacl_mixed", "nacl"):
+        cases = CASES[CASES["method"] == method]
+        arrays = leading.packed({key: part for key, part in RECORDS.items() if key[0] == method})
+        if method == "nacl":
+            with pytest.raises(InputError, match=r"turns: is of other cases; evaluate the runs on"):
+                joined(cases[cases["patient"] != "p00"], arrays, turns)
+            cases, arrays = joined(cases, arrays, turns)
+            with pytest.raises(InputError, match=r"turns: has nacl_mixed; leave its runs out"):
+                joined(cases, arrays, turns)
+        list(written(cases, arrays, pd.DataFrame(), turns))
+
+    for file in whole.iterdir():
+        assert (turns / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 @pytest.mark.slow
