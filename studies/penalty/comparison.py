@@ -119,12 +119,16 @@ def collected(runs: Path, network: str = "unet") -> tuple[pd.DataFrame, Mapping,
     return pd.concat(cases), arrays, evaluated.drop(columns=known)
 
 
-def joined(cases: pd.DataFrame, arrays: leading.Arrays, folder: Path) -> tuple[pd.DataFrame, Mapping]:
+def joined(
+    cases: pd.DataFrame, arrays: leading.Arrays, folder: Path
+) -> tuple[pd.DataFrame, Mapping]:
     """The cases and arrays of a folder's methods, and those of others on the same cases."""
     known, kept = pd.read_csv(folder / "cases.csv"), dict(np.load(folder / "leading.npz"))
     alike = [set(part["case"]) for part in (known, cases)]
     if alike[0] != alike[1] or not np.array_equal(kept["cases"], arrays["cases"]):
-        raise InputError(f"{folder}: is of other cases; evaluate the runs on those of its cases.csv")
+        raise InputError(
+            f"{folder}: is of other cases; evaluate the runs on those of its cases.csv"
+        )
     if both := sorted({*known["method"]} & {*cases["method"]}):
         raise InputError(f"{folder}: has {both[0]}; leave its runs out")
     of_all = {"cases", "patients"}

@@ -207,6 +207,14 @@ def test_all_pairs_are_one_family_of_tests_by_hand():
         expected = multipletests(family["p"], method="holm")[1]
         np.testing.assert_allclose(family["p_holm"], expected, atol=1e-5)
     assert found.loc[("nll_all", "nacl+distance_all", "svls+distance_all"), "lower_in"] == 1
+
+
+@pytest.mark.parametrize("dataset", ["hippocampus", "acdc"])
+def test_committed_pairs_are_made_again(dataset):
+    folder = test_committed.RESULTS / dataset / "distance"
+    cases, arrays = pd.read_csv(folder / "cases.csv"), dict(np.load(folder / "leading.npz"))
+    found = pd.read_csv(folder / "pairs.csv").set_index(["number", "method", "other"])
+
     again = pairs_of(cases, arrays).set_index(found.index.names)
     numbers = ["difference", "low", "high", "p", "p_holm", "share"]
     np.testing.assert_allclose(again[numbers], found[numbers], atol=2e-6)
