@@ -75,7 +75,7 @@ def test_families_on_the_page_are_those_of_the_kept_curves():
     """The means of three trainings, structure by structure."""
     files = sorted((DOCS / "results/hippocampus/promises/curves").glob("*/promise.npz"))
     page = (DOCS / "promise.md").read_text(encoding="utf-8").replace("*", "")
-    rows = table_behind(page, "| level | contour | size | misses |")
+    rows = table_behind(page, "| level | contour | size | misses")
 
     assert (len(files), len(rows)) == (3, 8)
     for position, (_, family, size, missed) in enumerate(rows):
