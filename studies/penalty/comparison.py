@@ -124,11 +124,13 @@ def joined(
 ) -> tuple[pd.DataFrame, Mapping]:
     """The cases and arrays of a folder's methods, and those of others on the same cases."""
     known, kept = pd.read_csv(folder / "cases.csv"), dict(np.load(folder / "leading.npz"))
-    alike = [set(part["case"]) for part in (known, cases)]
-    if alike[0] != alike[1] or not np.array_equal(kept["cases"], arrays["cases"]):
+    same = set(known["case"]) == set(cases["case"])
+    if not same or not np.array_equal(kept["cases"], arrays["cases"]):
         raise InputError(
             f"{folder}: is of other cases; evaluate the runs on those of its cases.csv"
         )
+    if kept.keys() != arrays.keys() or (folder / "evaluated.csv").exists():
+        raise InputError(f"{folder}: has other numbers than these runs; compare all runs at once")
     if both := sorted({*known["method"]} & {*cases["method"]}):
         raise InputError(f"{folder}: has {both[0]}; leave its runs out")
     of_all = {"cases", "patients"}

@@ -152,7 +152,7 @@ def test_numbers_that_lead_are_tested_and_made_again(tmp_path):
 
 
 def test_methods_that_are_added_give_the_tables_of_all_at_once(tmp_path):
-    """Two in turn, of the same cases; a method twice, or of other cases, is refused."""
+    """Two in turn; of other cases or numbers, or twice, a method is refused, so that none is lost."""
     whole, turns = tmp_path / "whole", tmp_path / "turns"
     list(written(CASES, leading.packed(RECORDS), pd.DataFrame(), whole))
     for method in ("nacl_mixed", "nacl"):
@@ -161,6 +161,12 @@ def test_methods_that_are_added_give_the_tables_of_all_at_once(tmp_path):
         if method == "nacl":
             with pytest.raises(InputError, match=r"turns: is of other cases; evaluate the runs on"):
                 joined(cases[cases["patient"] != "p00"], arrays, turns)
+            with pytest.raises(InputError, match=r"turns: has other numbers than these runs;"):
+                joined(cases, {**arrays, "promised": arrays["counts"]}, turns)
+            (turns / "evaluated.csv").touch()
+            with pytest.raises(InputError, match=r"turns: has other numbers than these runs;"):
+                joined(cases, arrays, turns)
+            (turns / "evaluated.csv").unlink()
             cases, arrays = joined(cases, arrays, turns)
             with pytest.raises(InputError, match=r"turns: has nacl_mixed; leave its runs out"):
                 joined(cases, arrays, turns)
