@@ -217,7 +217,7 @@ def test_predictions_are_audited_and_calibrated(trained):
 
     out = trained.run(CALIBRATE).stdout
     assert "nnU-Net v2, 6 of 16 labeled cases, 3 classes by softmax" in out
-    assert "temperature_near" in out
+    assert "signed_distance_all: knots -9 -6 -4" in out
 
     (line,) = re.findall(r"`(nacl-monai audit [^`]*--calibrator [^`]*)`", GUIDE)
     trained.run(line)
@@ -279,4 +279,4 @@ def test_regions_are_refused_in_one_line_and_audited_and_calibrated(workplace):
     assert "6 of 16 labeled cases, 2 overlapping structures by sigmoid" in out
     calibrate = f"nacl-monai calibrate {folders} --output regions_calibrated --region all"
     out = workplace.run(calibrate).stdout
-    assert "sigmoid_temperature" in out
+    assert "signed_distance_all: knots -9 -6 -4" in out
